@@ -1,0 +1,317 @@
+"""Attention over packed sets: a vector attends to its own set only, and nothing is padded around it.
+
+    attend(q, k, v)_i = softmax(q_i k_j^T / sqrt(head_dim) + bias_ij) v_j,   j in the set of i
+
+One entry point, `attend`, for self-attention, causal self-attention and cross-attention between two packed
+batches. It chooses the path by device and dtype:
+
+- CUDA in bf16 or fp16: torch's variable-length flash attention (https://arxiv.org/abs/2307.08691);
+- elsewhere: ``scaled_dot_product_attention`` over groups of sets of similar length, so that a group wastes
+  a few rows at most and every other operation of the encoder sees packed rows only.
+
+Axes: q_vectors and k_vectors (rows of the two batches), heads, head_dim, pairs (query and key of one set).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["AttentionPlan", "attend", "attention_weights"]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Neighbouring sets (after sorting) of similar length, attended to in one dense call."""
+
+    sets: list[int]  # their numbers before sorting
+    q_lengths: list[int]
+    k_lengths: list[int]
+    q_start: int  # first row of the group in the sorted queries, likewise keys
+    k_start: int
+    q_pad: Tensor | None  # rows of the group that fill (sets, longest), None where none is wasted
+    k_pad: Tensor | None
+    q_real: Tensor | None  # which of the (sets * longest) rows are real
+    k_mask: Tensor | None  # (sets, 1, 1, longest): True on real keys
+
+
+class AttentionPlan:
+    """What attention needs to know of a batch, worked out once on the host and shared by all layers.
+
+    Args:
+        q_lengths: Vectors of each set of queries.
+        k_lengths: Vectors of each set of keys; the queries' own where not given (self-attention).
+        device: Where the index tensors go.
+
+    Raises:
+        ValueError: Different numbers of sets.
+    """
+
+    def __init__(
+        self,
+        q_lengths: Sequence[int],
+        k_lengths: Sequence[int] | None = None,
+        *,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.q_lengths = tuple(q_lengths)
+        self.k_lengths = self.q_lengths if k_lengths is None else tuple(k_lengths)
+        if len(self.q_lengths) != len(self.k_lengths):
+            raise ValueError(
+                f"plan: got {len(self.q_lengths)} sets of queries and {len(self.k_lengths)} sets of keys, "
+                "expected as many; every set of queries attends to the set of keys of the same number"
+            )
+        self.device = torch.device(device)
+        self._groups: list[_Group] | None = None
+        self._offsets: tuple[Tensor, Tensor] | None = None
+        self._order: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @property
+    def is_self(self) -> bool:
+        """Whether queries and keys have the same lengths."""
+        return self.q_lengths == self.k_lengths
+
+    def offsets(self) -> tuple[Tensor, Tensor]:
+        """``cu_seqlens`` of queries and keys, int32 on the device, for the flash path."""
+        if self._offsets is None:
+            q, k = (torch.tensor([0, *accumulate(n)], dtype=torch.int32) for n in (self.q_lengths, self.k_lengths))
+            self._offsets = (_send(q, self.device), _send(k, self.device))
+        return self._offsets
+
+    def groups(self) -> list[_Group]:
+        """Groups of similar length, longest first, for the grouped path."""
+        if self._groups is None:
+            self._groups = list(self._group())
+        return self._groups
+
+    def order(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Row orders that bring the sets into the groups' order: queries, keys, and queries back again.
+
+        None where the sets stand in that order already, as the encoder sees to.
+        """
+        order = self._sorted()
+        if order == list(range(len(order))):
+            return None
+        if self._order is None:
+            from multiseq.vectors import rows_of
+
+            q, k = rows_of(self.q_lengths, order), rows_of(self.k_lengths, order)
+            back = torch.empty_like(q)
+            back[q] = torch.arange(q.numel())
+            self._order = (_send(q, self.device), _send(k, self.device), _send(back, self.device))
+        return self._order
+
+    def _sorted(self) -> list[int]:
+        lengths = list(zip(self.q_lengths, self.k_lengths, strict=True))
+        return sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True)
+
+    def _group(self) -> list[_Group]:
+        groups: list[_Group] = []
+        members: list[int] = []
+        q_start = k_start = 0
+        for i in [*self._sorted(), None]:
+            if members and (i is None or not self._alike(members, i)):
+                groups.append(self._make(members, q_start, k_start))
+                q_start += sum(groups[-1].q_lengths)
+                k_start += sum(groups[-1].k_lengths)
+                members = []
+            if i is not None:
+                members.append(i)
+        return groups
+
+    def _alike(self, members: list[int], i: int) -> bool:
+        """Whether set ``i`` may join: it wastes at most an eighth of the group's longest, or one row."""
+        keys = [self.k_lengths[m] for m in (*members, i)]
+        shorter = (self.q_lengths[i], min(keys))
+        longest = (self.q_lengths[members[0]], max(keys))
+        empty = 0 in (*shorter, *longest)
+        return shorter == longest or (
+            not empty and all(a + max(1, b // 8) >= b for a, b in zip(shorter, longest, strict=True))
+        )
+
+    def _make(self, members: list[int], q_start: int, k_start: int) -> _Group:
+        q_lengths, k_lengths = [self.q_lengths[i] for i in members], [self.k_lengths[i] for i in members]
+        q_pad, q_mask = _padding(q_lengths)
+        k_pad, k_mask = _padding(k_lengths)
+        return _Group(
+            members,
+            q_lengths,
+            k_lengths,
+            q_start,
+            k_start,
+            q_pad=_send(q_pad, self.device),
+            k_pad=_send(k_pad, self.device),
+            q_real=None if q_mask is None else _send(q_mask.flatten().nonzero().flatten(), self.device),
+            k_mask=None if k_mask is None else _send(k_mask[:, None, None], self.device),
+        )
+
+
+def attend(
+    q: Float[Tensor, "q_vectors heads head_dim"],
+    k: Float[Tensor, "k_vectors heads head_dim"],
+    v: Float[Tensor, "k_vectors heads head_dim"],
+    plan: AttentionPlan,
+    *,
+    causal: bool = False,
+    bias: Float[Tensor, "pairs heads"] | None = None,
+    window: int | None = None,
+) -> Float[Tensor, "q_vectors heads head_dim"]:
+    """Scaled dot-product attention within each set. A query whose set has no keys gets zeros.
+
+    Args:
+        q, k, v: Packed rows of all sets.
+        plan: The lengths of the sets; one plan serves all layers.
+        causal: Query *i* sees keys 0 … i of its set.
+        bias: Added to the scaled products: for each set its (queries x keys) matrix, row by row, set
+            after set, for each head. It may need a gradient.
+        window: Query *i* sees keys i - window … i + window of its set only.
+
+    Raises:
+        ValueError: Rows that do not fit the plan, or ``causal`` / ``window`` between different lengths.
+    """
+    for name, rows, lengths in (("q", q, plan.q_lengths), ("k", k, plan.k_lengths), ("v", v, plan.k_lengths)):
+        if rows.shape[0] != sum(lengths):
+            raise ValueError(f"{name}: got {rows.shape[0]} rows, expected {sum(lengths)} as the plan's lengths add up to")
+    if (causal or window is not None) and not plan.is_self:
+        raise ValueError("causal, window: got queries and keys of different lengths, expected the same sets")
+    if bias is not None and bias.shape[0] != (pairs := _pair_starts(plan)[-1]):
+        raise ValueError(f"bias: got {bias.shape[0]} rows, expected {pairs}: queries times keys of every set")
+    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and bias is None and _flash_serves(window):
+        return _flash(q, k, v, plan, causal=causal, window=window)
+    return _grouped(q, k, v, plan, causal=causal, bias=bias, window=window)
+
+
+def attention_weights(
+    q: Float[Tensor, "q_vectors heads head_dim"],
+    k: Float[Tensor, "k_vectors heads head_dim"],
+    plan: AttentionPlan,
+) -> list[Float[Tensor, "heads queries keys"]]:
+    """The weights themselves, one ``(heads, queries, keys)`` tensor a set: for looking at, not for training."""
+    scale = q.shape[-1] ** -0.5
+    qs, ks = q.split(list(plan.q_lengths)), k.split(list(plan.k_lengths))
+    return [torch.einsum("qhd,khd->hqk", a * scale, b).softmax(-1) for a, b in zip(qs, ks, strict=True)]
+
+
+# --- the grouped path -----------------------------------------------------------------------------------
+
+
+def _grouped(
+    q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, *, causal: bool, bias: Tensor | None, window: int | None
+) -> Tensor:
+    order = plan.order()
+    if order is not None:
+        q, k, v = q[order[0]], k[order[1]], v[order[1]]
+    starts = _pair_starts(plan) if bias is not None else []
+    outputs = []
+    for group in plan.groups():
+        mask = _mask(group, q, causal, bias, starts, window)
+        q_rows = _dense(q, group.q_start, group.q_lengths, group.q_pad)
+        k_rows = _dense(k, group.k_start, group.k_lengths, group.k_pad)
+        v_rows = _dense(v, group.k_start, group.k_lengths, group.k_pad)
+        if k_rows.shape[2] == 0:
+            outputs.append(q.new_zeros(sum(group.q_lengths), *q.shape[1:]))
+            continue
+        out = F.scaled_dot_product_attention(q_rows, k_rows, v_rows, attn_mask=mask, is_causal=causal and mask is None)
+        rows = out.transpose(1, 2).flatten(0, 1)  # (sets * longest, heads, head_dim)
+        outputs.append(rows if group.q_real is None else rows[group.q_real])
+    result = torch.cat(outputs) if outputs else q
+    return result if order is None else result[order[2]]
+
+
+def _dense(rows: Tensor, start: int, lengths: list[int], pad: Tensor | None) -> Tensor:
+    """A group's rows as ``(sets, heads, longest, head_dim)``: a view where no length differs."""
+    own = rows[start : start + sum(lengths)]
+    own = own if pad is None else own[pad]
+    return own.unflatten(0, (len(lengths), max(lengths))).transpose(1, 2)
+
+
+def _padding(lengths: list[int]) -> tuple[Tensor | None, Tensor | None]:
+    """Row numbers that fill (sets, longest), the last row repeated, and the mask of real rows."""
+    longest = max(lengths)
+    if min(lengths) == longest:
+        return None, None
+    counts = torch.tensor(lengths)[:, None]
+    starts = torch.tensor([0, *accumulate(lengths)][:-1])[:, None]
+    inner = torch.arange(longest)[None]
+    return (starts + torch.minimum(inner, counts - 1)).flatten(), inner < counts
+
+
+def _mask(
+    group: _Group, q: Tensor, causal: bool, bias: Tensor | None, starts: list[int], window: int | None
+) -> Tensor | None:
+    """What is added to the group's products, None where ``is_causal`` alone or nothing will do."""
+    if bias is None and window is None:
+        # Padding stands at the end of a set, so a causal query never sees it.
+        return None if causal else group.k_mask
+    rows = torch.arange(max(group.q_lengths), device=q.device)[:, None]
+    columns = torch.arange(max(group.k_lengths), device=q.device)[None]
+    seen = torch.ones(len(rows), columns.shape[1], dtype=torch.bool, device=q.device)
+    if causal:
+        seen = seen & (columns <= rows)
+    if window is not None:
+        seen = seen & ((columns - rows).abs() <= window)
+    if group.k_mask is not None:
+        # A padded query must see something, or its softmax is 0 / 0; its row is dropped afterwards.
+        seen = (seen & group.k_mask) | (rows >= torch.tensor(group.q_lengths, device=q.device)[:, None, None, None])
+    if bias is None:
+        return seen
+    added = _bias_of(group, bias, starts, rows, columns)
+    return added.to(q.dtype).masked_fill(~seen, float("-inf"))
+
+
+def _bias_of(group: _Group, bias: Tensor, starts: list[int], rows: Tensor, columns: Tensor) -> Tensor:
+    """The group's part of the packed bias as ``(sets, heads, queries, keys)``."""
+    first, q_len, k_len = (
+        torch.tensor(n, device=bias.device)[:, None, None]
+        for n in ([starts[i] for i in group.sets], group.q_lengths, group.k_lengths)
+    )
+    index = first + torch.minimum(rows, q_len - 1) * k_len + torch.minimum(columns, k_len - 1)
+    return bias[index].permute(0, 3, 1, 2)
+
+
+def _pair_starts(plan: AttentionPlan) -> list[int]:
+    return [0, *accumulate(a * b for a, b in zip(plan.q_lengths, plan.k_lengths, strict=True))]
+
+
+def _send(index: Tensor | None, device: torch.device) -> Any:
+    if index is None or device.type != "cuda":
+        return index
+    return index.pin_memory().to(device, non_blocking=True)
+
+
+# --- the flash path -------------------------------------------------------------------------------------
+
+
+@cache
+def _flash_takes_window() -> bool:
+    """torch 2.11 has ``is_causal``; from 2.12 on ``window_size`` stands in its place."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return "window_size" in inspect.signature(varlen_attn).parameters
+
+
+def _flash_serves(window: int | None) -> bool:
+    return window is None or _flash_takes_window()
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, *, causal: bool, window: int | None) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    reach = -1 if window is None else window
+    how: dict[str, Any] = (
+        {"window_size": (reach, 0 if causal else reach)} if _flash_takes_window() else {"is_causal": causal}
+    )
+    longest = max(plan.q_lengths, default=0), max(plan.k_lengths, default=0)
+    if 0 in longest:
+        return torch.zeros_like(q)
+    out = varlen_attn(q, k, v, *plan.offsets(), *longest, **how)
+    return out if isinstance(out, Tensor) else out[0]

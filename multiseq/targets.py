@@ -1,0 +1,216 @@
+"""Targets: what a label is. Each owns its vocabulary or scale, its loss, and the way back to the user.
+
+A task has one target, and every head of that task shares it: the vocabulary has one owner.
+
+Axes: rows (labels of a batch: one a vector or one a set), classes, columns (several numbers at once).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from multiseq.results import Label, LabelSet, Number
+
+__all__ = ["ClassTarget", "LabelsTarget", "NumberTarget"]
+
+MISSING = -100
+"""The class number of a label that is missing (torch's own convention); it takes no part in the loss."""
+
+
+class ClassTarget:
+    """One class out of several; a missing label (None) takes no part in the loss.
+
+    Args:
+        labels: The classes, in the order of the head's outputs.
+
+    Example:
+        >>> target = ClassTarget.fit(["yes", "no", "yes", None])
+        >>> target.labels, target.encode("yes").item()
+        (['no', 'yes'], 1)
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        if len(set(labels)) != len(labels) or not labels:
+            raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
+        self.labels = list(labels)
+        self.size = len(self.labels)
+        self._index = {label: i for i, label in enumerate(self.labels)}
+
+    @classmethod
+    def fit(cls, values: Iterable[Any]) -> ClassTarget:
+        """The classes that occur in the training labels, sorted."""
+        found = {str(v) for v in values if v is not None}
+        if not found:
+            raise ValueError("labels: got no label that is not missing, expected some to learn from")
+        return cls(sorted(found))
+
+    def encode(self, value: Any) -> Tensor:
+        """The class number, or :data:`MISSING` for None. Raises ValueError on an unknown class."""
+        if value is None:
+            return torch.tensor(MISSING)
+        if str(value) not in self._index:
+            near = ", ".join(self.labels[:8])
+            raise ValueError(f"label: got {value!r}, which no training item has; expected one of {near} …")
+        return torch.tensor(self._index[str(value)])
+
+    def collate(self, encoded: Sequence[Tensor]) -> Tensor:
+        """One axis of class numbers."""
+        return torch.stack(list(encoded)) if encoded else torch.zeros(0, dtype=torch.long)
+
+    def loss(self, logits: Float[Tensor, "rows classes"], targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy, summed, and the number of labels that are there."""
+        total = F.cross_entropy(logits.float(), targets, ignore_index=MISSING, reduction="sum")
+        return total, (targets != MISSING).sum()
+
+    def decode(self, logits: Float[Tensor, "rows classes"]) -> list[Label]:
+        """The most probable class of each row."""
+        results = []
+        for row in logits.float().softmax(-1).tolist():
+            best = max(range(self.size), key=row.__getitem__)
+            results.append(Label(self.labels[best], row[best], dict(zip(self.labels, row, strict=True))))
+        return results
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"kind": "class", "labels": self.labels}
+
+
+class LabelsTarget:
+    """Several classes at once, each there or not; a class may be missing in some items.
+
+    A value is a collection of class names (those named are there, all others not) or a mapping from class
+    name to True, False or None (missing).
+
+    Example:
+        >>> target = LabelsTarget(["red", "round", "small"])
+        >>> target.encode({"red", "small"}).tolist()
+        [1.0, 0.0, 1.0]
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        if len(set(labels)) != len(labels) or not labels:
+            raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
+        self.labels = list(labels)
+        self.size = len(self.labels)
+
+    @classmethod
+    def fit(cls, values: Iterable[Any]) -> LabelsTarget:
+        """The classes that occur in the training labels, sorted."""
+        return cls(sorted({str(name) for v in values if v is not None for name in v}))
+
+    def encode(self, value: Any) -> Tensor:
+        """Ones, zeros and NaN (missing), one for each class."""
+        if value is None:
+            return torch.full((self.size,), math.nan)
+        unknown = [name for name in value if str(name) not in self.labels]
+        if unknown:
+            raise ValueError(f"labels: got {unknown}, which no training item has; expected some of {self.labels[:8]} …")
+        if isinstance(value, Mapping):
+            flags = [value.get(name) for name in self.labels]
+            return torch.tensor([math.nan if f is None else float(f) for f in flags])
+        return torch.tensor([float(name in {str(v) for v in value}) for name in self.labels])
+
+    def collate(self, encoded: Sequence[Tensor]) -> Tensor:
+        """``(rows, classes)``."""
+        return torch.stack(list(encoded)) if encoded else torch.zeros(0, self.size)
+
+    def loss(self, logits: Float[Tensor, "rows classes"], targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Binary cross-entropy, summed over what is not missing, and how many that is."""
+        known = ~targets.isnan()
+        total = F.binary_cross_entropy_with_logits(logits.float()[known], targets[known], reduction="sum")
+        return total, known.sum()
+
+    def decode(self, logits: Float[Tensor, "rows classes"]) -> list[LabelSet]:
+        """The classes that are at least half probable."""
+        rows = logits.float().sigmoid().tolist()
+        return [
+            LabelSet(
+                tuple(name for name, p in zip(self.labels, row, strict=True) if p >= 0.5),
+                dict(zip(self.labels, row, strict=True)),
+            )
+            for row in rows
+        ]
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"kind": "labels", "labels": self.labels}
+
+
+class NumberTarget:
+    """One number or several, standardised on the training data and given back in the user's unit.
+
+    Missing values (None or NaN) take no part in the loss or in the scale.
+
+    Args:
+        names: The numbers' names, one for each column.
+        mean, std: Of each column, on the training data.
+        unit: Of the numbers, as printed.
+
+    Example:
+        >>> target = NumberTarget.fit([1.0, 3.0, None], name="price", unit="euro")
+        >>> target.encode(3.0).tolist(), str(target.decode(torch.tensor([[1.0]]))[0])
+        ([1.0], '3 euro')
+    """
+
+    def __init__(self, names: Sequence[str], mean: Sequence[float], std: Sequence[float], *, unit: str = "") -> None:
+        if not len(names) == len(mean) == len(std):
+            raise ValueError(f"names, mean, std: got {len(names)}, {len(mean)}, {len(std)} entries, expected as many")
+        self.names, self.unit, self.size = list(names), unit, len(names)
+        self.mean, self.std = list(mean), list(std)
+
+    @classmethod
+    def fit(cls, values: Iterable[Any], *, name: str = "value", unit: str = "") -> NumberTarget:
+        """Mean and standard deviation of every column; a value is a number or a mapping of numbers."""
+        rows = [v for v in values if v is not None]
+        names = sorted({k for row in rows if isinstance(row, Mapping) for k in row}) or [name]
+        columns = torch.tensor([_numbers(row, names) for row in rows], dtype=torch.float64).view(-1, len(names))
+        known = ~columns.isnan()
+        count = known.sum(0)
+        if (count == 0).any():
+            empty = [n for n, c in zip(names, count.tolist(), strict=True) if c == 0]
+            raise ValueError(f"numbers: got no value for {empty}, expected some to learn the scale from")
+        mean = columns.nan_to_num().sum(0) / count
+        std = ((columns - mean).nan_to_num().square().sum(0) / count).sqrt()
+        return cls(names, mean.tolist(), [s if s > 0 else 1.0 for s in std.tolist()], unit=unit)
+
+    def encode(self, value: Any) -> Tensor:
+        """Standardised columns; NaN where a number is missing."""
+        row = [math.nan] * self.size if value is None else _numbers(value, self.names)
+        return torch.tensor([(x - m) / s for x, m, s in zip(row, self.mean, self.std, strict=True)])
+
+    def collate(self, encoded: Sequence[Tensor]) -> Tensor:
+        """``(rows, columns)``."""
+        return torch.stack(list(encoded)) if encoded else torch.zeros(0, self.size)
+
+    def loss(self, logits: Float[Tensor, "rows columns"], targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared error of the standardised numbers, summed over what is not missing, and how many that is."""
+        known = ~targets.isnan()
+        return F.mse_loss(logits.float()[known], targets[known], reduction="sum"), known.sum()
+
+    def decode(self, logits: Float[Tensor, "rows columns"]) -> list[Number]:
+        """Back in the user's unit."""
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        rows = (logits.float().cpu() * std + mean).tolist()
+        return [Number(dict(zip(self.names, row, strict=True)), self.unit) for row in rows]
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"kind": "number", "names": self.names, "mean": self.mean, "std": self.std, "unit": self.unit}
+
+
+def _numbers(value: Any, names: Sequence[str]) -> list[float]:
+    """The columns of one value, NaN where missing. Raises ValueError on what is no number."""
+    row = [value.get(n) for n in names] if isinstance(value, Mapping) else [value]
+    if len(row) != len(names) or (isinstance(value, Mapping) and set(value) - set(names)):
+        raise ValueError(f"number: got {value!r}, expected {len(names)} numbers named {list(names)}")
+    try:
+        return [math.nan if x is None else float(x) for x in row]
+    except (TypeError, ValueError):
+        raise ValueError(f"number: got {value!r}, expected a number or None where it is missing") from None

@@ -1,0 +1,333 @@
+"""VectorSets: the one exchange type, a packed ragged batch of sets of vectors.
+
+Nothing is padded between an adapter and a loss: all rows of all sets stand one after another, and the
+lengths say where each set begins and ends. It is the layout of ``cu_seqlens`` in FlashAttention
+(https://arxiv.org/abs/2205.14135), of ``ptr`` in torch-geometric and of torch's jagged nested tensors.
+
+Axes used in the whole library: vectors (all rows of a batch), sets, dim, heads, head_dim, classes,
+longest (the longest set), tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch
+
+__all__ = ["VectorSets", "order_of", "rows_of"]
+
+
+def order_of(lengths: Sequence[int], device: torch.device | None = None) -> Int[Tensor, " vectors"]:
+    """Where each row stands in its set: 0 … length - 1, set after set.
+
+    >>> order_of([2, 0, 3]).tolist()
+    [0, 1, 0, 1, 2]
+    """
+    starts = torch.tensor([0, *accumulate(lengths)][:-1], dtype=torch.long)
+    counts = torch.tensor(lengths, dtype=torch.long)
+    order = torch.arange(sum(lengths)) - starts.repeat_interleave(counts)
+    return order.to(device) if device is not None else order
+
+
+def rows_of(lengths: Sequence[int], chosen: Sequence[int]) -> Int[Tensor, " rows"]:
+    """The row numbers of the chosen sets, in the order in which they were chosen.
+
+    >>> rows_of([2, 1, 3], [2, 0]).tolist()
+    [3, 4, 5, 0, 1]
+    """
+    starts = [0, *accumulate(lengths)]
+    counts = [lengths[i] for i in chosen]
+    first = torch.tensor([starts[i] for i in chosen], dtype=torch.long)
+    return first.repeat_interleave(torch.tensor(counts, dtype=torch.long)) + order_of(counts)
+
+
+class VectorSets:
+    """A packed batch of sets: ``values[offsets[i]:offsets[i + 1]]`` are the vectors of set *i*.
+
+    The number of sets is explicit, so a trailing empty set never vanishes; empty sets are legal
+    everywhere. ``lengths`` are plain integers on the host, so nothing waits for a GPU to learn a shape.
+
+    Args:
+        values: All rows of all sets, ``(vectors, dim)``.
+        lengths: How many rows each set has.
+        positions: Where each vector stands in its set, ``(vectors,)``, or None where there is no order.
+
+    Raises:
+        ValueError: Shapes, dtypes or devices that do not fit together.
+
+    Example:
+        >>> sets = VectorSets(torch.arange(6.0).view(3, 2), [1, 0, 2])
+        >>> sets.num_sets, sets.offsets.tolist()
+        (3, [0, 1, 1, 3])
+    """
+
+    def __init__(
+        self,
+        values: Float[Tensor, "vectors dim"],
+        lengths: Sequence[int],
+        positions: Int[Tensor, " vectors"] | None = None,
+        *,
+        ordered: Sequence[bool] | None = None,
+    ) -> None:
+        if values.dim() != 2:
+            raise ValueError(
+                f"values: got shape {tuple(values.shape)}, expected (vectors, dim); "
+                "for padded input use VectorSets.from_padded"
+            )
+        if not values.is_floating_point():
+            raise ValueError(f"values: got dtype {values.dtype}, expected a floating dtype; use values.float()")
+        if any(n < 0 for n in lengths):
+            raise ValueError(f"lengths: got a negative length in {list(lengths)}, expected 0 or more")
+        if sum(lengths) != values.shape[0]:
+            raise ValueError(
+                f"lengths: got a sum of {sum(lengths)} for {values.shape[0]} rows of values; "
+                "expected every row to belong to one set"
+            )
+        if positions is not None:
+            _check_positions(positions, values)
+        if ordered is not None and len(ordered) != len(lengths):
+            raise ValueError(f"ordered: got {len(ordered)} entries for {len(lengths)} sets")
+        self.values = values
+        self.lengths = tuple(lengths)
+        self.positions = positions
+        # Which sets have an order: after `cat`, `split` gives back what was there.
+        self.ordered = tuple(ordered) if ordered is not None else (positions is not None,) * len(lengths)
+
+    # --- what it is -----------------------------------------------------------------------------------
+
+    @property
+    def num_sets(self) -> int:
+        """How many sets, empty ones included."""
+        return len(self.lengths)
+
+    @property
+    def num_vectors(self) -> int:
+        """How many rows in all."""
+        return self.values.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """The width of a vector."""
+        return self.values.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the values are."""
+        return self.values.device
+
+    @property
+    def offsets(self) -> Int[Tensor, " sets_and_one"]:
+        """``(sets + 1,)``: where each set begins, and the end of the last one."""
+        return torch.tensor([0, *accumulate(self.lengths)], dtype=torch.long).to(self.device)
+
+    @property
+    def set_index(self) -> Int[Tensor, " vectors"]:
+        """``(vectors,)``: the number of the set that each row belongs to."""
+        counts = torch.tensor(self.lengths, dtype=torch.long)
+        return torch.arange(self.num_sets).repeat_interleave(counts).to(self.device)
+
+    def __len__(self) -> int:
+        return self.num_sets
+
+    def __repr__(self) -> str:
+        order = "ordered" if self.positions is not None else "unordered"
+        return f"VectorSets({self.num_sets} sets, {self.num_vectors} vectors of {self.dim}, {order})"
+
+    # --- in and out -----------------------------------------------------------------------------------
+
+    @classmethod
+    def from_list(cls, sets: Sequence[Float[Tensor, "_ dim"]], *, ordered: bool = False) -> VectorSets:
+        """Pack a list of ``(length, dim)`` tensors; with ``ordered``, positions count from 0.
+
+        >>> VectorSets.from_list([torch.zeros(2, 4), torch.zeros(0, 4)]).lengths
+        (2, 0)
+        """
+        if not sets:
+            raise ValueError("sets: got an empty list, so the width is unknown; use VectorSets(zeros(0, dim), [])")
+        widths = {tuple(s.shape[1:]) for s in sets}
+        if len(widths) != 1 or sets[0].dim() != 2:
+            raise ValueError(f"sets: got shapes {[tuple(s.shape) for s in sets][:8]}, expected (length, dim) of one dim")
+        lengths = [s.shape[0] for s in sets]
+        values = torch.cat(list(sets))
+        return cls(values, lengths, order_of(lengths, values.device) if ordered else None)
+
+    @classmethod
+    def from_offsets(
+        cls,
+        values: Float[Tensor, "vectors dim"],
+        offsets: Int[Tensor, " sets_and_one"],
+        positions: Int[Tensor, " vectors"] | None = None,
+    ) -> VectorSets:
+        """From packed rows and ``cu_seqlens`` / ``ptr`` offsets; reads the offsets to the host once."""
+        ends: list[int] = offsets.tolist()
+        if offsets.dim() != 1 or not ends or ends[0] != 0:
+            raise ValueError(f"offsets: got {ends}, expected one axis that begins with 0")
+        if any(b < a for a, b in zip(ends, ends[1:], strict=False)):
+            raise ValueError(f"offsets: got {ends}, which fall; expected every offset to be at least the one before")
+        return cls(values, [b - a for a, b in zip(ends, ends[1:], strict=False)], positions)
+
+    def unpack(self) -> list[Float[Tensor, "_ dim"]]:
+        """One ``(length, dim)`` tensor a set (views, not copies)."""
+        return list(self.values.split(list(self.lengths))) if self.lengths else []
+
+    @classmethod
+    def from_padded(
+        cls, padded: Float[Tensor, "sets longest dim"], lengths: Sequence[int], *, ordered: bool = False
+    ) -> VectorSets:
+        """Drop the padding of a ``(sets, longest, dim)`` tensor."""
+        if padded.dim() != 3 or padded.shape[0] != len(lengths) or max(lengths, default=0) > padded.shape[1]:
+            raise ValueError(
+                f"padded: got shape {tuple(padded.shape)} for lengths {list(lengths)[:8]}, "
+                "expected (sets, longest, dim) with a length for each set, none above longest"
+            )
+        mask = torch.arange(padded.shape[1])[None] < torch.tensor(lengths, dtype=torch.long).view(-1, 1)
+        values = padded[mask.to(padded.device)]
+        return cls(values, lengths, order_of(lengths, values.device) if ordered else None)
+
+    def to_padded(
+        self, value: float = 0.0
+    ) -> tuple[Float[Tensor, "sets longest dim"], Bool[Tensor, "sets longest"]]:
+        """``(sets, longest, dim)`` filled up with ``value``, and the mask that is True on real vectors."""
+        longest = max(self.lengths, default=0)
+        padded = self.values.new_full((self.num_sets, longest, self.dim), value)
+        mask = torch.arange(longest)[None] < torch.tensor(self.lengths, dtype=torch.long).view(-1, 1)
+        mask = mask.to(self.device)
+        padded[mask] = self.values
+        return padded, mask
+
+    def to_nested(self) -> Tensor:
+        """A torch nested tensor of jagged layout that shares the values."""
+        return torch.nested.nested_tensor_from_jagged(self.values, self.offsets)
+
+    @classmethod
+    def from_nested(cls, nested: Tensor) -> VectorSets:
+        """From a torch nested tensor of jagged layout, sharing its values."""
+        if not nested.is_nested or nested.layout != torch.jagged:
+            raise ValueError("nested: expected a nested tensor of jagged layout; use layout=torch.jagged")
+        return cls.from_offsets(nested.values(), nested.offsets())  # type: ignore[no-untyped-call]
+
+    def to_batch(self) -> Batch:
+        """A torch-geometric ``Batch`` whose ``x``, ``batch`` and ``ptr`` are these sets (no edges)."""
+        from torch_geometric.data import Batch
+
+        return Batch(x=self.values, batch=self.set_index, ptr=self.offsets)
+
+    @classmethod
+    def from_batch(cls, batch: Any) -> VectorSets:
+        """From the ``x`` and ``ptr`` of a torch-geometric ``Batch``; trailing empty graphs are kept."""
+        return cls.from_offsets(batch.x, batch.ptr)
+
+    # --- putting together and taking apart ------------------------------------------------------------
+
+    @classmethod
+    def cat(cls, batches: Sequence[VectorSets]) -> VectorSets:
+        """More sets in one batch. Sets without positions get zeros beside sets that have them."""
+        _check_alike(batches, "cat")
+        lengths = [n for b in batches for n in b.lengths]
+        flags = [f for b in batches for f in b.ordered]
+        return cls(torch.cat([b.values for b in batches]), lengths, _cat_positions(batches), ordered=flags)
+
+    def split(self, counts: Sequence[int]) -> list[VectorSets]:
+        """The inverse of :meth:`cat`: batches of ``counts`` sets, positions as they were before."""
+        if sum(counts) != self.num_sets:
+            raise ValueError(f"counts: got a sum of {sum(counts)} for {self.num_sets} sets")
+        parts, first, row = [], 0, 0
+        for count in counts:
+            lengths = self.lengths[first : first + count]
+            end = row + sum(lengths)
+            ordered = self.ordered[first : first + count]
+            keeps = self.positions is not None and (any(ordered) or not ordered)
+            positions = self.positions[row:end] if keeps and self.positions is not None else None
+            parts.append(VectorSets(self.values[row:end], lengths, positions, ordered=ordered))
+            first, row = first + count, end
+        return parts
+
+    @classmethod
+    def join(cls, parts: Sequence[VectorSets]) -> VectorSets:
+        """Set by set: set *i* of the result holds the vectors of set *i* of every part, in order."""
+        _check_alike(parts, "join")
+        if len({p.num_sets for p in parts}) != 1:
+            raise ValueError(f"join: got parts of {[p.num_sets for p in parts]} sets, expected as many in each")
+        together, num = cls.cat(parts), parts[0].num_sets
+        interleaved = [part * num + i for i in range(num) for part in range(len(parts))]
+        return together.select(interleaved).merge([len(parts)] * num)
+
+    def select(self, chosen: Sequence[int]) -> VectorSets:
+        """The chosen sets, in the order in which they were chosen (a copy of their rows)."""
+        if list(chosen) == list(range(self.num_sets)):
+            return self
+        if any(not 0 <= i < self.num_sets for i in chosen):
+            raise ValueError(f"chosen: got {list(chosen)[:8]}, expected set numbers from 0 to {self.num_sets - 1}")
+        rows = rows_of(self.lengths, chosen).to(self.device)
+        positions = None if self.positions is None else self.positions[rows]
+        lengths = [self.lengths[i] for i in chosen]
+        return VectorSets(self.values[rows], lengths, positions, ordered=[self.ordered[i] for i in chosen])
+
+    def merge(self, counts: Sequence[int]) -> VectorSets:
+        """Neighbouring sets become one: the first ``counts[0]`` sets, the next ``counts[1]`` … (no copy)."""
+        if sum(counts) != self.num_sets:
+            raise ValueError(f"counts: got a sum of {sum(counts)} for {self.num_sets} sets")
+        ends = [0, *accumulate(counts)]
+        spans = list(zip(ends, ends[1:], strict=False))
+        lengths = [sum(self.lengths[a:b]) for a, b in spans]
+        return VectorSets(self.values, lengths, self.positions, ordered=[any(self.ordered[a:b]) for a, b in spans])
+
+    def first(self) -> VectorSets:
+        """The first vector of every set; an empty set stays empty."""
+        starts = [s for s, n in zip(accumulate(self.lengths, initial=0), self.lengths, strict=False) if n]
+        rows = torch.tensor(starts, dtype=torch.long).to(self.device)
+        return VectorSets(self.values[rows], [min(n, 1) for n in self.lengths])
+
+    def with_values(self, values: Float[Tensor, "vectors other_dim"]) -> VectorSets:
+        """The same sets with other values, row for row."""
+        return VectorSets(values, self.lengths, self.positions, ordered=self.ordered)
+
+    # --- moving ---------------------------------------------------------------------------------------
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> VectorSets:
+        """On another device."""
+        positions = None if self.positions is None else self.positions.to(device, non_blocking=non_blocking)
+        values = self.values.to(device, non_blocking=non_blocking)
+        return VectorSets(values, self.lengths, positions, ordered=self.ordered)
+
+    def pin_memory(self) -> VectorSets:
+        """In page-locked memory, from which copies to a GPU need not wait."""
+        positions = None if self.positions is None else self.positions.pin_memory()
+        return VectorSets(self.values.pin_memory(), self.lengths, positions, ordered=self.ordered)
+
+
+def _check_positions(positions: Tensor, values: Tensor) -> None:
+    if positions.shape != values.shape[:1]:
+        raise ValueError(f"positions: got shape {tuple(positions.shape)}, expected ({values.shape[0]},), one a vector")
+    if positions.is_floating_point():
+        raise ValueError(f"positions: got dtype {positions.dtype}, expected integers; use positions.long()")
+    if positions.device != values.device:
+        raise ValueError(f"positions: got device {positions.device}, expected {values.device} as the values")
+
+
+def _check_alike(batches: Sequence[VectorSets], name: str) -> None:
+    if not batches:
+        raise ValueError(f"{name}: got no batches, expected one or more")
+    for what in ("dim", "device"):
+        found = {str(getattr(b, what)) for b in batches}
+        if len(found) > 1:
+            raise ValueError(f"{name}: got batches of {what} {sorted(found)}, expected one {what}")
+    dtypes = {b.values.dtype for b in batches}
+    if len(dtypes) > 1:
+        raise ValueError(f"{name}: got batches of dtype {sorted(map(str, dtypes))}, expected one dtype")
+
+
+def _cat_positions(batches: Sequence[VectorSets]) -> Tensor | None:
+    if all(b.positions is None for b in batches):
+        return None
+    return torch.cat([
+        torch.zeros(b.num_vectors, dtype=torch.long, device=b.device) if b.positions is None else b.positions
+        for b in batches
+    ])

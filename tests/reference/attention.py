@@ -1,0 +1,33 @@
+"""Attention the slow, obvious way: one set, one head, one query at a time."""
+
+import torch
+from torch import Tensor
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_lengths: list[int],
+    k_lengths: list[int],
+    *,
+    causal: bool = False,
+    bias: Tensor | None = None,
+    window: int | None = None,
+) -> Tensor:
+    """What `multiseq.attend` must give, for packed rows ``(vectors, heads, head_dim)``."""
+    out = torch.zeros_like(q)
+    q_row = k_row = pair = 0
+    for num_q, num_k in zip(q_lengths, k_lengths, strict=True):
+        for i in range(num_q):
+            keys = [j for j in range(num_k) if not (causal and j > i) and not (window is not None and abs(i - j) > window)]
+            for head in range(q.shape[1]):
+                if not keys:
+                    continue
+                scores = [q[q_row + i, head] @ k[k_row + j, head] / q.shape[2] ** 0.5 for j in keys]
+                if bias is not None:
+                    scores = [s + bias[pair + i * num_k + j, head] for s, j in zip(scores, keys, strict=True)]
+                weights = torch.stack(scores).softmax(0)
+                out[q_row + i, head] = sum(w * v[k_row + j, head] for w, j in zip(weights, keys, strict=True))
+        q_row, k_row, pair = q_row + num_q, k_row + num_k, pair + num_q * num_k
+    return out

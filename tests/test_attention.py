@@ -1,0 +1,105 @@
+"""`attend` agrees with the slow reference, forward and backward, on every path a CPU has."""
+
+import pytest
+import torch
+
+from multiseq.attention import AttentionPlan, attend, attention_weights
+from tests.reference import attention as reference
+
+SELF = [7, 0, 1, 5, 6, 5, 13, 12]
+KEYS = [3, 2, 0, 5, 7, 1, 11, 0]
+
+
+def rows(lengths: list[int], seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(sum(lengths), 3, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+
+
+def pairs(q: list[int], k: list[int]) -> int:
+    return sum(a * b for a, b in zip(q, k, strict=True))
+
+
+@pytest.mark.parametrize("lengths", [SELF, sorted(SELF, reverse=True), [4], [1], [0], [5, 5, 5]])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("window", [None, 0, 2])
+@pytest.mark.parametrize("biased", [False, True])
+def test_self_attention_matches_reference(lengths: list[int], causal: bool, window: int | None, biased: bool) -> None:
+    q, k, v = (rows(lengths, seed) for seed in range(3))
+    bias = torch.randn(pairs(lengths, lengths), 3, dtype=torch.float64, requires_grad=True) if biased else None
+    leaves = [x for x in (q, k, v, bias) if x is not None]
+    ours = attend(q, k, v, AttentionPlan(lengths), causal=causal, bias=bias, window=window)
+    slow = reference.attend(q, k, v, lengths, lengths, causal=causal, bias=bias, window=window)
+    torch.testing.assert_close(ours, slow)
+    weight = torch.randn_like(slow)
+    if slow.requires_grad and slow.numel():
+        wanted = torch.autograd.grad((slow * weight).sum(), leaves)
+        got = torch.autograd.grad((ours * weight).sum(), leaves)
+        torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_cross_attention_matches_reference(biased: bool) -> None:
+    q, k, v = rows(SELF, 0), rows(KEYS, 1), rows(KEYS, 2)
+    bias = torch.randn(pairs(SELF, KEYS), 3, dtype=torch.float64, requires_grad=True) if biased else None
+    leaves = [x for x in (q, k, v, bias) if x is not None]
+    ours = attend(q, k, v, AttentionPlan(SELF, KEYS), bias=bias)
+    slow = reference.attend(q, k, v, SELF, KEYS, bias=bias)
+    torch.testing.assert_close(ours, slow)
+    weight = torch.randn_like(slow)
+    wanted = torch.autograd.grad((slow * weight).sum(), leaves)
+    torch.testing.assert_close(torch.autograd.grad((ours * weight).sum(), leaves), wanted)
+
+
+def test_by_hand() -> None:
+    """Two keys of equal product share a query evenly; the other set's large value never shows."""
+    q = torch.zeros(2, 1, 2)
+    v = torch.tensor([[1.0, 0.0], [3.0, 0.0], [1000.0, 0.0]]).view(3, 1, 2)
+    out = attend(q, torch.zeros(3, 1, 2), v, AttentionPlan([1, 1], [2, 1]))
+    assert out[:, 0, 0].tolist() == [2.0, 1000.0]
+
+
+def test_a_set_gets_the_same_alone_and_in_any_company() -> None:
+    q, k, v = (rows(SELF, seed).detach() for seed in range(3))
+    together = attend(q, k, v, AttentionPlan(SELF)).split(SELF)
+    for i, length in enumerate(SELF):
+        alone = attend(*(x.split(SELF)[i] for x in (q, k, v)), AttentionPlan([length]))
+        torch.testing.assert_close(alone, together[i])
+
+
+def test_weights_sum_to_one_and_give_the_output() -> None:
+    q, k, v = (rows(SELF, seed).detach() for seed in range(3))
+    weights = attention_weights(q, k, AttentionPlan(SELF))
+    out = attend(q, k, v, AttentionPlan(SELF)).split(SELF)
+    for w, own, result in zip(weights, v.split(SELF), out, strict=True):
+        torch.testing.assert_close(w.sum(-1), torch.ones_like(w.sum(-1)))
+        torch.testing.assert_close(torch.einsum("hqk,khd->qhd", w, own), result)
+
+
+def test_groups_waste_little() -> None:
+    lengths = torch.randint(2, 160, (200,), generator=torch.Generator().manual_seed(0)).tolist()
+    plan = AttentionPlan(lengths)
+    padded = sum(len(g.q_lengths) * max(g.q_lengths) for g in plan.groups())
+    assert sum(len(g.sets) for g in plan.groups()) == 200
+    assert padded <= 1.15 * sum(lengths)
+
+
+def test_wrong_input_says_what_to_do() -> None:
+    q = torch.zeros(3, 1, 2)
+    with pytest.raises(ValueError, match="got 3 rows, expected 4"):
+        attend(q, q, q, AttentionPlan([4]))
+    with pytest.raises(ValueError, match="2 sets of queries and 1 sets of keys"):
+        AttentionPlan([1, 2], [3])
+    with pytest.raises(ValueError, match="different lengths"):
+        attend(q, torch.zeros(2, 1, 2), torch.zeros(2, 1, 2), AttentionPlan([3], [2]), causal=True)
+    with pytest.raises(ValueError, match="got 4 rows, expected 9"):
+        attend(q, q, q, AttentionPlan([3]), bias=torch.zeros(4, 1))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("causal", [False, True])
+def test_flash_matches_reference(causal: bool) -> None:
+    q, k, v = (rows(SELF, seed).detach() for seed in range(3))
+    slow = reference.attend(q, k, v, SELF, SELF, causal=causal)
+    halves = [x.cuda().bfloat16() for x in (q, k, v)]
+    ours = attend(*halves, AttentionPlan(SELF, device="cuda"), causal=causal)
+    torch.testing.assert_close(ours.double().cpu(), slow, atol=2e-2, rtol=2e-2)

@@ -1,0 +1,67 @@
+"""Import a library where it is used, and say in one line what to install if that fails.
+
+    torchaudio = need("torchaudio")
+
+A plain `pip install multiseq` brings every library. What goes wrong in practice is a torch that was
+exchanged afterwards: `torchaudio` loads compiled code and then raises `OSError` or `RuntimeError`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+__all__ = ["MissingLibraryError", "need"]
+
+# import name: what it is for, what pip installs. The same requirements as in pyproject.toml.
+_LIBRARIES = {
+    "lightning": ("training", "lightning>=2.6,<3"),
+    "matplotlib": ("plots", "matplotlib"),
+    "rdkit": ("molecules", "rdkit"),
+    "sacrebleu": ("BLEU", "sacrebleu"),
+    "scipy": ("sparse matrices", "scipy"),
+    "sklearn": ("classical baselines", "scikit-learn"),
+    "soundfile": ("reading audio files", "soundfile"),
+    "tokenizers": ("text", "tokenizers"),
+    "torch_geometric": ("graphs", "torch-geometric>=2.8,<3"),
+    "torchaudio": ("speech", "torch>=2.11,!=2.13.*,<2.15", "torchaudio>=2.11,<2.12"),
+    "torchmetrics": ("metrics", "torchmetrics>=1.9"),
+}
+
+
+class MissingLibraryError(ImportError):
+    """A library that is not installed, or does not fit the installed torch."""
+
+
+def need(module: str, *, package: str | None = None) -> ModuleType:
+    """Import `module` on demand.
+
+    Args:
+        module: What to import; submodules too, as in `need("torch_geometric.nn")`.
+        package: What pip installs, for a library that multiseq does not depend on.
+
+    Raises:
+        MissingLibraryError: One line with the library, the cause and the pip command.
+
+    Example:
+        >>> need("json").dumps([1])
+        '[1]'
+    """
+    try:
+        return import_module(module)
+    except (
+        Exception
+    ) as cause:  # a library that does not fit raises anything: ImportError, OSError …
+        raise MissingLibraryError(_advice(module, package, cause), name=module) from cause
+
+
+def _advice(module: str, package: str | None, cause: Exception) -> str:
+    library = module.partition(".")[0]
+    purpose, *requirements = _LIBRARIES.get(library, ("this", library))
+    if package is not None:
+        requirements = [package]
+    install = "pip install " + " ".join(f"'{requirement}'" for requirement in requirements)
+    reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
+    return (
+        f"multiseq needs {library} for {purpose}, and importing it failed: {reason}. Run: {install}"
+    )

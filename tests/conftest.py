@@ -1,0 +1,53 @@
+"""Settings for every test: checked shapes, few threads, fixed seeds."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+
+# Denormal numbers make training slow. Before torch's first parallel operation, else it reaches one
+# thread only.
+torch.set_flush_denormal(True)
+# The tensors of the tests are small: more threads only wait for each other.
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+# Before multiseq is imported: here, and only here, the types and shapes in its signatures are
+# checked.
+jaxtyping.install_import_hook("multiseq", "beartype.beartype")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signatures are not checked, as for a user: for tests of errors that we raise ourselves."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of the data sets, for tests that read real files."""
+    folder = os.environ.get("MULTISEQ_DATA")
+    if not folder:
+        pytest.skip("set MULTISEQ_DATA to the folder with the data sets")
+    if not Path(folder).is_dir():
+        pytest.fail(f"MULTISEQ_DATA={folder} is not a folder")
+    return Path(folder)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from multiseq.vectors import VectorSets
 
-__all__ = ["Adapter", "EncoderLike", "Head", "Inputs", "Level", "Packed", "Target"]
+__all__ = ["Adapter", "EncoderLike", "Head", "Inputs", "Level", "Packed", "RowTarget", "Target"]
 
 Level = Literal["vector", "set", "sequence"]
 """What a head reads: a label per vector, a label per set, or a sequence."""
@@ -140,14 +140,21 @@ class Target(Protocol):
     size: int
     """How many numbers a head gives for one label."""
 
-    def encode(self, value: Any) -> Tensor:
-        """One label of the user's as a tensor; None (missing) is legal where the loss can leave it out."""
-
-    def collate(self, encoded: Sequence[Tensor]) -> Any:
-        """Encoded labels of a batch put together."""
+    def batch(self, values: Sequence[Any]) -> Any:
+        """The user's labels of a batch as what the loss takes. None is a missing label."""
 
     def config(self) -> dict[str, Any]:
         """Plain JSON values, with ``kind``, from which it is rebuilt."""
+
+
+class RowTarget(Target, Protocol):
+    """A target of one label a row: one for each vector or one for each set."""
+
+    def loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """From ``(rows, size)``: the sum over labels that are there, and how many that is."""
+
+    def decode(self, logits: Tensor) -> list[Any]:
+        """From ``(rows, size)``: one plain result for each row."""
 
 
 @runtime_checkable

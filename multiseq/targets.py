@@ -18,7 +18,7 @@ from torch import Tensor
 
 from multiseq.results import Label, LabelSet, Number
 
-__all__ = ["ClassTarget", "LabelsTarget", "NumberTarget"]
+__all__ = ["ClassTarget", "LabelsTarget", "NumberTarget", "target_from_config"]
 
 MISSING = -100
 """The class number of a label that is missing (torch's own convention); it takes no part in the loss."""
@@ -32,8 +32,8 @@ class ClassTarget:
 
     Example:
         >>> target = ClassTarget.fit(["yes", "no", "yes", None])
-        >>> target.labels, target.encode("yes").item()
-        (['no', 'yes'], 1)
+        >>> target.labels, target.batch(["yes", None]).tolist()
+        (['no', 'yes'], [1, -100])
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -51,18 +51,17 @@ class ClassTarget:
             raise ValueError("labels: got no label that is not missing, expected some to learn from")
         return cls(sorted(found))
 
-    def encode(self, value: Any) -> Tensor:
-        """The class number, or :data:`MISSING` for None. Raises ValueError on an unknown class."""
+    def _number(self, value: Any) -> int:
         if value is None:
-            return torch.tensor(MISSING)
+            return MISSING
         if str(value) not in self._index:
             near = ", ".join(self.labels[:8])
             raise ValueError(f"label: got {value!r}, which no training item has; expected one of {near} …")
-        return torch.tensor(self._index[str(value)])
+        return self._index[str(value)]
 
-    def collate(self, encoded: Sequence[Tensor]) -> Tensor:
-        """One axis of class numbers."""
-        return torch.stack(list(encoded)) if encoded else torch.zeros(0, dtype=torch.long)
+    def batch(self, values: Sequence[Any]) -> Tensor:
+        """``(rows,)`` class numbers of a batch's labels."""
+        return torch.tensor([self._number(v) for v in values], dtype=torch.long)
 
     def loss(self, logits: Float[Tensor, "rows classes"], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy, summed, and the number of labels that are there."""
@@ -90,8 +89,8 @@ class LabelsTarget:
 
     Example:
         >>> target = LabelsTarget(["red", "round", "small"])
-        >>> target.encode({"red", "small"}).tolist()
-        [1.0, 0.0, 1.0]
+        >>> target.batch([{"red", "small"}, {"round": True, "red": None}]).tolist()
+        [[1.0, 0.0, 1.0], [nan, 1.0, nan]]
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -105,21 +104,21 @@ class LabelsTarget:
         """The classes that occur in the training labels, sorted."""
         return cls(sorted({str(name) for v in values if v is not None for name in v}))
 
-    def encode(self, value: Any) -> Tensor:
-        """Ones, zeros and NaN (missing), one for each class."""
+    def batch(self, values: Sequence[Any]) -> Tensor:
+        """``(rows, classes)``: ones, zeros and NaN (missing)."""
+        return torch.tensor([self._flags(v) for v in values], dtype=torch.float32).view(-1, self.size)
+
+    def _flags(self, value: Any) -> list[float]:
         if value is None:
-            return torch.full((self.size,), math.nan)
+            return [math.nan] * self.size
         unknown = [name for name in value if str(name) not in self.labels]
         if unknown:
             raise ValueError(f"labels: got {unknown}, which no training item has; expected some of {self.labels[:8]} …")
         if isinstance(value, Mapping):
             flags = [value.get(name) for name in self.labels]
-            return torch.tensor([math.nan if f is None else float(f) for f in flags])
-        return torch.tensor([float(name in {str(v) for v in value}) for name in self.labels])
-
-    def collate(self, encoded: Sequence[Tensor]) -> Tensor:
-        """``(rows, classes)``."""
-        return torch.stack(list(encoded)) if encoded else torch.zeros(0, self.size)
+            return [math.nan if f is None else float(f) for f in flags]
+        there = {str(v) for v in value}
+        return [float(name in there) for name in self.labels]
 
     def loss(self, logits: Float[Tensor, "rows classes"], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Binary cross-entropy, summed over what is not missing, and how many that is."""
@@ -155,8 +154,8 @@ class NumberTarget:
 
     Example:
         >>> target = NumberTarget.fit([1.0, 3.0, None], name="price", unit="euro")
-        >>> target.encode(3.0).tolist(), str(target.decode(torch.tensor([[1.0]]))[0])
-        ([1.0], '3 euro')
+        >>> target.batch([3.0]).tolist(), str(target.decode(torch.tensor([[1.0]]))[0])
+        ([[1.0]], '3 euro')
     """
 
     def __init__(self, names: Sequence[str], mean: Sequence[float], std: Sequence[float], *, unit: str = "") -> None:
@@ -180,14 +179,11 @@ class NumberTarget:
         std = ((columns - mean).nan_to_num().square().sum(0) / count).sqrt()
         return cls(names, mean.tolist(), [s if s > 0 else 1.0 for s in std.tolist()], unit=unit)
 
-    def encode(self, value: Any) -> Tensor:
-        """Standardised columns; NaN where a number is missing."""
-        row = [math.nan] * self.size if value is None else _numbers(value, self.names)
-        return torch.tensor([(x - m) / s for x, m, s in zip(row, self.mean, self.std, strict=True)])
-
-    def collate(self, encoded: Sequence[Tensor]) -> Tensor:
-        """``(rows, columns)``."""
-        return torch.stack(list(encoded)) if encoded else torch.zeros(0, self.size)
+    def batch(self, values: Sequence[Any]) -> Tensor:
+        """``(rows, columns)``: standardised numbers, NaN where one is missing."""
+        rows = [[math.nan] * self.size if v is None else _numbers(v, self.names) for v in values]
+        raw = torch.tensor(rows, dtype=torch.float64).view(-1, self.size)
+        return ((raw - torch.tensor(self.mean)) / torch.tensor(self.std)).float()
 
     def loss(self, logits: Float[Tensor, "rows columns"], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Squared error of the standardised numbers, summed over what is not missing, and how many that is."""
@@ -214,3 +210,16 @@ def _numbers(value: Any, names: Sequence[str]) -> list[float]:
         return [math.nan if x is None else float(x) for x in row]
     except (TypeError, ValueError):
         raise ValueError(f"number: got {value!r}, expected a number or None where it is missing") from None
+
+
+def target_from_config(config: Mapping[str, Any]) -> Any:
+    """Rebuild a target from its ``config()``. Only the kinds of this library are known."""
+    from multiseq.text_target import TextTarget
+
+    options = {k: v for k, v in config.items() if k != "kind"}
+    if config["kind"] == "text":
+        return TextTarget.from_config(config)
+    kinds = {"class": ClassTarget, "labels": LabelsTarget, "number": NumberTarget}
+    if config["kind"] not in kinds:
+        raise ValueError(f"target: got kind {config['kind']!r}, expected one of {', '.join([*kinds, 'text'])}")
+    return kinds[config["kind"]](**options)

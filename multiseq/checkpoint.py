@@ -1,0 +1,191 @@
+"""Checkpoints: a folder with ``model.safetensors``, ``config.json`` and vocabularies. Nothing is unpickled.
+
+A folder is written beside its place and moved there when it is whole; ``config.json`` holds the digest of
+every other file, so what is damaged is found before it is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from multiseq import __version__
+from multiseq.encoder import Encoder
+from multiseq.heads import SetHead, VectorHead
+from multiseq.model import Model
+from multiseq.protocols import Adapter, EncoderLike, Head
+from multiseq.sequence import CTCHead, DecoderHead
+from multiseq.tasks import Task
+
+__all__ = ["CheckpointError", "load", "save"]
+
+FORMAT = 1
+"""Raised when the layout changes; older libraries refuse newer folders."""
+
+
+class CheckpointError(ValueError):
+    """A folder that cannot be loaded; the message says why and what to do."""
+
+
+def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = None) -> Path:
+    """Write the model to ``folder``, whole or not at all, in the place of what was there.
+
+    Args:
+        model: Ours in all parts, or parts whose ``config`` is plain JSON.
+        folder: Made with its parents. A checkpoint already there is replaced.
+        extra: Plain JSON values kept with the config (the recipe's name, say).
+
+    Raises:
+        CheckpointError: ``folder`` exists and is something else.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    if folder.exists() and not (folder / "config.json").exists() and any(folder.iterdir()):
+        raise CheckpointError(f"{folder}: exists and is not a checkpoint; choose another folder")
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, fresh / "model.safetensors")
+    for name, adapter in model.adapters.items():
+        for file, text in _adapter(adapter).assets().items():
+            (fresh / f"{name}.{file}").write_text(text, encoding="utf-8")
+    config = {**_config(model), "extra": dict(extra or {})}
+    config["files"] = {p.name: _digest(p) for p in sorted(fresh.iterdir())}
+    (fresh / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")
+    _replace(folder, fresh)
+    return folder
+
+
+def load(
+    folder: str | Path, *, adapters: Mapping[str, type] | None = None, encoder: type | None = None
+) -> Model:
+    """Rebuild a model, ready to predict, on the CPU.
+
+    Args:
+        folder: A checkpoint, or a run's folder that holds one as ``model``.
+        adapters: Your own adapter classes by the name that the model gives them. A class or path that a
+            config names is never imported.
+        encoder: Your own encoder class, made by ``encoder(**config)``.
+
+    Raises:
+        CheckpointError: Not a checkpoint, damaged, or of a newer version.
+
+    Example:
+        ``model = multiseq.load("runs/starter"); model.predict("pos", ["I saw a saw"])``
+    """
+    from safetensors.torch import load_file
+
+    folder = _find(Path(folder))
+    config = _read(folder)
+    parts = {
+        name: _load_adapter(folder, name, spec, adapters or {}) for name, spec in config["adapters"].items()
+    }
+    tasks = {
+        name: Task(t["adapter"], _head(t["head"]), t["metric"], t["weight"]) for name, t in config["tasks"].items()
+    }
+    spec = config["encoder"]
+    if encoder is None and spec["class"] != "Encoder":
+        raise CheckpointError(f"{folder}: its encoder is a {spec['class']}; pass your class as load(…, encoder=…)")
+    built: EncoderLike = (encoder or Encoder)(**spec["config"])
+    model = Model(parts, built, tasks)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.eval()
+
+
+HEADS: dict[str, Any] = {"vector": VectorHead, "set": SetHead, "ctc": CTCHead, "decoder": DecoderHead}
+
+
+def _config(model: Model) -> dict[str, Any]:
+    encoder: Any = model.encoder
+    return {
+        "format": FORMAT,
+        "multiseq": __version__,
+        "adapters": {
+            name: {"class": type(adapter).__name__, "config": _adapter(adapter).config()}
+            for name, adapter in model.adapters.items()
+        },
+        "encoder": {"class": type(encoder).__name__, "config": encoder.config()},
+        "tasks": {
+            name: {"adapter": t.adapter, "metric": t.metric, "weight": t.weight, "head": t.head.config()}
+            for name, t in model.tasks.items()
+        },
+    }
+
+
+def _adapter(module: Any) -> Adapter:
+    return module  # type: ignore[no-any-return]
+
+
+def _load_adapter(folder: Path, name: str, spec: Mapping[str, Any], own: Mapping[str, type]) -> Adapter:
+    if name in own:
+        found: Any = own[name]
+    elif spec["class"] in ("TextAdapter", "SpeechAdapter", "GraphAdapter"):
+        import multiseq.adapters
+
+        found = getattr(multiseq.adapters, spec["class"])
+    else:
+        raise CheckpointError(
+            f"{folder}: adapter {name!r} is a {spec['class']}, which is not of this library; "
+            f"pass your class as load(…, adapters={{{name!r}: {spec['class']}}})"
+        )
+    prefix = f"{name}."
+    assets = {p.name.removeprefix(prefix): p.read_text(encoding="utf-8") for p in folder.glob(f"{prefix}*")}
+    return found.from_config(spec["config"], assets)  # type: ignore[no-any-return]
+
+
+def _head(config: Mapping[str, Any]) -> Head:
+    if config["kind"] not in HEADS:
+        raise CheckpointError(f"head: got kind {config['kind']!r}, expected one of {', '.join(HEADS)}")
+    return HEADS[config["kind"]].from_config(config)  # type: ignore[no-any-return]
+
+
+def _find(folder: Path) -> Path:
+    for place in (folder, folder / "model", folder.with_name(f".{folder.name}.old"), folder / ".model.old"):
+        if (place / "config.json").is_file():
+            return place
+    if not folder.exists():
+        raise CheckpointError(f"{folder}: no such folder")
+    raise CheckpointError(f"{folder}: not a checkpoint (it has no config.json, nor a folder `model` that has one)")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The config, after checking that every file is the one that was written."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'}: damaged: {error}") from error
+    if not isinstance(config, dict) or "format" not in config or "files" not in config:
+        raise CheckpointError(f"{folder}: its config.json was not written by multiseq")
+    if config["format"] > FORMAT:
+        raise CheckpointError(
+            f"{folder}: written by multiseq {config.get('multiseq')} (format {config['format']}), this is "
+            f"{__version__} (format {FORMAT}); upgrade with: pip install -U multiseq"
+        )
+    for name, digest in config["files"].items():
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{file}: missing; the folder is incomplete, copy it again")
+        if _digest(file) != digest:
+            raise CheckpointError(f"{file}: damaged (its content is not what was saved); copy it again")
+    return config
+
+
+def _digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    """Put ``fresh`` in the place of ``folder``; what was there stays loadable at every moment."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

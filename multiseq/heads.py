@@ -1,0 +1,146 @@
+"""Heads that read a label per vector or a label per set from encoded sets.
+
+What a label is (one class, several, numbers) belongs to the target; a head only brings a vector to the
+target's size. The heads for sequences are in `multiseq.sequence`.
+
+Axes: vectors, sets, dim, size (numbers that the target wants for a label).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from multiseq.protocols import Level, RowTarget
+from multiseq.targets import target_from_config
+from multiseq.vectors import VectorSets
+
+__all__ = ["Pool", "SetHead", "VectorHead", "pool"]
+
+Pool = Literal["mean", "sum", "attention"]
+
+
+class VectorHead(nn.Module):
+    """One label per vector: dropout, then a linear map to the target's size.
+
+    Args:
+        dim: Width of the encoded vectors.
+        target: What a label is.
+        dropout: On the encoded vectors, in training.
+    """
+
+    level: Level = "vector"
+
+    def __init__(self, dim: int, target: RowTarget, *, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.dim, self.target, self.dropout = dim, target, dropout
+        self.read = nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, target.size))
+
+    def forward(self, sets: VectorSets) -> Float[Tensor, "vectors size"]:
+        """The target's numbers for every vector."""
+        return self.read(sets.values)
+
+    def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the losses, and how many labels were there."""
+        return self.target.loss(self(sets), targets)
+
+    @torch.inference_mode()
+    def decode(self, sets: VectorSets) -> list[list[Any]]:
+        """For each set a list with one result per vector."""
+        results = self.target.decode(self(sets))
+        ends = [0, *accumulate(sets.lengths)]
+        return [results[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"kind": "vector", "dim": self.dim, "dropout": self.dropout, "target": self.target.config()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> VectorHead:
+        """The inverse of :meth:`config`."""
+        return cls(config["dim"], target_from_config(config["target"]), dropout=config["dropout"])
+
+
+class SetHead(nn.Module):
+    """One label per set: pool the vectors, then a small network to the target's size.
+
+    ``mean`` and ``sum`` are those of the vectors; ``sum`` suits quantities that grow with the set (a
+    molecule's solubility). ``attention`` weighs every vector by a learned score,
+    ``softmax_i(w · x_i)`` within the set (Lee et al. 2019, https://arxiv.org/abs/1810.00825, with one
+    learned query and one head). An empty set pools to zeros.
+
+    Args:
+        dim: Width of the encoded vectors.
+        target: What a label is.
+        pool: How the vectors of a set become one.
+        dropout: On the pooled vector, in training.
+    """
+
+    level: Level = "set"
+
+    def __init__(self, dim: int, target: RowTarget, *, pool: Pool = "attention", dropout: float = 0.1) -> None:
+        super().__init__()
+        if pool not in ("mean", "sum", "attention"):
+            raise ValueError(f"pool: got {pool!r}, expected mean, sum or attention")
+        self.dim, self.target, self.pool, self.dropout = dim, target, pool, dropout
+        self.score = nn.Linear(dim, 1) if pool == "attention" else None
+        self.read = nn.Sequential(
+            nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, target.size)
+        )
+
+    def forward(self, sets: VectorSets) -> Float[Tensor, "sets size"]:
+        """The target's numbers for every set."""
+        scores = None if self.score is None else self.score(sets.values)[:, 0]
+        return self.read(pool(sets, self.pool, scores))
+
+    def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the losses, and how many labels were there."""
+        return self.target.loss(self(sets), targets)
+
+    @torch.inference_mode()
+    def decode(self, sets: VectorSets) -> list[Any]:
+        """One result for each set."""
+        return self.target.decode(self(sets))
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        target = self.target.config()
+        return {"kind": "set", "dim": self.dim, "pool": self.pool, "dropout": self.dropout, "target": target}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> SetHead:
+        """The inverse of :meth:`config`."""
+        target = target_from_config(config["target"])
+        return cls(config["dim"], target, pool=config["pool"], dropout=config["dropout"])
+
+
+def pool(
+    sets: VectorSets, how: Pool = "mean", scores: Float[Tensor, " vectors"] | None = None
+) -> Float[Tensor, "sets dim"]:
+    """One vector for each set; zeros for an empty one.
+
+    >>> pool(VectorSets(torch.tensor([[1.0], [3.0], [5.0]]), [2, 0, 1])).tolist()
+    [[2.0], [0.0], [5.0]]
+    """
+    index = sets.set_index
+    values = sets.values
+    if how == "attention":
+        if scores is None:
+            raise ValueError("pool: attention needs scores, one for each vector")
+        values = values * _softmax_per_set(scores.float(), index, sets.num_sets).to(values.dtype)[:, None]
+    total = values.new_zeros(sets.num_sets, sets.dim).index_add(0, index, values)
+    if how != "mean":
+        return total
+    lengths = torch.tensor(sets.lengths, dtype=total.dtype).clamp(min=1).to(total.device)
+    return total / lengths[:, None]
+
+
+def _softmax_per_set(scores: Tensor, index: Tensor, num_sets: int) -> Tensor:
+    highest = scores.new_full((num_sets,), float("-inf")).scatter_reduce(0, index, scores.detach(), "amax")
+    weights = (scores - highest[index]).exp()
+    return weights / weights.new_zeros(num_sets).index_add(0, index, weights)[index]

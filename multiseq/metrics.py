@@ -1,0 +1,202 @@
+"""Metrics by name, and the scoring of a task: predictions of a model against the labels of a source.
+
+The arithmetic is torchmetrics'; here is only what turns results and labels into its inputs.
+Accuracies, error rates and R² are fractions, BLEU is 0 to 100, RMSE and MAE are in the user's unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.tasks import Source
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+
+__all__ = ["LOWER_IS_BETTER", "METRICS", "Score", "compute", "evaluate"]
+
+LOWER_IS_BETTER = frozenset({"word_error_rate", "character_error_rate", "rmse", "mae"})
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure: the metric's value on so many items (or vectors, for a task per vector)."""
+
+    cell: str
+    metric: str
+    value: float
+    num_items: int
+
+    @property
+    def goodness(self) -> float:
+        """The value on a scale where 1 is perfect and higher is better, for early stopping."""
+        if self.metric == "bleu":
+            return self.value / 100
+        return -self.value if self.metric in ("rmse", "mae") else 1 - self.value if self.metric in LOWER_IS_BETTER else self.value
+
+
+def evaluate(model: Model, task: str, source: Source, **options: Any) -> Score:
+    """Score one task on a source's labels; items and vectors without a label are left out.
+
+    Args:
+        model: Has the task and the source's adapter.
+        task: The task's name.
+        source: Items with labels for that task.
+        options: For the head's ``decode``.
+    """
+    pairs = list(labelled_results(model, task, source, **options))
+    metric = model.task(task).metric
+    value = compute(metric, [p for p, _ in pairs], [label for _, label in pairs])
+    return Score(model.cell(task), metric, value, len(pairs))
+
+
+def labelled_results(model: Model, task: str, source: Source, **options: Any) -> Iterable[tuple[Any, Any]]:
+    """(result, label) of everything that has a label: vectors for a task per vector, else items."""
+    from multiseq.model import combine
+
+    labels = source.targets[task]
+    chosen = [i for i, label in enumerate(labels) if label is not None]
+    runs = model.run(task, [source.items[i] for i in chosen], **options)
+    align = model.adapter(source.adapter).align
+    for i, pieces in zip(chosen, runs, strict=True):
+        if model.task(task).head.level != "vector":
+            yield combine([result for _, result in pieces]), labels[i]
+            continue
+        for example, results in pieces:
+            for result, label in zip(results, align(labels[i], example), strict=True):
+                if label is not None:
+                    yield result, label
+
+
+def compute(metric: str, results: Sequence[Any], labels: Sequence[Any]) -> float:
+    """A metric by name, of plain results against the user's labels. NaN where there is nothing to score.
+
+    >>> compute("exact_match", [Text("a b", 0.0), Text("c", 0.0)], ["a b", "d"])
+    0.5
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric: got {metric!r}, expected one of {', '.join(METRICS)}")
+    return METRICS[metric](results, labels) if results else math.nan
+
+
+def _accuracy(results: Sequence[Label], labels: Sequence[Any]) -> float:
+    return sum(r.label == str(label) for r, label in zip(results, labels, strict=True)) / len(labels)
+
+
+def _f1(results: Sequence[Any], labels: Sequence[Any]) -> float:
+    """Macro F1 of classes; micro F1 of several classes at once."""
+    from torchmetrics.functional.classification import multiclass_f1_score
+
+    if isinstance(results[0], LabelSet):
+        found, known = _label_flags(results, labels)
+        hits = (found & known).sum().item()
+        return 2 * hits / max(1, found.sum().item() + known.sum().item())
+    names = sorted({str(v) for v in labels} | {r.label for r in results})
+    found, known = ([names.index(n) for n in side] for side in ([r.label for r in results], map(str, labels)))
+    return float(multiclass_f1_score(torch.tensor(found), torch.tensor(known), len(names), average="macro"))
+
+
+def _label_flags(results: Sequence[LabelSet], labels: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    found, known = [], []
+    for result, label in zip(results, labels, strict=True):
+        for name in result.probabilities:
+            flag = label.get(name) if isinstance(label, dict) else name in label
+            if flag is not None:
+                found.append(name in result.labels)
+                known.append(bool(flag))
+    return torch.tensor(found), torch.tensor(known)
+
+
+def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
+    """Of two classes, or the mean over several classes at once (those with both values present)."""
+    from sklearn.metrics import roc_auc_score
+
+    if isinstance(results[0], LabelSet):
+        per_class = []
+        for name in results[0].probabilities:
+            flags = [v.get(name) if isinstance(v, dict) else name in v for v in labels]
+            pairs = [(r.probabilities[name], f) for r, f in zip(results, flags, strict=True) if f is not None]
+            if len({f for _, f in pairs}) == 2:
+                per_class.append(roc_auc_score([f for _, f in pairs], [p for p, _ in pairs]))
+        return sum(per_class) / len(per_class) if per_class else math.nan
+    names = list(results[0].probabilities)
+    if len(names) != 2:
+        raise ValueError(f"roc_auc: got {len(names)} classes, expected two; use accuracy or f1")
+    return float(roc_auc_score([str(v) == names[1] for v in labels], [r.probabilities[names[1]] for r in results]))
+
+
+def _columns(results: Sequence[Number], labels: Sequence[Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """For each named number (prediction, label) of the items that have it."""
+    columns = []
+    for name in results[0].values:
+        values = [v.get(name) if isinstance(v, dict) else v for v in labels]
+        known = [(r.values[name], float(v)) for r, v in zip(results, values, strict=True) if v is not None and v == v]
+        if known:
+            found, wanted = torch.tensor(known, dtype=torch.float64).T
+            columns.append((found, wanted))
+    return columns
+
+
+def _per_column(function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Callable[..., float]:
+    def metric(results: Sequence[Number], labels: Sequence[Any]) -> float:
+        values = [float(function(found, wanted)) for found, wanted in _columns(results, labels)]
+        return sum(values) / len(values) if values else math.nan
+
+    return metric
+
+
+def _r2(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    from torchmetrics.functional.regression import r2_score
+
+    return r2_score(found, wanted) if len(wanted) > 1 else torch.tensor(math.nan)
+
+
+def _exact_match(results: Sequence[Text], labels: Sequence[str]) -> float:
+    return sum(r.text == label for r, label in zip(results, labels, strict=True)) / len(labels)
+
+
+def _references(labels: Sequence[Any]) -> list[list[str]]:
+    return [[label] if isinstance(label, str) else list(label) for label in labels]
+
+
+def _error_rate(name: str) -> Callable[..., float]:
+    def metric(results: Sequence[Text], labels: Sequence[str]) -> float:
+        from torchmetrics.functional import text
+
+        function = getattr(text, name)
+        return float(function([r.text for r in results], list(labels)))
+
+    return metric
+
+
+def _bleu(results: Sequence[Text], labels: Sequence[Any]) -> float:
+    """sacreBLEU with its own tokenizer; characters of Chinese are told apart by ``zh``."""
+    import sacrebleu
+
+    references = _references(labels)
+    most = max(len(r) for r in references)
+    columns = [[r[i] if i < len(r) else r[0] for r in references] for i in range(most)]
+    tokenizer = "zh" if any("\u4e00" <= c <= "\u9fff" for r in references[:50] for c in r[0]) else "13a"
+    return sacrebleu.corpus_bleu([r.text for r in results], columns, tokenize=tokenizer).score
+
+
+METRICS: dict[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {
+    "accuracy": _accuracy,
+    "frame_accuracy": _accuracy,
+    "f1": _f1,
+    "roc_auc": _roc_auc,
+    "r2": _per_column(_r2),
+    "rmse": _per_column(lambda found, wanted: (found - wanted).square().mean().sqrt()),
+    "mae": _per_column(lambda found, wanted: (found - wanted).abs().mean()),
+    "exact_match": _exact_match,
+    "word_error_rate": _error_rate("word_error_rate"),
+    "character_error_rate": _error_rate("char_error_rate"),
+    "bleu": _bleu,
+}
+"""Name -> function of (plain results, the user's labels)."""

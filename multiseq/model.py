@@ -1,0 +1,233 @@
+"""Model: adapters, one shared encoder, and a head for each task.
+
+    raw items -> adapter.prepare -> examples -> adapter.collate -> inputs -> adapter -> vector sets
+    -> encoder (one call for all modalities) -> adapter.read -> head.loss or head.decode
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from multiseq.batching import Batch, fill
+from multiseq.heads import pool
+from multiseq.protocols import Adapter, EncoderLike, Head, Inputs
+from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.tasks import Task
+from multiseq.vectors import VectorSets
+
+__all__ = ["Embedding", "Model"]
+
+# Denormal numbers make training on a CPU several times slower; this reaches all threads only before
+# torch's first parallel operation, hence at import.
+torch.set_flush_denormal(True)
+
+BUDGET = 8192
+"""Vectors of one batch in prediction."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the encoder makes of one item: its vectors, their mean, and what each vector stands for."""
+
+    vectors: Float[Tensor, "vectors dim"]
+    pooled: Float[Tensor, " dim"]
+    names: list[str]
+
+
+class Model(nn.Module):
+    """Adapters, one encoder, tasks. Everything is passed in; nothing is looked up.
+
+    Args:
+        adapters: Name -> adapter. All give vectors of the encoder's width.
+        encoder: Shared by all tasks.
+        tasks: Name -> task.
+
+    Raises:
+        ValueError: A task of an unknown adapter, or widths that differ.
+    """
+
+    def __init__(self, adapters: Mapping[str, Adapter], encoder: EncoderLike, tasks: Mapping[str, Task]) -> None:
+        super().__init__()
+        for name, adapter in adapters.items():
+            if adapter.dim != encoder.dim:
+                raise ValueError(f"adapters[{name!r}]: got dim {adapter.dim}, expected the encoder's {encoder.dim}")
+        for name, task in tasks.items():
+            if task.adapter not in adapters:
+                raise ValueError(f"tasks[{name!r}]: got adapter {task.adapter!r}, expected one of {list(adapters)}")
+        self.adapters = nn.ModuleDict(cast("Mapping[str, nn.Module]", adapters))
+        self.encoder = encoder
+        self.heads = nn.ModuleDict({name: cast(nn.Module, task.head) for name, task in tasks.items()})
+        self.tasks = dict(tasks)
+
+    # --- parts ----------------------------------------------------------------------------------------
+
+    def task(self, name: str) -> Task:
+        """The task of that name. Raises ValueError naming the tasks there are."""
+        if name not in self.tasks:
+            raise ValueError(f"task: got {name!r}, expected one of {', '.join(self.tasks)}")
+        return self.tasks[name]
+
+    def adapter(self, name: str) -> Adapter:
+        """The adapter of that name."""
+        if name not in self.adapters:
+            raise ValueError(f"adapter: got {name!r}, expected one of {', '.join(self.adapters)}")
+        return cast(Adapter, self.adapters[name])
+
+    def cell(self, name: str) -> str:
+        """Modality and output of a task: ``text/vector`` … ``graph/sequence``."""
+        task = self.task(name)
+        return f"{self.adapter(task.adapter).modality}/{task.head.level}"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    # --- training -------------------------------------------------------------------------------------
+
+    def encode(self, parts: Sequence[tuple[str, Inputs]]) -> list[VectorSets]:
+        """Inputs of several adapters through their stems and **one** call of the encoder."""
+        stems = [self.adapter(name)(inputs) for name, inputs in parts]
+        # Under autocast stems differ in dtype; the residual stream stays in single precision.
+        together = VectorSets.cat([s.with_values(s.values.float()) for s in stems])
+        encoded = self.encoder(together).split([s.num_sets for s in stems])
+        return [self.adapter(name).read(sets) for (name, _), sets in zip(parts, encoded, strict=True)]
+
+    def loss(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each task of the batch the sum of its losses and the count of what was summed."""
+        losses: dict[str, tuple[Tensor, Tensor]] = {}
+        encoded = self.encode([(part.adapter, part.inputs) for part in batch.parts])
+        for part, sets in zip(batch.parts, encoded, strict=True):
+            for name, (chosen, targets) in part.targets.items():
+                losses[name] = self.task(name).head.loss(sets.select(chosen), targets)
+        return losses
+
+    # --- prediction -----------------------------------------------------------------------------------
+
+    def predict(self, task: str, items: Iterable[Any], *, budget: int = BUDGET, **options: Any) -> list[Any]:
+        """One plain result for each raw item, in order, whatever else is in the list.
+
+        Args:
+            task: The task's name.
+            items: Raw items, as in training.
+            budget: Vectors of one batch.
+            options: For the head's ``decode``: ``beam`` of a sequence.
+
+        Returns:
+            For each item a `Label`, `Number`, `LabelSet` or `Text`; a list of them, one for each vector,
+            for a task per vector.
+        """
+        return [combine([result for _, result in pieces]) for pieces in self.run(task, items, budget, **options)]
+
+    def run(
+        self, task: str, items: Iterable[Any], budget: int = BUDGET, **options: Any
+    ) -> list[list[tuple[Any, Any]]]:
+        """For each item its examples, each with the head's result: what `predict` and scoring are made of."""
+        head, name = self.task(task).head, self.task(task).adapter
+        pieces = self._prepare(name, items)
+        results: list[list[tuple[Any, Any]]] = [[] for _ in pieces]
+        for chosen, sets in self._encoded(name, pieces, budget):
+            for (item, example), result in zip(chosen, head.decode(sets, **options), strict=True):
+                results[item].append((example, result))
+        order = [{id(example): i for i, example in enumerate(examples)} for examples in pieces]
+        return [sorted(r, key=lambda pair: o[id(pair[0])]) for r, o in zip(results, order, strict=True)]
+
+    def embed(self, adapter: str, items: Iterable[Any], *, budget: int = BUDGET) -> list[Embedding]:
+        """The encoded vectors of each item, their mean, and what each vector stands for."""
+        pieces = self._prepare(adapter, items)
+        found: list[dict[int, Tensor]] = [{} for _ in pieces]
+        for chosen, sets in self._encoded(adapter, pieces, budget):
+            for (item, example), vectors in zip(chosen, sets.unpack(), strict=True):
+                found[item][id(example)] = vectors
+        names = self.adapter(adapter).names
+        embeddings = []
+        for examples, by_example in zip(pieces, found, strict=True):
+            vectors = torch.cat([by_example[id(e)] for e in examples])
+            pooled = pool(VectorSets(vectors, [len(vectors)]))[0]
+            embeddings.append(Embedding(vectors, pooled, [n for e in examples for n in names(e)]))
+        return embeddings
+
+    def attention(self, adapter: str, item: Any, *, layer: int = -1) -> tuple[list[str], list[Tensor]]:
+        """Names of one item's vectors, and the encoder's weights ``(heads, length, length)`` for each set."""
+        found = getattr(self.encoder, "attention", None)
+        if found is None:
+            raise ValueError("attention: this encoder has no method `attention` that gives its weights")
+        part = self.adapter(adapter)
+        examples = part.prepare(item)
+        with self._evaluating():
+            weights = found(part(part.collate(examples).to(self.device)), layer)
+        return [n for e in examples for n in part.names(e)], weights
+
+    def _prepare(self, adapter: str, items: Iterable[Any]) -> list[list[Any]]:
+        if isinstance(items, str):
+            raise ValueError(f"items: got one string, expected a list of items; use [{items[:30]!r}]")
+        return prepare_all(self.adapter(adapter), items)
+
+    def _encoded(
+        self, adapter: str, pieces: Sequence[Sequence[Any]], budget: int
+    ) -> Iterator[tuple[list[tuple[int, Any]], VectorSets]]:
+        """Batches of (item number, example) with their encoded sets, similar lengths together."""
+        part = self.adapter(adapter)
+        flat = [(i, example) for i, examples in enumerate(pieces) for example in examples]
+        sizes = [part.num_vectors(example) for _, example in flat]
+        order = sorted(range(len(flat)), key=sizes.__getitem__)
+        for numbers in fill(order, sizes, budget):
+            chosen = [flat[n] for n in numbers]
+            with self._evaluating():
+                inputs = part.collate([example for _, example in chosen]).to(self.device)
+                sets = self.encode([(adapter, inputs)])[0]
+                yield chosen, sets
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            self.train(training)
+
+
+def prepare_all(adapter: Adapter, items: Iterable[Any]) -> list[list[Any]]:
+    """The examples of every item; an error names the item's number."""
+    prepared = []
+    for number, item in enumerate(items):
+        try:
+            prepared.append(adapter.prepare(item))
+        except (ValueError, OSError) as error:
+            raise ValueError(f"item {number}: {error}") from error
+    return prepared
+
+
+def combine(results: Sequence[Any]) -> Any:
+    """The results of one item's examples put together: the one place where sets become an item again.
+
+    Lists per vector are chained; classes and numbers are averaged; texts are joined by a space, their
+    scores added.
+
+    >>> combine([Label("a", 0.6, {"a": 0.6, "b": 0.4}), Label("b", 0.9, {"a": 0.1, "b": 0.9})]).label
+    'b'
+    """
+    first = results[0] if results else []
+    if isinstance(first, list):
+        return [label for part in results for label in part]
+    if len(results) == 1:
+        return first
+    if isinstance(first, Text):
+        return Text(" ".join(r.text for r in results if r.text), sum(r.score for r in results))
+    if isinstance(first, Number):
+        mean = {k: sum(r.values[k] for r in results) / len(results) for k in first.values}
+        return Number(mean, first.unit)
+    shares = {k: sum(r.probabilities[k] for r in results) / len(results) for k in first.probabilities}
+    if isinstance(first, LabelSet):
+        return LabelSet(tuple(k for k, p in shares.items() if p >= 0.5), shares)
+    best = max(shares, key=shares.__getitem__)
+    return Label(best, shares[best], shares)

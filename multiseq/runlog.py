@@ -1,0 +1,69 @@
+"""`metrics.csv` of a run: one line a step and task, one a score. A resumed run cuts off what it repeats."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from multiseq.metrics import Score
+
+__all__ = ["COLUMNS", "RunLog", "read_log"]
+
+COLUMNS = ("step", "part", "task", "metric", "value", "lr", "seconds")
+
+
+class RunLog:
+    """Writes ``metrics.csv`` in a run's folder, or nothing where there is no folder.
+
+    Columns: ``step`` (0 is the first), ``part`` (train or dev), ``task`` (or total), ``metric`` (loss or
+    the task's), ``value``, ``lr`` (learning rate, of losses), ``seconds`` (since this process began).
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.path = None if folder is None else folder / "metrics.csv"
+        self.started = time.perf_counter()
+        self._file: IO[str] | None = None
+
+    def begin(self, step: int) -> None:
+        """Open the file; lines of ``step`` and later are dropped, for they come again."""
+        if self.path is None:
+            return
+        kept = [row for row in read_log(self.path) if int(row["step"]) < step] if self.path.exists() else []
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("w", newline="", encoding="utf-8", buffering=1)
+        csv.writer(self._file).writerow(COLUMNS)
+        csv.writer(self._file).writerows([row[c] for c in COLUMNS] for row in kept)
+
+    def losses(self, step: int, losses: Mapping[str, Tensor], lr: float) -> None:
+        """One step's mean losses by task."""
+        if self._file is not None:
+            for task, value in losses.items():
+                self._write(step, "train", task, "loss", value.item(), f"{lr:.6g}")
+
+    def scores(self, step: int, scores: Mapping[str, Score]) -> None:
+        """The dev part's scores after ``step`` steps."""
+        for task, score in scores.items():
+            self._write(step - 1, "dev", task, score.metric, score.value, "")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, step: int, part: str, task: str, metric: str, value: float, lr: str) -> None:
+        if self._file is not None:
+            seconds = f"{time.perf_counter() - self.started:.2f}"
+            csv.writer(self._file).writerow([step, part, task, metric, repr(value), lr, seconds])
+
+
+def read_log(path: str | Path) -> list[dict[str, str]]:
+    """The lines of a ``metrics.csv`` as dictionaries."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

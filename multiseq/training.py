@@ -1,0 +1,307 @@
+"""Training: the step is ours and fits a screen; the loop, devices and resume files are Lightning's.
+
+A step's loss is, over the tasks in its batch, the weighted sum of (sum of losses / count), both over all
+processes; so two processes with halves of unequal size compute what one does with the whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from torch import Tensor
+
+from multiseq.batching import Batch, BatchPlan, Loader, PreparedSource, seed_of
+from multiseq.checkpoint import save
+from multiseq.metrics import Score, evaluate
+from multiseq.model import Model
+from multiseq.runlog import RunLog
+from multiseq.tasks import Source
+
+__all__ = ["Settings", "train"]
+
+RESUME = "resume.ckpt"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how fast to learn.
+
+    Args:
+        steps: Optimiser steps in all; the learning rate falls to zero at the last one.
+        budget: Vectors of one step's batch, over all tasks and processes.
+        lr: Highest learning rate of AdamW (https://arxiv.org/abs/1711.05101).
+        warmup: Steps over which it rises, as a fraction of all steps.
+        weight_decay: Of matrices; biases and norms have none.
+        clip: Largest norm of the gradient.
+        temperature: 1 draws sources by their size, higher ones draw small sources more often.
+        average: Decay of the running average of the weights that is evaluated and kept; 0 keeps the last.
+        evaluate_every: Steps between evaluations on the dev part; 0 evaluates at the end alone.
+        patience: Evaluations without a better ``monitor`` before stopping; 0 never stops early.
+        monitor: A task's name, or ``mean`` over the tasks' scores (1 is perfect).
+        save_every: Steps between resume files.
+        workers: Processes that augment and collate.
+        seed: Of everything random.
+    """
+
+    steps: int = 1000
+    budget: int = 4096
+    lr: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    temperature: float = 1.0
+    average: float = 0.0
+    evaluate_every: int = 0
+    patience: int = 0
+    monitor: str = "mean"
+    save_every: int = 100
+    workers: int = 0
+    seed: int = 0
+
+
+def train(
+    model: Model,
+    sources: Sequence[Source],
+    *,
+    dev: Sequence[Source] = (),
+    out: str | Path | None = None,
+    settings: Settings | None = None,
+    resume: bool = False,
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    accelerator: str = "auto",
+    progress: bool = True,
+    **changes: Any,
+) -> Model:
+    """Train on labelled items, in place, and give the model back ready to predict.
+
+    Args:
+        model: Adapters, encoder and tasks.
+        sources: Training items with their labels.
+        dev: Items that choose the weights to keep and say when to stop.
+        out: The run's folder: the best model in ``model``, ``metrics.csv``, and a resume file.
+        settings: Where not given, made from ``changes``: ``train(…, steps=300, lr=2e-3)``.
+        resume: Go on from the resume file in ``out``, exactly as if it had never stopped.
+        devices, num_nodes, strategy, accelerator: Handed to ``lightning.Trainer``.
+        progress: Show a bar.
+
+    Raises:
+        ValueError: Settings that do not fit, or bad items, named by their number.
+        FileNotFoundError: ``resume`` without a resume file.
+    """
+    settings = settings or Settings(**changes)
+    _check(settings, model, dev)
+    folder = Path(out) if out is not None else None
+    if resume and (folder is None or not (folder / RESUME).is_file()):
+        raise FileNotFoundError(f"resume: {folder}/{RESUME} does not exist; train without resume first")
+    prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in sources]
+    plan = BatchPlan(prepared, budget=settings.budget, seed=settings.seed, temperature=settings.temperature)
+    module = _Module(model, plan, dev, settings, folder)
+    with _quiet():
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=_strategy(strategy, devices, num_nodes),
+            precision="bf16-mixed" if _on_gpu(accelerator) else "32-true",
+            max_steps=settings.steps,
+            max_epochs=-1,
+            val_check_interval=settings.evaluate_every or None,
+            check_val_every_n_epoch=None,
+            limit_val_batches=1 if dev and settings.evaluate_every else 0,
+            num_sanity_val_steps=0,
+            gradient_clip_val=settings.clip,
+            callbacks=_callbacks(settings, folder, bool(dev)),
+            logger=False,
+            enable_progress_bar=progress,
+            enable_checkpointing=folder is not None,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+        )
+        checkpoint = str(folder / RESUME) if resume and folder is not None else None
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+    module.finish()
+    return model.eval()
+
+
+class _Module(lightning.LightningModule):
+    """The step of a mixed batch, the evaluation on the dev part, and what is kept of both."""
+
+    def __init__(
+        self, model: Model, plan: BatchPlan, dev: Sequence[Source], settings: Settings, folder: Path | None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.plan, self.dev, self.settings, self.folder = plan, dev, settings, folder
+        self.record = RunLog(folder)
+        self.best = -math.inf
+
+    def train_dataloader(self) -> Loader:
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        pin = self.device.type == "cuda"
+        return Loader(
+            self.plan, steps=self.settings.steps, workers=self.settings.workers, rank=rank, world=world, pin_memory=pin
+        )
+
+    def val_dataloader(self) -> list[int]:
+        return [0]  # evaluation reads the dev sources itself
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch.to(device, non_blocking=True) if isinstance(batch, Batch) else batch
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        step = self.global_step
+        torch.manual_seed(seed_of(self.settings.seed, "dropout", step, self.global_rank))
+        losses = self.model.loss(batch) if batch.parts else {}
+        counts = self._counts(losses)
+        total = sum((p.sum() * 0.0 for p in list(self.parameters())[:1]), start=torch.zeros((), device=self.device))
+        means = {}
+        for name, (loss, _) in losses.items():
+            # Data-parallel training averages gradients, hence the factor.
+            mean = loss / counts[name].clamp(min=1) * self.trainer.world_size
+            means[name] = mean.detach()
+            total = total + self.model.tasks[name].weight * mean
+        self.record.losses(step, {**means, "total": total.detach()}, self._lr())
+        return total
+
+    def _counts(self, losses: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """How many labels each task has in this step, over all processes."""
+        zero = torch.zeros((), device=self.device)
+        counts = torch.stack([losses[t][1].float() if t in losses else zero for t in self.model.tasks])
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(counts)
+        return dict(zip(self.model.tasks, counts, strict=True))
+
+    def _lr(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        scores = evaluate_all(self.model, self.dev)
+        goodness = _monitored(scores, self.settings.monitor)
+        self.log("monitor", goodness, prog_bar=True, rank_zero_only=False, batch_size=1)
+        self.record.scores(self.global_step, scores)
+        if goodness > self.best:
+            self.best = goodness
+            if self.trainer.is_global_zero and self.folder is not None:
+                save(self.model, self.folder / "model")
+            self._kept = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    def on_train_start(self) -> None:
+        self.record.begin(self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["multiseq_best"] = self.best
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.best = checkpoint["multiseq_best"]
+
+    def finish(self) -> None:
+        """Leave the best weights in the model; without a dev part those are the last."""
+        if self.best > -math.inf:
+            if self.folder is not None:
+                from safetensors.torch import load_file
+
+                self.model.load_state_dict(load_file(self.folder / "model" / "model.safetensors"))
+            else:
+                self.model.load_state_dict(self._kept)
+        elif self.folder is not None and self.global_rank == 0:
+            save(self.model, self.folder / "model")
+        self.record.close()
+
+    def configure_optimizers(self) -> Any:
+        # Matrices decay; biases, norms and single vectors do not.
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.dim() >= 2], "weight_decay": self.settings.weight_decay},
+            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.settings.lr, betas=(0.9, 0.98), fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        """Up in a straight line, down along a cosine to zero (https://arxiv.org/abs/1608.03983)."""
+        warm = max(1, round(self.settings.warmup * self.settings.steps))
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, self.settings.steps - warm))))
+
+
+def evaluate_all(model: Model, sources: Sequence[Source], **options: Any) -> dict[str, Score]:
+    """Every task that a source labels, scored."""
+    return {task: evaluate(model, task, source, **options) for source in sources for task in source.targets}
+
+
+def _monitored(scores: Mapping[str, Score], monitor: str) -> float:
+    if monitor == "mean":
+        return sum(s.goodness for s in scores.values()) / len(scores)
+    return scores[monitor].goodness
+
+
+def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
+    for name in ("steps", "budget", "save_every"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name}: got {getattr(settings, name)}, expected 1 or more")
+    if settings.monitor != "mean" and settings.monitor not in model.tasks:
+        raise ValueError(f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}")
+    if settings.patience and not (dev and settings.evaluate_every):
+        raise ValueError("patience: needs a dev part and evaluate_every above 0")
+
+
+def _callbacks(settings: Settings, folder: Path | None, has_dev: bool) -> list[Callback]:
+    callbacks: list[Callback] = []
+    if settings.average:
+        # The average starts where warm-up ends; before that the weights say little.
+        callbacks.append(EMAWeightAveraging(decay=settings.average))
+    if settings.patience:
+        callbacks.append(EarlyStopping("monitor", mode="max", patience=settings.patience))
+    if folder is not None:
+        callbacks.append(
+            ModelCheckpoint(
+                folder,
+                filename=Path(RESUME).stem,
+                every_n_train_steps=settings.save_every,
+                save_top_k=1,
+                monitor=None,
+                enable_version_counter=False,
+                save_on_train_epoch_end=False,
+            )
+        )
+    return callbacks
+
+
+def _strategy(strategy: str, devices: int | str, num_nodes: int) -> str:
+    """A mixed batch need not hold every task on every process, so gradients may be missing on one."""
+    several = num_nodes > 1 or (isinstance(devices, int) and devices > 1)
+    return "ddp_find_unused_parameters_true" if strategy == "auto" and several else strategy
+
+
+def _on_gpu(accelerator: str) -> bool:
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's hints are for people who write loops; errors still come through."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for hint in (".*does not have many workers.*", ".*`val_dataloader`.*", ".*exists and is not empty.*"):
+                warnings.filterwarnings("ignore", hint)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -103,7 +103,7 @@ class PreparedSource:
 
         self.adapter, self.adapter_name, self.weight = adapter, source.adapter, source.weight
         self.tasks = {name: tasks[name] for name in source.targets}
-        pieces = prepare_all(adapter, source.items)
+        pieces = prepare_all(adapter, source.items, source.where)
         for name, task in self.tasks.items():
             several = [i for i, p in enumerate(pieces) if len(p) > 1 and source.targets[name][i] is not None]
             if task.head.level == "sequence" and several:

@@ -196,14 +196,15 @@ class Model(nn.Module):
             self.train(training)
 
 
-def prepare_all(adapter: Adapter, items: Iterable[Any]) -> list[list[Any]]:
-    """The examples of every item; an error names the item's number."""
+def prepare_all(adapter: Adapter, items: Iterable[Any], where: Sequence[str] = ()) -> list[list[Any]]:
+    """The examples of every item; an error names the item's file and line, or its number."""
     prepared = []
     for number, item in enumerate(items):
         try:
             prepared.append(adapter.prepare(item))
         except (ValueError, OSError) as error:
-            raise ValueError(f"item {number}: {error}") from error
+            place = where[number] if where else f"item {number}"
+            raise ValueError(f"{place}: {error}") from error
     return prepared
 
 

@@ -42,6 +42,7 @@ class Source:
         items: Raw items, as the adapter's ``prepare`` takes them.
         targets: Task name -> one label for each item; None where an item has none.
         weight: How often its items are drawn, against those of other sources.
+        where: File and line of each item, for messages.
 
     Raises:
         ValueError: A number of labels that is not the number of items.
@@ -51,6 +52,7 @@ class Source:
     items: Sequence[Any]
     targets: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     weight: float = 1.0
+    where: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for task, labels in self.targets.items():

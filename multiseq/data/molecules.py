@@ -1,0 +1,48 @@
+"""Molecules that ship inside RDKit: real structures of the NCI collection, read where they lie."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+
+from multiseq.data.records import DataError, Records
+from multiseq.requires import need
+
+__all__ = ["read"]
+
+
+def read(path: Path) -> Records:
+    """Distinct parsable molecules of RDKit's ``path`` with the columns ``logp`` and ``part``.
+
+    ``logp`` is the octanol-water partition coefficient as RDKit computes it (Wildman and Crippen 1999,
+    https://doi.org/10.1021/ci990307l). ``part`` is train, dev or test (8 : 1 : 1) by a digest of the
+    canonical SMILES, so a molecule's part never changes and none is in two.
+
+    Args:
+        path: Relative to RDKit's data folder, as in ``NCI/first_5K.smi``.
+    """
+    chem, config = need("rdkit.Chem", package="rdkit"), need("rdkit.RDConfig", package="rdkit")
+    crippen, log = need("rdkit.Chem.Crippen", package="rdkit"), need("rdkit.RDLogger", package="rdkit")
+    file = Path(config.RDDataDir) / path
+    if not file.is_file():
+        raise DataError(f"{file}: no such file in this RDKit; reinstall it with: pip install rdkit")
+    log.DisableLog("rdApp.*")  # its complaints about lines that it cannot parse; those are left out
+    try:
+        records, seen = Records([], {"logp": [], "part": []}), set()
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            molecule = chem.MolFromSmiles(line.split()[0]) if line.split() else None
+            smiles = chem.MolToSmiles(molecule) if molecule is not None else ""
+            if smiles and smiles not in seen:
+                seen.add(smiles)
+                records.items.append(smiles)
+                records.columns["logp"].append(crippen.MolLogP(molecule))
+                records.columns["part"].append(_part(smiles))
+                records.where.append(f"{file}:{number}")
+        return records
+    finally:
+        log.EnableLog("rdApp.*")
+
+
+def _part(smiles: str) -> str:
+    share = blake2b(smiles.encode(), digest_size=4).digest()[0] % 10
+    return {8: "dev", 9: "test"}.get(share, "train")

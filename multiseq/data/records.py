@@ -1,0 +1,58 @@
+"""Records: items read from files, their label columns, and where each came from."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["DataError", "Records", "open_text"]
+
+
+class DataError(ValueError):
+    """Bad data; the message names the file and, where there is one, the line."""
+
+
+@dataclass
+class Records:
+    """Items in the order of the file.
+
+    Args:
+        items: As an adapter's ``prepare`` takes them.
+        columns: Label columns by name, one entry for each item; None where an item has none.
+        where: File and line of each item, for messages.
+    """
+
+    items: list[Any]
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    where: list[str] = field(default_factory=list)
+
+    def select(self, rows: Sequence[int]) -> Records:
+        """The chosen rows, in the order in which they were chosen."""
+        columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
+        return Records([self.items[i] for i in rows], columns, [self.where[i] for i in rows])
+
+    def column(self, name: str) -> list[Any]:
+        """A label column. Raises DataError naming those there are."""
+        if name not in self.columns:
+            place = self.where[0].rsplit(":", 1)[0] if self.where else "data"
+            raise DataError(f"{place}: no column {name!r}; there are {', '.join(self.columns)}")
+        return self.columns[name]
+
+
+def open_text(path: Path, encoding: str = "utf-8") -> io.TextIOBase:
+    """A text file, unpacked on the fly where its name ends in .gz. Raises DataError where it cannot be read."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        # Newlines are kept as they are, or a lone carriage return inside a line would count as one.
+        raw = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+        with raw:
+            return io.StringIO(raw.read().decode(encoding), newline="\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not {encoding} (byte {error.start}); give its encoding, as in encoding = \"latin-1\"") from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None

@@ -1,0 +1,299 @@
+"""What a word or a piece of text is made of, as rows of one embedding table.
+
+A word that no training text has still means something: its pieces, its first and last characters
+and its shape were seen in other words. Sources: affixes and shapes as features of taggers,
+Ratnaparkhi 1996 (https://aclanthology.org/W96-0213); a word vector as the sum of its parts,
+Bojanowski et al. 2017 (https://arxiv.org/abs/1607.04606); byte-pair encoding, Sennrich et al. 2016
+(https://arxiv.org/abs/1508.07909). We differ in summing parts of all kinds, from one table.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+from multiseq.requires import need
+
+__all__ = ["PieceParts", "WordParts", "split_words"]
+
+UNKNOWN = 0
+"""The row of the table for what no training text has, and for what word dropout hides."""
+
+Parts = tuple[tuple[int, ...], tuple[float, ...]]
+"""Rows of the embedding table that make up one vector, and their weights in the sum."""
+
+UNWRITABLE = re.compile("[\r\n\ud800-\udfff]")
+"""No part of a vocabulary, which is written one entry a line, in UTF-8."""
+
+LONGEST_AFFIX = 5  # characters
+CACHED_WORDS = 200_000
+CJK = (
+    "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
+)
+
+
+def split_words(text: str) -> list[str]:
+    """Words of a raw text; only white space is left out.
+
+    A word is, in this order of preference: one Chinese character or Japanese kana; a number with
+    inner points, commas or colons; a run of letters, digits and marks, with inner apostrophes; a
+    run of one and the same other character. Scripts that write no blanks (Thai, Khmer) stay in long
+    runs: give lists of words, or use the unit "piece".
+
+    >>> split_words("Don't pay 1,200.50 for well-known 東京...")
+    ["Don't", 'pay', '1,200.50', 'for', 'well', '-', 'known', '東', '京', '...']
+    """
+    return [match.group() for match in _word_pattern().finditer(text)]
+
+
+@lru_cache(maxsize=1)
+def _word_pattern() -> re.Pattern[str]:
+    # \w has letters and digits but neither the vowel signs of Indic scripts nor joiners in words.
+    codes = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
+    marks = "\u200c\u200d" + "".join(
+        chr(c) for c in codes if unicodedata.category(chr(c))[0] == "M"
+    )
+    cjk, mark = f"[{CJK}][{marks}]*", f"[{marks}]"
+    letter = f"(?:(?![{CJK}])\\w|{mark})"
+    number, word = r"\d+(?:[.,:]\d+)+", f"{letter}+(?:['’]{letter}+)*"
+    return re.compile(f"{cjk}|{number}(?!{letter})|{word}|(\\S)\\1*{mark}*")
+
+
+class WordParts:
+    """One vector a word: the whole word, its folded form, pieces, affixes and shape.
+
+    A word's first two rows are its own and its folded form's (:func:`fold`): word dropout replaces
+    those and leaves the rest.
+
+    Args:
+        tokenizer: The piece vocabulary, JSON of the `tokenizers` library.
+        words: Whole words and folded forms with a row of their own.
+        traits: Affixes and shapes with a row of their own, as :func:`traits_of` names them.
+    """
+
+    unit = "word"
+    own = 2
+    """How many of a vector's first rows name it as a whole."""
+
+    def __init__(self, tokenizer: str, words: Sequence[str], traits: Sequence[str]) -> None:
+        self._tokenizer = need("tokenizers").Tokenizer.from_str(tokenizer)
+        self._words = {word: 1 + i for i, word in enumerate(words)}
+        self._traits = {trait: 1 + len(words) + i for i, trait in enumerate(traits)}
+        self._first_piece = 1 + len(words) + len(traits)
+        self.size = self._first_piece + int(self._tokenizer.get_vocab_size())
+        self._cache: dict[str, Parts] = {}
+
+    @classmethod
+    def fit(cls, items: Iterable[Any], *, vocab_size: int, min_count: int) -> WordParts:
+        """Words that training items have ``min_count`` times, traits of two words, and pieces."""
+        counts: Counter[str] = Counter()
+        for number, item in enumerate(items):
+            counts.update(cls.split(item, f"item {number}"))
+        if not counts:
+            raise ValueError(
+                "items: got no words, expected training texts to learn vocabularies from"
+            )
+        forms = counts.copy()
+        for word, count in counts.items():
+            if fold(word) != word:
+                forms[fold(word)] += count
+        words = sorted(w for w, n in forms.items() if n >= min_count and not UNWRITABLE.search(w))
+        traits = Counter(t for w in counts for t in set(traits_of(w)) if not UNWRITABLE.search(t))
+        # Of each word once: how often a word is used says nothing about how words are built.
+        tokenizer = train_tokenizer(sorted(counts), vocab_size, split=False)
+        return cls(tokenizer, words, sorted(t for t, n in traits.items() if n >= 2))
+
+    @staticmethod
+    def split(item: Any, name: str = "text") -> list[str]:
+        """The words of an item, which is a raw string or already a list of words."""
+        if isinstance(item, str):
+            return split_words(item)
+        if not isinstance(item, list | tuple):
+            raise ValueError(
+                f"{name}: got {type(item).__name__}, expected a string or a list of words"
+            )
+        for i, word in enumerate(item):
+            if not isinstance(word, str):
+                raise ValueError(
+                    f"{name}: got {type(word).__name__} as word {i}, expected a string"
+                )
+        return list(item)
+
+    def encode(self, item: Any) -> tuple[list[str], list[Parts]]:
+        """The words of an item and what each is made of."""
+        words = self.split(item)
+        return words, [self._cache.get(word) or self._remember(word) for word in words]
+
+    def _remember(self, word: str) -> Parts:
+        if len(self._cache) >= CACHED_WORDS:
+            self._cache.clear()
+        parts = self._cache[word] = self._parts(word)
+        return parts
+
+    def _parts(self, word: str) -> Parts:
+        own = [self._words.get(word, UNKNOWN), self._words.get(fold(word), UNKNOWN)]
+        traits = [self._traits[t] for t in traits_of(word) if t in self._traits]
+        pieces = [self._first_piece + i for i in self._tokenizer.encode(_encodable(word)).ids]
+        weights = [1.0] * (len(own) + len(traits)) + [1 / len(pieces) for _ in pieces]
+        return (*own, *traits, *pieces), tuple(weights)
+
+    def assets(self) -> dict[str, str]:
+        """Vocabularies: file name to text."""
+        return {
+            "tokenizer.json": self._tokenizer.to_str(pretty=True),
+            "words.txt": "".join(f"{word}\n" for word in self._words),
+            "traits.txt": "".join(f"{trait}\n" for trait in self._traits),
+        }
+
+    @classmethod
+    def from_assets(cls, assets: Mapping[str, str]) -> WordParts:
+        """The inverse of :meth:`assets`."""
+        lists = [assets[name].split("\n")[:-1] for name in ("words.txt", "traits.txt")]
+        return cls(assets["tokenizer.json"], *lists)
+
+
+class PieceParts:
+    """One vector a piece of byte-pair encoding over bytes: every text of every script has pieces.
+
+    Args:
+        tokenizer: The piece vocabulary, JSON of the `tokenizers` library.
+    """
+
+    unit = "piece"
+    own = 1
+
+    def __init__(self, tokenizer: str) -> None:
+        self._tokenizer = need("tokenizers").Tokenizer.from_str(tokenizer)
+        self.size = 1 + int(self._tokenizer.get_vocab_size())
+
+    @classmethod
+    def fit(cls, items: Iterable[Any], *, vocab_size: int, min_count: int) -> PieceParts:
+        """Pieces of the training texts; pairs that occur ``min_count`` times may be merged."""
+        texts = [_checked(item, f"item {number}") for number, item in enumerate(items)]
+        if not any(texts):
+            raise ValueError("items: got no text, expected training texts to learn pieces from")
+        spaced = map(_spaced, texts)
+        return cls(train_tokenizer(spaced, vocab_size, split=True, min_count=min_count))
+
+    def encode(self, item: Any) -> tuple[list[str], list[Parts]]:
+        """The texts of the pieces, and the one row that each is made of.
+
+        A character that is cut into bytes is the text of each of its pieces.
+        """
+        text = _spaced(_checked(item, "text"))
+        encoding = self._tokenizer.encode(_encodable(text))
+        names = [text[a:b] for a, b in encoding.offsets]
+        return names, [((1 + piece,), (1.0,)) for piece in encoding.ids]
+
+    def assets(self) -> dict[str, str]:
+        """Vocabularies: file name to text."""
+        return {"tokenizer.json": self._tokenizer.to_str(pretty=True)}
+
+    @classmethod
+    def from_assets(cls, assets: Mapping[str, str]) -> PieceParts:
+        """The inverse of :meth:`assets`."""
+        return cls(assets["tokenizer.json"])
+
+
+def fold(word: str) -> str:
+    """Lower-cased, in Unicode's compatible form (NFKC), every digit a 0.
+
+    >>> fold("Boeing-747")
+    'boeing-000'
+    """
+    return re.sub(r"\d", "0", unicodedata.normalize("NFKC", word.lower()))
+
+
+def traits_of(word: str) -> list[str]:
+    """First and last characters of the folded word, its shape, its length.
+
+    >>> traits_of("iPad2")[:4], traits_of("iPad2")[-2:]
+    (['<i', '<ip', '<ipa', '<ipad'], ['shape xXxd', 'length 5'])
+    """
+    folded = fold(word)
+    sizes = range(1, min(LONGEST_AFFIX, len(folded)) + 1)
+    shape = "".join(kind for kind, _ in groupby(map(_kind, word)))
+    length = min(len(word), 6 + len(word) // 5)  # exact while short
+    return [
+        *(f"<{folded[:n]}" for n in sizes),
+        *(f"{folded[-n:]}>" for n in sizes),
+        f"shape {shape}",
+        f"length {length}",
+    ]
+
+
+def _kind(character: str) -> str:
+    if character.isdigit():
+        return "d"
+    if character.isupper():
+        return "X"
+    if character.islower():
+        return "x"
+    return "o" if character.isalpha() else character
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, *, split: bool, min_count: int = 2
+) -> str:
+    """Byte-pair encoding over bytes, as JSON; the same texts in the same order give the same JSON.
+
+    With ``split``, texts are cut at blanks and punctuation first; a piece has the blank before it.
+    """
+    if vocab_size < 256:
+        raise ValueError(
+            f"vocab_size: got {vocab_size}, expected at least 256, one piece for every byte"
+        )
+    library = need("tokenizers")
+    bytes_ = library.pre_tokenizers.ByteLevel
+    tokenizer = library.Tokenizer(library.models.BPE())
+    tokenizer.pre_tokenizer = bytes_(add_prefix_space=False, use_regex=split)
+    tokenizer.decoder = library.decoders.ByteLevel()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_count,
+        initial_alphabet=sorted(bytes_.alphabet()),
+        show_progress=False,
+    )
+    with _one_thread():
+        tokenizer.train_from_iterator(map(_encodable, texts), trainer)
+    return str(tokenizer.to_str(pretty=True))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # Its threads would make a later fork of loader workers warn, and they are no faster.
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
+
+
+def _spaced(text: str) -> str:
+    # A word at the beginning has the same pieces as inside, where a blank comes before it.
+    return f" {text}" if text else text
+
+
+def _checked(item: Any, name: str) -> str:
+    if not isinstance(item, str):
+        raise ValueError(
+            f'{name}: got {type(item).__name__}, expected a string (unit "piece" takes raw text)'
+        )
+    return item
+
+
+def _encodable(text: str) -> str:
+    # A lone surrogate is no character and has no bytes.
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)

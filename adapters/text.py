@@ -1,0 +1,289 @@
+"""Text: a sentence or document as an ordered set, one vector a word or one vector a piece.
+
+    x = dropout(norm(sum of weight[r] * table[r] over the rows r of a word))
+    vector = x + gate(W [x of the word before; x; x of the word after])
+
+Gated convolution: Dauphin et al. 2017 (https://arxiv.org/abs/1612.08083), here of width 3 and never
+across the edge of a set. Which rows a word has, `multiseq.adapters._words` says.
+Axes: vectors (words or pieces), rows (of the table, several a vector), texts (one set each), dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from multiseq.adapters._words import UNKNOWN, Parts, PieceParts, WordParts
+from multiseq.protocols import Inputs
+from multiseq.vectors import VectorSets, order_of
+
+__all__ = ["TextAdapter", "TextExample", "Unit"]
+
+Unit = Literal["word", "piece"]
+"""What one vector stands for."""
+
+PARTS: dict[str, type[WordParts] | type[PieceParts]] = {"word": WordParts, "piece": PieceParts}
+RECASED = 0.02
+"""How often `augment` writes a whole text in lower case or in capitals: people do."""
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A text, or one window of a long text.
+
+    Args:
+        names: The word or the text of the piece that each vector stands for.
+        start: Where in its text the window begins, in vectors.
+        total: Vectors of the whole text.
+        rows: Rows of the embedding table, those of one vector after those of another.
+        weights: The factor of each row in the sum.
+        counts: How many rows each vector has.
+    """
+
+    names: tuple[str, ...]
+    start: int
+    total: int
+    rows: Int[Tensor, " rows"]
+    weights: Float[Tensor, " rows"]
+    counts: Int[Tensor, " vectors"]
+
+
+class TextAdapter(nn.Module):
+    """Sentences and documents as ordered sets; build it from training texts with :meth:`fit`.
+
+    With the unit "word" an item is a raw string, split by `split_words`, or a list of words, taken
+    as it is; with "piece" it is a raw string. A word of no training text is made of its pieces,
+    affixes and shape.
+
+    Args:
+        parts: The vocabularies: what a word, or a piece, is made of.
+        dim: Width of the vectors.
+        window: Cut longer texts into sets of at most this many vectors; None never cuts.
+        dropout: Probability of dropping an entry of a vector, in training only.
+        word_dropout: Probability with which :meth:`augment` hides which word or piece a vector is.
+
+    Raises:
+        ValueError: A window below 1.
+
+    Example:
+        >>> adapter = TextAdapter.fit(["the cat sat", "the dog sat"], dim=8, vocab_size=270)
+        >>> [example] = adapter.prepare("the catalogue")
+        >>> adapter(adapter.collate([example]))
+        VectorSets(1 sets, 2 vectors of 8, ordered)
+    """
+
+    modality = "text"
+
+    def __init__(
+        self,
+        parts: WordParts | PieceParts,
+        dim: int,
+        *,
+        window: int | None = None,
+        dropout: float = 0.1,
+        word_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if window is not None and window < 1:
+            raise ValueError(
+                f"window: got {window}, expected 1 vector or more, or None to cut nothing"
+            )
+        self.parts, self.dim, self.window = parts, dim, window
+        self.word_dropout = word_dropout
+        self.embedding = nn.EmbeddingBag(parts.size, dim, mode="sum")
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.mixing = LocalMixing(dim)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+
+    @classmethod
+    def fit(
+        cls,
+        items: Iterable[Any],
+        *,
+        dim: int,
+        unit: Unit = "word",
+        vocab_size: int = 8000,
+        min_count: int = 2,
+        window: int | None = None,
+        dropout: float = 0.1,
+        word_dropout: float = 0.1,
+    ) -> TextAdapter:
+        """An adapter with the vocabularies of the training items; ready to be trained.
+
+        Args:
+            items: Training texts, read once.
+            dim: Width of the vectors.
+            unit: One vector a "word" or a "piece".
+            vocab_size: Pieces, at most; at least 256, one for every byte.
+            min_count: Occurrences that a word, or for "piece" a merge of two pieces, must have.
+            window: As in the constructor.
+            dropout: As in the constructor.
+            word_dropout: As in the constructor.
+
+        Raises:
+            ValueError: An unknown unit, no training texts, or an item (numbered) that is no text.
+        """
+        parts = _parts_of(unit).fit(items, vocab_size=vocab_size, min_count=min_count)
+        return cls(parts, dim, window=window, dropout=dropout, word_dropout=word_dropout)
+
+    # --- on the CPU, in loader workers -----------------------------------------------------------
+
+    def prepare(self, item: Any) -> list[TextExample]:
+        """One example, or one for each window of a long text; of an empty text one without vectors.
+
+        Raises:
+            ValueError: An item that is neither a string nor, for words, a list of strings.
+        """
+        names, parts = self.parts.encode(item)
+        total = len(names)
+        step = self.window or max(total, 1)
+        return [
+            _example(names[a : a + step], parts[a : a + step], a, total)
+            for a in range(0, max(total, 1), step)
+        ]
+
+    def augment(self, example: TextExample, generator: torch.Generator) -> TextExample:
+        """Hide some words, so that their affixes and pieces learn to carry them.
+
+        Of a hidden piece only its place is left. Rarely, a text of words changes its case.
+        """
+        recase, upper, *_ = torch.rand(2, generator=generator).tolist()
+        if recase < RECASED and isinstance(self.parts, WordParts):
+            words = [w.upper() if upper < 0.5 else w.lower() for w in example.names]
+            changed = _example(words, self.parts.encode(words)[1], example.start, example.total)
+            example = replace(changed, names=example.names)
+        hidden = torch.rand(len(example.counts), generator=generator) < self.word_dropout
+        first = (example.counts.cumsum(0) - example.counts)[hidden]
+        rows = example.rows.clone()
+        for place in range(self.parts.own):
+            rows[first + place] = UNKNOWN
+        return replace(example, rows=rows)
+
+    def num_vectors(self, example: TextExample) -> int:
+        """How many words or pieces."""
+        return len(example.names)
+
+    def align(self, labels: Any, example: TextExample) -> list[Any]:
+        """The labels of this window, out of one for each word or piece of the text.
+
+        Raises:
+            ValueError: Labels that are no list, or more or fewer than the text has vectors.
+        """
+        unit, shown = self.parts.unit, " ".join(example.names[:8])
+        if isinstance(labels, str) or not isinstance(labels, Sequence):
+            got = type(labels).__name__
+            raise ValueError(f"labels: got {got}, expected a list with a label for each {unit}")
+        if len(labels) != example.total:
+            raise ValueError(
+                f"labels: got {len(labels)} labels for {example.total} {unit}s: {shown} …; "
+                f"expected one a {unit}; names() of the examples tells them"
+            )
+        return list(labels[example.start : example.start + len(example.names)])
+
+    def names(self, example: TextExample) -> list[str]:
+        """The words, or the texts of the pieces."""
+        return list(example.names)
+
+    def collate(self, examples: Sequence[TextExample]) -> Inputs:
+        """Pack examples: rows and weights of all vectors, and where each vector's rows begin."""
+        lengths = [len(e.names) for e in examples]
+        none = _example([], [], 0, 0)  # torch.cat wants one tensor at least
+        counts = torch.cat([none.counts, *(e.counts for e in examples)])
+        tensors = {
+            "rows": torch.cat([none.rows, *(e.rows for e in examples)]),
+            "weights": torch.cat([none.weights, *(e.weights for e in examples)]),
+            "offsets": counts.cumsum(0, dtype=torch.int32) - counts,
+            "positions": order_of(lengths),
+        }
+        return Inputs(lengths, tensors)
+
+    # --- on the device ---------------------------------------------------------------------------
+
+    def forward(self, inputs: Inputs) -> VectorSets:
+        """One ordered set of ``dim``-wide vectors for each example."""
+        tensors = inputs.tensors
+        weights = tensors["weights"].to(self.embedding.weight.dtype)
+        summed = self.embedding(tensors["rows"], tensors["offsets"], per_sample_weights=weights)
+        x = self.dropout(self.norm(summed))
+        return VectorSets(
+            self.mixing(x, tensors["positions"]), inputs.lengths, tensors["positions"]
+        )
+
+    def read(self, sets: VectorSets) -> VectorSets:
+        """Every vector has a label."""
+        return sets
+
+    def pooled(self, inputs: Inputs) -> Float[Tensor, "texts dim"]:
+        """The mean of each text's vectors, zeros for an empty one: for nodes described in words."""
+        sets = self(inputs)
+        zeros = sets.values.new_zeros(sets.num_sets, self.dim)
+        sums = zeros.index_add(0, sets.set_index, sets.values)
+        lengths = torch.tensor(sets.lengths, dtype=sums.dtype).to(sums.device)
+        means: Tensor = sums / lengths.clamp(min=1).unsqueeze(1)
+        return means
+
+    # --- to disk and back ------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, and the unit."""
+        return {
+            "unit": self.parts.unit,
+            "dim": self.dim,
+            "window": self.window,
+            "dropout": self.dropout.p,
+            "word_dropout": self.word_dropout,
+        }
+
+    def assets(self) -> dict[str, str]:
+        """``tokenizer.json``, and for words ``words.txt`` and ``traits.txt``, one entry a line."""
+        return self.parts.assets()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> TextAdapter:
+        """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
+        rest = {key: value for key, value in config.items() if key != "unit"}
+        return cls(_parts_of(config["unit"]).from_assets(assets), **rest)
+
+
+class LocalMixing(nn.Module):
+    """Gated convolution of width 3 over neighbouring vectors of a set, added to its input.
+
+    On the English treebank it is worth a point of tagging accuracy before a small encoder.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 * dim, 2 * dim)
+
+    def forward(
+        self, x: Float[Tensor, "vectors dim"], positions: Int[Tensor, " vectors"]
+    ) -> Float[Tensor, "vectors dim"]:
+        """Mix; a set begins where the position is 0, and beyond its edges there are zeros."""
+        begins = (positions == 0).unsqueeze(1)
+        before = x.roll(1, 0).masked_fill(begins, 0.0)
+        after = x.roll(-1, 0).masked_fill(begins.roll(-1, 0), 0.0)
+        return x + F.glu(self.linear(torch.cat([before, x, after], dim=1)), dim=1)
+
+
+def _parts_of(unit: str) -> type[WordParts] | type[PieceParts]:
+    if unit not in PARTS:
+        raise ValueError(f'unit: got {unit!r}, expected "word" or "piece"')
+    return PARTS[unit]
+
+
+def _example(names: Sequence[str], parts: Sequence[Parts], start: int, total: int) -> TextExample:
+    return TextExample(
+        tuple(names),
+        start,
+        total,
+        torch.tensor([row for rows, _ in parts for row in rows], dtype=torch.int32),
+        torch.tensor([weight for _, weights in parts for weight in weights], dtype=torch.float32),
+        torch.tensor([len(rows) for rows, _ in parts], dtype=torch.int32),
+    )

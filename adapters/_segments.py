@@ -1,0 +1,87 @@
+"""From ``(start, end, label)`` segments in seconds to one label for each moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["are_segments", "labels_at"]
+
+Times = NDArray[np.float64]
+
+TOUCHING = 1e-3
+"""Seconds by which neighbours may overlap: times in files are rounded."""
+
+
+def are_segments(labels: Sequence[Any]) -> bool:
+    """Whether labels are ``(start, end, label)``, all of them or none.
+
+    Raises:
+        ValueError: Some are and some are not.
+    """
+    flags = [_is_segment(label) for label in labels]
+    if any(flags) and not all(flags):
+        number = flags.index(False)
+        raise ValueError(
+            f"labels: got {labels[number]!r} as number {number} among segments, expected "
+            "(start, end, label) in seconds for all"
+        )
+    return any(flags)
+
+
+def _is_segment(label: Any) -> bool:
+    if not isinstance(label, tuple | list) or len(label) != 3:
+        return False
+    return all(isinstance(t, Real) and not isinstance(t, bool) for t in label[:2])
+
+
+def labels_at(
+    times: Times, segments: Sequence[Sequence[Any]], seconds: float, source: str
+) -> list[Any]:
+    """The label of the segment with ``start <= time < end`` for each time; None between segments.
+
+    Args:
+        times: Seconds.
+        segments: ``(start, end, label)`` in seconds, in any order.
+        seconds: How long the recording lasts. What a segment has beyond it is cut off.
+        source: The recording's name in messages.
+
+    Raises:
+        ValueError: Segments that overlap, end before they start, or reach far beyond the recording.
+
+    Example:
+        >>> labels_at(np.array([0.1, 0.2, 0.5]), [(0.0, 0.2, "a"), (0.2, 0.4, "b")], 0.6, "clip")
+        ['a', 'b', None]
+    """
+    ordered = sorted(segments, key=lambda s: (s[0], s[1]))
+    starts = np.array([s[0] for s in ordered], dtype=np.float64)
+    ends = np.array([s[1] for s in ordered], dtype=np.float64)
+    _check(starts, ends, ordered, seconds, source)
+    found = np.searchsorted(starts, times, side="right") - 1
+    held = (found >= 0) & (times < ends[found])
+    return [
+        ordered[i][2] if h else None for i, h in zip(found.tolist(), held.tolist(), strict=True)
+    ]
+
+
+def _check(starts: Times, ends: Times, ordered: Sequence[Any], seconds: float, source: str) -> None:
+    backward = ~((starts >= 0) & (starts <= ends))  # NaN too
+    if backward.any():
+        segment = ordered[int(backward.argmax())]
+        raise ValueError(f"{source}: got segment {tuple(segment)}, expected 0 <= start <= end")
+    overlap = starts[1:] < ends[:-1] - TOUCHING
+    if overlap.any():
+        number = int(overlap.argmax())
+        raise ValueError(
+            f"{source}: got segments {tuple(ordered[number])} and {tuple(ordered[number + 1])}, "
+            "which overlap; expected one label at a time"
+        )
+    if seconds > 0 and ends[-1] > 2 * seconds + 1:
+        raise ValueError(
+            f"{source}: got segments up to {ends[-1]} in a recording of {seconds:.2f} s, expected "
+            "seconds; divide sample numbers by the rate"
+        )

@@ -1,0 +1,336 @@
+"""Speech: a recording as an ordered set of vectors, one for each 10, 20 or 40 ms.
+
+    vector = norm(W gelu(conv(gelu(conv(x))))),   x = (log-mel - mean) / std of the training data
+
+Mean and standard deviation are those of each mel over the training data, not over each recording:
+the mean of a short clip is mostly what is said in it, and how loud somebody is may be what is asked
+for. For other microphones and distances, :meth:`SpeechAdapter.augment` changes the gain.
+
+**Time**: of a recording cut into spans of `vector_seconds`, the last one shorter, vector t stands
+for span t, and its label is the one at the span's centre. `multiseq.adapters._log_mel` says how
+frames are made. Axes: vectors, frames (10 ms), mels, dim.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int16
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from multiseq.adapters._audio import LOWEST_RATE, AudioFile, name_of, read_audio
+from multiseq.adapters._log_mel import (
+    from_int16,
+    hop_of,
+    log_mel,
+    resample,
+    spec_augment,
+    to_int16,
+)
+from multiseq.adapters._packed_conv import ConvStem
+from multiseq.adapters._segments import are_segments, labels_at
+from multiseq.protocols import Inputs
+from multiseq.vectors import VectorSets, order_of
+
+__all__ = ["AudioFile", "SpeechAdapter", "SpeechExample"]
+
+FITTED_ON = 500
+"""Training recordings, at most, that mean and standard deviation are taken from: evenly spread."""
+LEAST_STD = 1.0
+"""Nepers of power. What is heard in a band that was silent in training (above 4 kHz, of telephone
+speech) must not be blown up."""
+
+
+@dataclass(frozen=True)
+class SpeechExample:
+    """A recording, or one chunk of a long recording.
+
+    Args:
+        features: Normalised log-mel frames.
+        samples: At the adapter's rate; kept only where the speed is going to be changed.
+        seconds: How long the chunk lasts, as recorded.
+        start: Where in its recording the chunk begins, in vectors.
+        total: Vectors of the whole recording.
+        speed: How much faster than recorded the features run.
+        source: What to call the recording in messages.
+    """
+
+    features: Float[Tensor, "frames mels"]
+    samples: Int16[Tensor, " samples"] | None
+    seconds: float
+    start: int
+    total: int
+    speed: float
+    source: str
+
+
+class SpeechAdapter(nn.Module):
+    """Recordings as ordered sets; build it from training recordings with :meth:`fit`.
+
+    An item is the path of an audio file (wav, flac, ogg, mp3), an `AudioFile` in an archive, or a
+    tuple ``(samples, rate)``. Several channels are averaged. No samples make an empty set.
+
+    Args:
+        mean, std: Of each mel's logarithmic power, over the training data.
+        dim: Width of the vectors.
+        rate: Hz, to which all audio is resampled.
+        subsample: Frames of 10 ms to a vector: 1, 2 or 4.
+        chunk_seconds: Cut longer recordings into sets of equal length, at most this; None
+            never cuts.
+        specaugment: Whether :meth:`augment` hides bands and stretches of time (Park et al. 2019,
+            https://arxiv.org/abs/1904.08779: the policy "Switchboard mild" without time warping).
+        speeds: :meth:`augment` plays a recording at one of these speeds (Ko et al. 2015,
+            https://www.danielpovey.com/files/2015_interspeech_augmentation.pdf: 0.9, 1.0, 1.1).
+        gain: Decibels by which :meth:`augment` makes a recording louder or softer, at most.
+        dropout: Probability of dropping an entry of a vector, in training only.
+
+    Raises:
+        ValueError: A subsampling, rate, speed or chunk that cannot be.
+
+    Example:
+        >>> adapter = SpeechAdapter.fit([(torch.randn(4000) / 10, 16000)], dim=8, mels=20)
+        >>> [example] = adapter.prepare((torch.zeros(1601), 16000))
+        >>> adapter(adapter.collate([example]))
+        VectorSets(1 sets, 6 vectors of 8, ordered)
+    """
+
+    modality = "speech"
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        dim: int,
+        *,
+        rate: int = 16000,
+        subsample: int = 2,
+        chunk_seconds: float | None = None,
+        specaugment: bool = True,
+        speeds: Sequence[float] = (1.0,),
+        gain: float = 6.0,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.mels, self.dim, self.rate, self.subsample = len(mean), dim, rate, subsample
+        self.chunk_seconds, self.specaugment = chunk_seconds, specaugment
+        self.speeds, self.gain = tuple(speeds), gain
+        self._check(len(std))
+        # Not buffers: they are used on the CPU, in loader workers.
+        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self.stem = ConvStem(self.mels, dim, subsample)
+        self.dropout = nn.Dropout(dropout)
+
+    def _check(self, num_std: int) -> None:
+        if num_std != self.mels or not self.mels:
+            raise ValueError(
+                f"mean, std: got {self.mels} and {num_std} numbers, expected one for each mel"
+            )
+        if self.rate < LOWEST_RATE or self.rate != int(self.rate):
+            raise ValueError(
+                f"rate: got {self.rate}, expected a whole number of Hz of at least {LOWEST_RATE}"
+            )
+        if not self.speeds or not all(0.5 <= s <= 2 for s in self.speeds):
+            raise ValueError(f"speeds: got {self.speeds}, expected one or more, from 0.5 to 2")
+        if self.gain < 0:
+            raise ValueError(f"gain: got {self.gain} dB, expected 0 or more")
+        if self.chunk_seconds is not None and self.chunk_seconds < self.vector_seconds:
+            raise ValueError(
+                f"chunk_seconds: got {self.chunk_seconds}, expected at least a vector's "
+                f"{self.vector_seconds} s, or None to cut nothing"
+            )
+
+    @classmethod
+    def fit(
+        cls,
+        items: Iterable[Any],
+        *,
+        dim: int,
+        rate: int = 16000,
+        mels: int = 80,
+        **options: Any,
+    ) -> SpeechAdapter:
+        """An adapter with the statistics of the training recordings; ready to be trained.
+
+        Args:
+            items: Training recordings.
+            dim: Width of the vectors.
+            rate: Hz, to which all audio is resampled.
+            mels: Bands of a frame.
+            options: Further arguments of the constructor.
+
+        Raises:
+            ValueError: A recording that cannot be read, by its number, or no sample in any.
+        """
+        adapter = cls([0.0] * mels, [1.0] * mels, dim, rate=rate, **options)
+        given = list(items)
+        count, total, squares = 0, torch.zeros(mels).double(), torch.zeros(mels).double()
+        for number in range(0, len(given), -(-len(given) // FITTED_ON) or 1):
+            try:
+                frames = adapter._features(_samples_of(given[number], rate)).double()
+            except ValueError as error:
+                raise ValueError(f"item {number}: {error}") from error
+            count += len(frames)
+            total, squares = total + frames.sum(0), squares + frames.square().sum(0)
+        if not count:
+            raise ValueError(
+                f"items: got {len(given)} and no sample in them, expected audio to learn from"
+            )
+        adapter.mean = (total / count).float()
+        variance = squares / count - (total / count).square()
+        adapter.std = variance.clamp(min=LEAST_STD**2).sqrt().float()
+        return adapter
+
+    @property
+    def vector_seconds(self) -> float:
+        """From one vector to the next."""
+        return self._vector_samples / self.rate
+
+    @property
+    def _vector_samples(self) -> int:
+        return self.subsample * hop_of(self.rate)
+
+    # --- on the CPU, in loader workers ------------------------------------------------------------
+
+    def prepare(self, item: Any) -> list[SpeechExample]:
+        """One example, or one for each chunk of a long recording.
+
+        Raises:
+            ValueError: A file that is missing or no audio, or samples that cannot be, by name.
+        """
+        samples = _samples_of(item, self.rate)
+        total = -(-len(samples) // self._vector_samples)
+        step = max(total, 1)
+        if self.chunk_seconds is not None:
+            chunks = -(-total // int(self.chunk_seconds / self.vector_seconds + 1e-6)) or 1
+            step = max(-(-total // chunks), 1)
+        return [
+            self._example(samples, a, step, total, name_of(item))
+            for a in range(0, total or 1, step)
+        ]
+
+    def _example(
+        self, samples: Tensor, start: int, step: int, total: int, name: str
+    ) -> SpeechExample:
+        width = self._vector_samples
+        chunk = samples[start * width : (start + step) * width]
+        kept = None if self.speeds == (1.0,) else to_int16(chunk)
+        seconds = len(chunk) / self.rate
+        return SpeechExample(self._features(chunk), kept, seconds, start, total, 1.0, name)
+
+    def _features(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, "frames mels"]:
+        return (log_mel(samples, self.rate, self.mels) - self.mean) / self.std
+
+    def augment(self, example: SpeechExample, generator: torch.Generator) -> SpeechExample:
+        """At another speed, louder or softer, with bands and stretches of time set to the mean."""
+        which, gain = torch.rand(2, generator=generator).tolist()
+        speed = self.speeds[int(which * len(self.speeds))]
+        features = example.features
+        if speed != 1 and example.samples is not None:
+            samples = resample(from_int16(example.samples), Fraction(speed))
+            features = self._features(samples)
+        else:
+            speed = 1.0
+        # A factor of the samples is a term of the logarithm of their power (the floor aside).
+        features = features + (2 * gain - 1) * self.gain * math.log(10) / 10 / self.std
+        if self.specaugment:
+            features = spec_augment(features, generator)
+        return replace(example, features=features, speed=speed)
+
+    def num_vectors(self, example: SpeechExample) -> int:
+        """Frames over the subsampling, rounded up."""
+        return -(-len(example.features) // self.subsample)
+
+    def align(self, labels: Any, example: SpeechExample) -> list[Any]:
+        """One label for each vector of this chunk, None where there is none.
+
+        Args:
+            labels: Of the whole recording: ``(start, end, label)`` segments in seconds, of which a
+                vector gets the one with ``start <= centre < end``, or one label a vector.
+            example: The chunk; its speed is taken into account.
+
+        Raises:
+            ValueError: Segments that overlap, end before they start or are not in seconds; another
+                number of labels than of vectors.
+        """
+        if isinstance(labels, str) or not isinstance(labels, Sequence):
+            raise ValueError(
+                f"{example.source}: got labels of type {type(labels).__name__}, expected a list of "
+                "(start, end, label) in seconds, or of one label a vector"
+            )
+        centres = self._centres(example)
+        if are_segments(labels):
+            return labels_at(centres, labels, example.total * self.vector_seconds, example.source)
+        if len(labels) != example.total:
+            raise ValueError(
+                f"{example.source}: got {len(labels)} labels for {example.total} vectors of "
+                f"{self.vector_seconds} s; expected one a vector, or (start, end, label) in seconds"
+            )
+        own = (centres / self.vector_seconds).astype(int)
+        return [labels[i] for i in own.clip(max=example.total - 1).tolist()]
+
+    def _centres(self, example: SpeechExample) -> NDArray[np.float64]:
+        """Seconds in the recording, as recorded, of the centre of each vector's span."""
+        seconds = self.vector_seconds
+        edges = np.arange(self.num_vectors(example) + 1) * seconds * example.speed
+        edges = np.minimum(edges, example.seconds)
+        centres: NDArray[np.float64] = (edges[1:] + edges[:-1]) / 2
+        return centres + example.start * seconds
+
+    def names(self, example: SpeechExample) -> list[str]:
+        """The time of each vector's centre: "0.03 s"."""
+        return [f"{round(t, 3)} s" for t in self._centres(example).tolist()]
+
+    def collate(self, examples: Sequence[SpeechExample]) -> Inputs:
+        """Pack examples: all frames, and which rows each convolution reads."""
+        lengths, taps = self.stem.taps([len(e.features) for e in examples])
+        none = torch.zeros(0, self.mels)  # torch.cat wants one tensor at least
+        features = torch.cat([none, *(e.features for e in examples)])
+        return Inputs(lengths, {"features": features, "positions": order_of(lengths), **taps})
+
+    # --- on the device ----------------------------------------------------------------------------
+
+    def forward(self, inputs: Inputs) -> VectorSets:
+        """One ordered set of ``dim``-wide vectors for each example."""
+        vectors = self.dropout(self.stem(inputs.tensors["features"], inputs.tensors))
+        return VectorSets(vectors, inputs.lengths, inputs.tensors["positions"])
+
+    def read(self, sets: VectorSets) -> VectorSets:
+        """Every vector has a label."""
+        return sets
+
+    # --- to disk and back -------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments but mean and standard deviation."""
+        return {
+            "dim": self.dim,
+            "rate": self.rate,
+            "subsample": self.subsample,
+            "chunk_seconds": self.chunk_seconds,
+            "specaugment": self.specaugment,
+            "speeds": list(self.speeds),
+            "gain": self.gain,
+            "dropout": self.dropout.p,
+        }
+
+    def assets(self) -> dict[str, str]:
+        """``mels.json``: the mean and standard deviation of every mel."""
+        return {"mels.json": json.dumps({"mean": self.mean.tolist(), "std": self.std.tolist()})}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> SpeechAdapter:
+        """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
+        return cls(**json.loads(assets["mels.json"]), **config)
+
+
+def _samples_of(item: Any, rate: int) -> Float[Tensor, " samples"]:
+    samples, own = read_audio(item)
+    return resample(samples, Fraction(own, rate))

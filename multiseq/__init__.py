@@ -41,8 +41,9 @@ if (
     from multiseq.heads import SetHead, VectorHead
     from multiseq.model import Model
     from multiseq.sequence import CTCHead, DecoderHead
-    from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget, TextTarget
+    from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
     from multiseq.tasks import Task
+    from multiseq.text_target import TextTarget
     from multiseq.training import train
     from multiseq.vectors import VectorSets
 else:
@@ -60,7 +61,7 @@ else:
         "ClassTarget": "multiseq.targets",
         "LabelsTarget": "multiseq.targets",
         "NumberTarget": "multiseq.targets",
-        "TextTarget": "multiseq.targets",
+        "TextTarget": "multiseq.text_target",
         "Task": "multiseq.tasks",
         "Model": "multiseq.model",
         "train": "multiseq.training",

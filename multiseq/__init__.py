@@ -31,9 +31,8 @@ __all__ = [
     "load",
 ]
 
-if (
-    TYPE_CHECKING
-):  # for editors and mypy; _HOMES says the same at run time, and a test compares them
+# Editors and mypy read the imports; _HOMES says the same at run time, and a test compares them.
+if TYPE_CHECKING:
     from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
     from multiseq.attention import attend
     from multiseq.checkpoint import load

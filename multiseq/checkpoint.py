@@ -54,7 +54,7 @@ def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, fresh / "model.safetensors")
     for name, adapter in model.adapters.items():
-        for file, text in _adapter(adapter).assets().items():
+        for file, text in adapter.assets().items():
             (fresh / f"{name}.{file}").write_text(text, encoding="utf-8")
     config = {**_config(model), "extra": dict(extra or {})}
     config["files"] = {p.name: _digest(p) for p in sorted(fresh.iterdir())}
@@ -108,7 +108,7 @@ def _config(model: Model) -> dict[str, Any]:
         "format": FORMAT,
         "multiseq": __version__,
         "adapters": {
-            name: {"class": type(adapter).__name__, "config": _adapter(adapter).config()}
+            name: {"class": type(adapter).__name__, "config": adapter.config()}
             for name, adapter in model.adapters.items()
         },
         "encoder": {"class": type(encoder).__name__, "config": encoder.config()},
@@ -117,10 +117,6 @@ def _config(model: Model) -> dict[str, Any]:
             for name, t in model.tasks.items()
         },
     }
-
-
-def _adapter(module: Any) -> Adapter:
-    return module  # type: ignore[no-any-return]
 
 
 def _load_adapter(folder: Path, name: str, spec: Mapping[str, Any], own: Mapping[str, type]) -> Adapter:

@@ -83,11 +83,12 @@ class SetHead(nn.Module):
 
     level: Level = "set"
 
-    def __init__(self, dim: int, target: RowTarget, *, pool: Pool = "attention", dropout: float = 0.1) -> None:
+    def __init__(self, dim: int, target: RowTarget, *, pool: str = "attention", dropout: float = 0.1) -> None:
         super().__init__()
-        if pool not in ("mean", "sum", "attention"):
+        if pool != "mean" and pool != "sum" and pool != "attention":
             raise ValueError(f"pool: got {pool!r}, expected mean, sum or attention")
-        self.dim, self.target, self.pool, self.dropout = dim, target, pool, dropout
+        self.dim, self.target, self.dropout = dim, target, dropout
+        self.pool: Pool = pool
         self.score = nn.Linear(dim, 1) if pool == "attention" else None
         self.read = nn.Sequential(
             nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, target.size)

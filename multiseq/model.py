@@ -61,10 +61,10 @@ class Model(nn.Module):
         for name, task in tasks.items():
             if task.adapter not in adapters:
                 raise ValueError(f"tasks[{name!r}]: got adapter {task.adapter!r}, expected one of {list(adapters)}")
-        self.adapters = nn.ModuleDict(cast("Mapping[str, nn.Module]", adapters))
+        self.adapters, self.tasks = dict(adapters), dict(tasks)
         self.encoder = encoder
-        self.heads = nn.ModuleDict({name: cast(nn.Module, task.head) for name, task in tasks.items()})
-        self.tasks = dict(tasks)
+        self.stems = nn.ModuleDict({_key(name): cast(nn.Module, a) for name, a in adapters.items()})
+        self.heads = nn.ModuleDict({_key(name): cast(nn.Module, t.head) for name, t in tasks.items()})
 
     # --- parts ----------------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ class Model(nn.Module):
         """The adapter of that name."""
         if name not in self.adapters:
             raise ValueError(f"adapter: got {name!r}, expected one of {', '.join(self.adapters)}")
-        return cast(Adapter, self.adapters[name])
+        return self.adapters[name]
 
     def cell(self, name: str) -> str:
         """Modality and output of a task: ``text/vector`` … ``graph/sequence``."""
@@ -194,6 +194,13 @@ class Model(nn.Module):
                 yield
         finally:
             self.train(training)
+
+
+def _key(name: str) -> str:
+    """A name as torch takes it: a task may be called ``half`` or ``type``, which are attributes of modules."""
+    if not name or "." in name:
+        raise ValueError(f"name: got {name!r}, expected one without a dot")
+    return f"[{name}]"
 
 
 def prepare_all(adapter: Adapter, items: Iterable[Any], where: Sequence[str] = ()) -> list[list[Any]]:

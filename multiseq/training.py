@@ -300,8 +300,9 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            for hint in (".*does not have many workers.*", ".*`val_dataloader`.*", ".*exists and is not empty.*"):
-                warnings.filterwarnings("ignore", hint)
+            hints = ("does not have many workers", "`val_dataloader`", "exists and is not empty", "treespec, LeafSpec")
+            for hint in hints:
+                warnings.filterwarnings("ignore", f".*{hint}.*")
             yield
     finally:
         logger.setLevel(level)

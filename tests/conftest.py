@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import numpy as np
@@ -51,3 +54,13 @@ def data_dir() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"MULTISEQ_DATA={folder} is not a folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def point_adapter() -> Any:
+    """The worked example of docs/adapters.md, from the page itself: a small adapter for tests of the rest."""
+    page = (Path(__file__).parents[1] / "docs" / "adapters.md").read_text(encoding="utf-8")
+    module = types.ModuleType("points")
+    sys.modules["points"] = module
+    exec(page.split("```python\n")[1].split("```")[0], module.__dict__)
+    return module.__dict__["PointAdapter"]

@@ -19,22 +19,21 @@ def read(nodes: Path, edges: Path, node_rows: Iterable[Row], edge_rows: Iterable
 
     Args:
         nodes, edges: The files, for messages.
-        node_rows: (line, row): the first column names the graph, the second numbers the node from 0.
-        edge_rows: (line, row): graph, source, target, then columns of the edge.
+        node_rows: (line, row): the first column names the graph, ``node`` numbers its nodes from 0.
+        edge_rows: (line, row): the graph, ``source``, ``target``, and columns of the edge.
         features: The nodes' columns that the model sees; all others are label columns.
     """
     graphs: dict[str, dict[str, list[str]]] = {}
     lines: dict[str, int] = {}
     for line, row in node_rows:
-        (_, name), (_, node), *columns = row.items()
-        unknown = [f for f in features if f not in dict(columns)]
-        if unknown:
-            raise DataError(f"{nodes}:1: no column {unknown[0]!r}; there are {', '.join(row)}")
-        own = graphs.setdefault(name, {column: [] for column, _ in columns})
+        name, columns = _name(nodes, row, ("node", *features))
+        node = columns.pop("node")
+        own = graphs.setdefault(name, {column: [] for column in columns})
         lines.setdefault(name, line)
-        if node != str(sum(1 for _ in next(iter(own.values())))):
-            raise DataError(f"{nodes}:{line}: got node {node!r} of {name!r}, expected {len(next(iter(own.values())))}")
-        for column, value in columns:
+        num = len(next(iter(own.values()), []))
+        if node != str(num):
+            raise DataError(f"{nodes}:{line}: got node {node!r} of {name!r}, expected {num}: nodes count from 0")
+        for column, value in columns.items():
             own[column].append(value)
     ties = _edges(edges, edge_rows, graphs)
     numeric = {f for f in features if all(_is_number(v) for own in graphs.values() for v in own[f])}
@@ -50,7 +49,8 @@ def read(nodes: Path, edges: Path, node_rows: Iterable[Row], edge_rows: Iterable
 def _edges(path: Path, rows: Iterable[Row], graphs: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, Any]]:
     ties: dict[str, dict[str, Any]] = {name: {"edges": [], "edge_columns": {}} for name in graphs}
     for line, row in rows:
-        (_, name), (_, source), (_, target), *columns = row.items()
+        name, columns = _name(path, row, ("source", "target"))
+        source, target = columns.pop("source"), columns.pop("target")
         if name not in graphs:
             raise DataError(f"{path}:{line}: got graph {name!r}, which has no nodes")
         num = len(next(iter(graphs[name].values())))
@@ -58,9 +58,18 @@ def _edges(path: Path, rows: Iterable[Row], graphs: dict[str, dict[str, list[str
             if not (end.isdigit() and int(end) < num):
                 raise DataError(f"{path}:{line}: got node {end!r} of {name!r}, expected 0 to {num - 1}")
         ties[name]["edges"].append((int(source), int(target)))
-        for column, value in columns:
+        for column, value in columns.items():
             ties[name]["edge_columns"].setdefault(column, []).append(value)
     return ties
+
+
+def _name(path: Path, row: dict[str, str], needed: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The graph's name, which is the first column, and the other columns."""
+    for column in needed:
+        if column not in row:
+            raise DataError(f"{path}:1: no column {column!r}; there are {', '.join(row)}")
+    name, *_ = row.values()
+    return name, dict(list(row.items())[1:])
 
 
 def _is_number(text: str) -> bool:

@@ -1,0 +1,378 @@
+"""The model, its batches and its folder, with the small adapter of docs/adapters.md."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from multiseq import ClassTarget, Encoder, Model, NumberTarget, SetHead, Task, VectorHead, load, train
+from multiseq.batching import BatchPlan, Loader, PreparedSource
+from multiseq.checkpoint import CheckpointError, save
+from multiseq.model import combine
+from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.tasks import Source
+
+LENGTHS = (5, 3, 0, 7, 1, 4, 6, 2, 11, 13)
+
+
+def clouds() -> list[list[list[float]]]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(n, 3, generator=generator).tolist() for n in LENGTHS]
+
+
+def source() -> Source:
+    items = clouds()
+    half = [["up" if z > 0 else "down" for _, _, z in cloud] for cloud in items]
+    extent = [max(abs(x) for x, _, _ in cloud) if cloud else None for cloud in items]
+    return Source("points", items, {"half": half, "extent": extent})
+
+
+def build(adapter: Any, **changes: Any) -> Model:
+    torch.manual_seed(0)
+    data = source()
+    return Model(
+        {"points": adapter(dim=16)},
+        Encoder(dim=16, depth=2, heads=2, **changes),
+        {
+            "half": Task("points", VectorHead(16, ClassTarget(["down", "up"]))),
+            "extent": Task("points", SetHead(16, NumberTarget.fit(data.targets["extent"], unit="m"), pool="mean")),
+        },
+    )
+
+
+def plan_of(model: Model, **changes: Any) -> BatchPlan:
+    return BatchPlan([PreparedSource(source(), model.adapter("points"), model.tasks)], **{"budget": 20, **changes})
+
+
+# --- predicting -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["half", "extent"])
+@pytest.mark.parametrize("budget", [1, 9, 8192])
+def test_predicting_together_is_predicting_one_by_one(point_adapter: Any, task: str, budget: int) -> None:
+    model = build(point_adapter).eval()
+    together = model.predict(task, clouds(), budget=budget)
+    alone = [model.predict(task, [cloud])[0] for cloud in clouds()]
+    for a, b in zip(together, alone, strict=True):
+        if task == "half":
+            assert [x.label for x in a] == [x.label for x in b]
+            assert [x.probability for x in a] == pytest.approx([x.probability for x in b], abs=1e-5)
+        else:
+            assert a.value == pytest.approx(b.value, abs=1e-5)
+
+
+def test_one_step_is_one_call_of_the_encoder(point_adapter: Any) -> None:
+    model = build(point_adapter)
+    calls: list[int] = []
+    model.encoder.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[attr-defined]
+    plan = plan_of(model, budget=1000)
+    losses = model.loss(plan.collate(0, plan.epoch(0)[0]))
+    assert len(calls) == 1
+    assert set(losses) == {"half", "extent"}
+    assert losses["half"][1] == sum(LENGTHS)
+    assert losses["extent"][1] == len(LENGTHS) - 1  # the empty cloud has none
+
+
+def test_embed_gives_vectors_and_their_mean(point_adapter: Any) -> None:
+    model = build(point_adapter).eval()
+    found = model.embed("points", clouds(), budget=9)
+    assert [tuple(e.vectors.shape) for e in found] == [(n, 16) for n in LENGTHS]
+    torch.testing.assert_close(found[0].pooled, found[0].vectors.mean(0))
+    assert found[1].names == ["point 0", "point 1", "point 2"]
+    names, weights = model.attention("points", clouds()[0], layer=0)
+    assert len(names) == 5
+    assert weights[0].shape == (2, 5, 5)
+
+
+def test_training_mode_is_given_back(point_adapter: Any) -> None:
+    model = build(point_adapter).train()
+    model.predict("half", clouds())
+    assert model.training
+
+
+def test_results_of_an_items_sets_are_put_together() -> None:
+    assert combine([[1, 2], [], [3]]) == [1, 2, 3]
+    assert combine([Text("a b", -1.0), Text("", 0.0), Text("c", -2.0)]) == Text("a b c", -3.0)
+    assert combine([Number({"v": 1.0}, "m"), Number({"v": 4.0}, "m")]) == Number({"v": 2.5}, "m")
+    a, b = Label("x", 0.7, {"x": 0.7, "y": 0.3}), Label("y", 0.9, {"x": 0.1, "y": 0.9})
+    assert combine([a, b]).label == "y"
+    assert combine([a]) is a
+    flags = combine([LabelSet(("x",), {"x": 0.9, "y": 0.4}), LabelSet((), {"x": 0.3, "y": 0.2})])
+    assert flags.labels == ("x",)
+    assert combine([]) == []  # an item of no sets has nothing per vector
+
+
+def test_wrong_input_says_what_to_do(point_adapter: Any) -> None:
+    model = build(point_adapter)
+    with pytest.raises(ValueError, match="expected one of half, extent"):
+        model.predict("colour", clouds())
+    with pytest.raises(ValueError, match="expected one of points"):
+        model.embed("text", [])
+    with pytest.raises(ValueError, match="item 1: point 0: got"):
+        model.predict("half", [[[0, 0, 0]], [[0, float("nan"), 0]]])
+    with pytest.raises(ValueError, match="expected a list of items"):
+        model.predict("half", "cloud")
+    with pytest.raises(ValueError, match="expected the encoder's 16"):
+        Model({"points": point_adapter(dim=8)}, Encoder(16, 1, 2), {})
+    with pytest.raises(ValueError, match="expected one of"):
+        Model({}, Encoder(16, 1, 2), {"half": Task("points", VectorHead(16, ClassTarget(["a"])))})
+    with pytest.raises(ValueError, match="got 1 labels for 2 items"):
+        Source("points", [1, 2], {"half": ["a"]})
+
+
+# --- batches --------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_shows_everything_once_within_the_budget(point_adapter: Any) -> None:
+    plan = plan_of(build(point_adapter))
+    batches = plan.epoch(0)
+    sizes = plan.sources[0].sizes
+    assert sorted(i for batch in batches for _, i in batch) == list(range(len(LENGTHS) - 1))  # the empty one teaches nothing
+    assert all(sum(sizes[i] for _, i in batch) <= 20 for batch in batches)
+    assert plan.epoch(1) != batches
+    assert plan_of(build(point_adapter)).epoch(0) == batches
+
+
+def test_temperature_shows_small_sources_more_often(point_adapter: Any) -> None:
+    model, data = build(point_adapter), source()
+    small = Source("points", data.items[:2], {"half": data.targets["half"][:2]})
+    prepared = [PreparedSource(s, model.adapter("points"), model.tasks) for s in (data, small)]
+    shares = {}
+    for temperature in (1.0, 100.0):
+        flat = [s for b in BatchPlan(prepared, budget=20, temperature=temperature).epoch(0) for s, _ in b]
+        shares[temperature] = flat.count(1) / len(flat)
+    assert shares[1.0] == pytest.approx(2 / 11)
+    assert shares[100.0] > 0.4
+
+
+def test_any_step_is_the_same_from_wherever_one_starts(point_adapter: Any) -> None:
+    plan = plan_of(build(point_adapter))
+    whole = list(Loader(plan, steps=9))
+    rest = Loader(plan, steps=9)
+    rest.load_state_dict({"consumed": 5})
+    for a, b in zip(whole[5:], list(rest), strict=True):
+        assert torch.equal(a.parts[0].inputs.tensors["points"], b.parts[0].inputs.tensors["points"])
+    assert rest.state_dict() == {"consumed": 9}
+
+
+def test_workers_change_nothing(point_adapter: Any) -> None:
+    plan = plan_of(build(point_adapter))
+    alone, helped = list(Loader(plan, steps=5)), list(Loader(plan, steps=5, workers=2))
+    for a, b in zip(alone, helped, strict=True):
+        assert torch.equal(a.parts[0].inputs.tensors["points"], b.parts[0].inputs.tensors["points"])
+
+
+def test_processes_share_a_batch(point_adapter: Any) -> None:
+    plan = plan_of(build(point_adapter))
+    whole = next(iter(Loader(plan, steps=1)))
+    parts = [next(iter(Loader(plan, steps=1, rank=rank, world=2))) for rank in (0, 1)]
+    assert sum(p.num_vectors for p in parts) == whole.num_vectors
+
+
+def test_nothing_to_learn_from_is_an_error(point_adapter: Any) -> None:
+    model = build(point_adapter)
+    empty = PreparedSource(Source("points", clouds(), {"extent": [None] * 10}), model.adapter("points"), model.tasks)
+    with pytest.raises(ValueError, match="at least one labelled item"):
+        BatchPlan([empty], budget=10)
+
+
+# --- training -------------------------------------------------------------------------------------------
+
+
+def fit(model: Model, **changes: Any) -> Model:
+    settings = {"steps": 30, "budget": 20, "lr": 5e-3, "progress": False, "accelerator": "cpu", "devices": 1}
+    return train(model, [source()], **{**settings, **changes})
+
+
+def losses(folder: Path) -> list[tuple[int, str, float]]:
+    from multiseq.runlog import read_log
+
+    rows = read_log(folder / "metrics.csv")
+    return [(int(r["step"]), r["task"], float(r["value"])) for r in rows if r["part"] == "train"]
+
+
+def test_ten_items_are_learned_by_heart(point_adapter: Any) -> None:
+    model = fit(build(point_adapter, dropout=0.0), steps=200, budget=100, lr=1e-2)
+    results = model.predict("half", clouds())
+    labels = source().targets["half"]
+    right = [r.label == v for rs, vs in zip(results, labels, strict=True) for r, v in zip(rs, vs, strict=True)]
+    assert sum(right) / len(right) >= 0.95
+    extents = [r.value for r in model.predict("extent", clouds())]
+    known = [(r, v) for r, v in zip(extents, source().targets["extent"], strict=True) if v is not None]
+    assert max(abs(r - v) for r, v in known) < 0.4
+
+
+def test_the_same_seed_gives_the_same_weights(point_adapter: Any) -> None:
+    a, b, c = (fit(build(point_adapter), seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not all(torch.equal(a[k], c[k]) for k in a)
+
+
+def test_the_best_weights_on_dev_are_kept(point_adapter: Any, tmp_path: Path) -> None:
+    model = fit(build(point_adapter), dev=[source()], out=tmp_path / "run", evaluate_every=10, average=0.9)
+    kept = load(tmp_path / "run", adapters={"points": point_adapter})
+    assert all(torch.equal(v, kept.state_dict()[k]) for k, v in model.state_dict().items())
+    from multiseq.runlog import read_log
+
+    dev = [r for r in read_log(tmp_path / "run" / "metrics.csv") if r["part"] == "dev"]
+    assert {r["task"] for r in dev} == {"half", "extent"}
+    assert {int(r["step"]) for r in dev} == {9, 19, 29}
+
+
+def test_patience_stops_early(point_adapter: Any, tmp_path: Path) -> None:
+    changes = {"dev": [source()], "evaluate_every": 5, "patience": 1, "monitor": "half", "lr": 0.0}
+    fit(build(point_adapter), out=tmp_path / "run", **changes)
+    assert max(step for step, _, _ in losses(tmp_path / "run")) == 9
+
+
+SCRIPT = """
+    import sys, torch
+    sys.path.insert(0, {root!r})
+    from tests import test_model as t
+    from pathlib import Path
+    import types
+    module = types.ModuleType("points"); sys.modules["points"] = module
+    page = Path({root!r}, "docs/adapters.md").read_text()
+    exec(page.split("```python\\n")[1].split("```")[0], module.__dict__)
+    if __name__ == "__main__":
+        model = t.build(module.PointAdapter, dropout={dropout})
+        for task in model.tasks.values():
+            task.head.read.eval() if {dropout} == 0.0 else None
+        {before}
+        t.fit(model, out={out!r}, steps=40, save_every=10, average=0.9, {options})
+"""
+
+
+def script(tmp_path: Path, out: Path, *, options: str = "", before: str = "pass", dropout: float = 0.1) -> Path:
+    root = str(Path(__file__).parents[1])
+    text = textwrap.dedent(SCRIPT).format(root=root, out=str(out), options=options, before=before, dropout=dropout)
+    path = tmp_path / f"{out.name}.py"
+    path.write_text(text)
+    return path
+
+
+def test_a_killed_run_goes_on_as_if_it_had_never_stopped(point_adapter: Any, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    fit(build(point_adapter), out=whole, steps=40, save_every=10, average=0.9)
+    # The process kills itself with SIGKILL in step 27, in the middle of an epoch and 7 steps after it saved.
+    before = (
+        "import os, signal; step = [0]; old = model.loss\n"
+        "    def loss(batch):\n"
+        "        step[0] += 1\n"
+        "        if step[0] == 28: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return old(batch)\n"
+        "    model.loss = loss"
+    )
+    ended = subprocess.run([sys.executable, "-W", "ignore", script(tmp_path, killed, before=before)])
+    assert ended.returncode == -signal.SIGKILL
+    assert max(step for step, _, _ in losses(killed)) < 28
+    fit(build(point_adapter), out=killed, steps=40, save_every=10, average=0.9, resume=True)
+    assert losses(killed) == losses(whole)
+    a, b = (load(f, adapters={"points": point_adapter}).state_dict() for f in (whole, killed))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_two_processes_train_to_the_losses_of_one(point_adapter: Any, tmp_path: Path) -> None:
+    """Two CPU processes (gloo) with shards of unequal size, no dropout: the same global batch."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for out, options in ((one, ""), (two, "devices=2, strategy='ddp_find_unused_parameters_true'")):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", script(tmp_path, out, options=options, dropout=0.0)],
+            env=env, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+    a, b = (load(f, adapters={"points": point_adapter}).state_dict() for f in (one, two))
+    assert max((a[k] - b[k]).abs().max().item() for k in a) < 1e-5
+    total = [{s: v for s, t, v in losses(f) if t == "total"} for f in (one, two)]
+    assert total[0].keys() == total[1].keys()
+    assert max(abs(total[0][s] - total[1][s]) for s in total[0]) < 1e-5
+
+
+def test_wrong_settings_say_what_to_do(point_adapter: Any, tmp_path: Path) -> None:
+    model = build(point_adapter)
+    with pytest.raises(ValueError, match="steps: got 0"):
+        fit(model, steps=0)
+    with pytest.raises(ValueError, match="expected mean or one of half, extent"):
+        fit(model, monitor="colour")
+    with pytest.raises(ValueError, match="needs a dev part"):
+        fit(model, patience=2)
+    with pytest.raises(FileNotFoundError, match="train without resume first"):
+        fit(model, out=tmp_path, resume=True)
+
+
+# --- saving ---------------------------------------------------------------------------------------------
+
+
+def test_save_and_load_predict_the_same_to_the_last_bit(point_adapter: Any, tmp_path: Path) -> None:
+    model = build(point_adapter).eval()
+    save(model, tmp_path / "model")
+    again = load(tmp_path / "model", adapters={"points": point_adapter})
+    for task in model.tasks:
+        assert again.predict(task, clouds()) == model.predict(task, clouds())
+    save(model, tmp_path / "model")  # replaces
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
+
+
+def test_a_bad_folder_is_a_clear_error(point_adapter: Any, tmp_path: Path) -> None:
+    adapters = {"points": point_adapter}
+    folder = save(build(point_adapter), tmp_path / "model")
+    with pytest.raises(CheckpointError, match="no such folder"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        load(tmp_path.parent)
+    with pytest.raises(CheckpointError, match="pass your class as load"):
+        load(folder)
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load(folder, adapters=adapters)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match="missing"):
+        load(folder, adapters=adapters)
+    weights.write_bytes(whole)
+    config = folder / "config.json"
+    text = config.read_text()
+    config.write_text(json.dumps({**json.loads(text), "format": 99}))
+    with pytest.raises(CheckpointError, match="upgrade with: pip install -U multiseq"):
+        load(folder, adapters=adapters)
+    config.write_text('{"a": 1}')
+    with pytest.raises(CheckpointError, match="not written by multiseq"):
+        load(folder, adapters=adapters)
+    config.write_text(text[:50])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load(folder, adapters=adapters)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    with pytest.raises(CheckpointError, match="is not a checkpoint; choose another folder"):
+        save(build(point_adapter), tmp_path / "mine")
+
+
+def test_another_encoder_can_stand_in(point_adapter: Any, tmp_path: Path) -> None:
+    class Identity(torch.nn.Module):
+        def __init__(self, dim: int) -> None:
+            super().__init__()
+            self.dim = dim
+
+        def forward(self, sets: Any) -> Any:
+            return sets
+
+        def config(self) -> dict[str, Any]:
+            return {"dim": self.dim}
+
+    model = Model({"points": point_adapter(16)}, Identity(16), build(point_adapter).tasks)
+    folder = save(model, tmp_path / "model")
+    with pytest.raises(CheckpointError, match="its encoder is a Identity"):
+        load(folder, adapters={"points": point_adapter})
+    again = load(folder, adapters={"points": point_adapter}, encoder=Identity)
+    assert again.predict("extent", clouds()) == model.eval().predict("extent", clouds())
+    with pytest.raises(ValueError, match="this encoder has no method"):
+        model.attention("points", clouds()[0])

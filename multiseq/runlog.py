@@ -29,6 +29,7 @@ class RunLog:
         self.path = None if folder is None else folder / "metrics.csv"
         self.started = time.perf_counter()
         self._file: IO[str] | None = None
+        self._waiting: list[tuple[int, dict[str, Tensor], float, float]] = []
 
     def begin(self, step: int) -> None:
         """Open the file; lines of ``step`` and later are dropped, for they come again."""
@@ -41,26 +42,36 @@ class RunLog:
         csv.writer(self._file).writerows([row[c] for c in COLUMNS] for row in kept)
 
     def losses(self, step: int, losses: Mapping[str, Tensor], lr: float) -> None:
-        """One step's mean losses by task."""
+        """One step's mean losses by task. Reading them off a GPU waits for :meth:`flush`."""
         if self._file is not None:
+            self._waiting.append((step, dict(losses), lr, time.perf_counter() - self.started))
+            if len(self._waiting) >= 20:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write the losses that wait."""
+        for step, losses, lr, seconds in self._waiting:
             for task, value in losses.items():
-                self._write(step, "train", task, "loss", value.item(), f"{lr:.6g}")
+                self._write(step, "train", task, "loss", value.item(), f"{lr:.6g}", seconds)
+        self._waiting.clear()
 
     def scores(self, step: int, scores: Mapping[str, Score]) -> None:
         """The dev part's scores after ``step`` steps."""
+        self.flush()
         for task, score in scores.items():
-            self._write(step - 1, "dev", task, score.metric, score.value, "")
+            seconds = time.perf_counter() - self.started
+            self._write(step - 1, "dev", task, score.metric, score.value, "", seconds)
 
     def close(self) -> None:
-        """Close the file."""
+        """Write what waits and close the file."""
         if self._file is not None:
+            self.flush()
             self._file.close()
             self._file = None
 
-    def _write(self, step: int, part: str, task: str, metric: str, value: float, lr: str) -> None:
+    def _write(self, step: int, part: str, task: str, metric: str, value: float, lr: str, seconds: float) -> None:
         if self._file is not None:
-            seconds = f"{time.perf_counter() - self.started:.2f}"
-            csv.writer(self._file).writerow([step, part, task, metric, repr(value), lr, seconds])
+            csv.writer(self._file).writerow([step, part, task, metric, repr(value), lr, f"{seconds:.2f}"])
 
 
 def read_log(path: str | Path) -> list[dict[str, str]]:

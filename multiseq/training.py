@@ -165,24 +165,31 @@ class _Module(lightning.LightningModule):
         step = self.global_step
         torch.manual_seed(seed_of(self.settings.seed, "dropout", step, self.global_rank))
         losses = self.model.loss(batch) if batch.parts else {}
-        counts = self._counts(losses)
-        total = sum((p.sum() * 0.0 for p in list(self.parameters())[:1]), start=torch.zeros((), device=self.device))
-        means = {}
+        sums, counts = self._over_processes(losses)
+        # A process whose shard is empty still takes part in the backward pass.
+        total = next(iter(self.parameters())).sum() * 0.0
         for name, (loss, _) in losses.items():
-            # Data-parallel training averages gradients, hence the factor.
-            mean = loss / counts[name].clamp(min=1) * self.trainer.world_size
-            means[name] = mean.detach()
-            total = total + self.model.tasks[name].weight * mean
-        self.record.losses(step, {**means, "total": total.detach()}, self._lr())
+            # Data-parallel training averages gradients over processes, hence the factor.
+            weight = self.model.tasks[name].weight * self.trainer.world_size
+            total = total + weight * loss / counts[name].clamp(min=1)
+        means = {name: sums[name] / count for name, count in counts.items() if count}
+        whole = sum(self.model.tasks[name].weight * mean for name, mean in means.items())
+        self.record.losses(step, {**means, "total": torch.as_tensor(whole)}, self._lr())
         return total
 
-    def _counts(self, losses: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """How many labels each task has in this step, over all processes."""
+    def _over_processes(
+        self, losses: Mapping[str, tuple[Tensor, Tensor]]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Each task's sum of losses and count of labels in this step, over all processes."""
         zero = torch.zeros((), device=self.device)
-        counts = torch.stack([losses[t][1].float() if t in losses else zero for t in self.model.tasks])
+        table = torch.stack([
+            torch.stack([losses[t][i].detach().float() if t in losses else zero for t in self.model.tasks])
+            for i in (0, 1)
+        ])
         if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(counts)
-        return dict(zip(self.model.tasks, counts, strict=True))
+            torch.distributed.all_reduce(table)
+        sums, counts = (dict(zip(self.model.tasks, row, strict=True)) for row in table)
+        return sums, counts
 
     def _lr(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -199,10 +206,12 @@ class _Module(lightning.LightningModule):
             self._kept = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def on_train_start(self) -> None:
-        self.record.begin(self.global_step)
+        if self.trainer.is_global_zero:
+            self.record.begin(self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["multiseq_best"] = self.best
+        self.record.flush()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.best = checkpoint["multiseq_best"]
@@ -300,7 +309,13 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            hints = ("does not have many workers", "`val_dataloader`", "exists and is not empty", "treespec, LeafSpec")
+            hints = (
+                "does not have many workers",
+                "`val_dataloader`",
+                "exists and is not empty",
+                "treespec, LeafSpec",
+                "`__len__` could be inaccurate",
+            )
             for hint in hints:
                 warnings.filterwarnings("ignore", f".*{hint}.*")
             yield

@@ -70,9 +70,9 @@ class VectorSets:
 
     def __init__(
         self,
-        values: Float[Tensor, "vectors dim"],
+        values: Tensor,  # plain, for here the shapes are checked for everybody, not by pytest only
         lengths: Sequence[int],
-        positions: Int[Tensor, " vectors"] | None = None,
+        positions: Tensor | None = None,
         *,
         ordered: Sequence[bool] | None = None,
     ) -> None:
@@ -143,7 +143,7 @@ class VectorSets:
     # --- in and out -----------------------------------------------------------------------------------
 
     @classmethod
-    def from_list(cls, sets: Sequence[Float[Tensor, "_ dim"]], *, ordered: bool = False) -> VectorSets:
+    def from_list(cls, sets: Sequence[Tensor], *, ordered: bool = False) -> VectorSets:
         """Pack a list of ``(length, dim)`` tensors; with ``ordered``, positions count from 0.
 
         >>> VectorSets.from_list([torch.zeros(2, 4), torch.zeros(0, 4)]).lengths
@@ -179,7 +179,7 @@ class VectorSets:
 
     @classmethod
     def from_padded(
-        cls, padded: Float[Tensor, "sets longest dim"], lengths: Sequence[int], *, ordered: bool = False
+        cls, padded: Tensor, lengths: Sequence[int], *, ordered: bool = False
     ) -> VectorSets:
         """Drop the padding of a ``(sets, longest, dim)`` tensor."""
         if padded.dim() != 3 or padded.shape[0] != len(lengths) or max(lengths, default=0) > padded.shape[1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from multiseq.requires import need
 __all__ = ["read"]
 
 
+@lru_cache(maxsize=1)  # train, dev and test come from one file
 def read(path: Path) -> Records:
     """Distinct parsable molecules of RDKit's ``path`` with the columns ``logp`` and ``part``.
 

@@ -1,0 +1,70 @@
+"""Speech: the phoneme of every frame, who is speaking, and what is said. Each clip is encoded once.
+
+python examples/speech.py          (about two minutes on two cores)
+"""
+
+import os
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+
+from multiseq import (
+    ClassTarget,
+    CTCHead,
+    Encoder,
+    Model,
+    SetHead,
+    SpeechAdapter,
+    Task,
+    TextTarget,
+    VectorHead,
+    train,
+)
+from multiseq.data.readers import read_recordings
+from multiseq.metrics import evaluate
+from multiseq.tasks import Source
+
+DIM = 96
+STEPS = 10 if os.environ.get("MULTISEQ_QUICK") else 500
+clips = Path(str(files("multiseq") / "starter" / "clips"))
+
+
+def sources(part: str) -> list[Source]:
+    """The starter clips of one part, with three labels each."""
+    records = read_recordings(
+        clips / "manifest.tsv", input="clip", audio=clips / "clips.tar", segments=clips / "phones.tsv"
+    )
+    own = records.select([i for i, p in enumerate(records.column("part")) if p == part])
+    labels = {"phonemes": "segments", "speaker": "speaker", "recognition": "text"}
+    return [Source("speech", own.items, {task: own.column(name) for task, name in labels.items()})]
+
+
+def build(data: list[Source]) -> Model:
+    """Three heads read one encoding of a clip."""
+    source = data[0]
+    phones = [phone for segments in source.targets["phonemes"] for _, _, phone in segments]
+    letters = TextTarget.fit(source.targets["recognition"], unit="character")
+    return Model(
+        adapters={"speech": SpeechAdapter.fit(source.items, dim=DIM)},
+        encoder=Encoder(dim=DIM, depth=3, heads=4),
+        tasks={
+            "phonemes": Task("speech", VectorHead(DIM, ClassTarget.fit(phones)), "frame_accuracy"),
+            "speaker": Task("speech", SetHead(DIM, ClassTarget.fit(source.targets["speaker"]))),
+            "recognition": Task("speech", CTCHead(DIM, letters), "word_error_rate"),
+        },
+    )
+
+
+if __name__ == "__main__":
+    data = sources("train")
+    model = train(build(data), data, steps=STEPS, budget=2000, lr=3e-3, average=0.98)
+    test = sources("test")[0]
+    for task in test.targets:
+        score = evaluate(model, task, test)
+        print(f"{score.cell:15} {task:12} {score.metric} {score.value:.3f}")
+
+    clip = test.items[0]
+    frames = [frame.label for frame in model.predict("phonemes", [clip])[0]]
+    print(" ".join(phone for phone, _ in groupby(frames)))
+    print(model.predict("speaker", [clip])[0], "| said to be", test.targets["speaker"][0])
+    print(model.predict("recognition", [clip], beam=8)[0], "| said to be", test.targets["recognition"][0])

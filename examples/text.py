@@ -1,0 +1,71 @@
+"""Text: the part of speech of every word, the sentiment of a comment, a translation. One encoder.
+
+python examples/text.py            (about a minute on two cores)
+"""
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from multiseq import (
+    ClassTarget,
+    DecoderHead,
+    Encoder,
+    Model,
+    SetHead,
+    Task,
+    TextAdapter,
+    TextTarget,
+    VectorHead,
+    train,
+)
+from multiseq.data.readers import read_conllu, read_table
+from multiseq.metrics import evaluate
+from multiseq.tasks import Source
+
+DIM = 96
+STEPS = 10 if os.environ.get("MULTISEQ_QUICK") else 500
+starter = Path(str(files("multiseq") / "starter"))
+
+
+def sources(part: str) -> list[Source]:
+    """The starter data of one part: three files, three tasks, one adapter."""
+    words = read_conllu(starter / f"pos/{part}.conllu")
+    comments = read_table(starter / f"sentiment/{part}.tsv", input="text")
+    pairs = read_table(starter / f"translation/{part}.tsv", input="english")
+    return [
+        Source("text", words.items, {"pos": words.column("upos")}),
+        Source("text", comments.items, {"sentiment": comments.column("label")}),
+        Source("text", pairs.items, {"translation": pairs.column("chinese")}),
+    ]
+
+
+def build(data: list[Source]) -> Model:
+    """Vocabularies and labels come from the training data; everything else is said here."""
+    words, comments, pairs = data
+    tags = [tag for tags in words.targets["pos"] for tag in tags]
+    chinese = TextTarget.fit(pairs.targets["translation"], unit="character")
+    return Model(
+        adapters={"text": TextAdapter.fit([i for s in data for i in s.items], dim=DIM)},
+        encoder=Encoder(dim=DIM, depth=3, heads=4),
+        tasks={
+            "pos": Task("text", VectorHead(DIM, ClassTarget.fit(tags))),
+            "sentiment": Task("text", SetHead(DIM, ClassTarget.fit(comments.targets["sentiment"]))),
+            "translation": Task("text", DecoderHead(DIM, chinese, depth=2, heads=4)),
+        },
+    )
+
+
+if __name__ == "__main__":
+    data = sources("train")
+    model = train(build(data), data, steps=STEPS, budget=1500, lr=2e-3, average=0.98)
+    for source in sources("test"):
+        for task in source.targets:
+            score = evaluate(model, task, source)
+            print(f"{score.cell:15} {task:12} {score.metric} {score.value:.3f}")
+
+    sentence = "I saw a saw".split()
+    tags = model.predict("pos", [sentence])[0]
+    print(" ".join(f"{word}/{tag.label}" for word, tag in zip(sentence, tags, strict=True)))
+    print(model.predict("sentiment", ["Cheap, but it never let me down."])[0])
+    print(model.predict("translation", ["My sister bought two red books yesterday."], beam=5)[0])

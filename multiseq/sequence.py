@@ -1,0 +1,435 @@
+"""Heads whose output is a sequence of another length: CTC, and a Transformer decoder.
+
+`CTCHead` fits where the output follows the order of the vectors and is shorter (speech to
+characters); `DecoderHead` fits everything (translation, a text about a graph).
+
+Axes: vectors, sets, dim, size (of the target's vocabulary), tokens (of all targets, one after
+another), rows (living hypotheses), heads, head_dim.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from multiseq.attention import AttentionPlan, attend
+from multiseq.decoding import beam_search, ctc_beam_search, ctc_greedy
+from multiseq.encoder import FeedForward, Rotation, SelfAttention, rotation_of
+from multiseq.protocols import Level, Packed
+from multiseq.results import Text
+from multiseq.text_target import TextTarget
+from multiseq.vectors import VectorSets, order_of, rows_of
+
+__all__ = ["CTCHead", "DecoderHead"]
+
+
+class CTCHead(nn.Module):
+    """Connectionist temporal classification: a token or a blank per vector, repetitions merge.
+
+        P(text) = sum over paths that collapse to it of prod_t P(path_t | vector t)
+
+    Graves et al. 2006 (https://www.cs.toronto.edu/~graves/icml_2006.pdf). A set must have a vector
+    for every token of its target and one more between equal neighbours (for the blank).
+
+    Args:
+        dim: Width of the encoded vectors.
+        target: What a text is.
+        dropout: On the encoded vectors, in training.
+    """
+
+    level: Level = "sequence"
+
+    def __init__(self, dim: int, target: TextTarget, *, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.dim, self.target, self.dropout = dim, target, dropout
+        self.read = nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, target.size))
+
+    def forward(self, sets: VectorSets) -> Float[Tensor, "vectors size"]:
+        """Log-probabilities of the tokens, blank among them, for every vector."""
+        _check(sets, self.dim)
+        logits: Tensor = self.read(sets.values)
+        return logits.float().log_softmax(-1)
+
+    def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
+        """Sum of -log P(text), and the number of target tokens.
+
+        A set too short for its target (no path gives the text) has no finite loss: it is left out
+        of both numbers, with a warning that names its lengths.
+
+        Raises:
+            ValueError: Another width, or not one target for each set.
+        """
+        _check(sets, self.dim, targets)
+        kept = _long_enough(sets.lengths, targets)
+        values = targets.values[rows_of(targets.lengths, kept).to(sets.device)]
+        chosen = Packed(values, [targets.lengths[i] for i in kept])
+        log_probs = sets.with_values(self(sets)).select(kept)
+        total = self._losses(log_probs, chosen).sum()
+        return total, torch.tensor(sum(chosen.lengths)).to(sets.device)
+
+    def decode(self, sets: VectorSets, *, beam: int = 1) -> list[Text]:
+        """A text for each set and its log-probability, summed over all its paths.
+
+        Args:
+            sets: Encoded sets.
+            beam: 1 takes the most probable path (greedy); more searches for the most probable text.
+        """
+        with _inference(self):
+            log_probs = self(sets)
+            possible = log_probs.clone()
+            # No path may hold them: begin and end belong to decoders, unknown is no character.
+            possible[:, [self.target.begin, self.target.end, self.target.unknown]] = -math.inf
+            found = [self._search(rows, beam) for rows in sets.with_values(possible.cpu()).unpack()]
+            tokens = torch.tensor([t for text in found for t in text], dtype=torch.long)
+            texts = Packed(tokens.to(sets.device), [len(text) for text in found])
+            scores = (0.0 - self._losses(sets.with_values(log_probs), texts)).tolist()  # not -0.0
+        return [Text(self.target.decode_tokens(t), s) for t, s in zip(found, scores, strict=True)]
+
+    def _search(self, log_probs: Tensor, beam: int) -> list[int]:
+        blank = self.target.blank
+        if beam == 1:
+            return ctc_greedy(log_probs, blank=blank)
+        return ctc_beam_search(log_probs, blank=blank, beam=beam)[0].tokens
+
+    def _losses(self, log_probs: VectorSets, texts: Packed) -> Float[Tensor, " sets"]:
+        """-log P(text) of each set; 0 for an empty set, which can only say the empty text."""
+        filled = [i for i, length in enumerate(log_probs.lengths) if length]
+        losses = log_probs.values.new_zeros(log_probs.num_sets)
+        if not filled:
+            return losses + log_probs.values.sum()  # of no rows: 0, and backward works
+        padded, _ = log_probs.select(filled).to_padded()
+        found = F.ctc_loss(
+            padded.transpose(0, 1),
+            texts.values,
+            torch.tensor([log_probs.lengths[i] for i in filled]).to(log_probs.device),
+            torch.tensor([texts.lengths[i] for i in filled]).to(log_probs.device),
+            blank=self.target.blank,
+            reduction="none",
+        )
+        return losses.index_put((torch.tensor(filled).to(log_probs.device),), found)
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "kind": "ctc",
+            "dim": self.dim,
+            "dropout": self.dropout,
+            "target": self.target.config(),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> CTCHead:
+        """The inverse of :meth:`config`."""
+        target = TextTarget.from_config(config["target"])
+        return cls(config["dim"], target, dropout=config["dropout"])
+
+
+class DecoderHead(nn.Module):
+    """A Transformer decoder: each token from the tokens before it and the encoded set.
+
+        x <- x + causal self-attention;  x <- x + cross-attention to the set;  x <- x + feed-forward
+
+    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), with the encoder's blocks: pre-norm,
+    rotary positions in the self-attention, gated feed-forward. Targets are packed as sets are:
+    nothing is padded. Output weights are the embeddings (Press and Wolf 2017,
+    https://arxiv.org/abs/1608.05859).
+
+    Args:
+        dim: Width of the encoded vectors and of the decoder.
+        target: What a text is.
+        depth: Number of blocks.
+        heads: Attention heads; ``dim`` must be a multiple of twice their number.
+        dropout: Of residual branches and embeddings, in training.
+        label_smoothing: Of the training loss (not of the loss in evaluation).
+        max_length: Tokens of a decoded text at most; where not given, half more than the longest
+            training text has, and ten.
+
+    Raises:
+        ValueError: Sizes that do not divide.
+    """
+
+    level: Level = "sequence"
+
+    def __init__(
+        self,
+        dim: int,
+        target: TextTarget,
+        *,
+        depth: int = 2,
+        heads: int = 4,
+        dropout: float = 0.1,
+        label_smoothing: float = 0.0,
+        max_length: int | None = None,
+    ) -> None:
+        super().__init__()
+        if dim % (2 * heads):
+            raise ValueError(
+                f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads}"
+            )
+        self.dim, self.target, self.depth, self.heads = dim, target, depth, heads
+        self.dropout, self.label_smoothing = dropout, label_smoothing
+        self.max_length = target.longest * 3 // 2 + 10 if max_length is None else max_length
+        self.embedding = nn.Embedding(target.size, dim)
+        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(depth))
+        self.norm = nn.RMSNorm(dim)
+        self._initialise()
+
+    def forward(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends size"]:
+        """Logits of every target's tokens and end, each given the true tokens before it."""
+        _check(sets, self.dim, targets)
+        lengths = [n + 1 for n in targets.lengths]
+        order = order_of(lengths)
+        tokens = _put(targets.values, order, 0, self.target.begin)
+        plan = AttentionPlan(lengths, device=sets.device)
+        crossing = AttentionPlan(lengths, sets.lengths, device=sets.device)
+
+        def look_back(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend(q, k, v, plan, causal=True)
+
+        return self._logits(
+            tokens, order.to(sets.device), look_back, self._remember(sets), crossing
+        )
+
+    def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
+        """Cross-entropy summed over all tokens and ends, and how many these are.
+
+        Raises:
+            ValueError: Another width, or not one target for each set.
+        """
+        _check(sets, self.dim, targets)
+        if sets.device.type == "cpu":
+            # Attention's own order, once instead of in every layer; a sum does not mind.
+            keys = list(zip(targets.lengths, sets.lengths, strict=True))
+            chosen = sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
+            values = targets.values[rows_of(targets.lengths, chosen)]
+            sets, targets = sets.select(chosen), Packed(values, [keys[i][0] for i in chosen])
+        wanted = _put(
+            targets.values, order_of([n + 1 for n in targets.lengths]), -1, self.target.end
+        )
+        smoothing = self.label_smoothing if self.training else 0.0
+        logits = self(sets, targets).float()
+        total = F.cross_entropy(logits, wanted, label_smoothing=smoothing, reduction="sum")
+        return total, torch.tensor(len(wanted)).to(sets.device)
+
+    def decode(
+        self, sets: VectorSets, *, beam: int = 1, alpha: float = 0.6, max_length: int | None = None
+    ) -> list[Text]:
+        """A text for each set and the log-probability of its tokens and its end.
+
+        Args:
+            sets: Encoded sets; of an empty one, the text is what the decoder says to nothing.
+            beam: Hypotheses of each set; 1 is greedy.
+            alpha: Of the length penalty, see `multiseq.decoding.beam_search`.
+            max_length: Another limit than the head's; a text that reaches it is cut there.
+        """
+        _check(sets, self.dim)
+        order = sorted(range(sets.num_sets), key=lambda i: sets.lengths[i], reverse=True)
+        with _inference(self):
+            found = beam_search(
+                _CachedSteps(self, sets.select(order)),
+                sets.num_sets,
+                begin=self.target.begin,
+                end=self.target.end,
+                max_length=self.max_length if max_length is None else max_length,
+                beam=beam,
+                alpha=alpha,
+                device=sets.device,
+            )
+        texts = [Text(self.target.decode_tokens(h.tokens), h.score) for h in found]
+        return [texts[place] for place in sorted(range(len(order)), key=order.__getitem__)]
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        names = ("dim", "depth", "heads", "dropout", "label_smoothing", "max_length")
+        options = {name: getattr(self, name) for name in names}
+        return {"kind": "decoder", **options, "target": self.target.config()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> DecoderHead:
+        """The inverse of :meth:`config`."""
+        options = {k: v for k, v in config.items() if k not in ("kind", "dim", "target")}
+        return cls(config["dim"], TextTarget.from_config(config["target"]), **options)
+
+    def _remember(self, sets: VectorSets) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of the sets for every block."""
+        return [block.remember(sets.values) for block in self._each_block()]
+
+    def _logits(
+        self,
+        tokens: Int[Tensor, " rows"],
+        positions: Int[Tensor, " rows"],
+        look_back: _LookBack,
+        memory: Sequence[tuple[Tensor, Tensor]],
+        crossing: AttentionPlan,
+    ) -> Float[Tensor, "rows size"]:
+        rotation = rotation_of(positions, self.dim // self.heads)
+        x = F.dropout(self.embedding(tokens) * self.dim**0.5, self.dropout, self.training)
+        for layer, block in enumerate(self._each_block()):
+            x = block(x, rotation, layer, look_back, memory[layer], crossing)
+        return F.linear(self.norm(x), self.embedding.weight)
+
+    def _each_block(self) -> Iterator[_Block]:
+        for block in self.blocks:
+            assert isinstance(block, _Block)
+            yield block
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.embedding.weight, std=self.dim**-0.5)
+        for block in self._each_block():
+            # Residual branches start small, as in the encoder; there are three in a block.
+            for last in (block.attention.out, block.cross_out, block.feed_forward.out):
+                nn.init.normal_(last.weight, std=0.02 / (3 * self.depth) ** 0.5)
+
+
+_LookBack = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""Causal self-attention of a layer: over packed targets in training, over a cache in decoding."""
+
+
+class _Block(nn.Module):
+    """Causal self-attention, cross-attention to the set, feed-forward."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.attention_norm = nn.RMSNorm(dim)
+        self.attention = SelfAttention(dim, heads)
+        self.cross_norm = nn.RMSNorm(dim)
+        self.cross_q = nn.Linear(dim, dim, bias=False)
+        self.cross_kv = nn.Linear(dim, 2 * dim, bias=False)
+        self.cross_out = nn.Linear(dim, dim, bias=False)
+        self.feed_forward_norm = nn.RMSNorm(dim)
+        self.feed_forward = FeedForward(dim, -(-8 * dim // 24) * 8)
+
+    def remember(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the sets, each ``(vectors, heads, head_dim)``."""
+        k, v = self.cross_kv(vectors).unflatten(-1, (2 * self.heads, -1)).chunk(2, dim=1)
+        return k, v
+
+    def forward(
+        self,
+        x: Tensor,
+        rotation: Rotation | None,
+        layer: int,
+        look_back: _LookBack,
+        memory: tuple[Tensor, Tensor],
+        crossing: AttentionPlan,
+    ) -> Tensor:
+        q, k, v = self.attention.project(self.attention_norm(x), rotation)
+        x = x + self._drop(self.attention.out(look_back(layer, q, k, v).flatten(1)))
+        q = self.cross_q(self.cross_norm(x)).unflatten(-1, (self.heads, -1))
+        x = x + self._drop(self.cross_out(attend(q, *memory, crossing).flatten(1)))
+        return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        return F.dropout(branch, self.dropout, self.training)
+
+
+class _CachedSteps:
+    """A decoder as a beam search sees it: keys and values of earlier tokens and of sets are kept.
+
+    All living hypotheses have as many tokens, so the cache is dense. Those of one set are its
+    queries in the cross-attention and share its keys.
+    """
+
+    grow_by = 16
+
+    def __init__(self, head: DecoderHead, sets: VectorSets) -> None:
+        self.head, self.device = head, sets.device
+        self.memory, self.lengths = head._remember(sets), list(sets.lengths)
+        self.crossing = AttentionPlan([1] * sets.num_sets, self.lengths, device=self.device)
+        self.past: Tensor | None = None  # (layers, 2, rows, heads, room, head_dim)
+        self.length = 0
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        positions = torch.full_like(tokens, self.length)
+        logits = self.head._logits(tokens, positions, self._look_back, self.memory, self.crossing)
+        self.length += 1
+        log_probs = logits.float().log_softmax(-1)
+        target = self.head.target
+        log_probs[:, [target.blank, target.begin, target.unknown]] = -math.inf
+        return log_probs
+
+    def keep(self, rows: Sequence[int], sets: Sequence[int], counts: Sequence[int]) -> None:
+        assert self.past is not None
+        if list(rows) != list(range(self.past.shape[2])):
+            index = torch.tensor(rows, dtype=torch.long).to(self.device)
+            self.past = self.past.index_select(2, index)
+        if list(sets) != list(range(len(self.lengths))):
+            index = rows_of(self.lengths, sets).to(self.device)
+            self.memory = [(k[index], v[index]) for k, v in self.memory]
+            self.lengths = [self.lengths[s] for s in sets]
+        if (tuple(counts), tuple(self.lengths)) != (
+            self.crossing.q_lengths,
+            self.crossing.k_lengths,
+        ):
+            self.crossing = AttentionPlan(counts, self.lengths, device=self.device)
+
+    def _look_back(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        rows, heads, head_dim = q.shape
+        if self.past is None:
+            self.past = k.new_zeros(self.head.depth, 2, rows, heads, 0, head_dim)
+        if self.length == self.past.shape[4]:
+            self.past = F.pad(self.past, (0, 0, 0, self.grow_by))
+        self.past[layer, 0, :, :, self.length] = k
+        self.past[layer, 1, :, :, self.length] = v
+        keys, values = self.past[layer, :, :, :, : self.length + 1]
+        return F.scaled_dot_product_attention(q[:, :, None], keys, values)[:, :, 0]
+
+
+def _check(sets: VectorSets, dim: int, targets: Packed | None = None) -> None:
+    if sets.dim != dim:
+        raise ValueError(
+            f"sets: got vectors of width {sets.dim}, expected {dim}; "
+            "build the head with the encoder's dim"
+        )
+    if targets is not None and len(targets.lengths) != sets.num_sets:
+        raise ValueError(
+            f"targets: got {len(targets.lengths)} texts for {sets.num_sets} sets, "
+            "expected one for each; leave out the sets that have none"
+        )
+
+
+@contextmanager
+def _inference(module: nn.Module) -> Iterator[None]:
+    """Without gradients and dropout; the mode is restored afterwards."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(training)
+
+
+def _put(tokens: Tensor, order: Tensor, step: int, special: int) -> Tensor:
+    """Packed texts with a special token before each (``step`` 0) or after each (-1)."""
+    rows = order.nonzero().flatten().to(tokens.device)
+    return tokens.new_full((len(order),), special).index_copy_(0, rows + step, tokens)
+
+
+def _long_enough(lengths: Sequence[int], targets: Packed) -> list[int]:
+    """The sets that have a path for their target; a warning names the others."""
+    texts = targets.values.cpu().split(targets.lengths) if targets.lengths else []
+    repeated = [int((text[1:] == text[:-1]).sum()) for text in texts]
+    needed = [n + r for n, r in zip(targets.lengths, repeated, strict=True)]
+    short = [i for i, length in enumerate(lengths) if length < needed[i]]
+    if short:
+        named = "; ".join(
+            f"set {i}: {lengths[i]} vectors, {targets.lengths[i]} tokens, {repeated[i]} repetitions"
+            for i in short[:5]
+        )
+        warnings.warn(
+            f"CTC: {len(short)} of {len(lengths)} sets are too short for their target and left out "
+            f"of the loss ({named}). Expected a vector for each token and one more where a token "
+            "follows itself: subsample the input less, use pieces, or use a DecoderHead",
+            stacklevel=3,
+        )
+    return [i for i in range(len(lengths)) if lengths[i] >= needed[i]]

@@ -1,0 +1,301 @@
+"""What a user has as a graph, read into one form: torch-geometric `Data`, tables, triples.
+
+Nothing is learned here and nothing is standardised; bad data is reported with its node or edge.
+Axes: nodes, edges, pair (source and target), columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+__all__ = ["Graph", "Rows", "kind_of", "read_data", "read_table", "read_triples"]
+
+EDGE_NAMES = ("edge_attr", "edge_category", "edge_weight")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All nodes, or all edges, of a graph.
+
+    Args:
+        count: How many.
+        categories: By name of the column, the value of each row (strings or integers).
+        numbers: By name of the column or block of columns, a float tensor ``(count, columns)``.
+        texts: A text for each row, where rows are described in words.
+    """
+
+    count: int
+    categories: dict[str, list[Any]] = field(default_factory=dict)
+    numbers: dict[str, Tensor] = field(default_factory=dict)
+    texts: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph as it was read; edges as they were given.
+
+    Args:
+        nodes, edges: What is known of each.
+        edge_index: Source and target of every edge.
+        names: What each node is called; its number where None.
+        both_ways: Whether every edge already has its reverse, by construction.
+    """
+
+    nodes: Rows
+    edges: Rows
+    edge_index: Int[Tensor, "pair edges"]
+    names: list[str] | None = None
+    both_ways: bool = False
+
+
+def kind_of(item: Any) -> str:
+    """`molecule`, `data`, `table` or `triples`, by type. Raises ValueError on anything else."""
+    if isinstance(item, str):
+        return "molecule"
+    if hasattr(item, "edge_index"):
+        return "data"
+    if isinstance(item, Mapping):
+        return "table"
+    if isinstance(item, Sequence):
+        return "triples"
+    raise ValueError(
+        f"graph: got {_short(item)}, expected a SMILES string, a torch-geometric Data, a mapping "
+        "with 'nodes' and 'edges', or a list of (subject, relation, object) strings"
+    )
+
+
+# --- torch-geometric ------------------------------------------------------------------------------
+
+
+def read_data(data: Any) -> Graph:
+    """A torch-geometric `Data`.
+
+    Read are `x` (float: numbers, integers: categories), `x_category` (integers), `text`,
+    `edge_index`, `edge_attr` (float or integers), `edge_category` (integers), `edge_weight` and
+    `edge_text`.
+    """
+    count = _num_nodes(data)
+    edge_index = _edge_index(getattr(data, "edge_index", None), count)
+    nodes = _attributes(data, "node", count, ("x", "x_category"), "text")
+    edges = _attributes(data, "edge", edge_index.shape[1], EDGE_NAMES, "edge_text")
+    return Graph(nodes, edges, edge_index, nodes.texts)
+
+
+def _num_nodes(data: Any) -> int:
+    for name in ("x", "x_category", "text"):
+        if getattr(data, name, None) is not None:
+            return len(getattr(data, name))
+    if "num_nodes" in data:
+        return int(data.num_nodes)
+    raise ValueError(
+        "data: got neither x nor text nor num_nodes, expected one of them; set data.num_nodes"
+    )
+
+
+def _attributes(data: Any, row: str, count: int, names: Sequence[str], text: str) -> Rows:
+    categories: dict[str, list[Any]] = {}
+    numbers: dict[str, Tensor] = {}
+    for name in names:
+        value = getattr(data, name, None)
+        if value is None:
+            continue
+        matrix = _matrix(value, name, row, count)
+        if matrix.is_floating_point():
+            numbers[name] = _finite(matrix, name, row)
+            continue
+        if matrix.numel() and int(matrix.min()) < 0:
+            where = int((matrix < 0).any(1).nonzero()[0])
+            raise ValueError(
+                f"{row} {where}: {name} has a negative category, expected integers from 0"
+            )
+        categories |= {f"{name}[{i}]": column for i, column in enumerate(matrix.t().tolist())}
+    return Rows(count, categories, numbers, _texts(getattr(data, text, None), text, row, count))
+
+
+def _matrix(value: Any, name: str, row: str, count: int) -> Tensor:
+    """``(rows, columns)``, float or integers."""
+    tensor = torch.as_tensor(value)
+    tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
+    tensor = tensor.unsqueeze(1) if tensor.dim() == 1 else tensor
+    if tensor.dim() != 2 or tensor.shape[0] != count:
+        raise ValueError(
+            f"{name}: got shape {tuple(tensor.shape)} for {count} {row}s, "
+            f"expected ({count}, columns)"
+        )
+    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+        return tensor.float()
+    if tensor.is_complex():
+        raise ValueError(
+            f"{name}: got dtype {tensor.dtype}, expected float (numbers) or integers (categories)"
+        )
+    return tensor.long()
+
+
+def _finite(matrix: Tensor, name: str, row: str) -> Tensor:
+    bad = ~matrix.isfinite()
+    if bad.any():
+        where, column = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"{row} {where}: {name} has {matrix[where, column].item()} in column {column}, "
+            "expected finite numbers; fill in or leave out what is missing"
+        )
+    return matrix
+
+
+def _texts(texts: Any, name: str, row: str, count: int) -> list[str] | None:
+    if texts is None:
+        return None
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise ValueError(f"{name}: got {_short(texts)}, expected a list with a text for each {row}")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"{row} {i}: {name} is {_short(text)}, expected a string")
+    if len(texts) != count:
+        row_at = f"{row} {min(len(texts), count)}"
+        raise ValueError(
+            f"{name}: got {len(texts)} texts for {count} {row}s, expected as many; they differ "
+            f"from {row_at} on"
+        )
+    return list(texts)
+
+
+def _edge_index(value: Any, count: int) -> Int[Tensor, "pair edges"]:
+    pairs = torch.zeros(2, 0, dtype=torch.long) if value is None else torch.as_tensor(value)
+    if pairs.dim() != 2 or pairs.shape[0] != 2:
+        raise ValueError(
+            f"edge_index: got shape {tuple(pairs.shape)}, expected (2, edges): sources and targets"
+        )
+    if pairs.is_floating_point() and pairs.numel():
+        raise ValueError(
+            f"edge_index: got dtype {pairs.dtype}, expected integers: the numbers of nodes"
+        )
+    pairs = pairs.long()
+    bad = ((pairs < 0) | (pairs >= count)).any(0)
+    if bad.any():
+        where = int(bad.nonzero()[0])
+        expected = f"nodes from 0 to {count - 1}" if count else "no edge, as there is no node"
+        raise ValueError(
+            f"edge {where}: got {tuple(pairs[:, where].tolist())}, expected {expected}"
+        )
+    return pairs
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def read_table(table: Mapping[str, Any]) -> Graph:
+    """A mapping of "nodes" and "edge_columns" (column: values) and "edges" (source, target).
+
+    A column of strings holds categories, a column of numbers numbers. Nodes are numbered from 0.
+    """
+    unknown = set(table) - {"nodes", "edges", "edge_columns"}
+    if unknown or "nodes" not in table:
+        raise ValueError(
+            f"table: got {sorted(map(str, table))}, expected 'nodes', 'edges' and 'edge_columns'"
+        )
+    if not table["nodes"]:
+        raise ValueError("nodes: got no column, expected one or more; a column of ones will do")
+    count = len(next(iter(table["nodes"].values())))
+    nodes = _columns(table["nodes"], "node", count)
+    pairs = [_pair(i, pair) for i, pair in enumerate(table.get("edges", ()))]
+    edge_index = _edge_index(
+        torch.tensor(pairs, dtype=torch.long).view(-1, 2).t().contiguous(), count
+    )
+    return Graph(nodes, _columns(table.get("edge_columns", {}), "edge", len(pairs)), edge_index)
+
+
+def _pair(i: int, pair: Any) -> tuple[int, int]:
+    try:
+        source, target = (_whole(end) for end in pair)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"edge {i}: got {_short(pair)}, expected (source, target): two node numbers"
+        ) from None
+    return source, target
+
+
+def _whole(number: Any) -> int:
+    if isinstance(number, str) or int(number) != number:
+        raise ValueError
+    return int(number)
+
+
+def _columns(columns: Mapping[str, Any], row: str, count: int) -> Rows:
+    categories: dict[str, list[Any]] = {}
+    numbers: dict[str, Tensor] = {}
+    for name, given in columns.items():
+        values = given.tolist() if hasattr(given, "tolist") else list(given)
+        if len(values) != count:
+            raise ValueError(
+                f"{row}s: column {name!r} has {len(values)} values for {count} {row}s, "
+                "expected as many"
+            )
+        if values and isinstance(values[0], str):
+            categories[name] = _all_of(str, values, name, row, "a string")
+        else:
+            column = torch.tensor(_all_of(Real, values, name, row, "a number"), dtype=torch.float)
+            numbers[name] = _finite(column.view(-1, 1), f"column {name!r}", row)
+    return Rows(count, categories, numbers)
+
+
+def _all_of(kind: Any, values: list[Any], name: str, row: str, expected: str) -> list[Any]:
+    for i, value in enumerate(values):
+        if not isinstance(value, kind):
+            raise ValueError(
+                f"{row} {i}: column {name!r} has {_short(value)}, "
+                f"expected {expected} as in its other rows"
+            )
+    return values
+
+
+# --- triples --------------------------------------------------------------------------------------
+
+
+def read_triples(triples: Sequence[Sequence[str]]) -> Graph:
+    """The Levi graph: a node for each entity, in order of appearance, then a node for each triple.
+
+    Directed edges subject → triple → object and their reverses, four kinds in all. A triple given
+    twice has two nodes. (Levi graphs for graph-to-text: https://arxiv.org/abs/1806.09835.)
+    """
+    for i, triple in enumerate(triples):
+        if not _is_triple(triple):
+            raise ValueError(
+                f"triple {i}: got {_short(triple)}, "
+                "expected (subject, relation, object): three strings"
+            )
+    entities = {e: i for i, e in enumerate(dict.fromkeys(e for s, _, o in triples for e in (s, o)))}
+    first, count = len(entities), len(triples)
+    subjects = torch.tensor([entities[s] for s, _, _ in triples], dtype=torch.long)
+    objects = torch.tensor([entities[o] for _, _, o in triples], dtype=torch.long)
+    own = torch.arange(first, first + count)
+    ends = {
+        "subject to triple": (subjects, own),
+        "triple to object": (own, objects),
+        "triple to subject": (own, subjects),
+        "object to triple": (objects, own),
+    }
+    edge_index = torch.cat([torch.stack(pair) for pair in ends.values()], dim=1)
+    texts = [*entities, *(relation for _, relation, _ in triples)]
+    nodes = Rows(first + count, {"kind": ["entity"] * first + ["triple"] * count}, texts=texts)
+    edges = Rows(4 * count, {"kind": [name for name in ends for _ in range(count)]})
+    return Graph(nodes, edges, edge_index, texts, both_ways=True)
+
+
+def _is_triple(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(isinstance(part, str) for part in value)
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

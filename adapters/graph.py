@@ -1,0 +1,345 @@
+"""Graphs: molecules, networks and triples as sets of nodes, which have no order.
+
+    nodes = message_passing(embed(categories, numbers, texts, walks), edges)
+
+A graph is one set, or, where it is too large to attend over whole, one short set for each of its
+nodes (`hops`). Axes: nodes, edges, pair (source and target), columns, sets, places, dim.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from multiseq.adapters._graph_columns import Columns
+from multiseq.adapters._graph_examples import (
+    GraphExample,
+    Network,
+    NodeExample,
+    Preparation,
+    one_way,
+    pack_graphs,
+    pack_nodes,
+)
+from multiseq.adapters._graph_items import Graph, kind_of, read_data, read_table, read_triples
+from multiseq.adapters._graph_stem import HopStem, MessageStem, RowEmbedding
+from multiseq.adapters.molecules import read_molecule
+from multiseq.protocols import Inputs
+from multiseq.vectors import VectorSets
+
+__all__ = ["GraphAdapter", "GraphExample", "Network", "NodeExample"]
+
+READERS: dict[str, Callable[[Any], Graph]] = {
+    "molecule": read_molecule,
+    "data": read_data,
+    "table": read_table,
+    "triples": read_triples,
+}
+
+
+class GraphAdapter(nn.Module):
+    """Graphs as sets of nodes; build it from training graphs with :meth:`fit`.
+
+    An item is one of (an adapter takes one kind only):
+
+    - a SMILES string: one vector an atom;
+    - a torch-geometric `Data`: `x` (float: numbers, integers: categories), `x_category`, `text` (a
+      list of strings), `edge_index`, `edge_attr`, `edge_category`, `edge_weight`, `edge_text`;
+    - a table ``{"nodes": {column: values}, "edges": [(source, target)], "edge_columns": {column:
+      values}}``, where strings are categories and numbers numbers;
+    - a list of (subject, relation, object) strings: one vector an entity, in order of appearance,
+      then one a triple.
+
+    With ``hops=K`` each node becomes a set of its own: its features and those averaged over 1, 2 …
+    K steps along the edges (and as many against them, where edges are directed), computed once in
+    `prepare`. Such node sets train in mini-batches on graphs of any size. They hold category and
+    number features and degrees; texts and edge features they cannot hold.
+
+    Args:
+        kind: What the items are: "molecule", "data", "table" or "triples".
+        nodes, edges: What the columns hold.
+        dim: Width of the vectors.
+        text: The stem of nodes and edges that are described in words.
+        hops: Steps of a node set, or None: the whole graph is one set.
+        rounds: Rounds of message passing (whole graphs).
+        walk_steps: Return probabilities of so many steps as structural encodings (whole graphs).
+            They cost nodes x edges x steps: 0 for networks far above ten thousand nodes.
+        directed: Messages run both ways, and against an edge they differ from along it. If not, a
+            tie may be given once or both ways. Molecules and triples know their edges themselves.
+        dropout: Probability of dropping an entry of a vector in the stem, in training only.
+        drop: Probability with which :meth:`augment` leaves out an edge or a feature of a node.
+
+    Raises:
+        ValueError: Texts or edge features together with ``hops``; an unknown kind.
+
+    Example:
+        >>> adapter = GraphAdapter.fit([[("Ada", "wrote", "notes"), ("Ada", "met", "Mary")]], dim=8)
+        >>> [example] = adapter.prepare([("Ada", "wrote", "letters")])
+        >>> adapter.names(example), adapter(adapter.collate([example]))
+        (['Ada', 'letters', 'wrote'], VectorSets(1 sets, 3 vectors of 8, unordered))
+    """
+
+    modality = "graph"
+
+    def __init__(
+        self,
+        kind: str,
+        nodes: Columns,
+        edges: Columns,
+        dim: int,
+        *,
+        text: Any = None,
+        hops: int | None = None,
+        rounds: int = 3,
+        walk_steps: int = 8,
+        directed: bool = True,
+        dropout: float = 0.1,
+        drop: float = 0.05,
+    ) -> None:
+        super().__init__()
+        if kind not in READERS:
+            raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(READERS)}")
+        self.kind, self.nodes, self.edges, self.dim, self.text = kind, nodes, edges, dim, text
+        self.hops, self.rounds, self.walk_steps = hops, rounds, walk_steps
+        self.directed, self.dropout, self.drop = directed, dropout, drop
+        self.preparation = Preparation(nodes, edges, directed, text)
+        if hops is not None:
+            _check_hops(hops, nodes, edges)
+            ways = 2 if directed else 1
+            width = sum(nodes.sizes) + nodes.width + ways  # with the degrees
+            self.hop_stem = HopStem(width, 1 + hops * ways, dim, dropout)
+            return
+        edge_sizes = [*edges.sizes, 2] if directed else edges.sizes
+        self.node_embedding = RowEmbedding(nodes.sizes, nodes.width + walk_steps, dim)
+        self.edge_embedding = RowEmbedding(edge_sizes, edges.width, dim)
+        self.message_stem = MessageStem(dim, rounds, dropout)
+
+    @classmethod
+    def fit(
+        cls,
+        items: Iterable[Any],
+        *,
+        dim: int,
+        hops: int | None = None,
+        rounds: int = 3,
+        walk_steps: int = 8,
+        directed: bool | None = None,
+        dropout: float = 0.1,
+        drop: float = 0.05,
+    ) -> GraphAdapter:
+        """An adapter with vocabularies and scales of the training graphs; ready to be trained.
+
+        Args:
+            items: Training graphs of one kind, read once.
+            dim: Width of the vectors.
+            hops: As in the constructor, like all below.
+            rounds: Rounds of message passing.
+            walk_steps: Steps of the structural encodings.
+            directed: None finds out: where every edge has its reverse, edges are not directed.
+            dropout: Of the stem.
+            drop: Of :meth:`augment`.
+
+        Raises:
+            ValueError: No items, items of two kinds, or a bad item; it is numbered.
+        """
+        kind, nodes, edges, symmetric = None, Columns("node"), Columns("edge"), True
+        texts: list[str] = []
+        for i, item in enumerate(items):
+            try:
+                kind = kind or kind_of(item)
+                graph = _read(item, kind)
+                nodes.learn(graph.nodes)
+                edges.learn(graph.edges)
+            except ValueError as error:
+                raise ValueError(f"item {i}: {error}") from None
+            texts += [*(graph.nodes.texts or []), *(graph.edges.texts or [])]
+            symmetric = symmetric and (graph.both_ways or len(one_way(graph, edges)) == 0)
+        if kind is None:
+            raise ValueError("items: got no graph, expected training graphs to learn columns from")
+        return cls(
+            kind,
+            nodes,
+            edges,
+            dim,
+            text=_fit_text(texts, dim),
+            hops=hops,
+            rounds=rounds,
+            walk_steps=walk_steps,
+            directed=not symmetric if directed is None else directed and not graph.both_ways,
+            dropout=dropout,
+            drop=drop,
+        )
+
+    # --- on the CPU, in loader workers ------------------------------------------------------------
+
+    def prepare(self, item: Any) -> list[Any]:
+        """One example, or one for each node where there are `hops`: these share one tensor.
+
+        Raises:
+            ValueError: A bad item, with the node, edge or triple; an item of another kind.
+        """
+        graph = _read(item, self.kind)
+        if self.hops is None:
+            return [self.preparation.whole(graph, self.walk_steps)]
+        network = self.preparation.network(graph, self.hops)
+        return [NodeExample(network, node) for node in range(graph.nodes.count)]
+
+    def augment(self, example: Any, generator: torch.Generator) -> Any:
+        """Leave out some edges and some features of nodes; walks stay as they are.
+
+        Molecules and triples are never changed (without a bond it is another molecule, without a
+        relation another text), and for node sets the dropout of the stem has to do.
+        """
+        if isinstance(example, NodeExample) or self.kind in ("molecule", "triples"):
+            return example
+        width = self.nodes.width
+        kept = torch.rand(example.edge_index.shape[1], generator=generator) >= self.drop
+        hidden = torch.rand(example.codes.shape, generator=generator) < self.drop
+        zeroed = torch.rand(example.numbers.shape, generator=generator) < self.drop
+        zeroed[:, width:] = False
+        unknown = torch.tensor(self.nodes.starts, dtype=torch.long)
+        edge_text = example.edge_text
+        return replace(
+            example,
+            codes=torch.where(hidden, unknown, example.codes),
+            numbers=example.numbers.masked_fill(zeroed, 0.0),
+            edge_index=example.edge_index[:, kept],
+            edge_codes=example.edge_codes[kept],
+            edge_numbers=example.edge_numbers[kept],
+            edge_text=edge_text[kept] if len(edge_text) else edge_text,
+            texts=[self.text.augment(text, generator) for text in example.texts],
+        )
+
+    def num_vectors(self, example: Any) -> int:
+        """How many nodes, or how many places a node set has."""
+        if isinstance(example, NodeExample):
+            return int(example.network.features.shape[1])
+        return len(example.codes)
+
+    def align(self, labels: Any, example: Any) -> list[Any]:
+        """The labels of the nodes, one each; of a node set, the label of its node."""
+        one = isinstance(example, NodeExample)
+        count = len(example.network.features) if one else len(example.codes)
+        if isinstance(labels, str) or not hasattr(labels, "__len__"):
+            got = type(labels).__name__
+            raise ValueError(f"labels: got {got}, expected a list with a label for each node")
+        if len(labels) != count:
+            raise ValueError(
+                f"labels: got {len(labels)} labels for {count} nodes, expected one a node"
+                + (": one an entity, then one a triple" if self.kind == "triples" else "")
+            )
+        chosen = [labels[example.node]] if one else labels
+        return [label.item() if hasattr(label, "item") else label for label in chosen]
+
+    def names(self, example: Any) -> list[str]:
+        """Atoms as `C0`, `O5` …, texts of nodes, or their numbers."""
+        if isinstance(example, NodeExample):
+            names = example.network.names
+            return [names[example.node] if names else str(example.node)]
+        return list(example.names or map(str, range(len(example.codes))))
+
+    def collate(self, examples: Sequence[Any]) -> Inputs:
+        """Pack examples; edges get the node numbers of the batch."""
+        lengths = [self.num_vectors(e) for e in examples]
+        if self.hops is not None:
+            none = torch.zeros(0, *self.hop_stem.shape)
+            return Inputs(lengths, {"features": pack_nodes(examples) if examples else none})
+        graphs = examples or [self.preparation.empty(self.walk_steps)]
+        tensors, host = pack_graphs(graphs), {}
+        if self.text is not None:
+            inner = self.text.collate([text for g in graphs for text in g.texts])
+            tensors |= {f"text.{name}": tensor for name, tensor in inner.tensors.items()}
+            host = {"text_lengths": inner.lengths, "text_host": inner.host}
+        return Inputs(lengths, tensors, host)
+
+    # --- on the device ----------------------------------------------------------------------------
+
+    def forward(self, inputs: Inputs) -> VectorSets:
+        """One set of ``dim``-wide vectors for each example, without positions."""
+        tensors = inputs.tensors
+        if self.hops is not None:
+            return VectorSets(self.hop_stem(tensors["features"]).flatten(0, 1), inputs.lengths)
+        nodes = self.node_embedding(tensors["codes"], tensors["numbers"])
+        edges = self.edge_embedding(tensors["edge_codes"], tensors["edge_numbers"])
+        if self.text is not None:
+            texts = self.text.pooled(_text_inputs(inputs))
+            nodes = nodes + texts[tensors["node_text"]] if self.nodes.text else nodes
+            edges = edges + texts[tensors["edge_text"]] if self.edges.text else edges
+        values = self.message_stem(nodes, edges, tensors["edge_index"])
+        return VectorSets(values, inputs.lengths)
+
+    def read(self, sets: VectorSets) -> VectorSets:
+        """Every node; of a node set, the node itself."""
+        return sets if self.hops is None else sets.first()
+
+    # --- to disk and back -------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments without the columns; the text adapter's under "text"."""
+        names = ("kind", "dim", "hops", "rounds", "walk_steps", "directed", "dropout", "drop")
+        text = None if self.text is None else self.text.config()
+        return {**{name: getattr(self, name) for name in names}, "text": text}
+
+    def assets(self) -> dict[str, str]:
+        """``columns.json``: vocabularies and scales; the text adapter's begin with ``text-``."""
+        columns = {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()}
+        inner = {} if self.text is None else self.text.assets()
+        return {
+            "columns.json": json.dumps(columns, ensure_ascii=False),
+            **{f"text-{name}": value for name, value in inner.items()},
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> GraphAdapter:
+        """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
+        columns = json.loads(assets["columns.json"])
+        nodes = Columns.from_json("node", columns["nodes"])
+        edges = Columns.from_json("edge", columns["edges"])
+        text = None
+        if config["text"] is not None:
+            from multiseq.adapters.text import TextAdapter
+
+            inner = {k.removeprefix("text-"): v for k, v in assets.items() if k.startswith("text-")}
+            text = TextAdapter.from_config(config["text"], inner)
+        return cls(nodes=nodes, edges=edges, **{**config, "text": text})
+
+
+def _read(item: Any, kind: str) -> Graph:
+    if (got := kind_of(item)) != kind:
+        raise ValueError(
+            f"graph: got an item of kind {got!r}, expected {kind!r} as the first training item"
+        )
+    return READERS[kind](item)
+
+
+def _check_hops(hops: int, nodes: Columns, edges: Columns) -> None:
+    if hops < 0:
+        raise ValueError(f"hops: got {hops}, expected 0 or more, or None for whole graphs")
+    if nodes.text or edges.text:
+        raise ValueError(
+            "hops: got graphs with texts, expected categories and numbers only; use hops=None"
+        )
+    if edges.sizes or edges.width:
+        raise ValueError(
+            "hops: got graphs with edge features, which node sets cannot hold; "
+            "leave them out or use hops=None"
+        )
+
+
+def _text_inputs(inputs: Inputs) -> Inputs:
+    tensors = inputs.tensors.items()
+    inner = {name.removeprefix("text."): t for name, t in tensors if name.startswith("text.")}
+    return Inputs(inputs.host["text_lengths"], inner, inputs.host["text_host"])
+
+
+def _fit_text(texts: list[str], dim: int) -> Any:
+    if not texts:
+        return None
+    from multiseq.adapters.text import TextAdapter
+
+    return TextAdapter.fit(texts, dim=dim, unit="word")

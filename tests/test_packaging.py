@@ -11,12 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 from jaxtyping import TypeCheckError
 
 import multiseq
-from multiseq.requires import _LIBRARIES
-from multiseq.vectors import VectorSets
+from multiseq.requires import _LIBRARIES, need
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -92,11 +90,10 @@ def test_the_advice_of_requires_is_what_pyproject_asks_for() -> None:
     assert advised <= set(PYPROJECT["project"]["dependencies"])
 
 
-def test_shapes_are_checked_while_testing() -> None:
-    with pytest.raises(TypeCheckError, match="values"):
-        VectorSets(torch.zeros(3), [3])
+def test_signatures_are_checked_while_testing() -> None:
+    with pytest.raises(TypeCheckError, match="package"):
+        need("json", package=3)  # type: ignore[arg-type]
 
 
-def test_a_test_can_do_without_checked_shapes(unchecked: None) -> None:
-    with pytest.raises(ValueError, match="values: got shape"):
-        VectorSets(torch.zeros(3), [3])
+def test_a_test_can_do_without_checked_signatures(unchecked: None) -> None:
+    assert need("json", package=3).__name__ == "json"  # type: ignore[arg-type]

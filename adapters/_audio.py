@@ -101,9 +101,7 @@ def _channels_last(samples: Any) -> NDArray[np.float32]:
         samples = samples.detach().cpu().numpy()
     array = np.asarray(samples)
     if array.dtype != np.int16 and not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(
-            f"samples: got dtype {array.dtype}, expected floats in [-1, 1] or 16-bit integers"
-        )
+        raise ValueError(f"samples: got dtype {array.dtype}, expected floats in [-1, 1] or 16-bit integers")
     if array.ndim not in (1, 2) or (array.ndim == 2 and min(array.shape) > MOST_CHANNELS):
         raise ValueError(
             f"samples: got shape {array.shape}, expected (samples,), (channels, samples) "

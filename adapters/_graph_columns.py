@@ -66,18 +66,14 @@ class Columns:
         for name, scale in self.scales.items():
             scale.learn(rows.numbers[name])
 
-    def encode(
-        self, rows: Rows
-    ) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, "rows numbers"]]:
+    def encode(self, rows: Rows) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, "rows numbers"]]:
         """Rows of the embedding table, and standardised numbers."""
         if rows.count == 0:
             return torch.zeros(0, len(self.sizes), dtype=torch.long), torch.zeros(0, self.width)
         self._check(rows)
         codes = [
             [start + vocabulary.get(value, 0) for value in rows.categories[name]]
-            for start, (name, vocabulary) in zip(
-                self.starts, (self.vocabularies or {}).items(), strict=True
-            )
+            for start, (name, vocabulary) in zip(self.starts, (self.vocabularies or {}).items(), strict=True)
         ]
         numbers = [scale.apply(rows.numbers[name]) for name, scale in self.scales.items()]
         return (
@@ -101,8 +97,7 @@ class Columns:
         return {
             "categories": {name: list(v) for name, v in (self.vocabularies or {}).items()},
             "numbers": {
-                name: {"mean": s.mean.tolist(), "std": s.std.tolist()}
-                for name, s in self.scales.items()
+                name: {"mean": s.mean.tolist(), "std": s.std.tolist()} for name, s in self.scales.items()
             },
             "text": self.text,
         }
@@ -115,9 +110,7 @@ class Columns:
             name: {value: i + 1 for i, value in enumerate(vocabulary)}
             for name, vocabulary in values["categories"].items()
         }
-        columns.scales = {
-            name: _Scale.of(s["mean"], s["std"]) for name, s in values["numbers"].items()
-        }
+        columns.scales = {name: _Scale.of(s["mean"], s["std"]) for name, s in values["numbers"].items()}
         columns.text = values["text"]
         return columns
 
@@ -148,9 +141,7 @@ class _Scale:
         x = numbers.double()
         new = self._count + len(x)
         step = x.mean(0) - self._mean
-        self._squares += x.var(0, correction=0) * len(x) + step.square() * (
-            self._count * len(x) / new
-        )
+        self._squares += x.var(0, correction=0) * len(x) + step.square() * (self._count * len(x) / new)
         self._mean += step * (len(x) / new)
         self._count = new
         self._indicator &= ((x == 0) | (x == 1)).all(0)

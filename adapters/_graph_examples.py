@@ -118,9 +118,7 @@ class Preparation:
         are directed), because a mean cannot count.
         """
         codes, numbers = self.nodes.encode(graph.nodes)
-        self.edges.encode(
-            graph.edges
-        )  # complains about edge features, which the training graphs lack
+        self.edges.encode(graph.edges)  # complains about edge features, which the training graphs lack
         one_hot = torch.zeros(len(codes), sum(self.nodes.sizes)).scatter_(1, codes, 1.0)
         edge_index = graph.edge_index if self.directed else self._both_ways(graph)[0]
         ends = edge_index if self.directed else edge_index[:1]
@@ -133,10 +131,8 @@ class Preparation:
         """Edges and their reverses, the given edge that each comes from, and which are reverses."""
         count = graph.edge_index.shape[1]
         given = torch.arange(count)
-        if graph.both_ways:
-            added = given[:0]
-        else:
-            added = given if self.directed else one_way(graph, self.edges)
+        missing = given if self.directed else one_way(graph, self.edges)
+        added = given[:0] if graph.both_ways else missing
         edge_index = torch.cat([graph.edge_index, graph.edge_index[:, added].flip(0)], dim=1)
         origin = torch.cat([given, added])
         return edge_index, origin, torch.arange(len(origin)) >= count

@@ -94,9 +94,7 @@ def _num_nodes(data: Any) -> int:
             return len(getattr(data, name))
     if "num_nodes" in data:
         return int(data.num_nodes)
-    raise ValueError(
-        "data: got neither x nor text nor num_nodes, expected one of them; set data.num_nodes"
-    )
+    raise ValueError("data: got neither x nor text nor num_nodes, expected one of them; set data.num_nodes")
 
 
 def _attributes(data: Any, row: str, count: int, names: Sequence[str], text: str) -> Rows:
@@ -112,9 +110,7 @@ def _attributes(data: Any, row: str, count: int, names: Sequence[str], text: str
             continue
         if matrix.numel() and int(matrix.min()) < 0:
             where = int((matrix < 0).any(1).nonzero()[0])
-            raise ValueError(
-                f"{row} {where}: {name} has a negative category, expected integers from 0"
-            )
+            raise ValueError(f"{row} {where}: {name} has a negative category, expected integers from 0")
         categories |= {f"{name}[{i}]": column for i, column in enumerate(matrix.t().tolist())}
     return Rows(count, categories, numbers, _texts(getattr(data, text, None), text, row, count))
 
@@ -126,8 +122,7 @@ def _matrix(value: Any, name: str, row: str, count: int) -> Tensor:
     tensor = tensor.unsqueeze(1) if tensor.dim() == 1 else tensor
     if tensor.dim() != 2 or tensor.shape[0] != count:
         raise ValueError(
-            f"{name}: got shape {tuple(tensor.shape)} for {count} {row}s, "
-            f"expected ({count}, columns)"
+            f"{name}: got shape {tuple(tensor.shape)} for {count} {row}s, expected ({count}, columns)"
         )
     if tensor.is_floating_point() or tensor.dtype == torch.bool:
         return tensor.float()
@@ -173,17 +168,13 @@ def _edge_index(value: Any, count: int) -> Int[Tensor, "pair edges"]:
             f"edge_index: got shape {tuple(pairs.shape)}, expected (2, edges): sources and targets"
         )
     if pairs.is_floating_point() and pairs.numel():
-        raise ValueError(
-            f"edge_index: got dtype {pairs.dtype}, expected integers: the numbers of nodes"
-        )
+        raise ValueError(f"edge_index: got dtype {pairs.dtype}, expected integers: the numbers of nodes")
     pairs = pairs.long()
     bad = ((pairs < 0) | (pairs >= count)).any(0)
     if bad.any():
         where = int(bad.nonzero()[0])
         expected = f"nodes from 0 to {count - 1}" if count else "no edge, as there is no node"
-        raise ValueError(
-            f"edge {where}: got {tuple(pairs[:, where].tolist())}, expected {expected}"
-        )
+        raise ValueError(f"edge {where}: got {tuple(pairs[:, where].tolist())}, expected {expected}")
     return pairs
 
 
@@ -205,9 +196,7 @@ def read_table(table: Mapping[str, Any]) -> Graph:
     count = len(next(iter(table["nodes"].values())))
     nodes = _columns(table["nodes"], "node", count)
     pairs = [_pair(i, pair) for i, pair in enumerate(table.get("edges", ()))]
-    edge_index = _edge_index(
-        torch.tensor(pairs, dtype=torch.long).view(-1, 2).t().contiguous(), count
-    )
+    edge_index = _edge_index(torch.tensor(pairs, dtype=torch.long).view(-1, 2).t().contiguous(), count)
     return Graph(nodes, _columns(table.get("edge_columns", {}), "edge", len(pairs)), edge_index)
 
 
@@ -234,8 +223,7 @@ def _columns(columns: Mapping[str, Any], row: str, count: int) -> Rows:
         values = given.tolist() if hasattr(given, "tolist") else list(given)
         if len(values) != count:
             raise ValueError(
-                f"{row}s: column {name!r} has {len(values)} values for {count} {row}s, "
-                "expected as many"
+                f"{row}s: column {name!r} has {len(values)} values for {count} {row}s, expected as many"
             )
         if values and isinstance(values[0], str):
             categories[name] = _all_of(str, values, name, row, "a string")
@@ -249,8 +237,7 @@ def _all_of(kind: Any, values: list[Any], name: str, row: str, expected: str) ->
     for i, value in enumerate(values):
         if not isinstance(value, kind):
             raise ValueError(
-                f"{row} {i}: column {name!r} has {_short(value)}, "
-                f"expected {expected} as in its other rows"
+                f"{row} {i}: column {name!r} has {_short(value)}, expected {expected} as in its other rows"
             )
     return values
 
@@ -267,8 +254,7 @@ def read_triples(triples: Sequence[Sequence[str]]) -> Graph:
     for i, triple in enumerate(triples):
         if not _is_triple(triple):
             raise ValueError(
-                f"triple {i}: got {_short(triple)}, "
-                "expected (subject, relation, object): three strings"
+                f"triple {i}: got {_short(triple)}, expected (subject, relation, object): three strings"
             )
     entities = {e: i for i, e in enumerate(dict.fromkeys(e for s, _, o in triples for e in (s, o)))}
     first, count = len(entities), len(triples)
@@ -290,9 +276,7 @@ def read_triples(triples: Sequence[Sequence[str]]) -> Graph:
 
 def _is_triple(value: Any) -> bool:
     return (
-        isinstance(value, list | tuple)
-        and len(value) == 3
-        and all(isinstance(part, str) for part in value)
+        isinstance(value, list | tuple) and len(value) == 3 and all(isinstance(part, str) for part in value)
     )
 
 

@@ -94,9 +94,7 @@ class HopStem(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.dropout = dropout
 
-    def forward(
-        self, features: Float[Tensor, "sets places columns"]
-    ) -> Float[Tensor, "sets places dim"]:
+    def forward(self, features: Float[Tensor, "sets places columns"]) -> Float[Tensor, "sets places dim"]:
         """Project all places with one matrix, so that a feature means the same at every hop."""
         x: Tensor = self.norm(self.project(features)) + self.places
         return F.dropout(x, self.dropout, self.training)
@@ -104,6 +102,4 @@ class HopStem(nn.Module):
 
 def _mlp(dim: int) -> nn.Module:
     # The sum over many neighbours can be large: normed inside, a hub does not drown the others.
-    return nn.Sequential(
-        nn.Linear(dim, 2 * dim), nn.LayerNorm(2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)
-    )
+    return nn.Sequential(nn.Linear(dim, 2 * dim), nn.LayerNorm(2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))

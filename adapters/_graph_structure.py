@@ -108,9 +108,7 @@ def _average(edge_index: Tensor, num_nodes: int) -> Tensor:
     if num_nodes <= DENSE_NODES:
         dense = torch.zeros(num_nodes, num_nodes)
         return dense.index_put_((source, target), weight, accumulate=True)
-    pairs = torch.sparse_coo_tensor(
-        edge_index, weight, (num_nodes, num_nodes), check_invariants=False
-    )
+    pairs = torch.sparse_coo_tensor(edge_index, weight, (num_nodes, num_nodes), check_invariants=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
         return pairs.coalesce().to_sparse_csr()

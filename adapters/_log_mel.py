@@ -51,9 +51,7 @@ def hop_of(rate: int) -> int:
     return round(rate / 100)
 
 
-def log_mel(
-    samples: Float[Tensor, " samples"], rate: int, mels: int
-) -> Float[Tensor, "frames mels"]:
+def log_mel(samples: Float[Tensor, " samples"], rate: int, mels: int) -> Float[Tensor, "frames mels"]:
     """Log-mel frames, as the top of this module defines them.
 
     >>> log_mel(torch.zeros(321), rate=16000, mels=40).shape

@@ -39,9 +39,7 @@ def _is_segment(label: Any) -> bool:
     return all(isinstance(t, Real) and not isinstance(t, bool) for t in label[:2])
 
 
-def labels_at(
-    times: Times, segments: Sequence[Sequence[Any]], seconds: float, source: str
-) -> list[Any]:
+def labels_at(times: Times, segments: Sequence[Sequence[Any]], seconds: float, source: str) -> list[Any]:
     """The label of the segment with ``start <= time < end`` for each time; None between segments.
 
     Args:
@@ -63,9 +61,7 @@ def labels_at(
     _check(starts, ends, ordered, seconds, source)
     found = np.searchsorted(starts, times, side="right") - 1
     held = (found >= 0) & (times < ends[found])
-    return [
-        ordered[i][2] if h else None for i, h in zip(found.tolist(), held.tolist(), strict=True)
-    ]
+    return [ordered[i][2] if h else None for i, h in zip(found.tolist(), held.tolist(), strict=True)]
 
 
 def _check(starts: Times, ends: Times, ordered: Sequence[Any], seconds: float, source: str) -> None:

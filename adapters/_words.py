@@ -34,10 +34,7 @@ UNWRITABLE = re.compile("[\r\n\ud800-\udfff]")
 
 LONGEST_AFFIX = 5  # characters
 CACHED_WORDS = 200_000
-CJK = (
-    "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
-)
+CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
 
 
 def split_words(text: str) -> list[str]:
@@ -58,9 +55,7 @@ def split_words(text: str) -> list[str]:
 def _word_pattern() -> re.Pattern[str]:
     # \w has letters and digits but neither the vowel signs of Indic scripts nor joiners in words.
     codes = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
-    marks = "\u200c\u200d" + "".join(
-        chr(c) for c in codes if unicodedata.category(chr(c))[0] == "M"
-    )
+    marks = "\u200c\u200d" + "".join(chr(c) for c in codes if unicodedata.category(chr(c))[0] == "M")
     cjk, mark = f"[{CJK}][{marks}]*", f"[{marks}]"
     letter = f"(?:(?![{CJK}])\\w|{mark})"
     number, word = r"\d+(?:[.,:]\d+)+", f"{letter}+(?:['’]{letter}+)*"
@@ -98,9 +93,7 @@ class WordParts:
         for number, item in enumerate(items):
             counts.update(cls.split(item, f"item {number}"))
         if not counts:
-            raise ValueError(
-                "items: got no words, expected training texts to learn vocabularies from"
-            )
+            raise ValueError("items: got no words, expected training texts to learn vocabularies from")
         forms = counts.copy()
         for word, count in counts.items():
             if fold(word) != word:
@@ -117,14 +110,10 @@ class WordParts:
         if isinstance(item, str):
             return split_words(item)
         if not isinstance(item, list | tuple):
-            raise ValueError(
-                f"{name}: got {type(item).__name__}, expected a string or a list of words"
-            )
+            raise ValueError(f"{name}: got {type(item).__name__}, expected a string or a list of words")
         for i, word in enumerate(item):
             if not isinstance(word, str):
-                raise ValueError(
-                    f"{name}: got {type(word).__name__} as word {i}, expected a string"
-                )
+                raise ValueError(f"{name}: got {type(word).__name__} as word {i}, expected a string")
         return list(item)
 
     def encode(self, item: Any) -> tuple[list[str], list[Parts]]:
@@ -240,17 +229,13 @@ def _kind(character: str) -> str:
     return "o" if character.isalpha() else character
 
 
-def train_tokenizer(
-    texts: Iterable[str], vocab_size: int, *, split: bool, min_count: int = 2
-) -> str:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, *, split: bool, min_count: int = 2) -> str:
     """Byte-pair encoding over bytes, as JSON; the same texts in the same order give the same JSON.
 
     With ``split``, texts are cut at blanks and punctuation first; a piece has the blank before it.
     """
     if vocab_size < 256:
-        raise ValueError(
-            f"vocab_size: got {vocab_size}, expected at least 256, one piece for every byte"
-        )
+        raise ValueError(f"vocab_size: got {vocab_size}, expected at least 256, one piece for every byte")
     library = need("tokenizers")
     bytes_ = library.pre_tokenizers.ByteLevel
     tokenizer = library.Tokenizer(library.models.BPE())

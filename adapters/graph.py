@@ -311,9 +311,7 @@ class GraphAdapter(nn.Module):
 
 def _read(item: Any, kind: str) -> Graph:
     if (got := kind_of(item)) != kind:
-        raise ValueError(
-            f"graph: got an item of kind {got!r}, expected {kind!r} as the first training item"
-        )
+        raise ValueError(f"graph: got an item of kind {got!r}, expected {kind!r} as the first training item")
     return READERS[kind](item)
 
 
@@ -321,9 +319,7 @@ def _check_hops(hops: int, nodes: Columns, edges: Columns) -> None:
     if hops < 0:
         raise ValueError(f"hops: got {hops}, expected 0 or more, or None for whole graphs")
     if nodes.text or edges.text:
-        raise ValueError(
-            "hops: got graphs with texts, expected categories and numbers only; use hops=None"
-        )
+        raise ValueError("hops: got graphs with texts, expected categories and numbers only; use hops=None")
     if edges.sizes or edges.width:
         raise ValueError(
             "hops: got graphs with edge features, which node sets cannot hold; "

@@ -31,8 +31,7 @@ def read_molecule(smiles: str) -> Graph:
         molecule = chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:
         raise ValueError(
-            f"molecule: got {smiles!r}, which RDKit cannot read; "
-            "expected a valid SMILES of one atom or more"
+            f"molecule: got {smiles!r}, which RDKit cannot read; expected a valid SMILES of one atom or more"
         )
     atoms, bonds = list(molecule.GetAtoms()), list(molecule.GetBonds())
     rings = _smallest_rings(molecule)

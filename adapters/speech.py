@@ -130,9 +130,7 @@ class SpeechAdapter(nn.Module):
 
     def _check(self, num_std: int) -> None:
         if num_std != self.mels or not self.mels:
-            raise ValueError(
-                f"mean, std: got {self.mels} and {num_std} numbers, expected one for each mel"
-            )
+            raise ValueError(f"mean, std: got {self.mels} and {num_std} numbers, expected one for each mel")
         if self.rate < LOWEST_RATE or self.rate != int(self.rate):
             raise ValueError(
                 f"rate: got {self.rate}, expected a whole number of Hz of at least {LOWEST_RATE}"
@@ -180,9 +178,7 @@ class SpeechAdapter(nn.Module):
             count += len(frames)
             total, squares = total + frames.sum(0), squares + frames.square().sum(0)
         if not count:
-            raise ValueError(
-                f"items: got {len(given)} and no sample in them, expected audio to learn from"
-            )
+            raise ValueError(f"items: got {len(given)} and no sample in them, expected audio to learn from")
         adapter.mean = (total / count).float()
         variance = squares / count - (total / count).square()
         adapter.std = variance.clamp(min=LEAST_STD**2).sqrt().float()
@@ -211,14 +207,9 @@ class SpeechAdapter(nn.Module):
         if self.chunk_seconds is not None:
             chunks = -(-total // int(self.chunk_seconds / self.vector_seconds + 1e-6)) or 1
             step = max(-(-total // chunks), 1)
-        return [
-            self._example(samples, a, step, total, name_of(item))
-            for a in range(0, total or 1, step)
-        ]
+        return [self._example(samples, a, step, total, name_of(item)) for a in range(0, total or 1, step)]
 
-    def _example(
-        self, samples: Tensor, start: int, step: int, total: int, name: str
-    ) -> SpeechExample:
+    def _example(self, samples: Tensor, start: int, step: int, total: int, name: str) -> SpeechExample:
         width = self._vector_samples
         chunk = samples[start * width : (start + step) * width]
         kept = None if self.speeds == (1.0,) else to_int16(chunk)

@@ -91,9 +91,7 @@ class TextAdapter(nn.Module):
     ) -> None:
         super().__init__()
         if window is not None and window < 1:
-            raise ValueError(
-                f"window: got {window}, expected 1 vector or more, or None to cut nothing"
-            )
+            raise ValueError(f"window: got {window}, expected 1 vector or more, or None to cut nothing")
         self.parts, self.dim, self.window = parts, dim, window
         self.word_dropout = word_dropout
         self.embedding = nn.EmbeddingBag(parts.size, dim, mode="sum")
@@ -212,9 +210,7 @@ class TextAdapter(nn.Module):
         weights = tensors["weights"].to(self.embedding.weight.dtype)
         summed = self.embedding(tensors["rows"], tensors["offsets"], per_sample_weights=weights)
         x = self.dropout(self.norm(summed))
-        return VectorSets(
-            self.mixing(x, tensors["positions"]), inputs.lengths, tensors["positions"]
-        )
+        return VectorSets(self.mixing(x, tensors["positions"]), inputs.lengths, tensors["positions"])
 
     def read(self, sets: VectorSets) -> VectorSets:
         """Every vector has a label."""

@@ -34,7 +34,9 @@ FEATURES = ["age", "city", "job", "hobby", "spending"]
 def sources(part: str) -> list[Source]:
     """Networks as two tables, molecules that ship with RDKit, facts as JSON lines."""
     folder = starter / "networks"
-    networks = of_part(read_networks(folder / "nodes.tsv", edges=folder / "edges.tsv", features=FEATURES), part)
+    networks = of_part(
+        read_networks(folder / "nodes.tsv", edges=folder / "edges.tsv", features=FEATURES), part
+    )
     molecules = of_part(read_rdkit_logp(Path("NCI/first_5K.smi")), part)
     facts = read_json_lines(starter / f"facts/{part}.jsonl", input="triples")
     return [

@@ -64,7 +64,7 @@ if __name__ == "__main__":
             score = evaluate(model, task, source)
             print(f"{score.cell:15} {task:12} {score.metric} {score.value:.3f}")
 
-    sentence = "I saw a saw".split()
+    sentence = ["I", "saw", "a", "saw"]
     tags = model.predict("pos", [sentence])[0]
     print(" ".join(f"{word}/{tag.label}" for word, tag in zip(sentence, tags, strict=True)))
     print(model.predict("sentiment", ["Cheap, but it never let me down."])[0])

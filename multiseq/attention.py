@@ -83,7 +83,9 @@ class AttentionPlan:
     def offsets(self) -> tuple[Tensor, Tensor]:
         """``cu_seqlens`` of queries and keys, int32 on the device, for the flash path."""
         if self._offsets is None:
-            q, k = (torch.tensor([0, *accumulate(n)], dtype=torch.int32) for n in (self.q_lengths, self.k_lengths))
+            q, k = (
+                torch.tensor([0, *accumulate(n)], dtype=torch.int32) for n in (self.q_lengths, self.k_lengths)
+            )
             self._offsets = (_send(q, self.device), _send(k, self.device))
         return self._offsets
 
@@ -168,7 +170,9 @@ def attend(
     """Scaled dot-product attention within each set. A query whose set has no keys gets zeros.
 
     Args:
-        q, k, v: Packed rows of all sets.
+        q: Packed rows of all sets of queries.
+        k: Packed rows of all sets of keys.
+        v: The keys' values.
         plan: The lengths of the sets; one plan serves all layers.
         causal: Query *i* sees keys 0 … i of its set.
         bias: Added to the scaled products: for each set its (queries x keys) matrix, row by row, set
@@ -180,7 +184,9 @@ def attend(
     """
     for name, rows, lengths in (("q", q, plan.q_lengths), ("k", k, plan.k_lengths), ("v", v, plan.k_lengths)):
         if rows.shape[0] != sum(lengths):
-            raise ValueError(f"{name}: got {rows.shape[0]} rows, expected {sum(lengths)} as the plan's lengths add up to")
+            raise ValueError(
+                f"{name}: got {rows.shape[0]} rows, expected {sum(lengths)} as the plan's lengths add up to"
+            )
     if (causal or window is not None) and not plan.is_self:
         raise ValueError("causal, window: got queries and keys of different lengths, expected the same sets")
     if bias is not None and bias.shape[0] != (pairs := _pair_starts(plan)[-1]):
@@ -195,7 +201,7 @@ def attention_weights(
     k: Float[Tensor, "k_vectors heads head_dim"],
     plan: AttentionPlan,
 ) -> list[Float[Tensor, "heads queries keys"]]:
-    """The weights themselves, one ``(heads, queries, keys)`` tensor a set: for looking at, not for training."""
+    """The weights themselves, ``(heads, queries, keys)`` for each set: to look at, not to train with."""
     scale = q.shape[-1] ** -0.5
     qs, ks = q.split(list(plan.q_lengths)), k.split(list(plan.k_lengths))
     return [torch.einsum("qhd,khd->hqk", a * scale, b).softmax(-1) for a, b in zip(qs, ks, strict=True)]
@@ -205,7 +211,14 @@ def attention_weights(
 
 
 def _grouped(
-    q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, *, causal: bool, bias: Tensor | None, window: int | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    plan: AttentionPlan,
+    *,
+    causal: bool,
+    bias: Tensor | None,
+    window: int | None,
 ) -> Tensor:
     order = plan.order()
     if order is not None:
@@ -220,7 +233,9 @@ def _grouped(
         if k_rows.shape[2] == 0:
             outputs.append(q.new_zeros(sum(group.q_lengths), *q.shape[1:]))
             continue
-        out = F.scaled_dot_product_attention(q_rows, k_rows, v_rows, attn_mask=mask, is_causal=causal and mask is None)
+        out = F.scaled_dot_product_attention(
+            q_rows, k_rows, v_rows, attn_mask=mask, is_causal=causal and mask is None
+        )
         rows = out.transpose(1, 2).flatten(0, 1)  # (sets * longest, heads, head_dim)
         outputs.append(rows if group.q_real is None else rows[group.q_real])
     result = torch.cat(outputs) if outputs else q
@@ -231,7 +246,7 @@ def _dense(rows: Tensor, start: int, lengths: list[int], pad: Tensor | None) -> 
     """A group's rows as ``(sets, heads, longest, head_dim)``: a view where no length differs."""
     own = rows[start : start + sum(lengths)]
     own = own if pad is None else own[pad]
-    return own.unflatten(0, (len(lengths), max(lengths))).transpose(1, 2)
+    return own.view(len(lengths), max(lengths), *own.shape[1:]).transpose(1, 2)
 
 
 def _padding(lengths: list[int]) -> tuple[Tensor | None, Tensor | None]:
@@ -261,7 +276,9 @@ def _mask(
         seen = seen & ((columns - rows).abs() <= window)
     if group.k_mask is not None:
         # A padded query must see something, or its softmax is 0 / 0; its row is dropped afterwards.
-        seen = (seen & group.k_mask) | (rows >= torch.tensor(group.q_lengths, device=q.device)[:, None, None, None])
+        seen = (seen & group.k_mask) | (
+            rows >= torch.tensor(group.q_lengths, device=q.device)[:, None, None, None]
+        )
     if bias is None:
         return seen
     added = _bias_of(group, bias, starts, rows, columns)
@@ -293,7 +310,7 @@ def _send(index: Tensor | None, device: torch.device) -> Any:
 
 @cache
 def _flash_takes_window() -> bool:
-    """torch 2.11 has ``is_causal``; from 2.12 on ``window_size`` stands in its place."""
+    """Torch 2.11 has ``is_causal``; from 2.12 on ``window_size`` stands in its place."""
     from torch.nn.attention.varlen import varlen_attn
 
     return "window_size" in inspect.signature(varlen_attn).parameters
@@ -303,7 +320,9 @@ def _flash_serves(window: int | None) -> bool:
     return window is None or _flash_takes_window()
 
 
-def _flash(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, *, causal: bool, window: int | None) -> Tensor:
+def _flash(
+    q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, *, causal: bool, window: int | None
+) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     reach = -1 if window is None else window

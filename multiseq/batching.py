@@ -108,8 +108,8 @@ class PreparedSource:
             several = [i for i, p in enumerate(pieces) if len(p) > 1 and source.targets[name][i] is not None]
             if task.head.level == "sequence" and several:
                 raise ValueError(
-                    f"task {name!r}: item {several[0]} makes {len(pieces[several[0]])} sets, but a sequence is "
-                    "learned from one; raise the adapter's window, or cut the item and its text"
+                    f"task {name!r}: item {several[0]} makes {len(pieces[several[0]])} sets, but a sequence "
+                    "is learned from one; raise the adapter's window, or cut the item and its text"
                 )
         self.examples = [example for examples in pieces for example in examples]
         self._item = [i for i, examples in enumerate(pieces) for _ in examples]
@@ -157,7 +157,9 @@ class BatchPlan:
     ) -> None:
         empty = [s.adapter_name for s in sources if not len(s)]
         if empty or not sources:
-            raise ValueError(f"sources: got none or an empty one {empty}, expected at least one labelled item in each")
+            raise ValueError(
+                f"sources: got none or an empty one {empty}, expected at least one labelled item in each"
+            )
         self.sources, self.budget, self.seed, self.temperature = list(sources), budget, seed, temperature
         self._epochs: dict[int, list[list[tuple[int, int]]]] = {}
 
@@ -188,7 +190,10 @@ class BatchPlan:
         shares = [v ** (1 / self.temperature) for v in vectors]
         total = sum(sum(s.sizes) for s in self.sources)
         wanted = [total * share / sum(shares) for share in shares]
-        return [max(1, round(w / max(1, sum(s.sizes)) * len(s))) for w, s in zip(wanted, self.sources, strict=True)]
+        return [
+            max(1, round(w / max(1, sum(s.sizes)) * len(s)))
+            for w, s in zip(wanted, self.sources, strict=True)
+        ]
 
     def _draw(self, source: int, draws: int, epoch: int) -> list[tuple[int, int]]:
         num = len(self.sources[source])

@@ -88,11 +88,14 @@ def load(
         name: _load_adapter(folder, name, spec, adapters or {}) for name, spec in config["adapters"].items()
     }
     tasks = {
-        name: Task(t["adapter"], _head(t["head"]), t["metric"], t["weight"]) for name, t in config["tasks"].items()
+        name: Task(t["adapter"], _head(t["head"]), t["metric"], t["weight"])
+        for name, t in config["tasks"].items()
     }
     spec = config["encoder"]
     if encoder is None and spec["class"] != "Encoder":
-        raise CheckpointError(f"{folder}: its encoder is a {spec['class']}; pass your class as load(…, encoder=…)")
+        raise CheckpointError(
+            f"{folder}: its encoder is a {spec['class']}; pass your class as load(…, encoder=…)"
+        )
     built: EncoderLike = (encoder or Encoder)(**spec["config"])
     model = Model(parts, built, tasks)
     model.load_state_dict(load_file(folder / "model.safetensors"))
@@ -148,7 +151,9 @@ def _find(folder: Path) -> Path:
             return place
     if not folder.exists():
         raise CheckpointError(f"{folder}: no such folder")
-    raise CheckpointError(f"{folder}: not a checkpoint (it has no config.json, nor a folder `model` that has one)")
+    raise CheckpointError(
+        f"{folder}: not a checkpoint (it has no config.json, nor a folder `model` that has one)"
+    )
 
 
 def _read(folder: Path) -> dict[str, Any]:

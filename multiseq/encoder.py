@@ -65,7 +65,9 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         if dim % (2 * heads):
-            raise ValueError(f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads} (twice the heads)")
+            raise ValueError(
+                f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads} (twice the heads)"
+            )
         self.dim, self.depth, self.heads = dim, depth, heads
         self.gated, self.dropout = gated, dropout
         # A gate has three matrices instead of two: 8/3 keeps the number of weights of a plain one of 4.
@@ -168,8 +170,10 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, *, causal: bool = False
     ) -> Tensor:
+        """From ``(vectors, dim)`` to the same."""
         q, k, v = self.project(x, rotation)
-        return self.out(attend(q, k, v, plan, causal=causal).flatten(1))
+        out: Tensor = self.out(attend(q, k, v, plan, causal=causal).flatten(1))
+        return out
 
 
 class FeedForward(nn.Module):
@@ -182,14 +186,20 @@ class FeedForward(nn.Module):
         self.out = nn.Linear(ff_dim, dim, bias=False)
 
     def forward(self, x: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors dim"]:
+        """From ``(vectors, dim)`` to the same."""
         inner = self.inner(x)
-        if not self.gated:
-            return self.out(F.gelu(inner))
-        gate, value = inner.chunk(2, dim=-1)
-        return self.out(F.silu(gate) * value)
+        if self.gated:
+            gate, value = inner.chunk(2, dim=-1)
+            inner = F.silu(gate) * value
+        else:
+            inner = F.gelu(inner)
+        out: Tensor = self.out(inner)
+        return out
 
 
-def rotation_of(positions: Int[Tensor, " vectors"] | None, head_dim: int, base: float = 10_000.0) -> Rotation | None:
+def rotation_of(
+    positions: Int[Tensor, " vectors"] | None, head_dim: int, base: float = 10_000.0
+) -> Rotation | None:
     """Cosine and sine of position times frequency; position 0 is not rotated, None means no rotation."""
     if positions is None:
         return None

@@ -9,8 +9,8 @@ Axes: vectors, sets, dim, size (numbers that the target wants for a label).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import accumulate
-from typing import Any, Literal
+from itertools import accumulate, pairwise
+from typing import Any, Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -43,7 +43,8 @@ class VectorHead(nn.Module):
 
     def forward(self, sets: VectorSets) -> Float[Tensor, "vectors size"]:
         """The target's numbers for every vector."""
-        return self.read(sets.values)
+        logits: Tensor = self.read(sets.values)
+        return logits
 
     def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the losses, and how many labels were there."""
@@ -54,7 +55,7 @@ class VectorHead(nn.Module):
         """For each set a list with one result per vector."""
         results = self.target.decode(self(sets))
         ends = [0, *accumulate(sets.lengths)]
-        return [results[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        return [results[a:b] for a, b in pairwise(ends)]
 
     def config(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -85,10 +86,10 @@ class SetHead(nn.Module):
 
     def __init__(self, dim: int, target: RowTarget, *, pool: str = "attention", dropout: float = 0.1) -> None:
         super().__init__()
-        if pool != "mean" and pool != "sum" and pool != "attention":
+        if pool not in get_args(Pool):
             raise ValueError(f"pool: got {pool!r}, expected mean, sum or attention")
         self.dim, self.target, self.dropout = dim, target, dropout
-        self.pool: Pool = pool
+        self.pool = cast(Pool, pool)
         self.score = nn.Linear(dim, 1) if pool == "attention" else None
         self.read = nn.Sequential(
             nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, target.size)
@@ -97,7 +98,8 @@ class SetHead(nn.Module):
     def forward(self, sets: VectorSets) -> Float[Tensor, "sets size"]:
         """The target's numbers for every set."""
         scores = None if self.score is None else self.score(sets.values)[:, 0]
-        return self.read(pool(sets, self.pool, scores))
+        logits: Tensor = self.read(pool(sets, self.pool, scores))
+        return logits
 
     def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the losses, and how many labels were there."""

@@ -38,7 +38,13 @@ class Score:
         """The value on a scale where 1 is perfect and higher is better, for early stopping."""
         if self.metric == "bleu":
             return self.value / 100
-        return -self.value if self.metric in ("rmse", "mae") else 1 - self.value if self.metric in LOWER_IS_BETTER else self.value
+        return (
+            -self.value
+            if self.metric in ("rmse", "mae")
+            else 1 - self.value
+            if self.metric in LOWER_IS_BETTER
+            else self.value
+        )
 
 
 def evaluate(model: Model, task: str, source: Source, **options: Any) -> Score:
@@ -94,12 +100,13 @@ def _f1(results: Sequence[Any], labels: Sequence[Any]) -> float:
     from torchmetrics.functional.classification import multiclass_f1_score
 
     if isinstance(results[0], LabelSet):
-        found, known = _label_flags(results, labels)
-        hits = (found & known).sum().item()
-        return 2 * hits / max(1, found.sum().item() + known.sum().item())
+        flags, wanted = _label_flags(results, labels)
+        hits = (flags & wanted).sum().item()
+        return 2 * hits / max(1, flags.sum().item() + wanted.sum().item())
     names = sorted({str(v) for v in labels} | {r.label for r in results})
-    found, known = ([names.index(n) for n in side] for side in ([r.label for r in results], map(str, labels)))
-    return float(multiclass_f1_score(torch.tensor(found), torch.tensor(known), len(names), average="macro"))
+    found = torch.tensor([names.index(r.label) for r in results])
+    known = torch.tensor([names.index(str(v)) for v in labels])
+    return float(multiclass_f1_score(found, known, len(names), average="macro"))
 
 
 def _label_flags(results: Sequence[LabelSet], labels: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -128,7 +135,9 @@ def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
     names = list(results[0].probabilities)
     if len(names) != 2:
         raise ValueError(f"roc_auc: got {len(names)} classes, expected two; use accuracy or f1")
-    return float(roc_auc_score([str(v) == names[1] for v in labels], [r.probabilities[names[1]] for r in results]))
+    return float(
+        roc_auc_score([str(v) == names[1] for v in labels], [r.probabilities[names[1]] for r in results])
+    )
 
 
 def _columns(results: Sequence[Number], labels: Sequence[Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -136,7 +145,11 @@ def _columns(results: Sequence[Number], labels: Sequence[Any]) -> list[tuple[tor
     columns = []
     for name in results[0].values:
         values = [v.get(name) if isinstance(v, dict) else v for v in labels]
-        known = [(r.values[name], float(v)) for r, v in zip(results, values, strict=True) if v is not None and v == v]
+        known = [
+            (r.values[name], float(v))
+            for r, v in zip(results, values, strict=True)
+            if v is not None and v == v
+        ]
         if known:
             found, wanted = torch.tensor(known, dtype=torch.float64).T
             columns.append((found, wanted))
@@ -176,7 +189,7 @@ def _error_rate(name: str) -> Callable[..., float]:
 
 
 def _bleu(results: Sequence[Text], labels: Sequence[Any]) -> float:
-    """sacreBLEU with its own tokenizer; characters of Chinese are told apart by ``zh``."""
+    """SacreBLEU with its own tokenizer; characters of Chinese are told apart by ``zh``."""
     import sacrebleu
 
     references = _references(labels)

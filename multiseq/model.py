@@ -1,7 +1,7 @@
 """Model: adapters, one shared encoder, and a head for each task.
 
-    raw items -> adapter.prepare -> examples -> adapter.collate -> inputs -> adapter -> vector sets
-    -> encoder (one call for all modalities) -> adapter.read -> head.loss or head.decode
+raw items -> adapter.prepare -> examples -> adapter.collate -> inputs -> adapter -> vector sets
+-> encoder (one call for all modalities) -> adapter.read -> head.loss or head.decode
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from multiseq.batching import Batch, fill
 from multiseq.heads import pool
-from multiseq.protocols import Adapter, EncoderLike, Head, Inputs
+from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.tasks import Task
 from multiseq.vectors import VectorSets
@@ -53,14 +53,20 @@ class Model(nn.Module):
         ValueError: A task of an unknown adapter, or widths that differ.
     """
 
-    def __init__(self, adapters: Mapping[str, Adapter], encoder: EncoderLike, tasks: Mapping[str, Task]) -> None:
+    def __init__(
+        self, adapters: Mapping[str, Adapter], encoder: EncoderLike, tasks: Mapping[str, Task]
+    ) -> None:
         super().__init__()
         for name, adapter in adapters.items():
             if adapter.dim != encoder.dim:
-                raise ValueError(f"adapters[{name!r}]: got dim {adapter.dim}, expected the encoder's {encoder.dim}")
+                raise ValueError(
+                    f"adapters[{name!r}]: got dim {adapter.dim}, expected the encoder's {encoder.dim}"
+                )
         for name, task in tasks.items():
             if task.adapter not in adapters:
-                raise ValueError(f"tasks[{name!r}]: got adapter {task.adapter!r}, expected one of {list(adapters)}")
+                raise ValueError(
+                    f"tasks[{name!r}]: got adapter {task.adapter!r}, expected one of {list(adapters)}"
+                )
         self.adapters, self.tasks = dict(adapters), dict(tasks)
         self.encoder = encoder
         self.stems = nn.ModuleDict({_key(name): cast(nn.Module, a) for name, a in adapters.items()})
@@ -124,7 +130,9 @@ class Model(nn.Module):
             For each item a `Label`, `Number`, `LabelSet` or `Text`; a list of them, one for each vector,
             for a task per vector.
         """
-        return [combine([result for _, result in pieces]) for pieces in self.run(task, items, budget, **options)]
+        return [
+            combine([result for _, result in pieces]) for pieces in self.run(task, items, budget, **options)
+        ]
 
     def run(
         self, task: str, items: Iterable[Any], budget: int = BUDGET, **options: Any
@@ -197,7 +205,7 @@ class Model(nn.Module):
 
 
 def _key(name: str) -> str:
-    """A name as torch takes it: a task may be called ``half`` or ``type``, which are attributes of modules."""
+    """A name as torch takes it: a task may be called ``type``, which modules have too."""
     if not name or "." in name:
         raise ValueError(f"name: got {name!r}, expected one without a dot")
     return f"[{name}]"

@@ -49,9 +49,7 @@ def need(module: str, *, package: str | None = None) -> ModuleType:
     """
     try:
         return import_module(module)
-    except (
-        Exception
-    ) as cause:  # a library that does not fit raises anything: ImportError, OSError …
+    except Exception as cause:  # a library that does not fit raises anything: ImportError, OSError …
         raise MissingLibraryError(_advice(module, package, cause), name=module) from cause
 
 
@@ -62,6 +60,4 @@ def _advice(module: str, package: str | None, cause: Exception) -> str:
         requirements = [package]
     install = "pip install " + " ".join(f"'{requirement}'" for requirement in requirements)
     reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
-    return (
-        f"multiseq needs {library} for {purpose}, and importing it failed: {reason}. Run: {install}"
-    )
+    return f"multiseq needs {library} for {purpose}, and importing it failed: {reason}. Run: {install}"

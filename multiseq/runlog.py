@@ -69,7 +69,9 @@ class RunLog:
             self._file.close()
             self._file = None
 
-    def _write(self, step: int, part: str, task: str, metric: str, value: float, lr: str, seconds: float) -> None:
+    def _write(
+        self, step: int, part: str, task: str, metric: str, value: float, lr: str, seconds: float
+    ) -> None:
         if self._file is not None:
             csv.writer(self._file).writerow([step, part, task, metric, repr(value), lr, f"{seconds:.2f}"])
 

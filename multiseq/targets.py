@@ -113,7 +113,9 @@ class LabelsTarget:
             return [math.nan] * self.size
         unknown = [name for name in value if str(name) not in self.labels]
         if unknown:
-            raise ValueError(f"labels: got {unknown}, which no training item has; expected some of {self.labels[:8]} …")
+            raise ValueError(
+                f"labels: got {unknown}, which no training item has; expected some of {self.labels[:8]} …"
+            )
         if isinstance(value, Mapping):
             flags = [value.get(name) for name in self.labels]
             return [math.nan if f is None else float(f) for f in flags]
@@ -158,9 +160,13 @@ class NumberTarget:
         ([[1.0]], '3 euro')
     """
 
-    def __init__(self, names: Sequence[str], mean: Sequence[float], std: Sequence[float], *, unit: str = "") -> None:
+    def __init__(
+        self, names: Sequence[str], mean: Sequence[float], std: Sequence[float], *, unit: str = ""
+    ) -> None:
         if not len(names) == len(mean) == len(std):
-            raise ValueError(f"names, mean, std: got {len(names)}, {len(mean)}, {len(std)} entries, expected as many")
+            raise ValueError(
+                f"names, mean, std: got {len(names)}, {len(mean)}, {len(std)} entries, expected as many"
+            )
         self.names, self.unit, self.size = list(names), unit, len(names)
         self.mean, self.std = list(mean), list(std)
 
@@ -169,7 +175,9 @@ class NumberTarget:
         """Mean and standard deviation of every column; a value is a number or a mapping of numbers."""
         rows = [v for v in values if v is not None]
         names = sorted({k for row in rows if isinstance(row, Mapping) for k in row}) or [name]
-        columns = torch.tensor([_numbers(row, names) for row in rows], dtype=torch.float64).view(-1, len(names))
+        columns = torch.tensor([_numbers(row, names) for row in rows], dtype=torch.float64).view(
+            -1, len(names)
+        )
         known = ~columns.isnan()
         count = known.sum(0)
         if (count == 0).any():
@@ -186,7 +194,7 @@ class NumberTarget:
         return ((raw - torch.tensor(self.mean)) / torch.tensor(self.std)).float()
 
     def loss(self, logits: Float[Tensor, "rows columns"], targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared error of the standardised numbers, summed over what is not missing, and how many that is."""
+        """Squared error of the standardised numbers, summed over what is there, and how many that is."""
         known = ~targets.isnan()
         return F.mse_loss(logits.float()[known], targets[known], reduction="sum"), known.sum()
 
@@ -221,5 +229,7 @@ def target_from_config(config: Mapping[str, Any]) -> Any:
         return TextTarget.from_config(config)
     kinds = {"class": ClassTarget, "labels": LabelsTarget, "number": NumberTarget}
     if config["kind"] not in kinds:
-        raise ValueError(f"target: got kind {config['kind']!r}, expected one of {', '.join([*kinds, 'text'])}")
+        raise ValueError(
+            f"target: got kind {config['kind']!r}, expected one of {', '.join([*kinds, 'text'])}"
+        )
     return kinds[config["kind"]](**options)

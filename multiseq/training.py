@@ -93,8 +93,12 @@ def train(
         out: The run's folder: the best model in ``model``, ``metrics.csv``, and a resume file.
         settings: Where not given, made from ``changes``: ``train(…, steps=300, lr=2e-3)``.
         resume: Go on from the resume file in ``out``, exactly as if it had never stopped.
-        devices, num_nodes, strategy, accelerator: Handed to ``lightning.Trainer``.
+        devices: Handed to ``lightning.Trainer``, like the next three.
+        num_nodes: Machines.
+        strategy: How processes work together.
+        accelerator: What they run on; ``auto`` takes a GPU where there is one.
         progress: Show a bar.
+        **changes: Fields of `Settings`.
 
     Raises:
         ValueError: Settings that do not fit, or bad items, named by their number.
@@ -152,7 +156,12 @@ class _Module(lightning.LightningModule):
         rank, world = self.trainer.global_rank, self.trainer.world_size
         pin = self.device.type == "cuda"
         return Loader(
-            self.plan, steps=self.settings.steps, workers=self.settings.workers, rank=rank, world=world, pin_memory=pin
+            self.plan,
+            steps=self.settings.steps,
+            workers=self.settings.workers,
+            rank=rank,
+            world=world,
+            pin_memory=pin,
         )
 
     def val_dataloader(self) -> list[int]:
@@ -182,10 +191,14 @@ class _Module(lightning.LightningModule):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Each task's sum of losses and count of labels in this step, over all processes."""
         zero = torch.zeros((), device=self.device)
-        table = torch.stack([
-            torch.stack([losses[t][i].detach().float() if t in losses else zero for t in self.model.tasks])
-            for i in (0, 1)
-        ])
+        table = torch.stack(
+            [
+                torch.stack(
+                    [losses[t][i].detach().float() if t in losses else zero for t in self.model.tasks]
+                )
+                for i in (0, 1)
+            ]
+        )
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(table)
         sums, counts = (dict(zip(self.model.tasks, row, strict=True)) for row in table)
@@ -237,15 +250,17 @@ class _Module(lightning.LightningModule):
             {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.settings.lr, betas=(0.9, 0.98), fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        # A plain function, of which the resume file keeps nothing.
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, self.settings))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _rate(self, step: int) -> float:
-        """Up in a straight line, down along a cosine to zero (https://arxiv.org/abs/1608.03983)."""
-        warm = max(1, round(self.settings.warmup * self.settings.steps))
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, self.settings.steps - warm))))
+
+def _rate(step: int, settings: Settings) -> float:
+    """Up in a straight line, down along a cosine to zero (https://arxiv.org/abs/1608.03983)."""
+    warm = max(1, round(settings.warmup * settings.steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, settings.steps - warm))))
 
 
 def evaluate_all(model: Model, sources: Sequence[Source], **options: Any) -> dict[str, Score]:
@@ -264,7 +279,9 @@ def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
         if getattr(settings, name) < 1:
             raise ValueError(f"{name}: got {getattr(settings, name)}, expected 1 or more")
     if settings.monitor != "mean" and settings.monitor not in model.tasks:
-        raise ValueError(f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}")
+        raise ValueError(
+            f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}"
+        )
     if settings.patience and not (dev and settings.evaluate_every):
         raise ValueError("patience: needs a dev part and evaluate_every above 0")
 

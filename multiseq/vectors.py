@@ -11,7 +11,7 @@ longest (the longest set), tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,7 +82,9 @@ class VectorSets:
                 "for padded input use VectorSets.from_padded"
             )
         if not values.is_floating_point():
-            raise ValueError(f"values: got dtype {values.dtype}, expected a floating dtype; use values.float()")
+            raise ValueError(
+                f"values: got dtype {values.dtype}, expected a floating dtype; use values.float()"
+            )
         if any(n < 0 for n in lengths):
             raise ValueError(f"lengths: got a negative length in {list(lengths)}, expected 0 or more")
         if sum(lengths) != values.shape[0]:
@@ -150,10 +152,14 @@ class VectorSets:
         (2, 0)
         """
         if not sets:
-            raise ValueError("sets: got an empty list, so the width is unknown; use VectorSets(zeros(0, dim), [])")
+            raise ValueError(
+                "sets: got an empty list, so the width is unknown; use VectorSets(zeros(0, dim), [])"
+            )
         widths = {tuple(s.shape[1:]) for s in sets}
         if len(widths) != 1 or sets[0].dim() != 2:
-            raise ValueError(f"sets: got shapes {[tuple(s.shape) for s in sets][:8]}, expected (length, dim) of one dim")
+            raise ValueError(
+                f"sets: got shapes {[tuple(s.shape) for s in sets][:8]}, expected (length, dim) of one dim"
+            )
         lengths = [s.shape[0] for s in sets]
         values = torch.cat(list(sets))
         return cls(values, lengths, order_of(lengths, values.device) if ordered else None)
@@ -169,18 +175,18 @@ class VectorSets:
         ends: list[int] = offsets.tolist()
         if offsets.dim() != 1 or not ends or ends[0] != 0:
             raise ValueError(f"offsets: got {ends}, expected one axis that begins with 0")
-        if any(b < a for a, b in zip(ends, ends[1:], strict=False)):
-            raise ValueError(f"offsets: got {ends}, which fall; expected every offset to be at least the one before")
-        return cls(values, [b - a for a, b in zip(ends, ends[1:], strict=False)], positions)
+        if any(b < a for a, b in pairwise(ends)):
+            raise ValueError(
+                f"offsets: got {ends}, which fall; expected every offset to be at least the one before"
+            )
+        return cls(values, [b - a for a, b in pairwise(ends)], positions)
 
     def unpack(self) -> list[Float[Tensor, "_ dim"]]:
         """One ``(length, dim)`` tensor a set (views, not copies)."""
         return list(self.values.split(list(self.lengths))) if self.lengths else []
 
     @classmethod
-    def from_padded(
-        cls, padded: Tensor, lengths: Sequence[int], *, ordered: bool = False
-    ) -> VectorSets:
+    def from_padded(cls, padded: Tensor, lengths: Sequence[int], *, ordered: bool = False) -> VectorSets:
         """Drop the padding of a ``(sets, longest, dim)`` tensor."""
         if padded.dim() != 3 or padded.shape[0] != len(lengths) or max(lengths, default=0) > padded.shape[1]:
             raise ValueError(
@@ -211,7 +217,8 @@ class VectorSets:
         """From a torch nested tensor of jagged layout, sharing its values."""
         if not nested.is_nested or nested.layout != torch.jagged:
             raise ValueError("nested: expected a nested tensor of jagged layout; use layout=torch.jagged")
-        return cls.from_offsets(nested.values(), nested.offsets())  # type: ignore[no-untyped-call]
+        jagged: Any = nested  # torch has no type for it
+        return cls.from_offsets(jagged.values(), jagged.offsets())
 
     def to_batch(self) -> Batch:
         """A torch-geometric ``Batch`` whose ``x``, ``batch`` and ``ptr`` are these sets (no edges)."""
@@ -254,7 +261,9 @@ class VectorSets:
         """Set by set: set *i* of the result holds the vectors of set *i* of every part, in order."""
         _check_alike(parts, "join")
         if len({p.num_sets for p in parts}) != 1:
-            raise ValueError(f"join: got parts of {[p.num_sets for p in parts]} sets, expected as many in each")
+            raise ValueError(
+                f"join: got parts of {[p.num_sets for p in parts]} sets, expected as many in each"
+            )
         together, num = cls.cat(parts), parts[0].num_sets
         interleaved = [part * num + i for i in range(num) for part in range(len(parts))]
         return together.select(interleaved).merge([len(parts)] * num)
@@ -264,7 +273,9 @@ class VectorSets:
         if list(chosen) == list(range(self.num_sets)):
             return self
         if any(not 0 <= i < self.num_sets for i in chosen):
-            raise ValueError(f"chosen: got {list(chosen)[:8]}, expected set numbers from 0 to {self.num_sets - 1}")
+            raise ValueError(
+                f"chosen: got {list(chosen)[:8]}, expected set numbers from 0 to {self.num_sets - 1}"
+            )
         rows = rows_of(self.lengths, chosen).to(self.device)
         positions = None if self.positions is None else self.positions[rows]
         lengths = [self.lengths[i] for i in chosen]
@@ -275,9 +286,11 @@ class VectorSets:
         if sum(counts) != self.num_sets:
             raise ValueError(f"counts: got a sum of {sum(counts)} for {self.num_sets} sets")
         ends = [0, *accumulate(counts)]
-        spans = list(zip(ends, ends[1:], strict=False))
+        spans = list(pairwise(ends))
         lengths = [sum(self.lengths[a:b]) for a, b in spans]
-        return VectorSets(self.values, lengths, self.positions, ordered=[any(self.ordered[a:b]) for a, b in spans])
+        return VectorSets(
+            self.values, lengths, self.positions, ordered=[any(self.ordered[a:b]) for a, b in spans]
+        )
 
     def first(self) -> VectorSets:
         """The first vector of every set; an empty set stays empty."""
@@ -305,7 +318,9 @@ class VectorSets:
 
 def _check_positions(positions: Tensor, values: Tensor) -> None:
     if positions.shape != values.shape[:1]:
-        raise ValueError(f"positions: got shape {tuple(positions.shape)}, expected ({values.shape[0]},), one a vector")
+        raise ValueError(
+            f"positions: got shape {tuple(positions.shape)}, expected ({values.shape[0]},), one a vector"
+        )
     if positions.is_floating_point():
         raise ValueError(f"positions: got dtype {positions.dtype}, expected integers; use positions.long()")
     if positions.device != values.device:
@@ -327,7 +342,11 @@ def _check_alike(batches: Sequence[VectorSets], name: str) -> None:
 def _cat_positions(batches: Sequence[VectorSets]) -> Tensor | None:
     if all(b.positions is None for b in batches):
         return None
-    return torch.cat([
-        torch.zeros(b.num_vectors, dtype=torch.long, device=b.device) if b.positions is None else b.positions
-        for b in batches
-    ])
+    return torch.cat(
+        [
+            torch.zeros(b.num_vectors, dtype=torch.long, device=b.device)
+            if b.positions is None
+            else b.positions
+            for b in batches
+        ]
+    )

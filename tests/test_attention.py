@@ -23,9 +23,13 @@ def pairs(q: list[int], k: list[int]) -> int:
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("window", [None, 0, 2])
 @pytest.mark.parametrize("biased", [False, True])
-def test_self_attention_matches_reference(lengths: list[int], causal: bool, window: int | None, biased: bool) -> None:
+def test_self_attention_matches_reference(
+    lengths: list[int], causal: bool, window: int | None, biased: bool
+) -> None:
     q, k, v = (rows(lengths, seed) for seed in range(3))
-    bias = torch.randn(pairs(lengths, lengths), 3, dtype=torch.float64, requires_grad=True) if biased else None
+    bias = (
+        torch.randn(pairs(lengths, lengths), 3, dtype=torch.float64, requires_grad=True) if biased else None
+    )
     leaves = [x for x in (q, k, v, bias) if x is not None]
     ours = attend(q, k, v, AttentionPlan(lengths), causal=causal, bias=bias, window=window)
     slow = reference.attend(q, k, v, lengths, lengths, causal=causal, bias=bias, window=window)

@@ -114,7 +114,9 @@ def test_presets_and_config_round_trip() -> None:
     assert (model.dim, model.depth, model.heads) == (128, 1, 4)
 
 
-@pytest.mark.parametrize("batch", [VectorSets(torch.zeros(0, 24), []), VectorSets(torch.zeros(0, 24), [0, 0])])
+@pytest.mark.parametrize(
+    "batch", [VectorSets(torch.zeros(0, 24), []), VectorSets(torch.zeros(0, 24), [0, 0])]
+)
 def test_nothing_in_nothing_out(batch: VectorSets) -> None:
     assert encoder()(batch).lengths == batch.lengths
 

@@ -69,9 +69,7 @@ ITEMS: dict[str, list[Any]] = {
     "table": [TABLE, {**TABLE, "edges": [(0, 0), (4, 1), (1, 4), (1, 2)]}],
     "triples": [TRIPLES, TRIPLES[:1], [], [("Bo", "met", "Bo")]],
     "node sets": [data(0), data(1, 1, 0), data(2, 13, 29)],
-    "node sets of categories": [
-        Data(x=torch.tensor([0, 1, 1]), edge_index=torch.tensor([[0], [1]]))
-    ],
+    "node sets of categories": [Data(x=torch.tensor([0, 1, 1]), edge_index=torch.tensor([[0], [1]]))],
 }
 
 
@@ -245,9 +243,7 @@ def test_walks_by_hand() -> None:
 def test_sparse_and_dense_walks_agree(nodes: int) -> None:
     """601 nodes are more than a dense matrix is made for, and more than one block of columns."""
     edges = random_edges(nodes, 3 * nodes)
-    matrix = torch.zeros(nodes, nodes).index_put_(
-        tuple(edges), torch.ones(3 * nodes), accumulate=True
-    )
+    matrix = torch.zeros(nodes, nodes).index_put_(tuple(edges), torch.ones(3 * nodes), accumulate=True)
     matrix = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     powers = [torch.linalg.matrix_power(matrix, k).diagonal() for k in (1, 2, 3)]
     torch.testing.assert_close(return_probabilities(edges, nodes, 3), torch.stack(powers, dim=1))
@@ -366,9 +362,7 @@ def test_triples_are_a_levi_graph() -> None:
     kinds = list(adapter.edges.vocabularies["kind"])
     got = {
         (s, kinds[kind - 1], t)
-        for s, t, kind in zip(
-            *example.edge_index.tolist(), example.edge_codes[:, 0].tolist(), strict=True
-        )
+        for s, t, kind in zip(*example.edge_index.tolist(), example.edge_codes[:, 0].tolist(), strict=True)
     }
     assert got == {
         (0, "subject to triple", 3), (3, "triple to object", 1),

@@ -35,9 +35,7 @@ CORE = [
 def loaded_by(code: str) -> set[str]:
     """The top-level modules in `sys.modules` after `code` has run."""
     report = "\nimport sys; print('\\n', *{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run(
-        [sys.executable, "-c", code + report], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code + report], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split())
 

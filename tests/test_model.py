@@ -42,13 +42,17 @@ def build(adapter: Any, **changes: Any) -> Model:
         Encoder(dim=16, depth=2, heads=2, **changes),
         {
             "half": Task("points", VectorHead(16, ClassTarget(["down", "up"]))),
-            "extent": Task("points", SetHead(16, NumberTarget.fit(data.targets["extent"], unit="m"), pool="mean")),
+            "extent": Task(
+                "points", SetHead(16, NumberTarget.fit(data.targets["extent"], unit="m"), pool="mean")
+            ),
         },
     )
 
 
 def plan_of(model: Model, **changes: Any) -> BatchPlan:
-    return BatchPlan([PreparedSource(source(), model.adapter("points"), model.tasks)], **{"budget": 20, **changes})
+    return BatchPlan(
+        [PreparedSource(source(), model.adapter("points"), model.tasks)], **{"budget": 20, **changes}
+    )
 
 
 # --- predicting -----------------------------------------------------------------------------------------
@@ -134,7 +138,9 @@ def test_an_epoch_shows_everything_once_within_the_budget(point_adapter: Any) ->
     plan = plan_of(build(point_adapter))
     batches = plan.epoch(0)
     sizes = plan.sources[0].sizes
-    assert sorted(i for batch in batches for _, i in batch) == list(range(len(LENGTHS) - 1))  # the empty one teaches nothing
+    assert sorted(i for batch in batches for _, i in batch) == list(
+        range(len(LENGTHS) - 1)
+    )  # the empty one teaches nothing
     assert all(sum(sizes[i] for _, i in batch) <= 20 for batch in batches)
     assert plan.epoch(1) != batches
     assert plan_of(build(point_adapter)).epoch(0) == batches
@@ -178,7 +184,9 @@ def test_processes_share_a_batch(point_adapter: Any) -> None:
 
 def test_nothing_to_learn_from_is_an_error(point_adapter: Any) -> None:
     model = build(point_adapter)
-    empty = PreparedSource(Source("points", clouds(), {"extent": [None] * 10}), model.adapter("points"), model.tasks)
+    empty = PreparedSource(
+        Source("points", clouds(), {"extent": [None] * 10}), model.adapter("points"), model.tasks
+    )
     with pytest.raises(ValueError, match="at least one labelled item"):
         BatchPlan([empty], budget=10)
 
@@ -202,7 +210,9 @@ def test_ten_items_are_learned_by_heart(point_adapter: Any) -> None:
     model = fit(build(point_adapter, dropout=0.0), steps=200, budget=100, lr=1e-2)
     results = model.predict("half", clouds())
     labels = source().targets["half"]
-    right = [r.label == v for rs, vs in zip(results, labels, strict=True) for r, v in zip(rs, vs, strict=True)]
+    right = [
+        r.label == v for rs, vs in zip(results, labels, strict=True) for r, v in zip(rs, vs, strict=True)
+    ]
     assert sum(right) / len(right) >= 0.95
     extents = [r.value for r in model.predict("extent", clouds())]
     known = [(r, v) for r, v in zip(extents, source().targets["extent"], strict=True) if v is not None]
@@ -250,9 +260,13 @@ SCRIPT = """
 """
 
 
-def script(tmp_path: Path, out: Path, *, options: str = "", before: str = "pass", dropout: float = 0.1) -> Path:
+def script(
+    tmp_path: Path, out: Path, *, options: str = "", before: str = "pass", dropout: float = 0.1
+) -> Path:
     root = str(Path(__file__).parents[1])
-    text = textwrap.dedent(SCRIPT).format(root=root, out=str(out), options=options, before=before, dropout=dropout)
+    text = textwrap.dedent(SCRIPT).format(
+        root=root, out=str(out), options=options, before=before, dropout=dropout
+    )
     path = tmp_path / f"{out.name}.py"
     path.write_text(text)
     return path

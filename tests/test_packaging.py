@@ -59,11 +59,7 @@ def test_the_link_to_the_adapters_is_relative() -> None:
 
 
 def test_the_wheel_has_every_file(wheel: Path) -> None:
-    packed = {
-        name
-        for name in zipfile.ZipFile(wheel).namelist()
-        if not name.split("/")[0].endswith("info")
-    }
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if not name.split("/")[0].endswith("info")}
     assert packed == files_on_disk()
     for part in ("adapters/text.py", "recipes/", "starter/", "py.typed"):
         assert any(name.startswith(f"multiseq/{part}") for name in packed), part

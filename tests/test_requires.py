@@ -23,9 +23,7 @@ def test_a_missing_library_says_what_to_install() -> None:
     assert caught.value.name == "nowhere.inside"
 
 
-def test_a_library_that_does_not_fit_says_the_pair(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_library_that_does_not_fit_says_the_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torchaudio.py").write_text("raise OSError('undefined symbol: x\\nsecond line')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(__import__("sys").modules, "torchaudio", raising=False)
@@ -37,9 +35,7 @@ def test_a_library_that_does_not_fit_says_the_pair(
         need("torchaudio")
 
 
-def test_an_error_without_words_names_its_type(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_without_words_names_its_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "wordless.py").write_text("raise RuntimeError")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingLibraryError, match=r"failed: RuntimeError\. Run: pip install 'word"):

@@ -71,9 +71,7 @@ def stem(adapter: SpeechAdapter, items: Sequence[Any]) -> list[Tensor]:
         ("a.mp3", "MPEG_LAYER_III", 0.05),
     ],
 )
-def test_a_file_gives_its_samples(
-    tmp_path: Path, file: str, subtype: str, tolerance: float
-) -> None:
+def test_a_file_gives_its_samples(tmp_path: Path, file: str, subtype: str, tolerance: float) -> None:
     tone = sine(440, seconds=1.0)
     soundfile.write(tmp_path / file, tone.numpy(), RATE, subtype=subtype)
     samples, rate = read_audio(tmp_path / file)
@@ -123,9 +121,7 @@ def test_channels_are_averaged_whichever_axis_they_are(tmp_path: Path) -> None:
     expected = example_of(adapter, ((left + right) / 2, RATE)).features
     soundfile.write(tmp_path / "both.wav", both.T.numpy(), RATE, subtype="FLOAT")
     for item in [(both, RATE), (both.T.numpy(), RATE), tmp_path / "both.wav"]:
-        torch.testing.assert_close(
-            example_of(adapter, item).features, expected, atol=1e-5, rtol=1e-5
-        )
+        torch.testing.assert_close(example_of(adapter, item).features, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_16_bit_integers_are_scaled() -> None:
@@ -218,9 +214,7 @@ def test_frame_t_is_centred_at_t_and_a_half_hops() -> None:
     assert loudness[9] < 1e-3 * loudness[7]  # 25 ms windows reach 12.5 ms far
 
 
-@pytest.mark.parametrize(
-    ("samples", "frames"), [(0, 0), (1, 1), (159, 1), (160, 1), (161, 2), (16000, 100)]
-)
+@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 1), (159, 1), (160, 1), (161, 2), (16000, 100)])
 def test_every_hop_that_begins_makes_a_frame(samples: int, frames: int) -> None:
     assert log_mel(torch.zeros(samples), RATE, 20).shape == (frames, 20)
 
@@ -262,9 +256,7 @@ def test_fit_reads_a_part_of_many_recordings_evenly_spread(monkeypatch: Any) -> 
     monkeypatch.setattr(speech, "FITTED_ON", 50)
     loud = (torch.ones(161) * 0.5, RATE)  # would raise the mean if it were read
     items = [(torch.zeros(161), RATE) if i % 3 == 0 else loud for i in range(150)]
-    torch.testing.assert_close(
-        SpeechAdapter.fit(items, dim=8, mels=20).mean, torch.full((20,), np.log(1e-6))
-    )
+    torch.testing.assert_close(SpeechAdapter.fit(items, dim=8, mels=20).mean, torch.full((20,), np.log(1e-6)))
 
 
 def test_fit_says_which_recording_is_bad() -> None:
@@ -458,9 +450,7 @@ def test_preparing_is_not_random_and_augmenting_follows_its_generator() -> None:
     kept = example.features.clone()
     first, again, other = (adapter.augment(example, seeded(s)) for s in (5, 5, 6))
     assert torch.equal(first.features, again.features)
-    assert first.features.shape != other.features.shape or not torch.equal(
-        first.features, other.features
-    )
+    assert first.features.shape != other.features.shape or not torch.equal(first.features, other.features)
     assert torch.equal(example.features, kept)
 
 
@@ -519,9 +509,7 @@ def test_speed_scales_time_pitch_and_labels(speed: float) -> None:
     assert len(labels) == adapter.num_vectors(example) == -(-frames // 2)
     heard = example.features[::2].argmax(1) > (played.features[10].argmax() + 8)
     assert labels.count("low") == round(0.4 / speed / 0.02)
-    assert [label == "high" for label in labels].count(True) == pytest.approx(
-        int(heard.sum()), abs=1
-    )
+    assert [label == "high" for label in labels].count(True) == pytest.approx(int(heard.sum()), abs=1)
     # One label a vector: each goes where its moment went.
     own = adapter.align(["low"] * 20 + ["high"] * 30, example)
     assert own == labels
@@ -545,9 +533,7 @@ def test_it_is_an_adapter() -> None:
     assert adapter.read(sets) is sets
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"speeds": (0.9, 1.1), "chunk_seconds": 0.3, "subsample": 4}]
-)
+@pytest.mark.parametrize("options", [{}, {"speeds": (0.9, 1.1), "chunk_seconds": 0.3, "subsample": 4}])
 def test_config_and_assets_rebuild_it(options: dict[str, Any]) -> None:
     item = (noise(0.5), RATE)
     adapter = SpeechAdapter.fit([item], dim=8, mels=20, gain=3.0, dropout=0.2, **options).eval()
@@ -555,9 +541,7 @@ def test_config_and_assets_rebuild_it(options: dict[str, Any]) -> None:
     again = SpeechAdapter.from_config(config, adapter.assets()).eval()
     again.load_state_dict(adapter.state_dict())
     assert (again.config(), again.assets()) == (adapter.config(), adapter.assets())
-    assert all(
-        torch.equal(a, b) for a, b in zip(stem(adapter, [item]), stem(again, [item]), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(stem(adapter, [item]), stem(again, [item]), strict=True))
     changed = [a.augment(a.prepare(item)[0], seeded(1)).features for a in (adapter, again)]
     assert torch.equal(*changed)
 
@@ -566,9 +550,7 @@ def test_it_goes_to_loader_workers() -> None:
     adapter = made(speeds=[0.9])
     example = example_of(adapter, (noise(0.3), RATE))
     again, sent = pickle.loads(pickle.dumps((adapter, example)))
-    assert torch.equal(
-        again.augment(sent, seeded(0)).features, adapter.augment(example, seeded(0)).features
-    )
+    assert torch.equal(again.augment(sent, seeded(0)).features, adapter.augment(example, seeded(0)).features)
 
 
 def test_the_stem_learns_ten_clips() -> None:

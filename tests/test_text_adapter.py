@@ -125,9 +125,7 @@ def test_rows_by_hand():
 def test_an_unknown_word_is_like_a_word_that_is_built_the_same():
     adapter = words_adapter()
     [example] = adapter.prepare(["Skating", "walking", "xylophone"])
-    skating, walking, other = (
-        set(rows.tolist()) for rows in example.rows.split(example.counts.tolist())
-    )
+    skating, walking, other = (set(rows.tolist()) for rows in example.rows.split(example.counts.tolist()))
     ending = {adapter.parts._traits[t] for t in ("g>", "ng>", "ing>")}
     assert UNKNOWN in skating
     assert ending <= skating & walking
@@ -265,9 +263,7 @@ def test_ten_unknown_words_can_be_learnt():
 # --- windows and labels --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("total", "lengths"), [(7, [3, 3, 1]), (6, [3, 3]), (3, [3]), (1, [1]), (0, [0])]
-)
+@pytest.mark.parametrize(("total", "lengths"), [(7, [3, 3, 1]), (6, [3, 3]), (3, [3]), (1, [1]), (0, [0])])
 def test_windows_by_hand(total, lengths):
     adapter = words_adapter(window=3)
     words = [f"w{i}" for i in range(total)]
@@ -275,9 +271,7 @@ def test_windows_by_hand(total, lengths):
     assert [adapter.num_vectors(e) for e in examples] == lengths
     assert [n for e in examples for n in adapter.names(e)] == words
     assert [n for e in examples for n in adapter.align(list(range(total)), e)] == list(range(total))
-    assert [n for e in examples for n in e.rows.tolist()] == words_adapter().prepare(words)[
-        0
-    ].rows.tolist()
+    assert [n for e in examples for n in e.rows.tolist()] == words_adapter().prepare(words)[0].rows.tolist()
 
 
 def test_windows_of_pieces():
@@ -371,9 +365,7 @@ def test_round_trip(make):
     assert again.config() == adapter.config()
     assert again.assets() == adapter.assets()
     for text in [*TEXTS, "Unseen wörds, 1999!"]:
-        torch.testing.assert_close(
-            vectors_of(again.eval(), text), vectors_of(adapter, text), rtol=0, atol=0
-        )
+        torch.testing.assert_close(vectors_of(again.eval(), text), vectors_of(adapter, text), rtol=0, atol=0)
 
 
 @each_unit
@@ -387,9 +379,7 @@ def test_assets_survive_files(make, tmp_path):
 
 
 def test_words_that_cannot_be_written_are_unknown_words():
-    adapter = TextAdapter.fit(
-        [["a\nb", "a\nb", "\ud800", "\ud800", "c\rd", "c\rd"]], dim=4, vocab_size=256
-    )
+    adapter = TextAdapter.fit([["a\nb", "a\nb", "\ud800", "\ud800", "c\rd", "c\rd"]], dim=4, vocab_size=256)
     assert adapter.assets()["words.txt"] == ""
     "".join(adapter.assets().values()).encode()
     assert adapter.prepare(["a\nb"])[0].counts.item() > 2
@@ -451,14 +441,9 @@ def test_wrong_settings_say_what_was_expected():
 
 def _conllu(path: Path) -> list[list[str]]:
     rows = [
-        [line.split("\t") for line in block.splitlines()]
-        for block in path.read_text("utf-8").split("\n\n")
+        [line.split("\t") for line in block.splitlines()] for block in path.read_text("utf-8").split("\n\n")
     ]
-    return [
-        words
-        for block in rows
-        if (words := [r[1] for r in block if len(r) == 10 and r[0].isdigit()])
-    ]
+    return [words for block in rows if (words := [r[1] for r in block if len(r) == 10 and r[0].isdigit()])]
 
 
 def test_english_treebank(data_dir):
@@ -471,14 +456,11 @@ def test_english_treebank(data_dir):
     sets = adapter(adapter.collate(examples))
     assert sets.num_vectors == 25_094
     assert sets.lengths == tuple(map(len, test))
-    rows = torch.cat([e.rows for e in examples]).split(
-        torch.cat([e.counts for e in examples]).tolist()
-    )
+    rows = torch.cat([e.rows for e in examples]).split(torch.cat([e.counts for e in examples]).tolist())
     known = {word for sentence in train for word in sentence}
     unknown = [r for r, w in zip(rows, (w for s in test for w in s), strict=True) if w not in known]
     traits = [
-        ((r > len(adapter.parts._words)) & (r < adapter.parts._first_piece)).sum().item()
-        for r in unknown
+        ((r > len(adapter.parts._words)) & (r < adapter.parts._first_piece)).sum().item() for r in unknown
     ]
     # Most unknown words still have several affixes and a shape of known words.
     assert len(unknown) > 2000

@@ -151,9 +151,7 @@ def digit_texts(rng: np.random.Generator) -> list[str]:
     return list(texts)
 
 
-def hold_out(
-    texts: Sequence[str], counts: Sequence[int], rng: np.random.Generator
-) -> list[list[str]]:
+def hold_out(texts: Sequence[str], counts: Sequence[int], rng: np.random.Generator) -> list[list[str]]:
     """Split off groups of multi-word texts; the last list holds what is left."""
     movable = [text for text in texts if " " in text]
     order = [movable[i] for i in rng.permutation(len(movable))]
@@ -281,9 +279,7 @@ class Espeak:
                 self._marks.append(Mark(event.sample, event.id.string.decode()))
         return 0
 
-    def render(
-        self, text: str, voice: str, rate: int, pitch: int, seed: int
-    ) -> tuple[Floats, list[Mark]]:
+    def render(self, text: str, voice: str, rate: int, pitch: int, seed: int) -> tuple[Floats, list[Mark]]:
         """Give samples at RATE_ESPEAK (full scale 1.0) and phoneme marks of a text."""
         self._audio, self._marks = [], []
         self._libc.srand(seed)  # espeak draws its fricative and breath noise from rand()
@@ -429,11 +425,7 @@ def finish(spoken: Spoken, rng: np.random.Generator) -> Spoken:
         for s in spoken.segments
     ]
     speech = np.concatenate(
-        [
-            samples[round(s.start * RATE_OUT) : round(s.end * RATE_OUT)]
-            for s in segments
-            if s.phone != SIL
-        ]
+        [samples[round(s.start * RATE_OUT) : round(s.end * RATE_OUT)] for s in segments if s.phone != SIL]
     )
     power = float(np.mean(speech**2))
     snr = rng.uniform(15, 40)

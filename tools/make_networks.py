@@ -121,8 +121,7 @@ def decide(members: Sequence[Member], ties: Ties) -> list[bool]:
     interested = [point >= INTERESTED for point in points]
     near = close_ones(len(members), ties)
     return [
-        point in NEEDED and support(i, near, interested) >= NEEDED[point]
-        for i, point in enumerate(points)
+        point in NEEDED and support(i, near, interested) >= NEEDED[point] for i, point in enumerate(points)
     ]
 
 
@@ -190,9 +189,7 @@ def draw_ties(rng: np.random.Generator, members: Sequence[Member]) -> Ties:
 # ----------------------------------------------------------------------------- members, networks
 
 
-def draw_member(
-    rng: np.random.Generator, cities: np.ndarray, hobbies: dict[str, np.ndarray]
-) -> Member:
+def draw_member(rng: np.random.Generator, cities: np.ndarray, hobbies: dict[str, np.ndarray]) -> Member:
     """One member, given how likely each city is and each hobby in each city."""
     city = str(rng.choice(CITIES, p=cities))
     age = int(rng.integers(18, 72))
@@ -222,8 +219,7 @@ def draw_networks(seed: int = SEED) -> list[tuple[str, str, Network]]:
     parts = [part for part, count in PARTS.items() for _ in range(count)]
     order = rng.permutation(len(parts))
     return [
-        (f"net{number:02d}", parts[place], draw_network(rng))
-        for number, place in enumerate(order, start=1)
+        (f"net{number:02d}", parts[place], draw_network(rng)) for number, place in enumerate(order, start=1)
     ]
 
 

@@ -666,9 +666,7 @@ def yes_no(rng: random.Random) -> Pair:
     if form == "be":
         adjective = rng.choice(PERSON_ADJECTIVES)
         keys = {("adj", who.head, adjective)} if who.head else set()
-        return question(
-            keys, [be(who), who.en, adjective], [who.zh, PREDICATES[adjective][1], "吗"]
-        )
+        return question(keys, [be(who), who.en, adjective], [who.zh, PREDICATES[adjective][1], "吗"])
     if form == "did":
         base, zh, name = deed_for(rng, who)
         what = pointed(name, "that")
@@ -752,9 +750,7 @@ def ask_who(rng: random.Random) -> Pair:
 def possession(rng: random.Random) -> Pair:
     """This is my umbrella. Those are Anna's keys. That blue coat is my father's."""
     animate = {"dog", "cat", "horse", "bird", "tree", "shop", "hotel"}
-    names = [
-        n for n in NOUNS if n not in animate | {"restaurant", "movie", "egg", "apple", "banana"}
-    ]
+    names = [n for n in NOUNS if n not in animate | {"restaurant", "movie", "egg", "apple", "banana"}]
     noun = NOUNS[rng.choice(names)]
     owners = [(f"{s.en}'s", s.zh) for s in NAMED + FAMILY + DEFINITE]
     form = rng.choice(["is", "are", "whole"])
@@ -771,9 +767,7 @@ def possession(rng: random.Random) -> Pair:
     if form == "is":
         word, zh_word, thing = ("this", "这", noun.one) if near else ("that", "那", noun.one)
     else:
-        word, zh_word, thing = (
-            ("these", "这些", noun.many) if near else ("those", "那些", noun.many)
-        )
+        word, zh_word, thing = ("these", "这些", noun.many) if near else ("those", "那些", noun.many)
     return statement((), [word, form, owner, thing], [zh_word, "是", owner_zh, "的", noun.zh])
 
 
@@ -1048,9 +1042,7 @@ def request(rng: random.Random) -> Pair:
         what = counted(rng, name, 0.3)
         keys = set(what.keys)
         if form == "buy":
-            return statement(
-                keys | {("vo", "buy", name)}, ["please buy", what.en], ["请买", what.zh]
-            )
+            return statement(keys | {("vo", "buy", name)}, ["please buy", what.en], ["请买", what.zh])
         whom, whom_zh = rng.choice([*OBJECT_FORMS.items()])
         return statement(keys, ["please give", whom, what.en], ["请给", whom_zh, what.zh])
     if form == "serve":
@@ -1242,9 +1234,7 @@ def share_out(total: int) -> dict[str, int]:
     return shares
 
 
-def pick(
-    pool: list[Pair], count: int, counts: Counter[str], rng: random.Random, rivals: int
-) -> list[Pair]:
+def pick(pool: list[Pair], count: int, counts: Counter[str], rng: random.Random, rivals: int) -> list[Pair]:
     """Pick ``count`` pairs and remove them from ``pool``; of some rivals take the rarest words."""
     picked: list[Pair] = []
     for _ in range(count):

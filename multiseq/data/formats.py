@@ -1,4 +1,4 @@
-"""The formats' names and options, apart from the readers so that a recipe is checked without importing them."""
+"""The formats' names and options, apart from the readers: checking a recipe imports nothing heavy."""
 
 from __future__ import annotations
 

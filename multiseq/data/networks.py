@@ -14,11 +14,14 @@ __all__ = ["read"]
 Row = tuple[int, dict[str, str]]
 
 
-def read(nodes: Path, edges: Path, node_rows: Iterable[Row], edge_rows: Iterable[Row], features: Sequence[str]) -> Records:
+def read(
+    nodes: Path, edges: Path, node_rows: Iterable[Row], edge_rows: Iterable[Row], features: Sequence[str]
+) -> Records:
     """Put the rows of both tables together, graph by graph, in the order of the nodes' table.
 
     Args:
-        nodes, edges: The files, for messages.
+        nodes: The nodes' file, for messages.
+        edges: The edges' file, for messages.
         node_rows: (line, row): the first column names the graph, ``node`` numbers its nodes from 0.
         edge_rows: (line, row): the graph, ``source``, ``target``, and columns of the edge.
         features: The nodes' columns that the model sees; all others are label columns.
@@ -32,7 +35,9 @@ def read(nodes: Path, edges: Path, node_rows: Iterable[Row], edge_rows: Iterable
         lines.setdefault(name, line)
         num = len(next(iter(own.values()), []))
         if node != str(num):
-            raise DataError(f"{nodes}:{line}: got node {node!r} of {name!r}, expected {num}: nodes count from 0")
+            raise DataError(
+                f"{nodes}:{line}: got node {node!r} of {name!r}, expected {num}: nodes count from 0"
+            )
         for column, value in columns.items():
             own[column].append(value)
     ties = _edges(edges, edge_rows, graphs)
@@ -46,7 +51,9 @@ def read(nodes: Path, edges: Path, node_rows: Iterable[Row], edge_rows: Iterable
     return records
 
 
-def _edges(path: Path, rows: Iterable[Row], graphs: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, Any]]:
+def _edges(
+    path: Path, rows: Iterable[Row], graphs: dict[str, dict[str, list[str]]]
+) -> dict[str, dict[str, Any]]:
     ties: dict[str, dict[str, Any]] = {name: {"edges": [], "edge_columns": {}} for name in graphs}
     for line, row in rows:
         name, columns = _name(path, row, ("source", "target"))

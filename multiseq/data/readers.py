@@ -10,11 +10,18 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from multiseq.data.records import DataError, Records, open_text
 
-__all__ = ["READERS", "read_conllu", "read_json_lines", "read_labelled", "read_lines", "read_recordings", "read_table"]
+__all__ = [
+    "READERS",
+    "read_conllu",
+    "read_json_lines",
+    "read_labelled",
+    "read_lines",
+    "read_recordings",
+    "read_table",
+]
 
 
 def read_conllu(path: Path) -> Records:
@@ -35,7 +42,9 @@ def read_conllu(path: Path) -> Records:
         elif not line.startswith("#"):
             fields = line.split("\t")
             if len(fields) != 10:
-                raise DataError(f"{path}:{number}: got {len(fields)} columns, expected the 10 of CoNLL-U, tab-separated")
+                raise DataError(
+                    f"{path}:{number}: got {len(fields)} columns, expected the 10 of CoNLL-U, tab-separated"
+                )
             if fields[0].isdigit():
                 rows.append(fields)
     return records
@@ -86,7 +95,7 @@ def _rows(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, 
 
 
 def read_lines(path: Path, *, target: Path, encoding: str = "utf-8") -> Records:
-    """Two files of aligned lines, as for translation: items from ``path``, the column ``target`` from the other."""
+    """Two files of aligned lines, as for translation: items and the column ``target``."""
     items = [line.rstrip("\r\n") for line in open_text(path, encoding)]
     labels = [line.rstrip("\r\n") for line in open_text(target, encoding)]
     if len(items) != len(labels):
@@ -95,7 +104,7 @@ def read_lines(path: Path, *, target: Path, encoding: str = "utf-8") -> Records:
 
 
 def read_labelled(path: Path, *, separator: str = " ", encoding: str = "utf-8") -> Records:
-    """Lines of a label, the separator, and a text: columns ``label``, and ``coarse``, its part before a colon."""
+    """Lines of a label, the separator, a text: columns ``label`` and ``coarse``, its part before a colon."""
     records = Records([], {"label": [], "coarse": []})
     for number, line in enumerate(open_text(path, encoding), 1):
         line = line.rstrip("\r\n")

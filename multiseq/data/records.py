@@ -44,15 +44,17 @@ class Records:
 
 
 def open_text(path: Path, encoding: str = "utf-8") -> io.TextIOBase:
-    """A text file, unpacked on the fly where its name ends in .gz. Raises DataError where it cannot be read."""
+    """A text file, unpacked where its name ends in .gz. Raises DataError where it cannot be read."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
         # Newlines are kept as they are, or a lone carriage return inside a line would count as one.
-        raw = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-        with raw:
-            return io.StringIO(raw.read().decode(encoding), newline="\n")
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode(encoding)
+        return io.StringIO(text, newline="\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not {encoding} (byte {error.start}); give its encoding, as in encoding = \"latin-1\"") from None
+        raise DataError(
+            f'{path}: not {encoding} (byte {error.start}); give its encoding, as in encoding = "latin-1"'
+        ) from None
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None

@@ -20,7 +20,11 @@ def attend(
     q_row = k_row = pair = 0
     for num_q, num_k in zip(q_lengths, k_lengths, strict=True):
         for i in range(num_q):
-            keys = [j for j in range(num_k) if not (causal and j > i) and not (window is not None and abs(i - j) > window)]
+            keys = [
+                j
+                for j in range(num_k)
+                if not (causal and j > i) and not (window is not None and abs(i - j) > window)
+            ]
             for head in range(q.shape[1]):
                 if not keys:
                     continue

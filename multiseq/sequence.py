@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from multiseq.attention import AttentionPlan, attend
 from multiseq.decoding import beam_search, ctc_beam_search, ctc_greedy
-from multiseq.encoder import FeedForward, Rotation, SelfAttention, rotation_of
+from multiseq.encoder import FeedForward, Rotation, SelfAttention, rotate, rotation_of
 from multiseq.protocols import Level, Packed
 from multiseq.results import Text
 from multiseq.text_target import TextTarget
@@ -138,8 +138,9 @@ class DecoderHead(nn.Module):
         x <- x + causal self-attention;  x <- x + cross-attention to the set;  x <- x + feed-forward
 
     Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), with the encoder's blocks: pre-norm,
-    rotary positions in the self-attention, gated feed-forward. Targets are packed as sets are:
-    nothing is padded. Output weights are the embeddings (Press and Wolf 2017,
+    rotary positions, gated feed-forward. Where a set has an order, the cross-attention is rotated
+    too, so that a token finds its place in it; a set without order stays a set. Targets are packed
+    as sets are: nothing is padded. Output weights are the embeddings (Press and Wolf 2017,
     https://arxiv.org/abs/1608.05859).
 
     Args:
@@ -171,9 +172,7 @@ class DecoderHead(nn.Module):
     ) -> None:
         super().__init__()
         if dim % (2 * heads):
-            raise ValueError(
-                f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads}"
-            )
+            raise ValueError(f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads}")
         self.dim, self.target, self.depth, self.heads = dim, target, depth, heads
         self.dropout, self.label_smoothing = dropout, label_smoothing
         self.max_length = target.longest * 3 // 2 + 10 if max_length is None else max_length
@@ -194,9 +193,10 @@ class DecoderHead(nn.Module):
         def look_back(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return attend(q, k, v, plan, causal=True)
 
-        return self._logits(
-            tokens, order.to(sets.device), look_back, self._remember(sets), crossing
-        )
+        positions = order.to(sets.device)
+        facing = _facing(positions, lengths, sets.ordered)
+        memory = self._remember(sets)
+        return self._logits(tokens, positions, facing, look_back, memory, crossing)
 
     def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
         """Cross-entropy summed over all tokens and ends, and how many these are.
@@ -211,9 +211,7 @@ class DecoderHead(nn.Module):
             chosen = sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
             values = targets.values[rows_of(targets.lengths, chosen)]
             sets, targets = sets.select(chosen), Packed(values, [keys[i][0] for i in chosen])
-        wanted = _put(
-            targets.values, order_of([n + 1 for n in targets.lengths]), -1, self.target.end
-        )
+        wanted = _put(targets.values, order_of([n + 1 for n in targets.lengths]), -1, self.target.end)
         smoothing = self.label_smoothing if self.training else 0.0
         logits = self(sets, targets).float()
         total = F.cross_entropy(logits, wanted, label_smoothing=smoothing, reduction="sum")
@@ -260,20 +258,23 @@ class DecoderHead(nn.Module):
 
     def _remember(self, sets: VectorSets) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the sets for every block."""
-        return [block.remember(sets.values) for block in self._each_block()]
+        rotation = rotation_of(sets.positions, self.dim // self.heads)
+        return [block.remember(sets.values, rotation) for block in self._each_block()]
 
     def _logits(
         self,
         tokens: Int[Tensor, " rows"],
         positions: Int[Tensor, " rows"],
+        facing: Int[Tensor, " rows"] | None,
         look_back: _LookBack,
         memory: Sequence[tuple[Tensor, Tensor]],
         crossing: AttentionPlan,
     ) -> Float[Tensor, "rows size"]:
-        rotation = rotation_of(positions, self.dim // self.heads)
+        head_dim = self.dim // self.heads
+        rotations = rotation_of(positions, head_dim), rotation_of(facing, head_dim)
         x = F.dropout(self.embedding(tokens) * self.dim**0.5, self.dropout, self.training)
         for layer, block in enumerate(self._each_block()):
-            x = block(x, rotation, layer, look_back, memory[layer], crossing)
+            x = block(x, rotations, layer, look_back, memory[layer], crossing)
         return F.linear(self.norm(x), self.embedding.weight)
 
     def _each_block(self) -> Iterator[_Block]:
@@ -283,6 +284,8 @@ class DecoderHead(nn.Module):
 
     def _initialise(self) -> None:
         nn.init.normal_(self.embedding.weight, std=self.dim**-0.5)
+        # As output weights, the embeddings would at first say with certainty "the same token again".
+        nn.init.constant_(self.norm.weight, self.dim**-0.5)
         for block in self._each_block():
             # Residual branches start small, as in the encoder; there are three in a block.
             for last in (block.attention.out, block.cross_out, block.feed_forward.out):
@@ -308,23 +311,24 @@ class _Block(nn.Module):
         self.feed_forward_norm = nn.RMSNorm(dim)
         self.feed_forward = FeedForward(dim, -(-8 * dim // 24) * 8)
 
-    def remember(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def remember(self, vectors: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
         """Keys and values of the sets, each ``(vectors, heads, head_dim)``."""
         k, v = self.cross_kv(vectors).unflatten(-1, (2 * self.heads, -1)).chunk(2, dim=1)
-        return k, v
+        return rotate(k, rotation), v
 
     def forward(
         self,
         x: Tensor,
-        rotation: Rotation | None,
+        rotations: tuple[Rotation | None, Rotation | None],
         layer: int,
         look_back: _LookBack,
         memory: tuple[Tensor, Tensor],
         crossing: AttentionPlan,
     ) -> Tensor:
-        q, k, v = self.attention.project(self.attention_norm(x), rotation)
+        q, k, v = self.attention.project(self.attention_norm(x), rotations[0])
         x = x + self._drop(self.attention.out(look_back(layer, q, k, v).flatten(1)))
         q = self.cross_q(self.cross_norm(x)).unflatten(-1, (self.heads, -1))
+        q = rotate(q, rotations[1])
         x = x + self._drop(self.cross_out(attend(q, *memory, crossing).flatten(1)))
         return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
 
@@ -344,13 +348,15 @@ class _CachedSteps:
     def __init__(self, head: DecoderHead, sets: VectorSets) -> None:
         self.head, self.device = head, sets.device
         self.memory, self.lengths = head._remember(sets), list(sets.lengths)
+        self.ordered = list(sets.ordered)
         self.crossing = AttentionPlan([1] * sets.num_sets, self.lengths, device=self.device)
         self.past: Tensor | None = None  # (layers, 2, rows, heads, room, head_dim)
         self.length = 0
 
     def __call__(self, tokens: Tensor) -> Tensor:
         positions = torch.full_like(tokens, self.length)
-        logits = self.head._logits(tokens, positions, self._look_back, self.memory, self.crossing)
+        facing = _facing(positions, self.crossing.q_lengths, self.ordered)
+        logits = self.head._logits(tokens, positions, facing, self._look_back, self.memory, self.crossing)
         self.length += 1
         log_probs = logits.float().log_softmax(-1)
         target = self.head.target
@@ -366,6 +372,7 @@ class _CachedSteps:
             index = rows_of(self.lengths, sets).to(self.device)
             self.memory = [(k[index], v[index]) for k, v in self.memory]
             self.lengths = [self.lengths[s] for s in sets]
+            self.ordered = [self.ordered[s] for s in sets]
         if (tuple(counts), tuple(self.lengths)) != (
             self.crossing.q_lengths,
             self.crossing.k_lengths,
@@ -387,14 +394,21 @@ class _CachedSteps:
 def _check(sets: VectorSets, dim: int, targets: Packed | None = None) -> None:
     if sets.dim != dim:
         raise ValueError(
-            f"sets: got vectors of width {sets.dim}, expected {dim}; "
-            "build the head with the encoder's dim"
+            f"sets: got vectors of width {sets.dim}, expected {dim}; build the head with the encoder's dim"
         )
     if targets is not None and len(targets.lengths) != sets.num_sets:
         raise ValueError(
             f"targets: got {len(targets.lengths)} texts for {sets.num_sets} sets, "
             "expected one for each; leave out the sets that have none"
         )
+
+
+def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -> Tensor | None:
+    """Tokens' positions for the cross-attention: 0 (not rotated) where the set has no order."""
+    if all(ordered) or not any(ordered):
+        return positions if any(ordered) else None
+    flags = torch.tensor(ordered).repeat_interleave(torch.tensor(counts))
+    return positions * flags.to(positions.device)
 
 
 @contextmanager

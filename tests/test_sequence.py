@@ -10,7 +10,7 @@ import torch
 from multiseq.protocols import Head, Packed
 from multiseq.sequence import CTCHead, DecoderHead, _CachedSteps
 from multiseq.text_target import TextTarget
-from multiseq.vectors import VectorSets
+from multiseq.vectors import VectorSets, order_of
 from tests.reference import decoding as reference
 
 DIM = 16
@@ -23,6 +23,14 @@ def random_sets(lengths: list[int] = LENGTHS, seed: int = 0, dim: int = DIM) -> 
     return VectorSets(values, lengths)
 
 
+def mixed_sets(lengths: list[int]) -> VectorSets:
+    """Every second set has an order, as after `VectorSets.cat` of sentences and graphs."""
+    ordered = [i % 2 == 0 for i in range(len(lengths))]
+    flags = torch.tensor(ordered).repeat_interleave(torch.tensor(lengths))
+    values, positions = random_sets(lengths).values, order_of(lengths) * flags
+    return VectorSets(values, lengths, positions, ordered=ordered)
+
+
 def decoder(**options: Any) -> DecoderHead:
     """With weights large enough for sharp and varied texts."""
     torch.manual_seed(1)
@@ -30,6 +38,7 @@ def decoder(**options: Any) -> DecoderHead:
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.mul_(2.0)
+        head.norm.weight.fill_(2.0)
         for block in head.blocks:
             block.cross_out.weight.normal_(std=0.5)  # type: ignore[union-attr]
             block.attention.out.weight.normal_(std=0.5)  # type: ignore[union-attr]
@@ -125,7 +134,7 @@ def test_label_smoothing_is_for_training_only() -> None:
 @pytest.mark.parametrize("name", HEADS)
 def test_a_set_is_decoded_the_same_alone_and_in_any_company(name: str, beam: int) -> None:
     head, lengths = HEADS[name](), [*LENGTHS, 2, 3, 3, 17, 0]
-    sets = random_sets(lengths)
+    sets = mixed_sets(lengths)
     together = head.decode(sets, beam=beam)
     assert len({result.text for result in together}) > 3
     order = torch.randperm(len(lengths)).tolist()
@@ -147,14 +156,29 @@ def test_the_cache_changes_nothing() -> None:
         assert result.text == TARGET.decode_tokens(tokens)
 
 
+def test_a_set_with_order_is_read_in_order_and_one_without_is_a_set() -> None:
+    head, values, backwards = decoder().eval(), random_sets([7]).values, torch.arange(6, -1, -1)
+    targets = TARGET.batch(["abba"])
+
+    def loss(rows: torch.Tensor, positions: torch.Tensor | None) -> float:
+        return head.loss(VectorSets(rows, [7], positions), targets)[0].item()
+
+    order = torch.arange(7)
+    assert loss(values[backwards], None) == pytest.approx(loss(values, None), rel=1e-5)
+    assert loss(values[backwards], backwards) == pytest.approx(loss(values, order), rel=1e-5)
+    assert abs(loss(values[backwards], order) - loss(values, order)) > 1e-2
+    together = mixed_sets([7, 7])
+    apart = [VectorSets(together.unpack()[0], [7], order), VectorSets(together.unpack()[1], [7])]
+    total = sum(head.loss(sets, targets)[0].item() for sets in apart)
+    assert head.loss(together, TARGET.batch(["abba"] * 2))[0].item() == pytest.approx(total)
+
+
 @pytest.mark.parametrize("beam", [1, 4])
 def test_scores_are_those_of_teacher_forcing(beam: int) -> None:
     head, sets = decoder(max_length=21).eval(), random_sets()
     for vectors, result in zip(sets.unpack(), head.decode(sets, beam=beam), strict=True):
         tokens = tuple(TARGET.encode(result.text).tolist())
-        assert result.score == pytest.approx(
-            reference.teacher_forced(head, vectors, tokens), abs=1e-4
-        )
+        assert result.score == pytest.approx(reference.teacher_forced(head, vectors, tokens), abs=1e-4)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])

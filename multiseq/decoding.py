@@ -89,8 +89,7 @@ def beam_search(
     """
     if beam < 1 or max_length < 1 or alpha < 0:
         raise ValueError(
-            f"beam, max_length, alpha: got {beam}, {max_length}, {alpha}, "
-            "expected at least 1, 1 and 0"
+            f"beam, max_length, alpha: got {beam}, {max_length}, {alpha}, expected at least 1, 1 and 0"
         )
     beams = _Beams(num_sets, begin, end, beam, alpha, length_penalty(max_length + 1, alpha))
     for length in range(1, max_length + 2):

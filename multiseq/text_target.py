@@ -162,9 +162,7 @@ def _check_unit(unit: str) -> None:
 
 def _checked(text: Any) -> str:
     if not isinstance(text, str):
-        raise ValueError(
-            f"text: got {text!r}, expected a string; leave items without a target text out"
-        )
+        raise ValueError(f"text: got {text!r}, expected a string; leave items without a target text out")
     return normalise(text)
 
 

@@ -18,7 +18,7 @@ import torch
 # thread only.
 torch.set_flush_denormal(True)
 # The tensors of the tests are small: more threads only wait for each other.
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)
 # Before multiseq is imported: here, and only here, the types and shapes in its signatures are
 # checked.
 jaxtyping.install_import_hook("multiseq", "beartype.beartype")

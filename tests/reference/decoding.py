@@ -51,9 +51,7 @@ def best_sequence(
 def teacher_forced(head: DecoderHead, vectors: Tensor, tokens: Tokens) -> float:
     """Log-probability of tokens and end for one set, by the path that training takes."""
     with torch.no_grad():
-        logits = head(
-            VectorSets(vectors, [len(vectors)]), Packed(torch.tensor(tokens).long(), [len(tokens)])
-        )
+        logits = head(VectorSets(vectors, [len(vectors)]), Packed(torch.tensor(tokens).long(), [len(tokens)]))
     wanted = torch.tensor([*tokens, head.target.end])
     return float(logits.log_softmax(-1)[torch.arange(len(wanted)), wanted].sum())
 

@@ -1,9 +1,11 @@
 """Make the starter data set "facts": small sets of triples with an English text that says them.
 
-Everything is invented here: people, cities, countries, books, dishes, football clubs and
-companies. A handful of real cities serve only as places where invented people live or invented
-books are set. The wording is fixed by the set of relations, and the order of the facts in the
-text is fixed as well; the triples themselves are written in shuffled order, since they are a set.
+Everything is invented here: people, cities, books, dishes, football clubs, companies. Names of
+subjects are put together from parts, values are dealt out evenly and independently of the names,
+and a subject is in few sets only, so that nobody can know a value but from the triple itself. The
+wording is fixed by the set of relations, and the order of the facts in the text is fixed as well;
+the triples themselves are written in shuffled order, since they are a set. Development and test
+sets are about subjects that have no training set, made of parts and values that training knows.
 
 Usage: python tools/make_facts.py [--out DIR] [--seed N]
 """
@@ -11,318 +13,271 @@ Usage: python tools/make_facts.py [--out DIR] [--seed N]
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 Triple = tuple[str, str, str]
-Facts = dict[str, str]
+Pools = dict[str, list[str]]
 
 DEFAULT_OUT = Path(__file__).resolve().parent.parent / "multiseq" / "starter" / "facts"
-SIZES = {"train": 1450, "dev": 100, "test": 250}
-SHARES = {"person": 0.31, "city": 0.15, "book": 0.20, "dish": 0.14, "club": 0.20}
+SIZES = {"train": 2200, "dev": 120, "test": 250}
+CITY_SHARES = {"train": 0.78, "dev": 0.06, "test": 0.16}
 SIZE_WEIGHTS = {1: 0.14, 2: 0.30, 3: 0.31, 4: 0.25}
-MIN_SEEN = 5
+REUSED = 0.15  # share of sets about a subject that has one already
+LINKED = 0.14  # share of sets that also say the country of a city, where that is possible
+MAX_SETS = 3  # per subject
+MAX_CITY_SETS = 6  # with those that only say the country of the city
+MIN_SEEN = 8  # training sets per value, relation and part of a name
+MIN_SUBJECTS = 6  # per value
+MIN_NEW = 0.8  # share of test subjects that no training set names, not even as a value
+MAX_WORDS = 550
 
 # --------------------------------------------------------------------------------------------
-# The invented world
+# Parts of names
+# --------------------------------------------------------------------------------------------
+
+
+def listed(words: str) -> list[str]:
+    """List words that are set apart by white space."""
+    return words.split()
+
+
+WOMEN = listed("""
+    Marta Elsa Nadia Ingrid Clara Ruth Leila Sofia Agnes Yuna Petra Irene Helga Rosa Fiona Anya
+    Greta Lucia Mona Tessa Vera
+""")
+MEN = listed("""
+    Jonas Karl Amir Peter Hugo Samuel Diego Felix Oscar Kenji Viktor Emil Leon Rafael Ivan Tomas
+    Noah Malik Arthur Bruno Simon
+""")
+LAST_NAMES = listed("""
+    Lind Brockel Feron Sallow Vesten Okonel Marsh Dantry Thorley Tamako Holvic Castow Munt
+    Delvane Brackett Korvin Sund Ferrant Hadley Wickram Alstead Berrow Ostby Delacour Hallow
+    Vantreen Orde Marrant Norling Tillen Morado Strell Grantham Baskett Corvo Petrick Lundy
+    Ferris Sanders Castell Weldrake Morwen Tranter Prewitt Oldacre Ruskov Dorlin Kettering
+    Vienti Larkmoor Hexley Arkwell Pindar Sorley Tolmin Varga
+""")
+CITIES = listed("""
+    Tarvel Brondal Orrin Kessen Mirfold Veldrin Harrowick Lunder Pellow Sarnholt Dovrin Castrel
+    Embry Faldoon Grimsholm Ivarra Jastow Quenby Rostel Thornmere Umberlee Wexholm Zarnow
+    Aldhaven Bellmarsh Corvane Drisk Elmarra Fennwick Gorlan Hestor Ilvane Jorrund Kelbridge
+    Lorvik Mandry Nethermoor Ossering Pryde Quellin Ravensund Solmark Tunnick Ullswell Varnholt
+    Wyndle Yarrowby Zeldan Ambrook Barrendale Cindermoor Dunvale Eskdorf Fairlund Glasdon
+    Hovenfield Inchmere Junfold Kirvale Lastrow Morvane Norrel Oakhythe Penmarra Questor Rindle
+    Stavenby Tressick Urstead Vintry Westerlund Yelding Zimmel Arvoss Birkholm Colvenny Derrow
+    Estrun Frostwick Galdera Hulmere Istrel Kettmoor Lyndra Mossgate Nymark Ormsund Parringdon
+    Redholt Silvane Torvald Undry Vosk Wendrick Ysmere Bramholt Crandle Delmora Ferrick Gorsby
+""")
+ADJECTIVES = listed("""
+    Copper Silver Silent Empty Hidden Broken Golden Frozen Distant Crooked Scarlet Forgotten
+""")
+OWNERS = listed("""
+    Beekeeper's Tinker's Sailor's Widow's Miller's Bishop's Captain's Shepherd's Painter's
+    Hunter's Duchess's Gardener's
+""")
+NOUNS = listed("""
+    Lantern Crown Bridge Letter Garden Mirror Compass Umbrella Clock Ladder Ferry Orchard Secret
+    Feather Island Violin
+""")
+DISHES = listed("Delight Surprise Dream Comfort Fancy Treat Parcel Wonder")
+CLUB_ENDS = listed("Rovers United Athletic Wanderers Rangers Albion Orient")
+CLUB_STARTS = listed("Dynamo Sporting Royal Concordia")
+
+# --------------------------------------------------------------------------------------------
+# Values
 # --------------------------------------------------------------------------------------------
 
 COUNTRIES = {
-    "Norvia": "Norvian",
-    "Velmaria": "Velmarian",
-    "Estoria": "Estorian",
-    "Caldenia": "Caldenian",
-}
-
-CITIES = [
-    "Tarvel",
-    "Brondal",
-    "Orrin",
-    "Kessen",
-    "Mirfold",
-    "Ashby-on-Oss",
-    "Veldrin",
-    "Harrowick",
-    "Lunder",
-    "Pellow",
-    "Sarnholt",
-    "Dovrin",
-    "Castrel",
-    "Embry",
-    "Faldoon",
-    "Grimsholm",
-    "Ivarra",
-    "Jastow",
-    "Quenby",
-    "Rostel",
-    "Thornmere",
-    "Umberlee",
-    "Wexholm",
-    "Zarnow",
-]
-REAL_CITIES = ["Oslo", "Lisbon", "Vienna", "Dublin", "Prague", "Geneva"]
-
-WOMEN = [
-    "Marta Lind", "Elsa Brook", "Nadia Feron", "Ingrid Sallow", "Clara Vesten", "Ruth Okonel",
-    "Leila Marsh", "Sofia Dantry", "Agnes Thorley", "Yuna Tamako", "Petra Holvic", "Irene Castow",
-    "Helga Munt", "Rosa Delvane", "Fiona Brackett", "Anya Korvin", "Greta Sund", "Lucia Ferrant",
-    "Mona Hadley", "Tessa Wickram", "Vera Alstead",
-]  # fmt: skip
-MEN = [
-    "Jonas Berrow", "Karl Ostby", "Amir Delacour", "Peter Hallow", "Hugo Vantreen", "Samuel Orde",
-    "Diego Marrant", "Felix Norling", "Oscar Tillen", "Kenji Morado", "Viktor Strell",
-    "Emil Grantham", "Leon Baskett", "Rafael Corvo", "Ivan Petrick", "Tomas Lundy", "Noah Ferris",
-    "Malik Sanders", "Arthur Quill", "Bruno Castell", "Simon Weldrake",
-]  # fmt: skip
-
-PROFESSIONS: dict[str, list[str]] = {
-    "nurse": ["Saint Olin Hospital"],
-    "surgeon": ["Saint Olin Hospital"],
-    "pharmacist": ["Saint Olin Hospital"],
-    "teacher": ["Fennick College"],
-    "librarian": ["Fennick College"],
-    "historian": ["Fennick College"],
-    "university lecturer": ["Fennick College"],
-    "baker": ["Kestrin Foods"],
-    "chemist": ["Kestrin Foods", "Saint Olin Hospital"],
-    "engineer": ["Ostrel Motors", "Quillon Software"],
-    "mechanic": ["Ostrel Motors", "Brisco Airlines"],
-    "electrician": ["Ostrel Motors"],
-    "programmer": ["Quillon Software", "Pellworth Bank"],
-    "accountant": ["Pellworth Bank", "Kestrin Foods"],
-    "lawyer": ["Pellworth Bank", "Quillon Software"],
-    "editor": ["Tamsin Press"],
-    "translator": ["Tamsin Press"],
-    "photographer": ["Tamsin Press"],
-    "pilot": ["Brisco Airlines"],
-}
-BIRTH_YEARS = ["1948", "1953", "1957", "1961", "1966", "1970", "1974", "1979", "1983", "1990"]
-LANGUAGES = ["French", "Spanish", "Arabic", "Mandarin", "Russian", "Swahili", "Italian", "Dutch"]
-HOBBIES = [
-    "chess", "gardening", "sailing", "hiking", "pottery", "cycling", "birdwatching", "knitting",
-    "fencing", "archery",
-]  # fmt: skip
-
-RIVERS = ["Oss", "Lunna", "Merrin", "Sorrow", "Amberle", "Elmwater"]
-POPULATIONS = ["8,000", "15,000", "32,000", "60,000", "95,000", "140,000", "280,000", "500,000"]
-CITY_YEARS = ["1086", "1147", "1239", "1312", "1405", "1568", "1633", "1720"]
-LANDMARKS = ["cathedral", "castle", "lighthouse", "botanical garden", "opera house", "old harbour",
-             "clock tower", "stone bridge"]  # fmt: skip
-PRODUCTS = ["glass", "cheese", "paper", "furniture", "wool", "wine", "steel", "porcelain"]
-
-BOOKS = [
-    "The Bells of Tarvel", "Nine Empty Rooms", "Letters to a Lighthouse Keeper", "Salt on the Snow",
-    "The Cartographer's Apprentice", "A Winter Without Clocks", "The Orange Umbrella Club",
-    "Under the Copper Roof", "The Last Ferry to Embry", "Three Spoons of Rain",
-    "The Beekeeper's Alibi", "A Map of Small Hours", "Where the Herons Wait",
-    "The Glassblower's Daughters", "Half a Mile of String", "The Moth and the Magistrate",
-    "Songs for an Empty Station", "The Painter of Rostel", "Twelve Days in the Attic",
-    "The Paper Admiral", "Wolves at the Toll Gate", "An Apple for the Hangman",
-    "The Slow Train to Jastow", "Every Eleventh Tuesday", "The Tinker's Crown",
-    "Behind the Blue Ledger", "A Crow Named Wednesday", "The Salt Merchant's Secret",
-    "Footsteps in the Granary", "The Quiet Side of the Hill",
-]  # fmt: skip
-AUTHORS = ["Ada Morwen", "Ellis Tranter", "Johanna Prewitt", "Bram Oldacre", "Selma Ruskov",
-           "Ignace Dorlin", "Maud Kettering", "Paolo Vienti"]  # fmt: skip
-GENRES = ["crime novel", "historical novel", "fantasy novel", "ghost story", "love story",
-          "adventure story", "children's book", "espionage novel"]  # fmt: skip
-BOOK_YEARS = ["1928", "1936", "1954", "1968", "1977", "1985", "1996", "2004"]
-PAGES = ["96", "148", "212", "256", "304", "368", "420", "512"]
-AWARDS = ["Larkmoor Prize", "Copper Quill", "Harbour Medal", "Ember Award"]
-
-# Invented dishes by course, each with an ingredient, a taste and a serving temperature that fit.
-DISHES: dict[str, list[tuple[str, str, str, str]]] = {
-    "soup": [
-        ("Borelka", "beetroot", "sour", "cold"), ("Tarrik", "lentils", "spicy", "hot"),
-        ("Oshenka", "fish", "salty", "hot"), ("Vellmatta", "mushrooms", "mild", "hot"),
-        ("Kumbrel", "potatoes", "mild", "hot"),
-    ],
-    "main course": [
-        ("Zharuma", "lamb", "spicy", "hot"), ("Plovnik", "rice", "mild", "hot"),
-        ("Gratchino", "potatoes", "salty", "hot"), ("Sardova", "fish", "smoky", "hot"),
-        ("Hennika", "chicken", "spicy", "hot"), ("Morovash", "lamb", "smoky", "hot"),
-        ("Pirella", "rice", "spicy", "hot"), ("Chandrel", "chicken", "mild", "hot"),
-    ],
-    "starter": [
-        ("Funghetta", "mushrooms", "salty", "cold"), ("Rubanka", "beetroot", "sour", "cold"),
-        ("Lentara", "lentils", "mild", "cold"), ("Halvikka", "fish", "smoky", "cold"),
-        ("Tibrosh", "chicken", "smoky", "cold"), ("Ostavel", "potatoes", "sour", "cold"),
-    ],
-    "dessert": [
-        ("Melovka", "apples", "sweet", "hot"), ("Plumarra", "plums", "sour", "cold"),
-        ("Amarvel Snow", "almonds", "sweet", "cold"), ("Risolina", "rice", "sweet", "cold"),
-        ("Appelunde", "apples", "sour", "hot"), ("Prunette", "plums", "sweet", "hot"),
-        ("Nuttavara", "almonds", "sweet", "cold"), ("Orchadel", "apples", "sweet", "cold"),
-    ],
+    "Norvia": "Norvian", "Velmaria": "Velmarian", "Estoria": "Estorian", "Caldenia": "Caldenian",
+    "Tarquia": "Tarquian", "Ostrovia": "Ostrovian", "Lumeria": "Lumerian", "Zembria": "Zembrian",
 }  # fmt: skip
-OCCASIONS = ["weddings", "birthdays", "New Year", "harvest festivals", "Sunday lunch"]
-
-CLUBS = [
-    "Northgate Rovers", "Iron Hill United", "Riverside Athletic", "Saint Brannoc", "Blackfen Town",
-    "Union Marlow", "Red Lantern", "Dynamo Vostel", "Coppergate Wanderers", "Old Mill Rangers",
-    "Lakeshore Albion", "Sporting Ferrol Bay", "Highmoor City", "Star of the East", "Hollow Oak",
-    "Foundry Lane", "Windmill Park", "Harbour Boys", "Tannery Road", "Royal Alder", "Viking Sund",
-    "Eastbrook County", "Concordia Hale", "White Stag", "Meadow Vale", "Kingsbridge Orient",
-    "Aurora Nord", "Granite Athletic",
+YEARS = listed("1949 1953 1957 1961 1966 1970 1974 1979 1983 1990")
+NUMBERS = ["4,000", "8,000", "12,000", "18,000", "25,000", "32,000", "41,000", "60,000"]
+COMPANIES = [
+    "Kestrin Foods", "Marrant Hotels", "Ostrel Motors", "Brisco Airlines", "Pellworth Bank",
+    "Quillon Software", "Tamsin Press", "Ember Media",
 ]  # fmt: skip
-LEAGUES = ["Northern League", "Coastal League", "National Division", "Amber League"]
-CLUB_YEARS = ["1889", "1897", "1903", "1911", "1920", "1932", "1946", "1958"]
-COLOURS = ["red", "green", "sky blue", "orange", "black", "purple", "yellow"]
-SPONSORS = ["Kestrin Foods", "Ostrel Motors", "Quillon Software", "Pellworth Bank",
-            "Brisco Airlines"]  # fmt: skip
-MASCOTS = ["bear", "otter", "wolf", "eagle", "fox", "owl", "stag"]
-CAPACITIES = ["4,000", "9,500", "12,000", "18,000", "25,000", "41,000"]
+AUTHORS = [f"{f} {last}" for f, last in zip((WOMEN + MEN)[::4], LAST_NAMES[::5], strict=False)]
 
-# Words that start with a vowel letter but not with a vowel sound.
-CONSONANT_SOUND = ("university", "european", "one-")
+# --------------------------------------------------------------------------------------------
+# Kinds of subjects
+# --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Entity:
-    """A subject of the data set with all that is true of it."""
+class Domain:
+    """A kind of subjects: how it is worded and what its values may be.
 
-    name: str
-    domain: str
-    pronoun: str
-    facts: tuple[tuple[str, str], ...]
+    The first relation, where it is said, makes the head of the first sentence. What follows "|"
+    in a wording is put right after the words of the relation before it, where that is said too.
+    """
 
-    def triples(self) -> list[Triple]:
-        """Return the facts as triples, in the fixed order of the relations."""
-        return [(self.name, relation, value) for relation, value in self.facts]
+    share: float
+    names: list[tuple[str | list[str], ...]]  # shapes of a name: words, and lists to draw from
+    wording: dict[str, str]
+    pools: Pools
+    link: str = ""  # the relation whose value is a city
+    kinds: list[Pools] = field(default_factory=lambda: [{}])  # values that go together
+
+
+DOMAINS = {
+    "person": Domain(
+        share=0.34,
+        names=[(WOMEN + MEN, LAST_NAMES)],
+        wording={
+            "profession": "is {a}",
+            "employer": "works for {}| at {}",
+            "birthplace": "was born in {}",
+            "birth year": "was born in {}| in {}",
+            "city": "lives in {}",
+            "language": "speaks {}",
+            "hobby": "enjoys {}",
+        },
+        pools={
+            "birthplace": CITIES,
+            "birth year": YEARS,
+            "city": CITIES,
+            "language": listed("French Spanish Arabic Mandarin Russian Swahili Italian Dutch"),
+            "hobby": listed("chess gardening sailing hiking pottery cycling knitting archery"),
+        },
+        link="city",
+        kinds=[
+            {"profession": professions.split(), "employer": employers}
+            for professions, employers in {
+                "nurse surgeon pharmacist": ["Saint Olin Hospital", "Merrin Hospital"],
+                "teacher librarian historian": ["Saint Olin College", "Merrin College"],
+                "baker cook driver": COMPANIES[:2],
+                "engineer mechanic electrician": COMPANIES[2:4],
+                "accountant lawyer programmer": COMPANIES[4:6],
+                "editor translator photographer": COMPANIES[6:],
+            }.items()
+        ],
+    ),
+    "city": Domain(
+        share=0.10,
+        names=[],
+        wording={
+            "country": "is a city in {}",
+            "river": "lies on the river {}",
+            "founding year": "was founded in {}",
+            "population": "has {} inhabitants",
+            "landmark": "is known for its {}",
+            "product": "produces {}",
+        },
+        pools={
+            "country": list(COUNTRIES),
+            "river": listed("Oss Lunna Merrin Sorrow Amberle Elmwater Tarn Vey"),
+            "founding year": listed("1086 1147 1239 1312 1405 1568 1633 1720"),
+            "population": NUMBERS,
+            "landmark": [
+                "cathedral", "castle", "lighthouse", "botanical garden", "opera house",
+                "old harbour", "clock tower", "stone bridge",
+            ],
+            "product": listed("glass cheese paper furniture wool wine steel porcelain"),
+        },
+    ),
+    "book": Domain(
+        share=0.21,
+        names=[
+            ("The", ADJECTIVES, NOUNS), ("The", OWNERS, NOUNS), ("The", NOUNS, "and the", NOUNS),
+        ],
+        wording={
+            "genre": "is {a}",
+            "author": "was written by {}| by {}",
+            "publication year": "was published in {}",
+            "setting": "is set in {}",
+            "number of pages": "has {} pages",
+            "award": "won the {}",
+        },
+        pools={
+            "genre": [
+                "crime novel", "historical novel", "fantasy novel", "ghost story", "love story",
+                "adventure story", "family novel", "war story",
+            ],
+            "author": AUTHORS,
+            "publication year": YEARS,
+            "setting": CITIES,
+            "number of pages": listed("96 148 212 256 304 368 420 512"),
+            "award": [
+                "Copper Medal", "Silver Medal", "Larkmoor Medal", "Ember Medal",
+                "Copper Prize", "Silver Prize", "Larkmoor Prize", "Ember Prize",
+            ],
+        },
+        link="setting",
+    ),
+    "dish": Domain(
+        share=0.16,
+        names=[(part, DISHES) for part in (OWNERS, LAST_NAMES, LAST_NAMES, LAST_NAMES)],
+        wording={
+            "type": "is {a}",
+            "origin": "comes from {}| from {}",
+            "main ingredient": "is made with {}",
+            "taste": "has a {} taste",
+            "topping": "is topped with {}",
+            "occasion": "is eaten at {}",
+        },
+        pools={
+            "origin": list(COUNTRIES),
+            "occasion": [
+                "weddings", "birthday parties", "harvest festivals", "picnics", "Christmas",
+                "Easter", "New Year", "Sunday lunch",
+            ],
+        },
+        kinds=[
+            {
+                "type": listed("soup stew casserole salad omelette"),
+                "main ingredient": listed("beetroot lentils fish mushrooms potatoes chicken"),
+                "taste": listed("salty spicy smoky sour mild"),
+                "topping": listed("parsley breadcrumbs onions cheese"),
+            },
+            {
+                "type": listed("pudding cake tart pancake"),
+                "main ingredient": listed("apples plums almonds cherries pears"),
+                "taste": listed("sweet buttery fruity mild"),
+                "topping": listed("cream cinnamon honey chocolate"),
+            },
+        ],
+    ),
+    "club": Domain(
+        share=0.19,
+        names=[(LAST_NAMES, CLUB_ENDS), (LAST_NAMES, CLUB_ENDS), (CLUB_STARTS, LAST_NAMES)],
+        wording={
+            "home town": "is a football club from {}",
+            "league": "competes in the {}",
+            "year of foundation": "was founded in {}",
+            "stadium capacity": "plays in a stadium with {} seats",
+            "shirt colour": "wears {} shirts",
+            "mascot": "has {a} as its mascot",
+            "sponsor": "is sponsored by {}",
+        },
+        pools={
+            "home town": CITIES,
+            "league": [
+                f"{region} {kind}"
+                for region in ("Northern", "Southern", "Eastern", "Western")
+                for kind in ("League", "Division")
+            ],
+            "year of foundation": YEARS,
+            "stadium capacity": NUMBERS,
+            "shirt colour": listed("red green blue orange black purple yellow white"),
+            "mascot": listed("bear otter wolf eagle fox owl stag lynx"),
+            "sponsor": COMPANIES,
+        },
+        link="home town",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Item:
-    """One line of a data file: a set of triples in fixed order and its text."""
+    """One line of a data file: a set of triples in the order of the text, and the text."""
 
     triples: tuple[Triple, ...]
     text: str
-    domain: str
-
-
-def deal(rng: random.Random, values: Sequence[str], count: int) -> list[str]:
-    """Deal ``values`` out evenly to ``count`` takers in random order."""
-    dealt: list[str] = []
-    while len(dealt) < count:
-        dealt.extend(rng.sample(list(values), len(values)))
-    return dealt[:count]
-
-
-def deal_apart(rng: random.Random, values: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """Deal ``values`` out so that no taker gets what it already has in ``taken``."""
-    while True:
-        dealt = deal(rng, values, len(taken))
-        if all(new != old for new, old in zip(dealt, taken, strict=True)):
-            return dealt
-
-
-def make_people(rng: random.Random) -> list[Entity]:
-    """Invent the people."""
-    names = [(name, "She") for name in WOMEN] + [(name, "He") for name in MEN]
-    count = len(names)
-    professions = deal(rng, list(PROFESSIONS), count)
-    years = deal(rng, BIRTH_YEARS, count)
-    born = deal(rng, CITIES + REAL_CITIES, count)
-    homes = deal_apart(rng, CITIES + REAL_CITIES, born)
-    languages = deal(rng, LANGUAGES, count)
-    hobbies = deal(rng, HOBBIES, count)
-    people = []
-    for i, (name, pronoun) in enumerate(names):
-        facts = (
-            ("profession", professions[i]),
-            ("employer", rng.choice(PROFESSIONS[professions[i]])),
-            ("birthplace", born[i]),
-            ("birth year", years[i]),
-            ("city", homes[i]),
-            ("language", languages[i]),
-            ("hobby", hobbies[i]),
-        )
-        people.append(Entity(name, "person", pronoun, facts))
-    return people
-
-
-def make_simple(
-    rng: random.Random, domain: str, names: Sequence[str], values: dict[str, Sequence[str]]
-) -> list[Entity]:
-    """Invent entities whose values are independent of each other."""
-    dealt = {relation: deal(rng, pool, len(names)) for relation, pool in values.items()}
-    return [
-        Entity(name, domain, "It", tuple((relation, dealt[relation][i]) for relation in values))
-        for i, name in enumerate(names)
-    ]
-
-
-def make_dishes(rng: random.Random) -> list[Entity]:
-    """Invent the dishes."""
-    rows = [(course, *row) for course, dishes in DISHES.items() for row in dishes]
-    origins = deal(rng, list(COUNTRIES), len(rows))
-    occasions = deal(rng, OCCASIONS, len(rows))
-    return [
-        Entity(
-            name,
-            "dish",
-            "It",
-            (
-                ("course", course),
-                ("origin", origins[i]),
-                ("main ingredient", ingredient),
-                ("taste", taste),
-                ("serving temperature", temperature),
-                ("occasion", occasions[i]),
-            ),
-        )
-        for i, (course, name, ingredient, taste, temperature) in enumerate(rows)
-    ]
-
-
-def make_world(rng: random.Random) -> list[Entity]:
-    """Invent all entities."""
-    cities = make_simple(
-        rng,
-        "city",
-        CITIES,
-        {
-            "country": list(COUNTRIES),
-            "river": RIVERS,
-            "founding year": CITY_YEARS,
-            "population": POPULATIONS,
-            "landmark": LANDMARKS,
-            "product": PRODUCTS,
-        },
-    )
-    books = make_simple(
-        rng,
-        "book",
-        BOOKS,
-        {
-            "genre": GENRES,
-            "author": AUTHORS,
-            "publication year": BOOK_YEARS,
-            "setting": CITIES + REAL_CITIES,
-            "number of pages": PAGES,
-            "award": AWARDS,
-        },
-    )
-    clubs = make_simple(
-        rng,
-        "club",
-        CLUBS,
-        {
-            "home town": CITIES,
-            "league": LEAGUES,
-            "year of foundation": CLUB_YEARS,
-            "stadium capacity": CAPACITIES,
-            "shirt colour": COLOURS,
-            "mascot": MASCOTS,
-            "sponsor": SPONSORS,
-        },
-    )
-    return make_people(rng) + cities + books + make_dishes(rng) + clubs
 
 
 # --------------------------------------------------------------------------------------------
@@ -332,261 +287,165 @@ def make_world(rng: random.Random) -> list[Entity]:
 
 def with_article(noun: str) -> str:
     """Put "a" or "an" before a noun phrase."""
-    vowel = noun[0].lower() in "aeiou" and not noun.lower().startswith(CONSONANT_SOUND)
-    return f"{'an' if vowel else 'a'} {noun}"
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def place(city: str, country: str | None) -> str:
-    """Name a city, with its country where that is one of the facts."""
-    return f"the {COUNTRIES[country]} city of {city}" if country else city
-
-
-def head_and_phrases_person(facts: Facts, country: str | None) -> tuple[str | None, list[str]]:
-    """Word the facts about a person."""
-    head = with_article(facts["profession"]) if "profession" in facts else None
-    phrases = []
-    if head and "employer" in facts:
-        head += f" at {facts['employer']}"
-    elif "employer" in facts:
-        phrases.append(f"works for {facts['employer']}")
-    if "birthplace" in facts or "birth year" in facts:
-        where = f" in {facts['birthplace']}" if "birthplace" in facts else ""
-        when = f" in {facts['birth year']}" if "birth year" in facts else ""
-        phrases.append(f"was born{where}{when}")
-    if "city" in facts:
-        phrases.append(f"lives in {place(facts['city'], country)}")
-    if "language" in facts:
-        phrases.append(f"speaks {facts['language']}")
-    if "hobby" in facts:
-        phrases.append(f"enjoys {facts['hobby']}")
-    return head, phrases
-
-
-def filled(patterns: dict[str, str], facts: Facts) -> list[str]:
-    """Word each fact that has a pattern, in the order of the patterns."""
-    return [pattern.format(facts[r]) for r, pattern in patterns.items() if r in facts]
-
-
-def head_and_phrases_city(facts: Facts, country: str | None) -> tuple[str | None, list[str]]:
-    """Word the facts about a city."""
-    head = f"a city in {facts['country']}" if "country" in facts else None
-    patterns = {
-        "river": "lies on the river {}",
-        "founding year": "was founded in {}",
-        "population": "has {} inhabitants",
-        "landmark": "is known for its {}",
-        "product": "produces {}",
-    }
-    return head, filled(patterns, facts)
-
-
-def head_and_phrases_book(facts: Facts, country: str | None) -> tuple[str | None, list[str]]:
-    """Word the facts about a book."""
-    head = with_article(facts["genre"]) if "genre" in facts else None
-    phrases = []
-    if head and "author" in facts:
-        head += f" by {facts['author']}"
-    elif "author" in facts:
-        phrases.append(f"was written by {facts['author']}")
-    phrases += filled({"publication year": "was published in {}"}, facts)
-    if "setting" in facts:
-        phrases.append(f"is set in {place(facts['setting'], country)}")
-    phrases += filled({"number of pages": "has {} pages", "award": "won the {}"}, facts)
-    return head, phrases
-
-
-def head_and_phrases_dish(facts: Facts, country: str | None) -> tuple[str | None, list[str]]:
-    """Word the facts about a dish."""
-    head = None
-    if "course" in facts or "origin" in facts:
-        head = with_article(facts.get("course", "dish"))
-        head += f" from {facts['origin']}" if "origin" in facts else ""
-    patterns = {
-        "main ingredient": "is made with {}",
-        "taste": "has a {} taste",
-        "serving temperature": "is served {}",
-        "occasion": "is eaten at {}",
-    }
-    return head, filled(patterns, facts)
-
-
-def head_and_phrases_club(facts: Facts, country: str | None) -> tuple[str | None, list[str]]:
-    """Word the facts about a football club."""
-    head = None
-    if "home town" in facts:
-        head = f"a football club from {place(facts['home town'], country)}"
-    phrases = filled(
-        {
-            "league": "competes in the {}",
-            "year of foundation": "was founded in {}",
-            "stadium capacity": "plays in a stadium with {} seats",
-            "shirt colour": "wears {} shirts",
-        },
-        facts,
-    )
-    if "mascot" in facts:
-        phrases.append(f"has {with_article(facts['mascot'])} as its mascot")
-    return head, phrases + filled({"sponsor": "is sponsored by {}"}, facts)
-
-
-WORDING: dict[str, Callable[[Facts, str | None], tuple[str | None, list[str]]]] = {
-    "person": head_and_phrases_person,
-    "city": head_and_phrases_city,
-    "book": head_and_phrases_book,
-    "dish": head_and_phrases_dish,
-    "club": head_and_phrases_club,
-}
-LINKS = {"person": "city", "book": "setting", "club": "home town"}
+def phrase_facts(wording: dict[str, str], facts: dict[str, str]) -> list[str]:
+    """Word the facts as verb phrases, in the order of ``wording``."""
+    phrases: list[str] = []
+    before = ""
+    for relation, pattern in wording.items():
+        if relation in facts:
+            value = facts[relation]
+            alone, _, attached = pattern.partition("|")
+            if attached and before in facts:
+                phrases[-1] += attached.format(value)
+            else:
+                phrases.append(alone.format(value, a=with_article(value)))
+        before = relation
+    return phrases
 
 
 def conjoin(phrases: Sequence[str]) -> str:
-    """Join one or two verb phrases; a passive auxiliary is said once only."""
-    if len(phrases) == 1:
-        return phrases[0]
-    first, second = phrases
-    for auxiliary in ("is ", "was "):
-        if first.startswith(auxiliary) and second.startswith(auxiliary):
-            second = second.removeprefix(auxiliary)
-    return f"{first} and {second}"
+    """Join one or two verb phrases; an auxiliary is said once only."""
+    first, *others = phrases
+    for second in others:
+        for auxiliary in ("is ", "was "):
+            if first.startswith(auxiliary):
+                second = second.removeprefix(auxiliary)
+        return f"{first} and {second}"
+    return first
 
 
-def compose(entity: Entity, head: str | None, phrases: Sequence[str]) -> str:
-    """Make one or two sentences out of a head noun phrase and up to four verb phrases."""
-    if head is None:
-        sentences = [f"{entity.name} {conjoin(phrases[:2])}."]
-        rest = phrases[2:]
-    else:
-        pronoun = "who" if entity.domain == "person" else "that"
-        clause = f" {pronoun} {phrases[0]}" if phrases else ""
-        sentences = [f"{entity.name} is {head}{clause}."]
-        rest = phrases[1:]
+def make_item(domain: str, subject: str, facts: dict[str, str], country: str | None) -> Item:
+    """Word facts about a subject, and the country of its city, in one or two sentences."""
+    kind = DOMAINS[domain]
+    triples = [(subject, name, facts[name]) for name in kind.wording if name in facts]
+    said = dict(facts)
+    if country:
+        triples.append((facts[kind.link], "country", country))
+        said[kind.link] = f"the {COUNTRIES[country]} city of {facts[kind.link]}"
+    first, *rest = phrase_facts(kind.wording, said)
+    if next(iter(kind.wording)) in facts and rest:
+        first += f" {'who' if domain == 'person' else 'that'} {rest.pop(0)}"
+    elif rest:
+        first = conjoin([first, rest.pop(0)])
+    text = f"{subject} {first}."
     if rest:
-        sentences.append(f"{entity.pronoun} {conjoin(rest)}.")
-    return " ".join(sentences)
-
-
-def make_item(entity: Entity, triples: Sequence[Triple]) -> Item:
-    """Make the item for some triples of ``entity`` and perhaps the country of its city."""
-    facts = {relation: value for name, relation, value in triples if name == entity.name}
-    linked = [value for name, _, value in triples if name != entity.name]
-    head, phrases = WORDING[entity.domain](facts, linked[0] if linked else None)
-    return Item(tuple(triples), compose(entity, head, phrases), entity.domain)
+        pronoun = "It" if domain != "person" else "She" if subject.split()[0] in WOMEN else "He"
+        text += f" {pronoun} {conjoin(rest)}."
+    return Item(tuple(triples), text)
 
 
 # --------------------------------------------------------------------------------------------
-# Splitting
+# The invented world
 # --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Triples that training never sees, apart for development and test."""
+class World:
+    """Subjects and what is true of them, invented as they are needed."""
 
-    dev: frozenset[Triple]
-    test: frozenset[Triple]
+    def __init__(self, seed: int) -> None:
+        """Start with nothing but the cities."""
+        self.rng = random.Random(seed)
+        self.decks: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        self.facts: dict[str, dict[str, str]] = {}
+        self.pools: dict[str, Pools] = {}
+        self.known: dict[tuple[str, str], list[str]] = defaultdict(list)  # by split and domain
+        self.sets: Counter[str] = Counter()  # how many sets name a subject as such
+        self.cities = self.share_cities()
 
+    def share_cities(self) -> dict[str, list[str]]:
+        """Share out the cities: a city is a subject in one split only, a value in all."""
+        cities = self.rng.sample(CITIES, len(CITIES))
+        counts = {split: round(share * len(cities)) for split, share in CITY_SHARES.items()}
+        return {split: [cities.pop() for _ in range(count)] for split, count in counts.items()}
 
-def hold_out(world: Sequence[Entity], rng: random.Random) -> HeldOut:
-    """Choose triples to hold out: two per entity for test, one per two entities for dev.
+    def draw(self, pool: Sequence[str], bar: Collection[str] = ()) -> str:
+        """Deal a value out: none comes again before all others of its pool have come."""
+        deck = self.decks[tuple(pool)]
+        if all(card in bar for card in deck):
+            deck.extend(self.rng.sample(pool, len(pool)))
+        card = next(card for card in deck if card not in bar)
+        deck.remove(card)
+        return card
 
-    A triple is held out only while its value stays with at least one further subject.
-    """
-    left = Counter((relation, value) for e in world for _, relation, value in e.triples())
-    values = Counter(value for e in world for _, _, value in e.triples())
-    dev: set[Triple] = set()
-    test: set[Triple] = set()
-    for number, entity in enumerate(world):
-        triples = entity.triples()
-        rng.shuffle(triples)
-        wanted = [test, test] + ([dev] if number % 2 else [])
-        for triple in triples:
-            _, relation, value = triple
-            if wanted and left[relation, value] > 1 and values[value] > 2:
-                left[relation, value] -= 1
-                values[value] -= 1
-                wanted.pop(0).add(triple)
-    return HeldOut(frozenset(dev), frozenset(test))
+    def subject(self, domain: str, split: str) -> str:
+        """Choose a subject: seldom one of the split that has sets already, else a new one."""
+        again = [name for name in self.known[split, domain] if self.sets[name] < MAX_SETS]
+        if domain == "city":
+            subject = self.draw(self.cities[split], self.barred_cities(split))
+        elif again and self.rng.random() < REUSED:
+            subject = self.rng.choice(again)
+        else:
+            subject = self.new_name(domain)
+            self.known[split, domain].append(subject)
+        self.add(subject, domain)
+        return subject
 
+    def new_name(self, domain: str) -> str:
+        """Put a name together that no subject and no author has."""
+        while True:
+            shape = self.rng.choice(DOMAINS[domain].names)
+            parts = [part if isinstance(part, str) else self.draw(part) for part in shape]
+            name = " ".join(parts)
+            if name not in self.facts and name not in AUTHORS and len(set(parts)) == len(parts):
+                return name
 
-def candidates(entity: Entity, countries: dict[str, Triple]) -> list[Item]:
-    """List all items of 1 to 4 triples about ``entity``."""
-    items = []
-    for size in range(1, 5):
-        for triples in itertools.combinations(entity.triples(), size):
-            items.append(make_item(entity, triples))
-            link = LINKS.get(entity.domain)
-            places = [value for _, relation, value in triples if relation == link]
-            if size < 4 and places and places[0] in countries:
-                items.append(make_item(entity, (*triples, countries[places[0]])))
-    return items
+    def add(self, subject: str, domain: str) -> None:
+        """Let a subject be in the world; choose which of the values that go together it has."""
+        if subject not in self.facts:
+            self.facts[subject] = {}
+            self.pools[subject] = DOMAINS[domain].pools | self.rng.choice(DOMAINS[domain].kinds)
 
+    def value(self, subject: str, relation: str, bar: Sequence[str] = ()) -> str:
+        """Say what is true of a subject; no two of its relations have the same value."""
+        facts = self.facts[subject]
+        if relation not in facts:
+            pool = self.pools[subject][relation]
+            facts[relation] = self.draw(pool, [*bar, *facts.values()])
+        return facts[relation]
 
-def share_out(total: int) -> dict[str, int]:
-    """Share ``total`` items out to the domains."""
-    shares = {domain: round(total * share) for domain, share in SHARES.items()}
-    shares["person"] += total - sum(shares.values())
-    return shares
+    def item(self, domain: str, split: str) -> Item:
+        """Make a set of triples about a subject, perhaps with the country of its city."""
+        kind = DOMAINS[domain]
+        subject = self.subject(domain, split)
+        size = self.rng.choices(list(SIZE_WEIGHTS), list(SIZE_WEIGHTS.values()))[0]
+        relations = list(kind.wording)
+        country = None
+        if size > 1 and kind.link not in ("", *self.facts[subject]) and self.rng.random() < LINKED:
+            country = self.link(subject, kind.link, split)
+            relations.remove(kind.link)
+        chosen = self.rng.sample(relations, size - 2 if country else size)
+        chosen += [kind.link] if country else []
+        facts = {relation: self.value(subject, relation) for relation in chosen}
+        return make_item(domain, subject, facts, country)
 
+    def barred_cities(self, split: str) -> list[str]:
+        """List the cities that are of another split or have all their sets."""
+        free = [city for city in self.cities[split] if self.sets[city] < MAX_CITY_SETS]
+        return [city for city in CITIES if city not in free]
 
-def pick(pools: dict[str, list[list[Item]]], total: int, rng: random.Random) -> list[Item]:
-    """Pick ``total`` items, the domains by share and the entities of a domain in turn."""
-    picked: list[Item] = []
-    for domain, count in share_out(total).items():
-        queues = [list(pool) for pool in pools[domain] if pool]
-        rng.shuffle(queues)
-        taken: list[Item] = []
-        while len(taken) < count:
-            queues = [queue for queue in queues if queue]
-            if not queues:
-                raise ValueError(f"not enough items for {domain}: {len(taken)} of {count}")
-            for queue in queues[: count - len(taken)]:
-                taken.append(queue.pop(choose(queue, rng)))
-        picked.extend(taken)
-    return picked
-
-
-def choose(queue: Sequence[Item], rng: random.Random) -> int:
-    """Choose the place of one item, the number of triples by ``SIZE_WEIGHTS``."""
-    sizes = sorted({len(item.triples) for item in queue})
-    size = rng.choices(sizes, [SIZE_WEIGHTS[s] for s in sizes])[0]
-    return rng.choice([i for i, item in enumerate(queue) if len(item.triples) == size])
-
-
-def half_held_out(item: Item, held: frozenset[Triple]) -> bool:
-    """Tell whether at least half of the triples of ``item`` are in ``held``."""
-    return 2 * sum(triple in held for triple in item.triples) >= len(item.triples)
+    def link(self, subject: str, relation: str, split: str) -> str:
+        """Give a subject a city that has sets in the same split; return the city's country."""
+        city = self.value(subject, relation, self.barred_cities(split))
+        self.add(city, "city")
+        return self.value(city, "country")
 
 
 def build(seed: int) -> dict[str, list[Item]]:
     """Build the three splits."""
-    rng = random.Random(seed)
-    world = make_world(rng)
-    held = hold_out(world, rng)
-    countries = {e.name: e.triples()[0] for e in world if e.domain == "city"}
-    pools: dict[str, dict[str, list[list[Item]]]] = {
-        split: {domain: [] for domain in SHARES} for split in SIZES
-    }
-    for entity in world:
-        items = candidates(entity, countries)
-        both = held.dev | held.test
-        chosen = {
-            "train": [i for i in items if not both.intersection(i.triples)],
-            "dev": [
-                i
-                for i in items
-                if held.dev.intersection(i.triples) and not held.test.intersection(i.triples)
-            ],
-            "test": [
-                i
-                for i in items
-                if half_held_out(i, held.test) and not held.dev.intersection(i.triples)
-            ],
-        }
-        for split, part in chosen.items():
-            pools[split][entity.domain].append(part)
-    splits = {split: pick(pools[split], count, rng) for split, count in SIZES.items()}
-    for items in splits.values():
-        rng.shuffle(items)
+    world = World(seed)
+    done: set[frozenset[Triple]] = set()
+    splits: dict[str, list[Item]] = {split: [] for split in SIZES}
+    for split, items in splits.items():
+        domains = [name for name, kind in DOMAINS.items() for _ in range(round(kind.share * 100))]
+        while len(items) < SIZES[split]:
+            item = world.item(world.draw(domains), split)
+            if frozenset(item.triples) not in done:
+                done.add(frozenset(item.triples))
+                world.sets.update({triple[0] for triple in item.triples})
+                items.append(item)
     return splits
 
 
@@ -601,9 +460,27 @@ def require(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def triple_set(items: Iterable[Item]) -> set[Triple]:
-    """Return all triples of some items."""
-    return {triple for item in items for triple in item.triples}
+def column(items: Iterable[Item], place: int) -> set[str]:
+    """Return all subjects (place 0), relations (1) or values (2) of some items."""
+    return {triple[place] for item in items for triple in item.triples}
+
+
+def terms(item: Item) -> set[str]:
+    """Return the relations, the values and the single words of names and values."""
+    whole = column([item], 1) | column([item], 2)
+    return whole | {word for name in column([item], 0) | column([item], 2) for word in name.split()}
+
+
+def words(items: Iterable[Item]) -> set[str]:
+    """Return the word types of the texts."""
+    return {word.strip(".") for item in items for word in item.text.split()}
+
+
+def new_subjects(splits: dict[str, list[Item]]) -> tuple[int, int]:
+    """Count the test subjects that training does not name, not even as a value, and all."""
+    named = column(splits["train"], 0) | column(splits["train"], 2)
+    subjects = column(splits["test"], 0)
+    return len(subjects - named), len(subjects)
 
 
 def check(splits: dict[str, list[Item]]) -> None:
@@ -611,38 +488,48 @@ def check(splits: dict[str, list[Item]]) -> None:
     everything = [item for items in splits.values() for item in items]
     for split, count in SIZES.items():
         require(len(splits[split]) == count, f"{split}: {len(splits[split])} items")
-    sets = [frozenset(item.triples) for item in everything]
-    require(len(set(sets)) == len(sets), "a set of triples occurs twice")
-    require(len({item.text for item in everything}) == len(sets), "a text occurs twice")
-    seen = triple_set(splits["train"])
-    for split in ("dev", "test"):
-        for item in splits[split]:
-            require(bool(set(item.triples) - seen), f"{split}: nothing new in {item.triples}")
-        check_seen(splits["train"], splits[split])
-    used = [triple for item in splits["test"] for triple in item.triples]
-    for triples in (used, list(set(used))):
-        new = sum(triple not in seen for triple in triples)
-        require(2 * new >= len(triples), f"only {new} of {len(triples)} test triples are new")
+    require(len({frozenset(i.triples) for i in everything}) == len(everything), "a set comes twice")
+    require(len({item.text for item in everything}) == len(everything), "a text comes twice")
+    for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        both = column(splits[one], 0) & column(splits[other], 0)
+        require(not both, f"subjects in {one} and {other}: {sorted(both)}")
+    new, count = new_subjects(splits)
+    require(new >= MIN_NEW * count, f"only {new} of {count} test subjects are new")
+    require(len(words(everything)) <= MAX_WORDS, f"{len(words(everything))} word types")
+    check_world(everything)
+    check_seen(splits["train"], everything)
     for item in everything:
         check_text(item)
 
 
-def check_seen(train: Sequence[Item], others: Sequence[Item]) -> None:
-    """Check that all subjects, relations and values are known from training."""
-    for position in range(3):
-        counts = Counter(t for item in train for t in {tr[position] for tr in item.triples})
-        for triple in triple_set(others):
-            name = triple[position]
-            require(counts[name] >= MIN_SEEN, f"{name!r} occurs {counts[name]} times in train")
+def check_world(items: Sequence[Item]) -> None:
+    """Check that every subject has few sets and one value per relation."""
+    facts: dict[tuple[str, str], str] = {}
+    for name, relation, value in (triple for item in items for triple in item.triples):
+        first = facts.setdefault((name, relation), value)
+        require(first == value, f"{relation} of {name}: {first} and {value}")
+    sets = Counter(name for item in items for name in column([item], 0))
+    for name, count in sets.items():
+        most = MAX_CITY_SETS if name in CITIES else MAX_SETS
+        require(count <= most, f"{name!r} is in {count} sets")
+
+
+def check_seen(train: Sequence[Item], everything: Sequence[Item]) -> None:
+    """Check that training has each relation, value and part often, and each value diversely."""
+    seen = Counter(term for item in train for term in terms(item))
+    for term in set().union(*map(terms, everything)) | set(CITIES):
+        require(seen[term] >= MIN_SEEN, f"{term!r} is in {seen[term]} training sets")
+    pairs = {(triple[0], triple[2]) for item in train for triple in item.triples}
+    for value, count in Counter(value for _, value in pairs).items():
+        require(count >= MIN_SUBJECTS, f"{value!r} has {count} subjects in training")
 
 
 def check_text(item: Item) -> None:
-    """Check that a text says every value and has one or two sentences."""
+    """Check that a text says every name and value and has one or two sentences."""
     require(1 <= len(item.triples) <= 4, f"size of {item}")
     for name, relation, value in item.triples:
-        word = COUNTRIES[value] if relation == "country" and value not in item.text else value
-        require(word in item.text, f"{value!r} is not said in {item.text!r}")
-        require(name in item.text, f"{name!r} is not named in {item.text!r}")
+        said = value in item.text or (relation == "country" and COUNTRIES[value] in item.text)
+        require(said and name in item.text, f"{name!r} or {value!r} is not in {item.text!r}")
     require(item.text.count(".") in (1, 2), f"sentences of {item.text!r}")
 
 
@@ -652,7 +539,7 @@ def write(splits: dict[str, list[Item]], out: Path, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for split, items in splits.items():
         lines = []
-        for item in items:
+        for item in rng.sample(items, len(items)):
             triples = rng.sample(item.triples, len(item.triples))
             row = {"triples": triples, "text": item.text}
             lines.append(json.dumps(row, ensure_ascii=False) + "\n")
@@ -662,18 +549,22 @@ def write(splits: dict[str, list[Item]], out: Path, seed: int) -> None:
 def report(splits: dict[str, list[Item]]) -> None:
     """Print the counts of the data set."""
     everything = [item for items in splits.values() for item in items]
-    triples = triple_set(everything)
-    seen = triple_set(splits["train"])
-    used = [triple for item in splits["test"] for triple in item.triples]
-    words = {word.strip(".,") for item in everything for word in item.text.split()}
-    longest = max(everything, key=lambda item: len(item.text.split()))
     print({split: len(items) for split, items in splits.items()})
-    for number, part in enumerate(("subjects", "relations", "values")):
-        print(f"{part}: {len({triple[number] for triple in triples})}")
-    print(f"new test triples: {sum(triple not in seen for triple in used)} of {len(used)}")
-    print(f"linked sets: {sum(len({t[0] for t in i.triples}) > 1 for i in everything)}")
-    print("set sizes:", {s: Counter(len(i.triples) for i in splits[s]) for s in splits})
-    print(f"word types in the texts: {len(words)}")
+    for place, part in enumerate(("subjects", "relations", "values")):
+        print(f"{part}: {len(column(everything, place))}")
+    sets = Counter(name for item in splits["train"] for name in column([item], 0))
+    for kind, cities in (("other subjects", False), ("cities", True)):
+        counts = Counter(count for name, count in sets.items() if (name in CITIES) == cities)
+        print(f"{kind} by training sets: {sorted(counts.items())}")
+    print("test subjects that training does not name: {} of {}".format(*new_subjects(splits)))
+    seen = Counter(sorted(term for item in splits["train"] for term in terms(item)))
+    print("rarest in training:", seen.most_common()[-6:])
+    for split, items in splits.items():
+        linked = sum(len(column([item], 0)) > 1 for item in items)
+        sizes = sorted(Counter(len(item.triples) for item in items).items())
+        print(f"{split}: set sizes {sizes}, {linked} with the country of a city")
+    longest = max(everything, key=lambda item: len(item.text.split()))
+    print(f"word types in the texts: {len(words(everything))}")
     print(f"longest text, {len(longest.text.split())} words: {longest.text}")
 
 
@@ -684,9 +575,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11, help="random seed")
     arguments = parser.parse_args()
     splits = build(arguments.seed)
+    report(splits)
     check(splits)
     write(splits, arguments.out, arguments.seed)
-    report(splits)
 
 
 if __name__ == "__main__":

@@ -308,13 +308,13 @@ def phrase_facts(wording: dict[str, str], facts: dict[str, str]) -> list[str]:
 
 def conjoin(phrases: Sequence[str]) -> str:
     """Join one or two verb phrases; an auxiliary is said once only."""
-    first, *others = phrases
-    for second in others:
-        for auxiliary in ("is ", "was "):
-            if first.startswith(auxiliary):
-                second = second.removeprefix(auxiliary)
-        return f"{first} and {second}"
-    return first
+    if len(phrases) == 1:
+        return phrases[0]
+    first, second = phrases
+    for auxiliary in ("is ", "was "):
+        if first.startswith(auxiliary):
+            second = second.removeprefix(auxiliary)
+    return f"{first} and {second}"
 
 
 def make_item(domain: str, subject: str, facts: dict[str, str], country: str | None) -> Item:

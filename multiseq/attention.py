@@ -36,8 +36,6 @@ class _Group:
     sets: list[int]  # their numbers before sorting
     q_lengths: list[int]
     k_lengths: list[int]
-    q_start: int  # first row of the group in the sorted queries, likewise keys
-    k_start: int
     q_pad: Tensor | None  # rows of the group that fill (sets, longest), None where none is wasted
     k_pad: Tensor | None
     q_real: Tensor | None  # which of the (sets * longest) rows are real
@@ -119,28 +117,25 @@ class AttentionPlan:
     def _group(self) -> list[_Group]:
         groups: list[_Group] = []
         members: list[int] = []
-        q_start = k_start = 0
         for i in [*self._sorted(), None]:
             if members and (i is None or not self._alike(members, i)):
-                groups.append(self._make(members, q_start, k_start))
-                q_start += sum(groups[-1].q_lengths)
-                k_start += sum(groups[-1].k_lengths)
+                groups.append(self._make(members))
                 members = []
             if i is not None:
                 members.append(i)
         return groups
 
     def _alike(self, members: list[int], i: int) -> bool:
-        """Whether set ``i`` may join: it wastes at most an eighth of the group's longest, or one row."""
+        """Whether set ``i`` may join: it wastes at most an eighth of the group's longest, or three rows."""
         keys = [self.k_lengths[m] for m in (*members, i)]
         shorter = (self.q_lengths[i], min(keys))
         longest = (self.q_lengths[members[0]], max(keys))
         empty = 0 in (*shorter, *longest)
         return shorter == longest or (
-            not empty and all(a + max(1, b // 8) >= b for a, b in zip(shorter, longest, strict=True))
+            not empty and all(a + max(3, b // 8) >= b for a, b in zip(shorter, longest, strict=True))
         )
 
-    def _make(self, members: list[int], q_start: int, k_start: int) -> _Group:
+    def _make(self, members: list[int]) -> _Group:
         q_lengths, k_lengths = [self.q_lengths[i] for i in members], [self.k_lengths[i] for i in members]
         q_pad, q_mask = _padding(q_lengths)
         k_pad, k_mask = _padding(k_lengths)
@@ -148,8 +143,6 @@ class AttentionPlan:
             members,
             q_lengths,
             k_lengths,
-            q_start,
-            k_start,
             q_pad=_send(q_pad, self.device),
             k_pad=_send(k_pad, self.device),
             q_real=None if q_mask is None else _send(q_mask.flatten().nonzero().flatten(), self.device),
@@ -225,11 +218,15 @@ def _grouped(
         q, k, v = q[order[0]], k[order[1]], v[order[1]]
     starts = _pair_starts(plan) if bias is not None else []
     outputs = []
-    for group in plan.groups():
+    groups = plan.groups()
+    # Split once: the gradient of a split is one copy, that of a slice fills a whole tensor for each group.
+    q_parts = q.split([sum(g.q_lengths) for g in groups])
+    k_parts, v_parts = (x.split([sum(g.k_lengths) for g in groups]) for x in (k, v))
+    for group, q_own, k_own, v_own in zip(groups, q_parts, k_parts, v_parts, strict=True):
         mask = _mask(group, q, causal, bias, starts, window)
-        q_rows = _dense(q, group.q_start, group.q_lengths, group.q_pad)
-        k_rows = _dense(k, group.k_start, group.k_lengths, group.k_pad)
-        v_rows = _dense(v, group.k_start, group.k_lengths, group.k_pad)
+        q_rows = _dense(q_own, group.q_lengths, group.q_pad)
+        k_rows = _dense(k_own, group.k_lengths, group.k_pad)
+        v_rows = _dense(v_own, group.k_lengths, group.k_pad)
         if k_rows.shape[2] == 0:
             outputs.append(q.new_zeros(sum(group.q_lengths), *q.shape[1:]))
             continue
@@ -242,10 +239,9 @@ def _grouped(
     return result if order is None else result[order[2]]
 
 
-def _dense(rows: Tensor, start: int, lengths: list[int], pad: Tensor | None) -> Tensor:
+def _dense(rows: Tensor, lengths: list[int], pad: Tensor | None) -> Tensor:
     """A group's rows as ``(sets, heads, longest, head_dim)``: a view where no length differs."""
-    own = rows[start : start + sum(lengths)]
-    own = own if pad is None else own[pad]
+    own = rows if pad is None else rows[pad]
     return own.view(len(lengths), max(lengths), *own.shape[1:]).transpose(1, 2)
 
 

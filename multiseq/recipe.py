@@ -11,16 +11,26 @@ Unknown keys are errors with the nearest right name. Nothing that a recipe names
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import random
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from multiseq.recipe_check import (
+    METRICS_OF,
+    SECTIONS,
+    RecipeError,
+    check,
+    fits,
+    nearest,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from multiseq.data import Records
@@ -28,21 +38,22 @@ if TYPE_CHECKING:
     from multiseq.tasks import Source
     from multiseq.training import Settings
 
-__all__ = ["PARTS", "Recipe", "RecipeError", "build_model", "names", "read", "read_part", "settings"]
+__all__ = [
+    "PARTS",
+    "Recipe",
+    "RecipeError",
+    "build_model",
+    "check_options",
+    "locate",
+    "names",
+    "read",
+    "read_part",
+    "read_together",
+    "settings",
+]
 
 PARTS = ("train", "dev", "test")
-MODALITIES = {"text": "TextAdapter", "speech": "SpeechAdapter", "graph": "GraphAdapter"}
-
-DATA_KEYS = ("adapter", "format", "file", *PARTS, "part_column", "split", "fold", "weight")
-TASK_KEYS = (
-    "data", "output", "target", "column", "columns", "unit", "tokens", "vocab_size", "metric", "weight", "head", "decode",
-)  # fmt: skip
-OUTPUTS = ("vector", "set", "sequence")
-TARGETS = ("class", "labels", "number", "text")
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be used; the message names the file, the section and the key."""
+ADAPTERS = {"text": "TextAdapter", "speech": "SpeechAdapter", "graph": "GraphAdapter"}
 
 
 @dataclass
@@ -66,19 +77,28 @@ class Recipe:
         """The tables of the tasks."""
         return self.tables["tasks"]
 
+    def adapter(self, task: str) -> str:
+        """The name of the adapter that reads a task's data."""
+        return str(self.tables["data"][self.tasks[task]["data"]]["adapter"])
+
     def modality(self, adapter: str) -> str:
         """text, speech or graph."""
         return str(self.tables["adapters"].get(adapter, {}).get("modality", adapter))
 
     def cell(self, task: str) -> str:
         """Modality and output of a task, as in ``text/vector``."""
+        return f"{self.modality(self.adapter(task))}/{self.tasks[task]['output']}"
+
+    def metric(self, task: str) -> str:
+        """The metric of a task, the default of its target where it names none."""
         spec = self.tasks[task]
-        return f"{self.modality(self.tables['data'][spec['data']]['adapter'])}/{spec['output']}"
+        return str(spec.get("metric", METRICS_OF[spec["target"]][0]))
 
 
 def names() -> list[str]:
     """The recipes of the package."""
-    return sorted(p.name.removesuffix(".toml") for p in _shipped().iterdir() if p.name.endswith(".toml"))
+    suffix = ".toml"
+    return sorted(p.name.removesuffix(suffix) for p in _shipped().iterdir() if p.name.endswith(suffix))
 
 
 def read(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -86,30 +106,58 @@ def read(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
 
     Args:
         recipe: ``my.toml`` or ``starter``.
-        changes: As in ``training.steps=200`` or ``tasks.pos.weight=2``; values are TOML, or plain text.
+        changes: As in ``training.steps=200`` or ``tasks.pos.weight=2``; values are TOML, or plain
+            text.
 
     Raises:
         RecipeError: No such recipe, not TOML, an unknown key, or a value that does not fit.
     """
+    return read_together([recipe], changes)
+
+
+def read_together(
+    recipes: Sequence[str | Path], changes: Sequence[str] = (), data: Path | None = None
+) -> Recipe:
+    """Several recipes as one joint model: one encoder, all their tasks, and all their data.
+
+    Adapters of one name are one adapter. Where two recipes set a key of ``encoder`` or ``training``
+    differently, ``changes`` has to settle it.
+
+    Args:
+        recipes: Paths or names, as for `read`.
+        changes: As for `read`.
+        data: The folder that all relative paths will be relative to. Where it is not given and the
+            recipes lie in different folders, their paths are made absolute.
+
+    Raises:
+        RecipeError: As for `read`, or two recipes with data, tasks or settings that clash.
+    """
+    parsed = [_parse(recipe) for recipe in recipes]
+    found = parsed[0] if len(parsed) == 1 else _merge(parsed, changes, data)
+    for change in changes:
+        _change(found.tables, change)
+    check(found)
+    return found
+
+
+def _parse(recipe: str | Path) -> Recipe:
     path = Path(recipe)
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
             raise RecipeError(f"{path}: no such file")
-        name, folder, text = path.stem, path.parent, path.read_text(encoding="utf-8")
+        name, folder, raw = path.stem, path.parent, path.read_bytes()
     elif str(recipe) in names():
         name, folder = str(recipe), Path()
-        text = (_shipped() / f"{recipe}.toml").read_text(encoding="utf-8")
+        raw = (_shipped() / f"{recipe}.toml").read_bytes()
     else:
-        raise RecipeError(f"{recipe}: no such recipe{_nearest(str(recipe), names())}; there are {', '.join(names())}")
+        near = nearest(str(recipe), names())
+        raise RecipeError(f"{recipe}: no such recipe{near}; there are {', '.join(names())}")
     try:
+        text = raw.decode("utf-8")
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of either kind
         raise RecipeError(f"{name}: not TOML: {error}") from None
-    for change in changes:
-        _change(tables, change)
-    found = Recipe(name, folder, text, {k: tables.pop(k, {}) for k in ("data", "tasks", "adapters", "encoder", "training")})
-    _check(found, tables)
-    return found
+    return Recipe(name, folder, text, {s: {} for s in SECTIONS} | tables)
 
 
 def _shipped() -> Any:
@@ -131,70 +179,68 @@ def _change(tables: dict[str, Any], change: str) -> None:
         tables[last] = value
 
 
-# --- checking: light, so that a typo is found before anything heavy is imported ---------------------------
+# --- several recipes in one -----------------------------------------------------------------------
 
 
-def _check(recipe: Recipe, rest: Mapping[str, Any]) -> None:
-    where = recipe.name
-    _known(rest, (), where, ("data", "tasks", "adapters", "encoder", "training"))
-    if not recipe.tasks or not recipe.tables["data"]:
-        raise RecipeError(f"{where}: expected at least one [tasks.NAME] and one [data.NAME]")
+def _merge(recipes: Sequence[Recipe], changes: Sequence[str], data: Path | None) -> Recipe:
+    settled = {change.partition("=")[0].strip() for change in changes}
+    apart = data is None and len({r.folder.resolve() for r in recipes}) > 1
+    merged: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    owners: dict[str, str] = {}
+    for recipe in recipes:
+        check(recipe)
+        tables = _with_absolute_paths(recipe) if apart else recipe.tables
+        for section, key in [(s, k) for s in SECTIONS for k in tables[s]]:
+            place, value = f"{section}.{key}", tables[section][key]
+            other = owners.setdefault(place, recipe.name)
+            alike = section not in ("data", "tasks") and merged[section].get(key, value) == value
+            if key in merged[section] and not alike and place not in settled:
+                raise RecipeError(_clash(other, recipe.name, section, key))
+            merged[section].setdefault(key, value)
+    _check_shared_adapters(recipes)
+    name = "+".join(r.name for r in recipes)
+    return Recipe(name, recipes[0].folder, "\n".join(r.text for r in recipes), merged)
+
+
+def _clash(first: str, second: str, section: str, key: str) -> str:
+    if section in ("encoder", "training"):
+        choose = f"choose one with --set {section}.{key}=…"
+        return f"{first} and {second}: their [{section}] {key} differ; {choose}"
+    both = "both have" if section != "adapters" else "each has its own"
+    return f"{first} and {second}: {both} [{section}.{key}]; rename one of them"
+
+
+def _check_shared_adapters(recipes: Sequence[Recipe]) -> None:
+    """An adapter that two recipes use must not get options behind the back of one of them."""
+    seen: dict[str, tuple[str, Any]] = {}
+    for recipe in recipes:
+        for adapter in {spec["adapter"] for spec in recipe.tables["data"].values()}:
+            options = recipe.tables["adapters"].get(adapter, {})
+            owner, others = seen.setdefault(adapter, (recipe.name, options))
+            if options != others:
+                raise RecipeError(_clash(owner, recipe.name, "adapters", adapter))
+
+
+def _with_absolute_paths(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    from multiseq.data.formats import PATHS
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, list):
+            return [absolute(v) for v in value]
+        return str(_resolve(value, recipe.folder.resolve())) if _is_path(value) else value
+
+    data = {}
     for name, spec in recipe.tables["data"].items():
-        _check_data(recipe, name, spec)
-    for name, spec in recipe.tasks.items():
-        place = f"{where}: [tasks.{name}]"
-        _known(spec, TASK_KEYS, place)
-        _need(spec, ("data", "output", "target"), place)
-        _one_of(spec["data"], recipe.tables["data"], f"{place} data")
-        _one_of(spec["output"], OUTPUTS, f"{place} output")
-        _one_of(spec["target"], TARGETS, f"{place} target")
-        if (spec["output"] == "sequence") != (spec["target"] == "text"):
-            raise RecipeError(f"{place}: got output {spec['output']!r} with target {spec['target']!r}; text goes with sequence")
-        if "column" not in spec and "columns" not in spec:
-            raise RecipeError(f"{place}: expected column = \"…\" (or columns = […]), the labels' name in the data")
+        keys = () if spec["format"] == "rdkit-logp" else ("file", "split", *PARTS, *PATHS)
+        data[name] = {k: absolute(v) if k in keys else v for k, v in spec.items()}
+    return {**recipe.tables, "data": data}
 
 
-def _check_data(recipe: Recipe, name: str, spec: Mapping[str, Any]) -> None:
-    from multiseq.data.formats import FORMATS
-
-    place = f"{recipe.name}: [data.{name}]"
-    _need(spec, ("adapter", "format"), place)
-    _one_of(spec["format"], FORMATS, f"{place} format")
-    _known(spec, (*DATA_KEYS, *FORMATS[spec["format"]]), place)
-    adapter = spec["adapter"]
-    _one_of(recipe.modality(adapter), MODALITIES, f"{place} adapter {adapter!r}: modality")
-    if "file" in spec and not ({"part_column", "split"} & set(spec)):
-        raise RecipeError(f"{place}: with file, expected part_column or split to tell train, dev and test apart")
-    if "file" not in spec and "train" not in spec:
-        raise RecipeError(f"{place}: expected train = \"…\" (and test), or file = \"…\"")
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and not value.startswith("starter:")
 
 
-def _known(spec: Mapping[str, Any], allowed: Iterable[str], place: str, shown: Iterable[str] = ()) -> None:
-    allowed = list(allowed)
-    for key in spec:
-        if key not in allowed:
-            candidates = allowed or list(shown)
-            raise RecipeError(f"{place}: no key {key!r}{_nearest(key, candidates)}; there are {', '.join(candidates)}")
-
-
-def _need(spec: Mapping[str, Any], keys: Iterable[str], place: str) -> None:
-    for key in keys:
-        if key not in spec:
-            raise RecipeError(f"{place}: {key} is missing")
-
-
-def _one_of(value: Any, allowed: Iterable[str], place: str) -> None:
-    allowed = list(allowed)
-    if value not in allowed:
-        raise RecipeError(f"{place}: got {value!r}{_nearest(str(value), allowed)}; expected one of {', '.join(allowed)}")
-
-
-def _nearest(word: str, candidates: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-# --- reading the data -----------------------------------------------------------------------------------
+# --- reading the data -----------------------------------------------------------------------------
 
 
 def read_part(recipe: Recipe, part: str, data: Path | None = None) -> list[Source]:
@@ -216,7 +262,9 @@ def read_part(recipe: Recipe, part: str, data: Path | None = None) -> list[Sourc
         tasks = {t: s for t, s in recipe.tasks.items() if s["data"] == name}
         if records is not None and tasks:
             targets = {t: _labels(records, s) for t, s in tasks.items()}
-            sources.append(Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.where))
+            sources.append(
+                Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.where)
+            )
     return sources
 
 
@@ -251,7 +299,7 @@ def _run_reader(name: str, paths: Any, base: Path, options: dict[str, Any]) -> R
 
 
 def _resolve(path: str, base: Path) -> Path:
-    """``starter:pos/train.conllu`` lies in the package; anything else relative to the data folder."""
+    """``starter:pos/…`` lies in the package; anything else is relative to the data folder."""
     if path.startswith("starter:"):
         return Path(str(files("multiseq") / "starter")) / path.removeprefix("starter:")
     return base / path
@@ -272,18 +320,22 @@ def _rows_of_part(
         rows = [i for i in train if (i in held) == (part == "dev")]
     if not rows:
         place = f"{recipe.name}: [data.{name}] part_column {spec['part_column']!r}"
-        raise RecipeError(f"{place}: no row is of part {part!r}; there are {', '.join(sorted(set(map(str, found))))}")
+        parts = ", ".join(sorted(set(map(str, found))))
+        raise RecipeError(f"{place}: no row is of part {part!r}; there are {parts}")
     return rows
 
 
 def _rows_of_split(path: Path, fold: int, part: str, num: int) -> list[int]:
-    """Row numbers from a JSON file: ``{"train": […], …}`` or ``{"splits": [{…}, …]}`` with a fold for each."""
+    """Row numbers from JSON: ``{"train": […], …}``, or ``{"splits": [{…}, …]}``, one a fold."""
     from multiseq.data import DataError
 
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    split = json.loads(path.read_text(encoding="utf-8"))
-    split = split["splits"][fold] if "splits" in split else split
+    try:
+        split = json.loads(path.read_text(encoding="utf-8"))
+        split = split["splits"][fold] if "splits" in split else split
+    except (ValueError, IndexError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: no fold {fold} of row numbers in it: {error}") from None
     rows = split.get(part, split.get("val", split.get("valid")) if part == "dev" else None)
     if rows is None or any(not 0 <= i < num for i in rows):
         raise DataError(f"{path}: expected row numbers from 0 to {num - 1} under {part!r}")
@@ -295,7 +347,9 @@ def _labels(records: Records, spec: Mapping[str, Any]) -> list[Any]:
     if "columns" in spec:
         columns = {name: records.column(name) for name in spec["columns"]}
         return [{n: _label(c[i], spec) for n, c in columns.items()} for i in range(len(records.items))]
-    return [_label(v, spec, where) for v, where in zip(records.column(spec["column"]), records.where, strict=True)]
+    return [
+        _label(v, spec, where) for v, where in zip(records.column(spec["column"]), records.where, strict=True)
+    ]
 
 
 def _label(value: Any, spec: Mapping[str, Any], where: str = "") -> Any:
@@ -313,15 +367,38 @@ def _label(value: Any, spec: Mapping[str, Any], where: str = "") -> Any:
         raise DataError(f"{where}: got {value!r}, expected a number") from None
 
 
-# --- building the model ---------------------------------------------------------------------------------
+# --- building the model ---------------------------------------------------------------------------
 
 
 def settings(recipe: Recipe) -> Settings:
-    """The training settings. Raises RecipeError on an unknown key."""
+    """The training settings. Raises RecipeError on an unknown key or a value of the wrong type."""
     from multiseq.training import Settings
 
-    _known(recipe.tables["training"], inspect.signature(Settings).parameters, f"{recipe.name}: [training]")
+    fits(recipe.tables["training"], [Settings], f"{recipe.name}: [training]")
     return Settings(**recipe.tables["training"])
+
+
+def check_options(recipe: Recipe) -> None:
+    """Everything that a recipe hands to encoder, adapters and heads, before any data is read.
+
+    Raises:
+        RecipeError: An unknown key, with the nearest right name, or a value of the wrong type.
+    """
+    from multiseq.encoder import Encoder
+
+    name, tables = recipe.name, recipe.tables
+    fits(tables["encoder"], [Encoder], f"{name}: [encoder]", also=("preset",))
+    for adapter, spec in tables["adapters"].items():
+        kind = _adapter_class(recipe, adapter)
+        own = ("items", "dim", "mean", "std", "parts", "kind", "nodes", "edges", "text")
+        functions = [kind.fit, kind] if "options" in inspect.signature(kind.fit).parameters else [kind.fit]
+        place = f"{name}: [adapters.{adapter}]"
+        fits(spec, functions, place, without=own, also=("modality",))
+    for task, spec in tables["tasks"].items():
+        place = f"{name}: [tasks.{task}]"
+        kind, options = _head_class(spec, f"{place} head")
+        fits(options, [kind], f"{place} head", without=("dim", "target"))
+        fits(spec.get("decode", {}), [kind.decode], f"{place} decode", without=("self", "sets"))
 
 
 def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
@@ -335,53 +412,68 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
     from multiseq.model import Model
     from multiseq.tasks import Task
 
+    check_options(recipe)
     torch.manual_seed(recipe.tables["training"].get("seed", 0))
-    encoder = _encoder(recipe, Encoder)
+    options = dict(recipe.tables["encoder"])
+    encoder = Encoder.preset(options.pop("preset", "tiny"), **options)
     adapters = {}
     for name in dict.fromkeys(source.adapter for source in train):
-        items = [item for source in train if source.adapter == name for item in source.items]
-        adapters[name] = _adapter(recipe, name, items, encoder.dim)
+        own = [source for source in train if source.adapter == name]
+        adapters[name] = _adapter(recipe, name, own, encoder.dim)
     labels = {task: values for source in train for task, values in source.targets.items()}
     tasks = {}
     for name, spec in recipe.tasks.items():
-        head = _head(recipe, name, spec, labels[name], encoder.dim)
-        adapter = recipe.tables["data"][spec["data"]]["adapter"]
-        tasks[name] = Task(adapter, head, spec.get("metric", ""), spec.get("weight", 1.0))
+        kind, options = _head_class(spec, name)
+        try:
+            head = kind(encoder.dim, _target(spec, labels[name]), **options)
+        except ValueError as error:
+            raise RecipeError(f"{recipe.name}: [tasks.{name}]: {error}") from error
+        weight = spec.get("weight", 1.0)
+        tasks[name] = Task(recipe.adapter(name), head, spec.get("metric", ""), weight)
     return Model(adapters, encoder, tasks)
 
 
-def _encoder(recipe: Recipe, kind: Any) -> Any:
-    options = dict(recipe.tables["encoder"])
-    allowed = ["preset", *inspect.signature(kind).parameters]
-    _known(options, allowed, f"{recipe.name}: [encoder]")
-    preset = options.pop("preset", "tiny")
-    return kind.preset(preset, **options)
-
-
-def _adapter(recipe: Recipe, name: str, items: Sequence[Any], dim: int) -> Any:
+def _adapter_class(recipe: Recipe, name: str) -> Any:
     import multiseq.adapters
 
-    kind = getattr(multiseq.adapters, MODALITIES[recipe.modality(name)])
+    return getattr(multiseq.adapters, ADAPTERS[recipe.modality(name)])
+
+
+def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int) -> Any:
+    items = [item for source in sources for item in source.items]
     options = {k: v for k, v in recipe.tables["adapters"].get(name, {}).items() if k != "modality"}
-    allowed = [p for p in inspect.signature(kind.fit).parameters if p not in ("items", "dim")]
-    _known(options, ["modality", *allowed], f"{recipe.name}: [adapters.{name}]")
-    return kind.fit(items, dim=dim, **options)
+    try:
+        return _adapter_class(recipe, name).fit(items, dim=dim, **options)
+    except ValueError as error:
+        where = [place for source in sources for place in source.where]
+        place = f"{recipe.name}: [adapters.{name}]"
+        raise RecipeError(f"{place}: {locate(error, where)}") from error
 
 
-def _head(recipe: Recipe, name: str, spec: Mapping[str, Any], labels: Sequence[Any], dim: int) -> Any:
+def locate(error: ValueError, where: Sequence[str]) -> str:
+    """An error's message with the file and line of the item that it numbers.
+
+    >>> locate(ValueError("item 1: no words"), ["a.txt:1", "a.txt:2"])
+    'a.txt:2: no words'
+    """
+    message = str(error)
+    numbered = re.match(r"item (\d+): ", message)
+    if numbered is None or int(numbered[1]) >= len(where):
+        return message
+    return f"{where[int(numbered[1])]}: {message[numbered.end() :]}"
+
+
+def _head_class(spec: Mapping[str, Any], place: str) -> tuple[Any, dict[str, Any]]:
+    """The class of a task's head, and the options that it takes."""
     from multiseq.heads import SetHead, VectorHead
     from multiseq.sequence import CTCHead, DecoderHead
 
-    place = f"{recipe.name}: [tasks.{name}] head"
     options = dict(spec.get("head", {}))
-    kind: Any = {"vector": VectorHead, "set": SetHead}.get(spec["output"])
-    if kind is None:
-        chosen = options.pop("kind", "decoder")
-        _one_of(chosen, ("ctc", "decoder"), f"{place} kind")
-        kind = CTCHead if chosen == "ctc" else DecoderHead
-    allowed = [p for p in inspect.signature(kind).parameters if p not in ("dim", "target")]
-    _known(options, allowed, place)
-    return kind(dim, _target(spec, labels), **options)
+    if spec["output"] != "sequence":
+        return {"vector": VectorHead, "set": SetHead}[spec["output"]], options
+    chosen = options.pop("kind", "decoder")
+    one_of(chosen, ("ctc", "decoder"), f"{place} kind")
+    return {"ctc": CTCHead, "decoder": DecoderHead}[chosen], options
 
 
 def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
@@ -390,7 +482,9 @@ def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
 
     rows = labels
     if spec["output"] == "vector":
-        rows = [label[2] if isinstance(label, tuple) else label for v in labels if v is not None for label in v]
+        rows = [
+            label[2] if isinstance(label, tuple) else label for v in labels if v is not None for label in v
+        ]
     if spec["target"] == "class":
         return ClassTarget.fit(rows)
     if spec["target"] == "labels":

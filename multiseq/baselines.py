@@ -1,0 +1,267 @@
+"""Baselines: what a fair simple method reaches without the model, from the same training items.
+
+    text    per vector   the most frequent label of each word
+            per set      bag of words (tf-idf) and logistic or ridge regression
+            sequence     copying the target of the nearest training text (tf-idf, cosine)
+    speech  per vector   the nearest class mean of log-mel frames, or ridge regression on them
+            per set      the nearest class mean of the clip's average frame, or ridge regression
+            sequence     copying the transcript of the nearest clip (average frame, Euclidean)
+    graph   per vector   logistic or ridge regression on the node's own features, which do not know
+                         its neighbours; of described nodes the most frequent label of a description
+            per set      logistic or ridge regression on counts of nodes by category: of atoms by
+                         element; of described nodes bag of words
+            sequence     copying the text of the nearest training graph (tf-idf of its words, or of
+                         the characters of a SMILES)
+
+Several labels or numbers at once are predicted one by one. Features come from `adapter.prepare`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from multiseq.metrics import compute
+from multiseq.requires import need
+from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.tasks import Source
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+
+__all__ = ["baseline", "baseline_results"]
+
+MOST_ROWS = 20_000
+"""Training rows of a regression, at most: more, evenly thinned out, change it no further."""
+
+
+def baseline(model: Model, task: str, train: Source, test: Source) -> float:
+    """The task's metric on ``test``, reached by the simple method fitted to ``train``.
+
+    Args:
+        model: For its adapters, targets and metrics; its weights are not used.
+        task: The task's name.
+        train: Training items with labels for that task.
+        test: The items that the model is scored on.
+    """
+    return compute(model.task(task).metric, *baseline_results(model, task, train, test))
+
+
+def baseline_results(model: Model, task: str, train: Source, test: Source) -> tuple[list[Any], list[Any]]:
+    """(results, labels) of everything in ``test`` that has a label, as the model gives them."""
+    adapter, head = model.adapter(test.adapter), model.task(task).head
+    x, y = _rows(adapter, head.level, train, task)
+    test_x, test_y = _rows(adapter, head.level, test, task)
+    if not x:
+        raise ValueError(f"task {task!r}: got no label in the training data, expected some")
+    method = METHODS[head.target.config()["kind"]]
+    return method(adapter.modality, head.target, x, y, test_x) if test_x else [], test_y
+
+
+# --- what there is to see: a word (str), a bag of words (list) or numbers (array) -----------------
+
+
+def _rows(adapter: Any, level: str, source: Source, task: str) -> tuple[list[Any], list[Any]]:
+    """What there is to see of every vector or item that has a label, and the label."""
+    look = VIEWS[adapter.modality, level]
+    x: list[Any] = []
+    y: list[Any] = []
+    for item, labels in zip(source.items, source.targets[task], strict=True):
+        if labels is None:
+            continue
+        examples = adapter.prepare(item)
+        if level != "vector":
+            x.append(look(adapter, item, examples))
+            y.append(labels)
+            continue
+        for example in examples:
+            pairs = zip(look(adapter, example), adapter.align(labels, example), strict=True)
+            for row, label in pairs:
+                if label is not None:
+                    x.append(row)
+                    y.append(label)
+    return x, y
+
+
+def _words(adapter: Any, example: Any) -> list[str]:
+    return list(adapter.names(example))
+
+
+def _frames(adapter: Any, example: Any) -> list[Any]:
+    """The mean of the log-mel frames behind each vector."""
+    frames = example.features.numpy()
+    starts = range(0, len(frames), adapter.subsample)
+    return [frames[start : start + adapter.subsample].mean(0) for start in starts]
+
+
+def _own_features(adapter: Any, example: Any) -> list[Any]:
+    """One-hot categories and standardised numbers of each node, or its description."""
+    if hasattr(example, "network"):  # of a node set, the first place is the node itself
+        return [example.network.features[example.node, 0].numpy()]
+    if adapter.nodes.text:
+        return _words(adapter, example)
+    one_hot = np.zeros((len(example.codes), sum(adapter.nodes.sizes)), dtype=np.float32)
+    np.put_along_axis(one_hot, example.codes.numpy(), 1.0, axis=1)
+    # Beyond the columns there are random walks, which know the neighbours.
+    numbers = example.numbers[:, : adapter.nodes.width].numpy()
+    return list(np.concatenate([one_hot, numbers], axis=1))
+
+
+def _bag(adapter: Any, item: Any, examples: Any) -> list[str]:
+    from multiseq.adapters._words import split_words
+
+    return split_words((item if isinstance(item, str) else " ".join(item)).lower())
+
+
+def _average_frame(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
+    frames = np.concatenate([e.features.numpy() for e in examples])
+    return frames.mean(0) if len(frames) else np.zeros(adapter.mels)
+
+
+def _counts(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
+    if adapter.nodes.text:
+        return _graph_bag(adapter, item, examples)
+    rows = np.array([row for example in examples for row in _own_features(adapter, example)])
+    if isinstance(item, str):  # a molecule: atoms by element, which is the first category
+        rows = rows[:, : adapter.nodes.sizes[0]]
+    return np.append(rows.sum(0), len(rows))
+
+
+def _graph_bag(adapter: Any, item: Any, examples: Sequence[Any]) -> list[str]:
+    if isinstance(item, str):  # SMILES
+        return [item[i : i + n] for n in (1, 2, 3) for i in range(len(item) - n + 1)]
+    return _bag(adapter, [name for e in examples for name in adapter.names(e)], examples)
+
+
+VIEWS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("text", "vector"): _words,
+    ("text", "set"): _bag,
+    ("text", "sequence"): _bag,
+    ("speech", "vector"): _frames,
+    ("speech", "set"): _average_frame,
+    ("speech", "sequence"): _average_frame,
+    ("graph", "vector"): _own_features,
+    ("graph", "set"): _counts,
+    ("graph", "sequence"): _graph_bag,
+}
+"""Cell -> what a simple method looks at: of an example's vectors, or of an item."""
+
+
+# --- methods: (modality, target, training rows, labels, test rows) -> results -------------------
+
+
+def _labels(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+    shares = _shares(modality, x, [str(v) for v in y], test_x)
+    return [Label(best, p[best], p) for p in shares for best in [max(p, key=p.__getitem__)]]
+
+
+def _label_sets(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+    found: list[dict[str, float]] = [{} for _ in test_x]
+    for name in target.labels:
+        flags = [v.get(name) if hasattr(v, "get") else name in v for v in y]
+        rows, known = _known(x, flags)
+        shares = _shares(modality, rows, [str(bool(v)) for v in known], test_x)
+        for result, share in zip(found, shares, strict=True):
+            result[name] = share.get("True", 0.0)
+    return [LabelSet(tuple(n for n, p in r.items() if p >= 0.5), r) for r in found]
+
+
+def _numbers(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+    found: list[dict[str, float]] = [{} for _ in test_x]
+    for name in target.names:
+        values = [v.get(name) if hasattr(v, "get") else v for v in y]
+        rows, known = _known(x, values)
+        for result, value in zip(found, _regress(rows, known, test_x), strict=True):
+            result[name] = value
+    return [Number(values, target.unit) for values in found]
+
+
+def _texts(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+    a, b = _matrices(x, test_x)
+    metric = "euclidean" if isinstance(a, np.ndarray) else "cosine"
+    nearest = need("sklearn.neighbors").NearestNeighbors(n_neighbors=1, metric=metric).fit(a)
+    copied = [y[i] for i in nearest.kneighbors(b, return_distance=False)[:, 0]]
+    return [Text(v if isinstance(v, str) else v[0], 0.0) for v in copied]
+
+
+METHODS: dict[str, Callable[..., list[Any]]] = {
+    "class": _labels,
+    "labels": _label_sets,
+    "number": _numbers,
+    "text": _texts,
+}
+"""Kind of target -> the method's results."""
+
+
+def _shares(modality: str, x: list[Any], y: list[str], test_x: list[Any]) -> list[dict[str, float]]:
+    """For each test row how probable every class is."""
+    classes = sorted(set(y))
+    if len(classes) == 1:
+        return [{classes[0]: 1.0}] * len(test_x)
+    if isinstance(x[0], str):
+        return _shares_of_words(x, y, classes, test_x)
+    x, y = _thinned(x), _thinned(y)
+    a, b = _matrices(x, test_x)
+    if modality == "speech":
+        found = _nearest_mean(a, np.array(y), classes, b)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # not quite converged is good enough
+            model = need("sklearn.linear_model").LogisticRegression(max_iter=300).fit(a, y)
+        classes, found = [str(c) for c in model.classes_], model.predict_proba(b)
+    return [dict(zip(classes, row, strict=True)) for row in found.tolist()]
+
+
+def _shares_of_words(
+    x: list[str], y: list[str], classes: list[str], test_x: list[str]
+) -> list[dict[str, float]]:
+    """How often each word had each label; of an unknown word, how often all words had it."""
+    overall, of_word = Counter(y), defaultdict[str, Counter[str]](Counter)
+    for word, label in zip(x, y, strict=True):
+        of_word[word][label] += 1
+    counts = [of_word.get(word, overall) for word in test_x]
+    return [{c: count[c] / count.total() for c in classes} for count in counts]
+
+
+def _nearest_mean(a: Any, y: Any, classes: list[str], b: Any) -> Any:
+    """Softmax of minus half the squared distance to each class mean: unit Gaussians around them."""
+    means = np.stack([a[y == c].mean(0) for c in classes])
+    scores = b @ means.T - (means**2).sum(1) / 2
+    shares = np.exp(scores - scores.max(1, keepdims=True))
+    return shares / shares.sum(1, keepdims=True)
+
+
+def _regress(x: list[Any], y: list[float], test_x: list[Any]) -> list[float]:
+    """Ridge regression; of words the mean of each, for an unknown one the mean of all."""
+    if isinstance(x[0], str):
+        values = defaultdict(list)
+        for word, value in zip(x, y, strict=True):
+            values[word].append(float(value))
+        return [float(np.mean(values.get(word, y))) for word in test_x]
+    x, y = _thinned(x), _thinned(y)
+    a, b = _matrices(x, test_x)
+    model = need("sklearn.linear_model").Ridge().fit(a, np.array(y, dtype=float))
+    return [float(v) for v in model.predict(b)]
+
+
+def _matrices(x: list[Any], test_x: list[Any]) -> tuple[Any, Any]:
+    """Tf-idf of bags of words, or standardised numbers, both scaled by the training rows."""
+    if isinstance(x[0], list):
+        text = need("sklearn.feature_extraction.text")
+        scale = text.TfidfVectorizer(analyzer=list, sublinear_tf=True)
+    else:
+        scale = need("sklearn.preprocessing").StandardScaler()
+    return scale.fit_transform(x), scale.transform(test_x)
+
+
+def _known(x: list[Any], values: list[Any]) -> tuple[list[Any], list[Any]]:
+    pairs = [(row, v) for row, v in zip(x, values, strict=True) if v is not None and v == v]
+    return [row for row, _ in pairs], [v for _, v in pairs]
+
+
+def _thinned(rows: list[Any]) -> list[Any]:
+    return rows[:: -(-len(rows) // MOST_ROWS)]

@@ -1,0 +1,354 @@
+"""The command line: tasks, train, evaluate, predict, recipe.
+
+Nothing heavy is imported before a command needs it. Exit codes: 0 done, 1 an error of the user's
+(one or two lines on stderr), 2 a command line that cannot be read, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from multiseq.recipe import Recipe
+    from multiseq.scoring import Report
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="multiseq",
+    help="One self-attention encoder for text, speech and graphs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # an error of ours shows Python's own traceback
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `multiseq train` wrote.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="What paths in the recipe are relative to.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+WIDE = 120
+"""Columns of a table that goes to a file or a pipe."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="multiseq")
+
+
+@app.command()
+def tasks() -> None:
+    """Show the starter tasks and the recipes of the package."""
+    from multiseq import recipe as recipes
+
+    with _plain_errors():
+        starter = recipes.read("starter")
+        rows = [
+            (name, starter.cell(name), spec["target"], starter.metric(name), _files(starter, name))
+            for name, spec in starter.tasks.items()
+        ]
+        _print_table(("task", "cell", "target", "metric", "data"), rows)
+        print("\nRecipes of the package:")
+        for name in recipes.names():
+            print(f"  {name:16}{recipes.read(name).text.partition(chr(10))[0].lstrip('# ')}")
+        print("\nTrain all starter tasks together:  multiseq train")
+        print("Make your own recipe:              multiseq recipe starter > mine.toml")
+
+
+def _files(recipe: Recipe, task: str) -> str:
+    spec = recipe.tables["data"][recipe.tasks[task]["data"]]
+    return str(spec.get("file", spec.get("train")))
+
+
+@app.command()
+def recipe(
+    name: Annotated[str, typer.Argument(help="A recipe of the package, as `multiseq tasks` lists.")],
+) -> None:
+    """Print a recipe, to copy and change."""
+    from multiseq import recipe as recipes
+
+    with _plain_errors():
+        recipes.one_of(name, recipes.names(), "recipe")
+        print(recipes.read(name).text, end="")
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE.toml | NAME]…",
+            help="Files, or names of recipes in the package; several make one joint model.",
+            show_default="starter",
+        ),
+    ] = None,
+    data: Data = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run's folder.", show_default="runs/NAME"),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change the recipe, as in training.steps=200.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    devices: Annotated[
+        str, typer.Option(metavar="N", help="Devices of this machine: a number, or auto for all.")
+    ] = "1",
+    num_nodes: Annotated[int, typer.Option(metavar="N", help="Machines.")] = 1,
+    strategy: Annotated[str, typer.Option(metavar="NAME", help="Lightning's strategy.")] = "auto",
+) -> None:
+    """Train a recipe's model and score it on the test part."""
+    from multiseq.recipe import read_together
+
+    changes = changes or []
+    names = recipe or ["starter"]
+    out = out or Path("runs", "+".join(Path(n).stem if n.endswith(".toml") else n for n in names))
+    launch = _launch(devices, num_nodes, strategy)
+    with _plain_errors(_resume_command(out, launch)):
+        from multiseq.runs import read_run, train_run
+
+        if resume and not recipe and not changes:
+            found = read_run(out)
+        else:
+            found = read_together(names, changes, data)
+        report = train_run(found, out, data=data, resume=resume, **launch)
+        if report:
+            _print_report(report)
+            print(f"\n{out} has the model, the curves (curves.png) and this table (test.md).")
+            print("Predict with it:")
+            for line in _examples(found, out, data):
+                print(f"  {line}")
+
+
+def _launch(devices: str, num_nodes: int, strategy: str) -> dict[str, Any]:
+    """What Lightning is told."""
+    if devices != "auto" and not (devices.isdigit() and int(devices)):
+        raise typer.BadParameter(f"got {devices!r}, expected a number or auto", param_hint="--devices")
+    number: Any = "auto" if devices == "auto" else int(devices)
+    return {"devices": number, "num_nodes": num_nodes, "strategy": strategy}
+
+
+def _resume_command(out: Path, launch: dict[str, Any]) -> str:
+    usual = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    options = [
+        part
+        for key, value in launch.items()
+        if value != usual[key]
+        for part in (f"--{key.replace('_', '-')}", str(value))
+    ]
+    return shlex.join(["multiseq", "train", "--resume", "--out", str(out), *options])
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    data: Data = None,
+    part: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Score a trained run beside the baselines."""
+    with _plain_errors():
+        from multiseq.recipe import PARTS, one_of
+        from multiseq.runs import evaluate_run
+
+        one_of(part, PARTS, "--part")
+        report = evaluate_run(run, data=data, part=part, say=_say_error)
+        if as_json:
+            print(json.dumps({"tasks": report}, ensure_ascii=False, indent=1))
+        else:
+            _print_report(report)
+
+
+@app.command()
+def predict(
+    run: Run,
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ITEM]…",
+            help="A text, the path of an audio file, a SMILES, or the JSON of a graph.",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Needed where the run has several.", show_default=False),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="Items: one a line, a .csv or .tsv table, .jsonl, .json, or an audio file.",
+            show_default=False,
+        ),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="Of a table, the items.", show_default="as in training"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict with a trained run, one line for each item."""
+    if bool(items) == (file is not None):
+        raise typer.BadParameter("give items or --input FILE, one of both", param_hint="ITEM")
+    with _plain_errors():
+        from multiseq.items import item_of, line_of, read_items, record_of
+
+        model, task, usual, decode = _load(run, task)
+        adapter = model.adapter(model.task(task).adapter)
+        if file is not None:
+            raw, where = read_items(adapter, file, column or usual)
+        else:
+            given = items or []
+            where = [f"item {i}" for i in range(1, len(given) + 1)]
+            raw = [item_of(adapter, v, where=w) for v, w in zip(given, where, strict=True)]
+        results = _run(model, task, raw, where, decode)
+        if as_json:
+            records = [record_of(model, task, i, r) for i, r in zip(raw, results, strict=True)]
+            print(json.dumps(records, ensure_ascii=False, indent=1))
+            return
+        for i, pieces in enumerate(results):
+            line = line_of(model, task, pieces)
+            # Lines of several recordings would run into each other.
+            print(f"{raw[i]}:\n{line}" if "\n" in line and len(results) > 1 else line)
+
+
+def _load(run: Path, task: str | None) -> tuple[Any, str, str, dict[str, Any]]:
+    """The model, the task, the usual column of its items, and its options of decoding."""
+    import torch
+
+    from multiseq.checkpoint import load
+    from multiseq.recipe import one_of
+    from multiseq.runs import read_run
+
+    model = load(run)
+    known = ", ".join(model.tasks)
+    if task is None and len(model.tasks) > 1:
+        raise ValueError(f"{run}: has several tasks, choose with --task: {known}")
+    task = task or next(iter(model.tasks))
+    one_of(task, model.tasks, "--task")
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if not (run / "recipe.toml").is_file():  # a model saved in Python
+        return model, task, "text", {}
+    found = read_run(run)
+    spec = found.tasks[task]
+    usual = found.tables["data"][spec["data"]].get("input", "text")
+    return model, task, usual, spec.get("decode", {})
+
+
+def _run(
+    model: Any, task: str, items: Sequence[Any], where: Sequence[str], decode: dict[str, Any]
+) -> list[Any]:
+    from multiseq.recipe import locate
+
+    try:
+        return list(model.run(task, items, **decode))
+    except ValueError as error:
+        raise ValueError(locate(error, where)) from error
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: int = 99) -> None:
+    """A table; the columns from number ``right`` on are numbers."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(header):
+        table.add_column(name, justify="right" if i >= right else "left", no_wrap=i == 0 or i >= right)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    Console(width=console.width if console.is_terminal else WIDE).print(table)
+
+
+def _print_report(report: Report) -> None:
+    from multiseq.scoring import HEADER, table_rows
+
+    if not report:
+        print("No data has a test part, so there is nothing to score.")
+        return
+    _print_table(HEADER, table_rows(report), right=3)
+    part = next(iter(report.values()))["part"]
+    print(f"On the {part} part; seconds are those that the model took to predict it.")
+
+
+def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
+    """A command that predicts, for one task of each modality, on an item of the test part."""
+    from multiseq.recipe import read_part
+
+    items = {}
+    for source in read_part(recipe, "test", data):
+        for task in source.targets:
+            items[task] = min(map(_as_typed, source.items[:50]), key=len)
+    shown: dict[str, str] = {}
+    for task in recipe.tasks:
+        modality = recipe.modality(recipe.adapter(task))
+        if items.get(task) and modality not in shown:
+            shown[modality] = shlex.join([*_predict(out, task), items[task]])
+    for task in recipe.tasks:
+        modality = recipe.modality(recipe.adapter(task))
+        file = {"speech": "YOUR.wav", "graph": "YOUR.json"}.get(modality, "YOUR TEXT")
+        shown.setdefault(modality, shlex.join([*_predict(out, task), file]))
+    return list(shown.values())
+
+
+def _predict(out: Path, task: str) -> list[str]:
+    return ["multiseq", "predict", str(out), "--task", task]
+
+
+def _as_typed(item: Any) -> str:
+    """An item as one would type it, or nothing where that would be too long or has no such form."""
+    if isinstance(item, list) and all(isinstance(word, str) for word in item):
+        return " ".join(item)
+    typed = item if isinstance(item, str) else ""
+    if isinstance(item, list):  # triples
+        typed = json.dumps(item, ensure_ascii=False)
+    return typed if len(typed) <= WIDE else ""
+
+
+def _say_error(line: str) -> None:
+    print(f"multiseq: {line}", file=sys.stderr)
+
+
+@contextmanager
+def _plain_errors(resume: str = "") -> Iterator[None]:
+    """Errors of the user's as one or two lines and an exit code; any other keeps its traceback."""
+    from multiseq.requires import MissingLibraryError
+
+    # torch-geometric says this of two of its own functions, whenever it is imported.
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    try:
+        yield
+    except BrokenPipeError:  # `multiseq predict … | head`: typer knows
+        raise
+    except (ValueError, OSError, MissingLibraryError) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        _say_error(f"error: {chr(10).join(lines[:2]) or type(error).__name__}")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        _say_error(f"stopped; go on with: {resume}" if resume else "stopped")
+        raise typer.Exit(130) from None

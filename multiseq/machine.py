@@ -1,0 +1,72 @@
+"""What a run says about where it ran: versions, processor, memory, command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shlex
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["command", "describe_machine", "is_first_process", "peak_memory", "versions"]
+
+LIBRARIES = ("torch", "torchaudio", "torch-geometric", "lightning", "torchmetrics", "rdkit")
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python, multiseq and the libraries that results depend on; None where one is missing."""
+    from multiseq import __version__
+
+    found: dict[str, str | None] = {"python": platform.python_version(), "multiseq": __version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, threads, GiB of memory and GPU; no names of hosts or people."""
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(memory / 2**30, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def command() -> str:
+    """The command line of this process, as one would type it."""
+    program = Path(sys.argv[0]).name
+    program = "python -m multiseq" if program == "__main__.py" else program
+    return f"{program} {shlex.join(sys.argv[1:])}".strip()
+
+
+def peak_memory() -> int:
+    """MiB of this process at its highest, loader workers not counted."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+
+
+def is_first_process() -> bool:
+    """Whether this is the one that writes and speaks, of those that Lightning or torchrun start."""
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"]) == 0
+    names = ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return not any(int(os.environ.get(name) or 0) for name in names)

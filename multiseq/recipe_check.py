@@ -1,0 +1,213 @@
+"""Checks of a recipe's tables, so light that a typo is found before anything heavy is imported.
+
+Every error names the recipe, the section and the key, and the nearest right name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from multiseq.data.formats import FORMATS
+
+if TYPE_CHECKING:
+    from multiseq.recipe import Recipe
+
+__all__ = ["METRICS_OF", "SECTIONS", "RecipeError", "check", "fits", "known", "nearest", "one_of"]
+
+SECTIONS = ("data", "tasks", "adapters", "encoder", "training")
+MODALITIES = ("text", "speech", "graph")
+OUTPUTS = ("vector", "set", "sequence")
+
+METRICS_OF = {
+    "class": ("accuracy", "frame_accuracy", "f1", "roc_auc"),
+    "labels": ("f1", "roc_auc"),
+    "number": ("r2", "rmse", "mae"),
+    "text": ("exact_match", "word_error_rate", "character_error_rate", "bleu"),
+}
+"""Target -> the metrics that fit it, the default one first."""
+
+NUMBER = (int, float)
+DATA_KEYS: dict[str, Any] = {
+    "adapter": str, "format": str, "file": str, "train": (str, list), "dev": (str, list, float),
+    "test": (str, list), "part_column": str, "split": str, "fold": int, "weight": NUMBER,
+}  # fmt: skip
+TASK_KEYS: dict[str, Any] = {
+    "data": str, "output": str, "target": str, "column": str, "columns": list, "unit": str,
+    "tokens": str, "vocab_size": int, "metric": str, "weight": NUMBER, "head": dict, "decode": dict,
+}  # fmt: skip
+
+WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    NUMBER: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+    (str, list): "a path, or a pair of paths for the format 'lines'",
+    (str, list, float): "a path, or the share of train to hold out, as in 0.1",
+}
+ANNOTATED: dict[str, Any] = {"str": str, "int": int, "float": NUMBER, "bool": bool}
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message names the recipe, the section and the key."""
+
+
+def check(recipe: Recipe) -> None:
+    """All tables, as far as that needs no library. Raises RecipeError."""
+    known(recipe.tables, SECTIONS, recipe.name)
+    for section in SECTIONS:
+        _typed(recipe.tables[section], dict, f"{recipe.name}: [{section}]")
+    for section in ("data", "tasks", "adapters"):
+        for name, spec in recipe.tables[section].items():
+            _typed(spec, dict, f"{recipe.name}: [{section}.{name}]")
+    if not recipe.tasks or not recipe.tables["data"]:
+        raise RecipeError(f"{recipe.name}: expected at least one [tasks.NAME] and one [data.NAME]")
+    for name, spec in recipe.tables["data"].items():
+        _check_data(recipe, spec, f"{recipe.name}: [data.{name}]")
+    for name, spec in recipe.tasks.items():
+        _check_task(recipe, spec, f"{recipe.name}: [tasks.{name}]")
+    unused = set(recipe.tables["adapters"]) - {d["adapter"] for d in recipe.tables["data"].values()}
+    for name in sorted(unused):
+        one_of(
+            name,
+            {d["adapter"] for d in recipe.tables["data"].values()},
+            f"{recipe.name}: [adapters.{name}] is used by no data",
+        )
+
+
+def _check_data(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
+    _need(spec, ("adapter", "format"), place)
+    one_of(spec["format"], FORMATS, f"{place} format")
+    known(spec, (*DATA_KEYS, *FORMATS[spec["format"]]), place)
+    for key, value in spec.items():
+        _typed(value, DATA_KEYS.get(key, list if key == "features" else str), f"{place} {key}")
+    modality = recipe.modality(spec["adapter"])
+    one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
+    if "file" in spec and not ({"part_column", "split"} & set(spec)):
+        raise RecipeError(
+            f"{place}: with file, expected part_column or split to tell train, dev and test apart"
+        )
+    if "file" not in spec and "train" not in spec:
+        raise RecipeError(f'{place}: expected train = "…" (and test), or file = "…"')
+    for key in ("train", "dev", "test"):
+        _check_paths(spec, key, f"{place} {key}")
+
+
+def _check_paths(spec: Mapping[str, Any], key: str, place: str) -> None:
+    value = spec.get(key)
+    if isinstance(value, float):
+        if not 0 < value < 1:
+            raise RecipeError(f"{place}: got {value}, expected a share between 0 and 1")
+    elif value is not None and isinstance(value, list) != (spec["format"] == "lines"):
+        expected = "[input, target], two files" if spec["format"] == "lines" else "one path"
+        raise RecipeError(f"{place}: got {value!r}, expected {expected}")
+    elif isinstance(value, list) and [type(v) for v in value] != [str, str]:
+        raise RecipeError(f"{place}: got {value!r}, expected [input, target], two files")
+
+
+def _check_task(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
+    known(spec, TASK_KEYS, place)
+    _need(spec, ("data", "output", "target"), place)
+    for key, value in spec.items():
+        _typed(value, TASK_KEYS[key], f"{place} {key}")
+    one_of(spec["data"], recipe.tables["data"], f"{place} data")
+    one_of(spec["output"], OUTPUTS, f"{place} output")
+    one_of(spec["target"], METRICS_OF, f"{place} target")
+    if (spec["output"] == "sequence") != (spec["target"] == "text"):
+        raise RecipeError(
+            f"{place}: got output {spec['output']!r} with target {spec['target']!r}; "
+            "the target text goes with the output sequence, all others with vector or set"
+        )
+    if "column" not in spec and "columns" not in spec:
+        raise RecipeError(f'{place}: expected column = "…" (or columns = […]), the labels\' name in the data')
+    if "columns" in spec and spec["target"] not in ("number", "labels"):
+        raise RecipeError(f"{place}: columns go with the target number or labels; use column")
+    if "metric" in spec:
+        one_of(spec["metric"], METRICS_OF[spec["target"]], f"{place} metric")
+    if "tokens" in spec:
+        one_of(spec["tokens"], ("character", "piece"), f"{place} tokens")
+
+
+# --- the pieces -----------------------------------------------------------------------------------
+
+
+def known(spec: Iterable[str], allowed: Iterable[str], place: str) -> None:
+    """Every key is one of those allowed."""
+    allowed = list(allowed)
+    for key in spec:
+        if key not in allowed:
+            raise RecipeError(
+                f"{place}: no key {key!r}{nearest(key, allowed)}; there are {', '.join(allowed)}"
+            )
+
+
+def one_of(value: Any, allowed: Iterable[str], place: str) -> None:
+    """The value is one of those allowed."""
+    allowed = list(allowed)
+    if value not in allowed:
+        near = nearest(str(value), allowed)
+        raise RecipeError(f"{place}: got {value!r}{near}; expected one of {', '.join(allowed)}")
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """What may have been meant, in brackets, or nothing.
+
+    >>> nearest("trian", ["train", "test"])
+    " (did you mean 'train'?)"
+    """
+    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def fits(
+    options: Mapping[str, Any],
+    functions: Iterable[Callable[..., Any]],
+    place: str,
+    *,
+    without: Iterable[str] = (),
+    also: Iterable[str] = (),
+) -> None:
+    """Options are parameters of one of the functions, and of the type that it says.
+
+    Args:
+        options: Key -> value of the recipe.
+        functions: What the options are handed to; several where one hands them on.
+        place: For messages.
+        without: Parameters that a recipe cannot give.
+        also: Keys that are no parameters.
+    """
+    parameters: dict[str, inspect.Parameter] = {}
+    for function in functions:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name not in without:
+                parameters.setdefault(name, parameter)
+    known(options, (*also, *parameters), place)
+    for key, value in options.items():
+        if key in parameters:
+            names = str(parameters[key].annotation).split(" | ")
+            kinds = tuple(ANNOTATED[n] for n in names if n in ANNOTATED)
+            if len(kinds) == len([n for n in names if n != "None"]):
+                _typed(value, kinds[0] if len(kinds) == 1 else _flat(kinds), f"{place} {key}")
+
+
+def _flat(kinds: Iterable[Any]) -> tuple[type, ...]:
+    return tuple(k for kind in kinds for k in (kind if isinstance(kind, tuple) else (kind,)))
+
+
+def _typed(value: Any, kind: Any, place: str) -> None:
+    # True is an int to Python, but no number to a reader.
+    allowed = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        expected = WORDS.get(kind) or " or ".join(WORDS[k] for k in allowed)
+        raise RecipeError(f"{place}: got {value!r}, expected {expected}")
+
+
+def _need(spec: Mapping[str, Any], keys: Iterable[str], place: str) -> None:
+    for key in keys:
+        if key not in spec:
+            raise RecipeError(f"{place}: {key} is missing")

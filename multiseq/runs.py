@@ -1,0 +1,298 @@
+"""Runs: a recipe trained into a folder that tells its story, and that folder scored.
+
+recipe.toml   the recipe as run             run.json     versions, machine, command, time, memory
+metrics.csv   losses and dev scores         curves.png   a picture of them
+model/        the weights that were kept    resume.ckpt  where training goes on from
+test.json     the scores on the test part   test.md      the same as a table
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multiseq.machine import (
+    command,
+    describe_machine,
+    is_first_process,
+    peak_memory,
+    versions,
+)
+from multiseq.recipe import Recipe, build_model, check_options, read, read_part, settings
+from multiseq.scoring import Report, markdown, score
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.tasks import Source
+
+__all__ = ["evaluate_run", "read_run", "train_run"]
+
+COUNTED = 50
+"""Items of a source that are prepared to say about how many vectors it has."""
+
+Say = Callable[[str], None]
+
+
+def train_run(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    resume: bool = False,
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    progress: bool = True,
+    say: Say = print,
+) -> Report:
+    """Train a recipe's model, score it on the test part, and write all of it to a folder.
+
+    Args:
+        recipe: What to train.
+        out: The run's folder. One that holds a run is only used to ``resume`` it.
+        data: What the recipe's relative paths are relative to; the recipe's folder if not given.
+        resume: Go on where the run in ``out`` stopped. A run that is finished is left as it is.
+        devices: Handed to Lightning.
+        num_nodes: Handed to Lightning.
+        strategy: Handed to Lightning.
+        progress: Show a bar.
+        say: Gets each line that a person may want to read.
+
+    Returns:
+        The scores of the test part, as `evaluate_run` gives them. Empty in all processes but the
+        first.
+
+    Raises:
+        ValueError: A recipe, data or a folder that cannot be used.
+        KeyboardInterrupt: The run was stopped; it can be resumed.
+    """
+    out, first = Path(out), is_first_process()
+    if first:
+        _check_folder(out, recipe, resume)
+    if resume and (out / "test.json").is_file():
+        say(f"{out}: this run is finished")
+        return _finished(out)
+    check_options(recipe)
+    options = settings(recipe)
+    base = _data_folder(recipe, data)
+    train, test = read_part(recipe, "train", base), read_part(recipe, "test", base)
+    dev = read_part(recipe, "dev", base) if options.evaluate_every else []
+    if options.evaluate_every and not dev:
+        raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev part, and none has")
+    model = build_model(recipe, train)
+    record: dict[str, Any] = {}
+    if first:
+        _announce(model, train, out, say)
+        record = _begin(out, recipe, base, model, train, resume)
+    from multiseq.training import RESUME
+    from multiseq.training import train as fit
+
+    began = time.perf_counter()
+    with _plain_interrupt():
+        fit(
+            model,
+            train,
+            dev=dev,
+            out=out,
+            settings=options,
+            resume=resume and (out / RESUME).is_file(),
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
+            progress=progress,
+        )
+    if not first:
+        return {}
+    record["training_seconds"] = round(time.perf_counter() - began, 1)
+    report = score(model, recipe, train, test, "test")
+    _finish(out, record, report)
+    return report
+
+
+def evaluate_run(
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    part: str = "test",
+    say: Say = print,
+) -> Report:
+    """Score a run's model, and the baselines, on a part of its recipe's data.
+
+    Args:
+        folder: The run.
+        data: The data's folder, where it is another one than in training.
+        part: train, dev or test.
+        say: Gets a line where there is no training data for the baselines.
+
+    Returns:
+        ``{task: {"cell", "metric", "value", "baseline", "num_items", "seconds", "part"}}``.
+        Accuracies, error rates and R² are fractions, BLEU is 0 to 100, RMSE and MAE are in the
+        user's unit; ``seconds`` are those of the model; for frame accuracy there are also
+        ``value_without_silence`` and ``baseline_without_silence``. None is what has no value.
+
+    Raises:
+        ValueError: Not a run, or no data of that part.
+    """
+    from multiseq.checkpoint import load
+    from multiseq.data import DataError
+
+    recipe = read_run(folder)
+    model = load(Path(folder) / "model")
+    base = _data_folder(recipe, data)
+    sources = read_part(recipe, part, base)
+    if not sources:
+        raise ValueError(f"part: got {part!r}, but no data of {recipe.name} has it")
+    try:
+        train = read_part(recipe, "train", base)
+    except DataError as error:
+        train = []
+        say(f"no baselines, for want of the training data: {error}")
+    return score(model, recipe, train, sources, part)
+
+
+def read_run(folder: str | Path) -> Recipe:
+    """The recipe of a run, with the name that it had and the folder of its data.
+
+    Raises:
+        ValueError: The folder holds no run.
+    """
+    folder = Path(folder)
+    if not (folder / "recipe.toml").is_file() or not (folder / "run.json").is_file():
+        what = "is not a run (no recipe.toml and run.json in it)" if folder.exists() else "is not there"
+        raise ValueError(f"{folder}: {what}; expected a folder that `multiseq train` wrote")
+    record = _read_json(folder / "run.json")
+    found = read(folder / "recipe.toml")
+    return replace(found, name=record["recipe"], folder=Path(record["data"]))
+
+
+# --- before training ------------------------------------------------------------------------------
+
+
+def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Nothing is overwritten but what a run wrote that failed before its first step."""
+    if resume:
+        if read_run(out).tables != recipe.tables:
+            raise ValueError(
+                f"{out}: its run has another recipe than the one given; resume it without naming "
+                "a recipe or changes, or choose another folder with --out"
+            )
+        return
+    there = {p.name for p in out.iterdir()} if out.is_dir() else {""} if out.exists() else set()
+    if {"metrics.csv", "resume.ckpt", "model"} & there:
+        raise ValueError(
+            f"{out}: holds a run already; choose another folder with --out, or go on with --resume"
+        )
+    if there - {"recipe.toml", "run.json"}:
+        raise ValueError(f"{out}: exists and is not a run; choose another folder with --out")
+
+
+def _data_folder(recipe: Recipe, data: str | Path | None) -> Path:
+    folder = Path(data) if data is not None else recipe.folder
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; say where the data is with --data")
+    return folder.resolve()
+
+
+def _begin(
+    out: Path, recipe: Recipe, data: Path, model: Model, train: Sequence[Source], resume: bool
+) -> dict[str, Any]:
+    """Write the recipe and ``run.json``; check that a resumed run's data is what it was."""
+    import tomli_w
+
+    record: dict[str, Any] = {
+        "recipe": recipe.name,
+        "data": str(data),
+        "sources": [{"tasks": list(s.targets), "items": len(s.items)} for s in train],
+        "weights": _num_weights(model),
+        "versions": versions(),
+        "machine": describe_machine(),
+        "command": command(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if resume:
+        before = _read_json(out / "run.json")
+        if before["sources"] != record["sources"]:
+            raise ValueError(
+                f"{out}: the data is not what this run began with (then {before['sources']}, now "
+                f"{record['sources']}); start a new run with --out"
+            )
+        record = {**before, "resumed": [*before.get("resumed", []), record["started"]]}
+    out.mkdir(parents=True, exist_ok=True)
+    tables = {section: table for section, table in recipe.tables.items() if table}
+    (out / "recipe.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
+    _write_json(out / "run.json", record)
+    return record
+
+
+def _announce(model: Model, train: Sequence[Source], out: Path, say: Say) -> None:
+    import torch
+
+    for source in train:
+        adapter = model.adapter(source.adapter)
+        items = source.items[:: -(-len(source.items) // COUNTED)]
+        sizes = [sum(map(adapter.num_vectors, adapter.prepare(item))) for item in items]
+        vectors = round(sum(sizes) / len(items) * len(source.items))
+        about = "" if len(items) == len(source.items) else "about "
+        tasks = ", ".join(source.targets)
+        say(f"{tasks}: {len(source.items):,} items, {about}{vectors:,} vectors ({source.adapter})")
+    cpu = f"CPU (threads: {torch.get_num_threads()})"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
+    say(f"{_num_weights(model):,} weights on {device}; writing to {out}")
+
+
+def _num_weights(model: Model) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@contextmanager
+def _plain_interrupt() -> Iterator[None]:
+    """Lightning turns Ctrl-C into an exit with code 1 and ignores the signal from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from None
+
+
+# --- after training -------------------------------------------------------------------------------
+
+
+def _finish(out: Path, record: dict[str, Any], report: Report) -> None:
+    from multiseq.plots import draw_curves
+    from multiseq.runlog import read_log
+
+    draw_curves(read_log(out / "metrics.csv"), out / "curves.png")
+    (out / "test.md").write_text(markdown(report), encoding="utf-8")
+    began = datetime.fromisoformat([record["started"], *record.get("resumed", [])][-1])
+    record["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 1)
+    record["peak_memory_mib"] = peak_memory()
+    _write_json(out / "run.json", record)
+    _write_json(out / "test.json", {"tasks": report})  # comes last: with it the run is finished
+
+
+def _finished(out: Path) -> Report:
+    report: Report = _read_json(out / "test.json")["tasks"]
+    return report
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged: {error}") from None
+
+
+def _write_json(path: Path, value: Any) -> None:
+    fresh = path.with_name(f".{path.name}.new")  # a kill leaves the old file or the new one
+    fresh.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(path)

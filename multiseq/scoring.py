@@ -1,0 +1,113 @@
+"""Scores of a model beside those of the baselines, and how they are shown."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.recipe import Recipe
+    from multiseq.tasks import Source
+
+__all__ = ["HEADER", "SILENCE", "Report", "markdown", "score", "shown", "table_rows"]
+
+SILENCE = frozenset({"sil", "sp", "h#", "pau", "epi"})
+"""Labels of frames without speech, in TIMIT and of the Montreal Forced Aligner. They are easy and
+many, so frame accuracy is given without them too."""
+
+Report = dict[str, dict[str, Any]]
+"""Task -> what `multiseq.runs.evaluate_run` says about it."""
+
+HEADER = ("task", "cell", "metric", "baseline", "ours", "seconds")
+
+
+def score(
+    model: Model, recipe: Recipe, train: Sequence[Source], sources: Sequence[Source], part: str
+) -> Report:
+    """Every task that the sources label, in the order of the recipe.
+
+    Args:
+        model: Moved to a GPU where there is one.
+        recipe: For the order of the tasks and their options of decoding.
+        train: What the baselines learn from; without it there are none.
+        sources: Items with labels.
+        part: Which part of the data the sources are.
+    """
+    import torch
+
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    training = {task: source for source in train for task in source.targets}
+    scored = {task: source for source in sources for task in source.targets}
+    return {
+        task: {
+            "cell": model.cell(task),
+            "metric": model.task(task).metric,
+            **_figures(model, task, training.get(task), scored[task], spec.get("decode", {})),
+            "part": part,
+        }
+        for task, spec in recipe.tasks.items()
+        if task in scored
+    }
+
+
+def _figures(
+    model: Model, task: str, train: Source | None, source: Source, decode: Mapping[str, Any]
+) -> dict[str, Any]:
+    from multiseq.baselines import baseline_results
+    from multiseq.metrics import compute, labelled_results
+
+    started = time.perf_counter()
+    pairs = list(labelled_results(model, task, source, **decode))
+    seconds = round(time.perf_counter() - started, 2)
+    sides = {"value": ([result for result, _ in pairs], [label for _, label in pairs])}
+    if train is not None:
+        sides["baseline"] = baseline_results(model, task, train, source)
+    metric = model.task(task).metric
+    figures: dict[str, Any] = {"value": None, "baseline": None}
+    figures |= {name: _finite(compute(metric, *side)) for name, side in sides.items()}
+    if metric == "frame_accuracy":
+        for name, (results, labels) in sides.items():
+            spoken = [i for i, label in enumerate(labels) if str(label) not in SILENCE]
+            chosen = [results[i] for i in spoken], [labels[i] for i in spoken]
+            figures[f"{name}_without_silence"] = _finite(compute(metric, *chosen))
+    return {**figures, "num_items": len(pairs), "seconds": seconds}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no NaN
+
+
+def table_rows(report: Report) -> list[tuple[str, ...]]:
+    """The lines of the table under `HEADER`."""
+    rows = []
+    for task, entry in report.items():
+        values = (shown(entry["metric"], entry[key]) for key in ("baseline", "value"))
+        metric = entry["metric"].replace("_", " ")
+        rows.append((task, entry["cell"], metric, *values, f"{entry['seconds']:.1f}"))
+        if "value_without_silence" in entry:
+            keys = ("baseline_without_silence", "value_without_silence")
+            values = (shown(entry["metric"], entry.get(key)) for key in keys)
+            rows.append(("", "", "… without silence", *values, ""))
+    return rows
+
+
+def shown(metric: str, value: float | None) -> str:
+    """A metric's value as people read it: three digits of a fraction, one of BLEU.
+
+    >>> shown("accuracy", 0.91234), shown("bleu", 27.31), shown("rmse", None)
+    ('0.912', '27.3', '–')
+    """
+    if value is None:
+        return "–"
+    if metric == "bleu":
+        return f"{value:.1f}"
+    return f"{value:.4g}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def markdown(report: Report) -> str:
+    """The table as Markdown."""
+    lines = [HEADER, tuple("---" for _ in HEADER), *table_rows(report)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,323 @@
+"""Runs as files: what a run's folder says, and that a killed run goes on as if it had not been."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multiseq.recipe import read
+from multiseq.runs import evaluate_run, read_run, train_run
+from multiseq.scoring import SILENCE, markdown, shown, table_rows
+
+ROOT = Path(__file__).parents[1]
+TINY = """
+[encoder]
+dim = 16
+depth = 1
+heads = 2
+dropout = 0.1
+
+[training]
+steps = 60
+budget = 150
+save_every = 10
+average = 0.9
+evaluate_every = 30
+
+[data.sentences]
+adapter = "text"
+format = "conllu"
+train = "starter:pos/dev.conllu"
+dev = "short.conllu"
+test = "short.conllu"
+
+[tasks.pos]
+data = "sentences"
+output = "vector"
+target = "class"
+column = "upos"
+metric = "frame_accuracy"
+"""
+SHORT = "".join(
+    f"{i}\t{word}\t_\t{tag}\t_\t_\t_\t_\t_\t_\n"
+    for i, (word, tag) in enumerate([("She", "PRON"), ("laughed", "VERB"), ("…", "sil")], 1)
+)
+
+
+def recipe_in(folder: Path, text: str = TINY) -> Path:
+    (folder / "short.conllu").write_text(SHORT + "\n")
+    path = folder / "tiny.toml"
+    path.write_text(text)
+    return path
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`multiseq …` in a process of its own, on one thread, so that sums are the same every time."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "multiseq", *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    recipe_in(folder)
+    process = start(folder, "train", "tiny.toml", "--set", "training.lr=5e-3")
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "pos: 100 items, about" in output
+    assert "multiseq predict runs/tiny --task pos 'She laughed …'" in output
+    return folder / "runs" / "tiny"
+
+
+def log_of(run: Path) -> list[list[str]]:
+    """``metrics.csv`` without the column of seconds."""
+    with (run / "metrics.csv").open() as file:
+        return [row[:-1] for row in csv.reader(file)]
+
+
+def scores_of(run: Path) -> dict[str, Any]:
+    tasks = json.loads((run / "test.json").read_text())["tasks"]
+    return {task: {k: v for k, v in entry.items() if k != "seconds"} for task, entry in tasks.items()}
+
+
+# --- the folder -----------------------------------------------------------------------------------
+
+
+def test_the_folder_tells_the_story(whole: Path) -> None:
+    names = {"recipe.toml", "run.json", "metrics.csv", "curves.png", "test.json", "test.md"}
+    assert {path.name for path in whole.iterdir()} == {*names, "model", "resume.ckpt"}
+    record = json.loads((whole / "run.json").read_text())
+    assert record["command"] == "python -m multiseq train tiny.toml --set training.lr=5e-3"
+    assert record["recipe"] == "tiny"
+    assert record["data"] == str(whole.parents[1])
+    assert record["sources"] == [{"tasks": ["pos"], "items": 100}]
+    assert {"python", "multiseq", "torch", "lightning"} <= set(record["versions"])
+    assert {"cpu", "cores", "memory_gib", "gpu"} <= set(record["machine"])
+    assert 0 < record["training_seconds"] < record["seconds"]
+    assert 100 < record["peak_memory_mib"] < 4096
+    assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_recipe_as_run_has_the_changes(whole: Path) -> None:
+    found = read_run(whole)
+    assert found.tables["training"]["lr"] == 5e-3
+    assert found.name == "tiny"
+    expected = read(whole.parents[1] / "tiny.toml", ["training.lr=5e-3"])
+    assert found.tables == expected.tables
+
+
+def test_losses_and_dev_scores_are_logged(whole: Path) -> None:
+    header, *rows = log_of(whole)
+    assert header == ["step", "part", "task", "metric", "value", "lr"]
+    assert [int(r[0]) for r in rows if r[1:3] == ["train", "pos"]] == list(range(60))
+    assert [int(r[0]) for r in rows if r[1] == "dev"] == [29, 59]
+
+
+def test_the_scores_are_what_evaluate_says(whole: Path) -> None:
+    scores = scores_of(whole)
+    assert set(scores["pos"]) == {
+        "cell", "metric", "value", "baseline", "num_items", "part",
+        "value_without_silence", "baseline_without_silence",
+    }  # fmt: skip
+    again = evaluate_run(whole)
+    again["pos"].pop("seconds")
+    assert again == scores
+    assert (scores["pos"]["cell"], scores["pos"]["num_items"]) == ("text/vector", 3)
+    assert scores["pos"]["baseline"] == pytest.approx(1 / 3)  # of "She", "laughed" and "…"
+    assert scores["pos"]["baseline_without_silence"] == 0.5
+
+
+def test_other_parts_and_other_data(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate_run(whole, part="train")["pos"]["num_items"] == 835
+    with pytest.raises(ValueError, match=r"short\.conllu: no such file"):
+        evaluate_run(whole, data=tmp_path)
+    recipe_in(tmp_path)
+    (tmp_path / "short.conllu").write_text(SHORT.replace("laughed", "left") * 1 + "\n")
+    assert evaluate_run(whole, data=tmp_path)["pos"]["num_items"] == 3
+    assert not capsys.readouterr().out
+
+
+def test_a_run_needs_no_training_data_to_be_scored(tmp_path: Path) -> None:
+    recipe = read(recipe_in(tmp_path, TINY.replace("starter:pos/dev.conllu", "short.conllu")))
+    recipe.tables["training"] |= {"steps": 2, "evaluate_every": 0}
+    train_run(recipe, tmp_path / "run", progress=False, say=lambda line: None)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "test.conllu").write_text(SHORT + "\n")
+    text = (tmp_path / "run" / "recipe.toml").read_text()
+    text = text.replace('test = "short.conllu"', 'test = "test.conllu"')
+    (tmp_path / "run" / "recipe.toml").write_text(text)
+    lines: list[str] = []
+    entry = evaluate_run(tmp_path / "run", data=alone, say=lines.append)["pos"]
+    assert entry["baseline"] is None
+    assert "baseline_without_silence" not in entry
+    assert "no baselines, for want of the training data" in lines[0]
+    assert [row[3] for row in table_rows({"pos": entry})] == ["–", "–"]
+
+
+# --- stopping and going on ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+    whole: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    recipe_in(tmp_path)
+    process = start(tmp_path, "train", "tiny.toml", "--set", "training.lr=5e-3")
+    run = tmp_path / "runs" / "tiny"
+    deadline = time.monotonic() + 120
+    while not (run / "resume.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=120)
+    assert not (run / "test.json").exists(), "the run was over before it could be stopped"
+    command = ["train", "--resume", "--out", "runs/tiny"]
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert (
+            errors.splitlines()[-1] == f"multiseq: stopped; go on with: {shlex.join(['multiseq', *command])}"
+        )
+        assert "Traceback" not in errors
+    else:
+        assert process.returncode == -signal.SIGKILL
+    resumed = start(tmp_path, *command)
+    _, errors = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, errors
+    assert log_of(run) == log_of(whole)
+    assert scores_of(run) == scores_of(whole)
+    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (run, whole)]
+    assert weights[0] == weights[1]
+    record = json.loads((run / "run.json").read_text())
+    assert len(record["resumed"]) == 1
+    assert record["command"] == "python -m multiseq train tiny.toml --set training.lr=5e-3"
+
+
+def test_a_run_stopped_before_its_first_resume_file_begins_again(tmp_path: Path) -> None:
+    recipe = read(recipe_in(tmp_path), ["training.steps=2", "training.evaluate_every=0"])
+    train_run(recipe, tmp_path / "run", progress=False, say=lambda line: None)
+    before = log_of(tmp_path / "run")
+    for name in ("resume.ckpt", "test.json"):
+        (tmp_path / "run" / name).unlink(missing_ok=True)
+    train_run(recipe, tmp_path / "run", resume=True, progress=False, say=lambda line: None)
+    assert log_of(tmp_path / "run") == before
+
+
+def test_a_finished_run_is_left_as_it_is(whole: Path) -> None:
+    stamp = (whole / "run.json").stat().st_mtime_ns
+    lines: list[str] = []
+    report = train_run(read_run(whole), whole, resume=True, say=lines.append)
+    assert lines == [f"{whole}: this run is finished"]
+    assert report["pos"]["num_items"] == 3
+    assert (whole / "run.json").stat().st_mtime_ns == stamp
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+def test_nothing_is_overwritten(whole: Path, tmp_path: Path) -> None:
+    recipe = read_run(whole)
+    with pytest.raises(ValueError, match=r"holds a run already; choose another folder with --out, or go on"):
+        train_run(recipe, whole)
+    (tmp_path / "thesis.txt").write_text("…")
+    with pytest.raises(ValueError, match=r"exists and is not a run; choose another folder"):
+        train_run(recipe, tmp_path)
+    with pytest.raises(ValueError, match=r"exists and is not a run"):
+        train_run(recipe, tmp_path / "thesis.txt")
+    with pytest.raises(ValueError, match=r"is not there; expected a folder that `multiseq train` wrote"):
+        train_run(recipe, tmp_path / "new", resume=True)
+
+
+def test_a_resumed_run_keeps_its_recipe_and_its_data(whole: Path, tmp_path: Path) -> None:
+    other = read(whole.parents[1] / "tiny.toml")
+    with pytest.raises(ValueError, match=r"its run has another recipe than the one given"):
+        train_run(other, whole, resume=True)
+    recipe = read(recipe_in(tmp_path), ["training.steps=2", "training.evaluate_every=0"])
+    run = tmp_path / "run"
+    train_run(recipe, run, progress=False, say=lambda line: None)
+    (run / "test.json").unlink()
+    record = json.loads((run / "run.json").read_text())
+    record["sources"][0]["items"] = 99
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"the data is not what this run began with .*'items': 99"):
+        train_run(recipe, run, resume=True, say=lambda line: None)
+
+
+def test_folders_that_are_no_runs_or_no_data(whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nowhere: is not there; expected"):
+        evaluate_run(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"is not a run \(no recipe\.toml and run\.json in it\)"):
+        evaluate_run(tmp_path)
+    with pytest.raises(ValueError, match=r"nowhere: no such folder; say where the data is with --data"):
+        evaluate_run(whole, data=tmp_path / "nowhere")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.toml").write_text("")
+    (run / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json: damaged"):
+        read_run(run)
+
+
+def test_scores_on_a_dev_part_need_one(tmp_path: Path) -> None:
+    text = TINY.replace('dev = "short.conllu"\n', "")
+    with pytest.raises(ValueError, match=r"tiny: evaluate_every needs data with a dev part, and none has"):
+        train_run(read(recipe_in(tmp_path, text)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_never_began_is_no_obstacle(tmp_path: Path) -> None:
+    path = recipe_in(tmp_path)
+    with pytest.raises(ValueError, match=r"steps: got 0, expected 1 or more"):
+        train_run(read(path, ["training.steps=0"]), tmp_path / "run", say=lambda line: None)
+    change = ["training.steps=2", "training.evaluate_every=0"]
+    assert train_run(read(path, change), tmp_path / "run", progress=False, say=lambda line: None)
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+ENTRY = {
+    "cell": "speech/vector", "metric": "frame_accuracy", "value": 0.75, "baseline": 0.5, "seconds": 1.26,
+    "value_without_silence": 0.7, "baseline_without_silence": None, "num_items": 9, "part": "test",
+}  # fmt: skip
+
+
+def test_the_table_shows_frames_without_silence_apart() -> None:
+    assert {"sil", "h#", "pau", "epi", "sp"} == SILENCE
+    assert markdown({"phones": ENTRY}).splitlines() == [
+        "| task | cell | metric | baseline | ours | seconds |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| phones | speech/vector | frame accuracy | 0.500 | 0.750 | 1.3 |",
+        "|  |  | … without silence | – | 0.700 |  |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("accuracy", 0.5, "0.500"),
+        ("bleu", 27.35, "27.4"),
+        ("rmse", 123.456, "123.5"),
+        ("r2", -0.25, "-0.250"),
+    ],
+)
+def test_values_as_people_read_them(metric: str, value: float, text: str) -> None:
+    assert shown(metric, value) == text

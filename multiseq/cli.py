@@ -78,9 +78,10 @@ def recipe(
 ) -> None:
     """Print a recipe, to copy and change."""
     from multiseq import recipe as recipes
+    from multiseq.recipe_check import one_of
 
     with _plain_errors():
-        recipes.one_of(name, recipes.names(), "recipe")
+        one_of(name, recipes.names(), "recipe")
         print(recipes.read(name).text, end="")
 
 
@@ -166,7 +167,8 @@ def evaluate(
 ) -> None:
     """Score a trained run beside the baselines."""
     with _plain_errors():
-        from multiseq.recipe import PARTS, one_of
+        from multiseq.recipe import PARTS
+        from multiseq.recipe_check import one_of
         from multiseq.runs import evaluate_run
 
         one_of(part, PARTS, "--part")
@@ -237,7 +239,7 @@ def _load(run: Path, task: str | None) -> tuple[Any, str, str, dict[str, Any]]:
     import torch
 
     from multiseq.checkpoint import load
-    from multiseq.recipe import one_of
+    from multiseq.recipe_check import one_of
     from multiseq.runs import read_run
 
     model = load(run)

@@ -1,0 +1,434 @@
+"""The command line: every command, every mistake, and what comes out as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from typer.testing import CliRunner, Result
+
+from multiseq import recipe as recipes
+from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
+from multiseq.checkpoint import save
+from multiseq.cli import app
+from multiseq.encoder import Encoder
+from multiseq.heads import SetHead, VectorHead
+from multiseq.model import Model
+from multiseq.sequence import DecoderHead
+from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.tasks import Task
+from multiseq.text_target import TextTarget
+
+ROOT = Path(__file__).parents[1]
+DIM = 8
+TINY = """
+[encoder]
+dim = 8
+depth = 1
+heads = 2
+
+[training]
+steps = 2
+
+[data.lines]
+adapter = "text"
+format = "table"
+input = "sentence"
+train = "train.tsv"
+test = "train.tsv"
+
+[tasks.mood]
+data = "lines"
+output = "set"
+target = "class"
+column = "label"
+
+[tasks.echo]
+data = "lines"
+output = "sequence"
+target = "text"
+column = "label"
+decode = { beam = 2 }
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, in which the command runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\nvery good\tup\nso bad\tdown\n")
+    return tmp_path
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), prog_name="multiseq")
+
+
+def well(*arguments: str) -> str:
+    """What a command that succeeds prints."""
+    result = call(*arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def error(*arguments: str, code: int = 1) -> str:
+    """What a command that fails says: for the user's own mistakes, one or two lines."""
+    result = call(*arguments)
+    assert result.exit_code == code, (result.output, result.exception)
+    if code == 1:
+        assert result.stderr.startswith("multiseq: error: ")
+        assert len(result.stderr.splitlines()) <= 2
+    return result.stderr
+
+
+# --- help, tasks, recipe --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["tasks"],
+        ["recipe", "starter"],
+        ["train", "--set", "trainig.steps=1"],
+    ],
+)
+def test_what_needs_no_model_is_quick_and_loads_no_torch(arguments: list[str]) -> None:
+    code = "import sys, atexit; from multiseq.cli import main; "
+    code += "atexit.register(lambda: print('torch' in sys.modules)); main()"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == (1 if "--set" in arguments else 0), done.stderr
+    assert done.stdout.splitlines()[-1] == "False"
+    # The processor's time: on a busy machine the clock says little.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+
+
+def test_help_names_the_commands() -> None:
+    shown = well("--help")
+    assert all(name in shown for name in ("tasks", "train", "evaluate", "predict", "recipe"))
+    assert all(
+        name in well("train", "--help") for name in ("--devices", "--num-nodes", "--strategy", "--resume")
+    )
+
+
+def test_tasks_shows_all_nine_and_the_recipes() -> None:
+    lines = well("tasks").splitlines()
+    for task, cell, metric in [
+        ("pos", "text/vector", "accuracy"),
+        ("recognition", "speech/sequence", "word_error_rate"),
+        ("facts", "graph/sequence", "bleu"),
+    ]:
+        assert any(line.split()[:2] == [task, cell] and metric in line.split() for line in lines)
+    names = [line.split()[0] for line in lines if line.split()]
+    assert set(recipes.names()) <= set(names)
+    assert set(recipes.read("starter").tasks) <= set(names)
+
+
+def test_recipe_prints_the_file_as_it_is(folder: Path) -> None:
+    text = well("recipe", "starter")
+    assert text == (ROOT / "multiseq" / "recipes" / "starter.toml").read_text()
+    (folder / "mine.toml").write_text(text)
+    assert recipes.read("mine.toml").tables == recipes.read("starter").tables
+    assert "got 'startr' (did you mean 'starter'?)" in error("recipe", "startr")
+    error("recipe", code=2)
+
+
+# --- train, evaluate, predict ---------------------------------------------------------------------
+
+
+def test_the_whole_way(folder: Path) -> None:
+    shown = well("train", "tiny.toml")
+    assert "mood, echo: 2 items, 4 vectors (text)" in shown
+    assert "weights on " in shown
+    assert "writing to runs/tiny" in shown
+    row = next(line.split() for line in shown.splitlines() if line.split()[:2] == ["mood", "text/set"])
+    assert row[2] == "accuracy"
+    assert row[3] == "1.000"  # two sentences that one has seen
+    assert "  multiseq predict runs/tiny --task mood 'so bad'\n" in shown
+
+    tasks = json.loads(well("evaluate", "runs/tiny", "--json"))["tasks"]
+    assert list(tasks) == ["mood", "echo"]
+    mood = tasks["mood"]
+    assert set(mood) == {"cell", "metric", "value", "baseline", "num_items", "part", "seconds"}
+    assert (mood["cell"], mood["metric"], mood["num_items"], mood["part"]) == (
+        "text/set",
+        "accuracy",
+        2,
+        "test",
+    )
+    assert mood["baseline"] == 1.0
+    assert 0 <= mood["value"] <= 1
+    saved = json.loads((folder / "runs/tiny/test.json").read_text())["tasks"]
+    assert {t: e["value"] for t, e in saved.items()} == {t: e["value"] for t, e in tasks.items()}
+    assert "On the train part" in well("evaluate", "runs/tiny", "--part", "train")
+
+    # Of a table, the column is the one of training; sequences decode as the recipe says.
+    lines = well("predict", "runs/tiny", "--task", "mood", "--input", "train.tsv").splitlines()
+    assert [line.split()[0] in ("up", "down") for line in lines] == [True, True]
+    [text] = json.loads(well("predict", "runs/tiny", "--task", "echo", "so bad", "--json"))
+    assert set(text) == {"item", "text", "score"}
+    assert text["score"] <= 0
+
+    # A second run in the same folder, and one to go on with.
+    assert "holds a run already" in error("train", "tiny.toml")
+    assert "this run is finished" in well("train", "tiny.toml", "--resume")
+    assert "another recipe" in error("train", "tiny.toml", "--set", "training.steps=3", "--resume")
+    assert "several tasks, choose with --task: mood, echo" in error("predict", "runs/tiny", "x")
+    assert "(did you mean 'mood'?)" in error("predict", "runs/tiny", "--task", "moood", "x")
+    assert "(did you mean 'test'?)" in error("evaluate", "runs/tiny", "--part", "tset")
+    assert "part: got 'dev', but no data of tiny has it" in error("evaluate", "runs/tiny", "--part", "dev")
+
+
+def test_several_recipes_make_one_run(folder: Path) -> None:
+    second = TINY.replace("mood", "tone").replace("echo", "call").replace("lines", "rows")
+    (folder / "second.toml").write_text(second)
+    shown = well("train", "tiny.toml", "second.toml", "--data", ".", "--set", "training.steps=1")
+    assert "writing to runs/tiny+second" in shown
+    tasks = json.loads((folder / "runs/tiny+second/test.json").read_text())["tasks"]
+    assert list(tasks) == ["mood", "echo", "tone", "call"]
+    assert "tiny and tiny: both have [data.lines]" in error("train", "tiny.toml", "tiny.toml")
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+def test_mistakes_in_training(folder: Path) -> None:
+    assert "no such recipe (did you mean 'starter'?)" in error("train", "startr")
+    assert "nothing.toml: no such file" in error("train", "nothing.toml")
+    assert "no key 'stepz' (did you mean 'steps'?)" in error(
+        "train", "tiny.toml", "--set", "training.stepz=1"
+    )
+    assert "expected key=value" in error("train", "tiny.toml", "--set", "steps")
+    assert "say where the data is with --data" in error("train", "tiny.toml", "--data", "nowhere")
+    assert "is not there" in error("train", "--resume", "--out", "nowhere")
+    assert "number or auto" in error("train", "--devices", "all", code=2)
+    assert "No such option" in error("train", "--oops", code=2)
+    (folder / "train.tsv").write_text("sentence\tlabel\nvery good\n")
+    assert "train.tsv:2: got 1 cells, expected 2 as in the header" in error("train", "tiny.toml")
+    assert not (folder / "runs").exists()
+    (folder / "runs").write_text("a file")
+    (folder / "train.tsv").write_text("sentence\tlabel\nvery good\tup\n")
+    error("train", "tiny.toml")
+
+
+def test_a_library_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert "pip install 'tokenizers'" in error("train", "tiny.toml")
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("multiseq.runs.train_run", broken)
+    result = call("train", "tiny.toml")
+    assert isinstance(result.exception, RuntimeError)
+    assert "multiseq: error" not in result.stderr
+
+
+def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("multiseq.runs.train_run", stopped)
+    said = error("train", "tiny.toml", "--out", "my run", "--num-nodes", "2", code=130)
+    assert said == "multiseq: stopped; go on with: multiseq train --resume --out 'my run' --num-nodes 2\n"
+    monkeypatch.setattr("multiseq.checkpoint.load", stopped)
+    assert error("predict", "run", "x", code=130) == "multiseq: stopped\n"
+
+
+# --- predictions of every kind --------------------------------------------------------------------
+
+TRIPLES = [("Ada", "job", "baker"), ("Ada", "home", "Rome")]
+NETWORK = {"nodes": {"age": [20, 30, 40], "city": ["A", "B", "A"]}, "edges": [[0, 1], [1, 2]]}
+
+
+def tone(path: Path, seconds: float = 0.5) -> str:
+    samples = torch.sin(torch.arange(int(seconds * 8000)) / 8000 * 2 * math.pi * 300)
+    soundfile.write(path, samples.numpy(), 8000)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, not trained, with adapters and heads of every kind, as saved in Python."""
+    where = tmp_path_factory.mktemp("saved")
+    adapters = {
+        "text": TextAdapter.fit(["I saw a saw"], dim=DIM),
+        "speech": SpeechAdapter.fit([tone(where / "tone.wav")], dim=DIM, rate=8000, mels=20),
+        "molecule": GraphAdapter.fit(["CCO"], dim=DIM),
+        "triples": GraphAdapter.fit([TRIPLES], dim=DIM),
+        "network": GraphAdapter.fit([NETWORK], dim=DIM),
+    }
+    tags, logp = ClassTarget(["NOUN", "VERB"]), NumberTarget(["logp"], [1.0], [2.0], unit="logP")
+    text = TextTarget.fit(["Ada is a baker."], unit="character")
+    heads = {
+        "pos": ("text", VectorHead(DIM, tags)),
+        "topics": ("text", SetHead(DIM, LabelsTarget(["art", "sport"]))),
+        "phones": ("speech", VectorHead(DIM, tags)),
+        "speaker": ("speech", SetHead(DIM, tags)),
+        "logp": ("molecule", SetHead(DIM, logp)),
+        "two": ("molecule", SetHead(DIM, NumberTarget(["a", "b"], [0.0, 0.0], [1.0, 1.0]))),
+        "charge": ("molecule", VectorHead(DIM, logp)),
+        "buyers": ("network", VectorHead(DIM, tags)),
+        "facts": ("triples", DecoderHead(DIM, text, depth=1, heads=2)),
+    }
+    tasks = {name: Task(adapter, head) for name, (adapter, head) in heads.items()}
+    save(Model(adapters, Encoder(DIM, 1, 2), tasks), where / "model")
+    return where / "model"
+
+
+def predicted(saved: Path, task: str, *arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(
+        well("predict", str(saved), "--task", task, *arguments, "--json")
+    )
+    return found
+
+
+def line(saved: Path, task: str, *arguments: str) -> str:
+    return well("predict", str(saved), "--task", task, *arguments)
+
+
+def test_a_label_for_each_word(saved: Path) -> None:
+    [found] = predicted(saved, "pos", "I saw a saw")
+    assert set(found) == {"item", "names", "labels", "probabilities"}
+    assert found["names"] == ["I", "saw", "a", "saw"]
+    assert set(found["labels"]) <= {"NOUN", "VERB"}
+    assert [sum(p.values()) for p in found["probabilities"]] == pytest.approx([1] * 4)
+    words = " ".join(f"{n}/{v}" for n, v in zip(found["names"], found["labels"], strict=True))
+    shares = [max(p.values()) for p in found["probabilities"]]
+    least = found["names"][shares.index(min(shares))]
+    assert line(saved, "pos", "I saw a saw") == f"{words}  (least sure: {least}, {min(shares):.0%})\n"
+    assert predicted(saved, "pos", "")[0]["labels"] == []
+    assert line(saved, "pos", "") == "\n"
+
+
+def test_frames_of_one_label_are_one_segment(saved: Path, folder: Path) -> None:
+    path = tone(folder / "a.wav", 0.5)
+    [found] = predicted(saved, "phones", path)
+    assert len(found["labels"]) == len(found["names"]) == 25
+    segments = found["segments"]
+    assert (segments[0]["start"], segments[-1]["end"]) == (0, 0.5)
+    for one, following in pairwise(segments):
+        assert one["end"] == following["start"]
+        assert one["label"] != following["label"]
+    shown = line(saved, "phones", path).splitlines()
+    assert len(shown) == len(segments)
+    assert shown[0].startswith(f"0.00-{segments[0]['end']:.2f} s  {segments[0]['label']}  (")
+    assert predicted(saved, "phones", "--input", path) == [found]
+
+
+def test_a_label_for_each_clip(saved: Path, folder: Path) -> None:
+    tone(folder / "a.wav")
+    (folder / "lists").mkdir()
+    (folder / "lists" / "clips.txt").write_text("../a.wav\n../a.wav\n")
+    one, other = predicted(saved, "speaker", "--input", "lists/clips.txt")
+    assert one == other
+    assert set(one) == {"item", "label", "probability", "probabilities"}
+    assert line(saved, "speaker", "a.wav") == f"{one['label']} ({one['probability']:.0%})\n"
+    assert "item 2: b.wav: no such file" in error(
+        "predict", str(saved), "--task", "speaker", "a.wav", "b.wav"
+    )
+
+
+def test_numbers_in_the_users_unit(saved: Path, folder: Path) -> None:
+    one, other = predicted(saved, "logp", "CCO", "c1ccccc1")
+    assert set(one) == {"item", "value", "unit"}
+    assert one["unit"] == "logP"
+    shown = line(saved, "logp", "CCO", "c1ccccc1").splitlines()
+    assert shown == [f"{r['value']:.4g} logP" for r in (one, other)]
+    [two] = predicted(saved, "two", "CCO")
+    assert set(two["value"]) == {"a", "b"}
+    assert line(saved, "two", "CCO").startswith("a ")
+    [charge] = predicted(saved, "charge", "CCO")
+    assert charge["names"] == ["C0", "C1", "O2"]
+    assert len(charge["values"]) == 3
+    assert line(saved, "charge", "CCO").startswith("C0/")
+    (folder / "some.smi").write_text("CCO\nC(C\n")
+    message = error("predict", str(saved), "--task", "logp", "--input", "some.smi")
+    assert "some.smi:2: molecule: got 'C(C', which RDKit cannot read" in message
+
+
+def test_several_labels_at_once(saved: Path) -> None:
+    [found] = predicted(saved, "topics", "I saw")
+    assert set(found) == {"item", "labels", "probabilities"}
+    assert found["labels"] == [k for k, p in found["probabilities"].items() if p >= 0.5]
+    shown = ", ".join(f"{k} ({found['probabilities'][k]:.0%})" for k in found["labels"])
+    assert line(saved, "topics", "I saw") == f"{shown or '(none)'}\n"
+
+
+def test_a_text_about_triples(saved: Path, folder: Path) -> None:
+    typed = json.dumps(TRIPLES)
+    [found] = predicted(saved, "facts", typed)
+    assert found["item"] == [list(t) for t in TRIPLES]
+    assert line(saved, "facts", typed) == f"{found['text']}  (log-probability {found['score']:.1f})\n"
+    (folder / "one.json").write_text(typed)
+    (folder / "many.jsonl").write_text(f'{typed}\n{{"triples": {typed}, "text": "…"}}\n')
+    assert predicted(saved, "facts", "one.json") == [found]
+    assert predicted(saved, "facts", "--input", "one.json") == [found]
+    assert predicted(saved, "facts", "--input", "many.jsonl", "--column", "triples") == [found, found]
+    message = error("predict", str(saved), "--task", "facts", "--input", "many.jsonl", "--column", "tripels")
+    assert "many.jsonl:2: no field 'tripels'; there are triples, text: choose with --column" in message
+    assert "item 1: got 'Ada', expected JSON, as in" in error("predict", str(saved), "--task", "facts", "Ada")
+    assert "two.json: no such file" in error("predict", str(saved), "--task", "facts", "two.json")
+
+
+def test_members_of_a_network(saved: Path, folder: Path) -> None:
+    (folder / "net.json").write_text(json.dumps(NETWORK))
+    (folder / "nets.jsonl").write_text(json.dumps(NETWORK) + "\n")
+    [found] = predicted(saved, "buyers", "net.json")
+    assert found["names"] == ["0", "1", "2"]
+    assert predicted(saved, "buyers", "--input", "nets.jsonl") == [found]
+    assert line(saved, "buyers", "net.json").startswith(f"0/{found['labels'][0]} 1/")
+
+
+def test_items_of_files(saved: Path, folder: Path) -> None:
+    (folder / "lines.txt").write_text("I saw\n\na saw\n")
+    found = predicted(saved, "pos", "--input", "lines.txt")
+    assert [r["item"] for r in found] == ["I saw", "", "a saw"]  # line by line, empty ones too
+    (folder / "words.jsonl").write_text('["I", "saw"]\n"a saw"\n')
+    assert [r["names"] for r in predicted(saved, "pos", "--input", "words.jsonl")] == [
+        ["I", "saw"],
+        ["a", "saw"],
+    ]
+    (folder / "table.csv").write_text('id,text\n1,"I, saw"\n')
+    assert predicted(saved, "pos", "--input", "table.csv")[0]["item"] == "I, saw"
+    table = error("predict", str(saved), "--task", "pos", "--input", "table.csv", "--column", "txt")
+    assert "table.csv:1: no column 'txt' for the input; there are id, text" in table
+    assert "nothing.txt: no such file" in error(
+        "predict", str(saved), "--task", "pos", "--input", "nothing.txt"
+    )
+    (folder / "bad.jsonl").write_text("[1\n")
+    assert "bad.jsonl:1: got '[1" in error("predict", str(saved), "--task", "pos", "--input", "bad.jsonl")
+
+
+def test_items_or_a_file(saved: Path) -> None:
+    assert "give items or --input FILE" in error("predict", str(saved), "--task", "pos", code=2)
+    error("predict", str(saved), "--task", "pos", "a", "--input", "b.txt", code=2)
+    assert "nowhere: no such folder" in error("predict", "nowhere", "a")
+
+
+def test_a_task_alone_needs_no_name(folder: Path) -> None:
+    adapter = TextAdapter.fit(["a b"], dim=DIM)
+    tasks = {"only": Task("text", SetHead(DIM, ClassTarget(["x", "y"])))}
+    save(Model({"text": adapter}, Encoder(DIM, 1, 2), tasks), folder / "one")
+    assert well("predict", "one", "a b").split()[0] in ("x", "y")

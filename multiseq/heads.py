@@ -70,10 +70,10 @@ class VectorHead(nn.Module):
 class SetHead(nn.Module):
     """One label per set: pool the vectors, then a small network to the target's size.
 
-    ``mean`` and ``sum`` are those of the vectors; ``sum`` suits quantities that grow with the set (a
-    molecule's solubility). ``attention`` weighs every vector by a learned score,
-    ``softmax_i(w · x_i)`` within the set (Lee et al. 2019, https://arxiv.org/abs/1810.00825, with one
-    learned query and one head). An empty set pools to zeros.
+    ``mean`` is that of the vectors. ``sum`` puts their sum beside it, in sixteenths, so that both are of
+    one size at first; it suits quantities that grow with the set (a molecule's solubility). ``attention``
+    weighs every vector by a learned score, ``softmax_i(w · x_i)`` within the set (Lee et al. 2019,
+    https://arxiv.org/abs/1810.00825, with one learned query and one head). An empty set pools to zeros.
 
     Args:
         dim: Width of the encoded vectors.
@@ -92,13 +92,19 @@ class SetHead(nn.Module):
         self.pool = cast(Pool, pool)
         self.score = nn.Linear(dim, 1) if pool == "attention" else None
         self.read = nn.Sequential(
-            nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, target.size)
+            nn.Linear(2 * dim if pool == "sum" else dim, dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(dim, target.size),
         )
 
     def forward(self, sets: VectorSets) -> Float[Tensor, "sets size"]:
         """The target's numbers for every set."""
         scores = None if self.score is None else self.score(sets.values)[:, 0]
-        logits: Tensor = self.read(pool(sets, self.pool, scores))
+        pooled = pool(sets, self.pool, scores)
+        if self.pool == "sum":
+            pooled = torch.cat([pool(sets, "mean"), pooled / 16], dim=-1)
+        logits: Tensor = self.read(pooled)
         return logits
 
     def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:

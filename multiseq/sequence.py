@@ -140,8 +140,8 @@ class DecoderHead(nn.Module):
     Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), with the encoder's blocks: pre-norm,
     rotary positions, gated feed-forward. Where a set has an order, the cross-attention is rotated
     too, so that a token finds its place in it; a set without order stays a set. Targets are packed
-    as sets are: nothing is padded. Output weights are the embeddings (Press and Wolf 2017,
-    https://arxiv.org/abs/1608.05859).
+    as sets are: nothing is padded. Output weights are not the embeddings: with few data, tied ones
+    learned more slowly (docs/LOG.md).
 
     Args:
         dim: Width of the encoded vectors and of the decoder.
@@ -179,6 +179,7 @@ class DecoderHead(nn.Module):
         self.embedding = nn.Embedding(target.size, dim)
         self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(depth))
         self.norm = nn.RMSNorm(dim)
+        self.out = nn.Linear(dim, target.size)
         self._initialise()
 
     def forward(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends size"]:
@@ -275,7 +276,8 @@ class DecoderHead(nn.Module):
         x = F.dropout(self.embedding(tokens) * self.dim**0.5, self.dropout, self.training)
         for layer, block in enumerate(self._each_block()):
             x = block(x, rotations, layer, look_back, memory[layer], crossing)
-        return F.linear(self.norm(x), self.embedding.weight)
+        logits: Tensor = self.out(self.norm(x))
+        return logits
 
     def _each_block(self) -> Iterator[_Block]:
         for block in self.blocks:
@@ -284,8 +286,8 @@ class DecoderHead(nn.Module):
 
     def _initialise(self) -> None:
         nn.init.normal_(self.embedding.weight, std=self.dim**-0.5)
-        # As output weights, the embeddings would at first say with certainty "the same token again".
-        nn.init.constant_(self.norm.weight, self.dim**-0.5)
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)
         for block in self._each_block():
             # Residual branches start small, as in the encoder; there are three in a block.
             for last in (block.attention.out, block.cross_out, block.feed_forward.out):

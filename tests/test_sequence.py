@@ -38,7 +38,7 @@ def decoder(**options: Any) -> DecoderHead:
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.mul_(2.0)
-        head.norm.weight.fill_(2.0)
+        head.out.weight.normal_()
         for block in head.blocks:
             block.cross_out.weight.normal_(std=0.5)  # type: ignore[union-attr]
             block.attention.out.weight.normal_(std=0.5)  # type: ignore[union-attr]
@@ -212,8 +212,7 @@ def test_the_limit_holds_and_is_half_more_than_the_longest_training_text() -> No
     head = decoder()
     assert head.max_length == 4 * 3 // 2 + 10
     with torch.no_grad():
-        head.embedding.weight[TARGET.end] = 0.0  # the end is never the best
-        head.embedding.weight[4:] += 0.5
+        head.out.bias[TARGET.end] = -100.0  # the end is never the best
     for beam in (1, 3):
         texts = [r.text for r in head.decode(random_sets(), beam=beam, max_length=2, alpha=5.0)]
         assert max(map(len, texts)) == 2

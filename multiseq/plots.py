@@ -30,6 +30,8 @@ def draw_curves(log: Sequence[Mapping[str, str]], path: str | Path) -> None:
             steps, values = [s for s, _ in points], _smooth([v for _, v in points], width)
             axes.plot(steps, values, label=name, marker="o" if part == "dev" else None)
         axes.set(xlabel="step", ylabel="loss" if part == "train" else "score", title=part)
+        if part == "train":
+            axes.set_yscale("log")  # tasks differ by orders of magnitude
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

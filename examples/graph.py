@@ -15,15 +15,14 @@ from multiseq import (
     Model,
     NumberTarget,
     SetHead,
+    Source,
     Task,
     TextTarget,
     VectorHead,
+    evaluate,
     train,
 )
-from multiseq.data import Records
 from multiseq.data.readers import read_json_lines, read_networks, read_rdkit_logp
-from multiseq.metrics import evaluate
-from multiseq.tasks import Source
 
 DIM = 96
 STEPS = 10 if os.environ.get("MULTISEQ_QUICK") else 500
@@ -44,12 +43,6 @@ def sources(part: str) -> list[Source]:
         Source("molecules", molecules.items, {"logp": molecules.column("logp")}),
         Source("triples", facts.items, {"facts": facts.column("text")}),
     ]
-
-
-def of_part(records: Records, part: str) -> Records:
-    """The rows whose column ``part`` says so; in a network all members say the same."""
-    parts = [p[0] if isinstance(p, list) else p for p in records.column("part")]
-    return records.select([i for i, p in enumerate(parts) if p == part])
 
 
 def build(data: list[Source]) -> Model:

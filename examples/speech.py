@@ -14,15 +14,15 @@ from multiseq import (
     Encoder,
     Model,
     SetHead,
+    Source,
     SpeechAdapter,
     Task,
     TextTarget,
     VectorHead,
+    evaluate,
     train,
 )
 from multiseq.data.readers import read_recordings
-from multiseq.metrics import evaluate
-from multiseq.tasks import Source
 
 DIM = 96
 STEPS = 10 if os.environ.get("MULTISEQ_QUICK") else 500
@@ -34,7 +34,7 @@ def sources(part: str) -> list[Source]:
     records = read_recordings(
         clips / "manifest.tsv", input="clip", audio=clips / "clips.tar", segments=clips / "phones.tsv"
     )
-    own = records.select([i for i, p in enumerate(records.column("part")) if p == part])
+    own = records.of_part(part)
     labels = {"phonemes": "segments", "speaker": "speaker", "recognition": "text"}
     return [Source("speech", own.items, {task: own.column(name) for task, name in labels.items()})]
 

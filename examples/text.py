@@ -13,15 +13,15 @@ from multiseq import (
     Encoder,
     Model,
     SetHead,
+    Source,
     Task,
     TextAdapter,
     TextTarget,
     VectorHead,
+    evaluate,
     train,
 )
 from multiseq.data.readers import read_conllu, read_table
-from multiseq.metrics import evaluate
-from multiseq.tasks import Source
 
 DIM = 96
 STEPS = 10 if os.environ.get("MULTISEQ_QUICK") else 500

@@ -26,8 +26,11 @@ __all__ = [
     "NumberTarget",
     "TextTarget",
     "Task",
+    "Source",
     "Model",
     "train",
+    "evaluate",
+    "save",
     "load",
 ]
 
@@ -35,13 +38,14 @@ __all__ = [
 if TYPE_CHECKING:
     from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
     from multiseq.attention import attend
-    from multiseq.checkpoint import load
+    from multiseq.checkpoint import load, save
     from multiseq.encoder import Encoder
     from multiseq.heads import SetHead, VectorHead
+    from multiseq.metrics import evaluate
     from multiseq.model import Model
     from multiseq.sequence import CTCHead, DecoderHead
     from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
-    from multiseq.tasks import Task
+    from multiseq.tasks import Source, Task
     from multiseq.text_target import TextTarget
     from multiseq.training import train
     from multiseq.vectors import VectorSets
@@ -62,6 +66,9 @@ else:
         "NumberTarget": "multiseq.targets",
         "TextTarget": "multiseq.text_target",
         "Task": "multiseq.tasks",
+        "Source": "multiseq.tasks",
+        "evaluate": "multiseq.metrics",
+        "save": "multiseq.checkpoint",
         "Model": "multiseq.model",
         "train": "multiseq.training",
         "load": "multiseq.checkpoint",

@@ -171,7 +171,10 @@ def _r2(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 def _exact_match(results: Sequence[Text], labels: Sequence[str]) -> float:
-    return sum(r.text == label for r, label in zip(results, labels, strict=True)) / len(labels)
+    """Of texts with their white space and Unicode form normalised, as targets are."""
+    from multiseq.text_target import normalise
+
+    return sum(normalise(r.text) == normalise(v) for r, v in zip(results, labels, strict=True)) / len(labels)
 
 
 def _references(labels: Sequence[Any]) -> list[list[str]]:

@@ -8,6 +8,7 @@ exchanged afterwards: `torchaudio` loads compiled code and then raises `OSError`
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from types import ModuleType
 
@@ -48,7 +49,10 @@ def need(module: str, *, package: str | None = None) -> ModuleType:
         '[1]'
     """
     try:
-        return import_module(module)
+        with warnings.catch_warnings():
+            # torch-geometric uses it at import; its users can do nothing about it.
+            warnings.filterwarnings("ignore", ".*torch.jit.*deprecated", FutureWarning)
+            return import_module(module)
     except Exception as cause:  # a library that does not fit raises anything: ImportError, OSError …
         raise MissingLibraryError(_advice(module, package, cause), name=module) from cause
 

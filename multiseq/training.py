@@ -120,7 +120,7 @@ def train(
             strategy=_strategy(strategy, devices, num_nodes),
             precision="bf16-mixed" if _on_gpu(accelerator) else "32-true",
             max_steps=settings.steps,
-            max_epochs=-1,
+            max_epochs=1,  # the loader's, which has every step of the run
             val_check_interval=settings.evaluate_every or None,
             check_val_every_n_epoch=None,
             limit_val_batches=1 if dev and settings.evaluate_every else 0,
@@ -136,8 +136,24 @@ def train(
         )
         checkpoint = str(folder / RESUME) if resume and folder is not None else None
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        if not module.stepped:
+            # A run that was stopped after its last step: Lightning skips what it does when training ends.
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, EMAWeightAveraging):
+                    callback.on_train_end(trainer, module)
     module.finish()
     return model.eval()
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What is learned from: shared, not copied, where the averaging of weights copies the module."""
+
+    plan: BatchPlan
+    dev: Sequence[Source]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Data:
+        return self
 
 
 class _Module(lightning.LightningModule):
@@ -148,15 +164,17 @@ class _Module(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.plan, self.dev, self.settings, self.folder = plan, dev, settings, folder
+        self.data = _Data(plan, dev)
+        self.settings, self.folder = settings, folder
         self.record = RunLog(folder)
         self.best = -math.inf
+        self.stepped = False
 
     def train_dataloader(self) -> Loader:
         rank, world = self.trainer.global_rank, self.trainer.world_size
         pin = self.device.type == "cuda"
         return Loader(
-            self.plan,
+            self.data.plan,
             steps=self.settings.steps,
             workers=self.settings.workers,
             rank=rank,
@@ -171,7 +189,7 @@ class _Module(lightning.LightningModule):
         return batch.to(device, non_blocking=True) if isinstance(batch, Batch) else batch
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        step = self.global_step
+        step, self.stepped = self.global_step, True
         torch.manual_seed(seed_of(self.settings.seed, "dropout", step, self.global_rank))
         losses = self.model.loss(batch) if batch.parts else {}
         sums, counts = self._over_processes(losses)
@@ -208,7 +226,7 @@ class _Module(lightning.LightningModule):
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        scores = evaluate_all(self.model, self.dev)
+        scores = evaluate_all(self.model, self.data.dev)
         goodness = _monitored(scores, self.settings.monitor)
         self.log("monitor", goodness, prog_bar=True, rank_zero_only=False, batch_size=1)
         self.record.scores(self.global_step, scores)
@@ -289,7 +307,6 @@ def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
 def _callbacks(settings: Settings, folder: Path | None, has_dev: bool) -> list[Callback]:
     callbacks: list[Callback] = []
     if settings.average:
-        # The average starts where warm-up ends; before that the weights say little.
         callbacks.append(EMAWeightAveraging(decay=settings.average))
     if settings.patience:
         callbacks.append(EarlyStopping("monitor", mode="max", patience=settings.patience))
@@ -310,7 +327,8 @@ def _callbacks(settings: Settings, folder: Path | None, has_dev: bool) -> list[C
 
 def _strategy(strategy: str, devices: int | str, num_nodes: int) -> str:
     """A mixed batch need not hold every task on every process, so gradients may be missing on one."""
-    several = num_nodes > 1 or (isinstance(devices, int) and devices > 1)
+    num = torch.cuda.device_count() if devices in ("auto", -1, "-1") else devices
+    several = num_nodes > 1 or str(num) not in ("0", "1")
     return "ddp_find_unused_parameters_true" if strategy == "auto" and several else strategy
 
 

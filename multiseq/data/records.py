@@ -35,12 +35,20 @@ class Records:
         columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
         return Records([self.items[i] for i in rows], columns, [self.where[i] for i in rows])
 
+    def of_part(self, part: str, column: str = "part") -> Records:
+        """The rows whose ``column`` says ``part``; a list there, as of a network's members, counts as one."""
+        return self.select([i for i, value in enumerate(self.column(column)) if _first(value) == part])
+
     def column(self, name: str) -> list[Any]:
         """A label column. Raises DataError naming those there are."""
         if name not in self.columns:
             place = self.where[0].rsplit(":", 1)[0] if self.where else "data"
             raise DataError(f"{place}: no column {name!r}; there are {', '.join(self.columns)}")
         return self.columns[name]
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
 
 
 def open_text(path: Path, encoding: str = "utf-8") -> io.TextIOBase:

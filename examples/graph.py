@@ -33,10 +33,8 @@ FEATURES = ["age", "city", "job", "hobby", "spending"]
 def sources(part: str) -> list[Source]:
     """Networks as two tables, molecules that ship with RDKit, facts as JSON lines."""
     folder = starter / "networks"
-    networks = of_part(
-        read_networks(folder / "nodes.tsv", edges=folder / "edges.tsv", features=FEATURES), part
-    )
-    molecules = of_part(read_rdkit_logp(Path("NCI/first_5K.smi")), part)
+    members = read_networks(folder / "nodes.tsv", edges=folder / "edges.tsv", features=FEATURES)
+    networks, molecules = members.of_part(part), read_rdkit_logp(Path("NCI/first_5K.smi")).of_part(part)
     facts = read_json_lines(starter / f"facts/{part}.jsonl", input="triples")
     return [
         Source("networks", networks.items, {"buyers": networks.column("buys")}),

@@ -39,11 +39,12 @@ if TYPE_CHECKING:
     from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
     from multiseq.attention import attend
     from multiseq.checkpoint import load, save
+    from multiseq.ctc import CTCHead
     from multiseq.encoder import Encoder
     from multiseq.heads import SetHead, VectorHead
     from multiseq.metrics import evaluate
     from multiseq.model import Model
-    from multiseq.sequence import CTCHead, DecoderHead
+    from multiseq.sequence import DecoderHead
     from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
     from multiseq.tasks import Source, Task
     from multiseq.text_target import TextTarget
@@ -59,7 +60,7 @@ else:
         "GraphAdapter": "multiseq.adapters",
         "VectorHead": "multiseq.heads",
         "SetHead": "multiseq.heads",
-        "CTCHead": "multiseq.sequence",
+        "CTCHead": "multiseq.ctc",
         "DecoderHead": "multiseq.sequence",
         "ClassTarget": "multiseq.targets",
         "LabelsTarget": "multiseq.targets",

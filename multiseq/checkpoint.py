@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from multiseq import __version__
+from multiseq.ctc import CTCHead
 from multiseq.encoder import Encoder
 from multiseq.heads import SetHead, VectorHead
 from multiseq.model import Model
 from multiseq.protocols import Adapter, EncoderLike, Head
-from multiseq.sequence import CTCHead, DecoderHead
+from multiseq.sequence import DecoderHead
 from multiseq.tasks import Task
 
 __all__ = ["CheckpointError", "load", "save"]

@@ -8,7 +8,8 @@ Axes: vectors, sets, dim, size (numbers that the target wants for a label).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from typing import Any, Literal, cast, get_args
 
@@ -16,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.protocols import Level, RowTarget
+from multiseq.protocols import Level, Packed, RowTarget
 from multiseq.targets import target_from_config
 from multiseq.vectors import VectorSets
 
-__all__ = ["Pool", "SetHead", "VectorHead", "pool"]
+__all__ = ["Pool", "SetHead", "VectorHead", "check_sets", "inference", "pool"]
 
 Pool = Literal["mean", "sum", "attention"]
 
@@ -153,3 +154,28 @@ def _softmax_per_set(scores: Tensor, index: Tensor, num_sets: int) -> Tensor:
     highest = scores.new_full((num_sets,), float("-inf")).scatter_reduce(0, index, scores.detach(), "amax")
     weights = (scores - highest[index]).exp()
     return weights / weights.new_zeros(num_sets).index_add(0, index, weights)[index]
+
+
+def check_sets(sets: VectorSets, dim: int, targets: Packed | None = None) -> None:
+    """Raises ValueError where sequence heads get another width, or not one target for each set."""
+    if sets.dim != dim:
+        raise ValueError(
+            f"sets: got vectors of width {sets.dim}, expected {dim}; build the head with the encoder's dim"
+        )
+    if targets is not None and len(targets.lengths) != sets.num_sets:
+        raise ValueError(
+            f"targets: got {len(targets.lengths)} texts for {sets.num_sets} sets, "
+            "expected one for each; leave out the sets that have none"
+        )
+
+
+@contextmanager
+def inference(module: nn.Module) -> Iterator[None]:
+    """Without gradients and dropout; the mode is restored afterwards."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(training)

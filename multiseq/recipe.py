@@ -260,7 +260,7 @@ def read_part(recipe: Recipe, part: str, data: Path | None = None) -> list[Sourc
     for name, spec in recipe.tables["data"].items():
         records = _read_records(recipe, name, spec, part, data)
         tasks = {t: s for t, s in recipe.tasks.items() if s["data"] == name}
-        if records is not None and tasks:
+        if records is not None and records.items and tasks:
             targets = {t: _labels(records, s) for t, s in tasks.items()}
             sources.append(
                 Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.where)
@@ -282,9 +282,14 @@ def _read_records(
     share = spec.get("dev", 0)
     if isinstance(share, float) and part in ("train", "dev"):
         records = _run_reader(spec["format"], spec["train"], base, options)
-        held = set(random.Random(0).sample(range(len(records.items)), round(share * len(records.items))))
-        return records.select([i for i in range(len(records.items)) if (i in held) == (part == "dev")])
+        return records.select(_held_out(range(len(records.items)), share, part))
     return _run_reader(spec["format"], spec[part], base, options) if part in spec else None
+
+
+def _held_out(rows: Sequence[int], share: float, part: str) -> list[int]:
+    """Of the rows of train those that stay there, or the share that makes the dev part."""
+    held = set(random.Random(0).sample(rows, round(share * len(rows))))
+    return [i for i in rows if (i in held) == (part == "dev")]
 
 
 def _run_reader(name: str, paths: Any, base: Path, options: dict[str, Any]) -> Records:
@@ -308,17 +313,15 @@ def _resolve(path: str, base: Path) -> Path:
 def _rows_of_part(
     recipe: Recipe, name: str, spec: Mapping[str, Any], records: Records, part: str, base: Path
 ) -> list[int]:
-    everything = range(len(records.items))
+    num = len(records.items)
     if "split" in spec:
-        return _rows_of_split(_resolve(spec["split"], base), spec.get("fold", 0), part, len(everything))
+        return _rows_of_split(_resolve(spec["split"], base), spec.get("fold", 0), part, num)
     found = [v[0] if isinstance(v, list) else v for v in records.column(spec["part_column"])]
-    rows = [i for i in everything if found[i] == part]
     share = spec.get("dev", 0)
-    if isinstance(share, float) and share and part in ("train", "dev"):
-        train = [i for i in everything if found[i] == "train"]
-        held = set(random.Random(0).sample(train, round(share * len(train))))
-        rows = [i for i in train if (i in held) == (part == "dev")]
-    if not rows:
+    if isinstance(share, float) and part in ("train", "dev"):
+        return _held_out([i for i in range(num) if found[i] == "train"], share, part)
+    rows = [i for i in range(num) if found[i] == part]
+    if not rows and part != "dev":
         place = f"{recipe.name}: [data.{name}] part_column {spec['part_column']!r}"
         parts = ", ".join(sorted(set(map(str, found))))
         raise RecipeError(f"{place}: no row is of part {part!r}; there are {parts}")
@@ -465,8 +468,9 @@ def locate(error: ValueError, where: Sequence[str]) -> str:
 
 def _head_class(spec: Mapping[str, Any], place: str) -> tuple[Any, dict[str, Any]]:
     """The class of a task's head, and the options that it takes."""
+    from multiseq.ctc import CTCHead
     from multiseq.heads import SetHead, VectorHead
-    from multiseq.sequence import CTCHead, DecoderHead
+    from multiseq.sequence import DecoderHead
 
     options = dict(spec.get("head", {}))
     if spec["output"] != "sequence":

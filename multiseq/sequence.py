@@ -1,7 +1,4 @@
-"""Heads whose output is a sequence of another length: CTC, and a Transformer decoder.
-
-`CTCHead` fits where the output follows the order of the vectors and is shorter (speech to
-characters); `DecoderHead` fits everything (translation, a text about a graph).
+"""A head whose output is a text of any length: a Transformer decoder that attends to the set.
 
 Axes: vectors, sets, dim, size (of the target's vocabulary), tokens (of all targets, one after
 another), rows (living hypotheses), heads, head_dim.
@@ -10,9 +7,7 @@ another), rows (living hypotheses), heads, head_dim.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,115 +16,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from multiseq.attention import AttentionPlan, attend
-from multiseq.decoding import beam_search, ctc_beam_search, ctc_greedy
+from multiseq.decoding import beam_search
 from multiseq.encoder import FeedForward, Rotation, SelfAttention, rotate, rotation_of
+from multiseq.heads import check_sets, inference
 from multiseq.protocols import Level, Packed
 from multiseq.results import Text
 from multiseq.text_target import TextTarget
 from multiseq.vectors import VectorSets, order_of, rows_of
 
-__all__ = ["CTCHead", "DecoderHead"]
-
-
-class CTCHead(nn.Module):
-    """Connectionist temporal classification: a token or a blank per vector, repetitions merge.
-
-        P(text) = sum over paths that collapse to it of prod_t P(path_t | vector t)
-
-    Graves et al. 2006 (https://www.cs.toronto.edu/~graves/icml_2006.pdf). A set must have a vector
-    for every token of its target and one more between equal neighbours (for the blank).
-
-    Args:
-        dim: Width of the encoded vectors.
-        target: What a text is.
-        dropout: On the encoded vectors, in training.
-    """
-
-    level: Level = "sequence"
-
-    def __init__(self, dim: int, target: TextTarget, *, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.dim, self.target, self.dropout = dim, target, dropout
-        self.read = nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, target.size))
-
-    def forward(self, sets: VectorSets) -> Float[Tensor, "vectors size"]:
-        """Log-probabilities of the tokens, blank among them, for every vector."""
-        _check(sets, self.dim)
-        logits: Tensor = self.read(sets.values)
-        return logits.float().log_softmax(-1)
-
-    def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
-        """Sum of -log P(text), and the number of target tokens.
-
-        A set too short for its target (no path gives the text) has no finite loss: it is left out
-        of both numbers, with a warning that names its lengths.
-
-        Raises:
-            ValueError: Another width, or not one target for each set.
-        """
-        _check(sets, self.dim, targets)
-        kept = _long_enough(sets.lengths, targets)
-        values = targets.values[rows_of(targets.lengths, kept).to(sets.device)]
-        chosen = Packed(values, [targets.lengths[i] for i in kept])
-        log_probs = sets.with_values(self(sets)).select(kept)
-        total = self._losses(log_probs, chosen).sum()
-        return total, torch.tensor(sum(chosen.lengths)).to(sets.device)
-
-    def decode(self, sets: VectorSets, *, beam: int = 1) -> list[Text]:
-        """A text for each set and its log-probability, summed over all its paths.
-
-        Args:
-            sets: Encoded sets.
-            beam: 1 takes the most probable path (greedy); more searches for the most probable text.
-        """
-        with _inference(self):
-            log_probs = self(sets)
-            possible = log_probs.clone()
-            # No path may hold them: begin and end belong to decoders, unknown is no character.
-            possible[:, [self.target.begin, self.target.end, self.target.unknown]] = -math.inf
-            found = [self._search(rows, beam) for rows in sets.with_values(possible.cpu()).unpack()]
-            tokens = torch.tensor([t for text in found for t in text], dtype=torch.long)
-            texts = Packed(tokens.to(sets.device), [len(text) for text in found])
-            scores = (0.0 - self._losses(sets.with_values(log_probs), texts)).tolist()  # not -0.0
-        return [Text(self.target.decode_tokens(t), s) for t, s in zip(found, scores, strict=True)]
-
-    def _search(self, log_probs: Tensor, beam: int) -> list[int]:
-        blank = self.target.blank
-        if beam == 1:
-            return ctc_greedy(log_probs, blank=blank)
-        return ctc_beam_search(log_probs, blank=blank, beam=beam)[0].tokens
-
-    def _losses(self, log_probs: VectorSets, texts: Packed) -> Float[Tensor, " sets"]:
-        """-log P(text) of each set; 0 for an empty set, which can only say the empty text."""
-        filled = [i for i, length in enumerate(log_probs.lengths) if length]
-        losses = log_probs.values.new_zeros(log_probs.num_sets)
-        if not filled:
-            return losses + log_probs.values.sum()  # of no rows: 0, and backward works
-        padded, _ = log_probs.select(filled).to_padded()
-        found = F.ctc_loss(
-            padded.transpose(0, 1),
-            texts.values,
-            torch.tensor([log_probs.lengths[i] for i in filled]).to(log_probs.device),
-            torch.tensor([texts.lengths[i] for i in filled]).to(log_probs.device),
-            blank=self.target.blank,
-            reduction="none",
-        )
-        return losses.index_put((torch.tensor(filled).to(log_probs.device),), found)
-
-    def config(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "kind": "ctc",
-            "dim": self.dim,
-            "dropout": self.dropout,
-            "target": self.target.config(),
-        }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> CTCHead:
-        """The inverse of :meth:`config`."""
-        target = TextTarget.from_config(config["target"])
-        return cls(config["dim"], target, dropout=config["dropout"])
+__all__ = ["DecoderHead"]
 
 
 class DecoderHead(nn.Module):
@@ -184,7 +79,7 @@ class DecoderHead(nn.Module):
 
     def forward(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends size"]:
         """Logits of every target's tokens and end, each given the true tokens before it."""
-        _check(sets, self.dim, targets)
+        check_sets(sets, self.dim, targets)
         lengths = [n + 1 for n in targets.lengths]
         order = order_of(lengths)
         tokens = _put(targets.values, order, 0, self.target.begin)
@@ -205,7 +100,7 @@ class DecoderHead(nn.Module):
         Raises:
             ValueError: Another width, or not one target for each set.
         """
-        _check(sets, self.dim, targets)
+        check_sets(sets, self.dim, targets)
         if sets.device.type == "cpu":
             # Attention's own order, once instead of in every layer; a sum does not mind.
             keys = list(zip(targets.lengths, sets.lengths, strict=True))
@@ -229,9 +124,9 @@ class DecoderHead(nn.Module):
             alpha: Of the length penalty, see `multiseq.decoding.beam_search`.
             max_length: Another limit than the head's; a text that reaches it is cut there.
         """
-        _check(sets, self.dim)
+        check_sets(sets, self.dim)
         order = sorted(range(sets.num_sets), key=lambda i: sets.lengths[i], reverse=True)
-        with _inference(self):
+        with inference(self):
             found = beam_search(
                 _CachedSteps(self, sets.select(order)),
                 sets.num_sets,
@@ -393,18 +288,6 @@ class _CachedSteps:
         return F.scaled_dot_product_attention(q[:, :, None], keys, values)[:, :, 0]
 
 
-def _check(sets: VectorSets, dim: int, targets: Packed | None = None) -> None:
-    if sets.dim != dim:
-        raise ValueError(
-            f"sets: got vectors of width {sets.dim}, expected {dim}; build the head with the encoder's dim"
-        )
-    if targets is not None and len(targets.lengths) != sets.num_sets:
-        raise ValueError(
-            f"targets: got {len(targets.lengths)} texts for {sets.num_sets} sets, "
-            "expected one for each; leave out the sets that have none"
-        )
-
-
 def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -> Tensor | None:
     """Tokens' positions for the cross-attention: 0 (not rotated) where the set has no order."""
     if all(ordered) or not any(ordered):
@@ -413,39 +296,7 @@ def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -
     return positions * flags.to(positions.device)
 
 
-@contextmanager
-def _inference(module: nn.Module) -> Iterator[None]:
-    """Without gradients and dropout; the mode is restored afterwards."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        module.train(training)
-
-
 def _put(tokens: Tensor, order: Tensor, step: int, special: int) -> Tensor:
     """Packed texts with a special token before each (``step`` 0) or after each (-1)."""
     rows = order.nonzero().flatten().to(tokens.device)
     return tokens.new_full((len(order),), special).index_copy_(0, rows + step, tokens)
-
-
-def _long_enough(lengths: Sequence[int], targets: Packed) -> list[int]:
-    """The sets that have a path for their target; a warning names the others."""
-    texts = targets.values.cpu().split(targets.lengths) if targets.lengths else []
-    repeated = [int((text[1:] == text[:-1]).sum()) for text in texts]
-    needed = [n + r for n, r in zip(targets.lengths, repeated, strict=True)]
-    short = [i for i, length in enumerate(lengths) if length < needed[i]]
-    if short:
-        named = "; ".join(
-            f"set {i}: {lengths[i]} vectors, {targets.lengths[i]} tokens, {repeated[i]} repetitions"
-            for i in short[:5]
-        )
-        warnings.warn(
-            f"CTC: {len(short)} of {len(lengths)} sets are too short for their target and left out "
-            f"of the loss ({named}). Expected a vector for each token and one more where a token "
-            "follows itself: subsample the input less, use pieces, or use a DecoderHead",
-            stacklevel=3,
-        )
-    return [i for i in range(len(lengths)) if lengths[i] >= needed[i]]

@@ -110,7 +110,9 @@ def test_a_step_over_three_modalities_is_one_call_of_the_encoder(
 
     model, sources = learned
     every = {id(s): s for s in sources.values()}.values()
-    plan = BatchPlan([PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in every], budget=100_000)
+    plan = BatchPlan(
+        [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in every], budget=100_000
+    )
     batch = plan.collate(0, plan.epoch(0)[0])
     calls: list[int] = []
     handle = model.encoder.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[attr-defined]

@@ -26,9 +26,7 @@ class Tables:
         fed = zip(self.prefixes, tokens.tolist(), strict=True)
         self.prefixes = [(*prefix, token) for prefix, token in fed]
         self.calls.append(len(tokens))
-        return torch.stack(
-            [self.tables[s][p[1:]] for s, p in zip(self.owners, self.prefixes, strict=True)]
-        )
+        return torch.stack([self.tables[s][p[1:]] for s, p in zip(self.owners, self.prefixes, strict=True)])
 
     def keep(self, rows: Sequence[int], sets: Sequence[int], counts: Sequence[int]) -> None:
         before = list(dict.fromkeys(self.owners))  # the sets in the order of the last call
@@ -143,9 +141,7 @@ def test_ctc_beam_of_everything_gives_every_texts_probability(frames: int, size:
         log_probs = (2 * torch.randn(frames, size, generator=generator)).log_softmax(-1)
         wanted = reference.ctc_probabilities(log_probs, blank=0)
         found = ctc_beam_search(log_probs, blank=0, beam=10_000)
-        assert {tuple(h.tokens): math.exp(h.score) for h in found} == pytest.approx(
-            wanted, abs=1e-6
-        )
+        assert {tuple(h.tokens): math.exp(h.score) for h in found} == pytest.approx(wanted, abs=1e-6)
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
         assert sum(math.exp(h.score) for h in found) == pytest.approx(1.0)
 

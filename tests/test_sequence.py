@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from multiseq.ctc import CTCHead
 from multiseq.protocols import Head, Packed
-from multiseq.sequence import CTCHead, DecoderHead, _CachedSteps
+from multiseq.sequence import DecoderHead, _CachedSteps
 from multiseq.text_target import TextTarget
 from multiseq.vectors import VectorSets, order_of
 from tests.reference import decoding as reference

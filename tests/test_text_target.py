@@ -107,9 +107,7 @@ def test_wrong_input_says_what_to_do() -> None:
 
 
 def test_real_translations(data_dir: Path) -> None:
-    with gzip.open(
-        data_dir / "text_mt/multi30k_task1_raw/val.de.gz", "rt", encoding="utf-8"
-    ) as file:
+    with gzip.open(data_dir / "text_mt/multi30k_task1_raw/val.de.gz", "rt", encoding="utf-8") as file:
         texts = file.read().splitlines()
     target = TextTarget.fit(texts, unit="piece", vocab_size=1000)
     assert target.size == 1000

@@ -8,8 +8,8 @@
             sequence     copying the transcript of the nearest clip (average frame, Euclidean)
     graph   per vector   logistic or ridge regression on the node's own features, which do not know
                          its neighbours; of described nodes the most frequent label of a description
-            per set      logistic or ridge regression on counts of nodes by category: of atoms by
-                         element; of described nodes bag of words
+            per set      logistic or ridge regression on counts of nodes in each category (of atoms:
+                         element, degree, hydrogens …); of described nodes bag of words
             sequence     copying the text of the nearest training graph (tf-idf of its words, or of
                          the characters of a SMILES)
 
@@ -126,8 +126,6 @@ def _counts(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
     if adapter.nodes.text:
         return _graph_bag(adapter, item, examples)
     rows = np.array([row for example in examples for row in _own_features(adapter, example)])
-    if isinstance(item, str):  # a molecule: atoms by element, which is the first category
-        rows = rows[:, : adapter.nodes.sizes[0]]
     return np.append(rows.sum(0), len(rows))
 
 

@@ -7,7 +7,7 @@ loader is the number of steps consumed, and a training that was killed goes on e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from multiseq.protocols import Adapter, Inputs, Level
 from multiseq.tasks import Source, Task
 
-__all__ = ["Batch", "BatchPlan", "Loader", "Part", "PreparedSource", "fill", "seed_of"]
+__all__ = ["Batch", "BatchPlan", "Loader", "Part", "PreparedSource", "fill", "place_of", "prepare_all", "seed_of"]
 
 
 def seed_of(*parts: int | str) -> int:
@@ -47,6 +47,22 @@ def fill(order: Sequence[int], sizes: Sequence[int], budget: int) -> Iterator[li
         used += sizes[number]
     if batch:
         yield batch
+
+
+def place_of(where: Sequence[str], number: int) -> str:
+    """What a message calls an item: its file and line where they are known, else its number."""
+    return where[number] if where else f"item {number}"
+
+
+def prepare_all(adapter: Adapter, items: Iterable[Any], where: Sequence[str] = ()) -> list[list[Any]]:
+    """The examples of every item; an error names the item's file and line, or its number."""
+    prepared = []
+    for number, item in enumerate(items):
+        try:
+            prepared.append(adapter.prepare(item))
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{place_of(where, number)}: {error}") from error
+    return prepared
 
 
 @dataclass
@@ -95,31 +111,31 @@ class PreparedSource:
     """A source's examples, prepared once, with the labels of the item that each comes from.
 
     Raises:
-        ValueError: A sequence target for an item that makes several sets.
+        ValueError: A bad item, labels that do not fit it, or a sequence target for an item that makes
+            several sets; the message names the item's file and line where the source knows them.
     """
 
     def __init__(self, source: Source, adapter: Adapter, tasks: Mapping[str, Task]) -> None:
-        from multiseq.model import prepare_all
-
         self.adapter, self.adapter_name, self.weight = adapter, source.adapter, source.weight
         self.tasks = {name: tasks[name] for name in source.targets}
         pieces = prepare_all(adapter, source.items, source.where)
         for name, task in self.tasks.items():
             several = [i for i, p in enumerate(pieces) if len(p) > 1 and source.targets[name][i] is not None]
             if task.head.level == "sequence" and several:
+                place, sets = place_of(source.where, several[0]), len(pieces[several[0]])
                 raise ValueError(
-                    f"task {name!r}: item {several[0]} makes {len(pieces[several[0]])} sets, but a sequence "
-                    "is learned from one; raise the adapter's window, or cut the item and its text"
+                    f"{place}: makes {sets} sets, but task {name!r} learns a sequence from one; "
+                    "raise the adapter's window, or cut the item and its text"
                 )
         self.examples = [example for examples in pieces for example in examples]
         self._item = [i for i, examples in enumerate(pieces) for _ in examples]
-        self._labels = dict(source.targets)
+        self._labels, self._where = dict(source.targets), source.where
         self.sizes = [adapter.num_vectors(example) for example in self.examples]
         self._drop_unlabelled()
 
     def _drop_unlabelled(self) -> None:
         """Leave out examples that no task has a label for (nodes of another part in node sets)."""
-        kept = [i for i in range(len(self.examples)) if any(self._has(i, name) for name in self.tasks)]
+        kept = [i for i in range(len(self.examples)) if any([self._has(i, name) for name in self.tasks])]
         self.examples = [self.examples[i] for i in kept]
         self.sizes = [self.sizes[i] for i in kept]
         self._item = [self._item[i] for i in kept]
@@ -128,7 +144,10 @@ class PreparedSource:
         labels = self._labels[name][self._item[number]]
         if labels is None or self.tasks[name].head.level != "vector":
             return labels is not None
-        return any(v is not None for v in self.adapter.align(labels, self.examples[number]))
+        try:
+            return any(v is not None for v in self.adapter.align(labels, self.examples[number]))
+        except ValueError as error:
+            raise ValueError(f"{place_of(self._where, self._item[number])}: {error}") from error
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -155,6 +174,9 @@ class BatchPlan:
     def __init__(
         self, sources: Sequence[PreparedSource], *, budget: int, seed: int = 0, temperature: float = 1.0
     ) -> None:
+        unseen = [s.adapter_name for s in sources if not s.weight > 0]
+        if unseen:
+            raise ValueError(f"weight: got 0 or less for a source of {unseen[0]!r}, expected a number above 0")
         empty = [s.adapter_name for s in sources if not len(s)]
         if empty or not sources:
             raise ValueError(

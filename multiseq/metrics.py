@@ -68,7 +68,8 @@ def labelled_results(model: Model, task: str, source: Source, **options: Any) ->
 
     labels = source.targets[task]
     chosen = [i for i, label in enumerate(labels) if label is not None]
-    runs = model.run(task, [source.items[i] for i in chosen], **options)
+    where = [source.where[i] for i in chosen] if source.where else ()
+    runs = model.run(task, [source.items[i] for i in chosen], where=where, **options)
     align = model.adapter(source.adapter).align
     for i, pieces in zip(chosen, runs, strict=True):
         if model.task(task).head.level != "vector":
@@ -88,7 +89,16 @@ def compute(metric: str, results: Sequence[Any], labels: Sequence[Any]) -> float
     """
     if metric not in METRICS:
         raise ValueError(f"metric: got {metric!r}, expected one of {', '.join(METRICS)}")
+    if results and isinstance(results[0], Text):
+        labels = [_normalised(label) for label in labels]
     return METRICS[metric](results, labels) if results else math.nan
+
+
+def _normalised(label: Any) -> Any:
+    """White space and Unicode form of a text (or of several references) as targets learn them."""
+    from multiseq.text_target import normalise
+
+    return normalise(label) if isinstance(label, str) else [normalise(text) for text in label]
 
 
 def _accuracy(results: Sequence[Label], labels: Sequence[Any]) -> float:
@@ -171,10 +181,7 @@ def _r2(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 def _exact_match(results: Sequence[Text], labels: Sequence[str]) -> float:
-    """Of texts with their white space and Unicode form normalised, as targets are."""
-    from multiseq.text_target import normalise
-
-    return sum(normalise(r.text) == normalise(v) for r, v in zip(results, labels, strict=True)) / len(labels)
+    return sum(r.text == v for r, v in zip(results, labels, strict=True)) / len(labels)
 
 
 def _references(labels: Sequence[Any]) -> list[list[str]]:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.batching import Batch, fill
+from multiseq.batching import Batch, fill, prepare_all
 from multiseq.heads import pool
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import Label, LabelSet, Number, Text
@@ -135,11 +135,20 @@ class Model(nn.Module):
         ]
 
     def run(
-        self, task: str, items: Iterable[Any], budget: int = BUDGET, **options: Any
+        self,
+        task: str,
+        items: Iterable[Any],
+        budget: int = BUDGET,
+        *,
+        where: Sequence[str] = (),
+        **options: Any,
     ) -> list[list[tuple[Any, Any]]]:
-        """For each item its examples, each with the head's result: what `predict` and scoring are made of."""
+        """For each item its examples, each with the head's result: what `predict` and scoring are made of.
+
+        ``where`` says for each item what file and line an error is to name.
+        """
         head, name = self.task(task).head, self.task(task).adapter
-        pieces = self._prepare(name, items)
+        pieces = self._prepare(name, items, where)
         results: list[list[tuple[Any, Any]]] = [[] for _ in pieces]
         for chosen, sets in self._encoded(name, pieces, budget):
             for (item, example), result in zip(chosen, head.decode(sets, **options), strict=True):
@@ -173,10 +182,10 @@ class Model(nn.Module):
             weights = found(part(part.collate(examples).to(self.device)), layer)
         return [n for e in examples for n in part.names(e)], weights
 
-    def _prepare(self, adapter: str, items: Iterable[Any]) -> list[list[Any]]:
+    def _prepare(self, adapter: str, items: Iterable[Any], where: Sequence[str] = ()) -> list[list[Any]]:
         if isinstance(items, str):
             raise ValueError(f"items: got one string, expected a list of items; use [{items[:30]!r}]")
-        return prepare_all(self.adapter(adapter), items)
+        return prepare_all(self.adapter(adapter), items, where)
 
     def _encoded(
         self, adapter: str, pieces: Sequence[Sequence[Any]], budget: int
@@ -209,18 +218,6 @@ def _key(name: str) -> str:
     if not name or "." in name:
         raise ValueError(f"name: got {name!r}, expected one without a dot")
     return f"[{name}]"
-
-
-def prepare_all(adapter: Adapter, items: Iterable[Any], where: Sequence[str] = ()) -> list[list[Any]]:
-    """The examples of every item; an error names the item's file and line, or its number."""
-    prepared = []
-    for number, item in enumerate(items):
-        try:
-            prepared.append(adapter.prepare(item))
-        except (ValueError, OSError) as error:
-            place = where[number] if where else f"item {number}"
-            raise ValueError(f"{place}: {error}") from error
-    return prepared
 
 
 def combine(results: Sequence[Any]) -> Any:

@@ -191,7 +191,12 @@ class NumberTarget:
         """``(rows, columns)``: standardised numbers, NaN where one is missing."""
         rows = [[math.nan] * self.size if v is None else _numbers(v, self.names) for v in values]
         raw = torch.tensor(rows, dtype=torch.float64).view(-1, self.size)
-        return ((raw - torch.tensor(self.mean)) / torch.tensor(self.std)).float()
+        mean, std = self._scale()
+        return ((raw - mean) / std).float()
+
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        # In double precision: a time in seconds since 1970 has a large mean and a small deviation.
+        return torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
 
     def loss(self, logits: Float[Tensor, "rows columns"], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Squared error of the standardised numbers, summed over what is there, and how many that is."""
@@ -200,8 +205,8 @@ class NumberTarget:
 
     def decode(self, logits: Float[Tensor, "rows columns"]) -> list[Number]:
         """Back in the user's unit."""
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        rows = (logits.float().cpu() * std + mean).tolist()
+        mean, std = self._scale()
+        rows = (logits.double().cpu() * std + mean).tolist()
         return [Number(dict(zip(self.names, row, strict=True)), self.unit) for row in rows]
 
     def config(self) -> dict[str, Any]:
@@ -215,9 +220,12 @@ def _numbers(value: Any, names: Sequence[str]) -> list[float]:
     if len(row) != len(names) or (isinstance(value, Mapping) and set(value) - set(names)):
         raise ValueError(f"number: got {value!r}, expected {len(names)} numbers named {list(names)}")
     try:
-        return [math.nan if x is None else float(x) for x in row]
+        numbers = [math.nan if x is None else float(x) for x in row]
     except (TypeError, ValueError):
         raise ValueError(f"number: got {value!r}, expected a number or None where it is missing") from None
+    if any(math.isinf(x) for x in numbers):
+        raise ValueError(f"number: got {value!r}, expected finite numbers")
+    return numbers
 
 
 def target_from_config(config: Mapping[str, Any]) -> Any:

@@ -45,7 +45,8 @@ class Settings:
         clip: Largest norm of the gradient.
         temperature: 1 draws sources by their size, higher ones draw small sources more often.
         average: Decay of the running average of the weights that is evaluated and kept; 0 keeps the last.
-        evaluate_every: Steps between evaluations on the dev part; 0 evaluates at the end alone.
+        evaluate_every: Steps between evaluations on the dev part, and one at the end; 0 never evaluates and
+            keeps the last weights.
         patience: Evaluations without a better ``monitor`` before stopping; 0 never stops early.
         monitor: A task's name, or ``mean`` over the tasks' scores (1 is perfect).
         save_every: Steps between resume files.
@@ -226,15 +227,19 @@ class _Module(lightning.LightningModule):
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("monitor", self.judge(self.global_step), prog_bar=True, batch_size=1)
+
+    def judge(self, step: int) -> float:
+        """Score the dev part, and keep the weights where they are the best so far."""
         scores = evaluate_all(self.model, self.data.dev)
         goodness = _monitored(scores, self.settings.monitor)
-        self.log("monitor", goodness, prog_bar=True, rank_zero_only=False, batch_size=1)
-        self.record.scores(self.global_step, scores)
+        self.record.scores(step, scores)
         if goodness > self.best:
             self.best = goodness
             if self.trainer.is_global_zero and self.folder is not None:
                 save(self.model, self.folder / "model")
             self._kept = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        return goodness
 
     def on_train_start(self) -> None:
         if self.trainer.is_global_zero:
@@ -249,6 +254,9 @@ class _Module(lightning.LightningModule):
 
     def finish(self) -> None:
         """Leave the best weights in the model; without a dev part those are the last."""
+        every = self.settings.evaluate_every
+        if self.data.dev and every and self.settings.steps % every:
+            self.judge(self.settings.steps)
         if self.best > -math.inf:
             if self.folder is not None:
                 from safetensors.torch import load_file
@@ -296,6 +304,11 @@ def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
     for name in ("steps", "budget", "save_every"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name}: got {getattr(settings, name)}, expected 1 or more")
+    for name in ("temperature", "clip"):
+        if not getattr(settings, name) > 0:
+            raise ValueError(f"{name}: got {getattr(settings, name)}, expected a number above 0")
+    if not 0 <= settings.average < 1:
+        raise ValueError(f"average: got {settings.average}, expected 0 (none) up to below 1, as 0.99")
     if settings.monitor != "mean" and settings.monitor not in model.tasks:
         raise ValueError(
             f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}"

@@ -14,9 +14,10 @@ if __name__ != "multiseq.adapters":
 
 from multiseq._lazy import lazy_names
 
-__all__ = ["TextAdapter", "SpeechAdapter", "GraphAdapter"]
+__all__ = ["TextAdapter", "SpeechAdapter", "GraphAdapter", "FusedAdapter"]
 
 if TYPE_CHECKING:
+    from multiseq.adapters.fused import FusedAdapter
     from multiseq.adapters.graph import GraphAdapter
     from multiseq.adapters.speech import SpeechAdapter
     from multiseq.adapters.text import TextAdapter
@@ -25,5 +26,6 @@ else:
         "TextAdapter": "multiseq.adapters.text",
         "SpeechAdapter": "multiseq.adapters.speech",
         "GraphAdapter": "multiseq.adapters.graph",
+        "FusedAdapter": "multiseq.adapters.fused",
     }
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

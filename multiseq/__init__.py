@@ -17,6 +17,7 @@ __all__ = [
     "TextAdapter",
     "SpeechAdapter",
     "GraphAdapter",
+    "FusedAdapter",
     "VectorHead",
     "SetHead",
     "CTCHead",
@@ -36,7 +37,7 @@ __all__ = [
 
 # Editors and mypy read the imports; _HOMES says the same at run time, and a test compares them.
 if TYPE_CHECKING:
-    from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
+    from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
     from multiseq.attention import attend
     from multiseq.checkpoint import load, save
     from multiseq.ctc import CTCHead
@@ -58,6 +59,7 @@ else:
         "TextAdapter": "multiseq.adapters",
         "SpeechAdapter": "multiseq.adapters",
         "GraphAdapter": "multiseq.adapters",
+        "FusedAdapter": "multiseq.adapters",
         "VectorHead": "multiseq.heads",
         "SetHead": "multiseq.heads",
         "CTCHead": "multiseq.ctc",

@@ -126,7 +126,7 @@ def _config(model: Model) -> dict[str, Any]:
 def _load_adapter(folder: Path, name: str, spec: Mapping[str, Any], own: Mapping[str, type]) -> Adapter:
     if name in own:
         found: Any = own[name]
-    elif spec["class"] in ("TextAdapter", "SpeechAdapter", "GraphAdapter"):
+    elif spec["class"] in ("TextAdapter", "SpeechAdapter", "GraphAdapter", "FusedAdapter"):
         import multiseq.adapters
 
         found = getattr(multiseq.adapters, spec["class"])
@@ -137,7 +137,10 @@ def _load_adapter(folder: Path, name: str, spec: Mapping[str, Any], own: Mapping
         )
     prefix = f"{name}."
     assets = {p.name.removeprefix(prefix): p.read_text(encoding="utf-8") for p in folder.glob(f"{prefix}*")}
-    return found.from_config(spec["config"], assets)  # type: ignore[no-any-return]
+    # Your own parts of a fused adapter: load(…, adapters={"NAME.PART": YourAdapter}).
+    deeper = {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
+    options = {"adapters": deeper} if deeper else {}
+    return found.from_config(spec["config"], assets, **options)  # type: ignore[no-any-return]
 
 
 def _head(config: Mapping[str, Any]) -> Head:

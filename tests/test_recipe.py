@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import pytest
 import torch
 
 from multiseq import recipe as recipes
-from multiseq.data import READERS, DataError
-from multiseq.data.formats import FORMATS
+from multiseq.data import DataError
 from multiseq.metrics import METRICS
 from multiseq.recipe import RecipeError, build_model, check_options, read, read_part, read_together
 from multiseq.recipe_check import METRICS_OF, SECTIONS
@@ -281,18 +279,6 @@ def test_a_column_that_is_not_there(folder: Path) -> None:
 
 
 # --- lists that say the same twice ----------------------------------------------------------------
-
-
-def test_formats_are_those_of_the_readers() -> None:
-    options = {
-        name: tuple(
-            key
-            for key, parameter in inspect.signature(reader).parameters.items()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and (name, key) != ("lines", "target")
-        )
-        for name, reader in READERS.items()
-    }
-    assert {name: set(keys) for name, keys in FORMATS.items()} == {n: set(k) for n, k in options.items()}
 
 
 def test_metrics_are_those_there_are() -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-__all__ = ["FORMATS", "PATHS"]
+__all__ = ["FORMATS", "PARTS", "PART_NAMES", "PATHS"]
 
-FORMATS: dict[str, tuple[str, ...]] = {
-    "conllu": (),
-    "table": ("input", "encoding"),
-    "lines": ("encoding",),
-    "labelled": ("separator", "encoding"),
-    "jsonl": ("input",),
-    "recordings": ("input", "audio", "segments"),
-    "networks": ("edges", "features"),
-    "rdkit-logp": (),
+FORMATS: dict[str, dict[str, bool]] = {
+    "conllu": {},
+    "table": {"input": False, "encoding": False},
+    "lines": {"encoding": False},
+    "labelled": {"separator": False, "encoding": False},
+    "jsonl": {"input": False},
+    "recordings": {"input": False, "audio": False, "segments": False},
+    "networks": {"edges": True, "features": True},
+    "rdkit-logp": {},
 }
-"""Format -> the options of its reader. A test compares them with the readers' signatures."""
+"""Format -> the options of its reader, and whether each must be given. A test compares the signatures."""
 
 PATHS = ("audio", "segments", "edges")
 """Options that are paths, relative to the data folder as the files are."""
+
+PARTS = ("train", "dev", "test")
+
+PART_NAMES = {**{part: part for part in PARTS}, "val": "dev", "valid": "dev", "validation": "dev"}
+"""What data may call a part -> the part."""

@@ -23,15 +23,15 @@ def read(path: Path) -> Records:
     Args:
         path: Relative to RDKit's data folder, as in ``NCI/first_5K.smi``.
     """
-    chem, config = need("rdkit.Chem", package="rdkit"), need("rdkit.RDConfig", package="rdkit")
-    crippen, log = need("rdkit.Chem.Crippen", package="rdkit"), need("rdkit.RDLogger", package="rdkit")
+    chem, config = need("rdkit.Chem"), need("rdkit.RDConfig")
+    crippen, log = need("rdkit.Chem.Crippen"), need("rdkit.RDLogger")
     file = Path(config.RDDataDir) / path
     if not file.is_file():
         raise DataError(f"{file}: no such file in this RDKit; reinstall it with: pip install rdkit")
     log.DisableLog("rdApp.*")  # its complaints about lines that it cannot parse; those are left out
     try:
         records, seen = Records([], {"logp": [], "part": []}), set()
-        for number, line in enumerate(file.read_text().splitlines(), 1):
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
             molecule = chem.MolFromSmiles(line.split()[0]) if line.split() else None
             smiles = chem.MolToSmiles(molecule) if molecule is not None else ""
             if smiles and smiles not in seen:

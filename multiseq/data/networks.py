@@ -12,6 +12,10 @@ from multiseq.data.records import DataError, Records
 __all__ = ["read"]
 
 Row = tuple[int, dict[str, str]]
+Table = dict[str, dict[str, list[str]]]
+"""Graph -> column -> cells."""
+Lines = dict[str, list[int]]
+"""Graph -> the line of each of its rows."""
 
 
 def read(
@@ -26,61 +30,101 @@ def read(
         edge_rows: (line, row): the graph, ``source``, ``target``, and columns of the edge.
         features: The nodes' columns that the model sees; all others are label columns.
     """
-    graphs: dict[str, dict[str, list[str]]] = {}
-    lines: dict[str, int] = {}
-    for line, row in node_rows:
-        name, columns = _name(nodes, row, ("node", *features))
-        node = columns.pop("node")
-        own = graphs.setdefault(name, {column: [] for column in columns})
-        lines.setdefault(name, line)
-        num = len(next(iter(own.values()), []))
-        if node != str(num):
-            raise DataError(
-                f"{nodes}:{line}: got node {node!r} of {name!r}, expected {num}: nodes count from 0"
-            )
-        for column, value in columns.items():
-            own[column].append(value)
-    ties = _edges(edges, edge_rows, graphs)
-    numeric = {f for f in features if all(_is_number(v) for own in graphs.values() for v in own[f])}
-    records = Records([], {}, [f"{nodes}:{lines[name]}" for name in graphs])
+    graphs, lines = _nodes(nodes, node_rows, features)
+    pairs, ties, tie_lines = _edges(edges, edge_rows, lines)
+    seen = _values(nodes, graphs, lines, features)
+    edge_columns = _values(edges, ties, tie_lines, next(iter(ties.values()), {}))
+    records = Records([], {}, [f"{nodes}:{own[0]}" for own in lines.values()])
     for name, own in graphs.items():
-        seen = {f: [float(v) for v in own[f]] if f in numeric else own[f] for f in features}
-        records.items.append({"nodes": seen, **ties[name]})
-        for column in own.keys() - set(features):
-            records.columns.setdefault(column, []).append([v or None for v in own[column]])
+        known = {"edges": pairs.get(name, []), "edge_columns": edge_columns.get(name, {})}
+        records.items.append({"nodes": seen[name], **known})
+        for column in own:
+            if column not in features:
+                records.columns.setdefault(column, []).append([v or None for v in own[column]])
     return records
 
 
-def _edges(
-    path: Path, rows: Iterable[Row], graphs: dict[str, dict[str, list[str]]]
-) -> dict[str, dict[str, Any]]:
-    ties: dict[str, dict[str, Any]] = {name: {"edges": [], "edge_columns": {}} for name in graphs}
+def _nodes(path: Path, rows: Iterable[Row], features: Sequence[str]) -> tuple[Table, Lines]:
+    graphs: Table = {}
+    lines: Lines = {}
     for line, row in rows:
-        name, columns = _name(path, row, ("source", "target"))
-        source, target = columns.pop("source"), columns.pop("target")
-        if name not in graphs:
+        name, (node,), columns = _parse(path, row, ("node",), features)
+        num = len(lines.setdefault(name, []))
+        if node != str(num):
+            raise DataError(
+                f"{path}:{line}: got node {node!r} of {name!r}, expected {num}: nodes count from 0"
+            )
+        _add(graphs, lines, name, line, columns)
+    return graphs, lines
+
+
+def _edges(path: Path, rows: Iterable[Row], nodes: Lines) -> tuple[dict[str, Any], Table, Lines]:
+    pairs: dict[str, list[tuple[int, int]]] = {}
+    ties: Table = {}
+    lines: Lines = {}
+    for line, row in rows:
+        name, ends, columns = _parse(path, row, ("source", "target"), ())
+        if name not in nodes:
             raise DataError(f"{path}:{line}: got graph {name!r}, which has no nodes")
-        num = len(next(iter(graphs[name].values())))
-        for end in (source, target):
-            if not (end.isdigit() and int(end) < num):
-                raise DataError(f"{path}:{line}: got node {end!r} of {name!r}, expected 0 to {num - 1}")
-        ties[name]["edges"].append((int(source), int(target)))
-        for column, value in columns.items():
-            ties[name]["edge_columns"].setdefault(column, []).append(value)
-    return ties
+        for end in ends:
+            if not (end.isdecimal() and int(end) < len(nodes[name])):
+                last = len(nodes[name]) - 1
+                raise DataError(f"{path}:{line}: got node {end!r} of {name!r}, expected 0 to {last}")
+        pairs.setdefault(name, []).append((int(ends[0]), int(ends[1])))
+        _add(ties, lines, name, line, columns)
+    return pairs, ties, lines
 
 
-def _name(path: Path, row: dict[str, str], needed: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The graph's name, which is the first column, and the other columns."""
-    for column in needed:
-        if column not in row:
-            raise DataError(f"{path}:1: no column {column!r}; there are {', '.join(row)}")
-    name, *_ = row.values()
-    return name, dict(list(row.items())[1:])
+def _parse(
+    path: Path, row: dict[str, str], numbers: Sequence[str], needed: Sequence[str]
+) -> tuple[str, list[str], dict[str, str]]:
+    """The graph's name, which is the first column, the node numbers, and the other columns."""
+    (_, name), *others = row.items()
+    columns = dict(others)
+    found = [columns.pop(column, None) for column in numbers]
+    if None in found or not columns.keys() >= set(needed):
+        expected = ", ".join((*numbers, *needed))
+        raise DataError(
+            f"{path}:1: got the columns {', '.join(row)}; expected the graph's name, then {expected}"
+        )
+    return name, [number for number in found if number is not None], columns
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
+def _add(table: Table, lines: Lines, name: str, line: int, columns: dict[str, str]) -> None:
+    lines.setdefault(name, []).append(line)
+    own = table.setdefault(name, {column: [] for column in columns})
+    for column, value in columns.items():
+        own[column].append(value)
+
+
+def _values(path: Path, table: Table, lines: Lines, columns: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The chosen columns of each graph: numbers where all cells of a column are, else categories."""
+    numeric = {column: _is_numeric(path, table, lines, column) for column in columns}
+    return {
+        name: {c: list(map(float, own[c])) if flag else own[c] for c, flag in numeric.items()}
+        for name, own in table.items()
+    }
+
+
+def _is_numeric(path: Path, table: Table, lines: Lines, column: str) -> bool:
+    cells = [cell for own in table.values() for cell in own[column]]
+    numbers = [number for number in map(_number, cells) if number is not None]
+    finite = list(map(math.isfinite, numbers))
+    if len(numbers) < len(cells) or not any(finite):
         return False
+    if not all(finite):
+        bad = finite.index(False)
+        line = [line for own in lines.values() for line in own][bad]
+        raise DataError(
+            f"{path}:{line}: column {column!r} has {cells[bad]!r} among numbers, expected finite numbers; "
+            "fill in or leave out what is missing"
+        )
+    return True
+
+
+def _number(cell: str) -> float | None:
+    """NaN of an empty cell, None of words."""
+    try:
+        return float(cell.strip() or "nan")
+    except ValueError:
+        return None

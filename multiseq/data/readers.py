@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from multiseq.data.records import DataError, Records, open_text
@@ -19,6 +19,8 @@ __all__ = [
     "read_json_lines",
     "read_labelled",
     "read_lines",
+    "read_networks",
+    "read_rdkit_logp",
     "read_recordings",
     "read_table",
 ]
@@ -80,18 +82,41 @@ def read_table(path: Path, *, input: str = "text", encoding: str = "utf-8") -> R
 def _rows(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, row by column name) of a table with a header."""
     file = open_text(path, encoding)
-    commas = path.name.removesuffix(".gz").endswith(".csv")
-    reader = csv.reader(file) if commas else (line.rstrip("\r\n").split("\t") for line in file)
-    header = next(iter(reader), None)
-    if not header:
+    rows = (_commas if path.name.removesuffix(".gz").endswith(".csv") else _tabs)(path, file)
+    _, header = next(rows, (1, []))
+    if not any(header):
         raise DataError(f"{path}: empty, expected a header line")
-    for count, row in enumerate(reader, 2):
-        number = reader.line_num if isinstance(reader, type(csv.reader([]))) else count
-        if not row or row == [""]:
+    if len(set(header)) != len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise DataError(f"{path}:1: got two columns {twice!r}, expected names that differ")
+    for number, row in rows:
+        if not any(row) and len(row) < 2:
             continue
         if len(row) != len(header):
             raise DataError(f"{path}:{number}: got {len(row)} cells, expected {len(header)} as in the header")
         yield number, dict(zip(header, row, strict=True))
+
+
+def _commas(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The rows of comma-separated values with the number of the line in which each begins."""
+    csv.field_size_limit(2**31 - 1)  # of all readers, alas; Python's own 131,072 characters are a short book
+    reader = csv.reader(file, strict=True)  # or a quote that is not closed takes in the rest of the file
+    while True:
+        number = reader.line_num + 1
+        try:
+            yield number, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                f"{path}:{number}: not comma-separated values: {error}; expected quotes in pairs, and lines "
+                "that end in a newline"
+            ) from None
+
+
+def _tabs(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The rows of tab-separated values with their line numbers."""
+    return ((number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(file, 1))
 
 
 def read_lines(path: Path, *, target: Path, encoding: str = "utf-8") -> Records:
@@ -186,13 +211,13 @@ def read_networks(path: Path, *, edges: Path, features: list[str]) -> Records:
 
     Nodes are numbered from 0 within their graph. An item is ``{"nodes": {column: values}, "edges":
     [(source, target)], "edge_columns": {column: values}}``; a column of numbers only is a number, any
-    other a category.
+    other a category. Numbers with an empty cell among them are an error.
 
     Args:
         path: The table of nodes.
         edges: The table of edges.
         features: The nodes' columns that the model sees; the others are label columns, a list with one
-            label for each node.
+            label for each node, None where the cell is empty.
     """
     from multiseq.data import networks
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from multiseq.data.formats import PART_NAMES
 
 __all__ = ["DataError", "Records", "open_text"]
 
@@ -36,8 +39,22 @@ class Records:
         return Records([self.items[i] for i in rows], columns, [self.where[i] for i in rows])
 
     def of_part(self, part: str, column: str = "part") -> Records:
-        """The rows whose ``column`` says ``part``; a list there, as of a network's members, counts as one."""
-        return self.select([i for i, value in enumerate(self.column(column)) if _first(value) == part])
+        """The rows whose ``column`` says ``part``, in whichever of its names (val, valid for dev).
+
+        Where it has a list, as of a network's members, the item is in every part that a member is of; the
+        labels of members of other parts are None there.
+
+        Raises:
+            DataError: Not the name of a part, or members of several parts with one label for all of them.
+        """
+        found = [_parts(value, where) for value, where in zip(self.column(column), self.where, strict=True)]
+        rows = [i for i, parts in enumerate(found) if part in parts]
+        chosen = self.select(rows)
+        for i, row in enumerate(rows):
+            if set(found[row]) != {part}:
+                for name, values in chosen.columns.items():
+                    values[i] = _of_members(values[i], found[row], part, f"{chosen.where[i]}: {name}")
+        return chosen
 
     def column(self, name: str) -> list[Any]:
         """A label column. Raises DataError naming those there are."""
@@ -47,8 +64,23 @@ class Records:
         return self.columns[name]
 
 
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, list) else value
+def _parts(value: Any, where: str) -> list[str]:
+    names = list(map(str, value if isinstance(value, list) else [value]))
+    for name in names:
+        if name not in PART_NAMES:
+            raise DataError(f"{where}: got the part {name!r}, expected train, dev (or val, valid) or test")
+    return [PART_NAMES[name] for name in names]
+
+
+def _of_members(labels: Any, parts: Sequence[str], part: str, place: str) -> list[Any] | None:
+    if labels is None:
+        return None
+    if not isinstance(labels, list) or len(labels) != len(parts):
+        raise DataError(
+            f"{place}: got one value for members of the parts {', '.join(sorted(set(parts)))}, "
+            "expected a list with one for each member, or members of one part"
+        )
+    return [label if own == part else None for label, own in zip(labels, parts, strict=True)]
 
 
 def open_text(path: Path, encoding: str = "utf-8") -> io.TextIOBase:
@@ -59,10 +91,12 @@ def open_text(path: Path, encoding: str = "utf-8") -> io.TextIOBase:
         # Newlines are kept as they are, or a lone carriage return inside a line would count as one.
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode(encoding)
-        return io.StringIO(text, newline="\n")
+        return io.StringIO(text.removeprefix("\ufeff"), newline="\n")  # a byte order mark is no text
     except UnicodeDecodeError as error:
         raise DataError(
             f'{path}: not {encoding} (byte {error.start}); give its encoding, as in encoding = "latin-1"'
         ) from None
-    except (OSError, EOFError) as error:
+    except LookupError:
+        raise DataError(f"{path}: got the encoding {encoding!r}, expected utf-8, latin-1, …") from None
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None

@@ -28,6 +28,7 @@ import numpy as np
 from multiseq.metrics import compute
 from multiseq.requires import need
 from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.scoring import Prepared, examples_of
 from multiseq.tasks import Source
 
 if TYPE_CHECKING:
@@ -51,29 +52,41 @@ def baseline(model: Model, task: str, train: Source, test: Source) -> float:
     return compute(model.task(task).metric, *baseline_results(model, task, train, test))
 
 
-def baseline_results(model: Model, task: str, train: Source, test: Source) -> tuple[list[Any], list[Any]]:
-    """(results, labels) of everything in ``test`` that has a label, as the model gives them."""
-    adapter, head = model.adapter(test.adapter), model.task(task).head
-    x, y = _rows(adapter, head.level, train, task)
-    test_x, test_y = _rows(adapter, head.level, test, task)
+def baseline_results(
+    model: Model, task: str, train: Source, test: Source, prepared: Prepared | None = None
+) -> tuple[list[Any], list[Any]]:
+    """(results, labels) of everything in ``test`` that has a label, as the model gives them.
+
+    Args:
+        model: As for `baseline`, like the next three.
+        task: The task's name.
+        train: Training items.
+        test: Items to predict.
+        prepared: What tasks of one source share, so that its items are prepared once.
+    """
+    prepared = {} if prepared is None else prepared
+    x, y = _rows(model, task, train, prepared)
+    test_x, test_y = _rows(model, task, test, prepared)
     if not x:
         raise ValueError(f"task {task!r}: got no label in the training data, expected some")
-    method = METHODS[head.target.config()["kind"]]
-    return method(adapter.modality, head.target, x, y, test_x) if test_x else [], test_y
+    target, modality = model.task(task).head.target, model.adapter(test.adapter).modality
+    method = METHODS[target.config()["kind"]]
+    return method(modality, target, x, y, test_x) if test_x else [], test_y
 
 
 # --- what there is to see: a word (str), a bag of words (list) or numbers (array) -----------------
 
 
-def _rows(adapter: Any, level: str, source: Source, task: str) -> tuple[list[Any], list[Any]]:
+def _rows(model: Model, task: str, source: Source, prepared: Prepared) -> tuple[list[Any], list[Any]]:
     """What there is to see of every vector or item that has a label, and the label."""
+    adapter, level = model.adapter(source.adapter), model.task(task).head.level
     look = VIEWS[adapter.modality, level]
     x: list[Any] = []
     y: list[Any] = []
-    for item, labels in zip(source.items, source.targets[task], strict=True):
+    known = zip(source.items, source.targets[task], examples_of(model, source, prepared), strict=True)
+    for item, labels, examples in known:
         if labels is None:
             continue
-        examples = adapter.prepare(item)
         if level != "vector":
             x.append(look(adapter, item, examples))
             y.append(labels)
@@ -125,8 +138,10 @@ def _average_frame(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
 def _counts(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
     if adapter.nodes.text:
         return _graph_bag(adapter, item, examples)
-    rows = np.array([row for example in examples for row in _own_features(adapter, example)])
-    return np.append(rows.sum(0), len(rows))
+    width = sum(adapter.nodes.sizes) + adapter.nodes.width
+    width = width if adapter.hops is None else adapter.hop_stem.shape[1]  # with the degrees
+    rows = [row for example in examples for row in _own_features(adapter, example)]
+    return np.append(np.array(rows).reshape(-1, width).sum(0), len(rows))  # a graph may have no node
 
 
 def _graph_bag(adapter: Any, item: Any, examples: Sequence[Any]) -> list[str]:
@@ -159,9 +174,9 @@ def _labels(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list
 
 def _label_sets(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
     found: list[dict[str, float]] = [{} for _ in test_x]
-    for name in target.labels:
-        flags = [v.get(name) if hasattr(v, "get") else name in v for v in y]
-        rows, known = _known(x, flags)
+    table = [[v.get(n) if hasattr(v, "get") else n in v for n in target.labels] for v in y]
+    for column, name in enumerate(target.labels):
+        rows, known = _known(x, [flags[column] for flags in table])
         shares = _shares(modality, rows, [str(bool(v)) for v in known], test_x)
         for result, share in zip(found, shares, strict=True):
             result[name] = share.get("True", 0.0)
@@ -196,13 +211,15 @@ METHODS: dict[str, Callable[..., list[Any]]] = {
 
 
 def _shares(modality: str, x: list[Any], y: list[str], test_x: list[Any]) -> list[dict[str, float]]:
-    """For each test row how probable every class is."""
+    """For each test row how probable every class is; nothing where no label is known."""
+    words = bool(x) and isinstance(x[0], str)
+    if not words:
+        x, y = _thinned(x), _thinned(y)
     classes = sorted(set(y))
-    if len(classes) == 1:
-        return [{classes[0]: 1.0}] * len(test_x)
-    if isinstance(x[0], str):
+    if len(classes) <= 1:
+        return [dict.fromkeys(classes, 1.0)] * len(test_x)
+    if words:
         return _shares_of_words(x, y, classes, test_x)
-    x, y = _thinned(x), _thinned(y)
     a, b = _matrices(x, test_x)
     if modality == "speech":
         found = _nearest_mean(a, np.array(y), classes, b)
@@ -235,6 +252,8 @@ def _nearest_mean(a: Any, y: Any, classes: list[str], b: Any) -> Any:
 
 def _regress(x: list[Any], y: list[float], test_x: list[Any]) -> list[float]:
     """Ridge regression; of words the mean of each, for an unknown one the mean of all."""
+    if not x:
+        return [0.0] * len(test_x)
     if isinstance(x[0], str):
         values = defaultdict(list)
         for word, value in zip(x, y, strict=True):
@@ -262,4 +281,4 @@ def _known(x: list[Any], values: list[Any]) -> tuple[list[Any], list[Any]]:
 
 
 def _thinned(rows: list[Any]) -> list[Any]:
-    return rows[:: -(-len(rows) // MOST_ROWS)]
+    return rows[:: max(1, -(-len(rows) // MOST_ROWS))]

@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from multiseq.recipe import Recipe
     from multiseq.tasks import Source
 
-__all__ = ["HEADER", "SILENCE", "Report", "markdown", "score", "shown", "table_rows"]
+__all__ = [
+    "HEADER",
+    "SILENCE",
+    "Prepared",
+    "Report",
+    "examples_of",
+    "markdown",
+    "score",
+    "shown",
+    "table_rows",
+]
 
 SILENCE = frozenset({"sil", "sp", "h#", "pau", "epi"})
 """Labels of frames without speech, in TIMIT and of the Montreal Forced Aligner. They are easy and
@@ -20,6 +30,9 @@ many, so frame accuracy is given without them too."""
 
 Report = dict[str, dict[str, Any]]
 """Task -> what `multiseq.runs.evaluate_run` says about it."""
+
+Prepared = dict[int, list[list[Any]]]
+"""``id`` of a source -> the examples of each of its items."""
 
 HEADER = ("task", "cell", "metric", "baseline", "ours", "seconds")
 
@@ -39,13 +52,16 @@ def score(
     import torch
 
     model.to("cuda" if torch.cuda.is_available() else "cpu")
+    prepared: Prepared = {}
+    for source in sources:
+        examples_of(model, source, prepared)
     training = {task: source for source in train for task in source.targets}
     scored = {task: source for source in sources for task in source.targets}
     return {
         task: {
             "cell": model.cell(task),
             "metric": model.task(task).metric,
-            **_figures(model, task, training.get(task), scored[task], spec.get("decode", {})),
+            **_figures(model, task, training.get(task), scored[task], spec.get("decode", {}), prepared),
             "part": part,
         }
         for task, spec in recipe.tasks.items()
@@ -53,8 +69,37 @@ def score(
     }
 
 
+def examples_of(model: Model, source: Source, prepared: Prepared) -> list[list[Any]]:
+    """The examples of a source's items, prepared where that was not done before.
+
+    Raises:
+        ValueError: A bad item, or labels that do not fit its vectors, with the file and line.
+    """
+    from multiseq.batching import place_of, prepare_all
+
+    if id(source) in prepared:
+        return prepared[id(source)]
+    adapter = model.adapter(source.adapter)
+    found = prepare_all(adapter, source.items, source.where)
+    rows = [labels for t, labels in source.targets.items() if model.task(t).head.level == "vector"]
+    for number, examples in enumerate(found):
+        try:
+            for labels in rows:
+                for example in examples if labels[number] is not None else ():
+                    adapter.align(labels[number], example)
+        except ValueError as error:
+            raise ValueError(f"{place_of(source.where, number)}: {error}") from error
+    prepared[id(source)] = found
+    return found
+
+
 def _figures(
-    model: Model, task: str, train: Source | None, source: Source, decode: Mapping[str, Any]
+    model: Model,
+    task: str,
+    train: Source | None,
+    source: Source,
+    decode: Mapping[str, Any],
+    prepared: Prepared,
 ) -> dict[str, Any]:
     from multiseq.baselines import baseline_results
     from multiseq.metrics import compute, labelled_results
@@ -64,7 +109,7 @@ def _figures(
     seconds = round(time.perf_counter() - started, 2)
     sides = {"value": ([result for result, _ in pairs], [label for _, label in pairs])}
     if train is not None:
-        sides["baseline"] = baseline_results(model, task, train, source)
+        sides["baseline"] = baseline_results(model, task, train, source, prepared)
     metric = model.task(task).metric
     figures: dict[str, Any] = {"value": None, "baseline": None}
     figures |= {name: _finite(compute(metric, *side)) for name, side in sides.items()}

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from multiseq import baselines
 from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.baselines import VIEWS, baseline, baseline_results
+from multiseq.ctc import CTCHead
 from multiseq.encoder import Encoder
 from multiseq.heads import SetHead, VectorHead
 from multiseq.model import Model
-from multiseq.sequence import CTCHead
 from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
 from multiseq.tasks import Source, Task
 from multiseq.text_target import TextTarget
@@ -195,6 +196,56 @@ def test_no_labels() -> None:
     assert results("text", head, (["a", "b"], ["a", "b"]), (["c"], [None])) == []
     with pytest.raises(ValueError, match=r"task 't': got no label in the training data"):
         results("text", head, (["a", "b"], [None, None]), (["c"], ["a"]))
+
+
+def test_a_class_that_thinning_removes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "MOST_ROWS", 2)  # every second row of four
+    head = SetHead(DIM, ClassTarget(["high", "low", "rare"]))
+    found = results("speech", head, (TONES, ["low", "rare", "high", "rare"]), (TONES[:1], ["low"]))
+    assert set(found[0].probabilities) == {"high", "low"}
+    assert sum(found[0].probabilities.values()) == pytest.approx(1)
+    head = SetHead(DIM, ClassTarget(["bad", "good"]))
+    [found] = results("text", head, (["a", "b", "c", "d"], ["good", "bad"] * 2), (["b"], ["bad"]))
+    assert (found.label, found.probability) == ("good", 1.0)
+
+
+@pytest.mark.parametrize(("modality", "items"), [("text", ["a b", "c d"]), ("speech", TONES[:2])])
+def test_a_column_that_is_never_known(modality: str, items: list[Any]) -> None:
+    head = SetHead(DIM, LabelsTarget(["big", "red"]))
+    flags = [{"red": True, "big": None}, {"red": False, "big": None}]
+    [found] = results(modality, head, (items, flags), (items[:1], [{"red"}]))
+    assert found.probabilities["big"] == 0.0
+    head = SetHead(DIM, NumberTarget(["a", "b"], [0.0, 0.0], [1.0, 1.0]))
+    numbers = [{"a": 1.0, "b": None}, {"a": 1.0, "b": math.nan}]
+    [found] = results(modality, head, (items, numbers), (items[:1], [{"a": 1.0, "b": 1.0}]))
+    assert found.values == {"a": pytest.approx(1.0), "b": 0.0}
+
+
+@pytest.mark.parametrize("hops", [None, 2])
+def test_a_graph_without_nodes(hops: int | None) -> None:
+    full = {"nodes": {"age": [1, 5], "city": ["A", "B"]}, "edges": [(0, 1)]}
+    none: dict[str, Any] = {"nodes": {"age": [], "city": []}, "edges": []}
+    head = SetHead(DIM, ClassTarget(["empty", "full"]))
+    train = ([full, none, full, none], ["full", "empty", "full", "empty"])
+    assert labels_of(results("graph", head, train, ([none, full], ["empty", "full"]), hops=hops)) == [
+        "empty",
+        "full",
+    ]
+
+
+def test_tasks_of_one_source_prepare_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = SpeechAdapter.fit(TONES, dim=DIM)
+    heads = {name: SetHead(DIM, ClassTarget(["high", "low"])) for name in ("one", "two")}
+    model = Model({"a": adapter}, Encoder(DIM, 1, 2), {n: Task("a", h) for n, h in heads.items()})
+    labels = ["low", "low", "high", "high"]
+    source = Source("a", TONES, dict.fromkeys(heads, labels))
+    seen: list[Any] = []
+    prepare = adapter.prepare
+    monkeypatch.setattr(adapter, "prepare", lambda item: seen.append(item) or prepare(item))
+    prepared: dict[int, Any] = {}
+    for task in heads:
+        assert labels_of(baseline_results(model, task, source, source, prepared)[0]) == labels
+    assert len(seen) == len(TONES)
 
 
 def test_every_cell_has_a_view() -> None:

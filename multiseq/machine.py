@@ -1,4 +1,8 @@
-"""What a run says about where it ran: versions, processor, memory, command."""
+"""What a run says about where it ran: versions, processor, memory, command.
+
+None of it asks for the name of a host or a person, but the command holds what was typed, and `run.json`
+the full path of the data: look at them before you publish a run.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ def versions() -> dict[str, str | None]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, threads, GiB of memory and GPU; no names of hosts or people."""
+    """Processor, cores, threads, GiB of memory and GPU."""
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -4,46 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from multiseq.metrics import LOWER_IS_BETTER
 from multiseq.requires import need
 
 __all__ = ["draw_curves"]
 
+LOSSES, SCORES, ERRORS = "loss in training", "dev part: more is better", "dev part: errors"
 
-def draw_curves(log: Sequence[Mapping[str, str]], path: str | Path) -> None:
-    """Draw the lines of a ``metrics.csv`` and write the picture.
+Log = Sequence[Mapping[str, str]]
+Curve = list[tuple[int, float]]
 
-    Losses are smoothed by a running mean over a fiftieth of the run; ``total`` is left out.
+
+def draw_curves(log: Log, path: str | Path) -> None:
+    """Draw the lines of a ``metrics.csv`` and write the picture; a task has one colour throughout.
+
+    Losses are smoothed by a running mean over a fiftieth of the run; ``total`` is left out. Scores of
+    which more is better and errors have a panel each. BLEU is divided by 100, to fit among fractions.
 
     Args:
         log: As `multiseq.runlog.read_log` gives them.
         path: Of the picture; its ending says the format.
     """
+    tasks = list(dict.fromkeys(row["task"] for row in log if row["task"] != "total"))
+    panels = {title: curves for title, curves in _panels(log).items() if curves}
     # The object-oriented interface: pyplot would keep the figure and might want a display.
-    figure = need("matplotlib.figure").Figure(figsize=(11, 4.5), layout="constrained")
-    curves = {part: _curves(log, part) for part in ("train", "dev")}
-    shown = [part for part, found in curves.items() if found]
-    for number, part in enumerate(shown, 1):
-        axes = figure.add_subplot(1, len(shown), number)
-        for name, points in curves[part].items():
-            width = max(1, len(points) // 50) if part == "train" else 1
-            steps, values = [s for s, _ in points], _smooth([v for _, v in points], width)
-            axes.plot(steps, values, label=name, marker="o" if part == "dev" else None)
-        axes.set(xlabel="step", ylabel="loss" if part == "train" else "score", title=part)
-        if part == "train":
-            axes.set_yscale("log")  # tasks differ by orders of magnitude
+    width = 11 if len(panels) < 3 else 16
+    figure = need("matplotlib.figure").Figure(figsize=(width, 4.5), layout="constrained")
+    for number, (title, curves) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(1, len(panels), number)
+        for (task, label), points in curves.items():
+            _draw(axes, points, label, tasks.index(task), smooth=title == LOSSES)
+        axes.set(xlabel="step", title=title)
+        positive = any(value > 0 for points in curves.values() for _, value in points)
+        if title != SCORES and positive:
+            axes.set_yscale("log")  # losses and errors of tasks differ by orders of magnitude
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
 
-def _curves(log: Sequence[Mapping[str, str]], part: str) -> dict[str, list[tuple[int, float]]]:
-    found: dict[str, list[tuple[int, float]]] = {}
+def _panels(log: Log) -> dict[str, dict[tuple[str, str], Curve]]:
+    """Title -> (task, label) -> (step, value) of every evaluation or step."""
+    panels: dict[str, dict[tuple[str, str], Curve]] = {LOSSES: {}, SCORES: {}, ERRORS: {}}
     for row in log:
-        if row["part"] == part and row["task"] != "total":
-            name = row["task"] if part == "train" else f"{row['task']}: {row['metric']}"
-            found.setdefault(name, []).append((int(row["step"]), float(row["value"])))
-    return found
+        task, metric, value = row["task"], row["metric"], float(row["value"])
+        title, label = LOSSES, task
+        if row["part"] == "dev":
+            title = ERRORS if metric in LOWER_IS_BETTER else SCORES
+            label = f"{task}: {metric.replace('_', ' ')}"
+        if metric == "bleu":
+            label, value = f"{label} / 100", value / 100
+        if task != "total":
+            panels[title].setdefault((task, label), []).append((int(row["step"]), value))
+    return panels
+
+
+def _draw(axes: Any, points: Curve, label: str, number: int, *, smooth: bool) -> None:
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    if smooth:
+        values = _smooth(values, max(1, len(points) // 50))
+    line = ("-", "--", ":", "-.")[number // 10 % 4]  # there are ten colours
+    axes.plot(steps, values, line, color=f"C{number}", label=label, marker="" if smooth else "o", ms=4)
 
 
 def _smooth(values: Sequence[float], width: int) -> list[float]:

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from multiseq.data import DataError
 from multiseq.machine import (
     command,
     describe_machine,
@@ -26,7 +28,7 @@ from multiseq.machine import (
     versions,
 )
 from multiseq.recipe import Recipe, build_model, check_options, read, read_part, settings
-from multiseq.scoring import Report, markdown, score
+from multiseq.scoring import Report, examples_of, markdown, score
 
 if TYPE_CHECKING:
     from multiseq.model import Model
@@ -82,20 +84,21 @@ def train_run(
     check_options(recipe)
     options = settings(recipe)
     base = _data_folder(recipe, data)
-    train, test = read_part(recipe, "train", base), read_part(recipe, "test", base)
-    dev = read_part(recipe, "dev", base) if options.evaluate_every else []
+    train, test = _read_part(recipe, "train", base), _read_part(recipe, "test", base)
+    dev = _read_part(recipe, "dev", base) if options.evaluate_every else []
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev part, and none has")
     model = build_model(recipe, train)
     record: dict[str, Any] = {}
     if first:
+        _check_scoring(recipe, model, [*dev, *test])
         _announce(model, train, out, say)
         record = _begin(out, recipe, base, model, train, resume)
     from multiseq.training import RESUME
     from multiseq.training import train as fit
 
     began = time.perf_counter()
-    with _plain_interrupt():
+    with _plain_lightning():
         fit(
             model,
             train,
@@ -141,12 +144,11 @@ def evaluate_run(
         ValueError: Not a run, or no data of that part.
     """
     from multiseq.checkpoint import load
-    from multiseq.data import DataError
 
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
     base = _data_folder(recipe, data)
-    sources = read_part(recipe, part, base)
+    sources = _read_part(recipe, part, base)
     if not sources:
         raise ValueError(f"part: got {part!r}, but no data of {recipe.name} has it")
     try:
@@ -167,7 +169,7 @@ def read_run(folder: str | Path) -> Recipe:
     if not (folder / "recipe.toml").is_file() or not (folder / "run.json").is_file():
         what = "is not a run (no recipe.toml and run.json in it)" if folder.exists() else "is not there"
         raise ValueError(f"{folder}: {what}; expected a folder that `multiseq train` wrote")
-    record = _read_json(folder / "run.json")
+    record = _read_json(folder / "run.json", "recipe", "data", "sources")
     found = read(folder / "recipe.toml")
     return replace(found, name=record["recipe"], folder=Path(record["data"]))
 
@@ -194,10 +196,38 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
 
 
 def _data_folder(recipe: Recipe, data: str | Path | None) -> Path:
-    folder = Path(data) if data is not None else recipe.folder
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; say where the data is with --data")
-    return folder.resolve()
+    if data is not None and not Path(data).is_dir():
+        raise ValueError(f"{data}: no such folder; say where the data is with --data")
+    return Path(data if data is not None else recipe.folder).resolve()
+
+
+def _read_part(recipe: Recipe, part: str, base: Path) -> list[Source]:
+    """`read_part`, which needs the folder only where a path is relative to it."""
+    try:
+        return read_part(recipe, part, base)
+    except DataError as error:
+        if base.is_dir():
+            raise
+        raise DataError(f"{base}: no such folder; say where the data is with --data") from error
+
+
+def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source]) -> None:
+    """What would else be noticed after hours of training: bad items, a metric that cannot judge them."""
+    for name, task in model.tasks.items():
+        num = task.head.target.size
+        if task.metric == "roc_auc" and recipe.tasks[name]["target"] == "class" and num != 2:
+            place = f"{recipe.name}: [tasks.{name}] metric"
+            raise ValueError(f"{place}: got 'roc_auc' for {num} classes, expected two; use accuracy or f1")
+    for source in sources:
+        examples_of(model, source, {})
+        for name, labels in source.targets.items():
+            several = [i for i, v in enumerate(labels) if isinstance(v, list)]
+            task = model.task(name)
+            if task.head.level == "sequence" and task.metric != "bleu" and several:
+                raise ValueError(
+                    f"{source.where[several[0]]}: got several texts for task {name!r}, whose metric "
+                    f"{task.metric!r} expects one; use the metric bleu"
+                )
 
 
 def _begin(
@@ -209,7 +239,9 @@ def _begin(
     record: dict[str, Any] = {
         "recipe": recipe.name,
         "data": str(data),
-        "sources": [{"tasks": list(s.targets), "items": len(s.items)} for s in train],
+        "sources": [
+            {"tasks": list(s.targets), "items": len(s.items), "digest": _digest(s, data)} for s in train
+        ],
         "weights": _num_weights(model),
         "versions": versions(),
         "machine": describe_machine(),
@@ -229,6 +261,16 @@ def _begin(
     (out / "recipe.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
     _write_json(out / "run.json", record)
     return record
+
+
+def _digest(source: Source, data: Path) -> str:
+    """Of items and labels in their order, wherever their folder lies; of recordings only the names."""
+    digest = blake2b(digest_size=8)
+    for row in zip(source.items, *source.targets.values(), strict=True):
+        # The order of a set is another one in every process.
+        plain = [sorted(value) if isinstance(value, set) else value for value in row]
+        digest.update(repr(plain).replace(f"{data}/", "").encode())
+    return digest.hexdigest()
 
 
 def _announce(model: Model, train: Sequence[Source], out: Path, say: Say) -> None:
@@ -252,11 +294,18 @@ def _num_weights(model: Model) -> int:
 
 
 @contextmanager
-def _plain_interrupt() -> Iterator[None]:
-    """Lightning turns Ctrl-C into an exit with code 1 and ignores the signal from then on."""
+def _plain_lightning() -> Iterator[None]:
+    """What Lightning raises as Python's own: settings that do not fit the machine, and Ctrl-C.
+
+    That it turns into an exit with code 1, and ignores the signal from then on.
+    """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
     except SystemExit as stop:
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
@@ -281,15 +330,20 @@ def _finish(out: Path, record: dict[str, Any], report: Report) -> None:
 
 
 def _finished(out: Path) -> Report:
-    report: Report = _read_json(out / "test.json")["tasks"]
+    report: Report = _read_json(out / "test.json", "tasks")["tasks"]
     return report
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, *keys: str) -> Any:
+    """A JSON object that has these keys."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: damaged: {error}") from None
+    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+    if missing:
+        raise ValueError(f"{path}: damaged: expected an object with {', '.join(missing)}")
+    return value
 
 
 def _write_json(path: Path, value: Any) -> None:

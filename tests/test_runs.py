@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from multiseq.plots import draw_curves
 from multiseq.recipe import read
 from multiseq.runs import evaluate_run, read_run, train_run
 from multiseq.scoring import SILENCE, markdown, shown, table_rows
@@ -110,7 +111,8 @@ def test_the_folder_tells_the_story(whole: Path) -> None:
     assert record["command"] == "python -m multiseq train tiny.toml --set training.lr=5e-3"
     assert record["recipe"] == "tiny"
     assert record["data"] == str(whole.parents[1])
-    assert record["sources"] == [{"tasks": ["pos"], "items": 100}]
+    [source] = record["sources"]
+    assert (source["tasks"], source["items"], len(source["digest"])) == (["pos"], 100, 16)
     assert {"python", "multiseq", "torch", "lightning"} <= set(record["versions"])
     assert {"cpu", "cores", "memory_gib", "gpu"} <= set(record["machine"])
     assert 0 < record["training_seconds"] < record["seconds"]
@@ -262,6 +264,39 @@ def test_a_resumed_run_keeps_its_recipe_and_its_data(whole: Path, tmp_path: Path
         train_run(recipe, run, resume=True, say=lambda line: None)
 
 
+def test_a_resumed_run_notices_other_data_of_the_same_size(tmp_path: Path) -> None:
+    text = TINY.replace("starter:pos/dev.conllu", "train.conllu")
+    (tmp_path / "train.conllu").write_text(SHORT + "\n")
+    recipe = read(recipe_in(tmp_path, text), ["training.steps=2", "training.evaluate_every=0"])
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    train_run(recipe, run, progress=False, say=lambda line: None)
+    (run / "test.json").unlink()
+    moved.mkdir()
+    recipe_in(moved, text)
+    (moved / "train.conllu").write_text(SHORT + "\n")
+    train_run(recipe, run, data=moved, resume=True, progress=False, say=lambda line: None)
+    (run / "test.json").unlink()
+    (moved / "train.conllu").write_text(SHORT.replace("VERB", "NOUN") + "\n")
+    with pytest.raises(ValueError, match=r"the data is not what this run began with"):
+        train_run(recipe, run, data=moved, resume=True, say=lambda line: None)
+
+
+def test_data_that_is_named_in_full_needs_no_folder(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    text = TINY.replace('"short.conllu"', '"starter:pos/test.conllu"')
+    recipe = read(recipe_in(here, text), ["training.steps=2", "training.evaluate_every=0"])
+    train_run(recipe, tmp_path / "run", progress=False, say=lambda line: None)
+    here.rename(tmp_path / "gone")
+    assert evaluate_run(tmp_path / "run")["pos"]["num_items"] > 0
+    with pytest.raises(ValueError, match=r"nowhere: no such folder; say where the data is with --data"):
+        evaluate_run(tmp_path / "run", data=tmp_path / "nowhere")
+    path = tmp_path / "run" / "recipe.toml"
+    path.write_text(path.read_text().replace('test = "starter:pos/test.conllu"', 'test = "short.conllu"'))
+    with pytest.raises(ValueError, match=r"here: no such folder; say where the data is with --data"):
+        evaluate_run(tmp_path / "run")
+
+
 def test_folders_that_are_no_runs_or_no_data(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere: is not there; expected"):
         evaluate_run(tmp_path / "nowhere")
@@ -275,6 +310,10 @@ def test_folders_that_are_no_runs_or_no_data(whole: Path, tmp_path: Path) -> Non
     (run / "run.json").write_text("{")
     with pytest.raises(ValueError, match=r"run\.json: damaged"):
         read_run(run)
+    for damaged in ("[]", '{"data": "/", "sources": []}'):
+        (run / "run.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"run\.json: damaged: expected an object with .*recipe"):
+            read_run(run)
 
 
 def test_scores_on_a_dev_part_need_one(tmp_path: Path) -> None:
@@ -282,6 +321,84 @@ def test_scores_on_a_dev_part_need_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"tiny: evaluate_every needs data with a dev part, and none has"):
         train_run(read(recipe_in(tmp_path, text)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+MOLECULES = """
+[encoder]
+dim = 8
+depth = 1
+heads = 2
+
+[training]
+steps = 100000
+
+[data.drugs]
+adapter = "graph"
+format = "table"
+input = "smiles"
+train = "train.csv"
+test = "test.csv"
+
+[tasks.kind]
+data = "drugs"
+output = "set"
+target = "class"
+column = "kind"
+"""
+
+
+def molecules_in(folder: Path, test: str, changes: list[str]) -> Any:
+    (folder / "train.csv").write_text("smiles,kind\nCCO,a\nCC,b\nC,c\n")
+    (folder / "test.csv").write_text(test)
+    (folder / "tiny.toml").write_text(MOLECULES)
+    return read(folder / "tiny.toml", changes)
+
+
+@pytest.mark.parametrize("part", ["test", "dev"])
+def test_a_bad_item_is_found_before_training(tmp_path: Path, part: str) -> None:
+    changes = ['data.drugs.dev="test.csv"', "training.evaluate_every=5"] if part == "dev" else []
+    recipe = molecules_in(tmp_path, "smiles,kind\nCCO,a\nC(C,b\n", changes)
+    if part == "dev":
+        recipe.tables["data"]["drugs"]["test"] = "train.csv"
+    with pytest.raises(ValueError, match=r"test\.csv:3: molecule: got 'C\(C', which RDKit cannot read"):
+        train_run(recipe, tmp_path / "run", say=lambda line: None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_that_do_not_fit_are_found_before_training(tmp_path: Path) -> None:
+    text = TINY.replace("conllu", "jsonl").replace("starter:pos/dev", "train").replace("upos", "tags")
+    path = recipe_in(tmp_path, text)
+    (tmp_path / "train.jsonl").write_text('{"text": ["a", "b"], "tags": ["X", "Y"]}\n')
+    (tmp_path / "short.jsonl").write_text('\n{"text": ["a", "b"], "tags": ["X"]}\n')
+    with pytest.raises(ValueError, match=r"short\.jsonl:2: labels: got 1 labels"):
+        train_run(read(path), tmp_path / "run", say=lambda line: None)
+
+
+def test_a_metric_that_cannot_judge_the_labels_is_found_before_training(tmp_path: Path) -> None:
+    recipe = molecules_in(tmp_path, "smiles,kind\nCCO,a\n", ["tasks.kind.metric=roc_auc"])
+    with pytest.raises(ValueError, match=r"tiny: \[tasks\.kind\] metric: got 'roc_auc' for 3 classes"):
+        train_run(recipe, tmp_path / "run", say=lambda line: None)
+    text = TINY.replace("conllu", "jsonl").replace("starter:pos/dev", "train").replace("upos", "answer")
+    text = (
+        text.replace("vector", "sequence").replace("class", "text").replace("frame_accuracy", "exact_match")
+    )
+    (tmp_path / "train.jsonl").write_text('{"text": "a b", "answer": "c"}\n')
+    (tmp_path / "short.jsonl").write_text('{"text": "a b", "answer": ["c", "d"]}\n')
+    (tmp_path / "tiny.toml").write_text(text)
+    with pytest.raises(ValueError, match=r"short\.jsonl:1: got several texts for task 'pos', whose metric"):
+        train_run(read(tmp_path / "tiny.toml"), tmp_path / "run", say=lambda line: None)
+
+
+def test_more_devices_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise MisconfigurationException("You requested gpu: [0, 1], but your machine only has: [0]")
+
+    monkeypatch.setattr("lightning.Trainer", refuse)
+    recipe = read(recipe_in(tmp_path))
+    with pytest.raises(ValueError, match=r"your machine only has: \[0\]"):
+        train_run(recipe, tmp_path / "run", devices=2, say=lambda line: None)
 
 
 def test_a_run_that_never_began_is_no_obstacle(tmp_path: Path) -> None:
@@ -292,7 +409,7 @@ def test_a_run_that_never_began_is_no_obstacle(tmp_path: Path) -> None:
     assert train_run(read(path, change), tmp_path / "run", progress=False, say=lambda line: None)
 
 
-# --- the table ------------------------------------------------------------------------------------
+# --- the curves and the table ---------------------------------------------------------------------
 
 ENTRY = {
     "cell": "speech/vector", "metric": "frame_accuracy", "value": 0.75, "baseline": 0.5, "seconds": 1.26,
@@ -308,6 +425,25 @@ def test_the_table_shows_frames_without_silence_apart() -> None:
         "| phones | speech/vector | frame accuracy | 0.500 | 0.750 | 1.3 |",
         "|  |  | … without silence | – | 0.700 |  |",
     ]
+
+
+def test_losses_scores_and_errors_have_a_panel_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    seen: list[Any] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure))
+    rows = [("train", "a", "loss", 0.0), ("train", "total", "loss", 9.0), ("dev", "a", "bleu", 50.0)]
+    rows += [("dev", "b", "word_error_rate", 0.5), ("train", "b", "loss", 2.0)]
+    log = [{"step": "7", "part": p, "task": t, "metric": m, "value": str(v)} for p, t, m, v in rows]
+    draw_curves(log, tmp_path / "curves.png")
+    axes = seen.pop().axes
+    assert [a.get_yscale() for a in axes] == ["log", "linear", "log"]
+    found = {line.get_label(): (line.get_ydata()[0], line.get_color()) for a in axes for line in a.lines}
+    assert found == {
+        "a": (0.0, "C0"), "b": (2.0, "C1"), "a: bleu / 100": (0.5, "C0"), "b: word error rate": (0.5, "C1"),
+    }  # fmt: skip
+    draw_curves(log[:1], tmp_path / "curves.png")  # a loss of zero has no logarithm
+    assert [a.get_yscale() for a in seen.pop().axes] == ["linear"]
 
 
 @pytest.mark.parametrize(

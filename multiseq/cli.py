@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it. Exit codes: 0 done, 1 an er
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 import sys
@@ -123,7 +124,8 @@ def train(
     names = recipe or ["starter"]
     out = out or Path("runs", "+".join(Path(n).stem if n.endswith(".toml") else n for n in names))
     launch = _launch(devices, num_nodes, strategy)
-    with _plain_errors(_resume_command(out, launch)):
+    with _plain_errors(out, _resume_command(out, launch)):
+        from multiseq.machine import is_first_process
         from multiseq.runs import read_run, train_run
 
         if resume and not recipe and not changes:
@@ -131,9 +133,10 @@ def train(
         else:
             found = read_together(names, changes, data)
         report = train_run(found, out, data=data, resume=resume, **launch)
-        if report:
+        if is_first_process():
             _print_report(report)
-            print(f"\n{out} has the model, the curves (curves.png) and this table (test.md).")
+            table = " and this table (test.md)" if report else ""
+            print(f"\n{out} has the model, the curves (curves.png){table}.")
             print("Predict with it:")
             for line in _examples(found, out, data):
                 print(f"  {line}")
@@ -223,7 +226,7 @@ def predict(
             given = items or []
             where = [f"item {i}" for i in range(1, len(given) + 1)]
             raw = [item_of(adapter, v, where=w) for v, w in zip(given, where, strict=True)]
-        results = _run(model, task, raw, where, decode)
+        results = model.run(task, raw, where=where, **decode)
         if as_json:
             records = [record_of(model, task, i, r) for i, r in zip(raw, results, strict=True)]
             print(json.dumps(records, ensure_ascii=False, indent=1))
@@ -239,6 +242,7 @@ def _load(run: Path, task: str | None) -> tuple[Any, str, str, dict[str, Any]]:
     import torch
 
     from multiseq.checkpoint import load
+    from multiseq.data import READERS
     from multiseq.recipe_check import one_of
     from multiseq.runs import read_run
 
@@ -253,19 +257,10 @@ def _load(run: Path, task: str | None) -> tuple[Any, str, str, dict[str, Any]]:
         return model, task, "text", {}
     found = read_run(run)
     spec = found.tasks[task]
-    usual = found.tables["data"][spec["data"]].get("input", "text")
-    return model, task, usual, spec.get("decode", {})
-
-
-def _run(
-    model: Any, task: str, items: Sequence[Any], where: Sequence[str], decode: dict[str, Any]
-) -> list[Any]:
-    from multiseq.recipe import locate
-
-    try:
-        return list(model.run(task, items, **decode))
-    except ValueError as error:
-        raise ValueError(locate(error, where)) from error
+    data = found.tables["data"][spec["data"]]
+    reader = inspect.signature(READERS[data["format"]]).parameters
+    usual = reader["input"].default if "input" in reader else "text"
+    return model, task, data.get("input", usual), spec.get("decode", {})
 
 
 # --- what is shown --------------------------------------------------------------------------------
@@ -299,37 +294,34 @@ def _print_report(report: Report) -> None:
 
 
 def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
-    """A command that predicts, for one task of each modality, on an item of the test part."""
+    """A command that predicts, for one task of each modality, on an item of its data."""
     from multiseq.recipe import read_part
 
-    items = {}
-    for source in read_part(recipe, "test", data):
-        for task in source.targets:
-            items[task] = min(map(_as_typed, source.items[:50]), key=len)
+    sources = read_part(recipe, "test", data)
+    if {task for source in sources for task in source.targets} < set(recipe.tasks):
+        sources += read_part(recipe, "train", data)
     shown: dict[str, str] = {}
-    for task in recipe.tasks:
-        modality = recipe.modality(recipe.adapter(task))
-        if items.get(task) and modality not in shown:
-            shown[modality] = shlex.join([*_predict(out, task), items[task]])
-    for task in recipe.tasks:
-        modality = recipe.modality(recipe.adapter(task))
-        file = {"speech": "YOUR.wav", "graph": "YOUR.json"}.get(modality, "YOUR TEXT")
-        shown.setdefault(modality, shlex.join([*_predict(out, task), file]))
-    return list(shown.values())
-
-
-def _predict(out: Path, task: str) -> list[str]:
-    return ["multiseq", "predict", str(out), "--task", task]
+    stand_ins: dict[str, str] = {}
+    for source in sources:
+        modality, task = recipe.modality(source.adapter), next(iter(source.targets))
+        command = ["multiseq", "predict", str(out), "--task", task]
+        typed = list(filter(None, map(_as_typed, source.items[:50])))
+        if typed:
+            shown.setdefault(modality, shlex.join([*command, min(typed, key=len)]))
+        stand_in = {"speech": "YOUR.wav", "graph": "YOUR.json"}.get(modality, "YOUR TEXT")
+        if modality == "graph" and isinstance(source.items[0], str):
+            stand_in = "CCO"  # ethanol
+        stand_ins.setdefault(modality, shlex.join([*command, stand_in]))
+    return list((stand_ins | shown).values())
 
 
 def _as_typed(item: Any) -> str:
     """An item as one would type it, or nothing where that would be too long or has no such form."""
-    if isinstance(item, list) and all(isinstance(word, str) for word in item):
-        return " ".join(item)
     typed = item if isinstance(item, str) else ""
-    if isinstance(item, list):  # triples
-        typed = json.dumps(item, ensure_ascii=False)
-    return typed if len(typed) <= WIDE else ""
+    if isinstance(item, list):  # words, or triples
+        words = all(isinstance(word, str) for word in item)
+        typed = " ".join(item) if words else json.dumps(item, ensure_ascii=False)
+    return typed if len(typed) <= WIDE and not typed.startswith("-") else ""
 
 
 def _say_error(line: str) -> None:
@@ -337,8 +329,13 @@ def _say_error(line: str) -> None:
 
 
 @contextmanager
-def _plain_errors(resume: str = "") -> Iterator[None]:
-    """Errors of the user's as one or two lines and an exit code; any other keeps its traceback."""
+def _plain_errors(out: Path | None = None, resume: str = "") -> Iterator[None]:
+    """Errors of the user's as one or two lines and an exit code; any other keeps its traceback.
+
+    Args:
+        out: The folder of a run that Ctrl-C would stop.
+        resume: The command that goes on with it.
+    """
     from multiseq.requires import MissingLibraryError
 
     # torch-geometric says this of two of its own functions, whenever it is imported.
@@ -352,5 +349,6 @@ def _plain_errors(resume: str = "") -> Iterator[None]:
         _say_error(f"error: {chr(10).join(lines[:2]) or type(error).__name__}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        _say_error(f"stopped; go on with: {resume}" if resume else "stopped")
+        begun = out is not None and (out / "run.json").is_file()
+        _say_error(f"stopped; go on with: {resume}" if begun else "stopped")
         raise typer.Exit(130) from None

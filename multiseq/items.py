@@ -1,13 +1,14 @@
 """Items as people give them on a command line or in a file, and predictions as they read them.
 
 An item of a text adapter is a text; of speech a path; of molecules a SMILES; of networks and
-triples JSON, or the path of a ``.json`` file.
+triples JSON, or the path of a ``.json`` file; of several parts a JSON object of their items.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["item_of", "line_of", "read_items", "record_of"]
 
-AUDIO = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au"})
+AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
+
+FORMS = {
+    "text": '"I saw it" or {"text": "I saw it"}',
+    "speech": '"a.wav" or {"file": "a.wav"}',
+    "molecule": '"CCO" or {"smiles": "CCO"}',
+    "triples": '[["Ada", "profession", "baker"]]',
+    "table": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
+    "fused": '{"NAME OF A PART": "ITEM OF THAT PART"}',
+}
+"""Modality, or kind of graph -> an item in JSON, for messages."""
 
 Pieces = Sequence[tuple[Any, Any]]
 """The (example, result) pairs of one item, as `Model.run` gives them."""
@@ -40,7 +51,6 @@ def read_items(adapter: Any, file: Path, column: str) -> tuple[list[Any], list[s
         ValueError: A bad file or item, with its line.
     """
     from multiseq.data.readers import read_table
-    from multiseq.data.records import open_text
 
     kind = file.with_suffix("").suffix if file.suffix == ".gz" else file.suffix
     if adapter.modality == "speech" and kind.lower() in AUDIO:
@@ -49,12 +59,16 @@ def read_items(adapter: Any, file: Path, column: str) -> tuple[list[Any], list[s
         records = read_table(file, input=column)
         raw, where = records.items, records.where
     elif kind == ".json":
-        raw, where = [_json(open_text(file).read(), str(file))], [str(file)]
+        raw, where = [_json(_text(adapter, file), str(file), adapter)], [str(file)]
     else:
-        raw = [line.rstrip("\r\n") for line in open_text(file)]
-        where = [f"{file}:{i}" for i in range(1, len(raw) + 1)]
+        lines = [line.rstrip("\r\n") for line in StringIO(_text(adapter, file), newline="\n")]
+        # An empty line of text is an empty item, one between objects is nothing.
+        kept = [i for i, line in enumerate(lines) if line.strip() or kind != ".jsonl"]
+        raw, where = [lines[i] for i in kept], [f"{file}:{i + 1}" for i in kept]
         if kind == ".jsonl":
-            raw = [_field(_json(v, w), column, w) for v, w in zip(raw, where, strict=True)]
+            raw = [_json(v, w, adapter) for v, w in zip(raw, where, strict=True)]
+            if adapter.modality != "fused":
+                raw = [_field(v, column, w) for v, w in zip(raw, where, strict=True)]
     return [item_of(adapter, v, file.parent, w) for v, w in zip(raw, where, strict=True)], where
 
 
@@ -74,7 +88,7 @@ def item_of(adapter: Any, given: Any, folder: Path = Path(), where: str = "item"
         return given
     if adapter.modality == "speech":
         return str(folder / given)
-    kind = getattr(adapter, "kind", "molecule")
+    kind = "fused" if adapter.modality == "fused" else getattr(adapter, "kind", "molecule")
     if kind == "data":
         raise ValueError(
             "this model was trained on torch-geometric Data, which a command line cannot hold; "
@@ -86,8 +100,8 @@ def item_of(adapter: Any, given: Any, folder: Path = Path(), where: str = "item"
         path = folder / given.strip()
         if not path.is_file():
             raise ValueError(f"{where}: {path}: no such file")
-        return _json(path.read_text(encoding="utf-8"), str(path))
-    return _json(given, where)
+        return _json(_text(adapter, path), str(path), adapter)
+    return _json(given, where, adapter)
 
 
 def _field(value: Any, column: str, where: str) -> Any:
@@ -99,15 +113,24 @@ def _field(value: Any, column: str, where: str) -> Any:
     return value[column]
 
 
-def _json(text: str, where: str) -> Any:
+def _text(adapter: Any, file: Path) -> str:
+    from multiseq.data.records import DataError, open_text
+
+    try:
+        return open_text(file).read()
+    except DataError as error:
+        if adapter.modality == "speech" and file.is_file():
+            kinds = " ".join(AUDIO)
+            raise ValueError(f"{file}: is no text, and no audio that is read: {kinds}; convert it") from error
+        raise
+
+
+def _json(text: str, where: str, adapter: Any) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ValueError(
-            f"{where}: got {text[:40]!r}, expected JSON, as in "
-            '[["Ada", "profession", "baker"]] or {"nodes": {…}, "edges": […]}'
-            f" ({error})"
-        ) from None
+        form = FORMS.get(getattr(adapter, "kind", adapter.modality), FORMS["text"])
+        raise ValueError(f"{where}: got {text[:40]!r}, expected JSON, as in {form} ({error})") from None
 
 
 # --- out ------------------------------------------------------------------------------------------

@@ -17,9 +17,9 @@ import torch
 from typer.testing import CliRunner, Result
 
 from multiseq import recipe as recipes
-from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
+from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.checkpoint import save
-from multiseq.cli import app
+from multiseq.cli import _examples, app
 from multiseq.encoder import Encoder
 from multiseq.heads import SetHead, VectorHead
 from multiseq.model import Model
@@ -188,6 +188,11 @@ def test_the_whole_way(folder: Path) -> None:
     assert set(text) == {"item", "text", "score"}
     assert text["score"] <= 0
 
+    # The column of training is the one of the recipe, or the usual one of the format.
+    (folder / "other.tsv").write_text("text\tlabel\nvery good\tup\n")
+    other = error("predict", "runs/tiny", "--task", "mood", "--input", "other.tsv")
+    assert "no column 'sentence' for the input; there are text, label" in other
+
     # A second run in the same folder, and one to go on with.
     assert "holds a run already" in error("train", "tiny.toml")
     assert "this run is finished" in well("train", "tiny.toml", "--resume")
@@ -206,6 +211,38 @@ def test_several_recipes_make_one_run(folder: Path) -> None:
     tasks = json.loads((folder / "runs/tiny+second/test.json").read_text())["tasks"]
     assert list(tasks) == ["mood", "echo", "tone", "call"]
     assert "tiny and tiny: both have [data.lines]" in error("train", "tiny.toml", "tiny.toml")
+
+
+def test_a_recipe_without_a_test_part(folder: Path) -> None:
+    (folder / "tiny.toml").write_text(TINY.replace('test = "train.tsv"\n', ""))
+    shown = well("train", "tiny.toml")
+    assert "No data has a test part, so there is nothing to score." in shown
+    assert "runs/tiny has the model, the curves (curves.png).\n" in shown
+    assert "  multiseq predict runs/tiny --task mood 'so bad'\n" in shown
+
+
+def test_the_items_that_are_shown_can_be_typed(folder: Path) -> None:
+    def shown(items: str) -> str:
+        (folder / "train.tsv").write_text("sentence\tlabel\n" + items)
+        [line] = _examples(recipes.read("tiny.toml"), Path("run"), None)
+        return line.removeprefix("multiseq predict run --task ")
+
+    assert shown("\tup\n-x\tup\nwell done\tup\n") == "mood 'well done'"
+    assert shown(f"{'long ' * 99}\tup\n") == "mood 'YOUR TEXT'"
+    molecules = TINY.replace('adapter = "text"', 'adapter = "graph"')
+    (folder / "tiny.toml").write_text(molecules)
+    assert shown("C\tup\nCC\tup\n") == "mood C"
+    assert shown(f"{'C' * 999}\tup\n") == "mood CCO"
+
+
+def test_the_usual_column_of_a_format(folder: Path) -> None:
+    tone(folder / "a.wav")
+    (folder / "clips.tsv").write_text("file\tlabel\na.wav\tup\n")
+    speech = TINY.replace('adapter = "text"', 'adapter = "speech"').replace('"table"', '"recordings"')
+    speech = speech.partition("[tasks.echo]")[0].replace('input = "sentence"\n', "")
+    (folder / "clips.toml").write_text(speech.replace("train.tsv", "clips.tsv"))
+    assert "--task mood " in well("train", "clips.toml", "--set", "training.steps=1")
+    assert well("predict", "runs/clips", "--input", "clips.tsv").startswith("up (100%)")
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -250,7 +287,11 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("multiseq.runs.train_run", stopped)
-    said = error("train", "tiny.toml", "--out", "my run", "--num-nodes", "2", code=130)
+    command = ["train", "tiny.toml", "--out", "my run", "--num-nodes", "2"]
+    assert error(*command, code=130) == "multiseq: stopped\n"  # there is nothing to go on with
+    Path("my run").mkdir()
+    Path("my run", "run.json").write_text("{}")
+    said = error(*command, code=130)
     assert said == "multiseq: stopped; go on with: multiseq train --resume --out 'my run' --num-nodes 2\n"
     monkeypatch.setattr("multiseq.checkpoint.load", stopped)
     assert error("predict", "run", "x", code=130) == "multiseq: stopped\n"
@@ -272,13 +313,15 @@ def tone(path: Path, seconds: float = 0.5) -> str:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, not trained, with adapters and heads of every kind, as saved in Python."""
     where = tmp_path_factory.mktemp("saved")
-    adapters = {
+    adapters: dict[str, Any] = {
         "text": TextAdapter.fit(["I saw a saw"], dim=DIM),
         "speech": SpeechAdapter.fit([tone(where / "tone.wav")], dim=DIM, rate=8000, mels=20),
         "molecule": GraphAdapter.fit(["CCO"], dim=DIM),
         "triples": GraphAdapter.fit([TRIPLES], dim=DIM),
         "network": GraphAdapter.fit([NETWORK], dim=DIM),
     }
+    parts = {"words": TextAdapter.fit(["I saw"], dim=DIM), "molecule": GraphAdapter.fit(["CCO"], dim=DIM)}
+    adapters["fused"] = FusedAdapter(parts)
     tags, logp = ClassTarget(["NOUN", "VERB"]), NumberTarget(["logp"], [1.0], [2.0], unit="logP")
     text = TextTarget.fit(["Ada is a baker."], unit="character")
     heads = {
@@ -290,6 +333,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "two": ("molecule", SetHead(DIM, NumberTarget(["a", "b"], [0.0, 0.0], [1.0, 1.0]))),
         "charge": ("molecule", VectorHead(DIM, logp)),
         "buyers": ("network", VectorHead(DIM, tags)),
+        "both": ("fused", VectorHead(DIM, tags)),
         "facts": ("triples", DecoderHead(DIM, text, depth=1, heads=2)),
     }
     tasks = {name: Task(adapter, head) for name, (adapter, head) in heads.items()}
@@ -417,8 +461,39 @@ def test_items_of_files(saved: Path, folder: Path) -> None:
     assert "nothing.txt: no such file" in error(
         "predict", str(saved), "--task", "pos", "--input", "nothing.txt"
     )
-    (folder / "bad.jsonl").write_text("[1\n")
-    assert "bad.jsonl:1: got '[1" in error("predict", str(saved), "--task", "pos", "--input", "bad.jsonl")
+    (folder / "bad.jsonl").write_text('\n"I saw"\n\n[1\n')
+    message = error("predict", str(saved), "--task", "pos", "--input", "bad.jsonl")
+    assert """bad.jsonl:4: got '[1', expected JSON, as in "I saw it" or""" in message
+    assert "nodes" not in message
+
+
+@pytest.mark.parametrize("name", ["lines.txt", "words.jsonl", "one.json", "table.csv", "table.tsv"])
+def test_a_byte_order_mark_is_no_text(saved: Path, folder: Path, name: str) -> None:
+    text = {"lines.txt": "I saw", "table.csv": "text,id\nI saw,1", "table.tsv": "text\tid\nI saw\t1"}
+    (folder / name).write_text(text.get(name, '["I", "saw"]') + "\n", encoding="utf-8-sig")
+    [found] = predicted(saved, "pos", "--input", name)
+    assert found["names"] == ["I", "saw"]
+
+
+def test_empty_lines_between_objects_are_nothing(saved: Path, folder: Path) -> None:
+    (folder / "words.jsonl").write_text('\n["I"]\n\n{"text": "saw it"}\n\n')
+    assert [r["names"] for r in predicted(saved, "pos", "--input", "words.jsonl")] == [["I"], ["saw", "it"]]
+
+
+def test_audio_that_is_not_read(saved: Path, folder: Path) -> None:
+    (folder / "a.m4a").write_bytes(b"\0\0\0 ftypM4A \xff\xfe\xfd")
+    message = error("predict", str(saved), "--task", "speaker", "--input", "a.m4a")
+    assert "a.m4a: is no text, and no audio that is read: .wav .flac .ogg" in message
+    assert "b.m4a: no such file" in error("predict", str(saved), "--task", "speaker", "--input", "b.m4a")
+
+
+def test_items_of_several_parts(saved: Path, folder: Path) -> None:
+    item = {"words": "I saw", "molecule": "CCO"}
+    (folder / "items.jsonl").write_text(json.dumps(item) + "\n")
+    [found] = predicted(saved, "both", json.dumps(item))
+    assert found["names"] == ["words: I", "words: saw", "molecule: C0", "molecule: C1", "molecule: O2"]
+    assert predicted(saved, "both", "--input", "items.jsonl") == [found]
+    assert 'as in {"NAME OF A PART"' in error("predict", str(saved), "--task", "both", "I saw")
 
 
 def test_items_or_a_file(saved: Path) -> None:

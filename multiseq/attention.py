@@ -26,6 +26,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from multiseq.vectors import rows_of
+
 __all__ = ["AttentionPlan", "attend", "attention_weights"]
 
 
@@ -72,6 +74,7 @@ class AttentionPlan:
         self._groups: list[_Group] | None = None
         self._offsets: tuple[Tensor, Tensor] | None = None
         self._order: tuple[Tensor, Tensor, Tensor] | None = None
+        self._in_order: bool | None = None
 
     @property
     def is_self(self) -> bool:
@@ -98,12 +101,13 @@ class AttentionPlan:
 
         None where the sets stand in that order already, as the encoder sees to.
         """
-        order = self._sorted()
-        if order == list(range(len(order))):
+        if self._in_order is None:
+            order = self._sorted()
+            self._in_order = order == list(range(len(order)))
+        if self._in_order:
             return None
         if self._order is None:
-            from multiseq.vectors import rows_of
-
+            order = self._sorted()
             q, k = rows_of(self.q_lengths, order), rows_of(self.k_lengths, order)
             back = torch.empty_like(q)
             back[q] = torch.arange(q.numel())
@@ -180,11 +184,13 @@ def attend(
             raise ValueError(
                 f"{name}: got {rows.shape[0]} rows, expected {sum(lengths)} as the plan's lengths add up to"
             )
+    if window is not None and window < 0:
+        raise ValueError(f"window: got {window}, expected 0 or more")
     if (causal or window is not None) and not plan.is_self:
         raise ValueError("causal, window: got queries and keys of different lengths, expected the same sets")
     if bias is not None and bias.shape[0] != (pairs := _pair_starts(plan)[-1]):
         raise ValueError(f"bias: got {bias.shape[0]} rows, expected {pairs}: queries times keys of every set")
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and bias is None and _flash_serves(window):
+    if bias is None and _flash_serves(q, window):
         return _flash(q, k, v, plan, causal=causal, window=window)
     return _grouped(q, k, v, plan, causal=causal, bias=bias, window=window)
 
@@ -312,8 +318,14 @@ def _flash_takes_window() -> bool:
     return "window_size" in inspect.signature(varlen_attn).parameters
 
 
-def _flash_serves(window: int | None) -> bool:
-    return window is None or _flash_takes_window()
+def _flash_serves(q: Tensor, window: int | None) -> bool:
+    """What torch's kernel asks for: half precision, heads of a multiple of 8 up to 256, Ampere or newer."""
+    if not (q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)):
+        return False
+    fits = (
+        q.shape[-1] % 8 == 0 and q.shape[-1] <= 256 and torch.cuda.get_device_capability(q.device) >= (8, 0)
+    )
+    return fits and (window is None or _flash_takes_window())
 
 
 def _flash(

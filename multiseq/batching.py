@@ -18,7 +18,17 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from multiseq.protocols import Adapter, Inputs, Level
 from multiseq.tasks import Source, Task
 
-__all__ = ["Batch", "BatchPlan", "Loader", "Part", "PreparedSource", "fill", "place_of", "prepare_all", "seed_of"]
+__all__ = [
+    "Batch",
+    "BatchPlan",
+    "Loader",
+    "Part",
+    "PreparedSource",
+    "fill",
+    "place_of",
+    "prepare_all",
+    "seed_of",
+]
 
 
 def seed_of(*parts: int | str) -> int:
@@ -117,6 +127,12 @@ class PreparedSource:
 
     def __init__(self, source: Source, adapter: Adapter, tasks: Mapping[str, Task]) -> None:
         self.adapter, self.adapter_name, self.weight = adapter, source.adapter, source.weight
+        for name in source.targets:
+            if name not in tasks or tasks[name].adapter != source.adapter:
+                of_adapter = [t for t in tasks if tasks[t].adapter == source.adapter]
+                raise ValueError(
+                    f"targets: got {name!r} for a source of {source.adapter!r}, expected one of {of_adapter}"
+                )
         self.tasks = {name: tasks[name] for name in source.targets}
         pieces = prepare_all(adapter, source.items, source.where)
         for name, task in self.tasks.items():
@@ -130,24 +146,35 @@ class PreparedSource:
         self.examples = [example for examples in pieces for example in examples]
         self._item = [i for i, examples in enumerate(pieces) for _ in examples]
         self._labels, self._where = dict(source.targets), source.where
-        self.sizes = [adapter.num_vectors(example) for example in self.examples]
+        # An empty set costs something too, or a batch would hold them without end.
+        self.sizes = [max(1, adapter.num_vectors(example)) for example in self.examples]
         self._drop_unlabelled()
 
     def _drop_unlabelled(self) -> None:
         """Leave out examples that no task has a label for (nodes of another part in node sets)."""
-        kept = [i for i in range(len(self.examples)) if any([self._has(i, name) for name in self.tasks])]
+        kept = []
+        for i in range(len(self.examples)):
+            found = [self._has(i, name) for name in self.tasks]  # all, so that all labels are checked
+            if any(found):
+                kept.append(i)
         self.examples = [self.examples[i] for i in kept]
         self.sizes = [self.sizes[i] for i in kept]
         self._item = [self._item[i] for i in kept]
 
     def _has(self, number: int, name: str) -> bool:
-        labels = self._labels[name][self._item[number]]
-        if labels is None or self.tasks[name].head.level != "vector":
-            return labels is not None
+        """Whether an example has a label for a task; one that does not fit is an error now, not later."""
+        labels, head = self._labels[name][self._item[number]], self.tasks[name].head
+        if labels is None:
+            return False
         try:
-            return any(v is not None for v in self.adapter.align(labels, self.examples[number]))
+            if head.level != "vector":
+                head.target.batch([labels])
+                return True
+            aligned = self.adapter.align(labels, self.examples[number])
+            head.target.batch(aligned)
         except ValueError as error:
             raise ValueError(f"{place_of(self._where, self._item[number])}: {error}") from error
+        return any(v is not None for v in aligned)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -176,7 +203,9 @@ class BatchPlan:
     ) -> None:
         unseen = [s.adapter_name for s in sources if not s.weight > 0]
         if unseen:
-            raise ValueError(f"weight: got 0 or less for a source of {unseen[0]!r}, expected a number above 0")
+            raise ValueError(
+                f"weight: got 0 or less for a source of {unseen[0]!r}, expected a number above 0"
+            )
         empty = [s.adapter_name for s in sources if not len(s)]
         if empty or not sources:
             raise ValueError(

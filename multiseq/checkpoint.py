@@ -7,7 +7,6 @@ every other file, so what is damaged is found before it is used.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from hashlib import sha256
@@ -25,6 +24,7 @@ from multiseq.tasks import Task
 
 __all__ = ["CheckpointError", "load", "save"]
 
+WEIGHTS = "model.safetensors"
 FORMAT = 1
 """Raised when the layout changes; older libraries refuse newer folders."""
 
@@ -46,14 +46,17 @@ def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = 
     """
     from safetensors.torch import save_file
 
-    folder = Path(folder)
-    if folder.exists() and not (folder / "config.json").exists() and any(folder.iterdir()):
+    folder = Path(folder).resolve()
+    if not _may_replace(folder):
         raise CheckpointError(f"{folder}: exists and is not a checkpoint; choose another folder")
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    foreign = [t.head.config()["kind"] for t in model.tasks.values() if t.head.config()["kind"] not in HEADS]
+    if foreign:
+        raise CheckpointError(f"{folder}: a head of kind {foreign[0]!r} is not ours and could not be loaded")
+    fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, fresh / "model.safetensors")
+    save_file(weights, fresh / WEIGHTS)
     for name, adapter in model.adapters.items():
         for file, text in adapter.assets().items():
             (fresh / f"{name}.{file}").write_text(text, encoding="utf-8")
@@ -85,9 +88,27 @@ def load(
 
     folder = _find(Path(folder))
     config = _read(folder)
-    parts = {
-        name: _load_adapter(folder, name, spec, adapters or {}) for name, spec in config["adapters"].items()
-    }
+    try:
+        model = _build(folder, config, adapters or {}, encoder)
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}: its config.json does not fit its files: {error!r}") from error
+    return model.eval()
+
+
+def restore(model: Model, folder: str | Path) -> None:
+    """Put the weights that :func:`save` wrote for this very model back into it."""
+    from safetensors.torch import load_file
+
+    folder = _find(Path(folder))
+    _read(folder)
+    model.load_state_dict(load_file(folder / WEIGHTS))
+
+
+def _build(
+    folder: Path, config: Mapping[str, Any], adapters: Mapping[str, type], encoder: type | None
+) -> Model:
+    parts = {name: _load_adapter(folder, name, config, adapters) for name in config["adapters"]}
     tasks = {
         name: Task(t["adapter"], _head(t["head"]), t["metric"], t["weight"])
         for name, t in config["tasks"].items()
@@ -98,9 +119,7 @@ def load(
             f"{folder}: its encoder is a {spec['class']}; pass your class as load(…, encoder=…)"
         )
     built: EncoderLike = (encoder or Encoder)(**spec["config"])
-    model = Model(parts, built, tasks)
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    return model.eval()
+    return Model(parts, built, tasks)
 
 
 HEADS: dict[str, Any] = {"vector": VectorHead, "set": SetHead, "ctc": CTCHead, "decoder": DecoderHead}
@@ -123,7 +142,8 @@ def _config(model: Model) -> dict[str, Any]:
     }
 
 
-def _load_adapter(folder: Path, name: str, spec: Mapping[str, Any], own: Mapping[str, type]) -> Adapter:
+def _load_adapter(folder: Path, name: str, config: Mapping[str, Any], own: Mapping[str, type]) -> Adapter:
+    spec = config["adapters"][name]
     if name in own:
         found: Any = own[name]
     elif spec["class"] in ("TextAdapter", "SpeechAdapter", "GraphAdapter", "FusedAdapter"):
@@ -136,7 +156,8 @@ def _load_adapter(folder: Path, name: str, spec: Mapping[str, Any], own: Mapping
             f"pass your class as load(…, adapters={{{name!r}: {spec['class']}}})"
         )
     prefix = f"{name}."
-    assets = {p.name.removeprefix(prefix): p.read_text(encoding="utf-8") for p in folder.glob(f"{prefix}*")}
+    files = [f for f in config["files"] if f.startswith(prefix) and f != WEIGHTS]
+    assets = {f.removeprefix(prefix): (folder / f).read_text(encoding="utf-8") for f in files}
     # Your own parts of a fused adapter: load(…, adapters={"NAME.PART": YourAdapter}).
     deeper = {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
     options = {"adapters": deeper} if deeper else {}
@@ -150,6 +171,7 @@ def _head(config: Mapping[str, Any]) -> Head:
 
 
 def _find(folder: Path) -> Path:
+    folder = folder.resolve()
     for place in (folder, folder / "model", folder.with_name(f".{folder.name}.old"), folder / ".model.old"):
         if (place / "config.json").is_file():
             return place
@@ -168,6 +190,8 @@ def _read(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder / 'config.json'}: damaged: {error}") from error
     if not isinstance(config, dict) or "format" not in config or "files" not in config:
         raise CheckpointError(f"{folder}: its config.json was not written by multiseq")
+    if not isinstance(config["format"], int) or not isinstance(config["files"], dict):
+        raise CheckpointError(f"{folder / 'config.json'}: damaged: its format or its list of files is none")
     if config["format"] > FORMAT:
         raise CheckpointError(
             f"{folder}: written by multiseq {config.get('multiseq')} (format {config['format']}), this is "
@@ -182,6 +206,18 @@ def _read(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _may_replace(folder: Path) -> bool:
+    """Whether nothing but a checkpoint would be lost."""
+    names = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    if not names:
+        return not folder.is_file()
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return names <= {*config["files"], "config.json"} and "format" in config
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _digest(file: Path) -> str:
     return sha256(file.read_bytes()).hexdigest()
 
@@ -189,8 +225,8 @@ def _digest(file: Path) -> str:
 def _replace(folder: Path, fresh: Path) -> None:
     """Put ``fresh`` in the place of ``folder``; what was there stays loadable at every moment."""
     old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

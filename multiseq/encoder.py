@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if dim % (2 * heads):
+        if heads < 1 or depth < 0 or dim % (2 * heads):
             raise ValueError(
                 f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads} (twice the heads)"
             )

@@ -51,10 +51,10 @@ class VectorHead(nn.Module):
         """Sum of the losses, and how many labels were there."""
         return self.target.loss(self(sets), targets)
 
-    @torch.inference_mode()
     def decode(self, sets: VectorSets) -> list[list[Any]]:
         """For each set a list with one result per vector."""
-        results = self.target.decode(self(sets))
+        with inference(self):
+            results = self.target.decode(self(sets))
         ends = [0, *accumulate(sets.lengths)]
         return [results[a:b] for a, b in pairwise(ends)]
 
@@ -112,10 +112,10 @@ class SetHead(nn.Module):
         """Sum of the losses, and how many labels were there."""
         return self.target.loss(self(sets), targets)
 
-    @torch.inference_mode()
     def decode(self, sets: VectorSets) -> list[Any]:
         """One result for each set."""
-        return self.target.decode(self(sets))
+        with inference(self):
+            return self.target.decode(self(sets))
 
     def config(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -7,13 +7,14 @@ Accuracies, error rates and R² are fractions, BLEU is 0 to 100, RMSE and MAE ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.targets import NumberTarget, flags_of
 from multiseq.tasks import Source
 
 if TYPE_CHECKING:
@@ -32,34 +33,30 @@ class Score:
     metric: str
     value: float
     num_items: int
+    scale: float = 1.0  # what an error of 1 is measured by: the deviation of the training numbers
 
     @property
     def goodness(self) -> float:
         """The value on a scale where 1 is perfect and higher is better, for early stopping."""
         if self.metric == "bleu":
             return self.value / 100
-        return (
-            -self.value
-            if self.metric in ("rmse", "mae")
-            else 1 - self.value
-            if self.metric in LOWER_IS_BETTER
-            else self.value
-        )
+        return 1 - self.value / self.scale if self.metric in LOWER_IS_BETTER else self.value
 
 
-def evaluate(model: Model, task: str, source: Source, **options: Any) -> Score:
-    """Score one task on a source's labels; items and vectors without a label are left out.
+def evaluate(model: Model, task: str, *sources: Source, **options: Any) -> Score:
+    """Score one task on the labels of sources; items and vectors without a label are left out.
 
     Args:
         model: Has the task and the source's adapter.
         task: The task's name.
-        source: Items with labels for that task.
+        sources: Items with labels for that task.
         options: For the head's ``decode``.
     """
-    pairs = list(labelled_results(model, task, source, **options))
-    metric = model.task(task).metric
+    pairs = [pair for source in sources for pair in labelled_results(model, task, source, **options)]
+    metric, target = model.task(task).metric, model.task(task).head.target
     value = compute(metric, [p for p, _ in pairs], [label for _, label in pairs])
-    return Score(model.cell(task), metric, value, len(pairs))
+    scale = sum(target.std) / target.size if isinstance(target, NumberTarget) else 1.0
+    return Score(model.cell(task), metric, value, len(pairs), scale)
 
 
 def labelled_results(model: Model, task: str, source: Source, **options: Any) -> Iterable[tuple[Any, Any]]:
@@ -116,18 +113,19 @@ def _f1(results: Sequence[Any], labels: Sequence[Any]) -> float:
     names = sorted({str(v) for v in labels} | {r.label for r in results})
     found = torch.tensor([names.index(r.label) for r in results])
     known = torch.tensor([names.index(str(v)) for v in labels])
-    return float(multiclass_f1_score(found, known, len(names), average="macro"))
+    # It refuses a single class; one that never occurs changes no other's score and is not averaged.
+    return float(multiclass_f1_score(found, known, max(2, len(names)), average="macro"))
 
 
 def _label_flags(results: Sequence[LabelSet], labels: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor]:
     found, known = [], []
     for result, label in zip(results, labels, strict=True):
-        for name in result.probabilities:
-            flag = label.get(name) if isinstance(label, dict) else name in label
+        names = list(result.probabilities)
+        for name, flag in zip(names, flags_of(label, names), strict=True):
             if flag is not None:
                 found.append(name in result.labels)
-                known.append(bool(flag))
-    return torch.tensor(found), torch.tensor(known)
+                known.append(flag)
+    return torch.tensor(found, dtype=torch.bool), torch.tensor(known, dtype=torch.bool)
 
 
 def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
@@ -137,7 +135,7 @@ def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
     if isinstance(results[0], LabelSet):
         per_class = []
         for name in results[0].probabilities:
-            flags = [v.get(name) if isinstance(v, dict) else name in v for v in labels]
+            flags = [flags_of(v, [name])[0] for v in labels]
             pairs = [(r.probabilities[name], f) for r, f in zip(results, flags, strict=True) if f is not None]
             if len({f for _, f in pairs}) == 2:
                 per_class.append(roc_auc_score([f for _, f in pairs], [p for p, _ in pairs]))
@@ -154,7 +152,7 @@ def _columns(results: Sequence[Number], labels: Sequence[Any]) -> list[tuple[tor
     """For each named number (prediction, label) of the items that have it."""
     columns = []
     for name in results[0].values:
-        values = [v.get(name) if isinstance(v, dict) else v for v in labels]
+        values = [v.get(name) if isinstance(v, Mapping) else v for v in labels]
         known = [
             (r.values[name], float(v))
             for r, v in zip(results, values, strict=True)

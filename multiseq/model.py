@@ -6,6 +6,7 @@ raw items -> adapter.prepare -> examples -> adapter.collate -> inputs -> adapter
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Model(nn.Module):
         tasks: Name -> task.
 
     Raises:
-        ValueError: A task of an unknown adapter, or widths that differ.
+        ValueError: A task of an unknown adapter, widths that differ, or a part that is in two places.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Model(nn.Module):
                 raise ValueError(
                     f"tasks[{name!r}]: got adapter {task.adapter!r}, expected one of {list(adapters)}"
                 )
+        _check_own([*adapters.values(), encoder, *(task.head for task in tasks.values())])
         self.adapters, self.tasks = dict(adapters), dict(tasks)
         self.encoder = encoder
         self.stems = nn.ModuleDict({_key(name): cast(nn.Module, a) for name, a in adapters.items()})
@@ -102,7 +104,8 @@ class Model(nn.Module):
         """Inputs of several adapters through their stems and **one** call of the encoder."""
         stems = [self.adapter(name)(inputs) for name, inputs in parts]
         # Under autocast stems differ in dtype; the residual stream stays in single precision.
-        together = VectorSets.cat([s.with_values(s.values.float()) for s in stems])
+        dtype = next(self.parameters()).dtype
+        together = VectorSets.cat([s.with_values(s.values.to(dtype)) for s in stems])
         encoded = self.encoder(together).split([s.num_sets for s in stems])
         return [self.adapter(name).read(sets) for (name, _), sets in zip(parts, encoded, strict=True)]
 
@@ -215,9 +218,23 @@ class Model(nn.Module):
 
 def _key(name: str) -> str:
     """A name as torch takes it: a task may be called ``type``, which modules have too."""
-    if not name or "." in name:
-        raise ValueError(f"name: got {name!r}, expected one without a dot")
+    if not re.fullmatch(r"[\w -]+", name) or name in ("model", "config"):
+        raise ValueError(
+            f"name: got {name!r}, expected letters, digits, blanks, _ and -, and not model or config"
+        )
     return f"[{name}]"
+
+
+def _check_own(parts: Sequence[Any]) -> None:
+    """A checkpoint holds every weight once, so none may belong to two parts."""
+    seen: set[int] = set()
+    for part in parts:
+        own = {id(p) for p in part.parameters()}
+        if own & seen:
+            raise ValueError(
+                f"parts: a {type(part).__name__} shares weights with another part; give each its own"
+            )
+        seen |= own
 
 
 def combine(results: Sequence[Any]) -> Any:

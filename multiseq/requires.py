@@ -9,10 +9,12 @@ exchanged afterwards: `torchaudio` loads compiled code and then raises `OSError`
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
-__all__ = ["MissingLibraryError", "need"]
+__all__ = ["MissingLibraryError", "need", "needed"]
 
 # import name: what it is for, what pip installs. The same requirements as in pyproject.toml.
 _LIBRARIES = {
@@ -55,6 +57,13 @@ def need(module: str, *, package: str | None = None) -> ModuleType:
             return import_module(module)
     except Exception as cause:  # a library that does not fit raises anything: ImportError, OSError …
         raise MissingLibraryError(_advice(module, package, cause), name=module) from cause
+
+
+@contextmanager
+def needed(library: str) -> Iterator[None]:
+    """For the imports of one library that a module cannot do without: fails as :func:`need` does."""
+    need(library)
+    yield
 
 
 def _advice(module: str, package: str | None, cause: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,22 +38,26 @@ class RunLog:
             return
         kept = [row for row in read_log(self.path) if int(row["step"]) < step] if self.path.exists() else []
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("w", newline="", encoding="utf-8", buffering=1)
-        csv.writer(self._file).writerow(COLUMNS)
-        csv.writer(self._file).writerows([row[c] for c in COLUMNS] for row in kept)
+        fresh = self.path.with_suffix(".new")  # a run killed here keeps its history
+        with fresh.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(COLUMNS)
+            csv.writer(file).writerows([row[c] for c in COLUMNS] for row in kept)
+        fresh.replace(self.path)
+        self._file = self.path.open("a", newline="", encoding="utf-8", buffering=1)
 
     def losses(self, step: int, losses: Mapping[str, Tensor], lr: float) -> None:
         """One step's mean losses by task. Reading them off a GPU waits for :meth:`flush`."""
-        if self._file is not None:
-            self._waiting.append((step, dict(losses), lr, time.perf_counter() - self.started))
-            if len(self._waiting) >= 20:
-                self.flush()
+        self._waiting.append((step, dict(losses), lr, time.perf_counter() - self.started))
+        if len(self._waiting) >= 20:
+            self.flush()
 
     def flush(self) -> None:
-        """Write the losses that wait."""
+        """Write the losses that wait. Raises ValueError where one is no number: training is lost."""
         for step, losses, lr, seconds in self._waiting:
             for task, value in losses.items():
-                self._write(step, "train", task, "loss", value.item(), f"{lr:.6g}", seconds)
+                self._write(step, "train", task, "loss", number := value.item(), f"{lr:.6g}", seconds)
+                if not math.isfinite(number):
+                    raise ValueError(f"step {step}: the loss of {task} is {number}; try a lower lr")
         self._waiting.clear()
 
     def scores(self, step: int, scores: Mapping[str, Score]) -> None:
@@ -64,8 +69,8 @@ class RunLog:
 
     def close(self) -> None:
         """Write what waits and close the file."""
+        self.flush()
         if self._file is not None:
-            self.flush()
             self._file.close()
             self._file = None
 
@@ -77,6 +82,6 @@ class RunLog:
 
 
 def read_log(path: str | Path) -> list[dict[str, str]]:
-    """The lines of a ``metrics.csv`` as dictionaries."""
+    """The lines of a ``metrics.csv`` as dictionaries; one that a kill cut short is left out."""
     with Path(path).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [row for row in csv.DictReader(file) if row["seconds"]]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from multiseq.results import Label, LabelSet, Number
 
-__all__ = ["ClassTarget", "LabelsTarget", "NumberTarget", "target_from_config"]
+__all__ = ["ClassTarget", "LabelsTarget", "NumberTarget", "flags_of", "target_from_config"]
 
 MISSING = -100
 """The class number of a label that is missing (torch's own convention); it takes no part in the loss."""
@@ -85,7 +85,7 @@ class LabelsTarget:
     """Several classes at once, each there or not; a class may be missing in some items.
 
     A value is a collection of class names (those named are there, all others not) or a mapping from class
-    name to True, False or None (missing).
+    name to True, False or None (missing, like a class that it does not name).
 
     Example:
         >>> target = LabelsTarget(["red", "round", "small"])
@@ -102,25 +102,17 @@ class LabelsTarget:
     @classmethod
     def fit(cls, values: Iterable[Any]) -> LabelsTarget:
         """The classes that occur in the training labels, sorted."""
-        return cls(sorted({str(name) for v in values if v is not None for name in v}))
+        return cls(sorted({name for v in values if v is not None for name in _named(v)}))
 
     def batch(self, values: Sequence[Any]) -> Tensor:
         """``(rows, classes)``: ones, zeros and NaN (missing)."""
-        return torch.tensor([self._flags(v) for v in values], dtype=torch.float32).view(-1, self.size)
-
-    def _flags(self, value: Any) -> list[float]:
-        if value is None:
-            return [math.nan] * self.size
-        unknown = [name for name in value if str(name) not in self.labels]
-        if unknown:
-            raise ValueError(
-                f"labels: got {unknown}, which no training item has; expected some of {self.labels[:8]} …"
-            )
-        if isinstance(value, Mapping):
-            flags = [value.get(name) for name in self.labels]
-            return [math.nan if f is None else float(f) for f in flags]
-        there = {str(v) for v in value}
-        return [float(name in there) for name in self.labels]
+        for value in values:
+            unknown = [name for name in _named(value or ()) if name not in self.labels]
+            if unknown:
+                known = f"expected some of {self.labels[:8]} …"
+                raise ValueError(f"labels: got {unknown}, which no training item has; {known}")
+        rows = [[math.nan if f is None else float(f) for f in flags_of(v, self.labels)] for v in values]
+        return torch.tensor(rows, dtype=torch.float32).view(-1, self.size)
 
     def loss(self, logits: Float[Tensor, "rows classes"], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Binary cross-entropy, summed over what is not missing, and how many that is."""
@@ -185,7 +177,9 @@ class NumberTarget:
             raise ValueError(f"numbers: got no value for {empty}, expected some to learn the scale from")
         mean = columns.nan_to_num().sum(0) / count
         std = ((columns - mean).nan_to_num().square().sum(0) / count).sqrt()
-        return cls(names, mean.tolist(), [s if s > 0 else 1.0 for s in std.tolist()], unit=unit)
+        # A column that never changes has a deviation of rounding alone.
+        flat = std <= 1e-9 * mean.abs().clamp(min=1)
+        return cls(names, mean.tolist(), std.masked_fill(flat, 1.0).tolist(), unit=unit)
 
     def batch(self, values: Sequence[Any]) -> Tensor:
         """``(rows, columns)``: standardised numbers, NaN where one is missing."""
@@ -212,6 +206,25 @@ class NumberTarget:
     def config(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"kind": "number", "names": self.names, "mean": self.mean, "std": self.std, "unit": self.unit}
+
+
+def flags_of(value: Any, labels: Sequence[str]) -> list[bool | None]:
+    """For each class whether a value of `LabelsTarget` has it, None where that is missing."""
+    if value is None:
+        return [None] * len(labels)
+    named, other = _named(value), None if isinstance(value, Mapping) else False
+    return [named.get(name, other) for name in labels]
+
+
+def _named(value: Any) -> dict[str, bool | None]:
+    """Class names with their flags, as strings."""
+    if isinstance(value, str):
+        raise ValueError(
+            f"labels: got the text {value!r}, expected a collection of class names, as [{value!r}]"
+        )
+    if isinstance(value, Mapping):
+        return {str(k): None if flag is None else bool(flag) for k, flag in value.items()}
+    return {str(name): True for name in value}
 
 
 def _numbers(value: Any, names: Sequence[str]) -> list[float]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multiseq.protocols import Head
-from multiseq.targets import ClassTarget, NumberTarget
+from multiseq.recipe_check import METRICS_OF
 
-__all__ = ["Source", "Task", "default_metric"]
+__all__ = ["Source", "Task"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Task:
     Args:
         adapter: The adapter's name in the model.
         head: Reads the prediction; owns the target.
-        metric: A name from `multiseq.metrics`; chosen by the head where not given.
+        metric: A name from `multiseq.metrics`; the usual one of the target where not given.
         weight: Of its mean loss in the sum over tasks.
     """
 
@@ -29,8 +29,13 @@ class Task:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        fitting = METRICS_OF.get(self.head.target.config()["kind"])
         if not self.metric:
-            object.__setattr__(self, "metric", default_metric(self.head))
+            object.__setattr__(self, "metric", fitting[0] if fitting else "accuracy")
+        if fitting and self.metric not in fitting:
+            raise ValueError(
+                f"metric: got {self.metric!r}, expected one of {', '.join(fitting)} for this target"
+            )
 
 
 @dataclass
@@ -55,15 +60,8 @@ class Source:
     where: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if self.where and len(self.where) != len(self.items):
+            raise ValueError(f"where: got {len(self.where)} places for {len(self.items)} items")
         for task, labels in self.targets.items():
             if len(labels) != len(self.items):
                 raise ValueError(f"targets[{task!r}]: got {len(labels)} labels for {len(self.items)} items")
-
-
-def default_metric(head: Head) -> str:
-    """Accuracy for classes, R² for numbers, exact match for sequences, F1 for several classes at once."""
-    if head.level == "sequence":
-        return "exact_match"
-    if isinstance(head.target, NumberTarget):
-        return "r2"
-    return "accuracy" if isinstance(head.target, ClassTarget) else "f1"

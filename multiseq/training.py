@@ -11,21 +11,24 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor
 
 from multiseq.batching import Batch, BatchPlan, Loader, PreparedSource, seed_of
-from multiseq.checkpoint import save
+from multiseq.checkpoint import restore, save
 from multiseq.metrics import Score, evaluate
 from multiseq.model import Model
+from multiseq.requires import needed
 from multiseq.runlog import RunLog
 from multiseq.tasks import Source
+
+with needed("lightning"):
+    import lightning
+    from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 
 __all__ = ["Settings", "train"]
 
@@ -45,8 +48,8 @@ class Settings:
         clip: Largest norm of the gradient.
         temperature: 1 draws sources by their size, higher ones draw small sources more often.
         average: Decay of the running average of the weights that is evaluated and kept; 0 keeps the last.
-        evaluate_every: Steps between evaluations on the dev part, and one at the end; 0 never evaluates and
-            keeps the last weights.
+        evaluate_every: Steps between evaluations on the dev part; there is one at the end in any case. The
+            best weights are kept.
         patience: Evaluations without a better ``monitor`` before stopping; 0 never stops early.
         monitor: A task's name, or ``mean`` over the tasks' scores (1 is perfect).
         save_every: Steps between resume files.
@@ -105,6 +108,8 @@ def train(
         ValueError: Settings that do not fit, or bad items, named by their number.
         FileNotFoundError: ``resume`` without a resume file.
     """
+    if settings is not None and changes:
+        raise ValueError(f"settings: got settings and {', '.join(changes)}, expected one or the other")
     settings = settings or Settings(**changes)
     _check(settings, model, dev)
     folder = Path(out) if out is not None else None
@@ -126,11 +131,10 @@ def train(
             check_val_every_n_epoch=None,
             limit_val_batches=1 if dev and settings.evaluate_every else 0,
             num_sanity_val_steps=0,
-            gradient_clip_val=settings.clip,
             callbacks=_callbacks(settings, folder, bool(dev)),
             logger=False,
             enable_progress_bar=progress,
-            enable_checkpointing=folder is not None,
+            enable_checkpointing=False,  # ours, see _Saver
             enable_model_summary=False,
             use_distributed_sampler=False,
             default_root_dir=folder,
@@ -169,6 +173,7 @@ class _Module(lightning.LightningModule):
         self.settings, self.folder = settings, folder
         self.record = RunLog(folder)
         self.best = -math.inf
+        self.kept: dict[str, Tensor] | None = None  # the weights that were the best
         self.stepped = False
 
     def train_dataloader(self) -> Loader:
@@ -238,32 +243,51 @@ class _Module(lightning.LightningModule):
             self.best = goodness
             if self.trainer.is_global_zero and self.folder is not None:
                 save(self.model, self.folder / "model")
-            self._kept = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.kept = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
         return goodness
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning's own refuses fused optimisers under mixed precision, for the sake of a loss scaler that
+        # bf16 does not have.
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.clip)
 
     def on_train_start(self) -> None:
         if self.trainer.is_global_zero:
             self.record.begin(self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["multiseq_best"] = self.best
+        checkpoint["multiseq"] = {"best": self.best, **self._identity()}
         self.record.flush()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.best = checkpoint["multiseq_best"]
+        kept = checkpoint["multiseq"]
+        for name, value in self._identity().items():
+            if kept[name] != value:
+                raise ValueError(
+                    f"resume: got {name} {value}, but the run began with {kept[name]}; "
+                    "go on with what it began with, or train into another folder"
+                )
+        self.best = kept["best"]
+
+    def _identity(self) -> dict[str, Any]:
+        """What a resumed run must have in common with the one that was stopped."""
+        sizes = [len(source) for source in self.data.plan.sources]
+        return {"settings": asdict(self.settings), "examples of the sources": sizes}
 
     def finish(self) -> None:
         """Leave the best weights in the model; without a dev part those are the last."""
         every = self.settings.evaluate_every
-        if self.data.dev and every and self.settings.steps % every:
-            self.judge(self.settings.steps)
-        if self.best > -math.inf:
-            if self.folder is not None:
-                from safetensors.torch import load_file
-
-                self.model.load_state_dict(load_file(self.folder / "model" / "model.safetensors"))
-            else:
-                self.model.load_state_dict(self._kept)
+        if self.data.dev and (not every or self.settings.steps % every):
+            self.judge(self.global_step)
+        if self.kept is not None:
+            self.model.load_state_dict(self.kept)
+        elif self.best > -math.inf and self.folder is not None:  # found before the run was stopped
+            restore(self.model, self.folder / "model")
         elif self.folder is not None and self.global_rank == 0:
             save(self.model, self.folder / "model")
         self.record.close()
@@ -290,14 +314,18 @@ def _rate(step: int, settings: Settings) -> float:
 
 
 def evaluate_all(model: Model, sources: Sequence[Source], **options: Any) -> dict[str, Score]:
-    """Every task that a source labels, scored."""
-    return {task: evaluate(model, task, source, **options) for source in sources for task in source.targets}
+    """Every task that the sources label, scored on all of them."""
+    tasks = dict.fromkeys(task for source in sources for task in source.targets)
+    return {
+        task: evaluate(model, task, *(s for s in sources if task in s.targets), **options) for task in tasks
+    }
 
 
 def _monitored(scores: Mapping[str, Score], monitor: str) -> float:
-    if monitor == "mean":
-        return sum(s.goodness for s in scores.values()) / len(scores)
-    return scores[monitor].goodness
+    """A mean over the tasks that could be scored, or one task's; without any the worst there is."""
+    chosen = scores.values() if monitor == "mean" else [scores[monitor]]
+    known = [s.goodness for s in chosen if math.isfinite(s.goodness)]
+    return sum(known) / len(known) if known else -math.inf
 
 
 def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
@@ -313,6 +341,9 @@ def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
         raise ValueError(
             f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}"
         )
+    labelled = {task for source in dev for task in source.targets}
+    if dev and settings.monitor != "mean" and settings.monitor not in labelled:
+        raise ValueError(f"monitor: got {settings.monitor!r}, which no dev source labels")
     if settings.patience and not (dev and settings.evaluate_every):
         raise ValueError("patience: needs a dev part and evaluate_every above 0")
 
@@ -324,25 +355,38 @@ def _callbacks(settings: Settings, folder: Path | None, has_dev: bool) -> list[C
     if settings.patience:
         callbacks.append(EarlyStopping("monitor", mode="max", patience=settings.patience))
     if folder is not None:
-        callbacks.append(
-            ModelCheckpoint(
-                folder,
-                filename=Path(RESUME).stem,
-                every_n_train_steps=settings.save_every,
-                save_top_k=1,
-                monitor=None,
-                enable_version_counter=False,
-                save_on_train_epoch_end=False,
-            )
-        )
+        callbacks.append(_Saver(folder / RESUME, settings, has_dev))
     return callbacks
+
+
+class _Saver(Callback):
+    """Writes the resume file: after the evaluation of a step that has one, so that it is not lost."""
+
+    def __init__(self, path: Path, settings: Settings, has_dev: bool) -> None:
+        self.path, self.every = path, settings.save_every
+        self.evaluates = settings.evaluate_every if has_dev else 0
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        step = trainer.global_step
+        if step % self.every == 0 and not (self.evaluates and step % self.evaluates == 0):
+            trainer.save_checkpoint(self.path)
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        if trainer.global_step % self.every == 0:
+            trainer.save_checkpoint(self.path)
 
 
 def _strategy(strategy: str, devices: int | str, num_nodes: int) -> str:
     """A mixed batch need not hold every task on every process, so gradients may be missing on one."""
     num = torch.cuda.device_count() if devices in ("auto", -1, "-1") else devices
     several = num_nodes > 1 or str(num) not in ("0", "1")
-    return "ddp_find_unused_parameters_true" if strategy == "auto" and several else strategy
+    if strategy.startswith(("fsdp", "deepspeed")):
+        raise ValueError(
+            f"strategy: got {strategy!r}, which shards the weights; expected auto, ddp or one like it"
+        )
+    if strategy == "ddp" or (strategy == "auto" and several):
+        return "ddp_find_unused_parameters_true"
+    return strategy
 
 
 def _on_gpu(accelerator: str) -> bool:

@@ -66,6 +66,17 @@ def test_numbers_come_back_in_the_users_unit() -> None:
     assert (result.value, str(result)) == (20.0, "20 euro")
 
 
+def test_numbers_keep_their_digits() -> None:
+    """Seconds since 1970: a large mean, a small deviation."""
+    times = [1.7e9, 1.7e9 + 1, 1.7e9 + 2]
+    target = NumberTarget.fit(times)
+    assert [r.value for r in target.decode(target.batch(times))] == pytest.approx(times, abs=0.01)
+    flat = NumberTarget.fit([0.1, 0.1, 0.1])
+    assert flat.batch([0.1]).abs().item() < 1e-6
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        NumberTarget.fit([1.0, math.inf])
+
+
 def test_several_numbers_with_missing_ones() -> None:
     target = NumberTarget.fit([{"a": 1.0, "b": None}, {"a": 3.0, "b": 5.0}, {"a": 5.0, "b": 7.0}])
     assert target.names == ["a", "b"]
@@ -85,6 +96,9 @@ def test_several_classes_at_once_with_missing_ones() -> None:
     total, count = target.loss(torch.zeros(2, 3), batch)
     assert count.item() == 4  # red of the second and small, which it does not name, are missing
     torch.testing.assert_close(total, torch.tensor(4 * math.log(2)))
+    assert LabelsTarget.fit([{1: True, 2: False}]).batch([{1}]).tolist() == [[1.0, 0.0]]
+    with pytest.raises(ValueError, match="expected a collection of class names"):
+        LabelsTarget.fit(["red", "blue"])
     result = target.decode(torch.tensor([[5.0, -5.0, 5.0]]))[0]
     assert (result.labels, str(result)) == (("red", "small"), "red, small")
 

@@ -1,6 +1,7 @@
 """The model, its batches and its folder, with the small adapter of docs/adapters.md."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,7 +13,18 @@ from typing import Any
 import pytest
 import torch
 
-from multiseq import ClassTarget, Encoder, Model, NumberTarget, SetHead, Task, VectorHead, load, train
+from multiseq import (
+    ClassTarget,
+    Encoder,
+    Model,
+    NumberTarget,
+    SetHead,
+    Task,
+    VectorHead,
+    evaluate,
+    load,
+    train,
+)
 from multiseq.batching import BatchPlan, Loader, PreparedSource
 from multiseq.checkpoint import CheckpointError, save
 from multiseq.model import combine
@@ -127,6 +139,25 @@ def test_wrong_input_says_what_to_do(point_adapter: Any) -> None:
         Model({"points": point_adapter(dim=8)}, Encoder(16, 1, 2), {})
     with pytest.raises(ValueError, match="expected one of"):
         Model({}, Encoder(16, 1, 2), {"half": Task("points", VectorHead(16, ClassTarget(["a"])))})
+    shared = VectorHead(16, ClassTarget(["a"]))
+    with pytest.raises(ValueError, match="shares weights with another part"):
+        Model(
+            {"points": point_adapter(dim=16)},
+            Encoder(16, 1, 2),
+            {"a": Task("points", shared), "b": Task("points", shared)},
+        )
+    with pytest.raises(ValueError, match=r"got 'a\.b', expected letters"):
+        Model({"a.b": point_adapter(dim=16)}, Encoder(16, 1, 2), {})
+    with pytest.raises(ValueError, match="expected one of accuracy"):
+        Task("points", shared, metric="rmse")
+    with pytest.raises(ValueError, match=r"expected one of \['half', 'extent'\]"):
+        train(model, [Source("points", clouds(), {"hlaf": [None] * 10})], steps=1)
+    where = ["points.txt:1", "points.txt:2"]
+    uneven = Source("points", clouds()[:2], {"half": [["up"] * 5, ["up"]]}, where=where)
+    with pytest.raises(ValueError, match=r"points\.txt:2: labels: got 1 for 3 points"):
+        train(model, [uneven], steps=1)
+    with pytest.raises(ValueError, match="item 0: label: got 'sideways'"):
+        train(model, [Source("points", clouds()[:1], {"half": [["sideways"] * 5]})], steps=1)
     with pytest.raises(ValueError, match="got 1 labels for 2 items"):
         Source("points", [1, 2], {"half": ["a"]})
 
@@ -229,11 +260,13 @@ def test_the_best_weights_on_dev_are_kept(point_adapter: Any, tmp_path: Path) ->
     model = fit(build(point_adapter), dev=[source()], out=tmp_path / "run", evaluate_every=10, average=0.9)
     kept = load(tmp_path / "run", adapters={"points": point_adapter})
     assert all(torch.equal(v, kept.state_dict()[k]) for k, v in model.state_dict().items())
-    from multiseq.runlog import read_log
-
-    dev = [r for r in read_log(tmp_path / "run" / "metrics.csv") if r["part"] == "dev"]
-    assert {r["task"] for r in dev} == {"half", "extent"}
-    assert {int(r["step"]) for r in dev} == {9, 19, 29}
+    assert {task for _, task, _ in scores(tmp_path / "run")} == {"half", "extent"}
+    assert {step for step, _, _ in scores(tmp_path / "run")} == {9, 19, 29}
+    late = fit(
+        build(point_adapter), dev=[source(), source()], out=tmp_path / "late"
+    )  # at the end in any case
+    assert [step for step, _, _ in scores(tmp_path / "late")] == [29, 29]
+    assert evaluate(late, "half", source(), source()).num_items == 2 * sum(LENGTHS)
 
 
 def test_patience_stops_early(point_adapter: Any, tmp_path: Path) -> None:
@@ -242,8 +275,16 @@ def test_patience_stops_early(point_adapter: Any, tmp_path: Path) -> None:
     assert max(step for step, _, _ in losses(tmp_path / "run")) == 9
 
 
+def scores(folder: Path) -> list[tuple[int, str, float]]:
+    from multiseq.runlog import read_log
+
+    rows = read_log(folder / "metrics.csv")
+    return [(int(r["step"]), r["task"], float(r["value"])) for r in rows if r["part"] == "dev"]
+
+
 SCRIPT = """
     import sys, torch
+    torch.set_num_threads(1)
     sys.path.insert(0, {root!r})
     from tests import test_model as t
     from pathlib import Path
@@ -272,9 +313,15 @@ def script(
     return path
 
 
-def test_a_killed_run_goes_on_as_if_it_had_never_stopped(point_adapter: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("evaluates", [False, True])
+def test_a_killed_run_goes_on_as_if_it_had_never_stopped(
+    point_adapter: Any, tmp_path: Path, evaluates: bool
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    fit(build(point_adapter), out=whole, steps=40, save_every=10, average=0.9)
+    # With an evaluation, it falls on the steps that are saved.
+    more: dict[str, Any] = {"dev": [source()], "evaluate_every": 10} if evaluates else {}
+    options = "dev=[t.source()], evaluate_every=10" if evaluates else ""
+    fit(build(point_adapter), out=whole, steps=40, save_every=10, average=0.9, **more)
     # The process kills itself with SIGKILL in step 27, in the middle of an epoch and 7 steps after it saved.
     before = (
         "import os, signal; step = [0]; old = model.loss\n"
@@ -284,11 +331,17 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(point_adapter: Any, tmp
         "        return old(batch)\n"
         "    model.loss = loss"
     )
-    ended = subprocess.run([sys.executable, "-W", "ignore", script(tmp_path, killed, before=before)])
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", script(tmp_path, killed, before=before, options=options)]
+    )
     assert ended.returncode == -signal.SIGKILL
     assert max(step for step, _, _ in losses(killed)) < 28
-    fit(build(point_adapter), out=killed, steps=40, save_every=10, average=0.9, resume=True)
+    with pytest.raises(ValueError, match="but the run began with"):
+        fit(build(point_adapter), out=killed, steps=41, save_every=10, average=0.9, resume=True, **more)
+    fit(build(point_adapter), out=killed, steps=40, save_every=10, average=0.9, resume=True, **more)
     assert losses(killed) == losses(whole)
+    assert scores(killed) == scores(whole)
+    assert len(scores(whole)) == (8 if evaluates else 0)
     a, b = (load(f, adapters={"points": point_adapter}).state_dict() for f in (whole, killed))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
@@ -316,6 +369,14 @@ def test_wrong_settings_say_what_to_do(point_adapter: Any, tmp_path: Path) -> No
         fit(model, steps=0)
     with pytest.raises(ValueError, match="expected mean or one of half, extent"):
         fit(model, monitor="colour")
+    with pytest.raises(ValueError, match="which no dev source labels"):
+        fit(model, dev=[Source("points", clouds(), {"extent": [1.0] * 10})], monitor="half")
+    with pytest.raises(ValueError, match="expected a number above 0"):
+        fit(model, temperature=0.0)
+    with pytest.raises(ValueError, match="which shards the weights"):
+        fit(model, strategy="fsdp")
+    with pytest.raises(ValueError, match="the loss of half is nan"):
+        fit(model, lr=math.inf, steps=25)
     with pytest.raises(ValueError, match="needs a dev part"):
         fit(model, patience=2)
     with pytest.raises(FileNotFoundError, match="train without resume first"):
@@ -333,6 +394,15 @@ def test_save_and_load_predict_the_same_to_the_last_bit(point_adapter: Any, tmp_
         assert again.predict(task, clouds()) == model.predict(task, clouds())
     save(model, tmp_path / "model")  # replaces
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
+
+
+def test_the_folder_one_stands_in(
+    point_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(build(point_adapter), tmp_path / "run" / "model")
+    for place in (tmp_path / "run", tmp_path / "run" / "model"):
+        monkeypatch.chdir(place)
+        assert load(".", adapters={"points": point_adapter}).cell("half") == "points/vector"
 
 
 def test_a_bad_folder_is_a_clear_error(point_adapter: Any, tmp_path: Path) -> None:
@@ -364,7 +434,11 @@ def test_a_bad_folder_is_a_clear_error(point_adapter: Any, tmp_path: Path) -> No
     config.write_text(text[:50])
     with pytest.raises(CheckpointError, match="damaged"):
         load(folder, adapters=adapters)
+    config.write_text('{"format": 1, "files": {}}')
+    with pytest.raises(CheckpointError, match=r"does not fit its files: KeyError"):
+        load(folder, adapters=adapters)
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
     (tmp_path / "mine" / "thesis.txt").write_text("all of it")
     with pytest.raises(CheckpointError, match="is not a checkpoint; choose another folder"):
         save(build(point_adapter), tmp_path / "mine")

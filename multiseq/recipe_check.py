@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from multiseq.data.formats import FORMATS
+from multiseq.data.formats import FORMATS, PARTS
 
 if TYPE_CHECKING:
     from multiseq.recipe import Recipe
@@ -31,7 +32,7 @@ METRICS_OF = {
 
 NUMBER = (int, float)
 DATA_KEYS: dict[str, Any] = {
-    "adapter": str, "format": str, "file": str, "train": (str, list), "dev": (str, list, float),
+    "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
     "test": (str, list), "part_column": str, "split": str, "fold": int, "weight": NUMBER,
 }  # fmt: skip
 TASK_KEYS: dict[str, Any] = {
@@ -50,7 +51,9 @@ WORDS = {
     (str, list): "a path, or a pair of paths for the format 'lines'",
     (str, list, float): "a path, or the share of train to hold out, as in 0.1",
 }
-ANNOTATED: dict[str, Any] = {"str": str, "int": int, "float": NUMBER, "bool": bool}
+ANNOTATED: dict[str, Any] = {"str": str, "int": int, "float": NUMBER, "bool": bool, "Sequence[float]": list}
+FOR_TARGET = {"unit": "number", "tokens": "text", "vocab_size": "text"}
+"""Keys of a task that say nothing of other targets."""
 
 
 class RecipeError(ValueError):
@@ -67,35 +70,67 @@ def check(recipe: Recipe) -> None:
             _typed(spec, dict, f"{recipe.name}: [{section}.{name}]")
     if not recipe.tasks or not recipe.tables["data"]:
         raise RecipeError(f"{recipe.name}: expected at least one [tasks.NAME] and one [data.NAME]")
+    for section in ("tasks", "adapters"):
+        for name in recipe.tables[section]:
+            if not re.fullmatch(r"[\w -]+", name) or name in ("model", "config"):
+                expected = (
+                    "a name of letters, digits, - and _ (not model or config): files are called after it"
+                )
+                raise RecipeError(f"{recipe.name}: [{section}.{name!r}]: expected {expected}")
     for name, spec in recipe.tables["data"].items():
         _check_data(recipe, spec, f"{recipe.name}: [data.{name}]")
     for name, spec in recipe.tasks.items():
         _check_task(recipe, spec, f"{recipe.name}: [tasks.{name}]")
-    unused = set(recipe.tables["adapters"]) - {d["adapter"] for d in recipe.tables["data"].values()}
-    for name in sorted(unused):
-        one_of(
-            name,
-            {d["adapter"] for d in recipe.tables["data"].values()},
-            f"{recipe.name}: [adapters.{name}] is used by no data",
-        )
+    adapters = {spec["adapter"] for spec in recipe.tables["data"].values()}
+    for name in recipe.tables["adapters"]:
+        one_of(name, adapters, f"{recipe.name}: [adapters.{name}] is used by no data")
+    for name in recipe.tables["data"]:
+        data = {spec["data"] for spec in recipe.tasks.values()}
+        one_of(name, data, f"{recipe.name}: [data.{name}] is used by no task")
 
 
 def _check_data(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
     _need(spec, ("adapter", "format"), place)
     one_of(spec["format"], FORMATS, f"{place} format")
-    known(spec, (*DATA_KEYS, *FORMATS[spec["format"]]), place)
+    options = FORMATS[spec["format"]]
+    known(spec, (*DATA_KEYS, *options), place)
+    _need(spec, [key for key, must in options.items() if must], place)
     for key, value in spec.items():
         _typed(value, DATA_KEYS.get(key, list if key == "features" else str), f"{place} {key}")
+    _names(spec.get("features"), f"{place} features")
     modality = recipe.modality(spec["adapter"])
     one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
-    if "file" in spec and not ({"part_column", "split"} & set(spec)):
-        raise RecipeError(
-            f"{place}: with file, expected part_column or split to tell train, dev and test apart"
-        )
-    if "file" not in spec and "train" not in spec:
-        raise RecipeError(f'{place}: expected train = "…" (and test), or file = "…"')
-    for key in ("train", "dev", "test"):
+    _check_parts(spec, place)
+    for key in ("file", *PARTS):
         _check_paths(spec, key, f"{place} {key}")
+
+
+def _check_parts(spec: Mapping[str, Any], place: str) -> None:
+    """A file for each part, or one file and one way to tell them apart."""
+    share = isinstance(spec.get("dev"), float)
+    files = [key for key in PARTS if key in spec and not (key == "dev" and share)]
+    ways = [key for key in ("part_column", "split") if key in spec]
+    if "file" not in spec:
+        if spec["format"] == "networks":
+            raise RecipeError(f'{place}: expected file = "…": one table of nodes, as of edges, for all parts')
+        if "train" not in spec:
+            raise RecipeError(f'{place}: expected train = "…" (and test), or file = "…"')
+        if ways:
+            raise RecipeError(f'{place}: got train and {ways[0]}, which goes with file = "…"')
+    elif files:
+        raise RecipeError(
+            f"{place}: got file and {files[0]}; expected one file for all parts, or one for each"
+        )
+    elif len(ways) != 1:
+        raise RecipeError(
+            f"{place}: with file, expected part_column or split, one of them, to tell the parts apart"
+        )
+    if "split" in spec and share:
+        raise RecipeError(f"{place}: got split and dev = {spec['dev']}; expected the dev rows in the split")
+    if "fold" in spec and ("split" not in spec or spec["fold"] < 0):
+        raise RecipeError(
+            f"{place} fold: got {spec['fold']}, expected 0 or more, and split = the file of folds"
+        )
 
 
 def _check_paths(spec: Mapping[str, Any], key: str, place: str) -> None:
@@ -123,10 +158,14 @@ def _check_task(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
             f"{place}: got output {spec['output']!r} with target {spec['target']!r}; "
             "the target text goes with the output sequence, all others with vector or set"
         )
-    if "column" not in spec and "columns" not in spec:
-        raise RecipeError(f'{place}: expected column = "…" (or columns = […]), the labels\' name in the data')
     if "columns" in spec and spec["target"] not in ("number", "labels"):
         raise RecipeError(f"{place}: columns go with the target number or labels; use column")
+    if ("column" in spec) == ("columns" in spec):
+        raise RecipeError(f'{place}: expected column = "…" or columns = […], the labels\' name in the data')
+    _names(spec.get("columns"), f"{place} columns")
+    for key, target in FOR_TARGET.items():
+        if key in spec and spec["target"] != target:
+            raise RecipeError(f"{place}: {key} goes with the target {target}, got {spec['target']}")
     if "metric" in spec:
         one_of(spec["metric"], METRICS_OF[spec["target"]], f"{place} metric")
     if "tokens" in spec:
@@ -193,6 +232,8 @@ def fits(
             kinds = tuple(ANNOTATED[n] for n in names if n in ANNOTATED)
             if len(kinds) == len([n for n in names if n != "None"]):
                 _typed(value, kinds[0] if len(kinds) == 1 else _flat(kinds), f"{place} {key}")
+            for entry in value if isinstance(value, list) else ():
+                _typed(entry, NUMBER, f"{place} {key}")  # the only lists that functions here take
 
 
 def _flat(kinds: Iterable[Any]) -> tuple[type, ...]:
@@ -205,6 +246,11 @@ def _typed(value: Any, kind: Any, place: str) -> None:
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         expected = WORDS.get(kind) or " or ".join(WORDS[k] for k in allowed)
         raise RecipeError(f"{place}: got {value!r}, expected {expected}")
+
+
+def _names(value: Any, place: str) -> None:
+    if value is not None and not (value and all(isinstance(name, str) for name in value)):
+        raise RecipeError(f"{place}: got {value!r}, expected a list of names of columns")
 
 
 def _need(spec: Mapping[str, Any], keys: Iterable[str], place: str) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from multiseq import recipe as recipes
-from multiseq.data import DataError
 from multiseq.metrics import METRICS
 from multiseq.recipe import RecipeError, build_model, check_options, read, read_part, read_together
 from multiseq.recipe_check import METRICS_OF, SECTIONS
@@ -75,41 +73,6 @@ def test_changes_are_toml_or_plain_text(folder: Path) -> None:
     assert tables["training"] == {"steps": 200, "monitor": "mood"}
     assert tables["tasks"]["mood"]["head"] == {"dropout": 0.2}
     assert tables["encoder"]["gated"] is False
-
-
-def test_paths_are_relative_to_the_recipe_or_to_the_data_folder(folder: Path) -> None:
-    found = read(folder / "tiny.toml")
-    [source] = read_part(found, "train")
-    assert source.items == ["good train", "bad train"]
-    assert source.targets == {"mood": ["up", "down"]}
-    assert source.where == [f"{folder}/train.tsv:2", f"{folder}/train.tsv:3"]
-    with pytest.raises(DataError, match=r"elsewhere.train\.tsv: no such file"):
-        read_part(found, "train", folder / "elsewhere")
-
-
-def test_a_share_of_train_is_held_out_and_no_item_is_lost(folder: Path) -> None:
-    rows = "".join(f"text {i}\tup\n" for i in range(50))
-    (folder / "train.tsv").write_text(f"text\tlabel\n{rows}")
-    found = read(folder / "tiny.toml", ["data.lines.dev=0.1"])
-    train, dev = (read_part(found, part)[0].items for part in ("train", "dev"))
-    assert len(dev) == 5
-    assert sorted([*train, *dev]) == sorted(f"text {i}" for i in range(50))
-
-
-def test_rows_of_a_split_file(folder: Path) -> None:
-    change = ["data.lines.file=train.tsv", "data.lines.split=split.json", "data.lines.fold=1"]
-    tables = TINY.replace('train = "train.tsv"\n', "").replace('test = "test.tsv"\n', "")
-    (folder / "tiny.toml").write_text(tables)
-    splits = {"splits": [{"train": [0]}, {"train": [1], "val": [0]}]}
-    (folder / "split.json").write_text(json.dumps(splits))
-    found = read(folder / "tiny.toml", change)
-    assert read_part(found, "train")[0].items == ["bad train"]
-    assert read_part(found, "dev")[0].items == ["good train"]
-    with pytest.raises(DataError, match=r"split\.json: no fold 2"):
-        read_part(read(folder / "tiny.toml", [*change[:2], "data.lines.fold=2"]), "train")
-    (folder / "split.json").write_text('{"train": [7]}')
-    with pytest.raises(DataError, match=r"expected row numbers from 0 to 1 under 'train'"):
-        read_part(found, "train")
 
 
 def test_the_seed_settles_the_weights(folder: Path) -> None:
@@ -186,7 +149,10 @@ WRONG = {
     "target": ('tasks.mood.target = "clas"', r"got 'clas' \(did you mean 'class'\?\)"),
     "data": ('tasks.mood.data = "line"', r"got 'line' \(did you mean 'lines'\?\)"),
     "weight": ('tasks.mood.weight = "much"', r"weight: got 'much', expected a number"),
-    "tokens": ('tasks.mood.tokens = "word"', r"tokens: got 'word'; expected one of character, piece"),
+    "tokens": (
+        'tasks.mood = {data="lines", output="sequence", target="text", column="label", tokens="word"}',
+        r"tokens: got 'word'; expected one of character, piece",
+    ),
     "columns": ('tasks.mood.columns = ["a"]', r"columns go with the target number or labels"),
     "format": ('data.lines.format = "tabel"', r"got 'tabel' \(did you mean 'table'\?\)"),
     "data key": ("data.lines.trian = 1", r"\[data\.lines\]: no key 'trian' \(did you mean 'train'\?\)"),
@@ -194,7 +160,33 @@ WRONG = {
     "pair": ('data.lines.test = ["a", "b"]', r"test: got \['a', 'b'\], expected one path"),
     "lines": ('data.lines.format = "lines"', r"train: got 'train\.tsv', expected \[input, target\]"),
     "modality": ('data.lines.adapter = "words"', r"modality: got 'words'; expected one of text"),
-    "file": ('data.lines.file = "x"', r"with file, expected part_column or split"),
+    "file": ('data.lines.file = "x"', r"got file and train; expected one file for all parts"),
+    "part column": ('data.lines.part_column = "x"', r"got train and part_column, which goes with file"),
+    "split": ('data.lines.split = "x"', r"got train and split, which goes with file"),
+    "fold": ("data.lines.fold = 1", r"fold: got 1, expected 0 or more, and split = the file of folds"),
+    "networks": (
+        'data.lines = {adapter="text", format="networks", edges="e", features=["a"], train="x"}',
+        r"expected file = \"…\": one table of nodes, as of edges, for all parts",
+    ),
+    "no train": ('data.lines = {adapter="text", format="table"}', r'expected train = "…" \(and test\)'),
+    "edges": ('data.lines = {adapter="text", format="networks", file="x"}', r"lines\]: edges is missing"),
+    "features": (
+        'data.lines = {adapter="text", format="networks", edges="e", features=[["a"]], file="x"}',
+        r"features: got \[\['a'\]\], expected a list of names of columns",
+    ),
+    "no columns": (
+        'tasks.mood = {data="lines", output="set", target="labels", columns=[]}',
+        r"columns: got \[\], expected a list of names of columns",
+    ),
+    "both columns": (
+        'tasks.mood = {data="lines", output="set", target="labels", columns=["a"], column="b"}',
+        r'expected column = "…" or columns = \[…\]',
+    ),
+    "unit": ('tasks.mood.unit = "kg"', r"\[tasks\.mood\]: unit goes with the target number, got class"),
+    "unused data": ('data.x = {adapter="text", format="table", train="x"}', r"data\.x\] is used by no task"),
+    "task name": ('tasks."a/b" = {}', r"\[tasks\.'a/b'\]: expected a name of letters, digits, - and _"),
+    "adapter name": ('adapters."a.b" = {}', r"\[adapters\.'a\.b'\]: expected a name of letters"),
+    "reserved name": ("adapters.config = {}", r"\[adapters\.'config'\]: .*not model or config"),
     "unused": ("adapters.txt = {}", r"\[adapters\.txt\] is used by no data.* mean 'text'\?"),
     "true": ("data.lines.fold = true", r"fold: got True, expected a whole number"),
 }  # fmt: skip
@@ -203,6 +195,7 @@ HEAVY = {
     "type": ('training.steps = "many"', r"\[training\] steps: got 'many', expected a whole number"),
     "encoder": ("encoder.deph = 3", r"\[encoder\]: no key 'deph' \(did you mean 'depth'\?\)"),
     "dim": ("encoder.dim = 16.5", r"\[encoder\] dim: got 16\.5, expected a whole number"),
+    "preset": ("encoder.preset = 'tny'", r"\[encoder\] preset: got 'tny' \(did you mean 'tiny'\?\)"),
     "adapter": ("adapters.text.unt = 1", r"\[adapters\.text\]: no key 'unt' \(did you mean 'unit'\?\)"),
     "head": ("tasks.mood.head.pol = 1", r"\[tasks\.mood\] head: no key 'pol' \(did you mean 'pool'\?\)"),
     "decode": ("tasks.mood.decode.beam = 4", r"\[tasks\.mood\] decode: no key 'beam'"),
@@ -212,8 +205,29 @@ HEAVY = {
 @pytest.mark.parametrize("case", WRONG)
 def test_mistakes_that_are_found_at_once(folder: Path, case: str) -> None:
     change, message = WRONG[case]
+    in_file = '"' in change.partition("=")[0]  # a name that --set cannot give
+    (folder / "tiny.toml").write_text(f"{change}\n{TINY}" if in_file else TINY)
     with pytest.raises(RecipeError, match=message):
-        read(folder / "tiny.toml", [change])
+        read(folder / "tiny.toml", [] if in_file else [change])
+
+
+ONE_FILE = {
+    "neither": ("", r"with file, expected part_column or split, one of them, to tell the parts apart"),
+    "both": ('split = "s"\npart_column = "p"', r"with file, expected part_column or split, one of them"),
+    "share": ('split = "s"\ndev = 0.5', r"got split and dev = 0\.5; expected the dev rows in the split"),
+    "file": ('part_column = "p"\ndev = "d"', r"got file and dev; expected one file for all parts"),
+    "fold": ('split = "s"\nfold = -1', r"fold: got -1, expected 0 or more"),
+    "no split": ('part_column = "p"\nfold = 1', r"fold: got 1, expected 0 or more, and split ="),
+}
+
+
+@pytest.mark.parametrize("case", ONE_FILE)
+def test_how_the_parts_of_one_file_are_told_apart(folder: Path, case: str) -> None:
+    keys, message = ONE_FILE[case]
+    text = TINY.replace('train = "train.tsv"\n', 'file = "all.tsv"\n').replace('test = "test.tsv"', keys)
+    (folder / "tiny.toml").write_text(text)
+    with pytest.raises(RecipeError, match=rf"\[data\.lines\].*{message}"):
+        read(folder / "tiny.toml")
 
 
 @pytest.mark.parametrize("case", HEAVY)
@@ -225,7 +239,13 @@ def test_mistakes_that_are_found_before_data_is_read(folder: Path, case: str) ->
 
 
 def test_what_an_adapter_hands_on_can_be_given_too() -> None:
-    check_options(read("starter", ["adapters.speech.subsample=4", "adapters.speech.mels=40"]))
+    check_options(read("starter", ["adapters.speech.subsample=4", "adapters.speech.speeds=[0.9, 1]"]))
+    for wrong, expected in {
+        "0.9": "0.9, expected a list",
+        '[1, "fast"]': "'fast', expected a number",
+    }.items():
+        with pytest.raises(RecipeError, match=rf"\[adapters\.speech\] speeds: got {expected}"):
+            check_options(read("starter", [f"adapters.speech.speeds={wrong}"]))
     with pytest.raises(RecipeError, match=r"no key 'subsampel' \(did you mean 'subsample'\?\)"):
         check_options(read("starter", ["adapters.speech.subsampel=4"]))
 
@@ -238,6 +258,8 @@ def test_recipes_that_are_none(folder: Path) -> None:
     (folder / "broken.toml").write_text("[data")
     with pytest.raises(RecipeError, match=r"broken: not TOML"):
         read(folder / "broken.toml")
+    (folder / "marked.toml").write_text(TINY, encoding="utf-8-sig")
+    assert read(folder / "marked.toml").tables == read(folder / "tiny.toml").tables
     (folder / "latin.toml").write_bytes(b"# caf\xe9")
     with pytest.raises(RecipeError, match=r"latin: not TOML"):
         read(folder / "latin.toml")
@@ -264,18 +286,6 @@ def test_a_bad_item_is_named_by_file_and_line(folder: Path) -> None:
     found = read(folder / "tiny.toml", change)
     with pytest.raises(RecipeError, match=r"\[adapters\.text\]: .*train\.tsv:3: molecule: got 'C\(C'"):
         build_model(found, read_part(found, "train"))
-
-
-def test_a_number_that_is_none_is_named_by_file_and_line(folder: Path) -> None:
-    found = read(folder / "tiny.toml", ["tasks.mood.target=number"])
-    with pytest.raises(DataError, match=r"train\.tsv:2: got 'up', expected a number"):
-        read_part(found, "train")
-
-
-def test_a_column_that_is_not_there(folder: Path) -> None:
-    found = read(folder / "tiny.toml", ["tasks.mood.column=labl"])
-    with pytest.raises(DataError, match=r"no column 'labl'; there are label"):
-        read_part(found, "train")
 
 
 # --- lists that say the same twice ----------------------------------------------------------------

@@ -1,0 +1,148 @@
+"""What a recipe says of adapters, encoder, heads and training, checked and built."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from multiseq.recipe_check import RecipeError, fits, one_of
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.recipe import Recipe
+    from multiseq.tasks import Source
+    from multiseq.training import Settings
+
+__all__ = ["build_model", "check_options", "locate", "settings"]
+
+ADAPTERS = {"text": "TextAdapter", "speech": "SpeechAdapter", "graph": "GraphAdapter"}
+PRESET = "tiny"
+
+
+def settings(recipe: Recipe) -> Settings:
+    """The training settings. Raises RecipeError on an unknown key or a value of the wrong type."""
+    from multiseq.training import Settings
+
+    fits(recipe.tables["training"], [Settings], f"{recipe.name}: [training]")
+    return Settings(**recipe.tables["training"])
+
+
+def check_options(recipe: Recipe) -> None:
+    """Everything that a recipe hands to encoder, adapters and heads, before any data is read.
+
+    Raises:
+        RecipeError: An unknown key, with the nearest right name, or a value of the wrong type.
+    """
+    from multiseq.encoder import PRESETS, Encoder
+
+    name, tables = recipe.name, recipe.tables
+    fits(tables["encoder"], [Encoder], f"{name}: [encoder]", also=("preset",))
+    one_of(tables["encoder"].get("preset", PRESET), PRESETS, f"{name}: [encoder] preset")
+    for adapter, spec in tables["adapters"].items():
+        kind = _adapter_class(recipe, adapter)
+        own = ("items", "dim", "mean", "std", "parts", "kind", "nodes", "edges", "text")
+        functions = [kind.fit, kind] if "options" in inspect.signature(kind.fit).parameters else [kind.fit]
+        place = f"{name}: [adapters.{adapter}]"
+        fits(spec, functions, place, without=own, also=("modality",))
+    for task, spec in tables["tasks"].items():
+        place = f"{name}: [tasks.{task}]"
+        kind, options = _head_class(spec, f"{place} head")
+        fits(options, [kind], f"{place} head", without=("dim", "target"))
+        fits(spec.get("decode", {}), [kind.decode], f"{place} decode", without=("self", "sets"))
+
+
+def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
+    """Adapters and targets fitted to the training sources, a fresh encoder, and the heads.
+
+    The weights follow from ``training.seed``.
+    """
+    import torch
+
+    from multiseq.encoder import Encoder
+    from multiseq.model import Model
+    from multiseq.tasks import Task
+
+    check_options(recipe)
+    torch.manual_seed(recipe.tables["training"].get("seed", 0))
+    options = dict(recipe.tables["encoder"])
+    encoder = Encoder.preset(options.pop("preset", PRESET), **options)
+    adapters = {}
+    for name in dict.fromkeys(source.adapter for source in train):
+        own = [source for source in train if source.adapter == name]
+        adapters[name] = _adapter(recipe, name, own, encoder.dim)
+    labels = {task: values for source in train for task, values in source.targets.items()}
+    tasks = {}
+    for name, spec in recipe.tasks.items():
+        kind, options = _head_class(spec, name)
+        try:
+            head = kind(encoder.dim, _target(spec, labels[name]), **options)
+        except ValueError as error:
+            raise RecipeError(f"{recipe.name}: [tasks.{name}]: {error}") from error
+        weight = spec.get("weight", 1.0)
+        tasks[name] = Task(recipe.adapter(name), head, spec.get("metric", ""), weight)
+    return Model(adapters, encoder, tasks)
+
+
+def _adapter_class(recipe: Recipe, name: str) -> Any:
+    import multiseq.adapters
+
+    return getattr(multiseq.adapters, ADAPTERS[recipe.modality(name)])
+
+
+def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int) -> Any:
+    items = [item for source in sources for item in source.items]
+    options = {k: v for k, v in recipe.tables["adapters"].get(name, {}).items() if k != "modality"}
+    try:
+        return _adapter_class(recipe, name).fit(items, dim=dim, **options)
+    except ValueError as error:
+        where = [place for source in sources for place in source.where]
+        place = f"{recipe.name}: [adapters.{name}]"
+        raise RecipeError(f"{place}: {locate(error, where)}") from error
+
+
+def locate(error: ValueError, where: Sequence[str]) -> str:
+    """An error's message with the file and line of the item that it numbers.
+
+    >>> locate(ValueError("item 1: no words"), ["a.txt:1", "a.txt:2"])
+    'a.txt:2: no words'
+    """
+    message = str(error)
+    numbered = re.match(r"item (\d+): ", message)
+    if numbered is None or int(numbered[1]) >= len(where):
+        return message
+    return f"{where[int(numbered[1])]}: {message[numbered.end() :]}"
+
+
+def _head_class(spec: Mapping[str, Any], place: str) -> tuple[Any, dict[str, Any]]:
+    """The class of a task's head, and the options that it takes."""
+    from multiseq.ctc import CTCHead
+    from multiseq.heads import SetHead, VectorHead
+    from multiseq.sequence import DecoderHead
+
+    options = dict(spec.get("head", {}))
+    if spec["output"] != "sequence":
+        return {"vector": VectorHead, "set": SetHead}[spec["output"]], options
+    chosen = options.pop("kind", "decoder")
+    one_of(chosen, ("ctc", "decoder"), f"{place} kind")
+    return {"ctc": CTCHead, "decoder": DecoderHead}[chosen], options
+
+
+def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
+    from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
+    from multiseq.text_target import TextTarget
+
+    rows = labels
+    if spec["output"] == "vector":
+        rows = [
+            label[2] if isinstance(label, tuple) else label for v in labels if v is not None for label in v
+        ]
+    if spec["target"] == "class":
+        return ClassTarget.fit(rows)
+    if spec["target"] == "labels":
+        return LabelsTarget.fit(rows)
+    if spec["target"] == "number":
+        return NumberTarget.fit(rows, name=spec.get("column", "value"), unit=spec.get("unit", ""))
+    options = {"vocab_size": spec["vocab_size"]} if "vocab_size" in spec else {}
+    return TextTarget.fit([r for r in rows if r is not None], unit=spec.get("tokens", "character"), **options)

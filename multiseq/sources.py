@@ -1,0 +1,197 @@
+"""What a recipe's data tables say, read: items and the labels of all tasks, part by part."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multiseq.data import READERS, DataError, Records
+from multiseq.data.formats import FORMATS, PART_NAMES, PATHS
+from multiseq.data.records import open_text
+
+if TYPE_CHECKING:
+    from multiseq.recipe import Recipe
+    from multiseq.tasks import Source
+
+__all__ = ["read_part", "resolve"]
+
+
+def read_part(recipe: Recipe, part: str, data: Path | None = None) -> list[Source]:
+    """The sources of one part, each with the labels of all tasks that read it.
+
+    Args:
+        recipe: Which data.
+        part: train, dev or test.
+        data: What relative paths are relative to; the recipe's folder where not given.
+
+    Returns:
+        One source for each data table that has this part.
+
+    Raises:
+        DataError: Files that cannot be read, labels that do not fit the task, no item to train on.
+    """
+    from multiseq.tasks import Source
+
+    sources = []
+    for name, spec in recipe.tables["data"].items():
+        speech = recipe.modality(spec["adapter"]) == "speech"
+        records = _records(spec, part, data or recipe.folder, speech)
+        if records is None:
+            continue
+        if not records.items:
+            if part == "train" or "file" not in spec:
+                what = spec.get("file", spec.get(part, spec.get("train")))
+                raise DataError(f"{recipe.name}: [data.{name}]: no item of the part {part!r} in {what}")
+            continue
+        tasks = {task: own for task, own in recipe.tasks.items() if own["data"] == name}
+        targets = {task: _labels(records, own, speech) for task, own in tasks.items()}
+        sources.append(
+            Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.where)
+        )
+    return sources
+
+
+# --- items ----------------------------------------------------------------------------------------
+
+
+def _records(spec: Mapping[str, Any], part: str, base: Path, speech: bool) -> Records | None:
+    share = spec["dev"] if isinstance(spec.get("dev"), float) else 0
+    own = "train" if share and part == "dev" else part
+    if "split" in spec:
+        whole = _read(spec, spec["file"], base, speech)
+        rows = _rows_of_split(resolve(spec["split"], base), spec.get("fold", 0), part, len(whole.items))
+        return whole.select(rows)
+    if "file" in spec:
+        whole, column = _read(spec, spec["file"], base, speech), spec["part_column"]
+        if share and whole.of_part("dev", column).items:
+            raise DataError(f"{spec['file']}: {column} has rows of the part dev; leave out dev = {share}")
+        records = whole.of_part(own, column)
+    elif own in spec:
+        records = _read(spec, spec[own], base, speech)
+    else:
+        return None
+    if not share or part == "test":
+        return records
+    num = len(records.items)
+    held = set(random.Random(0).sample(range(num), round(share * num)))
+    return records.select([i for i in range(num) if (i in held) == (part == "dev")])
+
+
+def _read(spec: Mapping[str, Any], paths: Any, base: Path, speech: bool) -> Records:
+    name = spec["format"]
+    if name == "rdkit-logp":
+        return READERS[name](Path(paths))
+    path, *target = [resolve(p, base) for p in (paths if isinstance(paths, list) else [paths])]
+    options = {k: resolve(v, base) if k in PATHS else v for k, v in spec.items() if k in FORMATS[name]}
+    records = READERS[name](path, **options, **({"target": target[0]} if target else {}))
+    if speech and name != "recordings":  # which knows where its recordings lie
+        items = records.items
+        records.items = [str(path.parent / item) if isinstance(item, str) else item for item in items]
+    return records
+
+
+def resolve(path: str, base: Path) -> Path:
+    """``starter:pos/…`` lies in the package; anything else is relative to the data folder."""
+    if path.startswith("starter:"):
+        return Path(str(files("multiseq") / "starter")) / path.removeprefix("starter:")
+    return base / path
+
+
+def _rows_of_split(path: Path, fold: int, part: str, num: int) -> list[int]:
+    """Row numbers from JSON: ``{"train": […], …}``, or ``{"splits": [{…}, …]}``, one a fold."""
+    try:
+        found = json.loads(open_text(path).read())
+    except ValueError as error:
+        raise error if isinstance(error, DataError) else DataError(f"{path}: not JSON: {error}") from None
+    splits = found.get("splits", [found]) if isinstance(found, dict) else None
+    if not isinstance(splits, list) or fold >= len(splits) or not isinstance(splits[fold], dict):
+        form = '{"train": [row numbers], …}, or several of them under "splits"'
+        raise DataError(f"{path}: no fold {fold} in it; expected {form}")
+    rows: Any = next((rows for name, rows in splits[fold].items() if PART_NAMES.get(name) == part), [])
+    if not isinstance(rows, list) or not all(type(i) is int and 0 <= i < num for i in rows):
+        raise DataError(f"{path}: expected row numbers from 0 to {num - 1} under {part!r}")
+    return rows
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+def _labels(records: Records, spec: Mapping[str, Any], speech: bool) -> list[Any]:
+    """One label for each item, as the target takes it."""
+    if "columns" not in spec:
+        return _column(records, spec["column"], spec, speech)
+    columns = [_column(records, name, spec, speech) for name in spec["columns"]]
+    rows = list(zip(*columns, strict=True))
+    if spec["output"] != "vector":
+        return [dict(zip(spec["columns"], row, strict=True)) for row in rows]
+    return [_by_vector(spec["columns"], row, where) for row, where in zip(rows, records.where, strict=True)]
+
+
+def _by_vector(names: Sequence[str], row: Sequence[Any], where: str) -> list[dict[str, Any]] | None:
+    """Of one item, a list a column -> its labels by name, one a vector."""
+    lengths = {len(labels) for labels in row if labels is not None}
+    if len(lengths) > 1:
+        raise DataError(f"{where}: got lists of {sorted(lengths)} labels in {list(names)}, expected as many")
+    lists = [[None] * max(lengths, default=0) if labels is None else labels for labels in row]
+    return [dict(zip(names, labels, strict=True)) for labels in zip(*lists, strict=True)] if lengths else None
+
+
+def _column(records: Records, name: str, spec: Mapping[str, Any], speech: bool) -> list[Any]:
+    labels = []
+    for value, where in zip(records.column(name), records.where, strict=True):
+        try:
+            several = spec["output"] == "vector" and value is not None
+            labels.append(_of_vectors(value, spec, speech) if several else _label(value, spec))
+        except ValueError as error:
+            raise DataError(f"{where}: {name}: {error}") from None
+    return labels
+
+
+def _of_vectors(value: Any, spec: Mapping[str, Any], speech: bool) -> list[Any]:
+    from multiseq.adapters._segments import are_segments
+
+    if not isinstance(value, list):
+        one = 'one label for the whole item goes with output = "set"'
+        raise ValueError(f"got {value!r}, expected a list with a label for each vector; {one}")
+    if speech and are_segments(value):
+        return [(start, end, _label(label, spec)) for start, end, label in value]
+    return [_label(label, spec) for label in value]
+
+
+def _label(value: Any, spec: Mapping[str, Any]) -> Any:
+    target, several = spec["target"], isinstance(value, list)
+    if value is None or value != value:  # JSON may have NaN
+        return None
+    if target == "labels" and "columns" not in spec:
+        names = value if several else str(_plain(value)).split(",")
+        return sorted({str(_plain(name)).strip() for name in names} - {""})
+    if target == "text":
+        if not all(isinstance(text, str) for text in (value if several else [value])):
+            raise ValueError(f"got {value!r}, expected a text")
+        return value  # a list has several right ones, to score by
+    value = _plain(value)
+    return value if target == "class" else _number(value, flag=target == "labels")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | dict) or value is None:
+        lists = 'a list with one for each vector goes with output = "vector"'
+        raise ValueError(f"got {value!r}, expected one label; {lists}")
+    return value
+
+
+def _number(value: Any, *, flag: bool) -> float | bool | None:
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        number = math.inf
+    if math.isinf(number) or (flag and number not in (0, 1) and number == number):
+        raise ValueError(f"got {value!r}, expected {'1, 0 or nothing' if flag else 'a number'}")
+    if math.isnan(number):
+        return None
+    return bool(number) if flag else number

@@ -29,6 +29,7 @@ from multiseq.metrics import compute
 from multiseq.requires import need
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.scoring import Prepared, examples_of
+from multiseq.targets import flags_of
 from multiseq.tasks import Source
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def _labels(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list
 
 def _label_sets(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
     found: list[dict[str, float]] = [{} for _ in test_x]
-    table = [[v.get(n) if hasattr(v, "get") else n in v for n in target.labels] for v in y]
+    table = [flags_of(v, target.labels) for v in y]
     for column, name in enumerate(target.labels):
         rows, known = _known(x, [flags[column] for flags in table])
         shares = _shares(modality, rows, [str(bool(v)) for v in known], test_x)

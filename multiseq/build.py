@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from multiseq.tasks import Source
     from multiseq.training import Settings
 
-__all__ = ["build_model", "check_options", "locate", "settings"]
+__all__ = ["build_model", "check_options", "settings"]
 
 ADAPTERS = {"text": "TextAdapter", "speech": "SpeechAdapter", "graph": "GraphAdapter"}
 PRESET = "tiny"
@@ -99,13 +99,13 @@ def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int) -> 
     except ValueError as error:
         where = [place for source in sources for place in source.where]
         place = f"{recipe.name}: [adapters.{name}]"
-        raise RecipeError(f"{place}: {locate(error, where)}") from error
+        raise RecipeError(f"{place}: {_located(error, where)}") from error
 
 
-def locate(error: ValueError, where: Sequence[str]) -> str:
+def _located(error: ValueError, where: Sequence[str]) -> str:
     """An error's message with the file and line of the item that it numbers.
 
-    >>> locate(ValueError("item 1: no words"), ["a.txt:1", "a.txt:2"])
+    >>> _located(ValueError("item 1: no words"), ["a.txt:1", "a.txt:2"])
     'a.txt:2: no words'
     """
     message = str(error)

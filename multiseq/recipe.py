@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from multiseq.build import build_model, check_options, locate, settings
+from multiseq.build import build_model, check_options, settings
 from multiseq.data.formats import PARTS, PATHS
 from multiseq.recipe_check import METRICS_OF, SECTIONS, RecipeError, check, nearest
 from multiseq.sources import read_part, resolve
@@ -30,7 +30,6 @@ __all__ = [
     "RecipeError",
     "build_model",
     "check_options",
-    "locate",
     "names",
     "read",
     "read_part",

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from multiseq import recipe as recipes
+from multiseq.data.formats import FORMATS
 from multiseq.metrics import METRICS
 from multiseq.recipe import RecipeError, build_model, check_options, read, read_part, read_together
 from multiseq.recipe_check import METRICS_OF, SECTIONS
@@ -294,3 +295,12 @@ def test_a_bad_item_is_named_by_file_and_line(folder: Path) -> None:
 def test_metrics_are_those_there_are() -> None:
     assert {m for of_target in METRICS_OF.values() for m in of_target} == set(METRICS)
     assert set(read("starter").tables) == set(SECTIONS)
+
+
+def test_the_page_names_every_format_and_metric() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    for name, options in FORMATS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert all(f"`{option}`" in row for option in options)
+    for metrics in METRICS_OF.values():
+        assert f"| {', '.join(f'`{metric}`' for metric in metrics)} |" in page

@@ -21,7 +21,11 @@ from multiseq.vectors import order_of
 
 DIM, DEPTH, HEADS, SETS = 256, 4, 8, 64
 # Log-normal lengths after real data: (mean, deviation of the logarithm, shortest, longest).
-SHAPES = {"sentences": (2.5, 0.7, 2, 160), "molecules": (2.7, 0.45, 2, 80), "utterances": (4.8, 0.6, 20, 1500)}
+SHAPES = {
+    "sentences": (2.5, 0.7, 2, 160),
+    "molecules": (2.7, 0.45, 2, 80),
+    "utterances": (4.8, 0.6, 20, 1500),
+}
 
 
 def lengths_of(shape: str, num: int, generator: torch.Generator) -> list[int]:

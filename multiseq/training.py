@@ -28,7 +28,7 @@ from multiseq.tasks import Source
 
 with needed("lightning"):
     import lightning
-    from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+    from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, RichProgressBar
 
 __all__ = ["Settings", "train"]
 
@@ -48,8 +48,8 @@ class Settings:
         clip: Largest norm of the gradient.
         temperature: 1 draws sources by their size, higher ones draw small sources more often.
         average: Decay of the running average of the weights that is evaluated and kept; 0 keeps the last.
-        evaluate_every: Steps between evaluations on the dev part; there is one at the end in any case. The
-            best weights are kept.
+        evaluate_every: Steps between evaluations on the dev part, of which the best weights are kept; where
+            there is a dev part, one follows at the end in any case.
         patience: Evaluations without a better ``monitor`` before stopping; 0 never stops early.
         monitor: A task's name, or ``mean`` over the tasks' scores (1 is perfect).
         save_every: Steps between resume files.
@@ -131,7 +131,7 @@ def train(
             check_val_every_n_epoch=None,
             limit_val_batches=1 if dev and settings.evaluate_every else 0,
             num_sanity_val_steps=0,
-            callbacks=_callbacks(settings, folder, bool(dev)),
+            callbacks=[*_callbacks(settings, folder, bool(dev)), *([_Bar()] if progress else [])],
             logger=False,
             enable_progress_bar=progress,
             enable_checkpointing=False,  # ours, see _Saver
@@ -357,6 +357,11 @@ def _callbacks(settings: Settings, folder: Path | None, has_dev: bool) -> list[C
     if folder is not None:
         callbacks.append(_Saver(folder / RESUME, settings, has_dev))
     return callbacks
+
+
+class _Bar(RichProgressBar):
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "training"  # not "Epoch 0/0": for Lightning the run is one epoch
 
 
 class _Saver(Callback):

@@ -5,8 +5,8 @@ generated; no member is a real person.  The same seed always gives the same file
 
     python tools/make_networks.py --out multiseq/starter/networks
 
-**The networks.**  There are 90 networks of 20 to 45 members: 64 for training, 8 for
-development and 18 for testing; a network is never split over parts.  Members live in one of
+**The networks.**  There are 220 networks of 20 to 45 members: 188 for training, 12
+for development and 20 for testing; a network is never split over parts.  Members live in one of
 five cities and have an age, a job, a hobby and a monthly spending.  Families are small, fully
 tied groups in one city.  Colleagues are tied when they share job and city, and sometimes across
 cities.  Friends are drawn by city, age and popularity (which makes hubs), and friends of friends
@@ -45,7 +45,7 @@ from pathlib import Path
 import numpy as np
 
 SEED = 20
-PARTS = {"train": 64, "dev": 8, "test": 18}
+PARTS = {"train": 188, "dev": 12, "test": 20}
 SMALLEST, LARGEST = 20, 45
 
 CITIES = ("Aldern", "Brookhaven", "Castell", "Dunmore", "Eastvale")

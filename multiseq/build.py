@@ -12,8 +12,8 @@ from multiseq.recipe_check import RecipeError, fits, one_of
 if TYPE_CHECKING:
     from multiseq.model import Model
     from multiseq.recipe import Recipe
+    from multiseq.settings import Settings
     from multiseq.tasks import Source
-    from multiseq.training import Settings
 
 __all__ = ["build_model", "check_options", "settings"]
 
@@ -23,7 +23,7 @@ PRESET = "tiny"
 
 def settings(recipe: Recipe) -> Settings:
     """The training settings. Raises RecipeError on an unknown key or a value of the wrong type."""
-    from multiseq.training import Settings
+    from multiseq.settings import Settings
 
     fits(recipe.tables["training"], [Settings], f"{recipe.name}: [training]")
     return Settings(**recipe.tables["training"])

@@ -24,6 +24,7 @@ from multiseq.metrics import Score, evaluate
 from multiseq.model import Model
 from multiseq.requires import needed
 from multiseq.runlog import RunLog
+from multiseq.settings import Settings, check
 from multiseq.tasks import Source
 
 with needed("lightning"):
@@ -33,44 +34,6 @@ with needed("lightning"):
 __all__ = ["Settings", "train"]
 
 RESUME = "resume.ckpt"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long and how fast to learn.
-
-    Args:
-        steps: Optimiser steps in all; the learning rate falls to zero at the last one.
-        budget: Vectors of one step's batch, over all tasks and processes.
-        lr: Highest learning rate of AdamW (https://arxiv.org/abs/1711.05101).
-        warmup: Steps over which it rises, as a fraction of all steps.
-        weight_decay: Of matrices; biases and norms have none.
-        clip: Largest norm of the gradient.
-        temperature: 1 draws sources by their size, higher ones draw small sources more often.
-        average: Decay of the running average of the weights that is evaluated and kept; 0 keeps the last.
-        evaluate_every: Steps between evaluations on the dev part, of which the best weights are kept; where
-            there is a dev part, one follows at the end in any case.
-        patience: Evaluations without a better ``monitor`` before stopping; 0 never stops early.
-        monitor: A task's name, or ``mean`` over the tasks' scores (1 is perfect).
-        save_every: Steps between resume files.
-        workers: Processes that augment and collate.
-        seed: Of everything random.
-    """
-
-    steps: int = 1000
-    budget: int = 4096
-    lr: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.05
-    clip: float = 1.0
-    temperature: float = 1.0
-    average: float = 0.0
-    evaluate_every: int = 0
-    patience: int = 0
-    monitor: str = "mean"
-    save_every: int = 100
-    workers: int = 0
-    seed: int = 0
 
 
 def train(
@@ -111,7 +74,7 @@ def train(
     if settings is not None and changes:
         raise ValueError(f"settings: got settings and {', '.join(changes)}, expected one or the other")
     settings = settings or Settings(**changes)
-    _check(settings, model, dev)
+    check(settings, model, dev)
     folder = Path(out) if out is not None else None
     if resume and (folder is None or not (folder / RESUME).is_file()):
         raise FileNotFoundError(f"resume: {folder}/{RESUME} does not exist; train without resume first")
@@ -326,26 +289,6 @@ def _monitored(scores: Mapping[str, Score], monitor: str) -> float:
     chosen = scores.values() if monitor == "mean" else [scores[monitor]]
     known = [s.goodness for s in chosen if math.isfinite(s.goodness)]
     return sum(known) / len(known) if known else -math.inf
-
-
-def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
-    for name in ("steps", "budget", "save_every"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"{name}: got {getattr(settings, name)}, expected 1 or more")
-    for name in ("temperature", "clip"):
-        if not getattr(settings, name) > 0:
-            raise ValueError(f"{name}: got {getattr(settings, name)}, expected a number above 0")
-    if not 0 <= settings.average < 1:
-        raise ValueError(f"average: got {settings.average}, expected 0 (none) up to below 1, as 0.99")
-    if settings.monitor != "mean" and settings.monitor not in model.tasks:
-        raise ValueError(
-            f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}"
-        )
-    labelled = {task for source in dev for task in source.targets}
-    if dev and settings.monitor != "mean" and settings.monitor not in labelled:
-        raise ValueError(f"monitor: got {settings.monitor!r}, which no dev source labels")
-    if settings.patience and not (dev and settings.evaluate_every):
-        raise ValueError("patience: needs a dev part and evaluate_every above 0")
 
 
 def _callbacks(settings: Settings, folder: Path | None, has_dev: bool) -> list[Callback]:

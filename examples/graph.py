@@ -1,6 +1,6 @@
 """Graphs: who in a network of friends buys, how a molecule likes water, a text about some facts.
 
-python examples/graph.py           (about two minutes on two cores)
+python examples/graph.py           (about a minute and a half on two cores)
 """
 
 import os
@@ -25,7 +25,7 @@ from multiseq import (
 from multiseq.data.readers import read_json_lines, read_networks, read_rdkit_logp
 
 DIM = 96
-STEPS = 10 if os.environ.get("MULTISEQ_QUICK") else 500
+STEPS = 10 if os.environ.get("MULTISEQ_QUICK") else 400
 starter = Path(str(files("multiseq") / "starter"))
 FEATURES = ["age", "city", "job", "hobby", "spending"]
 

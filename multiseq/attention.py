@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from multiseq.vectors import rows_of
 
@@ -32,16 +33,32 @@ __all__ = ["AttentionPlan", "attend", "attention_weights"]
 
 
 @dataclass(frozen=True)
+class _Rows:
+    """The rows of a group's queries, or of its keys: where they stand, and how they fill (sets, longest)."""
+
+    start: int
+    lengths: list[int]
+    fill: Tensor | None  # row of the group for each of (sets * longest), None where no length differs
+    real: Tensor | None  # which of (sets * longest) are rows of the group
+    padding: Tensor | None  # and which are not
+    mask: Tensor | None  # (sets, 1, 1, longest): True on real ones
+
+    @property
+    def num(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.lengths), max(self.lengths)
+
+
+@dataclass(frozen=True)
 class _Group:
     """Neighbouring sets (after sorting) of similar length, attended to in one dense call."""
 
     sets: list[int]  # their numbers before sorting
-    q_lengths: list[int]
-    k_lengths: list[int]
-    q_pad: Tensor | None  # rows of the group that fill (sets, longest), None where none is wasted
-    k_pad: Tensor | None
-    q_real: Tensor | None  # which of the (sets * longest) rows are real
-    k_mask: Tensor | None  # (sets, 1, 1, longest): True on real keys
+    queries: _Rows
+    keys: _Rows
 
 
 class AttentionPlan:
@@ -123,7 +140,7 @@ class AttentionPlan:
         members: list[int] = []
         for i in [*self._sorted(), None]:
             if members and (i is None or not self._alike(members, i)):
-                groups.append(self._make(members))
+                groups.append(self._make(members, groups[-1] if groups else None))
                 members = []
             if i is not None:
                 members.append(i)
@@ -139,19 +156,12 @@ class AttentionPlan:
             not empty and all(a + max(3, b // 8) >= b for a, b in zip(shorter, longest, strict=True))
         )
 
-    def _make(self, members: list[int]) -> _Group:
-        q_lengths, k_lengths = [self.q_lengths[i] for i in members], [self.k_lengths[i] for i in members]
-        q_pad, q_mask = _padding(q_lengths)
-        k_pad, k_mask = _padding(k_lengths)
-        return _Group(
-            members,
-            q_lengths,
-            k_lengths,
-            q_pad=_send(q_pad, self.device),
-            k_pad=_send(k_pad, self.device),
-            q_real=None if q_mask is None else _send(q_mask.flatten().nonzero().flatten(), self.device),
-            k_mask=None if k_mask is None else _send(k_mask[:, None, None], self.device),
-        )
+    def _make(self, members: list[int], before: _Group | None) -> _Group:
+        q_start = 0 if before is None else before.queries.start + before.queries.num
+        k_start = 0 if before is None else before.keys.start + before.keys.num
+        queries = _rows(q_start, [self.q_lengths[i] for i in members], self.device)
+        keys = queries if self.is_self else _rows(k_start, [self.k_lengths[i] for i in members], self.device)
+        return _Group(members, queries, keys)
 
 
 def attend(
@@ -223,43 +233,92 @@ def _grouped(
     if order is not None:
         q, k, v = q[order[0]], k[order[1]], v[order[1]]
     starts = _pair_starts(plan) if bias is not None else []
-    outputs = []
     groups = plan.groups()
-    # Split once: the gradient of a split is one copy, that of a slice fills a whole tensor for each group.
-    q_parts = q.split([sum(g.q_lengths) for g in groups])
-    k_parts, v_parts = (x.split([sum(g.k_lengths) for g in groups]) for x in (k, v))
-    for group, q_own, k_own, v_own in zip(groups, q_parts, k_parts, v_parts, strict=True):
+    queries, keys = [g.queries for g in groups], [g.keys for g in groups]
+    outputs = []
+    for group, q_rows, k_rows, v_rows in zip(
+        groups, _Dense.apply(q, queries), _Dense.apply(k, keys), _Dense.apply(v, keys), strict=True
+    ):
         mask = _mask(group, q, causal, bias, starts, window)
-        q_rows = _dense(q_own, group.q_lengths, group.q_pad)
-        k_rows = _dense(k_own, group.k_lengths, group.k_pad)
-        v_rows = _dense(v_own, group.k_lengths, group.k_pad)
-        if k_rows.shape[2] == 0:
-            outputs.append(q.new_zeros(sum(group.q_lengths), *q.shape[1:]))
+        if k_rows.shape[1] == 0:
+            outputs.append(torch.zeros_like(q_rows))
             continue
         out = F.scaled_dot_product_attention(
-            q_rows, k_rows, v_rows, attn_mask=mask, is_causal=causal and mask is None
+            q_rows.transpose(1, 2),
+            k_rows.transpose(1, 2),
+            v_rows.transpose(1, 2),
+            attn_mask=mask,
+            is_causal=causal and mask is None,
         )
-        rows = out.transpose(1, 2).flatten(0, 1)  # (sets * longest, heads, head_dim)
-        outputs.append(rows if group.q_real is None else rows[group.q_real])
-    result = torch.cat(outputs) if outputs else q
+        outputs.append(out.transpose(1, 2))
+    result: Tensor = _Packed.apply(queries, *outputs) if outputs else q
     return result if order is None else result[order[2]]
 
 
-def _dense(rows: Tensor, lengths: list[int], pad: Tensor | None) -> Tensor:
-    """A group's rows as ``(sets, heads, longest, head_dim)``: a view where no length differs."""
-    own = rows if pad is None else rows[pad]
-    return own.view(len(lengths), max(lengths), *own.shape[1:]).transpose(1, 2)
+class _Dense(torch.autograd.Function):
+    """Packed rows to one ``(sets, longest, heads, head_dim)`` a group: a view where no length differs.
+
+    Together with `_Packed`, its inverse, which is its gradient too: every row is copied once each way, where
+    torch's own split, index and cat would copy it three times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, groups: list[_Rows]) -> tuple[Tensor, ...]:
+        ctx.groups = groups
+        return _dense(rows, groups)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _packed(grads, ctx.groups), None
 
 
-def _padding(lengths: list[int]) -> tuple[Tensor | None, Tensor | None]:
-    """Row numbers that fill (sets, longest), the last row repeated, and the mask of real rows."""
+class _Packed(torch.autograd.Function):
+    """One ``(sets, longest, heads, head_dim)`` a group to packed rows."""
+
+    @staticmethod
+    def forward(ctx: Any, groups: list[_Rows], *dense: Tensor) -> Tensor:
+        ctx.groups = groups
+        return _packed(dense, groups)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *_dense(grad, ctx.groups)
+
+
+def _dense(rows: Tensor, groups: list[_Rows]) -> tuple[Tensor, ...]:
+    found = []
+    for group in groups:
+        own = rows[group.start : group.start + group.num]
+        if group.fill is not None and group.padding is not None:
+            own = own.index_select(0, group.fill).index_fill_(0, group.padding, 0)
+        found.append(own.view(*group.shape, *rows.shape[1:]))
+    return tuple(found)
+
+
+def _packed(dense: Sequence[Tensor], groups: list[_Rows]) -> Tensor:
+    rows = dense[0].new_empty(sum(g.num for g in groups), *dense[0].shape[2:])
+    for group, own in zip(groups, dense, strict=True):
+        target = rows[group.start : group.start + group.num]
+        if group.real is None:
+            target.view(own.shape).copy_(own)
+        else:
+            torch.index_select(own.flatten(0, 1), 0, group.real, out=target)
+    return rows
+
+
+def _rows(start: int, lengths: list[int], device: torch.device) -> _Rows:
     longest = max(lengths)
     if min(lengths) == longest:
-        return None, None
+        return _Rows(start, lengths, None, None, None, None)
     counts = torch.tensor(lengths)[:, None]
     starts = torch.tensor([0, *accumulate(lengths)][:-1])[:, None]
     inner = torch.arange(longest)[None]
-    return (starts + torch.minimum(inner, counts - 1)).flatten(), inner < counts
+    mask = inner < counts
+    fill = (starts + torch.minimum(inner, counts - 1)).flatten()
+    real, padding = (m.flatten().nonzero().flatten() for m in (mask, ~mask))
+    return _Rows(start, lengths, *(_send(x, device) for x in (fill, real, padding, mask[:, None, None])))
 
 
 def _mask(
@@ -268,18 +327,18 @@ def _mask(
     """What is added to the group's products, None where ``is_causal`` alone or nothing will do."""
     if bias is None and window is None:
         # Padding stands at the end of a set, so a causal query never sees it.
-        return None if causal else group.k_mask
-    rows = torch.arange(max(group.q_lengths), device=q.device)[:, None]
-    columns = torch.arange(max(group.k_lengths), device=q.device)[None]
+        return None if causal else group.keys.mask
+    rows = torch.arange(group.queries.shape[1], device=q.device)[:, None]
+    columns = torch.arange(group.keys.shape[1], device=q.device)[None]
     seen = torch.ones(len(rows), columns.shape[1], dtype=torch.bool, device=q.device)
     if causal:
         seen = seen & (columns <= rows)
     if window is not None:
         seen = seen & ((columns - rows).abs() <= window)
-    if group.k_mask is not None:
+    if group.keys.mask is not None:
         # A padded query must see something, or its softmax is 0 / 0; its row is dropped afterwards.
-        seen = (seen & group.k_mask) | (
-            rows >= torch.tensor(group.q_lengths, device=q.device)[:, None, None, None]
+        seen = (seen & group.keys.mask) | (
+            rows >= torch.tensor(group.queries.lengths, device=q.device)[:, None, None, None]
         )
     if bias is None:
         return seen
@@ -291,7 +350,7 @@ def _bias_of(group: _Group, bias: Tensor, starts: list[int], rows: Tensor, colum
     """The group's part of the packed bias as ``(sets, heads, queries, keys)``."""
     first, q_len, k_len = (
         torch.tensor(n, device=bias.device)[:, None, None]
-        for n in ([starts[i] for i in group.sets], group.q_lengths, group.k_lengths)
+        for n in ([starts[i] for i in group.sets], group.queries.lengths, group.keys.lengths)
     )
     index = first + torch.minimum(rows, q_len - 1) * k_len + torch.minimum(columns, k_len - 1)
     return bias[index].permute(0, 3, 1, 2)

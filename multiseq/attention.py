@@ -15,10 +15,11 @@ Axes: q_vectors and k_vectors (rows of the two batches), heads, head_dim, pairs 
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any
 
 import torch
@@ -30,6 +31,11 @@ from torch.autograd.function import once_differentiable
 from multiseq.vectors import rows_of
 
 __all__ = ["AttentionPlan", "attend", "attention_weights"]
+
+
+# What a dense call and the copy of a padded row cost, in pairs of a query and a key (measured on two CPU cores).
+_CALL = 4000
+_COPY = 15
 
 
 @dataclass(frozen=True)
@@ -137,24 +143,12 @@ class AttentionPlan:
 
     def _group(self) -> list[_Group]:
         groups: list[_Group] = []
-        members: list[int] = []
-        for i in [*self._sorted(), None]:
-            if members and (i is None or not self._alike(members, i)):
-                groups.append(self._make(members, groups[-1] if groups else None))
-                members = []
-            if i is not None:
-                members.append(i)
+        kinds = Counter(zip(self.q_lengths, self.k_lengths, strict=True))
+        order = iter(self._sorted())
+        for together in _cheapest(sorted(kinds.items(), reverse=True)):
+            members = list(islice(order, sum(num for _, num in together)))
+            groups.append(self._make(members, groups[-1] if groups else None))
         return groups
-
-    def _alike(self, members: list[int], i: int) -> bool:
-        """Whether set ``i`` may join: it wastes at most an eighth of the group's longest, or three rows."""
-        keys = [self.k_lengths[m] for m in (*members, i)]
-        shorter = (self.q_lengths[i], min(keys))
-        longest = (self.q_lengths[members[0]], max(keys))
-        empty = 0 in (*shorter, *longest)
-        return shorter == longest or (
-            not empty and all(a + max(3, b // 8) >= b for a, b in zip(shorter, longest, strict=True))
-        )
 
     def _make(self, members: list[int], before: _Group | None) -> _Group:
         q_start = 0 if before is None else before.queries.start + before.queries.num
@@ -253,6 +247,36 @@ def _grouped(
         outputs.append(out.transpose(1, 2))
     result: Tensor = _Packed.apply(queries, *outputs) if outputs else q
     return result if order is None else result[order[2]]
+
+
+def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple[int, int], int]]]:
+    """Cut kinds of sets, ((queries, keys), how many), into runs whose dense calls cost least in all.
+
+    A run costs its call, the pairs of its padded sets, and, where lengths differ, a copy of its padded rows.
+    """
+    best = [(0.0, 0)]  # of the first n kinds: their cost, and where the last run begins
+    for end in range(1, len(kinds) + 1):
+        found = (float("inf"), 0)
+        num, queries, keys = 0, 0, 0
+        for start in range(end - 1, -1, -1):
+            (q, k), count = kinds[start]
+            if (q == 0, k == 0) != tuple(n == 0 for n in kinds[end - 1][0]):
+                break  # nothing can be attended to in an empty set, padded or not
+            num, queries, keys = num + count, max(queries, q), max(keys, k)
+            cost = _CALL + num * queries * keys
+            if start < end - 1:
+                cost += _COPY * num * (queries + keys)
+                if cost > (end - start) * _CALL + 2 * found[0] - best[start][0]:
+                    break
+            found = min(found, (best[start][0] + cost, start))
+        best.append(found)
+    runs = []
+    end = len(kinds)
+    while end:
+        start = best[end][1]
+        runs.append(kinds[start:end])
+        end = start
+    return runs[::-1]
 
 
 class _Dense(torch.autograd.Function):

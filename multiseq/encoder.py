@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from multiseq.attention import AttentionPlan, attend, attention_weights
 from multiseq.vectors import VectorSets
@@ -29,8 +30,8 @@ PRESETS: dict[str, dict[str, int]] = {
     "large": {"dim": 1024, "depth": 16, "heads": 16},
 }
 
-Rotation = tuple[Tensor, Tensor]
-"""Cosine and sine of every row's angles, each ``(vectors, 1, head_dim)``."""
+Rotation = Tensor
+"""Every row's angles as complex numbers of size 1, ``(vectors, 1, head_dim / 2)``."""
 
 
 class Encoder(nn.Module):
@@ -73,7 +74,7 @@ class Encoder(nn.Module):
         # A gate has three matrices instead of two: 8/3 keeps the number of weights of a plain one of 4.
         self.ff_dim = ff_dim or (-(-8 * dim // 24) * 8 if gated else 4 * dim)
         self.blocks = nn.ModuleList(Block(dim, heads, self.ff_dim, gated, dropout) for _ in range(depth))
-        self.norm = nn.RMSNorm(dim)
+        self.norm = RMSNorm(dim)
         self._initialise()
 
     @classmethod
@@ -140,9 +141,9 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int, ff_dim: int, gated: bool, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.attention_norm = nn.RMSNorm(dim)
+        self.attention_norm = RMSNorm(dim)
         self.attention = SelfAttention(dim, heads)
-        self.feed_forward_norm = nn.RMSNorm(dim)
+        self.feed_forward_norm = RMSNorm(dim)
         self.feed_forward = FeedForward(dim, ff_dim, gated=gated)
 
     def forward(self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None) -> Tensor:
@@ -188,33 +189,81 @@ class FeedForward(nn.Module):
     def forward(self, x: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors dim"]:
         """From ``(vectors, dim)`` to the same."""
         inner = self.inner(x)
-        if self.gated:
-            gate, value = inner.chunk(2, dim=-1)
-            inner = F.silu(gate) * value
-        else:
-            inner = F.gelu(inner)
-        out: Tensor = self.out(inner)
+        out: Tensor = self.out(_SwiGLU.apply(inner) if self.gated else F.gelu(inner))
         return out
+
+
+class RMSNorm(nn.RMSNorm):
+    """``x / sqrt(mean(x^2) + eps) * weight``, row by row: torch's, with a faster gradient on the CPU.
+
+    Source: Zhang and Sennrich 2019 (https://arxiv.org/abs/1910.07467).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From ``(..., dim)`` to the same."""
+        if x.device.type != "cpu":
+            return super().forward(x)
+        out: Tensor = _UnitRMS.apply(x, self.eps or torch.finfo(x.dtype).eps) * self.weight
+        return out
+
+
+class _UnitRMS(torch.autograd.Function):
+    """Rows divided by their root mean square: torch's own takes a dozen passes over them on the CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        mean = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+        scale = mean.add_(eps).rsqrt_()
+        unit = x * scale
+        ctx.save_for_backward(unit, scale)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        unit, scale = ctx.saved_tensors
+        along = torch.linalg.vecdot(grad, unit).unsqueeze(-1)
+        return torch.addcmul(grad, unit, along, value=-1 / unit.shape[-1]).mul_(scale), None
+
+
+class _SwiGLU(torch.autograd.Function):
+    """``silu(gate) * value`` of rows that hold both; the gradients are written into one tensor, not joined."""
+
+    @staticmethod
+    def forward(ctx: Any, inner: Tensor) -> Tensor:
+        gate, value = inner.chunk(2, dim=-1)
+        opened = F.silu(gate)
+        ctx.save_for_backward(inner, opened)
+        return opened * value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        inner, opened = ctx.saved_tensors
+        gate, value = inner.chunk(2, dim=-1)
+        grads = torch.empty_like(inner)
+        to_gate, to_value = grads.chunk(2, dim=-1)
+        torch.mul(grad, opened, out=to_value)
+        torch.ops.aten.silu_backward.grad_input(grad * value, gate, grad_input=to_gate)
+        return grads
 
 
 def rotation_of(
     positions: Int[Tensor, " vectors"] | None, head_dim: int, base: float = 10_000.0
 ) -> Rotation | None:
-    """Cosine and sine of position times frequency; position 0 is not rotated, None means no rotation."""
+    """Position times frequency as an angle, for each pair of a head; None means no rotation."""
     if positions is None:
         return None
     frequencies = base ** -(torch.arange(0, head_dim, 2, device=positions.device) / head_dim)
     angles = positions[:, None] * frequencies  # (vectors, head_dim / 2)
-    angles = torch.cat([angles, angles], dim=-1)[:, None]
-    return angles.cos(), angles.sin()
+    return torch.polar(torch.ones_like(angles), angles)[:, None]
 
 
 def rotate(
     x: Float[Tensor, "vectors heads head_dim"], rotation: Rotation | None
 ) -> Float[Tensor, "vectors heads head_dim"]:
-    """Rotate the pairs (i, i + head_dim / 2) of every head by the row's angles."""
+    """Rotate the pairs (2i, 2i + 1) of every head by the row's angles: one product of complex numbers."""
     if rotation is None:
         return x
-    cos, sin = (r.to(x.dtype) for r in rotation)
-    a, b = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-b, a], dim=-1) * sin
+    pairs = torch.view_as_complex(x.to(rotation.dtype.to_real()).unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)

@@ -54,22 +54,29 @@ class SpeechExample:
     """A recording, or one chunk of a long recording.
 
     Args:
-        features: Normalised log-mel frames.
+        log_mel: Frames as `multiseq.adapters._log_mel` makes them: nothing learned, so that they can be kept.
         samples: At the adapter's rate; kept only where the speed is going to be changed.
         seconds: How long the chunk lasts, as recorded.
         start: Where in its recording the chunk begins, in vectors.
         total: Vectors of the whole recording.
         speed: How much faster than recorded the features run.
         source: What to call the recording in messages.
+        augmented: Normalised frames, changed by :meth:`SpeechAdapter.augment`; None before it.
     """
 
-    features: Float[Tensor, "frames mels"]
+    log_mel: Float[Tensor, "frames mels"]
     samples: Int16[Tensor, " samples"] | None
     seconds: float
     start: int
     total: int
     speed: float
     source: str
+    augmented: Float[Tensor, "other_frames mels"] | None = None
+
+    @property
+    def num_frames(self) -> int:
+        """Frames, after augmentation where there was one."""
+        return len(self.log_mel if self.augmented is None else self.augmented)
 
 
 class SpeechAdapter(nn.Module):
@@ -172,7 +179,7 @@ class SpeechAdapter(nn.Module):
         count, total, squares = 0, torch.zeros(mels).double(), torch.zeros(mels).double()
         for number in range(0, len(given), -(-len(given) // FITTED_ON) or 1):
             try:
-                frames = adapter._features(_samples_of(given[number], rate)).double()
+                frames = log_mel(_samples_of(given[number], rate), rate, mels).double()
             except ValueError as error:
                 raise ValueError(f"item {number}: {error}") from error
             count += len(frames)
@@ -214,30 +221,35 @@ class SpeechAdapter(nn.Module):
         chunk = samples[start * width : (start + step) * width]
         kept = None if self.speeds == (1.0,) else to_int16(chunk)
         seconds = len(chunk) / self.rate
-        return SpeechExample(self._features(chunk), kept, seconds, start, total, 1.0, name)
+        frames = log_mel(chunk, self.rate, self.mels)
+        return SpeechExample(frames, kept, seconds, start, total, 1.0, name)
 
-    def _features(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, "frames mels"]:
-        return (log_mel(samples, self.rate, self.mels) - self.mean) / self.std
+    def features(self, example: SpeechExample) -> Float[Tensor, "frames mels"]:
+        """The frames of an example as the stem takes them: normalised, and augmented where that was done."""
+        return self._normalised(example.log_mel) if example.augmented is None else example.augmented
+
+    def _normalised(self, frames: Float[Tensor, "frames mels"]) -> Float[Tensor, "frames mels"]:
+        return (frames - self.mean) / self.std
 
     def augment(self, example: SpeechExample, generator: torch.Generator) -> SpeechExample:
         """At another speed, louder or softer, with bands and stretches of time set to the mean."""
         which, gain = torch.rand(2, generator=generator).tolist()
         speed = self.speeds[int(which * len(self.speeds))]
-        features = example.features
+        frames = example.log_mel
         if speed != 1 and example.samples is not None:
             samples = resample(from_int16(example.samples), Fraction(speed))
-            features = self._features(samples)
+            frames = log_mel(samples, self.rate, self.mels)
         else:
             speed = 1.0
         # A factor of the samples is a term of the logarithm of their power (the floor aside).
-        features = features + (2 * gain - 1) * self.gain * math.log(10) / 10 / self.std
+        features = self._normalised(frames) + (2 * gain - 1) * self.gain * math.log(10) / 10 / self.std
         if self.specaugment:
             features = spec_augment(features, generator)
-        return replace(example, features=features, speed=speed)
+        return replace(example, augmented=features, speed=speed)
 
     def num_vectors(self, example: SpeechExample) -> int:
         """Frames over the subsampling, rounded up."""
-        return -(-len(example.features) // self.subsample)
+        return -(-example.num_frames // self.subsample)
 
     def align(self, labels: Any, example: SpeechExample) -> list[Any]:
         """One label for each vector of this chunk, None where there is none.
@@ -281,9 +293,9 @@ class SpeechAdapter(nn.Module):
 
     def collate(self, examples: Sequence[SpeechExample]) -> Inputs:
         """Pack examples: all frames, and which rows each convolution reads."""
-        lengths, taps = self.stem.taps([len(e.features) for e in examples])
+        lengths, taps = self.stem.taps([e.num_frames for e in examples])
         none = torch.zeros(0, self.mels)  # torch.cat wants one tensor at least
-        features = torch.cat([none, *(e.features for e in examples)])
+        features = torch.cat([none, *(self.features(e) for e in examples)])
         return Inputs(lengths, {"features": features, "positions": order_of(lengths), **taps})
 
     # --- on the device ----------------------------------------------------------------------------

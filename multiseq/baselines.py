@@ -107,7 +107,7 @@ def _words(adapter: Any, example: Any) -> list[str]:
 
 def _frames(adapter: Any, example: Any) -> list[Any]:
     """The mean of the log-mel frames behind each vector."""
-    frames = example.features.numpy()
+    frames = adapter.features(example).numpy()
     starts = range(0, len(frames), adapter.subsample)
     return [frames[start : start + adapter.subsample].mean(0) for start in starts]
 
@@ -132,7 +132,7 @@ def _bag(adapter: Any, item: Any, examples: Any) -> list[str]:
 
 
 def _average_frame(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
-    frames = np.concatenate([e.features.numpy() for e in examples])
+    frames = np.concatenate([adapter.features(e).numpy() for e in examples])
     return frames.mean(0) if len(frames) else np.zeros(adapter.mels)
 
 

@@ -1,0 +1,217 @@
+"""The encoder beside its peers: forward, and forward and backward, in random order and sorted by length.
+
+Batches in random order are what a loader gives that knows nothing of lengths. Sorted ones are the best case
+of an encoder that pads: the sets of a pool of several batches, cut into batches by length. What is told of a
+peer is how many times as long as ours it took on the same batches, all of them timed in turn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import torch
+
+from benchmarks.peers import Encode, Peer, gps, ours, peers
+from benchmarks.report import Cell, Table
+from benchmarks.setting import Setting
+from benchmarks.timing import alternate, median, ratio
+from benchmarks.workloads import draw, sets_of, sorted_batches, workloads
+
+__all__ = ["measure"]
+
+Step = Callable[[], None]
+Batch = list[int]  # the lengths of its sets
+Draw = list[Batch]  # what is timed together
+
+POOL = 8
+"""Batches whose sets are sorted together."""
+
+POOL_SEED = 1000
+"""Unlike the seeds of the batches in random order, which are counted from 0."""
+
+ROUNDS = {"cpu": 3, "cuda": 5}
+"""How often a batch is timed."""
+
+LONG = 10_000
+"""Padded rows from which on a CPU takes so long that a batch is timed once."""
+
+AT_ONCE = 131_072
+"""Padded rows that a peer takes at once at most; a larger batch in parts, for all of it would not fit."""
+
+NOTE = (
+    "A peer's figure: its time as a multiple of ours, median of the draws (lowest–highest); –: it takes no "
+    "part, or does not fit into memory. padding: rows after padding to rows. ms: ours, a batch. fastest: the "
+    "peer with the lowest median. Weights in thousands: {weights}."
+)
+
+
+def measure(setting: Setting) -> list[Table]:
+    """A table of forward, one of forward and backward, and on a GPU one of peak memory."""
+    everyone, graphs = [ours(setting), *peers(setting)], gps(setting)
+    _warm_up([*everyone, graphs], setting)
+    rows: dict[str, list[dict[str, Cell]]] = {kind: [] for kind in STEPS}
+    for workload in workloads(setting):
+        taking_part = [*everyone, graphs] if workload == "molecules" else everyone
+        for order, draws in (("random", _random(workload, setting)), ("sorted", _sorted(workload, setting))):
+            seconds = _seconds(taking_part, draws, setting)
+            for kind, found in rows.items():
+                row = _row(draws, seconds[kind], [p.name for p in (*everyone[1:], graphs)])
+                found.append({"workload": workload, "order": order} | row)
+    note = NOTE.format(weights=", ".join(f"{p.name} {_thousands(p):,}" for p in (*everyone, graphs)))
+    tables = [
+        Table(f"encoder_{kind.replace(' ', '_')}", f"Encoder, {kind}", rows[kind], note) for kind in STEPS
+    ]
+    return tables if setting.device.type == "cpu" else [*tables, _memory(everyone, setting)]
+
+
+# --- batches --------------------------------------------------------------------------------------------
+
+
+def _random(workload: str, setting: Setting) -> list[Draw]:
+    """One batch a draw."""
+    return [[draw(workload, setting.sets, seed, setting.lengths)] for seed in range(setting.draws)]
+
+
+def _sorted(workload: str, setting: Setting) -> list[Draw]:
+    """Two batches of a pool a draw: the shortest with the longest, then pairs nearer to the middle."""
+    pool = sorted_batches(workload, setting.sets, POOL_SEED, setting.lengths, batches=POOL)
+    last = 2 * setting.draws - 1
+    spread = [pool[round(i * (POOL - 1) / last)] for i in range(last + 1)]
+    return [[spread[i], spread[last - i]] for i in range(setting.draws)]
+
+
+# --- seconds --------------------------------------------------------------------------------------------
+
+
+def _seconds(
+    contenders: Sequence[Peer], draws: Sequence[Draw], setting: Setting
+) -> dict[str, dict[str, list[float]]]:
+    """Kind to contender to seconds of every draw; nan where a batch did not fit into memory."""
+    seconds: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in STEPS}
+    for batches in draws:
+        found = [_seconds_of_batch(contenders, lengths, setting) for lengths in batches]
+        for kind in STEPS:
+            for peer in contenders:
+                seconds[kind][peer.name].append(sum(part[kind][peer.name] for part in found))
+    return seconds
+
+
+def _seconds_of_batch(
+    contenders: Sequence[Peer], lengths: Batch, setting: Setting
+) -> dict[str, dict[str, float]]:
+    long = setting.device.type == "cpu" and len(lengths) * max(lengths) >= LONG
+    rounds = 1 if long else ROUNDS[setting.device.type]
+    encodes = {p.name: _parts(p, lengths, setting) for p in contenders}
+    seconds = {}
+    for kind, step_of in STEPS.items():
+        for peer in contenders:
+            peer.model.train(kind != "forward")
+        steps = {p.name: step_of(p, encodes[p.name]) for p in contenders}
+        if setting.device.type == "cuda":
+            steps = {name: step for name, step in steps.items() if _fits(step)}
+        taken = alternate(steps, rounds, setting.device, warm_up=0)
+        seconds[kind] = {p.name: median(taken.get(p.name, [math.nan])) for p in contenders}
+    return seconds
+
+
+def _parts(peer: Peer, lengths: Batch, setting: Setting) -> list[Encode]:
+    """The batch, in as many parts as the peer needs."""
+    size = max(1, AT_ONCE // max(lengths)) if peer.pads else len(lengths)
+    parts = [lengths[start : start + size] for start in range(0, len(lengths), size)]
+    return [peer.prepare(sets_of(part, setting)) for part in parts]
+
+
+def _forward(peer: Peer, encodes: Sequence[Encode]) -> Step:
+    def step() -> None:
+        with torch.inference_mode():
+            for encode in encodes:
+                encode()
+
+    return step
+
+
+def _forward_backward(peer: Peer, encodes: Sequence[Encode]) -> Step:
+    def step() -> None:
+        peer.model.zero_grad()
+        for encode in encodes:
+            encode().square().mean().backward()
+
+    return step
+
+
+STEPS: dict[str, Callable[[Peer, Sequence[Encode]], Step]] = {
+    "forward": _forward,
+    "forward and backward": _forward_backward,
+}
+
+
+def _warm_up(contenders: Sequence[Peer], setting: Setting) -> None:
+    """A short batch: what a first call sets up, without what a long one takes."""
+    for peer in contenders:
+        _forward_backward(peer, _parts(peer, [5, 3, 2], setting))()
+
+
+def _fits(step: Step) -> bool:
+    """Whether there is memory for it; and a first call of this size."""
+    try:
+        step()
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return False
+    return True
+
+
+# --- rows -----------------------------------------------------------------------------------------------
+
+
+def _row(draws: Sequence[Draw], seconds: dict[str, list[float]], names: Sequence[str]) -> dict[str, Cell]:
+    """What is told of one workload in one order; the first in ``seconds`` is ours."""
+    batches = [batch for each in draws for batch in each]
+    vectors = sum(map(sum, batches))
+    own, *others = seconds
+    ratios = {
+        name: ratio(seconds[own], seconds[name]) for name in others if not any(map(math.isnan, seconds[name]))
+    }
+    fastest = min(ratios, key=lambda name: ratios[name].median)
+    row: dict[str, Cell] = {
+        "vectors": round(vectors / len(batches)),
+        "padding": sum(len(batch) * max(batch) for batch in batches) / vectors,
+        "ms": 1000 * median(seconds[own]) * len(draws) / len(batches),
+        "fastest": fastest,
+        "× fastest": ratios[fastest],
+    }
+    return row | {name: ratios.get(name, math.nan) for name in names}
+
+
+def _memory(contenders: Sequence[Peer], setting: Setting) -> Table:
+    """Peak memory of a GPU in forward and backward, beyond weights and input."""
+    workload = workloads(setting)[-1]
+    lengths = draw(workload, setting.sets, 0, setting.lengths)
+    peaks = {peer.name: _peak(peer, lengths, setting) for peer in contenders}
+    own = peaks[contenders[0].name]
+    rows: list[dict[str, Cell]] = [
+        {"encoder": name, "MiB": peak / 2**20, "ratio": peak / own} for name, peak in peaks.items()
+    ]
+    title = (
+        f"Encoder, peak memory of forward and backward: {workload}, random order, {sum(lengths):,} vectors"
+    )
+    note = f"A peer that pads takes {AT_ONCE:,} padded rows at once at most."
+    return Table("encoder_memory", title, rows, note)
+
+
+def _peak(peer: Peer, lengths: Batch, setting: Setting) -> float:
+    """Bytes; nan where it does not fit."""
+    peer.model.train()
+    step = _forward_backward(peer, _parts(peer, lengths, setting))
+    peer.model.zero_grad()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    if not _fits(step):
+        return math.nan
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _thousands(peer: Peer) -> int:
+    return round(sum(weight.numel() for weight in peer.weights) / 1000)

@@ -1,0 +1,293 @@
+"""Encoders that others have, each in its fastest setting at our width, depth, heads, weights and dtype.
+
+They take vectors instead of token numbers, have no dropout, and attend to all of a set in every layer, as
+ours does. What they need to be told of padding is worked out beforehand and is not timed. What was chosen,
+because it was the fastest or is what the encoder is known for:
+
+- ``torch.nn.TransformerEncoder``: ReLU; norm after the branch, which in evaluation opens its path that leaves
+  padding out (nested tensors); no positions.
+- BERT of Hugging Face: GELU, learned positions, torch's ``scaled_dot_product_attention``, and a mask that is
+  ready to be added, one row a set.
+- ModernBERT of Hugging Face: gated GELU, rotated positions, the same attention and mask; all of a set is seen
+  in every layer, where the published models look through a window in two of three.
+- ``x-transformers``: ReLU, LayerNorm and no positions, each faster there than RMSNorm, gates or rotation; the
+  mask as a bias, which saves it passes over all pairs.
+- ``GPSConv`` of torch-geometric, without its convolution: attention and feed-forward. It pads in its call.
+
+On a GPU in half precision BERT and ModernBERT also run on packed rows, through torch's variable-length flash
+attention, the kernel that ours runs on too.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.setting import Setting
+from benchmarks.workloads import SHAPES
+from multiseq import Encoder, VectorSets
+from multiseq.requires import need
+
+__all__ = ["Encode", "Peer", "gps", "ours", "peers"]
+
+Encode = Callable[[], Tensor]
+"""Encodes one batch: its real rows, ``(vectors, dim)``. Where gradients are taken, the input gets one too."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An encoder that takes part.
+
+    Args:
+        name: In the table.
+        model: Its weights.
+        prepare: From sets to a call that encodes them; what it does itself is not timed.
+        pads: Whether its rows stand in (sets, longest).
+    """
+
+    name: str
+    model: nn.Module
+    prepare: Callable[[VectorSets], Encode]
+    pads: bool = True
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """All of them but tables that are looked up: ours gets its vectors from an adapter."""
+        found = [m.parameters(recurse=False) for m in self.model.modules() if not isinstance(m, nn.Embedding)]
+        return [weight for part in found for weight in part]
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A padded batch.
+
+    Args:
+        rows: ``(sets, longest, dim)``.
+        gaps: ``(sets, longest)``, True on padding; None where there is none.
+        bias: ``(sets, 1, 1, longest)``, added to what a query makes of a key; None where there is no padding.
+        real: ``(vectors,)``: which of the (sets * longest) rows are real.
+    """
+
+    rows: Tensor
+    gaps: Tensor | None
+    bias: Tensor | None
+    real: Tensor
+
+
+def peers(setting: Setting) -> list[Peer]:
+    """All that take every workload.
+
+    Raises:
+        MissingLibraryError: The extra ``benchmarks`` is not installed.
+    """
+    found = [_torch(setting), _bert(setting), _modern_bert(setting), _x_transformers(setting)]
+    if setting.device.type == "cuda" and setting.dtype in (torch.bfloat16, torch.float16):
+        found += [_bert(setting, packed=True), _modern_bert(setting, packed=True)]
+    return found
+
+
+def ours(setting: Setting) -> Peer:
+    """Our encoder, as a user builds it."""
+    model = _placed(Encoder(setting.dim, setting.depth, setting.heads, dropout=0.0), setting)
+
+    def prepare(sets: VectorSets) -> Encode:
+        return lambda: model(sets.with_values(_leaf(sets.values))).values
+
+    return Peer("multiseq", model, prepare, pads=False)
+
+
+def gps(setting: Setting) -> Peer:
+    """Attention of torch-geometric's graph transformer, for graphs."""
+    pyg = need("torch_geometric.nn")
+
+    def layer() -> nn.Module:
+        norm = {"norm": "layer_norm", "norm_kwargs": {"mode": "node"}}
+        conv: Any = pyg.GPSConv(setting.dim, None, setting.heads, **norm)
+        conv.norm1 = None  # the convolution's
+        # Its own inner width is half of what the others have.
+        conv.mlp = nn.Sequential(
+            nn.Linear(setting.dim, setting.ff_dim), nn.ReLU(), nn.Linear(setting.ff_dim, setting.dim)
+        )
+        return cast(nn.Module, conv)
+
+    layers = nn.ModuleList(layer() for _ in range(setting.depth))
+    _placed(layers, setting)
+
+    def prepare(sets: VectorSets) -> Encode:
+        lengths = torch.tensor(sets.lengths)
+        batch = torch.arange(sets.num_sets).repeat_interleave(lengths).to(setting.device)
+        no_edges = torch.empty(2, 0, dtype=torch.long, device=setting.device)
+
+        def encode() -> Tensor:
+            x = _leaf(sets.values)
+            for conv in layers:
+                x = conv(x, no_edges, batch)
+            return x
+
+        return encode
+
+    return Peer("GPSConv", layers, prepare)
+
+
+def _torch(setting: Setting) -> Peer:
+    with warnings.catch_warnings():
+        # Said at the first nested tensor of a process: that this kind of them is a prototype.
+        warnings.simplefilter("ignore")
+        torch.nested.nested_tensor([torch.zeros(1)])
+    layer = nn.TransformerEncoderLayer(setting.dim, setting.heads, setting.ff_dim, 0.0, batch_first=True)
+    model = _placed(nn.TransformerEncoder(layer, setting.depth), setting)
+    return Peer("torch", model, _padded(lambda rows, batch: model(rows, src_key_padding_mask=batch.gaps)))
+
+
+def _x_transformers(setting: Setting) -> Peer:
+    model = need("x_transformers", package="x-transformers").Encoder(
+        dim=setting.dim,
+        depth=setting.depth,
+        heads=setting.heads,
+        attn_dim_head=setting.dim // setting.heads,
+        attn_flash=True,
+        ff_no_bias=True,
+        ff_custom_activation=nn.ReLU(),
+    )
+    _placed(model, setting)
+    return Peer("x-transformers", model, _padded(lambda rows, batch: model(rows, attn_bias=batch.bias)))
+
+
+def _bert(setting: Setting, *, packed: bool = False) -> Peer:
+    hugging_face = need("transformers", package="transformers>=5")
+    config = hugging_face.BertConfig(
+        **_sizes(setting, packed),
+        intermediate_size=setting.ff_dim,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    model = _placed(hugging_face.BertModel(config, add_pooling_layer=False), setting)
+    if packed:
+        return Peer("BERT flash", model, _packed(model, None), pads=False)
+
+    def call(rows: Tensor, batch: Padded) -> Tensor:
+        found: Tensor = model(inputs_embeds=rows, attention_mask=batch.bias).last_hidden_state
+        return found
+
+    return Peer("BERT", model, _padded(call))
+
+
+def _modern_bert(setting: Setting, *, packed: bool = False) -> Peer:
+    hugging_face = need("transformers", package="transformers>=5")
+    config = hugging_face.ModernBertConfig(
+        **_sizes(setting, packed),
+        intermediate_size=Encoder(setting.dim, 0, setting.heads).ff_dim,  # gated, as ours is
+        layer_types=["full_attention"] * setting.depth,
+        **{f"{name}_token_id": None for name in ("bos", "eos", "cls", "sep")},
+    )
+    model = _placed(hugging_face.ModernBertModel(config), setting)
+    if packed:
+        return Peer("ModernBERT flash", model, _packed(model, {"full_attention": None}), pads=False)
+
+    def call(rows: Tensor, batch: Padded) -> Tensor:
+        # As a mapping it is taken as it is; else it would be spread out over all pairs, twice.
+        masks = {"full_attention": batch.bias}
+        found: Tensor = model(inputs_embeds=rows, attention_mask=masks).last_hidden_state
+        return found
+
+    return Peer("ModernBERT", model, _padded(call))
+
+
+# --- padded rows ----------------------------------------------------------------------------------------
+
+
+def _padded(call: Callable[[Tensor, Padded], Tensor]) -> Callable[[VectorSets], Encode]:
+    def prepare(sets: VectorSets) -> Encode:
+        batch = _pad(sets)
+        return lambda: call(_leaf(batch.rows), batch).flatten(0, 1).index_select(0, batch.real)
+
+    return prepare
+
+
+def _pad(sets: VectorSets) -> Padded:
+    rows, keep = sets.to_padded()
+    if sets.device.type == "cuda":  # its masked kernels want keys in eights
+        more = -rows.shape[1] % 8
+        rows, keep = nn.functional.pad(rows, (0, 0, 0, more)), nn.functional.pad(keep, (0, more))
+    real = keep.flatten().nonzero().flatten()
+    if keep.all():
+        return Padded(rows, None, None, real)
+    bias = torch.zeros(keep.shape, dtype=rows.dtype, device=rows.device).masked_fill(~keep, float("-inf"))
+    return Padded(rows, ~keep, bias[:, None, None], real)
+
+
+# --- packed rows, for encoders of Hugging Face ----------------------------------------------------------
+
+
+def _packed(model: nn.Module, mask: Any) -> Callable[[VectorSets], Encode]:
+    def prepare(sets: VectorSets) -> Encode:
+        assert sets.positions is not None
+        positions, offsets = sets.positions[None], sets.offsets.to(sets.device, torch.int32)
+        longest = max(sets.lengths)
+
+        def encode() -> Tensor:
+            found: Tensor = model(
+                inputs_embeds=_leaf(sets.values)[None],
+                attention_mask=mask,
+                position_ids=positions,
+                cu_seq_lens_q=offsets,
+                max_length_q=longest,
+            ).last_hidden_state
+            return found[0]
+
+        return encode
+
+    return prepare
+
+
+def _flash(
+    module: nn.Module,
+    query: Tensor,  # (1, heads, vectors, head_dim), like key and value
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    *,
+    cu_seq_lens_q: Tensor,
+    max_length_q: int,
+    **others: object,
+) -> tuple[Tensor, None]:
+    """Attention as Hugging Face calls it, on rows of all sets one after another."""
+    from torch.nn.attention import varlen
+
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    out = varlen.varlen_attn(q, k, v, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q)
+    assert isinstance(out, Tensor)
+    return out[None], None
+
+
+# --- shared ---------------------------------------------------------------------------------------------
+
+
+def _sizes(setting: Setting, packed: bool) -> dict[str, Any]:
+    """What all configurations of Hugging Face are told. A vocabulary of one, as no token is looked up."""
+    if packed:
+        need("transformers").AttentionInterface.register("multiseq-varlen", _flash)
+    longest = max(setting.lengths or (shape[-1] for shape in SHAPES.values()))
+    return {
+        "vocab_size": 1,
+        "pad_token_id": None,
+        "hidden_size": setting.dim,
+        "num_hidden_layers": setting.depth,
+        "num_attention_heads": setting.heads,
+        "max_position_embeddings": longest + -longest % 8,  # rows are padded to eights on a GPU
+        "attn_implementation": "multiseq-varlen" if packed else "sdpa",
+    }
+
+
+def _placed(model: nn.Module, setting: Setting) -> nn.Module:
+    return model.to(setting.device, setting.dtype)
+
+
+def _leaf(rows: Tensor) -> Tensor:
+    """Where gradients are taken, rows that get one, none left there of an earlier call."""
+    return rows.detach().requires_grad_() if torch.is_grad_enabled() else rows

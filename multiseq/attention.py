@@ -15,6 +15,7 @@ Axes: q_vectors and k_vectors (rows of the two batches), heads, head_dim, pairs 
 from __future__ import annotations
 
 import inspect
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from multiseq.vectors import rows_of
 __all__ = ["AttentionPlan", "attend", "attention_weights"]
 
 
-# What a dense call and the copy of a padded row cost, in pairs of a query and a key (measured on two CPU cores).
+# What a dense call and the copy of a padded row cost, in pairs of a query and a key (on two CPU cores).
 _CALL = 4000
 _COPY = 15
 
@@ -256,18 +257,21 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
     """
     best = [(0.0, 0)]  # of the first n kinds: their cost, and where the last run begins
     for end in range(1, len(kinds) + 1):
-        found = (float("inf"), 0)
-        num, queries, keys = 0, 0, 0
+        found = (math.inf, 0)
+        q, k = kinds[end - 1][0]
+        empty = (q == 0, k == 0)
+        num, queries, keys, apart = 0, 0, 0, 0
         for start in range(end - 1, -1, -1):
             (q, k), count = kinds[start]
-            if (q == 0, k == 0) != tuple(n == 0 for n in kinds[end - 1][0]):
+            if (q == 0, k == 0) != empty:
                 break  # nothing can be attended to in an empty set, padded or not
             num, queries, keys = num + count, max(queries, q), max(keys, k)
             cost = _CALL + num * queries * keys
+            apart += _CALL + count * q * k
             if start < end - 1:
                 cost += _COPY * num * (queries + keys)
-                if cost > (end - start) * _CALL + 2 * found[0] - best[start][0]:
-                    break
+            if cost > apart + 4 * _CALL:
+                break
             found = min(found, (best[start][0] + cost, start))
         best.append(found)
     runs = []
@@ -289,6 +293,7 @@ class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, groups: list[_Rows]) -> tuple[Tensor, ...]:
         ctx.groups = groups
+        # Padding repeats rows here: masked as keys, dropped as queries.
         return _dense(rows, groups)
 
     @staticmethod
@@ -308,15 +313,19 @@ class _Packed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *_dense(grad, ctx.groups)
+        dense = _dense(grad, ctx.groups)
+        for group, own in zip(ctx.groups, dense, strict=True):
+            if group.padding is not None:
+                own.view(-1, *own.shape[2:]).index_fill_(0, group.padding, 0)  # it was dropped: no gradient
+        return None, *dense
 
 
 def _dense(rows: Tensor, groups: list[_Rows]) -> tuple[Tensor, ...]:
     found = []
     for group in groups:
         own = rows[group.start : group.start + group.num]
-        if group.fill is not None and group.padding is not None:
-            own = own.index_select(0, group.fill).index_fill_(0, group.padding, 0)
+        if group.fill is not None:
+            own = own.index_select(0, group.fill)
         found.append(own.view(*group.shape, *rows.shape[1:]))
     return tuple(found)
 

@@ -10,6 +10,8 @@ enters through rotation only, and that sets without positions are not rotated: t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +21,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from multiseq.attention import AttentionPlan, attend, attention_weights
-from multiseq.vectors import VectorSets
+from multiseq.linear import Linear, padded_rows
+from multiseq.vectors import VectorSets, rows_of
 
 __all__ = ["PRESETS", "Encoder", "FeedForward", "Rotation"]
 
@@ -74,7 +77,7 @@ class Encoder(nn.Module):
         # A gate has three matrices instead of two: 8/3 keeps the number of weights of a plain one of 4.
         self.ff_dim = ff_dim or (-(-8 * dim // 24) * 8 if gated else 4 * dim)
         self.blocks = nn.ModuleList(Block(dim, heads, self.ff_dim, gated, dropout) for _ in range(depth))
-        self.norm = RMSNorm(dim)
+        self.norm = nn.LayerNorm(dim, bias=False)
         self._initialise()
 
     @classmethod
@@ -86,11 +89,12 @@ class Encoder(nn.Module):
 
     def forward(self, sets: VectorSets) -> VectorSets:
         """Encode every set on its own: what a set gets does not depend on what else is in the batch."""
-        ordered, back = self._longest_first(sets)
-        x, plan, rotation = self._enter(ordered)
+        entered, order = self._longest_first(sets)
+        x, plan, rotation = self._enter(entered)
         for block in self.blocks:
             x = block(x, plan, rotation)
-        return ordered.with_values(self.norm(x)).select(back)
+        x = self.norm(x)
+        return sets.with_values(x if order is None else _Leave.apply(x, order))
 
     @torch.no_grad()
     def attention(self, sets: VectorSets, layer: int = -1) -> list[Float[Tensor, "heads length length"]]:
@@ -120,12 +124,20 @@ class Encoder(nn.Module):
         plan = AttentionPlan(sets.lengths, device=sets.device)
         return sets.values, plan, rotation_of(sets.positions, self.dim // self.heads)
 
-    def _longest_first(self, sets: VectorSets) -> tuple[VectorSets, list[int]]:
-        """Sets sorted as the grouped attention wants them, once for all layers, and the way back."""
-        if sets.device.type != "cpu":
-            return sets, list(range(sets.num_sets))
-        order = sorted(range(sets.num_sets), key=lambda i: sets.lengths[i], reverse=True)
-        return sets.select(order), sorted(range(len(order)), key=order.__getitem__)
+    def _longest_first(self, sets: VectorSets) -> tuple[VectorSets, _Order | None]:
+        """Sets sorted as the grouped attention wants them, once for all layers, and the way back.
+
+        One more set may be among them, so that the numbers of rows that come are few: see `padded_rows`.
+        """
+        extra = padded_rows(sets.num_vectors) - sets.num_vectors
+        lengths = [*sets.lengths, *([extra] if extra else [])]
+        chosen = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+        if sets.device.type != "cpu" or chosen == list(range(sets.num_sets)):
+            return sets, None
+        order = _order(lengths, chosen, sets.num_vectors)
+        positions = None if sets.positions is None else sets.positions[order.rows]
+        values = _Enter.apply(sets.values, order)
+        return VectorSets(values, [lengths[i] for i in chosen], positions), order
 
     def _initialise(self) -> None:
         for block in self.blocks:
@@ -141,9 +153,9 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int, ff_dim: int, gated: bool, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.attention_norm = RMSNorm(dim)
+        self.attention_norm = nn.LayerNorm(dim, bias=False)
         self.attention = SelfAttention(dim, heads)
-        self.feed_forward_norm = RMSNorm(dim)
+        self.feed_forward_norm = nn.LayerNorm(dim, bias=False)
         self.feed_forward = FeedForward(dim, ff_dim, gated=gated)
 
     def forward(self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None) -> Tensor:
@@ -159,13 +171,13 @@ class SelfAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.out = nn.Linear(dim, dim, bias=False)
+        self.qkv = Linear(dim, 3 * dim)
+        self.out = Linear(dim, dim)
 
     def project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each ``(vectors, heads, head_dim)``."""
-        qk, v = self.qkv(x).unflatten(-1, (3 * self.heads, -1)).split([2 * self.heads, self.heads], dim=1)
-        q, k = rotate(qk, rotation).chunk(2, dim=1)
+        rows = self.qkv(x).unflatten(-1, (3 * self.heads, -1))
+        q, k, v = _Parts.apply(rows, rotation)
         return q, k, v
 
     def forward(
@@ -183,8 +195,8 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, ff_dim: int, *, gated: bool = True) -> None:
         super().__init__()
         self.gated = gated
-        self.inner = nn.Linear(dim, 2 * ff_dim if gated else ff_dim, bias=False)
-        self.out = nn.Linear(ff_dim, dim, bias=False)
+        self.inner = Linear(dim, 2 * ff_dim if gated else ff_dim)
+        self.out = Linear(ff_dim, dim)
 
     def forward(self, x: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors dim"]:
         """From ``(vectors, dim)`` to the same."""
@@ -193,41 +205,75 @@ class FeedForward(nn.Module):
         return out
 
 
-class RMSNorm(nn.RMSNorm):
-    """``x / sqrt(mean(x^2) + eps) * weight``, row by row: torch's, with a faster gradient on the CPU.
-
-    Source: Zhang and Sennrich 2019 (https://arxiv.org/abs/1910.07467).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From ``(..., dim)`` to the same."""
-        if x.device.type != "cpu":
-            return super().forward(x)
-        out: Tensor = _UnitRMS.apply(x, self.eps or torch.finfo(x.dtype).eps) * self.weight
-        return out
-
-
-class _UnitRMS(torch.autograd.Function):
-    """Rows divided by their root mean square: torch's own takes a dozen passes over them on the CPU."""
+class _Parts(torch.autograd.Function):
+    """Queries, keys and values of the rows that hold all three, rotated; the gradients meet in one tensor."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        mean = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-        scale = mean.add_(eps).rsqrt_()
-        unit = x * scale
-        ctx.save_for_backward(unit, scale)
-        return unit
+    def forward(ctx: Any, rows: Tensor, rotation: Rotation | None) -> tuple[Tensor, ...]:
+        ctx.rotation = rotation
+        q, k, v = rows.chunk(3, dim=1)
+        if rotation is not None:
+            q, k = rotate(rows[:, : -v.shape[1]], rotation).chunk(2, dim=1)
+        return q, k, v
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        back = None if ctx.rotation is None else ctx.rotation.conj()
+        q, k, v = grads
+        return torch.cat([rotate(q, back), rotate(k, back), v], dim=1), None
+
+
+@dataclass(frozen=True)
+class _Order:
+    """Which row stands where inside the encoder, where each row is found again, and the rows that fill up."""
+
+    rows: Tensor
+    back: Tensor
+    filling: slice
+
+
+def _order(lengths: Sequence[int], chosen: Sequence[int], num: int) -> _Order:
+    """The order of the chosen sets; rows from ``num`` on fill up, and hold what row 0 holds."""
+    rows = rows_of(lengths, chosen)
+    back = torch.empty_like(rows)
+    back[rows] = torch.arange(rows.numel())
+    start = int(back[num]) if rows.numel() > num else 0
+    return _Order(rows.where(rows < num, 0), back[:num], slice(start, start + rows.numel() - num))
+
+
+class _Enter(torch.autograd.Function):
+    """``rows[order.rows]``; the gradient is gathered too, where torch's own adds row after row."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, order: _Order) -> Tensor:
+        ctx.order = order
+        return rows.index_select(0, order.rows)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        unit, scale = ctx.saved_tensors
-        along = torch.linalg.vecdot(grad, unit).unsqueeze(-1)
-        return torch.addcmul(grad, unit, along, value=-1 / unit.shape[-1]).mul_(scale), None
+        return grad.index_select(0, ctx.order.back), None
+
+
+class _Leave(torch.autograd.Function):
+    """``rows[order.back]``; rows that only filled up get no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, order: _Order) -> Tensor:
+        ctx.order = order
+        return rows.index_select(0, order.back)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        rows = grad.index_select(0, ctx.order.rows)
+        rows[ctx.order.filling] = 0
+        return rows, None
 
 
 class _SwiGLU(torch.autograd.Function):
-    """``silu(gate) * value`` of rows that hold both; the gradients are written into one tensor, not joined."""
+    """``silu(gate) * value`` of rows that hold both; both gradients are written into one tensor."""
 
     @staticmethod
     def forward(ctx: Any, inner: Tensor) -> Tensor:

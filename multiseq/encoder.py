@@ -33,6 +33,10 @@ PRESETS: dict[str, dict[str, int]] = {
     "large": {"dim": 1024, "depth": 16, "heads": 16},
 }
 
+# On a CPU a batch goes through the blocks in parts of about so many rows: larger tensors are asked of the system
+# anew in every operation, and no cache holds them.
+_MOST_ROWS = 4096
+
 Rotation = Tensor
 """Every row's angles as complex numbers of size 1, ``(vectors, 1, head_dim / 2)``."""
 
@@ -89,12 +93,14 @@ class Encoder(nn.Module):
 
     def forward(self, sets: VectorSets) -> VectorSets:
         """Encode every set on its own: what a set gets does not depend on what else is in the batch."""
-        entered, order = self._longest_first(sets)
-        x, plan, rotation = self._enter(entered)
-        for block in self.blocks:
-            x = block(x, plan, rotation)
-        x = self.norm(x)
-        return sets.with_values(x if order is None else _Leave.apply(x, order))
+        if sets.device.type != "cpu":
+            return sets.with_values(self._encode(sets))
+        order = _Order.of(sets.lengths)
+        values = _Enter.apply(sets.values, order)
+        positions = None if sets.positions is None else sets.positions[order.rows]
+        parts = VectorSets(values, [n for part in order.parts for n in part], positions)
+        encoded = [self._encode(part) for part in parts.split([len(part) for part in order.parts])]
+        return sets.with_values(_Leave.apply(torch.cat(encoded), order))
 
     @torch.no_grad()
     def attention(self, sets: VectorSets, layer: int = -1) -> list[Float[Tensor, "heads length length"]]:
@@ -124,20 +130,12 @@ class Encoder(nn.Module):
         plan = AttentionPlan(sets.lengths, device=sets.device)
         return sets.values, plan, rotation_of(sets.positions, self.dim // self.heads)
 
-    def _longest_first(self, sets: VectorSets) -> tuple[VectorSets, _Order | None]:
-        """Sets sorted as the grouped attention wants them, once for all layers, and the way back.
-
-        One more set may be among them, so that the numbers of rows that come are few: see `padded_rows`.
-        """
-        extra = padded_rows(sets.num_vectors) - sets.num_vectors
-        lengths = [*sets.lengths, *([extra] if extra else [])]
-        chosen = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-        if sets.device.type != "cpu" or chosen == list(range(sets.num_sets)):
-            return sets, None
-        order = _order(lengths, chosen, sets.num_vectors)
-        positions = None if sets.positions is None else sets.positions[order.rows]
-        values = _Enter.apply(sets.values, order)
-        return VectorSets(values, [lengths[i] for i in chosen], positions), order
+    def _encode(self, sets: VectorSets) -> Tensor:
+        x, plan, rotation = self._enter(sets)
+        for block in self.blocks:
+            x = block(x, plan, rotation)
+        normed: Tensor = self.norm(x)
+        return normed
 
     def _initialise(self) -> None:
         for block in self.blocks:
@@ -226,20 +224,39 @@ class _Parts(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Order:
-    """Which row stands where inside the encoder, where each row is found again, and the rows that fill up."""
+    """How the encoder sees a batch on a CPU: the longest set first, in parts whose rows fit the caches.
 
-    rows: Tensor
-    back: Tensor
-    filling: slice
+    A part ends with the set that would take it beyond `_MOST_ROWS`, and holds one more set, which fills it up
+    to one of few numbers of rows (`padded_rows`).
+    """
 
+    parts: list[list[int]]  # lengths
+    rows: Tensor  # which row stands where; row 0 in what only fills up
+    back: Tensor  # where every row stands
+    filling: Tensor  # where the rows are that only fill up
 
-def _order(lengths: Sequence[int], chosen: Sequence[int], num: int) -> _Order:
-    """The order of the chosen sets; rows from ``num`` on fill up, and hold what row 0 holds."""
-    rows = rows_of(lengths, chosen)
-    back = torch.empty_like(rows)
-    back[rows] = torch.arange(rows.numel())
-    start = int(back[num]) if rows.numel() > num else 0
-    return _Order(rows.where(rows < num, 0), back[:num], slice(start, start + rows.numel() - num))
+    @classmethod
+    def of(cls, lengths: Sequence[int]) -> _Order:
+        num, sizes = sum(lengths), list(lengths)
+        parts: list[list[int]] = [[]]
+        total = 0
+        for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+            if parts[-1] and total + sizes[i] > _MOST_ROWS:
+                parts.append([])
+                total = 0
+            parts[-1].append(i)
+            total += sizes[i]
+        for part in parts:
+            total = sum(sizes[i] for i in part)
+            if padded_rows(total) > total:
+                part.append(len(sizes))
+                sizes.append(padded_rows(total) - total)
+                part.sort(key=sizes.__getitem__, reverse=True)
+        rows = rows_of(sizes, [i for part in parts for i in part])
+        back = torch.empty_like(rows)
+        back[rows] = torch.arange(rows.numel())
+        real = rows < num
+        return cls([[sizes[i] for i in p] for p in parts], rows.where(real, 0), back[:num], back[num:])
 
 
 class _Enter(torch.autograd.Function):
@@ -267,9 +284,7 @@ class _Leave(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        rows = grad.index_select(0, ctx.order.rows)
-        rows[ctx.order.filling] = 0
-        return rows, None
+        return grad.index_select(0, ctx.order.rows).index_fill_(0, ctx.order.filling, 0), None
 
 
 class _SwiGLU(torch.autograd.Function):

@@ -1,9 +1,9 @@
 """Linear: a matrix product by the library that does it fastest on this processor.
 
 torch multiplies fp32 matrices on a CPU with Intel's MKL, which stays with 256-bit instructions on the
-processors of other makers. oneDNN, which torch carries as well, takes 512-bit ones wherever they are: twice the
-rate. It makes a kernel for every shape (about a millisecond each, then kept), so it serves products of many
-rows only, and `padded_rows` says to which number of rows a batch is best filled up.
+processors of other makers. oneDNN, which torch carries as well, takes 512-bit ones wherever they are: twice
+the rate. It makes a kernel for every shape (about a millisecond each, then kept), so it serves products of
+many rows only, and `padded_rows` says to which number of rows a batch is best filled up.
 """
 
 from __future__ import annotations

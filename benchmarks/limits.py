@@ -1,0 +1,154 @@
+"""How near the encoder comes to what its matrix products alone would take.
+
+The limit of a batch is the time of its matrix products, run alone in the same run: for every block the four
+products of the projections and the feed-forward with both gradients, and for every set the two products of
+attention with their four gradients, all sets of one length at once and nothing padded. They are run by
+torch's own product and, on a CPU, by oneDNN's; the limit is the faster of the two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import torch
+
+from benchmarks.report import Table
+from benchmarks.setting import Setting
+from benchmarks.timing import Spread, alternate, median, seconds_of
+from benchmarks.workloads import draw, sets_of, workloads
+from multiseq import Encoder
+
+__all__ = ["measure"]
+
+ROUNDS = 5
+SQUARE = 2048
+
+Product = Callable[[torch.Tensor, torch.Tensor], object]
+
+
+def measure(setting: Setting) -> list[Table]:
+    """Forward and backward of the encoder as times its limit, and the share of the machine's rate."""
+    torch.manual_seed(0)
+    model = Encoder(setting.dim, setting.depth, setting.heads, dropout=0.0)
+    model.to(setting.device, setting.dtype)
+    rate = square_rate(setting)
+    rows = []
+    for workload in workloads(setting):
+        draws = [draw(workload, setting.sets, seed, setting.lengths) for seed in range(setting.draws)]
+        rows.append(_row(workload, draws, model, setting, rate))
+    return [
+        Table(
+            "limits",
+            "Encoder, forward and backward, beside its matrix products alone",
+            rows,
+            f"One product of {SQUARE} x {SQUARE} matrices: {rate / 1e9:,.0f} GFLOP/s. 'of that rate': the "
+            "encoder's own products, forward and backward, by its time.",
+        )
+    ]
+
+
+def _row(
+    workload: str, draws: list[list[int]], model: Encoder, setting: Setting, rate: float
+) -> dict[str, str | int | float | Spread]:
+    ours, products, torchs, shares, milliseconds = [], [], [], [], []
+    for lengths in draws:
+        steps = {"ours": encoder_step(model, lengths, setting)}
+        if setting.device.type == "cpu":  # elsewhere attention is one kernel, and no product of its own
+            steps |= {name: products_step(lengths, setting, by) for name, by in _products(setting).items()}
+        seconds = alternate(steps, ROUNDS, setting.device)
+        own = seconds.pop("ours")
+        milliseconds.append(1e3 * median(own))
+        shares.append(_flops(lengths, setting) / median(own) / rate)
+        if seconds:
+            limit = min(seconds.values(), key=median)
+            ours.append(median(own) / median(limit))
+            torchs.append(median(own) / median(seconds["torch"]))
+            products.append(1e3 * median(limit))
+    row: dict[str, str | int | float | Spread] = {
+        "workload": workload,
+        "vectors": round(sum(map(sum, draws)) / len(draws)),
+        "ms": round(median(milliseconds), 1),
+    }
+    if products:
+        row |= {
+            "limit ms": round(median(products), 1),
+            "× of the limit": Spread.of(ours),
+            "× of torch's products": Spread.of(torchs),
+        }
+    return row | {"of that rate": Spread.of(shares)}
+
+
+def encoder_step(model: Encoder, lengths: Sequence[int], setting: Setting) -> Callable[[], None]:
+    """One forward and backward of the encoder, down to the gradient of its input."""
+    sets = sets_of(lengths, setting)
+    sets.values.requires_grad_()
+    grad = torch.full_like(sets.values, 1e-3)
+
+    def step() -> None:
+        model.zero_grad()
+        sets.values.grad = None
+        model(sets).values.backward(grad)
+
+    return step
+
+
+def products_step(lengths: Sequence[int], setting: Setting, product: Product) -> Callable[[], None]:
+    """The matrix products of one forward and backward, and nothing else."""
+    rows, dim, head_dim = sum(lengths), setting.dim, setting.dim // setting.heads
+    where = {"device": setting.device, "dtype": setting.dtype}
+    ff = Encoder(dim, 1, setting.heads).ff_dim
+    linear = [
+        (torch.randn(rows, i, **where), torch.randn(o, i, **where), torch.randn(rows, o, **where))
+        for i, o in ((dim, 3 * dim), (dim, dim), (dim, 2 * ff), (ff, dim))
+    ]
+    attention = [
+        (
+            torch.randn(num * setting.heads, length, head_dim, **where),
+            torch.randn(num * setting.heads, length, length, **where),
+        )
+        for length, num in Counter(lengths).items()
+    ]
+
+    def step() -> None:
+        for _ in range(setting.depth):
+            for x, weight, grad in linear:
+                product(x, weight.t())
+                product(grad, weight)
+                # Either gives the weights' gradient; the larger factor stands second, where it is faster.
+                product(x.t(), grad) if grad.shape[1] >= x.shape[1] else product(grad.t(), x)
+            for q, weights in attention:
+                for _ in range(2):  # q k^T, and the gradient of the weights
+                    torch.bmm(q, q.transpose(1, 2))
+                for _ in range(2):  # weights v, and the gradient of q
+                    torch.bmm(weights, q)
+                for _ in range(2):  # the gradients of k and v
+                    torch.bmm(weights.transpose(1, 2), q)
+
+    return step
+
+
+def square_rate(setting: Setting) -> float:
+    """FLOP/s of one large square product, by the fastest library there is."""
+    a = torch.randn(SQUARE, SQUARE, device=setting.device, dtype=setting.dtype)
+    found = []
+    for product in _products(setting).values():
+        taken = [seconds_of(lambda product=product: product(a, a), setting.device) for _ in range(6)]
+        found.append(2 * SQUARE**3 / median(taken[1:]))
+    return max(found)
+
+
+def _products(setting: Setting) -> dict[str, Product]:
+    """Two ways to multiply: torch's own, and oneDNN's where torch carries it."""
+    found: dict[str, Product] = {"torch": torch.mm}
+    if setting.device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        found["oneDNN"] = lambda a, b: torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
+    return found
+
+
+def _flops(lengths: Sequence[int], setting: Setting) -> float:
+    """Forward and backward: 2 for a product's multiplication and addition, times 3 for both gradients."""
+    ff = Encoder(setting.dim, 1, setting.heads).ff_dim
+    weights = setting.dim * (4 * setting.dim + 3 * ff)
+    pairs = sum(n * n for n in lengths)
+    return 6.0 * setting.depth * (sum(lengths) * weights + 2 * pairs * setting.dim)

@@ -33,8 +33,8 @@ PRESETS: dict[str, dict[str, int]] = {
     "large": {"dim": 1024, "depth": 16, "heads": 16},
 }
 
-# On a CPU a batch goes through the blocks in parts of about so many rows: larger tensors are asked of the system
-# anew in every operation, and no cache holds them.
+# On a CPU a batch goes through the blocks in parts of about so many rows: larger tensors are asked of the
+# system anew in every operation, and no cache holds them.
 _MOST_ROWS = 4096
 
 Rotation = Tensor

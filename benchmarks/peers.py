@@ -145,7 +145,7 @@ def _torch(setting: Setting) -> Peer:
 
 
 def _x_transformers(setting: Setting) -> Peer:
-    model = need("x_transformers", package="x-transformers").Encoder(
+    model = need("x_transformers", package="x-transformers>=2.10").Encoder(
         dim=setting.dim,
         depth=setting.depth,
         heads=setting.heads,
@@ -159,7 +159,7 @@ def _x_transformers(setting: Setting) -> Peer:
 
 
 def _bert(setting: Setting, *, packed: bool = False) -> Peer:
-    hugging_face = need("transformers", package="transformers>=5")
+    hugging_face = need("transformers", package="transformers>=5.1")
     config = hugging_face.BertConfig(
         **_sizes(setting, packed),
         intermediate_size=setting.ff_dim,
@@ -178,7 +178,7 @@ def _bert(setting: Setting, *, packed: bool = False) -> Peer:
 
 
 def _modern_bert(setting: Setting, *, packed: bool = False) -> Peer:
-    hugging_face = need("transformers", package="transformers>=5")
+    hugging_face = need("transformers", package="transformers>=5.1")
     config = hugging_face.ModernBertConfig(
         **_sizes(setting, packed),
         intermediate_size=Encoder(setting.dim, 0, setting.heads).ff_dim,  # gated, as ours is

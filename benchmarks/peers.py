@@ -5,7 +5,7 @@ ours does. What they need to be told of padding is worked out beforehand and is 
 because it was the fastest or is what the encoder is known for:
 
 - ``torch.nn.TransformerEncoder``: ReLU; norm after the branch, which in evaluation opens its path that leaves
-  padding out (nested tensors); no positions.
+  padding out (nested tensors; not in bf16 on a GPU); no positions.
 - BERT of Hugging Face: GELU, learned positions, torch's ``scaled_dot_product_attention``, and a mask that is
   ready to be added, one row a set.
 - ModernBERT of Hugging Face: gated GELU, rotated positions, the same attention and mask; all of a set is seen
@@ -85,8 +85,12 @@ def peers(setting: Setting) -> list[Peer]:
     Raises:
         MissingLibraryError: The extra ``benchmarks`` is not installed.
     """
+    # In bf16 on a GPU torch's path of evaluation takes no nested tensors, and what it does with a mask instead
+    # is slower than the attention that training takes.
+    on_gpu = setting.device.type == "cuda"
+    torch.backends.mha.set_fastpath_enabled(not (on_gpu and setting.dtype == torch.bfloat16))
     found = [_torch(setting), _bert(setting), _modern_bert(setting), _x_transformers(setting)]
-    if setting.device.type == "cuda" and setting.dtype in (torch.bfloat16, torch.float16):
+    if on_gpu and setting.dtype in (torch.bfloat16, torch.float16):
         found += [_bert(setting, packed=True), _modern_bert(setting, packed=True)]
     return found
 

@@ -85,8 +85,8 @@ def peers(setting: Setting) -> list[Peer]:
     Raises:
         MissingLibraryError: The extra ``benchmarks`` is not installed.
     """
-    # In bf16 on a GPU torch's path of evaluation takes no nested tensors, and what it does with a mask instead
-    # is slower than the attention that training takes.
+    # In bf16 on a GPU torch's path of evaluation takes no nested tensors, and what it does with a mask
+    # instead is slower than the attention that training takes.
     on_gpu = setting.device.type == "cuda"
     torch.backends.mha.set_fastpath_enabled(not (on_gpu and setting.dtype == torch.bfloat16))
     found = [_torch(setting), _bert(setting), _modern_bert(setting), _x_transformers(setting)]

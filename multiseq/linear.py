@@ -3,12 +3,16 @@
 torch multiplies fp32 matrices on a CPU with Intel's MKL, which stays with 256-bit instructions on the
 processors of other makers. oneDNN, which torch carries as well, takes 512-bit ones wherever they are: twice
 the rate. It makes a kernel for every shape (about a millisecond each, then kept), so it serves products of
-many rows only, and `padded_rows` says to which number of rows a batch is best filled up.
+many rows, and `padded_rows` says to which number of rows a batch is best filled up; or of few rows, where the
+same few numbers come again and again (`recurring_rows`).
 """
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,17 +21,21 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Linear", "padded_rows"]
+__all__ = ["Linear", "padded_rows", "recurring_rows"]
 
 # Below this many rows a new kernel costs more than a slower product.
 _FEWEST_ROWS = 256
+# Below this many it is no faster, even with its kernels made.
+_FEWEST_RECURRING_ROWS = 4
+
+_recurring = ContextVar("recurring", default=False)
 
 
 class Linear(nn.Linear):
-    """``x @ weight.T``, without a bias."""
+    """``x @ weight.T + bias``, by default without a bias."""
 
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features, bias=False)
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+        super().__init__(in_features, out_features, bias=bias)
         if _is_faster() and out_features >= in_features:
             # Column by column in memory, as the gradient comes: nothing is transposed to add or to keep it.
             self.weight = nn.Parameter(self.weight.detach().t().contiguous().t())
@@ -37,7 +45,17 @@ class Linear(nn.Linear):
         if not _serves(x) or self.weight.dtype != x.dtype:
             return super().forward(x)
         out: Tensor = _Product.apply(x, self.weight)
-        return out
+        return out if self.bias is None else out + self.bias
+
+
+@contextmanager
+def recurring_rows() -> Iterator[None]:
+    """Within it the numbers of rows recur, as in the steps of a decoder, so that kernels for few rows pay."""
+    before = _recurring.set(True)
+    try:
+        yield
+    finally:
+        _recurring.reset(before)
 
 
 def padded_rows(rows: int) -> int:
@@ -81,7 +99,7 @@ def _serves(x: Tensor) -> bool:
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.dim() == 2
-        and x.shape[0] >= _FEWEST_ROWS
+        and x.shape[0] >= (_FEWEST_RECURRING_ROWS if _recurring.get() else _FEWEST_ROWS)
         and _is_faster()
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")

@@ -39,6 +39,17 @@ def test_it_is_torchs_product(rows: int, wide: int, narrow: int) -> None:
 
 
 @needs_onednn
+def test_few_rows_are_served_where_they_recur(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "_is_faster", lambda: True)
+    layer, x = linear.Linear(13, 24, bias=True), torch.randn(5, 13)
+    with linear.recurring_rows():
+        recurring = layer(x)
+    assert recurring.grad_fn.next_functions[0][0].name() == "_ProductBackward"
+    assert layer(x).grad_fn.name() == "AddmmBackward0"
+    torch.testing.assert_close(recurring, layer(x))
+
+
+@needs_onednn
 @pytest.mark.usefixtures("onednn")
 def test_filled_up_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = [3, 150, 0, 41, 7]

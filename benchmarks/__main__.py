@@ -105,7 +105,9 @@ def run(chosen: list[str], setting: Setting, folder: Path) -> bool:
             report.parts[name] = part = _measure(name, setting)
             report.write(folder)  # now, lest a later part take it along
             for table in part.tables:
-                console.print(f"\n{table.title}", _rich(table), *([table.note] if table.note else []), sep="\n")
+                console.print(
+                    f"\n{table.title}", _rich(table), *([table.note] if table.note else []), sep="\n"
+                )
             console.print(
                 f"{name}: {f'left out: {part.skipped}' if part.skipped else f'{part.seconds:.0f} s'}"
             )

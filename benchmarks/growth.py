@@ -1,14 +1,16 @@
 """How cost grows: with the vectors of a batch, with the length of one set, with the nodes of a graph.
 
 Forward and backward of the encoder, seconds and peak memory, in a process of its own. The sizes are gone
-through up, down, up …, so that a size and its double are timed one after the other in every pass.
+through up, down, up …, so that a size and its double are timed one after the other in every pass. The first
+one measures memory, which is handed back to the system before each call: its seconds count where the system
+has little to hand out anew.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,7 +34,7 @@ VECTORS = [1000, 2000] if QUICK else [1000 * 2**i for i in range(7)]
 LENGTHS = [128, 256] if QUICK else [128 * 2**i for i in range(7)]
 NODES = [500, 1000] if QUICK else [10_000, 30_000, 100_000, 300_000, 1_000_000]
 
-PASSES = {"cpu": 2, "cuda": 6}
+PASSES = {"cpu": 3, "cuda": 9}
 POOL = 4096
 """Sets drawn, of which every so many-th makes a batch: all batches have one shape of lengths."""
 SHORT = 0.5
@@ -100,7 +102,10 @@ def lengths_of(total: int, workload: str, own: Sequence[int] | None = None) -> l
 def _encoder_costs(setting: Setting, ladders: Sequence[Sequence[list[int]]]) -> list[list[Cost]]:
     encoder = Encoder(setting.dim, setting.depth, setting.heads, dropout=0.0)
     encoder = encoder.to(setting.device, setting.dtype)
-    return [_climb([_step(encoder, lengths, setting) for lengths in batches], setting) for batches in ladders]
+    passes = PASSES[setting.device.type]
+    by_vectors, by_length = ([_step(encoder, lengths, setting) for lengths in own] for own in ladders)
+    warm = [replace(cost, seconds=cost.seconds[1:]) for cost in _climb(by_vectors, setting, passes)]
+    return [warm, _climb(by_length, setting, passes - 1)]
 
 
 def _step(encoder: Encoder, lengths: list[int], setting: Setting) -> Callable[[], None]:
@@ -111,7 +116,7 @@ def _step(encoder: Encoder, lengths: list[int], setting: Setting) -> Callable[[]
     return lambda: encoder(sets).values.backward(gradient)
 
 
-def _climb(steps: Sequence[Callable[[], None]], setting: Setting) -> list[Cost]:
+def _climb(steps: Sequence[Callable[[], None]], setting: Setting, passes: int) -> list[Cost]:
     """The costs of all steps, each about twice the one before; of fewer where memory would run out."""
     steps[0]()  # warms up, and makes the gradients of the weights
     costs: list[Cost] = []
@@ -119,7 +124,7 @@ def _climb(steps: Sequence[Callable[[], None]], setting: Setting) -> list[Cost]:
         if costs and 2.5 * costs[-1].mib > free_memory(setting.device):
             break
         costs.append(_cost(partial(_seconds, step, setting.device), setting.device))
-    for number in range(1, PASSES[setting.device.type]):
+    for number in range(1, passes):
         way = list(zip(steps, costs, strict=False))
         for step, cost in way if number % 2 == 0 else reversed(way):
             cost.seconds.append(_seconds(step, setting.device))

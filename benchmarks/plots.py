@@ -53,24 +53,27 @@ def _bars(axes: Any, table: Table) -> None:
         what = " ".join(str(v) for v in row.values() if isinstance(v, str) and v)
         for number, name in enumerate(names):
             value = row[name]
-            if isinstance(value, Spread):
-                found.append(value)
+            if not isinstance(value, str):
+                found.append(value if isinstance(value, Spread) else Spread.of([float(value)]))
                 labels.append(f"{what}: {name}" if len(names) > 1 else what)
                 colours.append(f"C{number}")
     middle = [s.median for s in found]
     ranges = [[s.median - s.low for s in found], [s.high - s.median for s in found]]
     axes.barh(range(len(found)), middle, xerr=ranges, color=colours, error_kw={"lw": 0.8})
     axes.set_yticks(range(len(found)), labels, fontsize=7)
-    axes.set_title(table.title + (f": {names[0]}" if len(names) == 1 else ""), fontsize=8)
+    axes.set_title(table.title + (f" · {names[0]}" if len(names) == 1 else ""), fontsize=8)
     axes.axvline(1, color="black", lw=0.8)
     axes.tick_params(axis="x", labelsize=7)
     axes.invert_yaxis()
 
 
 def _ratios(table: Table) -> list[str]:
-    """The columns that have ratios: those with a spread."""
+    """The columns that have ratios: those with a spread, and those that say so."""
+    columns = table.rows[0] if table.rows else ()
     return [
-        k for k in (table.rows[0] if table.rows else ()) if any(isinstance(r[k], Spread) for r in table.rows)
+        name
+        for name in columns
+        if "×" in name or "÷" in name or any(isinstance(row[name], Spread) for row in table.rows)
     ]
 
 

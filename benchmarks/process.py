@@ -12,9 +12,10 @@ import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["free_memory", "in_fresh_process", "peak_of"]
 
@@ -58,6 +59,8 @@ def _call(sender: Connection, function: Callable[..., Any], args: Any, options: 
 def peak_of(step: Callable[[], object], device: torch.device) -> float:
     """MiB at the highest point of one call, above what was in use before it."""
     if device.type == "cuda":
+        import torch
+
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         step()
@@ -75,6 +78,8 @@ def peak_of(step: Callable[[], object], device: torch.device) -> float:
 def free_memory(device: torch.device) -> float:
     """MiB that could still be allocated."""
     if device.type == "cuda":
+        import torch
+
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0] / MIB
     return _mib(Path("/proc/meminfo"), "MemAvailable")

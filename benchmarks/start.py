@@ -5,6 +5,7 @@ Each time a new Python process, in turn, beside one that imports torch alone.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -20,7 +21,8 @@ from multiseq.adapters import TextAdapter
 
 __all__ = ["measure"]
 
-ROUNDS = 4
+QUICK = bool(os.environ.get("MULTISEQ_QUICK"))
+ROUNDS = 1 if QUICK else 3
 
 
 def measure(setting: Setting) -> list[Table]:
@@ -34,7 +36,8 @@ def measure(setting: Setting) -> list[Table]:
             "multiseq --help": ["-m", "multiseq", "--help"],
             "load a checkpoint": ["-c", "import sys, multiseq; multiseq.load(sys.argv[1])", str(model)],
         }
-        seconds = alternate({name: partial(_run, args) for name, args in commands.items()}, ROUNDS)
+        steps = {name: partial(_run, arguments) for name, arguments in commands.items()}
+        seconds = alternate(steps, ROUNDS, warm_up=0 if QUICK else 1)
         mib = (model / "model.safetensors").stat().st_size / 2**20
     rows: list[Any] = [
         {"what": name, "seconds": median(taken), "import torch ÷ it": ratio(taken, seconds["import torch"])}

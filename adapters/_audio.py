@@ -22,7 +22,7 @@ from torch import Tensor
 
 from multiseq.requires import need
 
-__all__ = ["LOWEST_RATE", "AudioFile", "name_of", "read_audio"]
+__all__ = ["LOWEST_RATE", "AudioFile", "bytes_of", "name_of", "names_a_file", "read_audio"]
 
 LOWEST_RATE = 1000
 """Hz. A lower one is a mistake (kHz for Hz, mostly)."""
@@ -48,7 +48,17 @@ class AudioFile:
 
 def name_of(item: Any) -> str:
     """What to call an item in messages."""
-    return str(item) if isinstance(item, str | os.PathLike | AudioFile) else "samples"
+    return str(item) if names_a_file(item) else "samples"
+
+
+def names_a_file(item: Any) -> bool:
+    """Whether an item is a path or a member of an archive, not samples."""
+    return isinstance(item, str | os.PathLike | AudioFile)
+
+
+def bytes_of(item: str | os.PathLike[str] | AudioFile) -> bytes:
+    """A file as it is on the disk. Raises OSError or ValueError where there is none."""
+    return _member(item).getvalue() if isinstance(item, AudioFile) else Path(item).read_bytes()
 
 
 def read_audio(item: Any) -> tuple[Float[Tensor, " samples"], int]:
@@ -65,7 +75,7 @@ def read_audio(item: Any) -> tuple[Float[Tensor, " samples"], int]:
     name = name_of(item)
     if isinstance(item, tuple) and len(item) == 2:
         channels, rate = _channels_last(item[0]), item[1]
-    elif isinstance(item, str | os.PathLike | AudioFile):
+    elif names_a_file(item):
         channels, rate = _decode(_member(item) if isinstance(item, AudioFile) else item, name)
     else:
         raise ValueError(

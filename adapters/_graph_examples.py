@@ -131,8 +131,9 @@ class Preparation:
         """Edges and their reverses, the given edge that each comes from, and which are reverses."""
         count = graph.edge_index.shape[1]
         given = torch.arange(count)
-        missing = given if self.directed else one_way(graph, self.edges)
-        added = given[:0] if graph.both_ways else missing
+        added = given[:0]
+        if not graph.both_ways:
+            added = given if self.directed else one_way(graph, self.edges)
         edge_index = torch.cat([graph.edge_index, graph.edge_index[:, added].flip(0)], dim=1)
         origin = torch.cat([given, added])
         return edge_index, origin, torch.arange(len(origin)) >= count

@@ -15,9 +15,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["Graph", "Rows", "kind_of", "read_data", "read_table", "read_triples"]
+__all__ = ["DATA_NAMES", "Graph", "Rows", "kind_of", "read_data", "read_table", "read_triples"]
 
+NODE_NAMES = ("x", "x_category")
 EDGE_NAMES = ("edge_attr", "edge_category", "edge_weight")
+DATA_NAMES = (*NODE_NAMES, "text", "num_nodes", "edge_index", *EDGE_NAMES, "edge_text")
+"""What is read of a torch-geometric `Data`."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,13 @@ def read_data(data: Any) -> Graph:
     """
     count = _num_nodes(data)
     edge_index = _edge_index(getattr(data, "edge_index", None), count)
-    nodes = _attributes(data, "node", count, ("x", "x_category"), "text")
+    nodes = _attributes(data, "node", count, NODE_NAMES, "text")
     edges = _attributes(data, "edge", edge_index.shape[1], EDGE_NAMES, "edge_text")
     return Graph(nodes, edges, edge_index, nodes.texts)
 
 
 def _num_nodes(data: Any) -> int:
-    for name in ("x", "x_category", "text"):
+    for name in (*NODE_NAMES, "text"):
         if getattr(data, name, None) is not None:
             return len(getattr(data, name))
     if "num_nodes" in data:

@@ -169,6 +169,24 @@ class FusedAdapter(nn.Module):
                 lengths[i] += length
         return Inputs(lengths, tensors, host)
 
+    # --- for `multiseq.item_cache` ---------------------------------------------------------------
+
+    @property
+    def kept(self) -> tuple[type, ...]:
+        """Where every part's examples can be kept, those of all parts."""
+        parts: list[Any] = list(self.parts.values())
+        return tuple(dict.fromkeys([FusedExample, *(kind for part in parts for kind in part.kept)]))
+
+    def prepared_by(self) -> dict[str, Any]:
+        """What `prepare` depends on besides the item, part by part."""
+        parts: dict[str, Any] = self.parts
+        return {name: part.prepared_by() for name, part in parts.items()}
+
+    def content(self, item: Any) -> Any:
+        """What the parts' adapters read of their items."""
+        parts: dict[str, Any] = self.parts
+        return {name: parts[name].content(own) for name, own in item.items() if own is not None}
+
     # --- on the device ---------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:

@@ -26,9 +26,10 @@ from multiseq.adapters._graph_examples import (
     pack_graphs,
     pack_nodes,
 )
-from multiseq.adapters._graph_items import Graph, kind_of, read_data, read_table, read_triples
+from multiseq.adapters._graph_items import DATA_NAMES, Graph, kind_of, read_data, read_table, read_triples
 from multiseq.adapters._graph_stem import HopStem, MessageStem, RowEmbedding
 from multiseq.adapters.molecules import read_molecule
+from multiseq.adapters.text import TextExample
 from multiseq.protocols import Inputs
 from multiseq.vectors import VectorSets
 
@@ -85,6 +86,7 @@ class GraphAdapter(nn.Module):
     """
 
     modality = "graph"
+    kept = (GraphExample, Network, NodeExample, TextExample)
 
     def __init__(
         self,
@@ -256,6 +258,19 @@ class GraphAdapter(nn.Module):
             tensors |= {f"text.{name}": tensor for name, tensor in inner.tensors.items()}
             host = {"text_lengths": inner.lengths, "text_host": inner.host}
         return Inputs(lengths, tensors, host)
+
+    # --- for `multiseq.item_cache` ----------------------------------------------------------------
+
+    def prepared_by(self) -> dict[str, Any]:
+        """What `prepare` depends on besides the graph: vocabularies and scales of the training graphs too."""
+        names = ("kind", "hops", "walk_steps", "directed")
+        columns = {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()}
+        text = None if self.text is None else self.text.prepared_by()
+        return {**{name: getattr(self, name) for name in names}, **columns, "text": text}
+
+    def content(self, item: Any) -> Any:
+        """The item, of a torch-geometric `Data` all that is read of it."""
+        return item if self.kind != "data" else {name: getattr(item, name, None) for name in DATA_NAMES}
 
     # --- on the device ----------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int16
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from multiseq.adapters._audio import LOWEST_RATE, AudioFile, name_of, read_audio
+from multiseq.adapters._audio import LOWEST_RATE, AudioFile, bytes_of, name_of, names_a_file, read_audio
 from multiseq.adapters._log_mel import (
     from_int16,
     hop_of,
@@ -110,6 +110,7 @@ class SpeechAdapter(nn.Module):
     """
 
     modality = "speech"
+    kept = (SpeechExample,)
 
     def __init__(
         self,
@@ -297,6 +298,17 @@ class SpeechAdapter(nn.Module):
         none = torch.zeros(0, self.mels)  # torch.cat wants one tensor at least
         features = torch.cat([none, *(self.features(e) for e in examples)])
         return Inputs(lengths, {"features": features, "positions": order_of(lengths), **taps})
+
+    # --- for `multiseq.item_cache` ----------------------------------------------------------------
+
+    def prepared_by(self) -> dict[str, Any]:
+        """What `prepare` depends on besides the recording; mean and standard deviation are none of it."""
+        names = ("rate", "mels", "subsample", "chunk_seconds")
+        return {**{name: getattr(self, name) for name in names}, "samples": self.speeds != (1.0,)}
+
+    def content(self, item: Any) -> Any:
+        """The bytes of a file, and its name, which an example has for messages; samples as they are."""
+        return {"name": name_of(item), "bytes": bytes_of(item)} if names_a_file(item) else item
 
     # --- on the device ----------------------------------------------------------------------------
 

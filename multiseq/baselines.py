@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from multiseq.item_cache import ItemCache
 from multiseq.metrics import compute
 from multiseq.requires import need
 from multiseq.results import Label, LabelSet, Number, Text
-from multiseq.scoring import Prepared, examples_of
 from multiseq.targets import flags_of
 from multiseq.tasks import Source
 
@@ -54,7 +54,7 @@ def baseline(model: Model, task: str, train: Source, test: Source) -> float:
 
 
 def baseline_results(
-    model: Model, task: str, train: Source, test: Source, prepared: Prepared | None = None
+    model: Model, task: str, train: Source, test: Source, cache: ItemCache | None = None
 ) -> tuple[list[Any], list[Any]]:
     """(results, labels) of everything in ``test`` that has a label, as the model gives them.
 
@@ -63,11 +63,11 @@ def baseline_results(
         task: The task's name.
         train: Training items.
         test: Items to predict.
-        prepared: What tasks of one source share, so that its items are prepared once.
+        cache: What prepared items are looked up in.
     """
-    prepared = {} if prepared is None else prepared
-    x, y = _rows(model, task, train, prepared)
-    test_x, test_y = _rows(model, task, test, prepared)
+    cache = cache or ItemCache()
+    x, y = _rows(model, task, train, cache)
+    test_x, test_y = _rows(model, task, test, cache)
     if not x:
         raise ValueError(f"task {task!r}: got no label in the training data, expected some")
     target, modality = model.task(task).head.target, model.adapter(test.adapter).modality
@@ -78,13 +78,14 @@ def baseline_results(
 # --- what there is to see: a word (str), a bag of words (list) or numbers (array) -----------------
 
 
-def _rows(model: Model, task: str, source: Source, prepared: Prepared) -> tuple[list[Any], list[Any]]:
+def _rows(model: Model, task: str, source: Source, cache: ItemCache) -> tuple[list[Any], list[Any]]:
     """What there is to see of every vector or item that has a label, and the label."""
     adapter, level = model.adapter(source.adapter), model.task(task).head.level
     look = VIEWS[adapter.modality, level]
     x: list[Any] = []
     y: list[Any] = []
-    known = zip(source.items, source.targets[task], examples_of(model, source, prepared), strict=True)
+    found = cache.examples(adapter, source.items, source.where)
+    known = zip(source.items, source.targets[task], found, strict=True)
     for item, labels, examples in known:
         if labels is None:
             continue

@@ -7,7 +7,7 @@ loader is the number of steps consumed, and a training that was killed goes on e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from multiseq.item_cache import ItemCache, place_of
 from multiseq.protocols import Adapter, Inputs, Level
 from multiseq.tasks import Source, Task
 
@@ -25,8 +26,6 @@ __all__ = [
     "Part",
     "PreparedSource",
     "fill",
-    "place_of",
-    "prepare_all",
     "seed_of",
 ]
 
@@ -57,22 +56,6 @@ def fill(order: Sequence[int], sizes: Sequence[int], budget: int) -> Iterator[li
         used += sizes[number]
     if batch:
         yield batch
-
-
-def place_of(where: Sequence[str], number: int) -> str:
-    """What a message calls an item: its file and line where they are known, else its number."""
-    return where[number] if where else f"item {number}"
-
-
-def prepare_all(adapter: Adapter, items: Iterable[Any], where: Sequence[str] = ()) -> list[list[Any]]:
-    """The examples of every item; an error names the item's file and line, or its number."""
-    prepared = []
-    for number, item in enumerate(items):
-        try:
-            prepared.append(adapter.prepare(item))
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{place_of(where, number)}: {error}") from error
-    return prepared
 
 
 @dataclass
@@ -120,12 +103,20 @@ class Batch:
 class PreparedSource:
     """A source's examples, prepared once, with the labels of the item that each comes from.
 
+    Args:
+        source: Items and labels.
+        adapter: Prepares the items.
+        tasks: Those that the source labels, and others.
+        cache: What prepared items are looked up in; one of its own where not given.
+
     Raises:
         ValueError: A bad item, labels that do not fit it, or a sequence target for an item that makes
             several sets; the message names the item's file and line where the source knows them.
     """
 
-    def __init__(self, source: Source, adapter: Adapter, tasks: Mapping[str, Task]) -> None:
+    def __init__(
+        self, source: Source, adapter: Adapter, tasks: Mapping[str, Task], cache: ItemCache | None = None
+    ) -> None:
         self.adapter, self.adapter_name, self.weight = adapter, source.adapter, source.weight
         for name in source.targets:
             if name not in tasks or tasks[name].adapter != source.adapter:
@@ -134,7 +125,7 @@ class PreparedSource:
                     f"targets: got {name!r} for a source of {source.adapter!r}, expected one of {of_adapter}"
                 )
         self.tasks = {name: tasks[name] for name in source.targets}
-        pieces = prepare_all(adapter, source.items, source.where)
+        pieces = (cache or ItemCache()).examples(adapter, source.items, source.where)
         for name, task in self.tasks.items():
             several = [i for i, p in enumerate(pieces) if len(p) > 1 and source.targets[name][i] is not None]
             if task.head.level == "sequence" and several:

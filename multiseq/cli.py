@@ -1,4 +1,4 @@
-"""The command line: tasks, train, evaluate, predict, recipe.
+"""The command line: tasks, train, evaluate, predict, recipe, cache.
 
 Nothing heavy is imported before a command needs it. Exit codes: 0 done, 1 an error of the user's
 (one or two lines on stderr), 2 a command line that cannot be read, 130 stopped by Ctrl-C.
@@ -37,6 +37,15 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `multise
 Data = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="What paths in the recipe are relative to.", show_default=False),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Keep prepared recordings and graphs in this folder, for other runs too.",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -111,6 +120,7 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    cache: Cache = None,
     devices: Annotated[
         str, typer.Option(metavar="N", help="Devices of this machine: a number, or auto for all.")
     ] = "1",
@@ -123,7 +133,7 @@ def train(
     changes = changes or []
     names = recipe or ["starter"]
     out = out or Path("runs", "+".join(Path(n).stem if n.endswith(".toml") else n for n in names))
-    launch = _launch(devices, num_nodes, strategy)
+    launch = {**_launch(devices, num_nodes, strategy), "cache": cache}
     with _plain_errors(out, _resume_command(out, launch)):
         from multiseq.machine import is_first_process
         from multiseq.runs import read_run, train_run
@@ -151,7 +161,7 @@ def _launch(devices: str, num_nodes: int, strategy: str) -> dict[str, Any]:
 
 
 def _resume_command(out: Path, launch: dict[str, Any]) -> str:
-    usual = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    usual = {"devices": 1, "num_nodes": 1, "strategy": "auto", "cache": None}
     options = [
         part
         for key, value in launch.items()
@@ -166,6 +176,7 @@ def evaluate(
     run: Run,
     data: Data = None,
     part: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    cache: Cache = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a trained run beside the baselines."""
@@ -175,7 +186,7 @@ def evaluate(
         from multiseq.runs import evaluate_run
 
         one_of(part, PARTS, "--part")
-        report = evaluate_run(run, data=data, part=part, say=_say_error)
+        report = evaluate_run(run, data=data, part=part, cache=cache, say=_say_error)
         if as_json:
             print(json.dumps({"tasks": report}, ensure_ascii=False, indent=1))
         else:
@@ -261,6 +272,29 @@ def _load(run: Path, task: str | None) -> tuple[Any, str, str, dict[str, Any]]:
     reader = inspect.signature(READERS[data["format"]]).parameters
     usual = reader["input"].default if "input" in reader else "text"
     return model, task, data.get("input", usual), spec.get("decode", {})
+
+
+@app.command()
+def cache(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that was given as --cache.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Delete all that is in it.")] = False,
+) -> None:
+    """Show or delete the prepared items that runs have kept."""
+    with _plain_errors():
+        from multiseq import item_cache
+
+        if delete:
+            print(f"{folder}: deleted {_mib(item_cache.delete(folder))}")
+            return
+        found = item_cache.entries(folder)
+        rows = [(e.folder.name, e.about(), f"{e.items:,}", _mib(e.bytes)) for e in found]
+        _print_table(("folder", "prepared with", "items", "size"), rows, right=2)
+        command = shlex.join(["multiseq", "cache", str(folder), "--delete"])
+        print(f"{_mib(sum(e.bytes for e in found))} in all; delete it with: {command}")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
 
 
 # --- what is shown --------------------------------------------------------------------------------

@@ -7,12 +7,13 @@ Accuracies, error rates and R² are fractions, BLEU is 0 to 100, RMSE and MAE ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from multiseq.item_cache import ItemCache
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.targets import NumberTarget, flags_of
 from multiseq.tasks import Source
@@ -20,7 +21,10 @@ from multiseq.tasks import Source
 if TYPE_CHECKING:
     from multiseq.model import Model
 
-__all__ = ["LOWER_IS_BETTER", "METRICS", "Score", "compute", "evaluate"]
+__all__ = ["LOWER_IS_BETTER", "METRICS", "Score", "compute", "evaluate", "evaluate_all"]
+
+Pair = tuple[Any, Any]
+"""A result, and the user's label."""
 
 LOWER_IS_BETTER = frozenset({"word_error_rate", "character_error_rate", "rmse", "mae"})
 
@@ -52,23 +56,62 @@ def evaluate(model: Model, task: str, *sources: Source, **options: Any) -> Score
         sources: Items with labels for that task.
         options: For the head's ``decode``.
     """
-    pairs = [pair for source in sources for pair in labelled_results(model, task, source, **options)]
+    found = [labelled_results(model, source, {task: options})[task] for source in sources]
+    return _score(model, task, [pair for pairs in found for pair in pairs])
+
+
+def evaluate_all(model: Model, sources: Sequence[Source], cache: ItemCache | None = None) -> dict[str, Score]:
+    """Every task that the sources label, scored on all of them; items are encoded once for several tasks.
+
+    Args:
+        model: Has the tasks and the sources' adapters.
+        sources: Items with labels.
+        cache: What prepared items are looked up in.
+    """
+    pairs: dict[str, list[Pair]] = {}
+    for source in sources:
+        tasks: dict[str, dict[str, Any]] = {task: {} for task in source.targets}
+        for task, found in labelled_results(model, source, tasks, cache).items():
+            pairs.setdefault(task, []).extend(found)
+    return {task: _score(model, task, found) for task, found in pairs.items()}
+
+
+def _score(model: Model, task: str, pairs: Sequence[Pair]) -> Score:
     metric, target = model.task(task).metric, model.task(task).head.target
     value = compute(metric, [p for p, _ in pairs], [label for _, label in pairs])
     scale = sum(target.std) / target.size if isinstance(target, NumberTarget) else 1.0
     return Score(model.cell(task), metric, value, len(pairs), scale)
 
 
-def labelled_results(model: Model, task: str, source: Source, **options: Any) -> Iterable[tuple[Any, Any]]:
+def labelled_results(
+    model: Model,
+    source: Source,
+    tasks: Mapping[str, Mapping[str, Any]],
+    cache: ItemCache | None = None,
+) -> dict[str, list[Pair]]:
+    """Of each task (with options for its head's ``decode``), everything that has a label, in pairs."""
+    found = (cache or ItemCache()).examples(model.adapter(source.adapter), source.items, source.where)
+    together: dict[tuple[bool, ...], list[str]] = {}  # tasks that label the same items share an encoding
+    for task in tasks:
+        together.setdefault(tuple(label is not None for label in source.targets[task]), []).append(task)
+    pairs: dict[str, list[Pair]] = {}
+    for labelled, names in together.items():
+        pieces = [examples if known else [] for examples, known in zip(found, labelled, strict=True)]
+        runs = model.run_prepared(source.adapter, pieces, {task: tasks[task] for task in names})
+        pairs |= {task: list(_pairs(model, task, source.targets[task], runs[task])) for task in names}
+    return pairs
+
+
+def _pairs(
+    model: Model, task: str, labels: Sequence[Any], runs: Sequence[Sequence[tuple[Any, Any]]]
+) -> Iterator[Pair]:
     """(result, label) of everything that has a label: vectors for a task per vector, else items."""
     from multiseq.model import combine
 
-    labels = source.targets[task]
-    chosen = [i for i, label in enumerate(labels) if label is not None]
-    where = [source.where[i] for i in chosen] if source.where else ()
-    runs = model.run(task, [source.items[i] for i in chosen], where=where, **options)
-    align = model.adapter(source.adapter).align
-    for i, pieces in zip(chosen, runs, strict=True):
+    align = model.adapter(model.task(task).adapter).align
+    for i, pieces in enumerate(runs):
+        if labels[i] is None:
+            continue
         if model.task(task).head.level != "vector":
             yield combine([result for _, result in pieces]), labels[i]
             continue

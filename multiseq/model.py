@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.batching import Batch, fill, prepare_all
+from multiseq.batching import Batch, fill
 from multiseq.heads import pool
+from multiseq.item_cache import prepare_all
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.tasks import Task
@@ -31,6 +32,8 @@ torch.set_flush_denormal(True)
 
 BUDGET = 8192
 """Vectors of one batch in prediction."""
+PREPARED = 4096
+"""Items that are prepared at a time in prediction, so that memory does not grow with their number."""
 
 
 @dataclass(frozen=True)
@@ -150,26 +153,50 @@ class Model(nn.Module):
 
         ``where`` says for each item what file and line an error is to name.
         """
-        head, name = self.task(task).head, self.task(task).adapter
-        pieces = self._prepare(name, items, where)
-        results: list[list[tuple[Any, Any]]] = [[] for _ in pieces]
-        for chosen, sets in self._encoded(name, pieces, budget):
-            for (item, example), result in zip(chosen, head.decode(sets, **options), strict=True):
-                results[item].append((example, result))
-        order = [{id(example): i for i, example in enumerate(examples)} for examples in pieces]
-        return [sorted(r, key=lambda pair: o[id(pair[0])]) for r, o in zip(results, order, strict=True)]
+        name, items = self.task(task).adapter, _listed(items)
+        results = []
+        for first in range(0, len(items), PREPARED):
+            some = items[first : first + PREPARED]
+            pieces = prepare_all(self.adapter(name), some, where, first)
+            results += self.run_prepared(name, pieces, {task: options}, budget)[task]
+        return results
+
+    def run_prepared(
+        self,
+        adapter: str,
+        pieces: Sequence[Sequence[Any]],
+        tasks: Mapping[str, Mapping[str, Any]],
+        budget: int = BUDGET,
+    ) -> dict[str, list[list[tuple[Any, Any]]]]:
+        """As :meth:`run`, of items that are prepared, which are encoded once for several tasks.
+
+        Args:
+            adapter: Its name.
+            pieces: The examples of each item.
+            tasks: Task -> options for its head's ``decode``.
+            budget: Vectors of one batch.
+        """
+        results: dict[str, list[list[tuple[Any, Any]]]] = {
+            task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
+        }
+        for chosen, sets in self._encoded(adapter, pieces, budget):
+            for task, options in tasks.items():
+                decoded = self.task(task).head.decode(sets, **options)
+                for (item, number), result in zip(chosen, decoded, strict=True):
+                    results[task][item][number] = pieces[item][number], result
+        return results
 
     def embed(self, adapter: str, items: Iterable[Any], *, budget: int = BUDGET) -> list[Embedding]:
         """The encoded vectors of each item, their mean, and what each vector stands for."""
-        pieces = self._prepare(adapter, items)
+        pieces = prepare_all(self.adapter(adapter), _listed(items))
         found: list[dict[int, Tensor]] = [{} for _ in pieces]
         for chosen, sets in self._encoded(adapter, pieces, budget):
-            for (item, example), vectors in zip(chosen, sets.unpack(), strict=True):
-                found[item][id(example)] = vectors
+            for (item, number), vectors in zip(chosen, sets.unpack(), strict=True):
+                found[item][number] = vectors
         names = self.adapter(adapter).names
         embeddings = []
-        for examples, by_example in zip(pieces, found, strict=True):
-            vectors = torch.cat([by_example[id(e)] for e in examples])
+        for examples, by_number in zip(pieces, found, strict=True):
+            vectors = torch.cat([by_number[i] for i in range(len(examples))])
             pooled = pool(VectorSets(vectors, [len(vectors)]))[0]
             embeddings.append(Embedding(vectors, pooled, [n for e in examples for n in names(e)]))
         return embeddings
@@ -185,23 +212,18 @@ class Model(nn.Module):
             weights = found(part(part.collate(examples).to(self.device)), layer)
         return [n for e in examples for n in part.names(e)], weights
 
-    def _prepare(self, adapter: str, items: Iterable[Any], where: Sequence[str] = ()) -> list[list[Any]]:
-        if isinstance(items, str):
-            raise ValueError(f"items: got one string, expected a list of items; use [{items[:30]!r}]")
-        return prepare_all(self.adapter(adapter), items, where)
-
     def _encoded(
         self, adapter: str, pieces: Sequence[Sequence[Any]], budget: int
-    ) -> Iterator[tuple[list[tuple[int, Any]], VectorSets]]:
-        """Batches of (item number, example) with their encoded sets, similar lengths together."""
+    ) -> Iterator[tuple[list[tuple[int, int]], VectorSets]]:
+        """Batches of (item, example) numbers with their encoded sets, similar lengths together."""
         part = self.adapter(adapter)
-        flat = [(i, example) for i, examples in enumerate(pieces) for example in examples]
-        sizes = [part.num_vectors(example) for _, example in flat]
+        flat = [(i, k) for i, examples in enumerate(pieces) for k in range(len(examples))]
+        sizes = [part.num_vectors(pieces[i][k]) for i, k in flat]
         order = sorted(range(len(flat)), key=sizes.__getitem__)
         for numbers in fill(order, sizes, budget):
             chosen = [flat[n] for n in numbers]
             with self._evaluating():
-                inputs = part.collate([example for _, example in chosen]).to(self.device)
+                inputs = part.collate([pieces[i][k] for i, k in chosen]).to(self.device)
                 sets = self.encode([(adapter, inputs)])[0]
                 yield chosen, sets
 
@@ -214,6 +236,12 @@ class Model(nn.Module):
                 yield
         finally:
             self.train(training)
+
+
+def _listed(items: Iterable[Any]) -> list[Any]:
+    if isinstance(items, str):
+        raise ValueError(f"items: got one string, expected a list of items; use [{items[:30]!r}]")
+    return list(items)
 
 
 def _key(name: str) -> str:

@@ -28,9 +28,10 @@ from multiseq.machine import (
     versions,
 )
 from multiseq.recipe import Recipe, build_model, check_options, read, read_part, settings
-from multiseq.scoring import Report, examples_of, markdown, score
+from multiseq.scoring import Report, check_labels, markdown, score
 
 if TYPE_CHECKING:
+    from multiseq.item_cache import ItemCache
     from multiseq.model import Model
     from multiseq.tasks import Source
 
@@ -52,6 +53,7 @@ def train_run(
     num_nodes: int = 1,
     strategy: str = "auto",
     progress: bool = True,
+    cache: str | Path | None = None,
     say: Say = print,
 ) -> Report:
     """Train a recipe's model, score it on the test part, and write all of it to a folder.
@@ -65,6 +67,7 @@ def train_run(
         num_nodes: Handed to Lightning.
         strategy: Handed to Lightning.
         progress: Show a bar.
+        cache: A folder in which prepared items are kept for other runs; None keeps them for this one.
         say: Gets each line that a person may want to read.
 
     Returns:
@@ -81,6 +84,8 @@ def train_run(
     if resume and (out / "test.json").is_file():
         say(f"{out}: this run is finished")
         return _finished(out)
+    from multiseq.item_cache import ItemCache
+
     check_options(recipe)
     options = settings(recipe)
     base = _data_folder(recipe, data)
@@ -89,9 +94,10 @@ def train_run(
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev part, and none has")
     model = build_model(recipe, train)
+    kept = ItemCache(cache, workers=options.workers)
     record: dict[str, Any] = {}
     if first:
-        _check_scoring(recipe, model, [*dev, *test])
+        _check_scoring(recipe, model, [*dev, *test], kept)
         _announce(model, train, out, say)
         record = _begin(out, recipe, base, model, train, resume)
     from multiseq.training import RESUME
@@ -110,11 +116,12 @@ def train_run(
             num_nodes=num_nodes,
             strategy=strategy,
             progress=progress,
+            cache=kept,
         )
     if not first:
         return {}
     record["training_seconds"] = round(time.perf_counter() - began, 1)
-    report = score(model, recipe, train, test, "test")
+    report = score(model, recipe, train, test, "test", kept)
     _finish(out, record, report)
     return report
 
@@ -124,6 +131,7 @@ def evaluate_run(
     *,
     data: str | Path | None = None,
     part: str = "test",
+    cache: str | Path | None = None,
     say: Say = print,
 ) -> Report:
     """Score a run's model, and the baselines, on a part of its recipe's data.
@@ -132,6 +140,7 @@ def evaluate_run(
         folder: The run.
         data: The data's folder, where it is another one than in training.
         part: train, dev or test.
+        cache: A folder in which prepared items are kept, as in training.
         say: Gets a line where there is no training data for the baselines.
 
     Returns:
@@ -144,6 +153,7 @@ def evaluate_run(
         ValueError: Not a run, or no data of that part.
     """
     from multiseq.checkpoint import load
+    from multiseq.item_cache import ItemCache
 
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
@@ -156,7 +166,7 @@ def evaluate_run(
     except DataError as error:
         train = []
         say(f"no baselines, for want of the training data: {error}")
-    return score(model, recipe, train, sources, part)
+    return score(model, recipe, train, sources, part, ItemCache(cache))
 
 
 def read_run(folder: str | Path) -> Recipe:
@@ -211,7 +221,7 @@ def _read_part(recipe: Recipe, part: str, base: Path) -> list[Source]:
         raise DataError(f"{base}: no such folder; say where the data is with --data") from error
 
 
-def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source]) -> None:
+def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cache: ItemCache) -> None:
     """What would else be noticed after hours of training: bad items, a metric that cannot judge them."""
     for name, task in model.tasks.items():
         num = task.head.target.size
@@ -219,7 +229,7 @@ def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source]) -> N
             place = f"{recipe.name}: [tasks.{name}] metric"
             raise ValueError(f"{place}: got 'roc_auc' for {num} classes, expected two; use accuracy or f1")
     for source in sources:
-        examples_of(model, source, {})
+        check_labels(model, source, cache)
         for name, labels in source.targets.items():
             several = [i for i, v in enumerate(labels) if isinstance(v, list)]
             task = model.task(name)

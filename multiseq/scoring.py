@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from multiseq.item_cache import ItemCache
     from multiseq.model import Model
     from multiseq.recipe import Recipe
     from multiseq.tasks import Source
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
 __all__ = [
     "HEADER",
     "SILENCE",
-    "Prepared",
     "Report",
-    "examples_of",
+    "check_labels",
     "markdown",
     "score",
     "shown",
@@ -31,14 +31,16 @@ many, so frame accuracy is given without them too."""
 Report = dict[str, dict[str, Any]]
 """Task -> what `multiseq.runs.evaluate_run` says about it."""
 
-Prepared = dict[int, list[list[Any]]]
-"""``id`` of a source -> the examples of each of its items."""
-
 HEADER = ("task", "cell", "metric", "baseline", "ours", "seconds")
 
 
 def score(
-    model: Model, recipe: Recipe, train: Sequence[Source], sources: Sequence[Source], part: str
+    model: Model,
+    recipe: Recipe,
+    train: Sequence[Source],
+    sources: Sequence[Source],
+    part: str,
+    cache: ItemCache,
 ) -> Report:
     """Every task that the sources label, in the order of the recipe.
 
@@ -48,20 +50,20 @@ def score(
         train: What the baselines learn from; without it there are none.
         sources: Items with labels.
         part: Which part of the data the sources are.
+        cache: What prepared items are looked up in.
     """
     import torch
 
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    prepared: Prepared = {}
     for source in sources:
-        examples_of(model, source, prepared)
+        check_labels(model, source, cache)
     training = {task: source for source in train for task in source.targets}
     scored = {task: source for source in sources for task in source.targets}
     return {
         task: {
             "cell": model.cell(task),
             "metric": model.task(task).metric,
-            **_figures(model, task, training.get(task), scored[task], spec.get("decode", {}), prepared),
+            **_figures(model, task, training.get(task), scored[task], spec.get("decode", {}), cache),
             "part": part,
         }
         for task, spec in recipe.tasks.items()
@@ -69,18 +71,12 @@ def score(
     }
 
 
-def examples_of(model: Model, source: Source, prepared: Prepared) -> list[list[Any]]:
-    """The examples of a source's items, prepared where that was not done before.
+def check_labels(model: Model, source: Source, cache: ItemCache) -> None:
+    """Raises ValueError for a bad item, or labels that do not fit its vectors, with the file and line."""
+    from multiseq.item_cache import place_of
 
-    Raises:
-        ValueError: A bad item, or labels that do not fit its vectors, with the file and line.
-    """
-    from multiseq.batching import place_of, prepare_all
-
-    if id(source) in prepared:
-        return prepared[id(source)]
     adapter = model.adapter(source.adapter)
-    found = prepare_all(adapter, source.items, source.where)
+    found = cache.examples(adapter, source.items, source.where)
     rows = [labels for t, labels in source.targets.items() if model.task(t).head.level == "vector"]
     for number, examples in enumerate(found):
         try:
@@ -89,8 +85,6 @@ def examples_of(model: Model, source: Source, prepared: Prepared) -> list[list[A
                     adapter.align(labels[number], example)
         except ValueError as error:
             raise ValueError(f"{place_of(source.where, number)}: {error}") from error
-    prepared[id(source)] = found
-    return found
 
 
 def _figures(
@@ -99,17 +93,17 @@ def _figures(
     train: Source | None,
     source: Source,
     decode: Mapping[str, Any],
-    prepared: Prepared,
+    cache: ItemCache,
 ) -> dict[str, Any]:
     from multiseq.baselines import baseline_results
     from multiseq.metrics import compute, labelled_results
 
     started = time.perf_counter()
-    pairs = list(labelled_results(model, task, source, **decode))
+    pairs = labelled_results(model, source, {task: decode}, cache)[task]
     seconds = round(time.perf_counter() - started, 2)
     sides = {"value": ([result for result, _ in pairs], [label for _, label in pairs])}
     if train is not None:
-        sides["baseline"] = baseline_results(model, task, train, source, prepared)
+        sides["baseline"] = baseline_results(model, task, train, source, cache)
     metric = model.task(task).metric
     figures: dict[str, Any] = {"value": None, "baseline": None}
     figures |= {name: _finite(compute(metric, *side)) for name, side in sides.items()}

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from multiseq.batching import Batch, BatchPlan, Loader, PreparedSource, seed_of
 from multiseq.checkpoint import restore, save
-from multiseq.metrics import Score, evaluate
+from multiseq.item_cache import ItemCache
+from multiseq.metrics import Score, evaluate_all
 from multiseq.model import Model
 from multiseq.requires import needed
 from multiseq.runlog import RunLog
@@ -31,7 +32,7 @@ with needed("lightning"):
     import lightning
     from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, RichProgressBar
 
-__all__ = ["Settings", "train"]
+__all__ = ["Settings", "make_optimizer", "train"]
 
 RESUME = "resume.ckpt"
 
@@ -49,6 +50,7 @@ def train(
     strategy: str = "auto",
     accelerator: str = "auto",
     progress: bool = True,
+    cache: ItemCache | str | Path | None = None,
     **changes: Any,
 ) -> Model:
     """Train on labelled items, in place, and give the model back ready to predict.
@@ -65,6 +67,7 @@ def train(
         strategy: How processes work together.
         accelerator: What they run on; ``auto`` takes a GPU where there is one.
         progress: Show a bar.
+        cache: A folder in which prepared items are kept for other runs (`multiseq.item_cache`).
         **changes: Fields of `Settings`.
 
     Raises:
@@ -78,9 +81,11 @@ def train(
     folder = Path(out) if out is not None else None
     if resume and (folder is None or not (folder / RESUME).is_file()):
         raise FileNotFoundError(f"resume: {folder}/{RESUME} does not exist; train without resume first")
-    prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in sources]
+    if not isinstance(cache, ItemCache):
+        cache = ItemCache(cache, workers=settings.workers)
+    prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks, cache) for s in sources]
     plan = BatchPlan(prepared, budget=settings.budget, seed=settings.seed, temperature=settings.temperature)
-    module = _Module(model, plan, dev, settings, folder)
+    module = _Module(model, _Data(plan, dev, cache), settings, folder)
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=accelerator,
@@ -119,6 +124,7 @@ class _Data:
 
     plan: BatchPlan
     dev: Sequence[Source]
+    cache: ItemCache
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Data:
         return self
@@ -127,12 +133,10 @@ class _Data:
 class _Module(lightning.LightningModule):
     """The step of a mixed batch, the evaluation on the dev part, and what is kept of both."""
 
-    def __init__(
-        self, model: Model, plan: BatchPlan, dev: Sequence[Source], settings: Settings, folder: Path | None
-    ) -> None:
+    def __init__(self, model: Model, data: _Data, settings: Settings, folder: Path | None) -> None:
         super().__init__()
         self.model = model
-        self.data = _Data(plan, dev)
+        self.data = data
         self.settings, self.folder = settings, folder
         self.record = RunLog(folder)
         self.best = -math.inf
@@ -199,7 +203,7 @@ class _Module(lightning.LightningModule):
 
     def judge(self, step: int) -> float:
         """Score the dev part, and keep the weights where they are the best so far."""
-        scores = evaluate_all(self.model, self.data.dev)
+        scores = evaluate_all(self.model, self.data.dev, self.data.cache)
         goodness = _monitored(scores, self.settings.monitor)
         self.record.scores(step, scores)
         if goodness > self.best:
@@ -256,16 +260,20 @@ class _Module(lightning.LightningModule):
         self.record.close()
 
     def configure_optimizers(self) -> Any:
-        # Matrices decay; biases, norms and single vectors do not.
-        trained = [p for p in self.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.dim() >= 2], "weight_decay": self.settings.weight_decay},
-            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.settings.lr, betas=(0.9, 0.98), fused=True)
+        optimizer = make_optimizer(self.model, self.settings)
         # A plain function, of which the resume file keeps nothing.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, self.settings))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
+    """AdamW in which matrices decay; biases, norms and single vectors do not."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
 
 
 def _rate(step: int, settings: Settings) -> float:
@@ -274,14 +282,6 @@ def _rate(step: int, settings: Settings) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, settings.steps - warm))))
-
-
-def evaluate_all(model: Model, sources: Sequence[Source], **options: Any) -> dict[str, Score]:
-    """Every task that the sources label, scored on all of them."""
-    tasks = dict.fromkeys(task for source in sources for task in source.targets)
-    return {
-        task: evaluate(model, task, *(s for s in sources if task in s.targets), **options) for task in tasks
-    }
 
 
 def _monitored(scores: Mapping[str, Score], monitor: str) -> float:

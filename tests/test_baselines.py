@@ -15,6 +15,7 @@ from multiseq.baselines import VIEWS, baseline, baseline_results
 from multiseq.ctc import CTCHead
 from multiseq.encoder import Encoder
 from multiseq.heads import SetHead, VectorHead
+from multiseq.item_cache import ItemCache
 from multiseq.model import Model
 from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
 from multiseq.tasks import Source, Task
@@ -242,9 +243,9 @@ def test_tasks_of_one_source_prepare_it_once(monkeypatch: pytest.MonkeyPatch) ->
     seen: list[Any] = []
     prepare = adapter.prepare
     monkeypatch.setattr(adapter, "prepare", lambda item: seen.append(item) or prepare(item))
-    prepared: dict[int, Any] = {}
+    cache = ItemCache()
     for task in heads:
-        assert labels_of(baseline_results(model, task, source, source, prepared)[0]) == labels
+        assert labels_of(baseline_results(model, task, source, source, cache)[0]) == labels
     assert len(seen) == len(TONES)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -63,12 +62,13 @@ class CTCHead(nn.Module):
             ValueError: Another width, or not one target for each set.
         """
         check_sets(sets, self.dim, targets)
+        log_probs = sets.with_values(self(sets))
         kept = _long_enough(sets.lengths, targets)
-        values = targets.values[rows_of(targets.lengths, kept).to(sets.device)]
-        chosen = Packed(values, [targets.lengths[i] for i in kept])
-        log_probs = sets.with_values(self(sets)).select(kept)
-        total = self._losses(log_probs, chosen).sum()
-        return total, torch.tensor(sum(chosen.lengths)).to(sets.device)
+        if len(kept) < sets.num_sets:
+            values = targets.values[rows_of(targets.lengths, kept).to(sets.device)]
+            targets = Packed(values, [targets.lengths[i] for i in kept])
+        total = self._losses(log_probs.select(kept), targets).sum()
+        return total, torch.tensor(sum(targets.lengths)).to(sets.device)
 
     def decode(self, sets: VectorSets, *, beam: int = 1) -> list[Text]:
         """A text for each set and its log-probability, summed over all its paths.
@@ -101,14 +101,17 @@ class CTCHead(nn.Module):
         if not filled:
             return losses + log_probs.values.sum()  # of no rows: 0, and backward works
         padded, _ = log_probs.select(filled).to_padded()
-        found = F.ctc_loss(
+        # Plain numbers, not tensors: of tensors on a GPU the loss would read the values back and wait.
+        found: Tensor = torch.ctc_loss(
             padded.transpose(0, 1),
             texts.values,
-            torch.tensor([log_probs.lengths[i] for i in filled]).to(log_probs.device),
-            torch.tensor([texts.lengths[i] for i in filled]).to(log_probs.device),
+            [log_probs.lengths[i] for i in filled],
+            [texts.lengths[i] for i in filled],
             blank=self.target.blank,
-            reduction="none",
+            reduction=0,  # one loss for each set
         )
+        if len(filled) == len(losses):
+            return found
         return losses.index_put((torch.tensor(filled).to(log_probs.device),), found)
 
     def config(self) -> dict[str, Any]:
@@ -129,8 +132,11 @@ class CTCHead(nn.Module):
 
 def _long_enough(lengths: Sequence[int], targets: Packed) -> list[int]:
     """The sets that have a path for their target; a warning names the others."""
-    texts = targets.values.cpu().split(targets.lengths) if targets.lengths else []
-    repeated = [int((text[1:] == text[:-1]).sum()) for text in texts]
+    repeated = [0] * len(lengths)
+    # To look at the tokens is to wait for a GPU; most sets are long enough for any repetitions.
+    if any(length < 2 * n - 1 for length, n in zip(lengths, targets.lengths, strict=True)):
+        texts = targets.values.cpu().split(targets.lengths)
+        repeated = [int((text[1:] == text[:-1]).sum()) for text in texts]
     needed = [n + r for n, r in zip(targets.lengths, repeated, strict=True)]
     short = [i for i, length in enumerate(lengths) if length < needed[i]]
     if short:

@@ -3,23 +3,21 @@
 Nothing here knows a network: beam search is given a function from tokens to log-probabilities, CTC
 a matrix of them. All scores are natural logarithms.
 
-Axes: rows (living hypotheses of all sets, one after another), size (of the vocabulary), frames,
-tokens.
+Axes: sets, rows (living hypotheses of one set), size (of the vocabulary), frames, tokens.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import groupby, takewhile
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-
-from multiseq.vectors import order_of
 
 __all__ = ["Hypothesis", "Steps", "beam_search", "ctc_beam_search", "ctc_greedy", "length_penalty"]
 
@@ -34,18 +32,22 @@ class Hypothesis:
 
 @runtime_checkable
 class Steps(Protocol):
-    """The network as a beam search sees it: it remembers every row's tokens."""
+    """The network as a beam search sees it: it remembers every row's tokens.
 
-    def __call__(self, tokens: Int[Tensor, " rows"]) -> Float[Tensor, "rows size"]:
+    All sets have as many rows. A set with fewer hypotheses repeats its first one, and a set that is finished
+    may stay for some steps; what is said of such rows is not read.
+    """
+
+    def __call__(self, tokens: Int[Tensor, "sets rows"]) -> Float[Tensor, "sets rows size"]:
         """Feed one token to every row: log-probabilities of the next one (-inf: never)."""
 
-    def keep(self, rows: Sequence[int], sets: Sequence[int], counts: Sequence[int]) -> None:
+    def keep(self, rows: Int[Tensor, "sets_kept rows_kept"], sets: Sequence[int] | None) -> None:
         """Go on with some rows of the last call.
 
         Args:
-            rows: Which, grouped by set; one that goes on in several ways is there several times.
-            sets: The sets of the last call that they belong to, in their new order.
-            counts: How many rows each of these sets has.
+            rows: For each set that stays, which of its rows; one that goes on in several ways is there
+                several times.
+            sets: Which sets stay, in the order of the last call; None for all.
         """
 
 
@@ -91,128 +93,135 @@ def beam_search(
         raise ValueError(
             f"beam, max_length, alpha: got {beam}, {max_length}, {alpha}, expected at least 1, 1 and 0"
         )
-    beams = _Beams(num_sets, begin, end, beam, alpha, length_penalty(max_length + 1, alpha))
+    beams = _Beams(num_sets, begin, end, beam, alpha, length_penalty(max_length + 1, alpha), device)
     for length in range(1, max_length + 2):
-        if not beams.sets:
+        if not beams.numbers:
             break
-        log_probs = steps(torch.tensor(beams.last_tokens(), device=device))
+        log_probs = steps(beams.tokens[:, :, -1])
         if length > max_length:
-            only_end = torch.arange(log_probs.shape[1], device=device) == end
+            only_end = torch.arange(log_probs.shape[-1], device=device) == end
             log_probs = log_probs.masked_fill(~only_end, -math.inf)
         kept = beams.advance(log_probs, length)
-        if beams.sets:
+        if beams.numbers:
             steps.keep(*kept)
     return beams.results()
 
 
-class _Prefixes:
-    """Token sequences as a tree: extending or comparing one costs the same at any length."""
-
-    def __init__(self, first: int) -> None:
-        self.last = [first]  # token of every node; the root stands for the empty sequence
-        self._parent = [-1]
-        self._children: dict[tuple[int, int], int] = {}
-
-    def extend(self, node: int, token: int) -> int:
-        """The node of the sequence with one more token."""
-        child = self._children.setdefault((node, token), len(self.last))
-        if child == len(self.last):
-            self.last.append(token)
-            self._parent.append(node)
-        return child
-
-    def tokens(self, node: int) -> list[int]:
-        """The sequence of a node."""
-        found = []
-        while node > 0:
-            found.append(self.last[node])
-            node = self._parent[node]
-        return found[::-1]
-
-
 class _Beams:
-    """The living hypotheses of all sets, in rows grouped by set, and each set's best ended one."""
+    """The living hypotheses of all sets, best first, and each set's best ended one: tensors on the device.
+
+    What happens in a step is the same for every set, so that nothing is looped over and the host learns one
+    number a set: how many hypotheses go on.
+    """
 
     def __init__(
-        self, num_sets: int, begin: int, end: int, beam: int, alpha: float, greatest_penalty: float
+        self,
+        num_sets: int,
+        begin: int,
+        end: int,
+        beam: int,
+        alpha: float,
+        greatest_penalty: float,
+        device: torch.device | str,
     ) -> None:
-        self.end, self.alpha, self.greatest_penalty = end, alpha, greatest_penalty
-        self.sets = list(range(num_sets))  # those not finished
-        self.counts = [1] * num_sets  # rows of each of these
-        self.nodes, self.scores = [0] * num_sets, [0.0] * num_sets  # one for each row
-        self.places = [beam] * num_sets  # of every set, finished or not, likewise below
-        self.best: list[tuple[float, Hypothesis] | None] = [None] * num_sets
-        self.prefixes = _Prefixes(begin)
+        self.end, self.beam, self.alpha, self.greatest_penalty = end, beam, alpha, greatest_penalty
+        self.numbers = list(range(num_sets))  # which sets these are; the others have left
+        self.tokens = torch.full((num_sets, 1, 1), begin, device=device)  # (sets, rows, tokens)
+        self.scores = torch.zeros(num_sets, 1, device=device)  # (sets, rows), -inf where there is none
+        self.places = torch.full((num_sets, 1), beam, device=device)
+        self.best_value = torch.full((num_sets,), -math.inf, device=device)
+        self.best_score = self.best_value
+        self.best_tokens = self.tokens[:, 0]  # (sets, tokens), filled up with `end`
+        self._left: list[tuple[list[int], Tensor, Tensor]] = []  # numbers, scores, tokens
 
-    def last_tokens(self) -> list[int]:
-        return [self.prefixes.last[node] for node in self.nodes]
-
-    def advance(self, log_probs: Tensor, length: int) -> tuple[list[int], list[int], list[int]]:
+    def advance(self, log_probs: Tensor, length: int) -> tuple[Tensor, list[int] | None]:
         """Extend every hypothesis by a token; what `Steps.keep` is to be told."""
-        width = max(self.places[number] for number in self.sets)
-        found = _extensions(log_probs, self.scores, self.counts, width)
-        living = [self._settle(s, found[s], length) for s in range(len(self.sets))]
-        # Sets with more rows first: attention's own order, or it would sort again in every layer.
-        order = sorted((s for s in range(len(living)) if living[s]), key=lambda s: -len(living[s]))
-        kept = [extension for s in order for extension in living[s]]
-        self.sets, self.counts = [self.sets[s] for s in order], [len(living[s]) for s in order]
-        self.nodes = [self.prefixes.extend(self.nodes[row], token) for _, row, token in kept]
-        self.scores = [score for score, _, _ in kept]
-        return [row for _, row, _ in kept], order, self.counts
+        totals, rows, tokens = self._extensions(log_probs)
+        # A set whose best is NaN (which is sorted first) is broken and has nothing that is possible.
+        possible = (totals > -math.inf).cumprod(1).bool()
+        possible &= torch.arange(totals.shape[1], device=totals.device) < self.places
+        ended = possible & (tokens == self.end)
+        self._put_away(totals.masked_fill(~ended, -math.inf), rows, length)
+        self.places = self.places - ended.sum(1, keepdim=True)
 
-    def _settle(self, s: int, found: Iterable[_Extension], length: int) -> list[_Extension]:
-        """Of a set's best extensions, put the ended ones away; those that go on."""
-        number, living = self.sets[s], []
-        for score, row, token in list(found)[: self.places[number]]:
-            if not score > -math.inf:  # impossible, or NaN
-                break
-            if token == self.end:
-                self._put_away(number, score, row, length)
-            else:
-                living.append((score, row, token))
-        best = self.best[number]
-        hopeless = best and living and best[0] >= living[0][0] / self.greatest_penalty
-        return [] if hopeless else living
+        scores, order = totals.masked_fill(~possible | ended, -math.inf).sort(descending=True, stable=True)
+        hopeless = self.best_value >= scores[:, 0] / self.greatest_penalty
+        scores = scores.masked_fill(hopeless[:, None], -math.inf)
+        living = scores > -math.inf
+        order = torch.where(living, order, order[:, :1])
+        counts = living.sum(1).tolist()  # the one thing that the host waits for
+        width = max(1, *counts)
+        rows, tokens = (x.gather(1, order[:, :width]) for x in (rows, tokens))
+        before = self.tokens.gather(1, rows[:, :, None].expand(-1, -1, self.tokens.shape[2]))
+        self.tokens, self.scores = torch.cat([before, tokens[:, :, None]], dim=2), scores[:, :width]
+        staying = _staying(counts)
+        if len(staying) == len(counts):
+            return rows, None
+        return rows[self._leave(staying)], staying
 
-    def _put_away(self, number: int, score: float, row: int, length: int) -> None:
-        self.places[number] -= 1
-        value, best = score / length_penalty(length, self.alpha), self.best[number]
-        if best is None or value > best[0]:
-            self.best[number] = value, Hypothesis(self.prefixes.tokens(self.nodes[row]), score)
+    def _extensions(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of every set the most probable ones, best first: log-probabilities, rows, tokens."""
+        # No set can want more than `beam` tokens of one row.
+        values, tokens = log_probs.topk(min(self.beam, log_probs.shape[2]))
+        totals = (values + self.scores[:, :, None]).flatten(1)
+        totals, where = totals.topk(min(self.beam, totals.shape[1]))
+        return totals, where // values.shape[2], tokens.flatten(1).gather(1, where)
+
+    def _put_away(self, ended: Tensor, rows: Tensor, length: int) -> None:
+        """Remember each set's best ended extension (-inf: not ended), if it is better than those before."""
+        score, first = ended.max(1)
+        value = score / length_penalty(length, self.alpha)
+        better = value > self.best_value
+        self.best_value = torch.where(better, value, self.best_value)
+        self.best_score = torch.where(better, score, self.best_score)
+        row = rows.gather(1, first[:, None])[:, :, None].expand(-1, -1, length)
+        found = self.tokens.gather(1, row)[:, 0]
+        before = F.pad(self.best_tokens, (0, length - self.best_tokens.shape[1]), value=self.end)
+        self.best_tokens = torch.where(better[:, None], found, before)
+
+    def _leave(self, staying: list[int]) -> Tensor:
+        """Put the other sets' results aside; an index of those that stay."""
+        gone = sorted(set(range(len(self.numbers))) - set(staying))
+        index = torch.tensor(gone, dtype=torch.long).to(self.scores.device)
+        self._left.append(([self.numbers[i] for i in gone], self.best_score[index], self.best_tokens[index]))
+        self.numbers = [self.numbers[i] for i in staying]
+        index = torch.tensor(staying, dtype=torch.long).to(self.scores.device)
+        for name in ("tokens", "scores", "places", "best_value", "best_score", "best_tokens"):
+            setattr(self, name, getattr(self, name)[index])
+        return index
 
     def results(self) -> list[Hypothesis]:
-        without = [number for number, best in enumerate(self.best) if best is None]
+        found = {}
+        for numbers, scores, tokens in self._left:
+            for number, score, row in zip(numbers, scores.tolist(), tokens.tolist(), strict=True):
+                found[number] = Hypothesis([*takewhile(lambda token: token != self.end, row[1:])], score)
+        without = [number for number in sorted(found) if found[number].score == -math.inf]
         if without:
             raise ValueError(
                 f"beam search: got NaN or -inf for every next token of set {without[0]}; the "
                 "weights or the encoded vectors hold NaN or infinity: look at the training loss"
             )
-        return [best[1] for best in self.best if best is not None]
+        return [found[number] for number in sorted(found)]
 
 
-_Extension = tuple[float, int, int]
-"""Log-probability of a hypothesis with one more token, the row it extends, the token."""
+def _staying(counts: Sequence[int]) -> list[int]:
+    """The sets with hypotheses that go on, and as many finished ones as make the number 2^k or 3 * 2^k.
 
+    Who stays is copied, and kernels are made for every size of a batch: better few sizes than each once.
 
-def _extensions(
-    log_probs: Tensor, scores: Sequence[float], counts: Sequence[int], width: int
-) -> list[list[_Extension]]:
-    """For each set its most probable extensions, best first: ``width``, or all there are."""
-    # No set can want more than `width` tokens of one row.
-    values, tokens = log_probs.topk(min(width, log_probs.shape[1]))
-    values = values + torch.tensor(scores, device=values.device)[:, None]
-    most, each = max(counts), values.shape[1]
-    first_slots = torch.arange(len(counts)) * most
-    slots = first_slots.repeat_interleave(torch.tensor(counts)) + order_of(counts)
-    table = values.new_full((len(counts) * most, each), -math.inf)
-    table[slots.to(values.device)] = values
-    best, where = table.view(len(counts), -1).topk(min(width, most * each))
-    starts = torch.tensor([0, *accumulate(counts)][:-1]).to(values.device)
-    # Slots without a row have -inf and are never used; clamped so that looking them up is legal.
-    rows = (starts[:, None] + where // each).clamp(max=values.shape[0] - 1)
-    chosen = tokens[rows, where % each]
-    columns = zip(best.tolist(), rows.tolist(), chosen.tolist(), strict=True)
-    return [list(zip(*of_set, strict=True)) for of_set in columns]
+    >>> _staying([1, 0, 0, 2, 1, 1, 0, 1, 0])
+    [0, 1, 3, 4, 5, 7]
+    """
+    living = sum(count > 0 for count in counts)
+    power = 1 << max(0, living - 1).bit_length()
+    size = power * 3 // 4 if living <= power * 3 // 4 else power
+    room = size - living if living else 0
+    staying = []
+    for i, count in enumerate(counts):
+        room -= not count
+        if count or room >= 0:
+            staying.append(i)
+    return staying
 
 
 # --- CTC ------------------------------------------------------------------------------------------
@@ -253,39 +262,70 @@ def ctc_beam_search(
     prefixes = _Prefixes(blank)
     living = {0: (0.0, -math.inf)}  # node: log-probability of paths that end in blank, in a token
     values, indices = log_probs.topk(min(tokens, log_probs.shape[1]))
-    for frame in zip(values.tolist(), indices.tolist(), strict=True):
-        grown = _grow(living, list(zip(*frame, strict=True)), prefixes, blank)
-        best = sorted(grown, key=lambda node: _add(*grown[node]), reverse=True)[:beam]
-        living = {node: grown[node] for node in best}
+    for frame in zip(indices.tolist(), values.tolist(), strict=True):
+        living = _grow(living, dict(zip(*frame, strict=True)), prefixes, blank, beam)
     return [Hypothesis(prefixes.tokens(node), _add(*ends)) for node, ends in living.items()]
+
+
+class _Prefixes:
+    """Token sequences as a tree: extending or comparing one costs the same at any length."""
+
+    def __init__(self, first: int) -> None:
+        self.last = [first]  # token of every node; the root stands for the empty sequence
+        self.parent = [-1]
+        self._children: dict[tuple[int, int], int] = {}
+
+    def extend(self, node: int, token: int) -> int:
+        """The node of the sequence with one more token."""
+        child = self._children.setdefault((node, token), len(self.last))
+        if child == len(self.last):
+            self.last.append(token)
+            self.parent.append(node)
+        return child
+
+    def tokens(self, node: int) -> list[int]:
+        """The sequence of a node."""
+        found = []
+        while node > 0:
+            found.append(self.last[node])
+            node = self.parent[node]
+        return found[::-1]
 
 
 _Ends = tuple[float, float]
 
 
 def _grow(
-    living: dict[int, _Ends], frame: Sequence[tuple[float, int]], prefixes: _Prefixes, blank: int
+    living: dict[int, _Ends], frame: dict[int, float], prefixes: _Prefixes, blank: int, beam: int
 ) -> dict[int, _Ends]:
-    """One frame more: every prefix stays, by blank or by its last token again, or takes a token."""
-    grown: dict[int, _Ends] = {}
-    nothing = (-math.inf, -math.inf)
-    for node, (in_blank, in_token) in living.items():
-        total = _add(in_blank, in_token)
-        for value, token in frame:
-            if token == blank:
-                ends = grown.get(node, nothing)
-                grown[node] = _add(ends[0], total + value), ends[1]
+    """One frame more: every prefix stays, by blank or by its last token again, or takes a token.
+
+    ``frame`` has the tokens that are tried, the most probable first. A new prefix has one parent only, so it
+    need not be looked at where enough of those that stay are more probable.
+    """
+    totals = {node: _add(*ends) for node, ends in living.items()}
+    found = []
+    for node, (_, in_token) in living.items():
+        token, parent = prefixes.last[node], prefixes.parent[node]
+        value = frame.get(token, -math.inf)
+        in_token += value
+        if parent in living:
+            before = living[parent][0] if prefixes.last[parent] == token else totals[parent]
+            in_token = _add(in_token, before + value)
+        ends = totals[node] + frame.get(blank, -math.inf), in_token
+        found.append((_add(*ends), node, ends))
+    least = sorted(found)[-beam][0] if len(found) >= beam else -math.inf
+    for node, total in totals.items():
+        for token, value in frame.items():
+            if not total + value > least:
+                break
+            before = living[node][0] if token == prefixes.last[node] else total
+            if token == blank or not before + value > least:
                 continue
-            before = total
-            if token == prefixes.last[node]:
-                ends = grown.get(node, nothing)
-                grown[node] = ends[0], _add(ends[1], in_token + value)
-                before = in_blank
-            if before > -math.inf:
-                child = prefixes.extend(node, token)
-                ends = grown.get(child, nothing)
-                grown[child] = ends[0], _add(ends[1], before + value)
-    return grown
+            child = prefixes.extend(node, token)
+            if child not in living:
+                found.append((before + value, child, (-math.inf, before + value)))
+    return {node: ends for _, node, ends in sorted(found, reverse=True)[:beam]}
 
 
 def _add(a: float, b: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +17,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from multiseq.attention import AttentionPlan, attend
+from multiseq.caches import SetMemory, TokenCache
 from multiseq.decoding import beam_search
 from multiseq.encoder import FeedForward, Rotation, SelfAttention, rotate, rotation_of
 from multiseq.heads import check_sets, inference
+from multiseq.linear import Linear, padded_rows, recurring_rows
 from multiseq.protocols import Level, Packed
 from multiseq.results import Text
 from multiseq.text_target import TextTarget
@@ -73,8 +76,8 @@ class DecoderHead(nn.Module):
         self.max_length = target.longest * 3 // 2 + 10 if max_length is None else max_length
         self.embedding = nn.Embedding(target.size, dim)
         self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(depth))
-        self.norm = nn.RMSNorm(dim)
-        self.out = nn.Linear(dim, target.size)
+        self.norm = nn.LayerNorm(dim, bias=False)
+        self.out = Linear(dim, target.size, bias=True)
         self._initialise()
 
     def forward(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends size"]:
@@ -86,13 +89,17 @@ class DecoderHead(nn.Module):
         plan = AttentionPlan(lengths, device=sets.device)
         crossing = AttentionPlan(lengths, sets.lengths, device=sets.device)
 
+        memory = self._remember(sets)
+
         def look_back(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return attend(q, k, v, plan, causal=True)
 
+        def look_across(layer: int, q: Tensor) -> Tensor:
+            return attend(q, *memory[layer], crossing)
+
         positions = order.to(sets.device)
         facing = _facing(positions, lengths, sets.ordered)
-        memory = self._remember(sets)
-        return self._logits(tokens, positions, facing, look_back, memory, crossing)
+        return self._logits(tokens, positions, facing, look_back, look_across)
 
     def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
         """Cross-entropy summed over all tokens and ends, and how many these are.
@@ -101,17 +108,18 @@ class DecoderHead(nn.Module):
             ValueError: Another width, or not one target for each set.
         """
         check_sets(sets, self.dim, targets)
+        count = torch.tensor(sum(targets.lengths) + sets.num_sets)
+        filling = slice(0)
         if sets.device.type == "cpu":
-            # Attention's own order, once instead of in every layer; a sum does not mind.
-            keys = list(zip(targets.lengths, sets.lengths, strict=True))
-            chosen = sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
-            values = targets.values[rows_of(targets.lengths, chosen)]
-            sets, targets = sets.select(chosen), Packed(values, [keys[i][0] for i in chosen])
+            sets, targets, filling = _filled_and_sorted(sets, targets)
         wanted = _put(targets.values, order_of([n + 1 for n in targets.lengths]), -1, self.target.end)
+        wanted[filling] = _IGNORED
         smoothing = self.label_smoothing if self.training else 0.0
         logits = self(sets, targets).float()
-        total = F.cross_entropy(logits, wanted, label_smoothing=smoothing, reduction="sum")
-        return total, torch.tensor(len(wanted)).to(sets.device)
+        total = F.cross_entropy(
+            logits, wanted, ignore_index=_IGNORED, label_smoothing=smoothing, reduction="sum"
+        )
+        return total, count.to(sets.device)
 
     def decode(
         self, sets: VectorSets, *, beam: int = 1, alpha: float = 0.6, max_length: int | None = None
@@ -128,7 +136,7 @@ class DecoderHead(nn.Module):
         order = sorted(range(sets.num_sets), key=lambda i: sets.lengths[i], reverse=True)
         with inference(self):
             found = beam_search(
-                _CachedSteps(self, sets.select(order)),
+                CachedSteps(self, sets.select(order)),
                 sets.num_sets,
                 begin=self.target.begin,
                 end=self.target.end,
@@ -160,17 +168,17 @@ class DecoderHead(nn.Module):
     def _logits(
         self,
         tokens: Int[Tensor, " rows"],
-        positions: Int[Tensor, " rows"],
-        facing: Int[Tensor, " rows"] | None,
+        positions: Int[Tensor, " #rows"],
+        facing: Int[Tensor, " #rows"] | None,
         look_back: _LookBack,
-        memory: Sequence[tuple[Tensor, Tensor]],
-        crossing: AttentionPlan,
+        look_across: _LookAcross,
     ) -> Float[Tensor, "rows size"]:
         head_dim = self.dim // self.heads
-        rotations = rotation_of(positions, head_dim), rotation_of(facing, head_dim)
+        back = rotation_of(positions, head_dim)
+        rotations = back, back if facing is positions else rotation_of(facing, head_dim)
         x = F.dropout(self.embedding(tokens) * self.dim**0.5, self.dropout, self.training)
         for layer, block in enumerate(self._each_block()):
-            x = block(x, rotations, layer, look_back, memory[layer], crossing)
+            x = block(x, rotations, partial(look_back, layer), partial(look_across, layer))
         logits: Tensor = self.out(self.norm(x))
         return logits
 
@@ -192,6 +200,9 @@ class DecoderHead(nn.Module):
 _LookBack = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Causal self-attention of a layer: over packed targets in training, over a cache in decoding."""
 
+_LookAcross = Callable[[int, Tensor], Tensor]
+"""Attention of a layer's queries to the sets, likewise."""
+
 
 class _Block(nn.Module):
     """Causal self-attention, cross-attention to the set, feed-forward."""
@@ -199,13 +210,13 @@ class _Block(nn.Module):
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.attention_norm = nn.RMSNorm(dim)
+        self.attention_norm = nn.LayerNorm(dim, bias=False)
         self.attention = SelfAttention(dim, heads)
-        self.cross_norm = nn.RMSNorm(dim)
-        self.cross_q = nn.Linear(dim, dim, bias=False)
-        self.cross_kv = nn.Linear(dim, 2 * dim, bias=False)
-        self.cross_out = nn.Linear(dim, dim, bias=False)
-        self.feed_forward_norm = nn.RMSNorm(dim)
+        self.cross_norm = nn.LayerNorm(dim, bias=False)
+        self.cross_q = Linear(dim, dim)
+        self.cross_kv = Linear(dim, 2 * dim)
+        self.cross_out = Linear(dim, dim)
+        self.feed_forward_norm = nn.LayerNorm(dim, bias=False)
         self.feed_forward = FeedForward(dim, -(-8 * dim // 24) * 8)
 
     def remember(self, vectors: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
@@ -217,75 +228,51 @@ class _Block(nn.Module):
         self,
         x: Tensor,
         rotations: tuple[Rotation | None, Rotation | None],
-        layer: int,
-        look_back: _LookBack,
-        memory: tuple[Tensor, Tensor],
-        crossing: AttentionPlan,
+        look_back: Callable[[Tensor, Tensor, Tensor], Tensor],
+        look_across: Callable[[Tensor], Tensor],
     ) -> Tensor:
         q, k, v = self.attention.project(self.attention_norm(x), rotations[0])
-        x = x + self._drop(self.attention.out(look_back(layer, q, k, v).flatten(1)))
+        x = x + self._drop(self.attention.out(look_back(q, k, v).flatten(1)))
         q = self.cross_q(self.cross_norm(x)).unflatten(-1, (self.heads, -1))
-        q = rotate(q, rotations[1])
-        x = x + self._drop(self.cross_out(attend(q, *memory, crossing).flatten(1)))
+        x = x + self._drop(self.cross_out(look_across(rotate(q, rotations[1])).flatten(1)))
         return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
 
     def _drop(self, branch: Tensor) -> Tensor:
         return F.dropout(branch, self.dropout, self.training)
 
 
-class _CachedSteps:
+class CachedSteps:
     """A decoder as a beam search sees it: keys and values of earlier tokens and of sets are kept.
 
-    All living hypotheses have as many tokens, so the cache is dense. Those of one set are its
-    queries in the cross-attention and share its keys.
+    They are computed once, and once only for what beams of one set have in common; see `multiseq.caches` for
+    their shapes.
     """
 
-    grow_by = 16
-
     def __init__(self, head: DecoderHead, sets: VectorSets) -> None:
-        self.head, self.device = head, sets.device
-        self.memory, self.lengths = head._remember(sets), list(sets.lengths)
+        self.head, self.length = head, 0
+        self.memory = SetMemory(head._remember(sets), sets.lengths)
+        layers, two, _, heads, head_dim = self.memory.packed.shape
+        self.past = TokenCache(self.memory.packed.new_empty(layers, two, sets.num_sets, heads, 16, head_dim))
         self.ordered = list(sets.ordered)
-        self.crossing = AttentionPlan([1] * sets.num_sets, self.lengths, device=self.device)
-        self.past: Tensor | None = None  # (layers, 2, rows, heads, room, head_dim)
-        self.length = 0
+        target = head.target
+        self.never = torch.tensor([target.blank, target.begin, target.unknown]).to(sets.device)
 
-    def __call__(self, tokens: Tensor) -> Tensor:
-        positions = torch.full_like(tokens, self.length)
-        facing = _facing(positions, self.crossing.q_lengths, self.ordered)
-        logits = self.head._logits(tokens, positions, facing, self._look_back, self.memory, self.crossing)
+    def __call__(self, tokens: Int[Tensor, "sets rows"]) -> Float[Tensor, "sets rows size"]:
+        rows = tokens.shape[1]
+        position = torch.full((1,), self.length, device=tokens.device)
+        facing = _facing(position, [rows] * len(self.ordered), self.ordered)
+        self.past.grow(rows)
+        with recurring_rows():
+            logits = self.head._logits(tokens.flatten(), position, facing, self.past.look, self.memory.look)
         self.length += 1
-        log_probs = logits.float().log_softmax(-1)
-        target = self.head.target
-        log_probs[:, [target.blank, target.begin, target.unknown]] = -math.inf
-        return log_probs
+        log_probs = logits.float().log_softmax(-1).index_fill_(1, self.never, -math.inf)
+        return log_probs.view(-1, rows, log_probs.shape[1])
 
-    def keep(self, rows: Sequence[int], sets: Sequence[int], counts: Sequence[int]) -> None:
-        assert self.past is not None
-        if list(rows) != list(range(self.past.shape[2])):
-            index = torch.tensor(rows, dtype=torch.long).to(self.device)
-            self.past = self.past.index_select(2, index)
-        if list(sets) != list(range(len(self.lengths))):
-            index = rows_of(self.lengths, sets).to(self.device)
-            self.memory = [(k[index], v[index]) for k, v in self.memory]
-            self.lengths = [self.lengths[s] for s in sets]
-            self.ordered = [self.ordered[s] for s in sets]
-        if (tuple(counts), tuple(self.lengths)) != (
-            self.crossing.q_lengths,
-            self.crossing.k_lengths,
-        ):
-            self.crossing = AttentionPlan(counts, self.lengths, device=self.device)
-
-    def _look_back(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        rows, heads, head_dim = q.shape
-        if self.past is None:
-            self.past = k.new_zeros(self.head.depth, 2, rows, heads, 0, head_dim)
-        if self.length == self.past.shape[4]:
-            self.past = F.pad(self.past, (0, 0, 0, self.grow_by))
-        self.past[layer, 0, :, :, self.length] = k
-        self.past[layer, 1, :, :, self.length] = v
-        keys, values = self.past[layer, :, :, :, : self.length + 1]
-        return F.scaled_dot_product_attention(q[:, :, None], keys, values)[:, :, 0]
+    def keep(self, rows: Int[Tensor, "sets_kept rows_kept"], sets: Sequence[int] | None) -> None:
+        self.past.keep(rows, sets)
+        if sets is not None:
+            self.memory.keep(sets)
+            self.ordered = [self.ordered[i] for i in sets]
 
 
 def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -> Tensor | None:
@@ -294,6 +281,25 @@ def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -
         return positions if any(ordered) else None
     flags = torch.tensor(ordered).repeat_interleave(torch.tensor(counts))
     return positions * flags.to(positions.device)
+
+
+def _filled_and_sorted(sets: VectorSets, targets: Packed) -> tuple[VectorSets, Packed, slice]:
+    """In attention's own order, once instead of in every layer, and the rows that only fill up.
+
+    One more set and its text bring vectors and tokens to one of few numbers of rows (`padded_rows`).
+    """
+    rows = sum(targets.lengths) + sets.num_sets + 1  # every text has an end, that of the new set too
+    vectors, tokens = padded_rows(sets.num_vectors) - sets.num_vectors, padded_rows(rows) - rows
+    lengths = [*zip(targets.lengths, sets.lengths, strict=True), (tokens, vectors)]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    sets = VectorSets.cat([sets, VectorSets(sets.values.new_zeros(vectors, sets.dim), [vectors])])
+    values = F.pad(targets.values, (0, tokens))[rows_of([n for n, _ in lengths], order)]
+    start = sum(lengths[i][0] + 1 for i in order[: order.index(len(lengths) - 1)])
+    packed = Packed(values, [lengths[i][0] for i in order])
+    return sets.select(order), packed, slice(start, start + tokens + 1)
+
+
+_IGNORED = -100
 
 
 def _put(tokens: Tensor, order: Tensor, step: int, special: int) -> Tensor:

@@ -11,6 +11,7 @@ from multiseq.decoding import beam_search, ctc_beam_search, ctc_greedy, length_p
 from tests.reference import decoding as reference
 
 BEGIN, END, A, B = range(4)
+NEVER = torch.full((4,), -math.inf)  # after what no hypothesis says
 
 
 class Tables:
@@ -18,21 +19,25 @@ class Tables:
 
     def __init__(self, tables: Sequence[dict[tuple[int, ...], Tensor]]) -> None:
         self.tables = list(tables)
-        self.owners = list(range(len(self.tables)))  # the set of each row
-        self.prefixes: list[tuple[int, ...]] = [()] * len(self.tables)
+        self.prefixes: list[list[tuple[int, ...]]] = [[()] for _ in tables]  # of every set and row
+        self.owners = list(range(len(self.tables)))  # whose tables the sets have
         self.calls: list[int] = []  # rows of each call
 
     def __call__(self, tokens: Tensor) -> Tensor:
         fed = zip(self.prefixes, tokens.tolist(), strict=True)
-        self.prefixes = [(*prefix, token) for prefix, token in fed]
-        self.calls.append(len(tokens))
-        return torch.stack([self.tables[s][p[1:]] for s, p in zip(self.owners, self.prefixes, strict=True)])
+        self.prefixes = [[(*p, t) for p, t in zip(*rows, strict=True)] for rows in fed]
+        self.calls.append(tokens.numel())
+        looked_up = zip(self.owners, self.prefixes, strict=True)
+        return torch.stack(
+            [torch.stack([self.tables[s].get(p[1:], NEVER) for p in rows]) for s, rows in looked_up]
+        )
 
-    def keep(self, rows: Sequence[int], sets: Sequence[int], counts: Sequence[int]) -> None:
-        before = list(dict.fromkeys(self.owners))  # the sets in the order of the last call
-        owners = [before[s] for s, count in zip(sets, counts, strict=True) for _ in range(count)]
-        assert owners == [self.owners[row] for row in rows]
-        self.owners, self.prefixes = owners, [self.prefixes[row] for row in rows]
+    def keep(self, rows: Tensor, sets: Sequence[int] | None) -> None:
+        chosen = range(len(self.owners)) if sets is None else sets
+        self.owners = [self.owners[s] for s in chosen]
+        self.prefixes = [
+            [self.prefixes[s][row] for row in of_set] for s, of_set in zip(chosen, rows.tolist(), strict=True)
+        ]
 
 
 def random_table(max_length: int, seed: int) -> dict[tuple[int, ...], Tensor]:
@@ -112,6 +117,18 @@ def test_finished_sets_leave_and_the_search_stops_by_itself() -> None:
     search(steps, max_length=6, beam=3)
     # log(.97) cannot be overtaken by what begins with log(.01), even at the limit.
     assert steps.calls == [2]
+
+
+def test_batches_shrink_to_few_sizes_and_finished_sets_fill_them() -> None:
+    """Nine sets end one after the other: sizes are 2^k and 3 * 2^k, and calls repeat them."""
+    tables = []
+    for ends in range(9):
+        table = always(A, 9)
+        table[(A,) * ends] = always(END, 0)[()]
+        tables.append(table)
+    steps = Tables(tables)
+    assert [len(tokens) for tokens, _ in search(steps, max_length=9)] == list(range(9))
+    assert steps.calls == [9, 8, 8, 6, 6, 4, 3, 2, 1]
 
 
 def test_length_penalty() -> None:

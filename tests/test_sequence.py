@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from multiseq import caches
+from multiseq.caches import SetMemory, TokenCache
 from multiseq.ctc import CTCHead
 from multiseq.protocols import Head, Packed
-from multiseq.sequence import DecoderHead, _CachedSteps
+from multiseq.sequence import DecoderHead
 from multiseq.text_target import TextTarget
 from multiseq.vectors import VectorSets, order_of
 from tests.reference import decoding as reference
@@ -147,11 +149,39 @@ def test_a_set_is_decoded_the_same_alone_and_in_any_company(name: str, beam: int
             assert result.score == pytest.approx(alone.score, abs=1e-4)
 
 
+def test_sets_in_many_groups_are_decoded_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, lengths = decoder(), [30, 17, 16, 3, 2, 0, 0]
+    whole = SetMemory(head._remember(random_sets(lengths)), lengths)
+    texts = head.decode(random_sets(lengths), beam=3)
+    monkeypatch.setitem(caches._WASTE, "cpu", 2)
+    parts = SetMemory(head._remember(random_sets(lengths)), lengths)
+    assert [group.sets for group in whole._groups] == [7]
+    assert [group.sets for group in parts._groups] == [1, 2, 2, 2]
+    assert [group.kept.shape[4] for group in parts._groups] == [30, 17, 3, 1]
+    for result, text in zip(head.decode(random_sets(lengths), beam=3), texts, strict=True):
+        assert result.text == text.text
+        assert result.score == pytest.approx(text.score, abs=1e-4)
+
+
+def test_tokens_of_hypotheses_that_were_given_up_are_forgotten() -> None:
+    """Two rows that go on in one: of 2 * 40 tokens, 40 are seen, and one of each other row's."""
+    cache = TokenCache(torch.zeros(1, 2, 1, 1, 16, 2))
+    rows = torch.tensor([[0, 0]])
+    for step in range(40):
+        count = 1 if step == 0 else 2
+        cache.grow(count)
+        values = torch.full((count, 1, 2), float(step))
+        out = cache.look(0, values * 0, values, values)
+        assert out[:, 0, 0].tolist() == pytest.approx([step / 2] * count)  # the mean of 0 ... step
+        cache.keep(rows, None)
+    assert cache.kept.shape[4] < 2 * 40 < 2 * cache.kept.shape[4]
+
+
 def test_the_cache_changes_nothing() -> None:
     """More tokens than the cache has room for at first, so that it grows."""
     head, sets = decoder(max_length=19).eval(), random_sets()
     results = head.decode(sets)
-    assert max(len(result.text) for result in results) > _CachedSteps.grow_by
+    assert max(len(result.text) for result in results) > 16
     for vectors, result in zip(sets.unpack(), results, strict=True):
         tokens = reference.greedy_without_cache(head, vectors, 19)
         assert result.text == TARGET.decode_tokens(tokens)
@@ -315,3 +345,20 @@ def test_wrong_input_says_what_to_do(name: str) -> None:
 def test_a_width_that_heads_do_not_divide() -> None:
     with pytest.raises(ValueError, match="got 16 for 3 heads, expected a multiple of 6"):
         DecoderHead(16, TARGET, heads=3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", HEADS)
+def test_a_gpu_finds_the_same(name: str) -> None:
+    head, sets = HEADS[name](), mixed_sets(LENGTHS)
+    targets = TARGET.batch(["ab", "", "", "abba", "a", "cab"])
+    loss = head.eval().loss(sets, targets)[0].item()
+    found = [head.decode(sets, beam=beam) for beam in (1, 5)]
+    head.cuda()
+    there = sets.to("cuda")
+    on_gpu = Packed(targets.values.cuda(), targets.lengths)
+    assert head.loss(there, on_gpu)[0].item() == pytest.approx(loss, rel=1e-4)
+    for beam, texts in zip((1, 5), found, strict=True):
+        for result, text in zip(head.decode(there, beam=beam), texts, strict=True):
+            assert result.text == text.text
+            assert result.score == pytest.approx(text.score, abs=1e-3)

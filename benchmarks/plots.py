@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from benchmarks.report import Report, Table
 from benchmarks.timing import Spread
@@ -53,13 +55,23 @@ def _bars(axes: Any, table: Table) -> None:
         what = " ".join(str(v) for v in row.values() if isinstance(v, str) and v)
         for number, name in enumerate(names):
             value = row[name]
-            if not isinstance(value, str):
-                found.append(value if isinstance(value, Spread) else Spread.of([float(value)]))
+            spread = value if isinstance(value, Spread) else Spread.of([float(value or "nan")])
+            if not math.isnan(spread.median):
+                found.append(spread)
                 labels.append(f"{what}: {name}" if len(names) > 1 else what)
                 colours.append(f"C{number}")
     middle = [s.median for s in found]
     ranges = [[s.median - s.low for s in found], [s.high - s.median for s in found]]
-    axes.barh(range(len(found)), middle, xerr=ranges, color=colours, error_kw={"lw": 0.8})
+    # From 1 on: on a logarithmic axis twice as fast is as far away as twice as slow.
+    widths = [value - 1 for value in middle]
+    bars = axes.barh(range(len(found)), widths, left=1, xerr=ranges, color=colours, error_kw={"lw": 0.8})
+    axes.bar_label(bars, [f" {value:.2f}" for value in middle], fontsize=6)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.use_sticky_edges = False
+    axes.margins(x=0.1)
     axes.set_yticks(range(len(found)), labels, fontsize=7)
     axes.set_title(table.title + (f" · {names[0]}" if len(names) == 1 else ""), fontsize=8)
     axes.axvline(1, color="black", lw=0.8)

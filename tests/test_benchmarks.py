@@ -178,8 +178,9 @@ def report() -> Report:
 
 
 def test_a_report_comes_back_from_disk(tmp_path: Path) -> None:
-    report().write(tmp_path)
-    assert Report.read(tmp_path) == report()
+    made = report()
+    made.write(tmp_path)
+    assert Report.read(tmp_path) == made
     found = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert {"date", "command", "machine", "versions", "setting", "parts"} == set(found)
     assert {"torch", "multiseq", "transformers", "x-transformers", "torch-geometric"} <= set(

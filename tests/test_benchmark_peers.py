@@ -29,9 +29,12 @@ def peer(request: pytest.FixtureRequest) -> Peer:
     return found[request.param]
 
 
+@pytest.mark.parametrize("lengths", [[3, 11, 1, 7], [5, 5, 5, 5]])
 @pytest.mark.parametrize("training", [True, False])
-def test_a_set_does_not_know_what_else_is_in_the_batch(peer: Peer, training: bool) -> None:
-    sets = sets_of([3, 11, 1, 7], SETTING)
+def test_a_set_does_not_know_what_else_is_in_the_batch(
+    peer: Peer, training: bool, lengths: list[int]
+) -> None:
+    sets = sets_of(lengths, SETTING)
     peer.model.train(training)
     with torch.set_grad_enabled(training):
         together = peer.prepare(sets)().split(sets.lengths)

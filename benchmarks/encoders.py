@@ -31,14 +31,14 @@ POOL = 8
 FIRST_SEED, POOL_SEED = 1, 100
 """Not 0: that has a set so long that padded encoders would be all that the minutes go to."""
 
+AT_ONCE = 131_072
+"""Padded rows that a peer takes at once at most; a larger batch in parts, for all of it would not fit."""
+
 ROUNDS = {"cpu": 3, "cuda": 5}
 """How often a batch is timed."""
 
-LONG = 10_000
-"""Padded rows from which on a CPU takes so long that a batch is timed once."""
-
-AT_ONCE = 131_072
-"""Padded rows that a peer takes at once at most; a larger batch in parts, for all of it would not fit."""
+LONG = {"cpu": 10_000, "cuda": AT_ONCE}
+"""Padded rows from which on it takes so long that it is timed once."""
 
 NOTE = (
     "A peer's figure: its time as a multiple of ours, median of the draws. fastest: the lowest of them, with "
@@ -109,16 +109,16 @@ def _seconds(
 def _seconds_of_batch(
     contenders: Sequence[Peer], lengths: Batch, setting: Setting
 ) -> dict[str, dict[str, float]]:
-    long = setting.device.type == "cpu" and len(lengths) * max(lengths) >= LONG
-    rounds = 1 if long else ROUNDS[setting.device.type]
+    device = setting.device.type
+    rounds = 1 if len(lengths) * max(lengths) > LONG[device] else ROUNDS[device]
     encodes = {p.name: _parts(p, lengths, setting) for p in contenders}
     seconds = {}
     for kind, step_of in STEPS.items():
         for peer in contenders:
             peer.model.train(kind != "forward")
         steps = {p.name: step_of(p, encodes[p.name]) for p in contenders}
-        if setting.device.type == "cuda":
-            steps = {name: step for name, step in steps.items() if _fits(step)}
+        if device == "cuda":
+            steps = {p.name: steps[p.name] for p in contenders if _fits(step_of(p, encodes[p.name][:1]))}
         taken = alternate(steps, rounds, setting.device, warm_up=0)
         seconds[kind] = {p.name: median(taken.get(p.name, [math.nan])) for p in contenders}
     return seconds
@@ -162,7 +162,7 @@ def _warm_up(contenders: Sequence[Peer], setting: Setting) -> None:
 
 
 def _fits(step: Step) -> bool:
-    """Whether there is memory for it; and a first call of this size."""
+    """Whether there is memory for it; a first call of this size as well."""
     try:
         step()
     except torch.OutOfMemoryError:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -77,7 +78,7 @@ class Columns:
         ]
         numbers = [scale.apply(rows.numbers[name]) for name, scale in self.scales.items()]
         return (
-            torch.tensor(codes, dtype=torch.long).view(len(codes), rows.count).t().contiguous(),
+            torch.from_numpy(np.array(codes, dtype=np.int64)).view(len(codes), rows.count).t().contiguous(),
             torch.cat(numbers, dim=1) if numbers else torch.zeros(rows.count, 0),
         )
 

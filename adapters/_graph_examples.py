@@ -89,7 +89,9 @@ class Preparation:
         codes, numbers = self.nodes.encode(graph.nodes)
         texts = _different_texts(graph)
         edge_index, origin, reverse = self._both_ways(graph)
-        edge_codes, edge_numbers = (rows[origin] for rows in self.edges.encode(graph.edges))
+        edge_codes, edge_numbers = self.edges.encode(graph.edges)
+        if not graph.both_ways:
+            edge_codes, edge_numbers = edge_codes[origin], edge_numbers[origin]
         if self.directed:
             way = sum(self.edges.sizes) + reverse.long()
             edge_codes = torch.cat([edge_codes, way.unsqueeze(1)], dim=1)
@@ -131,9 +133,9 @@ class Preparation:
         """Edges and their reverses, the given edge that each comes from, and which are reverses."""
         count = graph.edge_index.shape[1]
         given = torch.arange(count)
-        added = given[:0]
-        if not graph.both_ways:
-            added = given if self.directed else one_way(graph, self.edges)
+        if graph.both_ways:
+            return graph.edge_index, given, torch.zeros(count, dtype=torch.bool)
+        added = given if self.directed else one_way(graph, self.edges)
         edge_index = torch.cat([graph.edge_index, graph.edge_index[:, added].flip(0)], dim=1)
         origin = torch.cat([given, added])
         return edge_index, origin, torch.arange(len(origin)) >= count

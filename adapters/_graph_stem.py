@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from multiseq.dropout import dropout
+from multiseq.linear import Linear, padded_rows
 from multiseq.requires import need
 
 __all__ = ["HopStem", "MessageStem", "RowEmbedding"]
@@ -75,11 +77,14 @@ class MessageStem(nn.Module):
         edge_index: Int[Tensor, "pair edges"],
     ) -> Float[Tensor, "nodes dim"]:
         """One vector a node that knows its surroundings."""
-        x: Tensor = F.dropout(self.enter(nodes), self.dropout, self.training)
+        count = len(nodes)
+        if nodes.device.type == "cpu":  # products are ready for few numbers of rows
+            nodes = F.pad(nodes, (0, 0, 0, padded_rows(count) - count))
+        x: Tensor = dropout(self.enter(nodes), self.dropout, self.training)
         for norm, layer in zip(self.norms, self.rounds, strict=True):
             branch = layer(norm(x), edge_index, edges)
-            x = x + F.dropout(branch, self.dropout, self.training)
-        x = self.leave(x)
+            x = x + dropout(branch, self.dropout, self.training)
+        x = self.leave(x[:count])
         return x
 
 
@@ -97,9 +102,11 @@ class HopStem(nn.Module):
     def forward(self, features: Float[Tensor, "sets places columns"]) -> Float[Tensor, "sets places dim"]:
         """Project all places with one matrix, so that a feature means the same at every hop."""
         x: Tensor = self.norm(self.project(features)) + self.places
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)
 
 
 def _mlp(dim: int) -> nn.Module:
     # The sum over many neighbours can be large: normed inside, a hub does not drown the others.
-    return nn.Sequential(nn.Linear(dim, 2 * dim), nn.LayerNorm(2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+    return nn.Sequential(
+        Linear(dim, 2 * dim, bias=True), nn.LayerNorm(2 * dim), nn.GELU(), Linear(2 * dim, dim, bias=True)
+    )

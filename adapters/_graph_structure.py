@@ -56,13 +56,12 @@ def return_probabilities(
     walk = _average(edge_index, num_nodes)
     found = torch.zeros(num_nodes, steps)
     for start in range(0, num_nodes if steps else 0, BLOCK):
-        rows = torch.arange(start, min(start + BLOCK, num_nodes))
-        columns = torch.arange(len(rows))
-        x = torch.zeros(num_nodes, len(rows))
-        x[rows, columns] = 1.0
+        rows = slice(start, min(start + BLOCK, num_nodes))
+        x = torch.zeros(num_nodes, rows.stop - start)
+        x[rows].fill_diagonal_(1.0)
         for step in range(steps):
             x = walk @ x
-            found[rows, step] = x[rows, columns]
+            found[rows, step] = x[rows].diagonal()
     return found
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from multiseq.linear import Linear, padded_rows
 from multiseq.vectors import order_of
 
 __all__ = ["ConvStem", "PackedConv"]
@@ -51,7 +52,7 @@ class PackedConv(nn.Module):
                 f"kernel: got {kernel} for stride {stride}, expected the stride plus an even number"
             )
         self.kernel, self.stride = kernel, stride
-        self.linear = nn.Linear(kernel * in_channels, out_channels)
+        self.linear = Linear(kernel * in_channels, out_channels, bias=True)
 
     def lengths(self, lengths: Sequence[int]) -> list[int]:
         """How many outputs each sequence has."""
@@ -103,7 +104,7 @@ class ConvStem(nn.Module):
         first, second = STRIDES[subsample]
         self.conv1 = PackedConv(in_channels, dim, 4 + first, first)
         self.conv2 = PackedConv(dim, dim, 2 + second, second)
-        self.project = nn.Linear(dim, dim)
+        self.project = Linear(dim, dim, bias=True)
         self.norm = nn.LayerNorm(dim)
 
     def taps(self, lengths: Sequence[int]) -> tuple[list[int], dict[str, Tensor]]:
@@ -116,7 +117,14 @@ class ConvStem(nn.Module):
         self, rows: Float[Tensor, "rows channels"], taps: Mapping[str, Tensor]
     ) -> Float[Tensor, "vectors dim"]:
         """The vectors of sequences whose :meth:`taps` are given."""
-        x = F.gelu(self.conv1(rows.to(self.project.weight.dtype), taps["taps1"]))
-        x = F.gelu(self.conv2(x, taps["taps2"]))
-        vectors: Tensor = self.norm(self.project(x))
+        rows = rows.to(self.project.weight.dtype)
+        x = F.gelu(self.conv1(rows, _filled_up(taps["taps1"], len(rows))))[: len(taps["taps1"])]
+        x = F.gelu(self.conv2(x, _filled_up(taps["taps2"], len(x))))
+        vectors: Tensor = self.norm(self.project(x))[: len(taps["taps2"])]
         return vectors
+
+
+def _filled_up(taps: Tensor, nothing: int) -> Tensor:
+    """With outputs of nothing, up to one of few numbers of rows, for which products are ready on a CPU."""
+    more = padded_rows(len(taps)) - len(taps) if taps.device.type == "cpu" else 0
+    return F.pad(taps, (0, 0, 0, more), value=nothing) if more else taps

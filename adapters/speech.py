@@ -37,6 +37,7 @@ from multiseq.adapters._log_mel import (
 )
 from multiseq.adapters._packed_conv import ConvStem
 from multiseq.adapters._segments import are_segments, labels_at
+from multiseq.dropout import Dropout
 from multiseq.protocols import Inputs
 from multiseq.vectors import VectorSets, order_of
 
@@ -134,7 +135,7 @@ class SpeechAdapter(nn.Module):
         # Not buffers: they are used on the CPU, in loader workers.
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
         self.stem = ConvStem(self.mels, dim, subsample)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def _check(self, num_std: int) -> None:
         if num_std != self.mels or not self.mels:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from multiseq.adapters._words import UNKNOWN, Parts, PieceParts, WordParts
+from multiseq.dropout import Dropout
+from multiseq.linear import Linear, padded_rows
 from multiseq.protocols import Inputs
 from multiseq.vectors import VectorSets, order_of
 
@@ -79,6 +82,7 @@ class TextAdapter(nn.Module):
     """
 
     modality = "text"
+    kept = (TextExample,)
 
     def __init__(
         self,
@@ -96,7 +100,7 @@ class TextAdapter(nn.Module):
         self.word_dropout = word_dropout
         self.embedding = nn.EmbeddingBag(parts.size, dim, mode="sum")
         self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.mixing = LocalMixing(dim)
         nn.init.normal_(self.embedding.weight, std=0.1)
 
@@ -202,6 +206,17 @@ class TextAdapter(nn.Module):
         }
         return Inputs(lengths, tensors)
 
+    # --- for `multiseq.item_cache`: texts of graphs and of fused items ---------------------------
+
+    def prepared_by(self) -> dict[str, Any]:
+        """What `prepare` depends on besides the text."""
+        files = {name: sha256(text.encode()).hexdigest() for name, text in self.assets().items()}
+        return {"unit": self.parts.unit, "window": self.window, **files}
+
+    def content(self, item: Any) -> Any:
+        """The text, or the list of words."""
+        return item
+
     # --- on the device ---------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:
@@ -256,7 +271,7 @@ class LocalMixing(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(3 * dim, 2 * dim)
+        self.linear = Linear(3 * dim, 2 * dim, bias=True)
 
     def forward(
         self, x: Float[Tensor, "vectors dim"], positions: Int[Tensor, " vectors"]
@@ -265,7 +280,10 @@ class LocalMixing(nn.Module):
         begins = (positions == 0).unsqueeze(1)
         before = x.roll(1, 0).masked_fill(begins, 0.0)
         after = x.roll(-1, 0).masked_fill(begins.roll(-1, 0), 0.0)
-        return x + F.glu(self.linear(torch.cat([before, x, after], dim=1)), dim=1)
+        seen = torch.cat([before, x, after], dim=1)
+        if x.device.type == "cpu":  # products are ready for few numbers of rows
+            seen = F.pad(seen, (0, 0, 0, padded_rows(len(x)) - len(x)))
+        return x + F.glu(self.linear(seen)[: len(x)], dim=1)
 
 
 def _parts_of(unit: str) -> type[WordParts] | type[PieceParts]:

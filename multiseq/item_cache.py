@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import shutil
+import time
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +32,6 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
-from math import prod
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -51,8 +52,8 @@ PACK = 2**26
 """Bytes after which a pack is closed: what a run that is killed has to prepare again, at most."""
 RESERVE = 2**30
 """Bytes of the disk that are left free."""
-FEW = 64
-"""So many items are prepared sooner than processes are started for them."""
+ALONE = 0.5
+"""Seconds for which one process prepares items before others are started to help."""
 KEY = 16
 """Bytes of a digest."""
 LIBRARIES = ("numpy", "rdkit", "soundfile", "tokenizers", "torch", "torchaudio")
@@ -136,9 +137,10 @@ class ItemCache:
         keys = [shelf.key(item) for item in items]
         missing = [i for i, key in enumerate(keys) if key not in shelf]
         todo = _Missing(shelf, adapter, items, where, missing)
-        workers = self.workers if len(missing) > FEW else 0
-        for message in DataLoader(todo, batch_size=None, num_workers=workers) if workers else todo:
-            raise ValueError(message)
+        todo.numbers = todo.keep(missing, ALONE if self.workers else math.inf)
+        if todo.numbers:
+            for message in DataLoader(todo, batch_size=None, num_workers=self.workers):
+                raise ValueError(message)
         shelf.refresh()
         return [
             shelf.examples(key) if key in shelf else _prepare(adapter, item, place_of(where, i))
@@ -164,14 +166,17 @@ class _Missing(IterableDataset[str]):
         worker = get_worker_info()
         own, num = (worker.id, worker.num_workers) if worker else (0, 1)
         try:
-            self._keep(self.numbers[own::num])
+            self.keep(self.numbers[own::num])
         except ValueError as error:
             yield str(error)  # as a value: a worker's exception arrives with its traceback in the message
 
-    def _keep(self, numbers: Sequence[int]) -> None:
-        pack, begun = _Pack(self.shelf.kinds), set[bytes]()
+    def keep(self, numbers: Sequence[int], seconds: float = math.inf) -> Sequence[int]:
+        """Prepare items and keep them, until the time is over; gives the numbers of those that are left."""
+        began, begun, pack = time.monotonic(), set[bytes](), _Pack(self.shelf.kinds)
         try:
-            for i in numbers:
+            for done, i in enumerate(numbers):
+                if time.monotonic() - began >= seconds:
+                    return numbers[done:]
                 # Again, and just before: a file may have changed since the others were looked up.
                 key = self.shelf.key(self.items[i])
                 if key is None or key in begun:
@@ -181,7 +186,8 @@ class _Missing(IterableDataset[str]):
                 if pack.size > PACK:
                     full, pack = pack, _Pack(self.shelf.kinds)
                     if not self.shelf.keep(full):
-                        return
+                        break
+            return ()
         finally:  # also what was there before a bad item, or before Ctrl-C
             self.shelf.keep(pack)
 
@@ -368,7 +374,7 @@ def _decoded(value: Any, kinds: tuple[type, ...], numbers: _Numbers, built: list
     [(kind, inner)] = value.items()
     if kind == "tensor":
         name, first, *shape = inner
-        return numbers[name][first : first + prod(shape)].view(shape)
+        return numbers[name][first : first + math.prod(shape)].view(shape)
     if kind == "again":
         return built[inner]
     if kind == "dict":

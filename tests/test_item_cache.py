@@ -101,7 +101,7 @@ def packs(folder: Path) -> list[Path]:
 def test_a_hit_is_a_miss_to_the_last_bit(
     case: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(item_cache, "FEW", 0)
+    monkeypatch.setattr(item_cache, "ALONE", 0.0)
     adapter, items = cases(tmp_path / "audio")[case]
     expected = [adapter.prepare(item) for item in items]
     cold = ItemCache(tmp_path / "cache", workers=workers).examples(adapter, items)
@@ -212,7 +212,7 @@ def test_a_damaged_pack_is_prepared_again(
 
 
 def test_what_was_there_before_a_bad_item_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(item_cache, "FEW", 0)
+    monkeypatch.setattr(item_cache, "ALONE", 0.0)
     adapter = GraphAdapter.fit(MOLECULES, dim=8)
     for workers in (0, 2):
         cache = ItemCache(tmp_path, workers=workers)

@@ -1,0 +1,138 @@
+"""Whole training steps of each modality, and the shares of adapter, encoder, head and optimiser in them.
+
+The step is cut where one part hands over to the next: a part's outputs are detached, and its backward pass is
+begun with the gradient that the next part left on them. That computes the same gradients, and every part is
+timed inside the step. Beside it, in turn, the same step in one piece.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.modalities import MODALITIES, make
+from benchmarks.report import Table
+from benchmarks.setting import Setting
+from benchmarks.timing import Spread, alternate, median, synchronise
+from multiseq import Model, VectorSets
+from multiseq.batching import Batch, BatchPlan, PreparedSource
+from multiseq.settings import Settings
+from multiseq.training import make_optimizer
+
+__all__ = ["PARTS", "Trainer", "measure"]
+
+ROUNDS = 1 if os.environ.get("MULTISEQ_QUICK") else 3
+PARTS = ("adapter", "encoder", "head and loss", "optimiser")
+NOTE = (
+    "Forward, backward and update of {sets} sets. The optimiser: clipping, AdamW, forgetting the gradients. "
+    "Seconds and vectors a second are those of the step in one piece."
+)
+
+
+def measure(setting: Setting) -> list[Table]:
+    """A row for each modality."""
+    rows = [_row(name, setting) for name in MODALITIES]
+    return [Table("steps", "Training step: per cent of each part", rows, NOTE.format(sets=setting.sets))]
+
+
+def _row(name: str, setting: Setting) -> dict[str, Any]:
+    modality = make(name, setting, setting.draws * setting.sets)
+    adapter, tasks = modality.model.adapter(name), modality.model.tasks
+    plan = BatchPlan([PreparedSource(modality.source, adapter, tasks)], budget=1)
+    trainer = Trainer(modality.model, setting)
+    shares: dict[str, list[float]] = {part: [] for part in PARTS}
+    rates, whole = [], []
+    for number in range(setting.draws):
+        chosen = [(0, i) for i in range(number * setting.sets, (number + 1) * setting.sets)]
+        batch = plan.collate(number, chosen).to(setting.device)
+        trainer.step(batch)
+        for _ in range(ROUNDS):
+            taken = trainer.step_in_parts(batch)
+            for part in PARTS:
+                shares[part].append(100 * taken[part] / sum(taken.values()))
+            seconds = alternate({"step": partial(trainer.step, batch)}, 1, setting.device, warm_up=0)["step"]
+            whole += seconds
+            rates.append(batch.num_vectors / seconds[0])
+    row = {"modality": name, "seconds": median(whole), "vectors a second": round(median(rates))}
+    return row | {f"{part}, %": Spread.of(shares[part]) for part in PARTS}
+
+
+class Trainer:
+    """A model with its optimiser, as `multiseq.training` makes it."""
+
+    def __init__(self, model: Model, setting: Setting) -> None:
+        self.model, self.device = model.train(), setting.device
+        self.settings = Settings()
+        self.optimizer = make_optimizer(model, self.settings)
+
+    def step(self, batch: Batch) -> None:
+        """One step in one piece."""
+        with self._precision():
+            [(total, count)] = self.model.loss(batch).values()
+        (total / count).backward()
+        self._update()
+
+    def step_in_parts(self, batch: Batch) -> dict[str, float]:
+        """The same step; seconds of each of its parts."""
+        [part] = batch.parts
+        [(name, (chosen, targets))] = part.targets.items()
+        adapter, head = self.model.adapter(part.adapter), self.model.task(name).head
+        clock = _Clock(self.device)
+        with self._precision():
+            stem = adapter(part.inputs)
+            entered = _cut(stem)
+            clock.tick("adapter")
+            encoded = self.model.encoder(entered)
+            left = _cut(encoded)
+            clock.tick("encoder")
+            total, count = head.loss(adapter.read(left).select(chosen), targets)
+        (total / count).backward()
+        clock.tick("head and loss")
+        _go_back(encoded, left)
+        clock.tick("encoder")
+        _go_back(stem, entered)
+        clock.tick("adapter")
+        self._update()
+        clock.tick("optimiser")
+        return clock.seconds
+
+    def _update(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _precision(self) -> Any:
+        """On a GPU mixed precision, as in training."""
+        return torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda")
+
+
+def _cut(sets: VectorSets) -> VectorSets:
+    """The same sets in single precision, as in training; no gradient goes back to what made them."""
+    return sets.with_values(sets.values.detach().float().requires_grad_())
+
+
+def _go_back(sets: VectorSets, cut: VectorSets) -> None:
+    """The backward pass of what made the sets, from the gradient that came to where they were cut."""
+    gradient = cut.values.grad
+    assert gradient is not None
+    sets.values.backward(gradient.to(sets.values.dtype))
+
+
+class _Clock:
+    """Seconds since the last tick, added to a name."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.device = device
+        synchronise(device)
+        self.last = time.perf_counter()
+
+    def tick(self, name: str) -> None:
+        synchronise(self.device)
+        now = time.perf_counter()
+        self.seconds[name] += now - self.last
+        self.last = now

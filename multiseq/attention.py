@@ -6,8 +6,10 @@ One entry point, `attend`, for self-attention, causal self-attention and cross-a
 batches. It chooses the path by device and dtype:
 
 - CUDA in bf16 or fp16: torch's variable-length flash attention (https://arxiv.org/abs/2307.08691);
+- CUDA with a bias, or with a window of some sets only: FlexAttention (`multiseq._flex`);
 - elsewhere: ``scaled_dot_product_attention`` over groups of sets of similar length, so that a group wastes
-  a few rows at most and every other operation of the encoder sees packed rows only.
+  a few rows at most and every other operation of the encoder sees packed rows only. Long sequences
+  under a window are cut into chunks, whose cost grows with their length alone (`multiseq._masked`).
 
 Axes: q_vectors and k_vectors (rows of the two batches), heads, head_dim, pairs (query and key of one set).
 """
@@ -20,7 +22,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, islice
+from itertools import accumulate, groupby, islice
 from typing import Any
 
 import torch
@@ -29,6 +31,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from multiseq._flex import attend_flex, block_mask, flex_serves
+from multiseq._masked import (
+    Piece,
+    Visible,
+    band,
+    band_piece,
+    group_piece,
+    is_long,
+    mask_of,
+    visible,
+)
+from multiseq.bias import Bias, packed_bias
 from multiseq.vectors import rows_of
 
 __all__ = ["AttentionPlan", "attend", "attention_weights"]
@@ -66,6 +80,7 @@ class _Group:
     sets: list[int]  # their numbers before sorting
     queries: _Rows
     keys: _Rows
+    cut: bool  # long sequences under a window: their rows, one after another, are attended to in chunks
 
 
 class AttentionPlan:
@@ -75,6 +90,7 @@ class AttentionPlan:
         q_lengths: Vectors of each set of queries.
         k_lengths: Vectors of each set of keys; the queries' own where not given (self-attention).
         device: Where the index tensors go.
+        sequences: Which sets a window cuts; all where not given.
 
     Raises:
         ValueError: Different numbers of sets.
@@ -86,6 +102,7 @@ class AttentionPlan:
         k_lengths: Sequence[int] | None = None,
         *,
         device: torch.device | str = "cpu",
+        sequences: Sequence[bool] | None = None,
     ) -> None:
         self.q_lengths = tuple(q_lengths)
         self.k_lengths = self.q_lengths if k_lengths is None else tuple(k_lengths)
@@ -95,7 +112,11 @@ class AttentionPlan:
                 "expected as many; every set of queries attends to the set of keys of the same number"
             )
         self.device = torch.device(device)
-        self._groups: list[_Group] | None = None
+        self.sequences = (True,) * len(self.q_lengths) if sequences is None else tuple(sequences)
+        # By causal order and window, as far as they matter.
+        self._groups: dict[int | None, list[_Group]] = {}
+        self._pieces: dict[tuple[bool, int | None], list[Piece]] = {}
+        self._block_masks: dict[tuple[bool, int | None], Any] = {}
         self._offsets: tuple[Tensor, Tensor] | None = None
         self._order: tuple[Tensor, Tensor, Tensor] | None = None
         self._in_order: bool | None = None
@@ -114,11 +135,40 @@ class AttentionPlan:
             self._offsets = (_send(q, self.device), _send(k, self.device))
         return self._offsets
 
-    def groups(self) -> list[_Group]:
+    def groups(self, window: int | None = None) -> list[_Group]:
         """Groups of similar length, longest first, for the grouped path."""
-        if self._groups is None:
-            self._groups = list(self._group())
-        return self._groups
+        if window not in self._groups:
+            self._groups[window] = self._group(window)
+        return self._groups[window]
+
+    def pieces(self, causal: bool, window: int | None) -> list[Piece]:
+        """What queries and keys of each group see of each other."""
+        if (causal, window) not in self._pieces:
+            seen = self._visible(causal, window)
+            self._pieces[causal, window] = [
+                (
+                    band_piece(self.q_lengths, group.sets, window, seen)
+                    if group.cut and window is not None
+                    else group_piece(self.q_lengths, self.k_lengths, group.sets, seen)
+                ).to(self.device)
+                for group in self.groups(window)
+            ]
+        return self._pieces[causal, window]
+
+    def block_mask(self, causal: bool, window: int | None) -> Any:
+        """The mask of FlexAttention."""
+        if (causal, window) not in self._block_masks:
+            self._block_masks[causal, window] = block_mask(self._visible(causal, window), self.device)
+        return self._block_masks[causal, window]
+
+    def cuts(self, window: int | None) -> set[bool]:
+        """Whether the window cuts sets: of those that it could cut, all, none, or some."""
+        if window is None:
+            return set()
+        return {s for s, n in zip(self.sequences, self.q_lengths, strict=True) if n > window + 1}
+
+    def _visible(self, causal: bool, window: int | None) -> Visible:
+        return visible(self.q_lengths, self.k_lengths, causal=causal, window=window, sequences=self.sequences)
 
     def order(self) -> tuple[Tensor, Tensor, Tensor] | None:
         """Row orders that bring the sets into the groups' order: queries, keys, and queries back again.
@@ -142,21 +192,28 @@ class AttentionPlan:
         lengths = list(zip(self.q_lengths, self.k_lengths, strict=True))
         return sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True)
 
-    def _group(self) -> list[_Group]:
+    def _group(self, window: int | None) -> list[_Group]:
         groups: list[_Group] = []
-        kinds = Counter(zip(self.q_lengths, self.k_lengths, strict=True))
-        order = iter(self._sorted())
-        for together in _cheapest(sorted(kinds.items(), reverse=True)):
-            members = list(islice(order, sum(num for _, num in together)))
-            groups.append(self._make(members, groups[-1] if groups else None))
+        cut = [s and is_long(n, window) for s, n in zip(self.sequences, self.q_lengths, strict=True)]
+        for is_cut, run in groupby(self._sorted(), key=cut.__getitem__):
+            if is_cut:
+                groups.append(self._make(list(run), groups, cut=True))
+                continue
+            order = list(run)
+            kinds = Counter((self.q_lengths[i], self.k_lengths[i]) for i in order)
+            rest = iter(order)
+            for together in _cheapest(sorted(kinds.items(), reverse=True)):
+                members = list(islice(rest, sum(num for _, num in together)))
+                groups.append(self._make(members, groups))
         return groups
 
-    def _make(self, members: list[int], before: _Group | None) -> _Group:
-        q_start = 0 if before is None else before.queries.start + before.queries.num
-        k_start = 0 if before is None else before.keys.start + before.keys.num
-        queries = _rows(q_start, [self.q_lengths[i] for i in members], self.device)
-        keys = queries if self.is_self else _rows(k_start, [self.k_lengths[i] for i in members], self.device)
-        return _Group(members, queries, keys)
+    def _make(self, members: list[int], before: list[_Group], *, cut: bool = False) -> _Group:
+        q_start = before[-1].queries.start + before[-1].queries.num if before else 0
+        k_start = before[-1].keys.start + before[-1].keys.num if before else 0
+        q_lengths, k_lengths = ([n[i] for i in members] for n in (self.q_lengths, self.k_lengths))
+        queries = _rows(q_start, [sum(q_lengths)] if cut else q_lengths, self.device)
+        keys = queries if self.is_self else _rows(k_start, k_lengths, self.device)
+        return _Group(members, queries, keys, cut)
 
 
 def attend(
@@ -166,7 +223,7 @@ def attend(
     plan: AttentionPlan,
     *,
     causal: bool = False,
-    bias: Float[Tensor, "pairs heads"] | None = None,
+    bias: Bias | Float[Tensor, "pairs heads"] | None = None,
     window: int | None = None,
 ) -> Float[Tensor, "q_vectors heads head_dim"]:
     """Scaled dot-product attention within each set. A query whose set has no keys gets zeros.
@@ -177,12 +234,13 @@ def attend(
         v: The keys' values.
         plan: The lengths of the sets; one plan serves all layers.
         causal: Query *i* sees keys 0 … i of its set.
-        bias: Added to the scaled products: for each set its (queries x keys) matrix, row by row, set
-            after set, for each head. It may need a gradient.
-        window: Query *i* sees keys i - window … i + window of its set only.
+        bias: Added to the scaled products: learned tables (`multiseq.bias`), for self-attention, or for each
+            set its (queries x keys) matrix, row by row, set after set, for each head. It may need a gradient.
+        window: Query *i* sees keys i - window … i + window of its set only, where that is a sequence.
 
     Raises:
-        ValueError: Rows that do not fit the plan, or ``causal`` / ``window`` between different lengths.
+        ValueError: Rows that do not fit the plan, or ``causal``, ``window`` or tables between different
+            lengths.
     """
     for name, rows, lengths in (("q", q, plan.q_lengths), ("k", k, plan.k_lengths), ("v", v, plan.k_lengths)):
         if rows.shape[0] != sum(lengths):
@@ -191,12 +249,21 @@ def attend(
             )
     if window is not None and window < 0:
         raise ValueError(f"window: got {window}, expected 0 or more")
-    if (causal or window is not None) and not plan.is_self:
-        raise ValueError("causal, window: got queries and keys of different lengths, expected the same sets")
-    if bias is not None and bias.shape[0] != (pairs := _pair_starts(plan)[-1]):
-        raise ValueError(f"bias: got {bias.shape[0]} rows, expected {pairs}: queries times keys of every set")
-    if bias is None and _flash_serves(q, window):
+    if (causal or window is not None or isinstance(bias, Bias)) and not plan.is_self:
+        raise ValueError(
+            "causal, window, bias tables: got queries and keys of different lengths, expected the same sets"
+        )
+    cuts = plan.cuts(window)
+    if True not in cuts:
+        window = None  # every set is shorter, or no sequence
+    if isinstance(bias, Tensor):
+        # A number for each pair is dense already.
+        tables = packed_bias(bias, plan.q_lengths, plan.k_lengths)
+        return _grouped(q, k, v, plan, causal=causal, bias=tables, window=window)
+    if bias is None and len(cuts) < 2 and _flash_serves(q, window):
         return _flash(q, k, v, plan, causal=causal, window=window)
+    if (bias is not None or window is not None) and len(q) and flex_serves(q):
+        return attend_flex(q, k, v, plan.block_mask(causal, window), bias)
     return _grouped(q, k, v, plan, causal=causal, bias=bias, window=window)
 
 
@@ -204,11 +271,23 @@ def attention_weights(
     q: Float[Tensor, "q_vectors heads head_dim"],
     k: Float[Tensor, "k_vectors heads head_dim"],
     plan: AttentionPlan,
+    *,
+    bias: Bias | None = None,
+    window: int | None = None,
 ) -> list[Float[Tensor, "heads queries keys"]]:
     """The weights themselves, ``(heads, queries, keys)`` for each set: to look at, not to train with."""
     scale = q.shape[-1] ** -0.5
     qs, ks = q.split(list(plan.q_lengths)), k.split(list(plan.k_lengths))
-    return [torch.einsum("qhd,khd->hqk", a * scale, b).softmax(-1) for a, b in zip(qs, ks, strict=True)]
+    seen = plan._visible(False, window)
+    found = []
+    for i, (a, b) in enumerate(zip(qs, ks, strict=True)):
+        scores = torch.einsum("qhd,khd->hqk", a * scale, b)
+        mask = mask_of(group_piece(plan.q_lengths, plan.k_lengths, [i], seen).to(q.device), bias, q.dtype)
+        if mask is not None:
+            mask = mask[0]
+            scores = scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, float("-inf"))
+        found.append(scores.softmax(-1))
+    return found
 
 
 # --- the grouped path -----------------------------------------------------------------------------------
@@ -221,22 +300,28 @@ def _grouped(
     plan: AttentionPlan,
     *,
     causal: bool,
-    bias: Tensor | None,
+    bias: Bias | None,
     window: int | None,
 ) -> Tensor:
     order = plan.order()
     if order is not None:
         q, k, v = q[order[0]], k[order[1]], v[order[1]]
-    starts = _pair_starts(plan) if bias is not None else []
-    groups = plan.groups()
+    groups = plan.groups(window)
+    if bias is None and window is None:
+        # Padding stands at the end of a set, so a causal query never sees it.
+        masks = [None if causal else g.keys.mask for g in groups]
+    else:
+        masks = [mask_of(piece, bias, q.dtype) for piece in plan.pieces(causal, window)]
     queries, keys = [g.queries for g in groups], [g.keys for g in groups]
     outputs = []
-    for group, q_rows, k_rows, v_rows in zip(
-        groups, _Dense.apply(q, queries), _Dense.apply(k, keys), _Dense.apply(v, keys), strict=True
+    for group, mask, q_rows, k_rows, v_rows in zip(
+        groups, masks, _Dense.apply(q, queries), _Dense.apply(k, keys), _Dense.apply(v, keys), strict=True
     ):
-        mask = _mask(group, q, causal, bias, starts, window)
         if k_rows.shape[1] == 0:
             outputs.append(torch.zeros_like(q_rows))
+            continue
+        if group.cut and window is not None:
+            outputs.append(band(q_rows[0], k_rows[0], v_rows[0], window, mask)[None])
             continue
         out = F.scaled_dot_product_attention(
             q_rows.transpose(1, 2),
@@ -352,45 +437,6 @@ def _rows(start: int, lengths: list[int], device: torch.device) -> _Rows:
     fill = (starts + torch.minimum(inner, counts - 1)).flatten()
     real, padding = (m.flatten().nonzero().flatten() for m in (mask, ~mask))
     return _Rows(start, lengths, *(_send(x, device) for x in (fill, real, padding, mask[:, None, None])))
-
-
-def _mask(
-    group: _Group, q: Tensor, causal: bool, bias: Tensor | None, starts: list[int], window: int | None
-) -> Tensor | None:
-    """What is added to the group's products, None where ``is_causal`` alone or nothing will do."""
-    if bias is None and window is None:
-        # Padding stands at the end of a set, so a causal query never sees it.
-        return None if causal else group.keys.mask
-    rows = torch.arange(group.queries.shape[1], device=q.device)[:, None]
-    columns = torch.arange(group.keys.shape[1], device=q.device)[None]
-    seen = torch.ones(len(rows), columns.shape[1], dtype=torch.bool, device=q.device)
-    if causal:
-        seen = seen & (columns <= rows)
-    if window is not None:
-        seen = seen & ((columns - rows).abs() <= window)
-    if group.keys.mask is not None:
-        # A padded query must see something, or its softmax is 0 / 0; its row is dropped afterwards.
-        seen = (seen & group.keys.mask) | (
-            rows >= torch.tensor(group.queries.lengths, device=q.device)[:, None, None, None]
-        )
-    if bias is None:
-        return seen
-    added = _bias_of(group, bias, starts, rows, columns)
-    return added.to(q.dtype).masked_fill(~seen, float("-inf"))
-
-
-def _bias_of(group: _Group, bias: Tensor, starts: list[int], rows: Tensor, columns: Tensor) -> Tensor:
-    """The group's part of the packed bias as ``(sets, heads, queries, keys)``."""
-    first, q_len, k_len = (
-        torch.tensor(n, device=bias.device)[:, None, None]
-        for n in ([starts[i] for i in group.sets], group.queries.lengths, group.keys.lengths)
-    )
-    index = first + torch.minimum(rows, q_len - 1) * k_len + torch.minimum(columns, k_len - 1)
-    return bias[index].permute(0, 3, 1, 2)
-
-
-def _pair_starts(plan: AttentionPlan) -> list[int]:
-    return [0, *accumulate(a * b for a, b in zip(plan.q_lengths, plan.k_lengths, strict=True))]
 
 
 def _send(index: Tensor | None, device: torch.device) -> Any:

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from multiseq.attention import AttentionPlan, attend, attention_weights
+from multiseq.bias import Bias, PairBias
 from multiseq.linear import Linear, padded_rows
+from multiseq.pairs import Pairs
 from multiseq.vectors import VectorSets, rows_of
 
 __all__ = ["PRESETS", "Encoder", "FeedForward", "Rotation"]
@@ -51,9 +53,14 @@ class Encoder(nn.Module):
         ff_dim: Inner width of the feed-forward; derived from ``dim`` where not given.
         gated: SwiGLU feed-forward, or a plain one with GELU.
         dropout: Probability of dropping an entry of a residual branch, in training only.
+        window: A vector sees those so far before and after it only, in sets that are a sequence; a layer
+            at a time, so the last one knows ``depth`` times as far. None: its whole set.
+        relative: A learned bias over relative positions, for each head.
+        pair_codes: A learned bias over so many codes of pairs, for each head: what an adapter says of
+            the pairs of a set, as its `pair_codes` (distances of nodes); 0: none.
 
     Raises:
-        ValueError: Sizes that do not divide, or input of another width.
+        ValueError: Sizes that do not divide, input of another width, or codes without a table.
 
     Example:
         >>> encoder = Encoder(dim=16, depth=2, heads=2)
@@ -70,17 +77,26 @@ class Encoder(nn.Module):
         ff_dim: int | None = None,
         gated: bool = True,
         dropout: float = 0.1,
+        window: int | None = None,
+        relative: bool = False,
+        pair_codes: int = 0,
     ) -> None:
         super().__init__()
         if heads < 1 or depth < 0 or dim % (2 * heads):
             raise ValueError(
                 f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads} (twice the heads)"
             )
+        if window is not None and window < 1:
+            raise ValueError(f"window: got {window}, expected 1 or more, or None for whole sets")
         self.dim, self.depth, self.heads = dim, depth, heads
+        self.window, self.relative, self.pair_codes = window, relative, pair_codes
         self.gated, self.dropout = gated, dropout
         # A gate has three matrices instead of two: 8/3 keeps the number of weights of a plain one of 4.
         self.ff_dim = ff_dim or (-(-8 * dim // 24) * 8 if gated else 4 * dim)
-        self.blocks = nn.ModuleList(Block(dim, heads, self.ff_dim, gated, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, self.ff_dim, gated, dropout, window) for _ in range(depth)
+        )
+        self.bias = PairBias(heads, relative=relative, num_codes=pair_codes)
         self.norm = nn.LayerNorm(dim, bias=False)
         self._initialise()
 
@@ -96,10 +112,8 @@ class Encoder(nn.Module):
         if sets.device.type != "cpu":
             return sets.with_values(self._encode(sets))
         order = _Order.of(sets.lengths)
-        values = _Enter.apply(sets.values, order)
-        positions = None if sets.positions is None else sets.positions[order.rows]
-        parts = VectorSets(values, [n for part in order.parts for n in part], positions)
-        encoded = [self._encode(part) for part in parts.split([len(part) for part in order.parts])]
+        parts = order.enter(sets).split([len(part) for part in order.parts])
+        encoded = [self._encode(part) for part in parts]
         return sets.with_values(_Leave.apply(torch.cat(encoded), order))
 
     @torch.no_grad()
@@ -107,33 +121,33 @@ class Encoder(nn.Module):
         """The attention weights of one layer, ``(heads, length, length)`` for each set, computed anew."""
         if not -self.depth <= layer < self.depth:
             raise ValueError(f"layer: got {layer}, expected {-self.depth} to {self.depth - 1}")
-        x, plan, rotation = self._enter(sets)
+        x, plan, rotation, bias = self._enter(sets)
         layer %= self.depth
         for block in self.blocks[:layer]:
-            x = block(x, plan, rotation)
+            x = block(x, plan, rotation, bias)
         block = self.blocks[layer]
         assert isinstance(block, Block)
         q, k, _ = block.attention.project(block.attention_norm(x), rotation)
-        return attention_weights(q, k, plan)
+        return attention_weights(q, k, plan, bias=bias, window=self.window)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        names = ("dim", "depth", "heads", "ff_dim", "gated", "dropout")
+        names = ("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative", "pair_codes")
         return {name: getattr(self, name) for name in names}
 
-    def _enter(self, sets: VectorSets) -> tuple[Tensor, AttentionPlan, Rotation | None]:
+    def _enter(self, sets: VectorSets) -> tuple[Tensor, AttentionPlan, Rotation | None, Bias | None]:
         if sets.dim != self.dim:
             raise ValueError(
                 f"sets: got vectors of width {sets.dim}, expected {self.dim}; "
                 "build the adapter with the encoder's dim"
             )
-        plan = AttentionPlan(sets.lengths, device=sets.device)
-        return sets.values, plan, rotation_of(sets.positions, self.dim // self.heads)
+        plan = AttentionPlan(sets.lengths, device=sets.device, sequences=sets.sequences)
+        return sets.values, plan, rotation_of(sets.positions, self.dim // self.heads), self.bias(sets)
 
     def _encode(self, sets: VectorSets) -> Tensor:
-        x, plan, rotation = self._enter(sets)
+        x, plan, rotation, bias = self._enter(sets)
         for block in self.blocks:
-            x = block(x, plan, rotation)
+            x = block(x, plan, rotation, bias)
         normed: Tensor = self.norm(x)
         return normed
 
@@ -148,16 +162,18 @@ class Encoder(nn.Module):
 class Block(nn.Module):
     """One pre-norm block: self-attention, then feed-forward."""
 
-    def __init__(self, dim: int, heads: int, ff_dim: int, gated: bool, dropout: float) -> None:
+    def __init__(
+        self, dim: int, heads: int, ff_dim: int, gated: bool, dropout: float, window: int | None
+    ) -> None:
         super().__init__()
         self.dropout = dropout
         self.attention_norm = nn.LayerNorm(dim, bias=False)
-        self.attention = SelfAttention(dim, heads)
+        self.attention = SelfAttention(dim, heads, window)
         self.feed_forward_norm = nn.LayerNorm(dim, bias=False)
         self.feed_forward = FeedForward(dim, ff_dim, gated=gated)
 
-    def forward(self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None) -> Tensor:
-        branch = self.attention(self.attention_norm(x), plan, rotation)
+    def forward(self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None) -> Tensor:
+        branch = self.attention(self.attention_norm(x), plan, rotation, bias)
         x = x + F.dropout(branch, self.dropout, self.training)
         branch = self.feed_forward(self.feed_forward_norm(x))
         return x + F.dropout(branch, self.dropout, self.training)
@@ -166,9 +182,9 @@ class Block(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head attention of each vector to its own set; queries and keys are rotated by position."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, window: int | None = None) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.window = heads, window
         self.qkv = Linear(dim, 3 * dim)
         self.out = Linear(dim, dim)
 
@@ -179,11 +195,11 @@ class SelfAttention(nn.Module):
         return q, k, v
 
     def forward(
-        self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, *, causal: bool = False
+        self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None = None
     ) -> Tensor:
         """From ``(vectors, dim)`` to the same."""
         q, k, v = self.project(x, rotation)
-        out: Tensor = self.out(attend(q, k, v, plan, causal=causal).flatten(1))
+        out: Tensor = self.out(attend(q, k, v, plan, bias=bias, window=self.window).flatten(1))
         return out
 
 
@@ -231,6 +247,7 @@ class _Order:
     """
 
     parts: list[list[int]]  # lengths
+    sets: list[int]  # which set stands where; the number of sets for what only fills up
     rows: Tensor  # which row stands where; row 0 in what only fills up
     back: Tensor  # where every row stands
     filling: Tensor  # where the rows are that only fill up
@@ -252,11 +269,26 @@ class _Order:
                 part.append(len(sizes))
                 sizes.append(padded_rows(total) - total)
                 part.sort(key=sizes.__getitem__, reverse=True)
-        rows = rows_of(sizes, [i for part in parts for i in part])
+        sets = [i for part in parts for i in part]
+        rows = rows_of(sizes, sets)
         back = torch.empty_like(rows)
         back[rows] = torch.arange(rows.numel())
         real = rows < num
-        return cls([[sizes[i] for i in p] for p in parts], rows.where(real, 0), back[:num], back[num:])
+        parts = [[sizes[i] for i in part] for part in parts]
+        sets = [min(i, len(lengths)) for i in sets]
+        return cls(parts, sets, rows.where(real, 0), back[:num], back[num:])
+
+    def enter(self, sets: VectorSets) -> VectorSets:
+        """The sets in this order, with those that only fill up."""
+        pairs = None if sets.pairs is None else Pairs.cat([(sets.pairs, sets.num_sets), (None, 1)])
+        return VectorSets(
+            _Enter.apply(sets.values, self),
+            [length for part in self.parts for length in part],
+            None if sets.positions is None else sets.positions[self.rows],
+            ordered=[(*sets.ordered, False)[i] for i in self.sets],
+            joined=[(*sets.joined, False)[i] for i in self.sets],
+            pairs=None if pairs is None else pairs.select(self.sets),
+        )
 
 
 class _Enter(torch.autograd.Function):

@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from multiseq.pairs import Pairs
+
 if TYPE_CHECKING:
     from torch_geometric.data import Batch
 
@@ -58,6 +60,9 @@ class VectorSets:
         values: All rows of all sets, ``(vectors, dim)``.
         lengths: How many rows each set has.
         positions: Where each vector stands in its set, ``(vectors,)``, or None where there is no order.
+        ordered: Which sets have an order; all or none where not given, as there are positions.
+        joined: Which sets are several parts put together; none where not given.
+        pairs: What kind of pair any two vectors of a set are, or None where no set has such codes.
 
     Raises:
         ValueError: Shapes, dtypes or devices that do not fit together.
@@ -75,6 +80,8 @@ class VectorSets:
         positions: Tensor | None = None,
         *,
         ordered: Sequence[bool] | None = None,
+        joined: Sequence[bool] | None = None,
+        pairs: Pairs | None = None,
     ) -> None:
         if values.dim() != 2:
             raise ValueError(
@@ -94,13 +101,18 @@ class VectorSets:
             )
         if positions is not None:
             _check_positions(positions, values)
-        if ordered is not None and len(ordered) != len(lengths):
-            raise ValueError(f"ordered: got {len(ordered)} entries for {len(lengths)} sets")
+        for name, flags in (("ordered", ordered), ("joined", joined)):
+            if flags is not None and len(flags) != len(lengths):
+                raise ValueError(f"{name}: got {len(flags)} entries for {len(lengths)} sets")
+        if pairs is not None:
+            _check_pairs(pairs, lengths, values)
         self.values = values
         self.lengths = tuple(lengths)
         self.positions = positions
         # Which sets have an order: after `cat`, `split` gives back what was there.
         self.ordered = tuple(ordered) if ordered is not None else (positions is not None,) * len(lengths)
+        self.joined = tuple(joined) if joined is not None else (False,) * len(lengths)
+        self.pairs = pairs
 
     # --- what it is -----------------------------------------------------------------------------------
 
@@ -123,6 +135,11 @@ class VectorSets:
     def device(self) -> torch.device:
         """Where the values are."""
         return self.values.device
+
+    @property
+    def sequences(self) -> tuple[bool, ...]:
+        """Which sets are one sequence, row after row: those with an order that are not joined from parts."""
+        return tuple(o and not j for o, j in zip(self.ordered, self.joined, strict=True))
 
     @property
     def offsets(self) -> Int[Tensor, " sets_and_one"]:
@@ -238,21 +255,32 @@ class VectorSets:
         """More sets in one batch. Sets without positions get zeros beside sets that have them."""
         _check_alike(batches, "cat")
         lengths = [n for b in batches for n in b.lengths]
-        flags = [f for b in batches for f in b.ordered]
-        return cls(torch.cat([b.values for b in batches]), lengths, _cat_positions(batches), ordered=flags)
+        return cls(
+            torch.cat([b.values for b in batches]),
+            lengths,
+            _cat_positions(batches),
+            ordered=[flag for b in batches for flag in b.ordered],
+            joined=[flag for b in batches for flag in b.joined],
+            pairs=Pairs.cat([(b.pairs, b.num_sets) for b in batches]),
+        )
 
     def split(self, counts: Sequence[int]) -> list[VectorSets]:
         """The inverse of :meth:`cat`: batches of ``counts`` sets, positions as they were before."""
         if sum(counts) != self.num_sets:
             raise ValueError(f"counts: got a sum of {sum(counts)} for {self.num_sets} sets")
         parts, first, row = [], 0, 0
-        for count in counts:
+        pairs = [None] * len(counts) if self.pairs is None else self.pairs.split(counts)
+        for count, own_pairs in zip(counts, pairs, strict=True):
             lengths = self.lengths[first : first + count]
             end = row + sum(lengths)
             ordered = self.ordered[first : first + count]
             keeps = self.positions is not None and (any(ordered) or not ordered)
             positions = self.positions[row:end] if keeps and self.positions is not None else None
-            parts.append(VectorSets(self.values[row:end], lengths, positions, ordered=ordered))
+            joined = self.joined[first : first + count]
+            values = self.values[row:end]
+            parts.append(
+                VectorSets(values, lengths, positions, ordered=ordered, joined=joined, pairs=own_pairs)
+            )
             first, row = first + count, end
         return parts
 
@@ -278,8 +306,14 @@ class VectorSets:
             )
         rows = rows_of(self.lengths, chosen).to(self.device)
         positions = None if self.positions is None else self.positions[rows]
-        lengths = [self.lengths[i] for i in chosen]
-        return VectorSets(self.values[rows], lengths, positions, ordered=[self.ordered[i] for i in chosen])
+        return VectorSets(
+            self.values[rows],
+            [self.lengths[i] for i in chosen],
+            positions,
+            ordered=[self.ordered[i] for i in chosen],
+            joined=[self.joined[i] for i in chosen],
+            pairs=None if self.pairs is None else self.pairs.select(chosen),
+        )
 
     def merge(self, counts: Sequence[int]) -> VectorSets:
         """Neighbouring sets become one: the first ``counts[0]`` sets, the next ``counts[1]`` … (no copy)."""
@@ -287,9 +321,13 @@ class VectorSets:
             raise ValueError(f"counts: got a sum of {sum(counts)} for {self.num_sets} sets")
         ends = [0, *accumulate(counts)]
         spans = list(pairwise(ends))
-        lengths = [sum(self.lengths[a:b]) for a, b in spans]
         return VectorSets(
-            self.values, lengths, self.positions, ordered=[any(self.ordered[a:b]) for a, b in spans]
+            self.values,
+            [sum(self.lengths[a:b]) for a, b in spans],
+            self.positions,
+            ordered=[any(self.ordered[a:b]) for a, b in spans],
+            joined=[any(self.joined[a:b]) or sum(n > 0 for n in self.lengths[a:b]) > 1 for a, b in spans],
+            pairs=None if self.pairs is None else self.pairs.merge(counts, self.lengths),
         )
 
     def first(self) -> VectorSets:
@@ -300,20 +338,26 @@ class VectorSets:
 
     def with_values(self, values: Float[Tensor, "vectors other_dim"]) -> VectorSets:
         """The same sets with other values, row for row."""
-        return VectorSets(values, self.lengths, self.positions, ordered=self.ordered)
+        return self._with(values, self.positions, self.pairs)
 
     # --- moving ---------------------------------------------------------------------------------------
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> VectorSets:
         """On another device."""
         positions = None if self.positions is None else self.positions.to(device, non_blocking=non_blocking)
-        values = self.values.to(device, non_blocking=non_blocking)
-        return VectorSets(values, self.lengths, positions, ordered=self.ordered)
+        pairs = None if self.pairs is None else self.pairs.to(device, non_blocking=non_blocking)
+        return self._with(self.values.to(device, non_blocking=non_blocking), positions, pairs)
 
     def pin_memory(self) -> VectorSets:
         """In page-locked memory, from which copies to a GPU need not wait."""
         positions = None if self.positions is None else self.positions.pin_memory()
-        return VectorSets(self.values.pin_memory(), self.lengths, positions, ordered=self.ordered)
+        pairs = None if self.pairs is None else self.pairs.pin_memory()
+        return self._with(self.values.pin_memory(), positions, pairs)
+
+    def _with(self, values: Tensor, positions: Tensor | None, pairs: Pairs | None) -> VectorSets:
+        return VectorSets(
+            values, self.lengths, positions, ordered=self.ordered, joined=self.joined, pairs=pairs
+        )
 
 
 def _check_positions(positions: Tensor, values: Tensor) -> None:
@@ -325,6 +369,16 @@ def _check_positions(positions: Tensor, values: Tensor) -> None:
         raise ValueError(f"positions: got dtype {positions.dtype}, expected integers; use positions.long()")
     if positions.device != values.device:
         raise ValueError(f"positions: got device {positions.device}, expected {values.device} as the values")
+
+
+def _check_pairs(pairs: Pairs, lengths: Sequence[int], values: Tensor) -> None:
+    if len(pairs.parts) != len(lengths):
+        raise ValueError(f"pairs: got those of {len(pairs.parts)} sets, expected {len(lengths)}")
+    for i, (parts, length) in enumerate(zip(pairs.parts, lengths, strict=True)):
+        if any(first < 0 or first + size > length for first, size in parts):
+            raise ValueError(f"pairs: got parts {parts} (first, size) in set {i} of {length} vectors")
+    if pairs.codes.device != values.device:
+        raise ValueError(f"pairs: got device {pairs.codes.device}, expected {values.device} as the values")
 
 
 def _check_alike(batches: Sequence[VectorSets], name: str) -> None:

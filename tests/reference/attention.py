@@ -14,16 +14,17 @@ def attend(
     causal: bool = False,
     bias: Tensor | None = None,
     window: int | None = None,
+    sequences: list[bool] | None = None,
 ) -> Tensor:
     """What `multiseq.attend` must give, for packed rows ``(vectors, heads, head_dim)``."""
     out = torch.zeros_like(q)
     q_row = k_row = pair = 0
-    for num_q, num_k in zip(q_lengths, k_lengths, strict=True):
+    for num_q, num_k, cut in zip(q_lengths, k_lengths, sequences or [True] * len(q_lengths), strict=True):
         for i in range(num_q):
             keys = [
                 j
                 for j in range(num_k)
-                if not (causal and j > i) and not (window is not None and abs(i - j) > window)
+                if not (causal and j > i) and not (cut and window is not None and abs(i - j) > window)
             ]
             for head in range(q.shape[1]):
                 if not keys:

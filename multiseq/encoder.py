@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from multiseq.attention import AttentionPlan, attend, attention_weights
 from multiseq.bias import Bias, PairBias
+from multiseq.dropout import dropout
 from multiseq.linear import Linear, padded_rows
 from multiseq.pairs import Pairs
 from multiseq.vectors import VectorSets, rows_of
@@ -174,9 +175,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None) -> Tensor:
         branch = self.attention(self.attention_norm(x), plan, rotation, bias)
-        x = x + F.dropout(branch, self.dropout, self.training)
+        x = x + dropout(branch, self.dropout, self.training)
         branch = self.feed_forward(self.feed_forward_norm(x))
-        return x + F.dropout(branch, self.dropout, self.training)
+        return x + dropout(branch, self.dropout, self.training)
 
 
 class SelfAttention(nn.Module):

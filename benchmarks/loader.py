@@ -19,7 +19,8 @@ from multiseq.item_cache import ItemCache
 
 __all__ = ["measure"]
 
-BATCHES = 2 if os.environ.get("MULTISEQ_QUICK") else 16
+ITEMS = 128 if os.environ.get("MULTISEQ_QUICK") else 1024
+"""Of each modality, at least; two batches in any case."""
 EPOCHS = 2 if os.environ.get("MULTISEQ_QUICK") else 5
 STEPS = 1 if os.environ.get("MULTISEQ_QUICK") else 3
 WORKERS = 2
@@ -35,14 +36,14 @@ def measure(setting: Setting) -> list[Table]:
     rows = []
     for name in MODALITIES:
         with TemporaryDirectory() as folder:
-            modality = make(name, setting, BATCHES * setting.sets, Path(folder))
+            modality = make(name, setting, max(ITEMS, 2 * setting.sets), Path(folder))
             rows.append(_row(modality, setting, Path(folder) / "kept"))
     return [Table("loader", f"What the loader feeds with {WORKERS} workers", rows, NOTE)]
 
 
 def _row(modality: Modality, setting: Setting, folder: Path) -> dict[str, Any]:
-    first, further = _fed(modality, folder)
-    again, _ = _fed(modality, folder)
+    first, further = _fed(modality, setting, folder)
+    again, _ = _fed(modality, setting, folder)
     needed = _consumed(modality, setting)
     fed = {"first epoch": first, "another run": again, "further epochs": further}
     rates: dict[str, Any] = {name: round(rate) for name, rate in fed.items()}
@@ -50,10 +51,10 @@ def _row(modality: Modality, setting: Setting, folder: Path) -> dict[str, Any]:
     return {"modality": modality.name, "a step": round(median(needed)), **rates, **ratios}
 
 
-def _fed(modality: Modality, folder: Path) -> tuple[float, float]:
+def _fed(modality: Modality, setting: Setting, folder: Path) -> tuple[float, float]:
     """Vectors a second of the first epoch, from raw items on, and of those after it."""
     start = time.perf_counter()
-    plan = _plan(modality, ItemCache(folder, workers=WORKERS))
+    plan = _plan(modality, setting, ItemCache(folder, workers=WORKERS))
     batches = len(plan.epoch(0))
     loader = Loader(plan, steps=EPOCHS * batches, workers=WORKERS)
     vectors, ends = [0], [start]
@@ -67,7 +68,7 @@ def _fed(modality: Modality, folder: Path) -> tuple[float, float]:
 
 def _consumed(modality: Modality, setting: Setting) -> list[float]:
     """Vectors a second of training steps, one each."""
-    trainer, plan = Trainer(modality.model, setting), _plan(modality, ItemCache())
+    trainer, plan = Trainer(modality.model, setting), _plan(modality, setting, ItemCache())
     rates = []
     for number, chosen in enumerate(plan.epoch(0)[: 1 + STEPS]):
         batch = plan.collate(number, chosen).to(setting.device)
@@ -75,8 +76,8 @@ def _consumed(modality: Modality, setting: Setting) -> list[float]:
     return rates[1:]  # the first one warms up
 
 
-def _plan(modality: Modality, cache: ItemCache) -> BatchPlan:
-    """Batches of about as many vectors as a batch of the workload has."""
+def _plan(modality: Modality, setting: Setting, cache: ItemCache) -> BatchPlan:
+    """Batches of about as many vectors as the sets of one batch of the workload have."""
     adapter = modality.model.adapter(modality.name)
     source = PreparedSource(modality.source, adapter, modality.model.tasks, cache)
-    return BatchPlan([source], budget=sum(source.sizes) // BATCHES)
+    return BatchPlan([source], budget=sum(source.sizes) * setting.sets // len(source))

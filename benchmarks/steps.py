@@ -25,7 +25,7 @@ from multiseq.training import make_optimizer
 
 __all__ = ["PARTS", "Trainer", "measure"]
 
-ROUNDS = 1 if os.environ.get("MULTISEQ_QUICK") else 3
+ROUNDS = 1 if os.environ.get("MULTISEQ_QUICK") else 2
 PARTS = ("adapter", "encoder", "head and loss", "optimiser")
 NOTE = (
     "Forward, backward and update of {sets} sets. The optimiser: clipping, AdamW, forgetting the gradients. "

@@ -245,6 +245,27 @@ def test_the_usual_column_of_a_format(folder: Path) -> None:
     assert well("predict", "runs/clips", "--input", "clips.tsv").startswith("up (100%)")
 
 
+def test_prepared_items_are_kept_seen_and_deleted(folder: Path) -> None:
+    tone(folder / "a.wav")
+    (folder / "clips.tsv").write_text("file\tlabel\na.wav\tup\n")
+    speech = TINY.replace('adapter = "text"', 'adapter = "speech"').replace('"table"', '"recordings"')
+    speech = speech.partition("[tasks.echo]")[0].replace('input = "sentence"\n', "")
+    (folder / "clips.toml").write_text(speech.replace("train.tsv", "clips.tsv"))
+    well("train", "clips.toml", "--cache", "kept")
+    [pack] = (folder / "kept").glob("*/*.safetensors")
+    well("train", "clips.toml", "--out", "again", "--cache", "kept")
+    well("evaluate", "again", "--cache", "kept")
+    assert list((folder / "kept").glob("*/*.safetensors")) == [pack]
+    shown = well("cache", "kept")
+    assert " ".join(shown.split()).count("rate 16000, mels 80, subsample 2, samples False 1 0.0 MiB") == 1
+    assert "delete it with: multiseq cache kept --delete" in shown
+    assert well("cache", "kept", "--delete") == "kept: deleted 0.0 MiB\n"
+    assert not (folder / "kept").exists()
+    assert "kept: no such folder" in error("cache", "kept")
+    assert "clips: holds no prepared items" in error("cache", "runs/clips")
+    assert (folder / "runs/clips/model").is_dir()
+
+
 # --- mistakes -------------------------------------------------------------------------------------
 
 

@@ -1,22 +1,22 @@
 """How cost grows: with the vectors of a batch, with the length of one set, with the nodes of a graph.
 
-Forward and backward of the encoder, seconds and peak memory, in a process of its own. The sizes are gone
-through up, down, up …, so that a size and its double are timed one after the other in every pass. The first
-one measures memory, which is handed back to the system before each call: its seconds count where the system
-has little to hand out anew.
+Forward and backward of the encoder, seconds and peak memory, in a process of its own. Memory first, going up
+the sizes; then seconds, going down, so that a size and its half are timed one after the other. For these the
+process keeps what it frees: else glibc gives some of it back after each step of a large batch, and the system
+clears it for the next, a few per cent of the step.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
-from benchmarks.process import free_memory, in_fresh_process, peak_of
+from benchmarks.process import free_memory, in_fresh_process, keep_memory, peak_of
 from benchmarks.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.timing import median, ratio, seconds_of
@@ -34,7 +34,8 @@ VECTORS = [1000, 2000] if QUICK else [1000 * 2**i for i in range(7)]
 LENGTHS = [128, 256] if QUICK else [128 * 2**i for i in range(7)]
 NODES = [500, 1000] if QUICK else [10_000, 30_000, 100_000, 300_000, 1_000_000]
 
-PASSES = {"cpu": 3, "cuda": 9}
+PASSES = {"cpu": 2, "cuda": 8}
+"""How often every size is timed, or three times as often where it is quick."""
 POOL = 4096
 """Sets drawn, of which every so many-th makes a batch: all batches have one shape of lengths."""
 SHORT = 0.5
@@ -102,10 +103,16 @@ def lengths_of(total: int, workload: str, own: Sequence[int] | None = None) -> l
 def _encoder_costs(setting: Setting, ladders: Sequence[Sequence[list[int]]]) -> list[list[Cost]]:
     encoder = Encoder(setting.dim, setting.depth, setting.heads, dropout=0.0)
     encoder = encoder.to(setting.device, setting.dtype)
-    passes = PASSES[setting.device.type]
-    by_vectors, by_length = ([_step(encoder, lengths, setting) for lengths in own] for own in ladders)
-    warm = [replace(cost, seconds=cost.seconds[1:]) for cost in _climb(by_vectors, setting, passes)]
-    return [warm, _climb(by_length, setting, passes - 1)]
+    steps = [[_step(encoder, lengths, setting) for lengths in batches] for batches in ladders]
+    steps[0][0]()  # makes the gradients of the weights
+    peaks = [_peaks(own, setting.device) for own in steps]
+    fitting = [own[: len(found)] for own, found in zip(steps, peaks, strict=True)]
+    keep_memory()
+    fitting[0][-1]()  # asks for as much as any
+    return [
+        [Cost(seconds, mib) for seconds, mib in zip(_times(own, setting.device), found, strict=True)]
+        for own, found in zip(fitting, peaks, strict=True)
+    ]
 
 
 def _step(encoder: Encoder, lengths: list[int], setting: Setting) -> Callable[[], None]:
@@ -116,26 +123,20 @@ def _step(encoder: Encoder, lengths: list[int], setting: Setting) -> Callable[[]
     return lambda: encoder(sets).values.backward(gradient)
 
 
-def _climb(steps: Sequence[Callable[[], None]], setting: Setting, passes: int) -> list[Cost]:
-    """The costs of all steps, each about twice the one before; of fewer where memory would run out."""
-    steps[0]()  # warms up, and makes the gradients of the weights
-    costs: list[Cost] = []
+def _peaks(steps: Sequence[Callable[[], None]], device: torch.device) -> list[float]:
+    """MiB of the steps, each about twice the one before; of fewer where memory would run out."""
+    peaks: list[float] = []
     for step in steps:
-        if costs and 2.5 * costs[-1].mib > free_memory(setting.device):
+        if peaks and 2.5 * peaks[-1] > free_memory(device):
             break
-        costs.append(_cost(partial(_seconds, step, setting.device), setting.device))
-    for number in range(1, passes):
-        way = list(zip(steps, costs, strict=False))
-        for step, cost in way if number % 2 == 0 else reversed(way):
-            cost.seconds.append(_seconds(step, setting.device))
-    return costs
+        peaks.append(peak_of(step, device))
+    return peaks
 
 
-def _cost(timed: Callable[[], float], device: torch.device) -> Cost:
-    """What a call says that it took, and its peak on the device."""
-    seconds: list[float] = []
-    mib = peak_of(lambda: seconds.append(timed()), device)
-    return Cost(seconds, mib)
+def _times(steps: Sequence[Callable[[], None]], device: torch.device) -> list[list[float]]:
+    """Seconds of every step in every pass, the last step first."""
+    passes = [[_seconds(step, device) for step in reversed(steps)] for _ in range(PASSES[device.type])]
+    return [list(seconds) for seconds in zip(*passes, strict=True)][::-1]
 
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:
@@ -174,11 +175,13 @@ def _left_out(sizes: Sequence[int], costs: Sequence[Cost]) -> str:
 def _node_costs(setting: Setting) -> list[Cost]:
     """From a graph to predictions, once for every size; the smallest first of all, to warm up."""
     _node_work(_graph(NODES[0]), setting.device)
-    costs = []
-    for nodes in NODES:
-        work = partial(_node_work, _graph(nodes), setting.device)
-        costs.append(_cost(partial(seconds_of, work, setting.device), torch.device("cpu")))
-    return costs
+    return [_node_cost(partial(_node_work, _graph(nodes), setting.device), setting) for nodes in NODES]
+
+
+def _node_cost(work: Callable[[], None], setting: Setting) -> Cost:
+    seconds: list[float] = []
+    mib = peak_of(lambda: seconds.append(seconds_of(work, setting.device)), torch.device("cpu"))
+    return Cost(seconds, mib)
 
 
 def _node_rows(costs: Sequence[Cost]) -> list[dict[str, Cell]]:

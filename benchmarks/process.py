@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["free_memory", "in_fresh_process", "peak_of"]
+__all__ = ["free_memory", "in_fresh_process", "keep_memory", "peak_of"]
 
 MIB = 2**20
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -85,11 +86,22 @@ def free_memory(device: torch.device) -> float:
     return _mib(Path("/proc/meminfo"), "MemAvailable")
 
 
+def keep_memory() -> None:
+    """From now on memory that is freed stays with this process and is used again."""
+    if (mallopt := _of_c_library("mallopt")) is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**30)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
 def _give_back() -> None:
     """Hand memory that was freed back to the system, so that a peak counts all that the next call needs."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
-    if trim is not None:
+    if (trim := _of_c_library("malloc_trim")) is not None:
         trim(0)
+
+
+def _of_c_library(function: str) -> Any:
+    """None where it is not glibc."""
+    return getattr(ctypes.CDLL(None), function, None)
 
 
 def _resident(field: str) -> float:

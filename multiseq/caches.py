@@ -43,6 +43,10 @@ class TokenCache:
     def __init__(self, room: Tensor) -> None:
         self.kept, self.nodes = room, 0
         self.seen: Tensor | None = None
+        self._keys_and_values: Sequence[
+            Tensor
+        ] = ()  # of layer after layer, each (sets * heads, nodes, head_dim)
+        self._newest: Sequence[Tensor] = ()  # their last nodes
 
     def grow(self, rows: int) -> None:
         """One more token for each of the rows of every set; `look` fills it in, layer by layer."""
@@ -51,6 +55,9 @@ class TokenCache:
                 self._forget()
             self.kept = F.pad(self.kept, (0, 0, 0, 2 * (self.nodes + rows) - self.kept.shape[4]))
         self.nodes += rows
+        filled = _layers(self.kept).narrow(2, 0, self.nodes)
+        self._keys_and_values = filled.unbind()
+        self._newest = filled.narrow(2, self.nodes - rows, rows).unbind()
         if self.seen is not None:
             own = self.seen.new_full((rows, rows), -math.inf).fill_diagonal_(0.0)
             self.seen = torch.cat([self.seen, own.expand(len(self.seen), 1, rows, rows)], dim=-1)
@@ -63,11 +70,11 @@ class TokenCache:
         v: Float[Tensor, "sets_rows heads head_dim"],
     ) -> Float[Tensor, "sets_rows heads head_dim"]:
         """Attention of every row's newest token to itself and to the row's tokens before it."""
-        keys, values = self.kept[layer, :, :, :, : self.nodes]
-        rows = len(q) // len(keys)
-        keys[:, :, -rows:] = _by_set(k, rows)
-        values[:, :, -rows:] = _by_set(v, rows)
-        return _attend(_by_set(q, rows), keys, values, self.seen)
+        rows = self._newest[0].shape[1]
+        for new, kept in zip((k, v), self._newest[2 * layer :], strict=False):
+            kept.copy_(_by_set(new, rows))
+        keys, values = self._keys_and_values[2 * layer : 2 * layer + 2]
+        return _attend(q, keys, values, rows, self.seen)
 
     def keep(self, rows: Int[Tensor, "sets rows"], sets: Sequence[int] | None) -> None:
         """Go on with these rows of the last step, of all sets or of some."""
@@ -116,11 +123,11 @@ class SetMemory:
     ) -> Float[Tensor, "sets_rows heads head_dim"]:
         """Attention of every row to its set."""
         rows = len(q) // len(self._lengths)
-        parts = q.split([group.sets * rows for group in self._groups])
         found = []
+        parts = q.split([group.sets * rows for group in self._groups])
         for part, group in zip(parts, self._groups, strict=True):
-            keys, values = group.kept[layer]
-            found.append(_attend(_by_set(part, rows), keys, values, group.mask))
+            keys, values = group.keys_and_values[2 * layer : 2 * layer + 2]
+            found.append(_attend(part, keys, values, rows, group.mask))
         return found[0] if len(found) == 1 else torch.cat(found)
 
     def keep(self, sets: Sequence[int]) -> None:
@@ -152,7 +159,7 @@ class SetMemory:
         if not real.all():
             mask = torch.zeros(real.shape, dtype=kept.dtype).masked_fill_(~real & (inner > 0), -math.inf)
             mask = mask[:, None, None].to(kept.device)
-        return _Group(end - first, kept, mask)
+        return _Group(end - first, _layers(kept).unbind(), mask)
 
 
 @dataclass(frozen=True)
@@ -160,21 +167,34 @@ class _Group:
     """Neighbouring sets of similar length."""
 
     sets: int
-    kept: Tensor  # (layers, 2, sets, heads, longest, head_dim)
+    keys_and_values: Sequence[Tensor]  # of layer after layer, each (sets * heads, longest, head_dim)
     mask: Tensor | None  # (sets, 1, 1, longest): 0 on real vectors, -inf elsewhere
 
 
+def _layers(kept: Tensor) -> Tensor:
+    """From ``(layers, 2, sets, heads, room, head_dim)`` to ``(layers * 2, sets * heads, room, head_dim)``."""
+    return kept.view(-1, kept.shape[2] * kept.shape[3], *kept.shape[4:])
+
+
 def _by_set(x: Tensor, rows: int) -> Tensor:
-    """``(sets * rows, heads, head_dim)`` as ``(sets, heads, rows, head_dim)``."""
-    return x.view(-1, rows, *x.shape[1:]).transpose(1, 2)
+    """From ``(sets * rows, heads, head_dim)`` to ``(sets * heads, rows, head_dim)``."""
+    if rows == 1:
+        return x.reshape(-1, 1, x.shape[2])
+    return x.view(-1, rows, *x.shape[1:]).transpose(1, 2).reshape(-1, rows, x.shape[2])
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Of ``(sets, heads, rows, head_dim)``; packed, ``(sets * rows, heads, head_dim)``."""
+def _attend(q: Tensor, k: Tensor, v: Tensor, rows: int, mask: Tensor | None) -> Tensor:
+    """Of packed queries to keys and values by set; packed again, ``(sets * rows, heads, head_dim)``."""
+    heads, head_dim = q.shape[1:]
+    by_set = _by_set(q, rows)
+    four = (-1, heads, rows, head_dim)
     if q.is_cuda or q.dtype != torch.float32:
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        k, v = (x.view(-1, heads, *x.shape[1:]) for x in (k, v))
+        out = F.scaled_dot_product_attention(by_set.view(four), k, v, attn_mask=mask)
     else:
         # For the few queries of a step, up to three times as fast on the CPU as the kernel for long sets.
-        products = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-        out = (products if mask is None else products + mask).softmax(-1) @ v
+        products = torch.bmm(by_set * head_dim**-0.5, k.transpose(1, 2))
+        if mask is not None:
+            products.view(-1, heads, *products.shape[1:]).add_(mask)
+        out = torch.bmm(products.softmax(-1), v).view(four)
     return out.transpose(1, 2).flatten(0, 1)

@@ -129,6 +129,7 @@ class _Beams:
         self.tokens = torch.full((num_sets, 1, 1), begin, device=device)  # (sets, rows, tokens)
         self.scores = torch.zeros(num_sets, 1, device=device)  # (sets, rows), -inf where there is none
         self.places = torch.full((num_sets, 1), beam, device=device)
+        self.ranks = torch.arange(beam, device=device)
         self.best_value = torch.full((num_sets,), -math.inf, device=device)
         self.best_score = self.best_value
         self.best_tokens = self.tokens[:, 0]  # (sets, tokens), filled up with `end`
@@ -137,9 +138,8 @@ class _Beams:
     def advance(self, log_probs: Tensor, length: int) -> tuple[Tensor, list[int] | None]:
         """Extend every hypothesis by a token; what `Steps.keep` is to be told."""
         totals, rows, tokens = self._extensions(log_probs)
-        # A set whose best is NaN (which is sorted first) is broken and has nothing that is possible.
-        possible = (totals > -math.inf).cumprod(1).bool()
-        possible &= torch.arange(totals.shape[1], device=totals.device) < self.places
+        # Not true of NaN either, which is sorted first and so takes all places.
+        possible = (totals > -math.inf) & (self.ranks[: totals.shape[1]] < self.places)
         ended = possible & (tokens == self.end)
         self._put_away(totals.masked_fill(~ended, -math.inf), rows, length)
         self.places = self.places - ended.sum(1, keepdim=True)

@@ -238,7 +238,7 @@ class _Block(nn.Module):
         return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
 
     def _drop(self, branch: Tensor) -> Tensor:
-        return F.dropout(branch, self.dropout, self.training)
+        return F.dropout(branch, self.dropout) if self.training else branch
 
 
 class CachedSteps:

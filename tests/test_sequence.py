@@ -157,7 +157,7 @@ def test_sets_in_many_groups_are_decoded_as_in_one(monkeypatch: pytest.MonkeyPat
     parts = SetMemory(head._remember(random_sets(lengths)), lengths)
     assert [group.sets for group in whole._groups] == [7]
     assert [group.sets for group in parts._groups] == [1, 2, 2, 2]
-    assert [group.kept.shape[4] for group in parts._groups] == [30, 17, 3, 1]
+    assert [group.keys_and_values[0].shape[1] for group in parts._groups] == [30, 17, 3, 1]
     for result, text in zip(head.decode(random_sets(lengths), beam=3), texts, strict=True):
         assert result.text == text.text
         assert result.score == pytest.approx(text.score, abs=1e-4)

@@ -213,9 +213,13 @@ class _Shelf:
         for path in sorted(self.folder.glob("*.safetensors")):
             if path.name in self._packs:
                 continue
-            pack = _read(path)
+            try:
+                pack = _read(path)
+                if pack is None:
+                    path.unlink(missing_ok=True)
+            except OSError:  # not there any more, or not ours to read or delete
+                continue
             if pack is None:
-                path.unlink(missing_ok=True)
                 continue
             self._packs[path.name] = pack
             keys, ends = bytes(pack["keys"].numpy()), [0, *pack["ends"].tolist()]
@@ -226,7 +230,8 @@ class _Shelf:
         """A digest of all that decides an item's examples; None where it cannot be read."""
         try:
             plain = json.dumps(self.content(item), default=_plain)
-        except (ValueError, TypeError, OSError):  # `prepare` says what is wrong with it
+        except (ValueError, TypeError, LookupError, AttributeError, OSError):
+            # `prepare` says what is wrong with it.
             return None
         return hashlib.sha256(plain.encode()).digest()[:KEY]
 
@@ -393,7 +398,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _read(path: Path) -> _Numbers | None:
-    """The tensors of a pack, mapped into memory; None of a file that is damaged."""
+    """The tensors of a pack, mapped into memory; None of a file that is damaged. Raises OSError."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if f"{zlib.crc32(data):08x}" != path.stem.rpartition("-")[2]:
@@ -401,7 +406,7 @@ def _read(path: Path) -> _Numbers | None:
         with safe_open(path, framework="pt") as pack:
             names = list(pack.keys())
             return {name: pack.get_tensor(name) for name in names}
-    except (OSError, ValueError, SafetensorError):
+    except (ValueError, SafetensorError):
         return None
 
 

@@ -221,6 +221,26 @@ def test_what_was_there_before_a_bad_item_is_kept(tmp_path: Path, monkeypatch: p
     assert [entry.items for entry in entries(tmp_path)] == [1]
 
 
+def test_bad_items_are_named_as_without_a_folder(tmp_path: Path) -> None:
+    fused, _ = cases(tmp_path / "audio")["fused"]
+    for adapter, item in [(fused, "CCO"), (fused, {"sound": 1}), (speech(), "nowhere.wav"), (speech(), None)]:
+        messages = []
+        for cache in (ItemCache(), ItemCache(tmp_path / "cache")):
+            with pytest.raises(ValueError, match=r"^item 0: ") as caught:
+                cache.examples(adapter, [item])
+            messages.append(str(caught.value))
+        assert messages[0] == messages[1]
+
+
+def test_what_cannot_be_read_stays(tmp_path: Path) -> None:
+    adapter = GraphAdapter.fit(MOLECULES, dim=8)
+    ItemCache(tmp_path).examples(adapter, ["CCO"])
+    folder = packs(tmp_path)[0].parent / "folder.safetensors"
+    folder.mkdir()
+    assert same(ItemCache(tmp_path).examples(adapter, ["CCO"]), [adapter.prepare("CCO")])
+    assert folder.is_dir()
+
+
 def test_a_full_disk_is_said_and_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = GraphAdapter.fit(MOLECULES, dim=8)
     monkeypatch.setattr(item_cache, "RESERVE", 2**60)

@@ -16,7 +16,13 @@ from torch import Tensor
 
 from multiseq.adapters._graph_columns import Columns
 from multiseq.adapters._graph_items import Graph, Rows
-from multiseq.adapters._graph_structure import gather_hops, missing_reverses, return_probabilities
+from multiseq.adapters._graph_structure import (
+    UNREACHABLE,
+    gather_hops,
+    missing_reverses,
+    pair_codes,
+    return_probabilities,
+)
 
 __all__ = [
     "GraphExample",
@@ -40,6 +46,7 @@ class GraphExample:
         edge_codes, edge_numbers: Of the edges.
         texts: The different texts of nodes and edges, as examples of the text adapter.
         node_text, edge_text: Which text a node or an edge has; empty where they have none.
+        pairs: What any two nodes are to each other; empty where that is not asked for.
     """
 
     names: list[str] | None
@@ -51,6 +58,7 @@ class GraphExample:
     texts: list[Any]
     node_text: Int[Tensor, " nodes_or_none"]
     edge_text: Int[Tensor, " edges_or_none"]
+    pairs: Int[Tensor, "coded coded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +85,26 @@ class Preparation:
         nodes, edges: What the columns hold.
         directed: Whether an edge and its added reverse are told apart.
         text: The text adapter, where nodes or edges have texts.
+        distances: Steps up to which distances of nodes are told apart; 0: they are not worked out.
     """
 
     nodes: Columns
     edges: Columns
     directed: bool
     text: Any
+    distances: int = 0
+
+    @property
+    def pair_codes(self) -> int:
+        """How many codes there are for pairs of nodes: self, unreachable, distances, kinds of edges."""
+        return UNREACHABLE + self.distances + self._num_kinds if self.distances else 0
+
+    @property
+    def _num_kinds(self) -> int:
+        """Of edges: values of their first category column, for either direction where that counts."""
+        kinds = self.edges.sizes[0] if self.edges.sizes else 1
+        kinds = 2 * kinds if self.directed else kinds
+        return kinds if kinds > 1 else 0
 
     def whole(self, graph: Graph, walk_steps: int) -> GraphExample:
         """The whole graph as one example."""
@@ -96,6 +118,10 @@ class Preparation:
             way = sum(self.edges.sizes) + reverse.long()
             edge_codes = torch.cat([edge_codes, way.unsqueeze(1)], dim=1)
         walks = return_probabilities(edge_index, graph.nodes.count, walk_steps)
+        pairs = torch.zeros(0, 0, dtype=torch.short)
+        if self.distances:
+            kinds = self._kinds(edge_codes, reverse)
+            pairs = pair_codes(edge_index, kinds, graph.nodes.count, self.distances)
         edge_text = _which(texts, graph.edges.texts)
         return GraphExample(
             names=graph.names,
@@ -107,7 +133,15 @@ class Preparation:
             texts=[example for text in texts for example in self.text.prepare(text)],
             node_text=_which(texts, graph.nodes.texts),
             edge_text=edge_text[origin] if len(edge_text) else edge_text,
+            pairs=pairs,
         )
+
+    def _kinds(self, edge_codes: Tensor, reverse: Tensor) -> Tensor | None:
+        if not self._num_kinds:
+            return None
+        sizes = self.edges.sizes
+        way = reverse.long() * (sizes[0] if sizes else 1)
+        return edge_codes[:, 0] + way if sizes else way
 
     def empty(self, walk_steps: int) -> GraphExample:
         """A graph without nodes."""
@@ -162,6 +196,7 @@ def pack_graphs(graphs: Sequence[GraphExample]) -> dict[str, Tensor]:
         which = [getattr(g, name) for g in graphs]
         shift = _shift([len(g.texts) for g in graphs], [len(w) for w in which])
         packed[name] = torch.cat(which) + shift
+    packed["pairs"] = torch.cat([g.pairs.flatten() for g in graphs])
     return packed
 
 

@@ -1,4 +1,4 @@
-"""What is computed once for each graph, from its edges: reverses, random walks, neighbourhoods.
+"""What is computed once for each graph, from its edges: reverses, random walks, distances, neighbourhoods.
 
 Axes: nodes, edges, pair (source and target), columns, steps (of a walk), places.
 """
@@ -11,12 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["gather_hops", "missing_reverses", "return_probabilities"]
+__all__ = ["SELF", "UNREACHABLE", "gather_hops", "missing_reverses", "pair_codes", "return_probabilities"]
 
 DENSE_NODES = 256
 """Up to this many nodes a dense matrix is faster than a sparse one."""
 BLOCK = 512
 """Columns of the walk matrix at a time, so that memory grows with nodes, not their square."""
+
+SELF, UNREACHABLE = 1, 2
+"""Codes of a node and itself, and of two nodes that no path joins; 3 is one step."""
 
 
 def missing_reverses(
@@ -63,6 +66,65 @@ def return_probabilities(
             x = walk @ x
             found[rows, step] = x[rows].diagonal()
     return found
+
+
+def pair_codes(
+    edge_index: Int[Tensor, "pair edges"],
+    kinds: Int[Tensor, " edges"] | None,
+    num_nodes: int,
+    furthest: int,
+) -> Int[Tensor, "nodes nodes"]:
+    """What any two nodes are to each other: how far apart, or by which kind of edge they are joined.
+
+    `SELF`, `UNREACHABLE`, then a code for each number of steps from 1 to ``furthest`` (or more), then,
+    where edges have kinds, a code for each kind: neighbours have that of their edge, the largest of
+    several. Distances are those of Graphormer (https://arxiv.org/abs/2106.05234), whose sums over the
+    edges of a path we leave to message passing.
+
+    Args:
+        edge_index: Source and target of every edge, both ways.
+        kinds: The kind of each edge, from 0, or None where they have none.
+        num_nodes: How many nodes there are.
+        furthest: Steps from which on distances share a code. The cost is nodes x edges x ``furthest``.
+
+    >>> chain = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    >>> pair_codes(chain, torch.tensor([0, 0, 1, 1]), 4, furthest=2).tolist()
+    [[1, 5, 4, 2], [5, 1, 6, 2], [4, 6, 1, 2], [2, 2, 2, 1]]
+    """
+    part = _components(edge_index, num_nodes)
+    codes = torch.where(part[:, None] == part, UNREACHABLE + furthest, UNREACHABLE).short()
+    walk = _average(edge_index, num_nodes)  # only where it is not zero counts
+    for start in range(0, num_nodes, BLOCK):
+        rows = torch.arange(start, min(start + BLOCK, num_nodes))
+        columns = torch.arange(len(rows))
+        new = torch.zeros(num_nodes, len(rows), dtype=torch.bool)
+        new[rows, columns] = True
+        old = new
+        for step in range(1, furthest):
+            new = (walk @ new.float() > 0) & ~old
+            if not new.any():
+                break
+            old = old | new
+            codes[rows] = codes[rows].masked_fill(new.t(), UNREACHABLE + step)
+    codes.fill_diagonal_(SELF)
+    if kinds is not None:
+        no_loop = edge_index[0] != edge_index[1]
+        source, target = edge_index[:, no_loop]
+        own = (UNREACHABLE + furthest + 1 + kinds[no_loop]).short()
+        codes.view(-1).scatter_reduce_(0, source * num_nodes + target, own, "amax")
+    return codes
+
+
+def _components(edge_index: Tensor, num_nodes: int) -> Tensor:
+    """For each node the same number as for all nodes that it can reach; edges go both ways."""
+    source, target = edge_index
+    part = torch.arange(num_nodes)
+    while True:
+        nearer = part.scatter_reduce(0, target, part[source], "amin")
+        nearer = nearer[nearer]  # two steps at a time, then four …
+        if nearer.equal(part):
+            return part
+        part = nearer
 
 
 def gather_hops(

@@ -75,6 +75,11 @@ class FusedAdapter(nn.Module):
         self.stems = nn.ModuleDict({f"[{n}]": cast(nn.Module, parts[n]) for n in first.values()})
         self.source = nn.Parameter(0.1 * torch.randn(len(parts), self.dim))
 
+    @property
+    def pair_codes(self) -> int:
+        """How many codes for pairs of vectors the parts have at most; parts share the encoder's table."""
+        return max(getattr(part, "pair_codes", 0) for part in self.parts.values())
+
     # --- on the CPU, in loader workers -----------------------------------------------------------
 
     def prepare(self, item: Any) -> list[FusedExample]:
@@ -197,14 +202,14 @@ class FusedAdapter(nn.Module):
     def _part(self, name: str, source: Tensor, inputs: Inputs) -> VectorSets:
         """The sets of one part, empty where an example has not got it."""
         chosen, own_lengths, host = inputs.host[name]
-        lengths, ordered = [0] * len(inputs.lengths), [False] * len(inputs.lengths)
         if not chosen:
-            return VectorSets(source.new_zeros(0, self.dim), lengths)
+            return VectorSets(source.new_zeros(0, self.dim), [0] * len(inputs.lengths))
         sets = self.parts[name](Inputs(own_lengths, _below(name, inputs.tensors), host))
-        # An item without its ordered part has no order, whatever else is in the batch.
-        for i, length, has_order in zip(chosen, sets.lengths, sets.ordered, strict=True):
-            lengths[i], ordered[i] = length, has_order
-        return VectorSets(sets.values + source, lengths, sets.positions, ordered=ordered)
+        # An item without this part gets an empty set, which has no order, whatever else is in the batch.
+        counts = [0] * len(inputs.lengths)
+        for i in chosen:
+            counts[i] = 1
+        return sets.with_values(sets.values + source).merge(counts)
 
     def read(self, sets: VectorSets) -> VectorSets:
         """Every vector has a label."""

@@ -30,10 +30,14 @@ from multiseq.adapters._graph_items import DATA_NAMES, Graph, kind_of, read_data
 from multiseq.adapters._graph_stem import HopStem, MessageStem, RowEmbedding
 from multiseq.adapters.molecules import read_molecule
 from multiseq.adapters.text import TextExample
+from multiseq.pairs import Pairs
 from multiseq.protocols import Inputs
 from multiseq.vectors import VectorSets
 
 __all__ = ["GraphAdapter", "GraphExample", "Network", "NodeExample"]
+
+MOST_NODES = 4096
+"""Of a graph whose distances are wanted: they cost two bytes a pair, and attention that uses them more."""
 
 READERS: dict[str, Callable[[Any], Graph]] = {
     "molecule": read_molecule,
@@ -72,11 +76,15 @@ class GraphAdapter(nn.Module):
             They cost nodes x edges x steps: 0 for networks far above ten thousand nodes.
         directed: Messages run both ways, and against an edge they differ from along it. If not, a
             tie may be given once or both ways. Molecules and triples know their edges themselves.
+        distances: Attention learns a bias for each number of steps between two nodes up to this one,
+            for none (unreachable), and for neighbours by the first category of their edge and, where
+            edges are directed, its direction (whole graphs). The encoder needs a table for them:
+            ``Encoder(..., pair_codes=adapter.pair_codes)``. 0: no such codes.
         dropout: Probability of dropping an entry of a vector in the stem, in training only.
         drop: Probability with which :meth:`augment` leaves out an edge or a feature of a node.
 
     Raises:
-        ValueError: Texts or edge features together with ``hops``; an unknown kind.
+        ValueError: Texts, edge features or ``distances`` together with ``hops``; an unknown kind.
 
     Example:
         >>> adapter = GraphAdapter.fit([[("Ada", "wrote", "notes"), ("Ada", "met", "Mary")]], dim=8)
@@ -99,6 +107,7 @@ class GraphAdapter(nn.Module):
         hops: int | None = None,
         rounds: int = 3,
         walk_steps: int = 8,
+        distances: int = 0,
         directed: bool = True,
         dropout: float = 0.1,
         drop: float = 0.05,
@@ -108,10 +117,12 @@ class GraphAdapter(nn.Module):
             raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(READERS)}")
         self.kind, self.nodes, self.edges, self.dim, self.text = kind, nodes, edges, dim, text
         self.hops, self.rounds, self.walk_steps = hops, rounds, walk_steps
-        self.directed, self.dropout, self.drop = directed, dropout, drop
-        self.preparation = Preparation(nodes, edges, directed, text)
+        self.distances, self.directed, self.dropout, self.drop = distances, directed, dropout, drop
+        self.preparation = Preparation(nodes, edges, directed, text, distances)
+        if distances < 0:
+            raise ValueError(f"distances: got {distances}, expected 0 or more")
         if hops is not None:
-            _check_hops(hops, nodes, edges)
+            _check_hops(hops, nodes, edges, distances)
             ways = 2 if directed else 1
             width = sum(nodes.sizes) + nodes.width + ways  # with the degrees
             self.hop_stem = HopStem(width, 1 + hops * ways, dim, dropout)
@@ -130,6 +141,7 @@ class GraphAdapter(nn.Module):
         hops: int | None = None,
         rounds: int = 3,
         walk_steps: int = 8,
+        distances: int = 0,
         directed: bool | None = None,
         dropout: float = 0.1,
         drop: float = 0.05,
@@ -142,6 +154,7 @@ class GraphAdapter(nn.Module):
             hops: As in the constructor, like all below.
             rounds: Rounds of message passing.
             walk_steps: Steps of the structural encodings.
+            distances: Up to which attention tells them apart.
             directed: None finds out: where every edge has its reverse, edges are not directed.
             dropout: Of the stem.
             drop: Of :meth:`augment`.
@@ -172,10 +185,16 @@ class GraphAdapter(nn.Module):
             hops=hops,
             rounds=rounds,
             walk_steps=walk_steps,
+            distances=distances,
             directed=not symmetric if directed is None else directed and not graph.both_ways,
             dropout=dropout,
             drop=drop,
         )
+
+    @property
+    def pair_codes(self) -> int:
+        """How many codes this adapter has for pairs of nodes: what the encoder's table must hold."""
+        return self.preparation.pair_codes
 
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
@@ -183,16 +202,22 @@ class GraphAdapter(nn.Module):
         """One example, or one for each node where there are `hops`: these share one tensor.
 
         Raises:
-            ValueError: A bad item, with the node, edge or triple; an item of another kind.
+            ValueError: A bad item, with the node, edge or triple; an item of another kind; a graph too
+                large for ``distances``.
         """
         graph = _read(item, self.kind)
+        if self.distances and graph.nodes.count > MOST_NODES:
+            raise ValueError(
+                f"graph: got {graph.nodes.count} nodes, expected at most {MOST_NODES} with distances, which "
+                "cost the square of that; use distances=0, or node sets (hops)"
+            )
         if self.hops is None:
             return [self.preparation.whole(graph, self.walk_steps)]
         network = self.preparation.network(graph, self.hops)
         return [NodeExample(network, node) for node in range(graph.nodes.count)]
 
     def augment(self, example: Any, generator: torch.Generator) -> Any:
-        """Leave out some edges and some features of nodes; walks stay as they are.
+        """Leave out some edges and some features of nodes; walks and distances stay as they are.
 
         Molecules and triples are never changed (without a bond it is another molecule, without a
         relation another text), and for node sets the dropout of the stem has to do.
@@ -263,7 +288,7 @@ class GraphAdapter(nn.Module):
 
     def prepared_by(self) -> dict[str, Any]:
         """What `prepare` depends on besides the graph: vocabularies and scales of the training graphs too."""
-        names = ("kind", "hops", "walk_steps", "directed")
+        names = ("kind", "hops", "walk_steps", "distances", "directed")
         columns = {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()}
         text = None if self.text is None else self.text.prepared_by()
         return {**{name: getattr(self, name) for name in names}, **columns, "text": text}
@@ -286,7 +311,11 @@ class GraphAdapter(nn.Module):
             nodes = nodes + texts[tensors["node_text"]] if self.nodes.text else nodes
             edges = edges + texts[tensors["edge_text"]] if self.edges.text else edges
         values = self.message_stem(nodes, edges, tensors["edge_index"])
-        return VectorSets(values, inputs.lengths)
+        pairs = None
+        if self.distances:
+            parts = tuple(((0, length),) if length else () for length in inputs.lengths)
+            pairs = Pairs(tensors["pairs"], parts, self.pair_codes)
+        return VectorSets(values, inputs.lengths, pairs=pairs)
 
     def read(self, sets: VectorSets) -> VectorSets:
         """Every node; of a node set, the node itself."""
@@ -296,7 +325,7 @@ class GraphAdapter(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments without the columns; the text adapter's under "text"."""
-        names = ("kind", "dim", "hops", "rounds", "walk_steps", "directed", "dropout", "drop")
+        names = ("kind", "dim", "hops", "rounds", "walk_steps", "distances", "directed", "dropout", "drop")
         text = None if self.text is None else self.text.config()
         return {**{name: getattr(self, name) for name in names}, "text": text}
 
@@ -330,9 +359,11 @@ def _read(item: Any, kind: str) -> Graph:
     return READERS[kind](item)
 
 
-def _check_hops(hops: int, nodes: Columns, edges: Columns) -> None:
+def _check_hops(hops: int, nodes: Columns, edges: Columns, distances: int) -> None:
     if hops < 0:
         raise ValueError(f"hops: got {hops}, expected 0 or more, or None for whole graphs")
+    if distances:
+        raise ValueError(f"distances: got {distances} with hops={hops}, expected whole graphs; use hops=None")
     if nodes.text or edges.text:
         raise ValueError("hops: got graphs with texts, expected categories and numbers only; use hops=None")
     if edges.sizes or edges.width:

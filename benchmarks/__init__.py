@@ -1,1 +1,1 @@
-"""What multiseq costs, as ratios to what others cost and to what the machine can do: `python -m benchmarks`."""
+"""What multiseq costs, as ratios to others and to what the machine can do: `python -m benchmarks`."""

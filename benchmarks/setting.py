@@ -8,6 +8,8 @@ import torch
 
 __all__ = ["Setting"]
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -24,7 +26,7 @@ class Setting:
         lengths: A user's own lengths, which become the one workload; None for the four that are built in.
     """
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     dim: int = 256
     depth: int = 4

@@ -39,7 +39,8 @@ def draw(workload: str, sets: int, seed: int, own: Sequence[int] | None = None) 
     """
     generator = torch.Generator().manual_seed(seed)
     if workload == "mixed":
-        parts = [("sentences", sets - 2 * (sets // 4)), ("molecules", sets // 4), ("utterances", sets // 4)]
+        quarter = sets // 4
+        parts = [("sentences", sets - 2 * quarter), ("molecules", quarter), ("utterances", quarter)]
         found = [n for name, count in parts for n in _lengths(name, count, generator)]
         return [found[i] for i in torch.randperm(sets, generator=generator).tolist()]
     if workload in SHAPES:
@@ -52,7 +53,7 @@ def draw(workload: str, sets: int, seed: int, own: Sequence[int] | None = None) 
 def sorted_batches(
     workload: str, sets: int, seed: int, own: Sequence[int] | None = None, *, batches: int = 8
 ) -> list[list[int]]:
-    """A pool of several batches' sets, sorted by length and cut into batches: a padded encoder's best case."""
+    """A pool of several batches' sets, sorted by length, cut into batches: a padded encoder's best case."""
     pool = sorted(draw(workload, batches * sets, seed, own))
     return [pool[i * sets : (i + 1) * sets] for i in range(batches)]
 

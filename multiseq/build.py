@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from multiseq.recipe_check import RecipeError, fits, one_of
 
 if TYPE_CHECKING:
+    from multiseq.encoder import Encoder
     from multiseq.model import Model
     from multiseq.recipe import Recipe
     from multiseq.settings import Settings
@@ -60,18 +61,19 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
     """
     import torch
 
-    from multiseq.encoder import Encoder
     from multiseq.model import Model
     from multiseq.tasks import Task
 
     check_options(recipe)
     torch.manual_seed(recipe.tables["training"].get("seed", 0))
-    options = dict(recipe.tables["encoder"])
-    encoder = Encoder.preset(options.pop("preset", PRESET), **options)
+    encoder = _encoder(recipe)
     adapters = {}
     for name in dict.fromkeys(source.adapter for source in train):
         own = [source for source in train if source.adapter == name]
         adapters[name] = _adapter(recipe, name, own, encoder.dim)
+    pair_codes = max((getattr(adapter, "pair_codes", 0) for adapter in adapters.values()), default=0)
+    if pair_codes > encoder.pair_codes:
+        encoder = _encoder(recipe, pair_codes=pair_codes)
     labels = {task: values for source in train for task, values in source.targets.items()}
     tasks = {}
     for name, spec in recipe.tasks.items():
@@ -83,6 +85,16 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
         weight = spec.get("weight", 1.0)
         tasks[name] = Task(recipe.adapter(name), head, spec.get("metric", ""), weight)
     return Model(adapters, encoder, tasks)
+
+
+def _encoder(recipe: Recipe, **more: Any) -> Encoder:
+    from multiseq.encoder import Encoder
+
+    options = {"preset": PRESET, **recipe.tables["encoder"], **more}
+    try:
+        return Encoder.preset(options.pop("preset"), **options)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}: [encoder]: {error}") from error
 
 
 def _adapter_class(recipe: Recipe, name: str) -> Any:

@@ -103,6 +103,20 @@ def test_a_missing_part_leaves_the_other_as_it_is(fused: FusedAdapter) -> None:
     assert sets_of(fused, []).num_sets == 0
 
 
+def test_codes_of_pairs_stay_with_their_part() -> None:
+    adapter = FusedAdapter({"words": words(), "molecule": molecules(distances=2)}).eval()
+    sets = sets_of(adapter, ITEMS)
+    assert sets.pairs is not None
+    assert sets.pairs.parts == (((3, 3),), (), ((0, 6),), (), ((5, 1),), ((0, 5),))
+    assert sets.pairs.num_codes == adapter.pair_codes
+    assert sets.joined == (True, False, False, False, True, False)
+    encoder = Encoder(DIM, 1, 2, pair_codes=adapter.pair_codes, relative=True, window=1).eval()
+    for table in encoder.bias.parameters():
+        torch.nn.init.normal_(table)
+    for item, vectors in zip(ITEMS, encoder(sets).unpack(), strict=True):
+        torch.testing.assert_close(encoder(sets_of(adapter, [item])).values, vectors)
+
+
 def test_the_order_of_parts_changes_only_the_order_of_vectors(fused: FusedAdapter) -> None:
     turned = FusedAdapter(dict(reversed(fused.parts.items()))).eval()
     turned.source.data = fused.source.data.flip(0)

@@ -19,7 +19,7 @@ from torch_geometric.data import Data
 from multiseq import Encoder
 from multiseq.adapters._graph_columns import Columns
 from multiseq.adapters._graph_items import Rows
-from multiseq.adapters._graph_structure import gather_hops, return_probabilities
+from multiseq.adapters._graph_structure import gather_hops, pair_codes, return_probabilities
 from multiseq.adapters.graph import GraphAdapter
 from multiseq.protocols import Adapter, Inputs
 from tests.reference import graph as reference
@@ -247,6 +247,50 @@ def test_sparse_and_dense_walks_agree(nodes: int) -> None:
     matrix = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
     powers = [torch.linalg.matrix_power(matrix, k).diagonal() for k in (1, 2, 3)]
     torch.testing.assert_close(return_probabilities(edges, nodes, 3), torch.stack(powers, dim=1))
+
+
+@pytest.mark.parametrize(("nodes", "ties", "furthest"), [(13, 9, 3), (29, 31, 1), (300, 290, 5), (1, 0, 2)])
+def test_codes_of_pairs_match_the_reference(nodes: int, ties: int, furthest: int) -> None:
+    generator = torch.Generator().manual_seed(nodes)
+    one_way = torch.randint(nodes, (2, ties), generator=generator)
+    edges = torch.cat([one_way, one_way.flip(0)], dim=1)
+    kinds = torch.randint(4, (2 * ties,), generator=generator)
+    found = pair_codes(edges, kinds, nodes, furthest)
+    pairs = [(int(s), int(t)) for s, t in edges.t()]
+    assert found.tolist() == reference.pair_codes(pairs, kinds.tolist(), nodes, furthest)
+    by_distance = pair_codes(edges, None, nodes, furthest)
+    assert int(by_distance.max()) <= 2 + furthest
+
+
+def test_distances_move_with_the_nodes_into_the_attention() -> None:
+    adapter = GraphAdapter.fit([TABLE], dim=12, distances=3).eval()
+    assert adapter.pair_codes == 2 + 3 + 2 * 3  # edges of two kinds or an unknown one, either way
+    encoder = Encoder(dim=12, depth=1, heads=2, pair_codes=adapter.pair_codes).eval()
+    plain = encoder(adapter(adapter.collate(adapter.prepare(TABLE)))).values
+    nn.init.normal_(encoder.bias.codes)
+    order = [3, 0, 4, 2, 1]
+    shuffled = {
+        "nodes": {name: [values[i] for i in order] for name, values in TABLE["nodes"].items()},
+        "edges": [(order.index(s), order.index(t)) for s, t in TABLE["edges"]][::-1],
+        "edge_columns": {name: values[::-1] for name, values in TABLE["edge_columns"].items()},
+    }
+    examples = [adapter.prepare(item)[0] for item in (shuffled, {"nodes": {"age": [], "job": []}}, TABLE)]
+    other, _, own = encoder(adapter(adapter.collate(examples))).unpack()
+    torch.testing.assert_close(other, own[order])
+    assert not torch.allclose(own, plain, atol=1e-3)
+
+
+def test_distances_say_what_they_need() -> None:
+    with pytest.raises(ValueError, match="distances: got 2 with hops=1"):
+        GraphAdapter.fit([data()], dim=DIM, hops=1, distances=2)
+    with pytest.raises(ValueError, match="expected 0 or more"):
+        GraphAdapter.fit([data()], dim=DIM, distances=-1)
+    adapter = GraphAdapter.fit([data()], dim=DIM, distances=2)
+    with pytest.raises(ValueError, match=r"got 5000 nodes, expected at most 4096 .* use distances=0"):
+        adapter.prepare(data(0, 5000, 10))
+    small = GraphAdapter.fit([data()], dim=DIM + 1, distances=2)
+    with pytest.raises(ValueError, match="pair_codes=6"):
+        Encoder(dim=DIM + 1, depth=1, heads=1)(small(small.collate(small.prepare(data()))))
 
 
 @pytest.mark.parametrize("reverses", [False, True])

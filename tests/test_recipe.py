@@ -289,6 +289,20 @@ def test_a_bad_item_is_named_by_file_and_line(folder: Path) -> None:
         build_model(found, read_part(found, "train"))
 
 
+def test_the_encoder_gets_a_table_for_the_codes_of_its_adapters(folder: Path) -> None:
+    (folder / "train.tsv").write_text("text\tlabel\nCCO\tup\nC#N\tdown\n")
+    graph = ['adapters.text.modality="graph"', "adapters.text.distances=3"]
+    found = read(folder / "tiny.toml", [*graph, "encoder.window=8", "encoder.relative=true"])
+    model = build_model(found, read_part(found, "train"))
+    # Itself, unreachable, three distances; bonds that are unknown, single and triple.
+    assert model.encoder.pair_codes == model.adapter("text").pair_codes == 2 + 3 + 3
+    assert (model.encoder.window, model.encoder.relative) == (8, True)
+    assert model.predict("mood", ["CCO"])[0].label in ("up", "down")
+    wrong = read(folder / "tiny.toml", ["encoder.window=0"])
+    with pytest.raises(RecipeError, match=r"\[encoder\]: window: got 0"):
+        build_model(wrong, read_part(wrong, "train"))
+
+
 # --- lists that say the same twice ----------------------------------------------------------------
 
 

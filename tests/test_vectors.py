@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multiseq.pairs import Pairs
 from multiseq.vectors import VectorSets, order_of, rows_of
 
 LENGTHS = [7, 0, 1, 5]
@@ -14,6 +15,31 @@ lengths = st.lists(st.integers(0, 5), max_size=6)
 def make(lengths: list[int], dim: int = 3, *, ordered: bool = False, start: int = 0) -> VectorSets:
     values = torch.arange(start, start + sum(lengths) * dim, dtype=torch.float32).view(-1, dim)
     return VectorSets(values, lengths, order_of(lengths) if ordered else None)
+
+
+def matrices(lengths: list[int], start: int = 0) -> list[torch.Tensor | None]:
+    """A matrix of codes for every other set."""
+    return [
+        torch.arange(start, start + n * n).view(n, n) if i % 2 == 0 else None for i, n in enumerate(lengths)
+    ]
+
+
+def coded(lengths: list[int], start: int = 0) -> VectorSets:
+    pairs = Pairs.from_list(matrices(lengths, start), 1000)
+    return VectorSets(make(lengths).values, lengths, pairs=pairs)
+
+
+def codes_of(sets: VectorSets) -> list[list[tuple[int, list[list[int]]]]]:
+    """For each set its parts with codes: where each begins, and its matrix."""
+    found: list[list[tuple[int, list[list[int]]]]] = []
+    codes = iter([] if sets.pairs is None else sets.pairs.codes.tolist())
+    for parts in ((),) * sets.num_sets if sets.pairs is None else sets.pairs.parts:
+        found.append([(first, [[next(codes) for _ in range(n)] for _ in range(n)]) for first, n in parts])
+    return found
+
+
+def wanted(lengths: list[int], start: int = 0) -> list[list[tuple[int, list[list[int]]]]]:
+    return [[] if m is None or not len(m) else [(0, m.tolist())] for m in matrices(lengths, start)]
 
 
 def same(a: VectorSets, b: VectorSets) -> bool:
@@ -89,6 +115,33 @@ def test_select_takes_sets_in_the_order_asked(lengths: list[int], data: st.DataO
         assert own.equal(sets.unpack()[i])
 
 
+@given(lengths, lengths, st.data())
+def test_codes_of_pairs_go_where_their_sets_go(a: list[int], b: list[int], data: st.DataObject) -> None:
+    one, other = coded(a), coded(b, 100)
+    together = VectorSets.cat([one, other, make([2])])
+    assert codes_of(together) == [*wanted(a), *wanted(b, 100), []]
+    for part, codes in zip(
+        together.split([len(a), len(b), 1]), (wanted(a), wanted(b, 100), [[]]), strict=True
+    ):
+        assert codes_of(part) == codes
+        assert (part.pairs is None) == (not any(codes))
+    chosen = data.draw(st.lists(st.integers(0, len(a) - 1), max_size=5)) if a else []
+    assert codes_of(one.select(chosen)) == [wanted(a)[i] for i in chosen]
+    assert codes_of(one.to("cpu").with_values(one.values + 1)) == wanted(a)
+
+
+def test_codes_of_joined_sets_by_hand() -> None:
+    """Set 0: two plain vectors, then three coded ones. Set 1: a coded one, then nothing."""
+    joined = VectorSets.join([coded([0, 0, 1]).select([1, 2]).with_values(torch.zeros(1, 3)), coded([3, 0])])
+    plain = VectorSets.join([make([2, 0]), joined])
+    assert codes_of(plain) == [[(2, [[0, 1, 2], [3, 4, 5], [6, 7, 8]])], [(0, [[0]])]]
+    assert plain.joined == (True, False)
+    words = VectorSets.join([make([2, 1], ordered=True), make([1, 0])])
+    assert words.ordered == (True, True)
+    assert words.sequences == (False, True)
+    assert VectorSets.cat([words, make([1])]).select([2, 1, 0]).sequences == (False, True, False)
+
+
 def test_merge_and_first_by_hand() -> None:
     sets = make(LENGTHS)
     assert sets.merge([2, 0, 2]).lengths == (7, 0, 6)
@@ -120,6 +173,7 @@ def test_moves_to_the_gpu_and_back() -> None:
     moved = sets.pin_memory().to("cuda", non_blocking=True)
     assert moved.values.is_cuda
     assert same(moved.to("cpu"), sets)
+    assert codes_of(coded(LENGTHS).pin_memory().to("cuda").to("cpu")) == wanted(LENGTHS)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +194,18 @@ def test_moves_to_the_gpu_and_back() -> None:
         (lambda: make(LENGTHS).merge([5]), "sum of 5 for 4 sets"),
         (lambda: make(LENGTHS).select([4]), "from 0 to 3"),
         (lambda: VectorSets.from_nested(torch.zeros(2, 2)), "jagged layout"),
+        (lambda: VectorSets(torch.zeros(2, 3), [2], joined=[True, False]), "joined: got 2 entries for 1"),
+        (
+            lambda: VectorSets(torch.zeros(2, 3), [1, 1], pairs=coded([2]).pairs),
+            "1 sets, expected 2",
+        ),
+        (
+            lambda: VectorSets(torch.zeros(1, 3), [1], pairs=coded([2]).pairs),
+            r"\(\(0, 2\),\) .* of 1 vectors",
+        ),
+        (lambda: Pairs.from_list([torch.zeros(2, 3)], 1), r"shape \(2, 3\) for set 0"),
+        (lambda: Pairs(torch.zeros(4), (((0, 2),),), 1), "codes in torch.float32"),
+        (lambda: Pairs(torch.zeros(3, dtype=torch.long), (((0, 2),),), 1), "got 3 codes, expected 4"),
     ],
 )
 def test_wrong_input_says_what_was_got(build: object, message: str) -> None:

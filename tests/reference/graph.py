@@ -21,6 +21,24 @@ def return_probabilities(edges: Edges, num_nodes: int, steps: int) -> list[list[
     return result
 
 
+def pair_codes(edges: Edges, kinds: list[int], num_nodes: int, furthest: int) -> list[list[int]]:
+    """A search from each node in turn: 1 itself, 2 unreachable, 2 + steps, then the kinds of edges."""
+    result = []
+    for start in range(num_nodes):
+        steps, level = {start: 0}, [start]
+        while level:
+            found = {target for source, target in edges if source in level and target not in steps}
+            steps.update(dict.fromkeys(found, steps[level[0]] + 1))
+            level = list(found)
+        row = [2 + min(steps[node], furthest) if node in steps else 2 for node in range(num_nodes)]
+        row[start] = 1
+        for (source, target), kind in zip(edges, kinds, strict=True):
+            if source == start != target:
+                row[target] = max(row[target], 3 + furthest + kind)
+        result.append(row)
+    return result
+
+
 def gather_hops(features: list[list[float]], edges: Edges, hops: int) -> list[list[list[float]]]:
     """For each hop, each node's mean over its neighbours' values at the hop before."""
     width = len(features[0])

@@ -45,7 +45,7 @@ SETTINGS = {
     "cuda": Setting(torch.device("cuda"), torch.bfloat16, dim=768, depth=12, heads=12, sets=1024),
 }
 HEAD_DIM = {"cpu": 32, "cuda": 64}
-WIDE = 120
+WIDE = 140
 """Columns of a table that goes to a file or a pipe."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -40,6 +40,9 @@ ROUNDS = {"cpu": 3, "cuda": 5}
 LONG = {"cpu": 10_000, "cuda": AT_ONCE}
 """Padded rows from which on it takes so long that it is timed once."""
 
+LONG_DRAWS = 2
+"""Draws, at most, of a workload that has such batches."""
+
 NOTE = (
     "A peer's figure: its time as a multiple of ours, median of the draws. fastest: the lowest of them, with "
     "its lowest–highest draw. –: takes no part, or does not fit into memory. padding: rows after padding to "
@@ -61,6 +64,8 @@ def measure(setting: Setting) -> list[Table]:
     for workload in workloads(setting):
         taking_part = [*everyone, graphs] if workload == "molecules" else everyone
         for order, draws in (("random", _random(workload, setting)), ("sorted", _sorted(workload, setting))):
+            if any(_is_long(batch, setting) for each in draws for batch in each):
+                draws = draws[:LONG_DRAWS]
             seconds = _seconds(taking_part, draws, setting)
             for kind, found in rows.items():
                 row = _row(draws, seconds[kind], [p.name for p in (*everyone[1:], graphs)])
@@ -110,7 +115,7 @@ def _seconds_of_batch(
     contenders: Sequence[Peer], lengths: Batch, setting: Setting
 ) -> dict[str, dict[str, float]]:
     device = setting.device.type
-    rounds = 1 if len(lengths) * max(lengths) > LONG[device] else ROUNDS[device]
+    rounds = 1 if _is_long(lengths, setting) else ROUNDS[device]
     encodes = {p.name: _parts(p, lengths, setting) for p in contenders}
     seconds = {}
     for kind, step_of in STEPS.items():
@@ -122,6 +127,10 @@ def _seconds_of_batch(
         taken = alternate(steps, rounds, setting.device, warm_up=0)
         seconds[kind] = {p.name: median(taken.get(p.name, [math.nan])) for p in contenders}
     return seconds
+
+
+def _is_long(lengths: Batch, setting: Setting) -> bool:
+    return len(lengths) * max(lengths) > LONG[setting.device.type]
 
 
 def _parts(peer: Peer, lengths: Batch, setting: Setting) -> list[Encode]:

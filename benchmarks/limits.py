@@ -21,7 +21,7 @@ from multiseq import Encoder
 
 __all__ = ["measure"]
 
-ROUNDS = 5
+ROUNDS = 3
 SQUARE = 2048
 
 Product = Callable[[torch.Tensor, torch.Tensor], object]

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from benchmarks.report import Report, Table
+from benchmarks.report import Report, Table, shown
 from benchmarks.timing import Spread
 
 __all__ = ["draw"]
@@ -65,7 +65,7 @@ def _bars(axes: Any, table: Table) -> None:
     # From 1 on: on a logarithmic axis twice as fast is as far away as twice as slow.
     widths = [value - 1 for value in middle]
     bars = axes.barh(range(len(found)), widths, left=1, xerr=ranges, color=colours, error_kw={"lw": 0.8})
-    axes.bar_label(bars, [f" {value:.2f}" for value in middle], fontsize=6)
+    axes.bar_label(bars, [f" {shown(value)}" for value in middle], fontsize=6)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -80,12 +80,14 @@ def _bars(axes: Any, table: Table) -> None:
 
 
 def _ratios(table: Table) -> list[str]:
-    """The columns that have ratios: those with a spread, and those that say so."""
+    """The columns that have ratios: those with a spread, per cents aside, and those that say so."""
     columns = table.rows[0] if table.rows else ()
     return [
         name
         for name in columns
-        if "×" in name or "÷" in name or any(isinstance(row[name], Spread) for row in table.rows)
+        if "×" in name
+        or "÷" in name
+        or ("%" not in name and any(isinstance(row[name], Spread) for row in table.rows))
     ]
 
 

@@ -150,8 +150,10 @@ def shown(cell: Cell) -> str:
     >>> shown(1234), shown(1234.5), shown(12.345), shown(0.012345), shown(float("nan"))
     ('1,234', '1,234', '12.3', '0.0123', '–')
     """
-    if isinstance(cell, str | Spread):
-        return str(cell)
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, Spread):
+        return f"{shown(cell.median)} ({shown(cell.low)}–{shown(cell.high)})"
     if isinstance(cell, float) and math.isnan(cell):
         return "–"
     if isinstance(cell, int) or abs(cell) >= 100:

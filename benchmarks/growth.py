@@ -34,8 +34,8 @@ VECTORS = [1000, 2000] if QUICK else [1000 * 2**i for i in range(7)]
 LENGTHS = [128, 256] if QUICK else [128 * 2**i for i in range(7)]
 NODES = [500, 1000] if QUICK else [10_000, 30_000, 100_000, 300_000, 1_000_000]
 
-PASSES = {"cpu": 2, "cuda": 8}
-"""How often every size is timed, or three times as often where it is quick."""
+PASSES = {"cpu": (2, 1), "cuda": (8, 8)}
+"""How often every number of vectors and every length is timed; three times as often where that is quick."""
 POOL = 4096
 """Sets drawn, of which every so many-th makes a batch: all batches have one shape of lengths."""
 SHORT = 0.5
@@ -110,8 +110,8 @@ def _encoder_costs(setting: Setting, ladders: Sequence[Sequence[list[int]]]) -> 
     keep_memory()
     fitting[0][-1]()  # asks for as much as any
     return [
-        [Cost(seconds, mib) for seconds, mib in zip(_times(own, setting.device), found, strict=True)]
-        for own, found in zip(fitting, peaks, strict=True)
+        [Cost(seconds, mib) for seconds, mib in zip(_times(own, passes, setting.device), found, strict=True)]
+        for own, found, passes in zip(fitting, peaks, PASSES[setting.device.type], strict=True)
     ]
 
 
@@ -133,10 +133,10 @@ def _peaks(steps: Sequence[Callable[[], None]], device: torch.device) -> list[fl
     return peaks
 
 
-def _times(steps: Sequence[Callable[[], None]], device: torch.device) -> list[list[float]]:
+def _times(steps: Sequence[Callable[[], None]], passes: int, device: torch.device) -> list[list[float]]:
     """Seconds of every step in every pass, the last step first."""
-    passes = [[_seconds(step, device) for step in reversed(steps)] for _ in range(PASSES[device.type])]
-    return [list(seconds) for seconds in zip(*passes, strict=True)][::-1]
+    taken = [[_seconds(step, device) for step in reversed(steps)] for _ in range(passes)]
+    return [list(seconds) for seconds in zip(*taken, strict=True)][::-1]
 
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -96,7 +98,7 @@ def encoder_step(model: Encoder, lengths: Sequence[int], setting: Setting) -> Ca
 def products_step(lengths: Sequence[int], setting: Setting, product: Product) -> Callable[[], None]:
     """The matrix products of one forward and backward, and nothing else."""
     rows, dim, head_dim = sum(lengths), setting.dim, setting.dim // setting.heads
-    where = {"device": setting.device, "dtype": setting.dtype}
+    where: dict[str, Any] = {"device": setting.device, "dtype": setting.dtype}
     ff = Encoder(dim, 1, setting.heads).ff_dim
     linear = [
         (torch.randn(rows, i, **where), torch.randn(o, i, **where), torch.randn(rows, o, **where))
@@ -133,7 +135,7 @@ def square_rate(setting: Setting) -> float:
     a = torch.randn(SQUARE, SQUARE, device=setting.device, dtype=setting.dtype)
     found = []
     for product in _products(setting).values():
-        taken = [seconds_of(lambda product=product: product(a, a), setting.device) for _ in range(6)]
+        taken = [seconds_of(partial(product, a, a), setting.device) for _ in range(6)]
         found.append(2 * SQUARE**3 / median(taken[1:]))
     return max(found)
 
@@ -142,8 +144,12 @@ def _products(setting: Setting) -> dict[str, Product]:
     """Two ways to multiply: torch's own, and oneDNN's where torch carries it."""
     found: dict[str, Product] = {"torch": torch.mm}
     if setting.device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        found["oneDNN"] = lambda a, b: torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
+        found["oneDNN"] = _onednn
     return found
+
+
+def _onednn(a: torch.Tensor, b: torch.Tensor) -> object:
+    return torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
 
 
 def _flops(lengths: Sequence[int], setting: Setting) -> float:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from benchmarks.peers import Encode, Peer, gps, ours, peers
+from benchmarks.process import MIB, ask_for
 from benchmarks.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.timing import alternate, median, ratio
@@ -43,14 +44,18 @@ LONG = {"cpu": 10_000, "cuda": AT_ONCE}
 LONG_DRAWS = 2
 """Draws, at most, of a workload that has such batches."""
 
+BYTES = 64 * 4
+"""Of a padded row, for each dimension of each block, at most: what forward and backward of a peer keep."""
+
 NOTE = (
     "A peer's figure: its time as a multiple of ours, median of the draws. fastest: the lowest of them, with "
     "its lowest–highest draw. –: takes no part, or does not fit into memory. padding: rows after padding to "
     "rows. ms: ours, a batch. What peers need to be told of padding is prepared untimed. "
 )
 NOTES = {
-    "cpu": "Where a processor with 512-bit instructions is not Intel's, ours multiplies matrices by oneDNN, "
-    "and the peers by MKL, which is what torch does. ",
+    "cpu": "The process keeps what it frees, so that nobody waits for pages of memory. Where a processor "
+    "with 512-bit instructions is not Intel's, ours multiplies matrices by oneDNN, and the peers by MKL, "
+    "which is what torch does. ",
     "cuda": "flash: packed rows through torch's own variable-length flash attention. A peer that pads takes "
     f"{AT_ONCE:,} padded rows at once at most. ",
 }
@@ -61,15 +66,16 @@ def measure(setting: Setting) -> list[Table]:
     everyone, graphs = [ours(setting), *peers(setting)], gps(setting)
     _warm_up([*everyone, graphs], setting)
     rows: dict[str, list[dict[str, Cell]]] = {kind: [] for kind in STEPS}
-    for workload in workloads(setting):
+    todo = [(w, order, _draws(w, order, setting)) for w in workloads(setting) for order in ORDERS]
+    if setting.device.type == "cpu":
+        most = max(len(batch) * max(batch) for *_, draws in todo for each in draws for batch in each)
+        ask_for(BYTES * most * setting.dim * setting.depth / MIB)
+    for workload, order, draws in todo:
         taking_part = [*everyone, graphs] if workload == "molecules" else everyone
-        for order, draws in (("random", _random(workload, setting)), ("sorted", _sorted(workload, setting))):
-            if any(_is_long(batch, setting) for each in draws for batch in each):
-                draws = draws[:LONG_DRAWS]
-            seconds = _seconds(taking_part, draws, setting)
-            for kind, found in rows.items():
-                row = _row(draws, seconds[kind], [p.name for p in (*everyone[1:], graphs)])
-                found.append({"workload": workload, "order": order} | row)
+        seconds = _seconds(taking_part, draws, setting)
+        for kind, found in rows.items():
+            row = _row(draws, seconds[kind], [p.name for p in (*everyone[1:], graphs)])
+            found.append({"workload": workload, "order": order} | row)
     weights = ", ".join(f"{p.name} {_thousands(p):,}" for p in (*everyone, graphs))
     note = f"{NOTE}{NOTES[setting.device.type]}Weights in thousands: {weights}."
     tables = [
@@ -79,6 +85,12 @@ def measure(setting: Setting) -> list[Table]:
 
 
 # --- batches --------------------------------------------------------------------------------------------
+
+
+def _draws(workload: str, order: str, setting: Setting) -> list[Draw]:
+    draws = ORDERS[order](workload, setting)
+    is_long = any(_is_long(batch, setting) for each in draws for batch in each)
+    return draws[:LONG_DRAWS] if is_long else draws
 
 
 def _random(workload: str, setting: Setting) -> list[Draw]:
@@ -93,6 +105,9 @@ def _sorted(workload: str, setting: Setting) -> list[Draw]:
     last = 2 * setting.draws - 1
     spread = [pool[round(i * (POOL - 1) / last)] for i in range(last + 1)]
     return [[spread[i], spread[last - i]] for i in range(setting.draws)]
+
+
+ORDERS: dict[str, Callable[[str, Setting], list[Draw]]] = {"random": _random, "sorted": _sorted}
 
 
 # --- seconds --------------------------------------------------------------------------------------------

@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.process import free_memory, in_fresh_process, keep_memory, peak_of
+from benchmarks.process import free_memory, in_fresh_process, peak_of
 from benchmarks.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.timing import median, ratio, seconds_of
 from benchmarks.workloads import draw, sets_of, workloads
 from multiseq import ClassTarget, Encoder, GraphAdapter, Model, Source, Task, VectorHead
 from multiseq.batching import BatchPlan, PreparedSource
+from multiseq.machine import keep_memory
 from multiseq.requires import need
 
 __all__ = ["lengths_of", "measure"]

@@ -23,7 +23,8 @@ from multiseq import Encoder
 
 __all__ = ["measure"]
 
-ROUNDS = 3
+ROUNDS, VECTORS = 3, 16_000
+"""How often a draw is timed at least; as often as takes so many vectors, where that is more."""
 SQUARE = 2048
 
 Product = Callable[[torch.Tensor, torch.Tensor], object]
@@ -58,7 +59,7 @@ def _row(
         steps = {"ours": encoder_step(model, lengths, setting)}
         if setting.device.type == "cpu":  # elsewhere attention is one kernel, and no product of its own
             steps |= {name: products_step(lengths, setting, by) for name, by in _products(setting).items()}
-        seconds = alternate(steps, ROUNDS, setting.device)
+        seconds = alternate(steps, max(ROUNDS, VECTORS // sum(lengths)), setting.device)
         own = seconds.pop("ours")
         milliseconds.append(1e3 * median(own))
         shares.append(_flops(lengths, setting) / median(own) / rate)

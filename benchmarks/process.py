@@ -5,7 +5,6 @@ Memory of a process is read from Linux's ``/proc``, of a GPU from torch's alloca
 
 from __future__ import annotations
 
-import ctypes
 import math
 import multiprocessing
 import signal
@@ -14,13 +13,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from multiseq.machine import give_back_memory
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["free_memory", "in_fresh_process", "keep_memory", "peak_of"]
+__all__ = ["MIB", "ask_for", "free_memory", "in_fresh_process", "peak_of"]
 
 MIB = 2**20
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+BLOCK = 256
+"""MiB asked for at once."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,7 +69,7 @@ def peak_of(step: Callable[[], object], device: torch.device) -> float:
         step()
         torch.cuda.synchronize(device)
         return (torch.cuda.max_memory_allocated(device) - before) / MIB
-    _give_back()
+    give_back_memory()
     highest = Path("/proc/self/clear_refs")
     if highest.exists():
         highest.write_text("5")  # forgets the highest point so far (proc(5))
@@ -86,22 +88,13 @@ def free_memory(device: torch.device) -> float:
     return _mib(Path("/proc/meminfo"), "MemAvailable")
 
 
-def keep_memory() -> None:
-    """From now on memory that is freed stays with this process and is used again."""
-    if (mallopt := _of_c_library("mallopt")) is not None:
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+def ask_for(mib: float) -> None:
+    """Use so much memory of the CPU once, or half of what is free: with `keep_memory` it stays here."""
+    import torch
 
-
-def _give_back() -> None:
-    """Hand memory that was freed back to the system, so that a peak counts all that the next call needs."""
-    if (trim := _of_c_library("malloc_trim")) is not None:
-        trim(0)
-
-
-def _of_c_library(function: str) -> Any:
-    """None where it is not glibc."""
-    return getattr(ctypes.CDLL(None), function, None)
+    mib = min(mib, free_memory(torch.device("cpu")) / 2)
+    for block in [torch.empty(BLOCK * MIB, dtype=torch.uint8) for _ in range(int(mib / BLOCK))]:
+        block.fill_(0)
 
 
 def _resident(field: str) -> float:

@@ -18,20 +18,19 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, groupby, islice
+from itertools import accumulate
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from multiseq._flex import attend_flex, block_mask, flex_serves
+from multiseq._groups import Group, groups_of, longest_first, send, to_dense, to_packed
+from multiseq._joint import attend_joint
 from multiseq._masked import (
     Piece,
     Visible,
@@ -43,44 +42,10 @@ from multiseq._masked import (
     visible,
 )
 from multiseq.bias import Bias, packed_bias
+from multiseq.rotation import Rotation, rotate_parts
 from multiseq.vectors import rows_of
 
-__all__ = ["AttentionPlan", "attend", "attention_weights"]
-
-
-# What a dense call and the copy of a padded row cost, in pairs of a query and a key (on two CPU cores).
-_CALL = 4000
-_COPY = 15
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of a group's queries, or of its keys: where they stand, and how they fill (sets, longest)."""
-
-    start: int
-    lengths: list[int]
-    fill: Tensor | None  # row of the group for each of (sets * longest), None where no length differs
-    real: Tensor | None  # which of (sets * longest) are rows of the group
-    padding: Tensor | None  # and which are not
-    mask: Tensor | None  # (sets, 1, 1, longest): True on real ones
-
-    @property
-    def num(self) -> int:
-        return sum(self.lengths)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.lengths), max(self.lengths)
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Neighbouring sets (after sorting) of similar length, attended to in one dense call."""
-
-    sets: list[int]  # their numbers before sorting
-    queries: _Rows
-    keys: _Rows
-    cut: bool  # long sequences under a window: their rows, one after another, are attended to in chunks
+__all__ = ["AttentionPlan", "attend", "attend_self", "attention_weights"]
 
 
 class AttentionPlan:
@@ -114,7 +79,8 @@ class AttentionPlan:
         self.device = torch.device(device)
         self.sequences = (True,) * len(self.q_lengths) if sequences is None else tuple(sequences)
         # By causal order and window, as far as they matter.
-        self._groups: dict[int | None, list[_Group]] = {}
+        self._groups: dict[int | None, list[Group]] = {}
+        self._masks: dict[torch.dtype, list[Tensor | None]] = {}
         self._pieces: dict[tuple[bool, int | None], list[Piece]] = {}
         self._block_masks: dict[tuple[bool, int | None], Any] = {}
         self._offsets: tuple[Tensor, Tensor] | None = None
@@ -132,14 +98,22 @@ class AttentionPlan:
             q, k = (
                 torch.tensor([0, *accumulate(n)], dtype=torch.int32) for n in (self.q_lengths, self.k_lengths)
             )
-            self._offsets = (_send(q, self.device), _send(k, self.device))
+            self._offsets = (send(q, self.device), send(k, self.device))
         return self._offsets
 
-    def groups(self, window: int | None = None) -> list[_Group]:
+    def groups(self, window: int | None = None) -> list[Group]:
         """Groups of similar length, longest first, for the grouped path."""
         if window not in self._groups:
-            self._groups[window] = self._group(window)
+            cut = [s and is_long(n, window) for s, n in zip(self.sequences, self.q_lengths, strict=True)]
+            self._groups[window] = groups_of(self.q_lengths, self.k_lengths, cut, self.device)
         return self._groups[window]
+
+    def masks(self, dtype: torch.dtype) -> list[Tensor | None]:
+        """What is added to the products with keys that fill a group up, ``(sets, 1, 1, longest)`` a group."""
+        if dtype not in self._masks:
+            masks = [group.keys.mask for group in self.groups()]
+            self._masks[dtype] = [m if m is None else torch.where(m, 0.0, -math.inf).to(dtype) for m in masks]
+        return self._masks[dtype]
 
     def pieces(self, causal: bool, window: int | None) -> list[Piece]:
         """What queries and keys of each group see of each other."""
@@ -176,44 +150,17 @@ class AttentionPlan:
         None where the sets stand in that order already, as the encoder sees to.
         """
         if self._in_order is None:
-            order = self._sorted()
+            order = longest_first(self.q_lengths, self.k_lengths)
             self._in_order = order == list(range(len(order)))
         if self._in_order:
             return None
         if self._order is None:
-            order = self._sorted()
+            order = longest_first(self.q_lengths, self.k_lengths)
             q, k = rows_of(self.q_lengths, order), rows_of(self.k_lengths, order)
             back = torch.empty_like(q)
             back[q] = torch.arange(q.numel())
-            self._order = (_send(q, self.device), _send(k, self.device), _send(back, self.device))
+            self._order = (send(q, self.device), send(k, self.device), send(back, self.device))
         return self._order
-
-    def _sorted(self) -> list[int]:
-        lengths = list(zip(self.q_lengths, self.k_lengths, strict=True))
-        return sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True)
-
-    def _group(self, window: int | None) -> list[_Group]:
-        groups: list[_Group] = []
-        cut = [s and is_long(n, window) for s, n in zip(self.sequences, self.q_lengths, strict=True)]
-        for is_cut, run in groupby(self._sorted(), key=cut.__getitem__):
-            if is_cut:
-                groups.append(self._make(list(run), groups, cut=True))
-                continue
-            order = list(run)
-            kinds = Counter((self.q_lengths[i], self.k_lengths[i]) for i in order)
-            rest = iter(order)
-            for together in _cheapest(sorted(kinds.items(), reverse=True)):
-                members = list(islice(rest, sum(num for _, num in together)))
-                groups.append(self._make(members, groups))
-        return groups
-
-    def _make(self, members: list[int], before: list[_Group], *, cut: bool = False) -> _Group:
-        q_start = before[-1].queries.start + before[-1].queries.num if before else 0
-        k_start = before[-1].keys.start + before[-1].keys.num if before else 0
-        q_lengths, k_lengths = ([n[i] for i in members] for n in (self.q_lengths, self.k_lengths))
-        queries = _rows(q_start, [sum(q_lengths)] if cut else q_lengths, self.device)
-        keys = queries if self.is_self else _rows(k_start, k_lengths, self.device)
-        return _Group(members, queries, keys, cut)
 
 
 def attend(
@@ -267,6 +214,28 @@ def attend(
     return _grouped(q, k, v, plan, causal=causal, bias=bias, window=window)
 
 
+def attend_self(
+    rows: Float[Tensor, "vectors three_dim"],
+    heads: int,
+    rotation: Rotation | None,
+    plan: AttentionPlan,
+    *,
+    bias: Bias | None = None,
+    window: int | None = None,
+) -> Float[Tensor, "vectors heads head_dim"]:
+    """Self-attention of rows that hold queries, keys and values, a third each; the first two are rotated.
+
+    What `rotate_parts` and `attend` give; on a CPU, where sets stand in the groups' order, by one function,
+    which overwrites the rows.
+    """
+    dense = bias is None and True not in plan.cuts(window)
+    if dense and rows.device.type == "cpu" and plan.order() is None:
+        groups = [group.queries for group in plan.groups()]
+        return attend_joint(rows, heads, rotation, groups, plan.masks(rows.dtype))
+    q, k, v = rotate_parts(rows.unflatten(-1, (3 * heads, -1)), rotation).chunk(3, dim=1)
+    return attend(q, k, v, plan, bias=bias, window=window)
+
+
 def attention_weights(
     q: Float[Tensor, "q_vectors heads head_dim"],
     k: Float[Tensor, "k_vectors heads head_dim"],
@@ -309,13 +278,13 @@ def _grouped(
     groups = plan.groups(window)
     if bias is None and window is None:
         # Padding stands at the end of a set, so a causal query never sees it.
-        masks = [None if causal else g.keys.mask for g in groups]
+        masks = [None] * len(groups) if causal else plan.masks(q.dtype)
     else:
         masks = [mask_of(piece, bias, q.dtype) for piece in plan.pieces(causal, window)]
     queries, keys = [g.queries for g in groups], [g.keys for g in groups]
     outputs = []
     for group, mask, q_rows, k_rows, v_rows in zip(
-        groups, masks, _Dense.apply(q, queries), _Dense.apply(k, keys), _Dense.apply(v, keys), strict=True
+        groups, masks, to_dense(q, queries), to_dense(k, keys), to_dense(v, keys), strict=True
     ):
         if k_rows.shape[1] == 0:
             outputs.append(torch.zeros_like(q_rows))
@@ -331,118 +300,8 @@ def _grouped(
             is_causal=causal and mask is None,
         )
         outputs.append(out.transpose(1, 2))
-    result: Tensor = _Packed.apply(queries, *outputs) if outputs else q
+    result = to_packed(outputs, queries) if outputs else q
     return result if order is None else result[order[2]]
-
-
-def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple[int, int], int]]]:
-    """Cut kinds of sets, ((queries, keys), how many), into runs whose dense calls cost least in all.
-
-    A run costs its call, the pairs of its padded sets, and, where lengths differ, a copy of its padded rows.
-    """
-    best = [(0.0, 0)]  # of the first n kinds: their cost, and where the last run begins
-    for end in range(1, len(kinds) + 1):
-        found = (math.inf, 0)
-        q, k = kinds[end - 1][0]
-        empty = (q == 0, k == 0)
-        num, queries, keys, apart = 0, 0, 0, 0
-        for start in range(end - 1, -1, -1):
-            (q, k), count = kinds[start]
-            if (q == 0, k == 0) != empty:
-                break  # nothing can be attended to in an empty set, padded or not
-            num, queries, keys = num + count, max(queries, q), max(keys, k)
-            cost = _CALL + num * queries * keys
-            apart += _CALL + count * q * k
-            if start < end - 1:
-                cost += _COPY * num * (queries + keys)
-            if cost > apart + 4 * _CALL:
-                break
-            found = min(found, (best[start][0] + cost, start))
-        best.append(found)
-    runs = []
-    end = len(kinds)
-    while end:
-        start = best[end][1]
-        runs.append(kinds[start:end])
-        end = start
-    return runs[::-1]
-
-
-class _Dense(torch.autograd.Function):
-    """Packed rows to one ``(sets, longest, heads, head_dim)`` a group: a view where no length differs.
-
-    Together with `_Packed`, its inverse, which is its gradient too: every row is copied once each way, where
-    torch's own split, index and cat would copy it three times.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, groups: list[_Rows]) -> tuple[Tensor, ...]:
-        ctx.groups = groups
-        # Padding repeats rows here: masked as keys, dropped as queries.
-        return _dense(rows, groups)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return _packed(grads, ctx.groups), None
-
-
-class _Packed(torch.autograd.Function):
-    """One ``(sets, longest, heads, head_dim)`` a group to packed rows."""
-
-    @staticmethod
-    def forward(ctx: Any, groups: list[_Rows], *dense: Tensor) -> Tensor:
-        ctx.groups = groups
-        return _packed(dense, groups)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        dense = _dense(grad, ctx.groups)
-        for group, own in zip(ctx.groups, dense, strict=True):
-            if group.padding is not None:
-                own.view(-1, *own.shape[2:]).index_fill_(0, group.padding, 0)  # it was dropped: no gradient
-        return None, *dense
-
-
-def _dense(rows: Tensor, groups: list[_Rows]) -> tuple[Tensor, ...]:
-    found = []
-    for group in groups:
-        own = rows[group.start : group.start + group.num]
-        if group.fill is not None:
-            own = own.index_select(0, group.fill)
-        found.append(own.view(*group.shape, *rows.shape[1:]))
-    return tuple(found)
-
-
-def _packed(dense: Sequence[Tensor], groups: list[_Rows]) -> Tensor:
-    rows = dense[0].new_empty(sum(g.num for g in groups), *dense[0].shape[2:])
-    for group, own in zip(groups, dense, strict=True):
-        target = rows[group.start : group.start + group.num]
-        if group.real is None:
-            target.view(own.shape).copy_(own)
-        else:
-            torch.index_select(own.flatten(0, 1), 0, group.real, out=target)
-    return rows
-
-
-def _rows(start: int, lengths: list[int], device: torch.device) -> _Rows:
-    longest = max(lengths)
-    if min(lengths) == longest:
-        return _Rows(start, lengths, None, None, None, None)
-    counts = torch.tensor(lengths)[:, None]
-    starts = torch.tensor([0, *accumulate(lengths)][:-1])[:, None]
-    inner = torch.arange(longest)[None]
-    mask = inner < counts
-    fill = (starts + torch.minimum(inner, counts - 1)).flatten()
-    real, padding = (m.flatten().nonzero().flatten() for m in (mask, ~mask))
-    return _Rows(start, lengths, *(_send(x, device) for x in (fill, real, padding, mask[:, None, None])))
-
-
-def _send(index: Tensor | None, device: torch.device) -> Any:
-    if index is None or device.type != "cuda":
-        return index
-    return index.pin_memory().to(device, non_blocking=True)
 
 
 # --- the flash path -------------------------------------------------------------------------------------

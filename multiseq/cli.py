@@ -135,9 +135,10 @@ def train(
     out = out or Path("runs", "+".join(Path(n).stem if n.endswith(".toml") else n for n in names))
     launch = {**_launch(devices, num_nodes, strategy), "cache": cache}
     with _plain_errors(out, _resume_command(out, launch)):
-        from multiseq.machine import is_first_process
+        from multiseq.machine import is_first_process, keep_memory
         from multiseq.runs import read_run, train_run
 
+        keep_memory()
         if resume and not recipe and not changes:
             found = read_run(out)
         else:

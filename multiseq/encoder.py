@@ -10,24 +10,23 @@ enters through rotation only, and that sets without positions are not rotated: t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from multiseq.attention import AttentionPlan, attend, attention_weights
+from multiseq.attention import AttentionPlan, attend_self, attention_weights
 from multiseq.bias import Bias, PairBias
 from multiseq.dropout import dropout
-from multiseq.linear import Linear, padded_rows
-from multiseq.pairs import Pairs
-from multiseq.vectors import VectorSets, rows_of
+from multiseq.linear import Linear
+from multiseq.order import Order
+from multiseq.rotation import Rotation, rotate_parts, rotation_of
+from multiseq.vectors import VectorSets
 
-__all__ = ["PRESETS", "Encoder", "FeedForward", "Rotation"]
+__all__ = ["PRESETS", "Encoder", "FeedForward"]
 
 PRESETS: dict[str, dict[str, int]] = {
     "tiny": {"dim": 128, "depth": 4, "heads": 4},
@@ -35,13 +34,6 @@ PRESETS: dict[str, dict[str, int]] = {
     "base": {"dim": 512, "depth": 8, "heads": 8},
     "large": {"dim": 1024, "depth": 16, "heads": 16},
 }
-
-# On a CPU a batch goes through the blocks in parts of about so many rows: larger tensors are asked of the
-# system anew in every operation, and no cache holds them.
-_MOST_ROWS = 4096
-
-Rotation = Tensor
-"""Every row's angles as complex numbers of size 1, ``(vectors, 1, head_dim / 2)``."""
 
 
 class Encoder(nn.Module):
@@ -112,10 +104,10 @@ class Encoder(nn.Module):
         """Encode every set on its own: what a set gets does not depend on what else is in the batch."""
         if sets.device.type != "cpu":
             return sets.with_values(self._encode(sets))
-        order = _Order.of(sets.lengths)
+        order = Order.of(sets.lengths)
         parts = order.enter(sets).split([len(part) for part in order.parts])
         encoded = [self._encode(part) for part in parts]
-        return sets.with_values(_Leave.apply(torch.cat(encoded), order))
+        return sets.with_values(order.leave(torch.cat(encoded)))
 
     @torch.no_grad()
     def attention(self, sets: VectorSets, layer: int = -1) -> list[Float[Tensor, "heads length length"]]:
@@ -192,15 +184,15 @@ class SelfAttention(nn.Module):
     def project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each ``(vectors, heads, head_dim)``."""
         rows = self.qkv(x).unflatten(-1, (3 * self.heads, -1))
-        q, k, v = _Parts.apply(rows, rotation)
+        q, k, v = rotate_parts(rows, rotation).chunk(3, dim=1)
         return q, k, v
 
     def forward(
         self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None = None
     ) -> Tensor:
         """From ``(vectors, dim)`` to the same."""
-        q, k, v = self.project(x, rotation)
-        out: Tensor = self.out(attend(q, k, v, plan, bias=bias, window=self.window).flatten(1))
+        rows = attend_self(self.qkv(x), self.heads, rotation, plan, bias=bias, window=self.window)
+        out: Tensor = self.out(rows.flatten(1))
         return out
 
 
@@ -220,144 +212,24 @@ class FeedForward(nn.Module):
         return out
 
 
-class _Parts(torch.autograd.Function):
-    """Queries, keys and values of the rows that hold all three, rotated; the gradients meet in one tensor."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, rotation: Rotation | None) -> tuple[Tensor, ...]:
-        ctx.rotation = rotation
-        q, k, v = rows.chunk(3, dim=1)
-        if rotation is not None:
-            q, k = rotate(rows[:, : -v.shape[1]], rotation).chunk(2, dim=1)
-        return q, k, v
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        back = None if ctx.rotation is None else ctx.rotation.conj()
-        q, k, v = grads
-        return torch.cat([rotate(q, back), rotate(k, back), v], dim=1), None
-
-
-@dataclass(frozen=True)
-class _Order:
-    """How the encoder sees a batch on a CPU: the longest set first, in parts whose rows fit the caches.
-
-    A part ends with the set that would take it beyond `_MOST_ROWS`, and holds one more set, which fills it up
-    to one of few numbers of rows (`padded_rows`).
-    """
-
-    parts: list[list[int]]  # lengths
-    sets: list[int]  # which set stands where; the number of sets for what only fills up
-    rows: Tensor  # which row stands where; row 0 in what only fills up
-    back: Tensor  # where every row stands
-    filling: Tensor  # where the rows are that only fill up
-
-    @classmethod
-    def of(cls, lengths: Sequence[int]) -> _Order:
-        num, sizes = sum(lengths), list(lengths)
-        parts: list[list[int]] = [[]]
-        total = 0
-        for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-            if parts[-1] and total + sizes[i] > _MOST_ROWS:
-                parts.append([])
-                total = 0
-            parts[-1].append(i)
-            total += sizes[i]
-        for part in parts:
-            total = sum(sizes[i] for i in part)
-            if padded_rows(total) > total:
-                part.append(len(sizes))
-                sizes.append(padded_rows(total) - total)
-                part.sort(key=sizes.__getitem__, reverse=True)
-        sets = [i for part in parts for i in part]
-        rows = rows_of(sizes, sets)
-        back = torch.empty_like(rows)
-        back[rows] = torch.arange(rows.numel())
-        real = rows < num
-        parts = [[sizes[i] for i in part] for part in parts]
-        sets = [min(i, len(lengths)) for i in sets]
-        return cls(parts, sets, rows.where(real, 0), back[:num], back[num:])
-
-    def enter(self, sets: VectorSets) -> VectorSets:
-        """The sets in this order, with those that only fill up."""
-        pairs = None if sets.pairs is None else Pairs.cat([(sets.pairs, sets.num_sets), (None, 1)])
-        return VectorSets(
-            _Enter.apply(sets.values, self),
-            [length for part in self.parts for length in part],
-            None if sets.positions is None else sets.positions[self.rows],
-            ordered=[(*sets.ordered, False)[i] for i in self.sets],
-            joined=[(*sets.joined, False)[i] for i in self.sets],
-            pairs=None if pairs is None else pairs.select(self.sets),
-        )
-
-
-class _Enter(torch.autograd.Function):
-    """``rows[order.rows]``; the gradient is gathered too, where torch's own adds row after row."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, order: _Order) -> Tensor:
-        ctx.order = order
-        return rows.index_select(0, order.rows)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad.index_select(0, ctx.order.back), None
-
-
-class _Leave(torch.autograd.Function):
-    """``rows[order.back]``; rows that only filled up get no gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, order: _Order) -> Tensor:
-        ctx.order = order
-        return rows.index_select(0, order.back)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad.index_select(0, ctx.order.rows).index_fill_(0, ctx.order.filling, 0), None
-
-
 class _SwiGLU(torch.autograd.Function):
     """``silu(gate) * value`` of rows that hold both; both gradients are written into one tensor."""
 
     @staticmethod
     def forward(ctx: Any, inner: Tensor) -> Tensor:
         gate, value = inner.chunk(2, dim=-1)
-        opened = F.silu(gate)
-        ctx.save_for_backward(inner, opened)
-        return opened * value
+        ctx.save_for_backward(inner)
+        return F.silu(gate).mul_(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        inner, opened = ctx.saved_tensors
+        (inner,) = ctx.saved_tensors
         gate, value = inner.chunk(2, dim=-1)
         grads = torch.empty_like(inner)
         to_gate, to_value = grads.chunk(2, dim=-1)
-        torch.mul(grad, opened, out=to_value)
-        torch.ops.aten.silu_backward.grad_input(grad * value, gate, grad_input=to_gate)
+        torch.ops.aten.silu.out(gate, out=to_value)  # anew: to keep it takes as long, and memory
+        to_value.mul_(grad)
+        torch.mul(grad, value, out=to_gate)
+        torch.ops.aten.silu_backward.grad_input(to_gate, gate, grad_input=to_gate)
         return grads
-
-
-def rotation_of(
-    positions: Int[Tensor, " vectors"] | None, head_dim: int, base: float = 10_000.0
-) -> Rotation | None:
-    """Position times frequency as an angle, for each pair of a head; None means no rotation."""
-    if positions is None:
-        return None
-    frequencies = base ** -(torch.arange(0, head_dim, 2, device=positions.device) / head_dim)
-    angles = positions[:, None] * frequencies  # (vectors, head_dim / 2)
-    return torch.polar(torch.ones_like(angles), angles)[:, None]
-
-
-def rotate(
-    x: Float[Tensor, "vectors heads head_dim"], rotation: Rotation | None
-) -> Float[Tensor, "vectors heads head_dim"]:
-    """Rotate the pairs (2i, 2i + 1) of every head by the row's angles: one product of complex numbers."""
-    if rotation is None:
-        return x
-    pairs = torch.view_as_complex(x.to(rotation.dtype.to_real()).unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from multiseq.attention import AttentionPlan, attend
 from multiseq.caches import SetMemory, TokenCache
 from multiseq.decoding import beam_search
-from multiseq.encoder import FeedForward, Rotation, SelfAttention, rotate, rotation_of
+from multiseq.encoder import FeedForward, SelfAttention
 from multiseq.heads import check_sets, inference
 from multiseq.linear import Linear, padded_rows, recurring_rows
 from multiseq.protocols import Level, Packed
 from multiseq.results import Text
+from multiseq.rotation import Rotation, rotate, rotation_of
 from multiseq.text_target import TextTarget
 from multiseq.vectors import VectorSets, order_of, rows_of
 

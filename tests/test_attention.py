@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from multiseq.attention import AttentionPlan, attend, attention_weights
+from multiseq.attention import AttentionPlan, attend, attend_self, attention_weights
+from multiseq.rotation import rotate, rotation_of
+from multiseq.vectors import order_of
 from tests.reference import attention as reference
 
 SELF = [7, 0, 1, 5, 6, 5, 13, 12]
@@ -54,6 +56,45 @@ def test_cross_attention_matches_reference(biased: bool) -> None:
     weight = torch.randn_like(slow)
     wanted = torch.autograd.grad((slow * weight).sum(), leaves)
     torch.testing.assert_close(torch.autograd.grad((ours * weight).sum(), leaves), wanted)
+
+
+@pytest.mark.parametrize("lengths", [SELF, sorted(SELF, reverse=True), [4], [1], [0, 0], [5, 5, 5], []])
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_rows_that_hold_all_three_match_reference(
+    lengths: list[int], window: int | None, ordered: bool
+) -> None:
+    """Sets in the groups' order go through one function, others and those under a window do not."""
+    heads = torch.cat([rows(lengths, seed) for seed in range(3)], dim=1).detach().requires_grad_()
+    rotation = rotation_of(order_of(lengths), 8) if ordered else None
+    plan = AttentionPlan(lengths)
+    overwritten = heads.flatten(1).clone()
+    ours = attend_self(overwritten, 3, rotation, plan, window=window)
+    q, k, v = heads.chunk(3, dim=1)
+    slow = reference.attend(rotate(q, rotation), rotate(k, rotation), v, lengths, lengths, window=window)
+    torch.testing.assert_close(ours, slow)
+    weight = torch.randn_like(slow)
+    if slow.numel():
+        wanted = torch.autograd.grad((slow * weight).sum(), heads)
+        torch.testing.assert_close(torch.autograd.grad((ours * weight).sum(), heads), wanted)
+
+
+def test_rows_that_someone_keeps_are_not_overwritten_in_silence() -> None:
+    heads = torch.randn(5, 18, requires_grad=True)
+    kept = heads.exp()  # keeps its result for its gradient
+    out = attend_self(kept, 3, rotation_of(order_of([5]), 2), AttentionPlan([5]))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_near(dtype: torch.dtype) -> None:
+    lengths = sorted(SELF, reverse=True)
+    exact = torch.cat([rows(lengths, seed) for seed in range(3)], dim=1).flatten(1).detach()
+    rotation, plan = rotation_of(order_of(lengths), 8), AttentionPlan(lengths)
+    half = attend_self(exact.to(dtype), 3, rotation, plan)
+    assert half.dtype == dtype
+    torch.testing.assert_close(half.double(), attend_self(exact, 3, rotation, plan), rtol=0.05, atol=0.05)
 
 
 def test_by_hand() -> None:

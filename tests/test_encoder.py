@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from multiseq.encoder import PRESETS, Encoder, rotate, rotation_of
+from multiseq.encoder import PRESETS, Encoder
+from multiseq.rotation import rotate, rotation_of
 from multiseq.vectors import VectorSets, order_of
 
 LENGTHS = [7, 0, 1, 5, 5, 11]

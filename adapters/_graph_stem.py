@@ -108,5 +108,5 @@ class HopStem(nn.Module):
 def _mlp(dim: int) -> nn.Module:
     # The sum over many neighbours can be large: normed inside, a hub does not drown the others.
     return nn.Sequential(
-        Linear(dim, 2 * dim, bias=True), nn.LayerNorm(2 * dim), nn.GELU(), Linear(2 * dim, dim, bias=True)
+        Linear(dim, dim, bias=True), nn.LayerNorm(dim), nn.GELU(), Linear(dim, dim, bias=True)
     )

@@ -94,9 +94,10 @@ def _graph(lengths: Sequence[int], dim: int) -> Parts:
     source, read_smiles = _starter("molecules"), need("rdkit.Chem").MolFromSmiles
     pairs = zip(source.items, source.targets["hydrophilicity"], strict=True)
     known = sorted((read_smiles(smiles).GetNumAtoms(), smiles, logp) for smiles, logp in pairs)
-    starts = [bisect.bisect_left(known, (n,)) % len(known) for n in lengths]
-    # Of one size not always the same molecule: the next one each time.
-    chosen = [known[(start + i % 20) % len(known)] for i, start in enumerate(starts)]
+    chosen, left = [], list[Any]()
+    for length in lengths:  # the next larger one that is left: none twice, as long as they last
+        left = left or list(known)
+        chosen.append(left.pop(min(bisect.bisect_left(left, (length,)), len(left) - 1)))
     adapter = GraphAdapter.fit(source.items[:FITTED_ON], dim=dim)
     labels = [logp for *_, logp in chosen]
     return [smiles for _, smiles, _ in chosen], labels, adapter, SetHead(dim, NumberTarget.fit(labels))

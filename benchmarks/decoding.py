@@ -40,7 +40,7 @@ BEAMS = (1, 5)
 SIZE = 8000
 """Of the vocabulary."""
 
-ROUNDS = 5
+ROUNDS = 3
 
 TEXT_SEED = 1000
 """Unlike the seeds of the sets, which are counted from 0."""

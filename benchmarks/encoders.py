@@ -44,7 +44,7 @@ LONG = {"cpu": 10_000, "cuda": AT_ONCE}
 LONG_DRAWS = 2
 """Draws, at most, of a workload that has such batches."""
 
-BYTES = 64 * 4
+BYTES = 32 * 4
 """Of a padded row, for each dimension of each block, at most: what forward and backward of a peer keep."""
 
 NOTE = (
@@ -88,26 +88,29 @@ def measure(setting: Setting) -> list[Table]:
 
 
 def _draws(workload: str, order: str, setting: Setting) -> list[Draw]:
-    draws = ORDERS[order](workload, setting)
+    draws = ORDERS[order](workload, setting, setting.draws)
     is_long = any(_is_long(batch, setting) for each in draws for batch in each)
-    return draws[:LONG_DRAWS] if is_long else draws
+    return ORDERS[order](workload, setting, min(LONG_DRAWS, setting.draws)) if is_long else draws
 
 
-def _random(workload: str, setting: Setting) -> list[Draw]:
+def _random(workload: str, setting: Setting, number: int) -> list[Draw]:
     """One batch a draw."""
-    seeds = range(FIRST_SEED, FIRST_SEED + setting.draws)
+    seeds = range(FIRST_SEED, FIRST_SEED + number)
     return [[draw(workload, setting.sets, seed, setting.lengths)] for seed in seeds]
 
 
-def _sorted(workload: str, setting: Setting) -> list[Draw]:
-    """Two batches of a pool a draw: the shortest with the longest, then pairs nearer to the middle."""
+def _sorted(workload: str, setting: Setting, number: int) -> list[Draw]:
+    """Two batches of a pool a draw: the shortest with a long one, then pairs nearer to the middle.
+
+    The last batch takes no part: it ends with the longest set of all, which costs padded encoders most.
+    """
     pool = sorted_batches(workload, setting.sets, POOL_SEED, setting.lengths, batches=POOL)
-    last = 2 * setting.draws - 1
-    spread = [pool[round(i * (POOL - 1) / last)] for i in range(last + 1)]
-    return [[spread[i], spread[last - i]] for i in range(setting.draws)]
+    last = 2 * number - 1
+    spread = [pool[round(i * (POOL - 2) / last)] for i in range(last + 1)]
+    return [[spread[i], spread[last - i]] for i in range(number)]
 
 
-ORDERS: dict[str, Callable[[str, Setting], list[Draw]]] = {"random": _random, "sorted": _sorted}
+ORDERS: dict[str, Callable[[str, Setting, int], list[Draw]]] = {"random": _random, "sorted": _sorted}
 
 
 # --- seconds --------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from multiseq import Encoder
 
 __all__ = ["measure"]
 
-ROUNDS, VECTORS = 3, 16_000
+ROUNDS, VECTORS = 3, 8_000
 """How often a draw is timed at least; as often as takes so many vectors, where that is more."""
 SQUARE = 2048
 

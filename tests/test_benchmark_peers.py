@@ -16,7 +16,7 @@ pytest.importorskip("x_transformers", reason="the extra benchmarks is not instal
 from benchmarks import encoders
 from benchmarks.peers import Peer, _bert, _modern_bert, gps, ours, peers
 from benchmarks.setting import Setting
-from benchmarks.workloads import sets_of
+from benchmarks.workloads import sets_of, sorted_batches
 
 SETTING = Setting(dim=32, depth=2, heads=4)
 NAMES = ("multiseq", "torch", "BERT", "ModernBERT", "x-transformers", "GPSConv")
@@ -114,7 +114,11 @@ def test_a_row_for_every_workload_and_order() -> None:
 
 
 def test_sorted_batches_are_spread_over_the_pool() -> None:
-    draws = encoders._sorted("molecules", Setting(sets=5, draws=3))
+    setting = Setting(sets=5, draws=3)
+    draws = encoders._sorted("molecules", setting, 3)
+    pool = sorted_batches("molecules", 5, encoders.POOL_SEED, None, batches=encoders.POOL)
+    assert pool[0] in draws[0] and not any(pool[-1] in batches for batches in draws)
+    assert len(encoders._sorted("molecules", setting, 2)) == 2
     shortest = sorted(batch[0] for batches in draws for batch in batches)
     assert [sorted(batch) for batches in draws for batch in batches] == [b for bs in draws for b in bs]
     assert [batches[0][0] for batches in draws] == shortest[:3]

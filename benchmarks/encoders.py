@@ -35,7 +35,7 @@ FIRST_SEED, POOL_SEED = 1, 100
 AT_ONCE = 131_072
 """Padded rows that a peer takes at once at most; a larger batch in parts, for all of it would not fit."""
 
-ROUNDS = {"cpu": 3, "cuda": 5}
+ROUNDS = {"cpu": 2, "cuda": 5}
 """How often a batch is timed."""
 
 LONG = {"cpu": 10_000, "cuda": AT_ONCE}

@@ -35,7 +35,7 @@ VECTORS = [1000, 2000] if QUICK else [1000 * 2**i for i in range(7)]
 LENGTHS = [128, 256] if QUICK else [128 * 2**i for i in range(6)]
 NODES = [500, 1000] if QUICK else [10_000, 30_000, 100_000, 300_000, 1_000_000]
 
-PASSES = {"cpu": (2, 1), "cuda": (8, 8)}
+PASSES = {"cpu": 1, "cuda": 8}
 """How often every number of vectors and every length is timed; three times as often where that is quick."""
 POOL = 4096
 """Sets drawn, of which every so many-th makes a batch: all batches have one shape of lengths."""
@@ -110,9 +110,10 @@ def _encoder_costs(setting: Setting, ladders: Sequence[Sequence[list[int]]]) -> 
     fitting = [own[: len(found)] for own, found in zip(steps, peaks, strict=True)]
     keep_memory()
     fitting[0][-1]()  # asks for as much as any
+    passes = PASSES[setting.device.type]
     return [
         [Cost(seconds, mib) for seconds, mib in zip(_times(own, passes, setting.device), found, strict=True)]
-        for own, found, passes in zip(fitting, peaks, PASSES[setting.device.type], strict=True)
+        for own, found in zip(fitting, peaks, strict=True)
     ]
 
 

@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.report import Table
+from benchmarks.process import in_fresh_process
+from benchmarks.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, alternate, median, seconds_of
 from benchmarks.workloads import draw, sets_of, workloads
 from multiseq import Encoder
+from multiseq.machine import keep_memory
 
 __all__ = ["measure"]
 
@@ -31,15 +33,11 @@ Product = Callable[[torch.Tensor, torch.Tensor], object]
 
 
 def measure(setting: Setting) -> list[Table]:
-    """Forward and backward of the encoder as times its limit, and the share of the machine's rate."""
-    torch.manual_seed(0)
-    model = Encoder(setting.dim, setting.depth, setting.heads, dropout=0.0)
-    model.to(setting.device, setting.dtype)
-    rate = square_rate(setting)
-    rows = []
-    for workload in workloads(setting):
-        draws = [draw(workload, setting.sets, seed, setting.lengths) for seed in range(setting.draws)]
-        rows.append(_row(workload, draws, model, setting, rate))
+    """Forward and backward of the encoder as times its limit, and the share of the machine's rate.
+
+    In a process of its own, as a training is: what peers did before leaves the memory of this one in pieces.
+    """
+    rate, rows = in_fresh_process(_measure, setting)
     return [
         Table(
             "limits",
@@ -51,9 +49,21 @@ def measure(setting: Setting) -> list[Table]:
     ]
 
 
+def _measure(setting: Setting) -> tuple[float, list[dict[str, Cell]]]:
+    keep_memory()
+    torch.manual_seed(0)
+    model = Encoder(setting.dim, setting.depth, setting.heads, dropout=0.0)
+    model.to(setting.device, setting.dtype)
+    rate, rows = square_rate(setting), []
+    for workload in workloads(setting):
+        draws = [draw(workload, setting.sets, seed, setting.lengths) for seed in range(setting.draws)]
+        rows.append(_row(workload, draws, model, setting, rate))
+    return rate, rows
+
+
 def _row(
     workload: str, draws: list[list[int]], model: Encoder, setting: Setting, rate: float
-) -> dict[str, str | int | float | Spread]:
+) -> dict[str, Cell]:
     ours, products, torchs, shares, milliseconds = [], [], [], [], []
     for lengths in draws:
         steps = {"ours": encoder_step(model, lengths, setting)}
@@ -68,7 +78,7 @@ def _row(
             ours.append(median(own) / median(limit))
             torchs.append(median(own) / median(seconds["torch"]))
             products.append(1e3 * median(limit))
-    row: dict[str, str | int | float | Spread] = {
+    row: dict[str, Cell] = {
         "workload": workload,
         "vectors": round(sum(map(sum, draws)) / len(draws)),
         "ms": round(median(milliseconds), 1),

@@ -24,6 +24,7 @@ import math
 import mmap
 import os
 import shutil
+import sys
 import time
 import warnings
 import zlib
@@ -52,8 +53,9 @@ PACK = 2**26
 """Bytes after which a pack is closed: what a run that is killed has to prepare again, at most."""
 RESERVE = 2**30
 """Bytes of the disk that are left free."""
-ALONE = 0.5
-"""Seconds for which one process prepares items before others are started to help."""
+ALONE = 0.1 if sys.platform == "linux" and sys.version_info < (3, 14) else 2.0
+"""Seconds for which one process prepares items before others are started to help: about what starting them
+takes, which is little where processes are forked."""
 KEY = 16
 """Bytes of a digest."""
 LIBRARIES = ("numpy", "rdkit", "soundfile", "tokenizers", "torch", "torchaudio")

@@ -117,7 +117,8 @@ def test_sorted_batches_are_spread_over_the_pool() -> None:
     setting = Setting(sets=5, draws=3)
     draws = encoders._sorted("molecules", setting, 3)
     pool = sorted_batches("molecules", 5, encoders.POOL_SEED, None, batches=encoders.POOL)
-    assert pool[0] in draws[0] and not any(pool[-1] in batches for batches in draws)
+    assert pool[0] in draws[0]
+    assert not any(pool[-1] in batches for batches in draws)
     assert len(encoders._sorted("molecules", setting, 2)) == 2
     shortest = sorted(batch[0] for batches in draws for batch in batches)
     assert [sorted(batch) for batches in draws for batch in batches] == [b for bs in draws for b in bs]

@@ -10,12 +10,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.modalities import MODALITIES, Modality, make
+from benchmarks.process import in_fresh_process
 from benchmarks.report import Table
 from benchmarks.setting import Setting
 from benchmarks.steps import Trainer
 from benchmarks.timing import Spread, median, seconds_of
 from multiseq.batching import BatchPlan, Loader, PreparedSource
 from multiseq.item_cache import ItemCache
+from multiseq.machine import keep_memory
 
 __all__ = ["measure"]
 
@@ -33,14 +35,20 @@ NOTE = (
 
 
 def measure(setting: Setting) -> list[Table]:
-    """A row for each modality."""
+    """A row for each modality, measured in a process of its own: a large one takes long to fork."""
+    rows = in_fresh_process(_rows, setting)
+    return [Table("loader", f"What the loader feeds with {WORKERS} workers", rows, NOTE)]
+
+
+def _rows(setting: Setting) -> list[dict[str, Any]]:
+    keep_memory()
     rows = []
     for name in MODALITIES:
         with TemporaryDirectory() as folder:
             items = max(ITEMS[name] // SHARE, 2 * setting.sets)
             modality = make(name, setting, items, Path(folder))
             rows.append(_row(modality, setting, Path(folder) / "kept"))
-    return [Table("loader", f"What the loader feeds with {WORKERS} workers", rows, NOTE)]
+    return rows
 
 
 def _row(modality: Modality, setting: Setting, folder: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def in_fresh_process(function: Callable[P, T], *args: P.args, **options: P.kwarg
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(sender, function, args, options), daemon=True)
+    process = context.Process(target=_call, args=(sender, function, args, options))  # may start others
     process.start()
     sender.close()
     try:
@@ -52,6 +52,7 @@ def in_fresh_process(function: Callable[P, T], *args: P.args, **options: P.kwarg
 
 
 def _call(sender: Connection, function: Callable[..., Any], args: Any, options: Any) -> None:
+    multiprocessing.set_start_method(None, force=True)  # what it starts is started as is usual here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the first process ends this one
     try:
         sender.send((function(*args, **options), None))

@@ -54,6 +54,7 @@ def test_a_row_for_each_modality(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_loader_feeds_every_modality(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SHARE": 10**9, "EPOCHS": 2, "STEPS": 1}.items():
         monkeypatch.setattr(loader, name, value)
+    monkeypatch.setattr(loader, "in_fresh_process", lambda function, *args: function(*args))
     [table] = loader.measure(TINY)
     assert [row["modality"] for row in table.rows] == list(MODALITIES)
     for row in table.rows:

@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multiseq._flex import attend_flex, block_mask, flex_serves
-from multiseq._groups import Group, groups_of, longest_first, send, to_dense, to_packed
+from multiseq._groups import Group, fill, groups_of, longest_first, send, to_dense, to_packed
 from multiseq._joint import attend_joint
 from multiseq._masked import (
     Piece,
@@ -56,9 +56,11 @@ class AttentionPlan:
         k_lengths: Vectors of each set of keys; the queries' own where not given (self-attention).
         device: Where the index tensors go.
         sequences: Which sets a window cuts; all where not given.
+        bins: For `attend_self` on a CPU, without bias and window: the lengths of the sets that one of the
+            lengths stands for. A vector still attends to its own set only.
 
     Raises:
-        ValueError: Different numbers of sets.
+        ValueError: Different numbers of sets, or bins that do not add up to the lengths.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class AttentionPlan:
         *,
         device: torch.device | str = "cpu",
         sequences: Sequence[bool] | None = None,
+        bins: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.q_lengths = tuple(q_lengths)
         self.k_lengths = self.q_lengths if k_lengths is None else tuple(k_lengths)
@@ -76,6 +79,12 @@ class AttentionPlan:
                 f"plan: got {len(self.q_lengths)} sets of queries and {len(self.k_lengths)} sets of keys, "
                 "expected as many; every set of queries attends to the set of keys of the same number"
             )
+        if bins is not None and (not self.is_self or self.q_lengths != tuple(map(sum, bins))):
+            raise ValueError(
+                f"bins: got lengths that add up to {list(map(sum, bins))}, expected {list(self.q_lengths)}, "
+                "of queries and keys alike"
+            )
+        self.bins = bins if bins is not None and any(len(own) > 1 for own in bins) else None
         self.device = torch.device(device)
         self.sequences = (True,) * len(self.q_lengths) if sequences is None else tuple(sequences)
         # By causal order and window, as far as they matter.
@@ -109,11 +118,24 @@ class AttentionPlan:
         return self._groups[window]
 
     def masks(self, dtype: torch.dtype) -> list[Tensor | None]:
-        """What is added to the products with keys that fill a group up, ``(sets, 1, 1, longest)`` a group."""
+        """What is added to the products of a group, ``(sets, 1, 1 or longest, longest)``, if anything.
+
+        It hides keys that fill up and, in a bin, those of other sets.
+        """
         if dtype not in self._masks:
-            masks = [group.keys.mask for group in self.groups()]
+            masks = [self._mask(group) for group in self.groups()]
             self._masks[dtype] = [m if m is None else torch.where(m, 0.0, -math.inf).to(dtype) for m in masks]
         return self._masks[dtype]
+
+    def _mask(self, group: Group) -> Tensor | None:
+        rows = group.keys
+        bins = [] if self.bins is None else [self.bins[i] for i in group.sets]
+        if all(len(own) < 2 for own in bins):
+            return rows.mask
+        sizes = torch.tensor([size for own in bins for size in own])
+        sets = fill(torch.arange(len(sizes)).repeat_interleave(sizes), rows)
+        same = (sets[:, :, None] == sets[:, None])[:, None].to(self.device)
+        return same if rows.mask is None else same & rows.mask
 
     def pieces(self, causal: bool, window: int | None) -> list[Piece]:
         """What queries and keys of each group see of each other."""
@@ -194,6 +216,11 @@ def attend(
             raise ValueError(
                 f"{name}: got {rows.shape[0]} rows, expected {sum(lengths)} as the plan's lengths add up to"
             )
+    if plan.bins is not None:
+        raise ValueError(
+            "plan: got one with bins, expected one without; bins serve attend_self on a CPU, "
+            "the longest first, without bias and window"
+        )
     if window is not None and window < 0:
         raise ValueError(f"window: got {window}, expected 0 or more")
     if (causal or window is not None or isinstance(bias, Bias)) and not plan.is_self:

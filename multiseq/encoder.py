@@ -103,18 +103,21 @@ class Encoder(nn.Module):
     def forward(self, sets: VectorSets) -> VectorSets:
         """Encode every set on its own: what a set gets does not depend on what else is in the batch."""
         if sets.device.type != "cpu":
-            return sets.with_values(self._encode(sets))
-        order = Order.of(sets.lengths)
-        parts = order.enter(sets).split([len(part) for part in order.parts])
-        encoded = [self._encode(part) for part in parts]
-        return sets.with_values(order.leave(torch.cat(encoded)))
+            return sets.with_values(self._encode(sets, _plan_of(sets)))
+        binned = self.window is None and not self.relative and not self.pair_codes
+        encoded = self._encode_in(Order.of(sets.lengths, binned=binned), sets)
+        if binned and not encoded.detach().isfinite().all():
+            # What is not finite reaches the sets of its bin, whose weights for it are zero: 0 * inf is nan.
+            encoded = self._encode_in(Order.of(sets.lengths), sets)
+        return sets.with_values(encoded)
 
     @torch.no_grad()
     def attention(self, sets: VectorSets, layer: int = -1) -> list[Float[Tensor, "heads length length"]]:
         """The attention weights of one layer, ``(heads, length, length)`` for each set, computed anew."""
         if not -self.depth <= layer < self.depth:
             raise ValueError(f"layer: got {layer}, expected {-self.depth} to {self.depth - 1}")
-        x, plan, rotation, bias = self._enter(sets)
+        plan = _plan_of(sets)
+        x, rotation, bias = self._enter(sets)
         layer %= self.depth
         for block in self.blocks[:layer]:
             x = block(x, plan, rotation, bias)
@@ -128,17 +131,25 @@ class Encoder(nn.Module):
         names = ("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative", "pair_codes")
         return {name: getattr(self, name) for name in names}
 
-    def _enter(self, sets: VectorSets) -> tuple[Tensor, AttentionPlan, Rotation | None, Bias | None]:
+    def _enter(self, sets: VectorSets) -> tuple[Tensor, Rotation | None, Bias | None]:
         if sets.dim != self.dim:
             raise ValueError(
                 f"sets: got vectors of width {sets.dim}, expected {self.dim}; "
                 "build the adapter with the encoder's dim"
             )
-        plan = AttentionPlan(sets.lengths, device=sets.device, sequences=sets.sequences)
-        return sets.values, plan, rotation_of(sets.positions, self.dim // self.heads), self.bias(sets)
+        return sets.values, rotation_of(sets.positions, self.dim // self.heads), self.bias(sets)
 
-    def _encode(self, sets: VectorSets) -> Tensor:
-        x, plan, rotation, bias = self._enter(sets)
+    def _encode_in(self, order: Order, sets: VectorSets) -> Tensor:
+        parts = order.enter(sets).split([sum(map(len, bins)) for bins in order.parts])
+        encoded = []
+        for part, bins in zip(parts, order.parts, strict=True):
+            sequences = None if self.window is None else part.sequences
+            plan = AttentionPlan([sum(own) for own in bins], sequences=sequences, bins=bins)
+            encoded.append(self._encode(part, plan))
+        return order.leave(torch.cat(encoded))
+
+    def _encode(self, sets: VectorSets, plan: AttentionPlan) -> Tensor:
+        x, rotation, bias = self._enter(sets)
         for block in self.blocks:
             x = block(x, plan, rotation, bias)
         normed: Tensor = self.norm(x)
@@ -150,6 +161,10 @@ class Encoder(nn.Module):
             # Residual branches start small, so that depth does not blow the sum up (GPT-2, section 2.3).
             for last in (block.attention.out, block.feed_forward.out):
                 nn.init.normal_(last.weight, std=0.02 / (2 * self.depth) ** 0.5)
+
+
+def _plan_of(sets: VectorSets) -> AttentionPlan:
+    return AttentionPlan(sets.lengths, device=sets.device, sequences=sets.sequences)
 
 
 class Block(nn.Module):

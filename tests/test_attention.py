@@ -79,6 +79,19 @@ def test_rows_that_hold_all_three_match_reference(
         torch.testing.assert_close(torch.autograd.grad((ours * weight).sum(), heads), wanted)
 
 
+@pytest.mark.parametrize("bins", [[[3, 5], [2, 1, 4], [6], [0]], [[5, 4, 3]], [[2, 2], [2, 2]]])
+def test_sets_that_share_a_bin_do_not_see_each_other(bins: list[list[int]]) -> None:
+    lengths = [size for own in bins for size in own]
+    heads = torch.cat([rows(lengths, seed) for seed in range(3)], dim=1).detach().requires_grad_()
+    plan = AttentionPlan([sum(own) for own in bins], bins=bins)
+    ours = attend_self(heads.flatten(1).clone(), 3, None, plan)
+    slow = reference.attend(*heads.chunk(3, dim=1), lengths, lengths)
+    torch.testing.assert_close(ours, slow)
+    weight = torch.randn_like(slow)
+    wanted = torch.autograd.grad((slow * weight).sum(), heads)
+    torch.testing.assert_close(torch.autograd.grad((ours * weight).sum(), heads), wanted)
+
+
 def test_rows_that_someone_keeps_are_not_overwritten_in_silence() -> None:
     heads = torch.randn(5, 18, requires_grad=True)
     kept = heads.exp()  # keeps its result for its gradient
@@ -140,6 +153,14 @@ def test_wrong_input_says_what_to_do() -> None:
         attend(q, torch.zeros(2, 1, 2), torch.zeros(2, 1, 2), AttentionPlan([3], [2]), causal=True)
     with pytest.raises(ValueError, match="got 4 rows, expected 9"):
         attend(q, q, q, AttentionPlan([3]), bias=torch.zeros(4, 1))
+    with pytest.raises(ValueError, match=r"add up to \[3\], expected \[4\]"):
+        AttentionPlan([4], bins=[[1, 2]])
+    for plan, changes in (
+        (AttentionPlan([4, 5], bins=[[4], [3, 2]]), {}),
+        (AttentionPlan([4], bins=[[2, 2]]), {"window": 1}),
+    ):
+        with pytest.raises(ValueError, match="got one with bins, expected one without"):
+            attend_self(torch.zeros(sum(plan.q_lengths), 6), 1, None, plan, **changes)
 
 
 @pytest.mark.gpu

@@ -91,6 +91,18 @@ def test_gradient_stays_inside_the_set() -> None:
     assert [bool(g.any()) for g in grads] == [False, False, False, True, False, False]
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_in_its_set(broken: float) -> None:
+    """The sets share a bin, where a weight of zero times nan would be nan."""
+    model, batch = encoder(), sets(ordered=True)
+    values = batch.values.clone()
+    values[LENGTHS[0] : LENGTHS[0] + LENGTHS[2]] = broken
+    found, whole = model(batch.with_values(values)).unpack(), model(batch).unpack()
+    assert found[2].isnan().all()
+    for i in (0, 3, 4, 5):
+        torch.testing.assert_close(found[i], whole[i])
+
+
 def test_dropout_acts_in_training_only() -> None:
     model, batch = encoder(dropout=0.5), sets(ordered=True)
     assert torch.equal(model(batch).values, model(batch).values)

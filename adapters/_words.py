@@ -9,16 +9,15 @@ Bojanowski et al. 2017 (https://arxiv.org/abs/1607.04606); byte-pair encoding, S
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
+from multiseq.machine import tokenizers_on_one_thread
 from multiseq.requires import need
 
 __all__ = ["PieceParts", "WordParts", "split_words"]
@@ -247,23 +246,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, split: bool, min_c
         initial_alphabet=sorted(bytes_.alphabet()),
         show_progress=False,
     )
-    with _one_thread():
+    with tokenizers_on_one_thread():
         tokenizer.train_from_iterator(map(_encodable, texts), trainer)
     return str(tokenizer.to_str(pretty=True))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # Its threads would make a later fork of loader workers warn, and they are no faster.
-    before = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TOKENIZERS_PARALLELISM"]
-        else:
-            os.environ["TOKENIZERS_PARALLELISM"] = before
 
 
 def _spaced(text: str) -> str:

@@ -293,7 +293,8 @@ def _load(name: str, spec: Mapping[str, Any], assets: Mapping[str, str], own: Ma
         )
     deeper = _below(name, own)  # of parts that have parts
     options = {"adapters": deeper} if deeper else {}
-    return found.from_config(spec["config"], assets, **options)  # type: ignore[no-any-return]
+    loaded: Adapter = found.from_config(spec["config"], assets, **options)
+    return loaded
 
 
 def _below(name: str, things: Mapping[str, Any]) -> dict[str, Any]:

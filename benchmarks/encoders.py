@@ -62,7 +62,7 @@ NOTES = {
 
 
 def measure(setting: Setting) -> list[Table]:
-    """A table of forward, one of forward and backward, and on a GPU one of peak memory."""
+    """A table of forward, and one of forward and backward."""
     everyone, graphs = [ours(setting), *peers(setting)], gps(setting)
     _warm_up([*everyone, graphs], setting)
     rows: dict[str, list[dict[str, Cell]]] = {kind: [] for kind in STEPS}
@@ -78,10 +78,9 @@ def measure(setting: Setting) -> list[Table]:
             found.append({"workload": workload, "order": order} | row)
     weights = ", ".join(f"{p.name} {_thousands(p):,}" for p in (*everyone, graphs))
     note = f"{NOTE}{NOTES[setting.device.type]}Weights in thousands: {weights}."
-    tables = [
+    return [
         Table(f"encoder_{kind.replace(' ', '_')}", f"Encoder, {kind}", rows[kind], note) for kind in STEPS
     ]
-    return tables if setting.device.type == "cpu" else [*tables, _memory(everyone, setting)]
 
 
 # --- batches --------------------------------------------------------------------------------------------
@@ -216,33 +215,6 @@ def _row(draws: Sequence[Draw], seconds: dict[str, list[float]], names: Sequence
         "fastest": min(ratios.values(), key=lambda found: found.median),
     }
     return row | {name: ratios[name].median if name in ratios else math.nan for name in names}
-
-
-def _memory(contenders: Sequence[Peer], setting: Setting) -> Table:
-    """Peak memory of a GPU in forward and backward, beyond weights and input."""
-    workload = workloads(setting)[-1]
-    lengths = draw(workload, setting.sets, FIRST_SEED, setting.lengths)
-    peaks = {peer.name: _peak(peer, lengths, setting) for peer in contenders}
-    own = peaks[contenders[0].name]
-    rows: list[dict[str, Cell]] = [
-        {"encoder": name, "MiB": peak / 2**20, "ratio": peak / own} for name, peak in peaks.items()
-    ]
-    title = (
-        f"Encoder, peak memory of forward and backward: {workload}, random order, {sum(lengths):,} vectors"
-    )
-    return Table("encoder_memory", title, rows, NOTES["cuda"])
-
-
-def _peak(peer: Peer, lengths: Batch, setting: Setting) -> float:
-    """Bytes; nan where it does not fit."""
-    peer.model.train()
-    step = _forward_backward(peer, _parts(peer, lengths, setting))
-    peer.model.zero_grad()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    if not _fits(step):
-        return math.nan
-    return torch.cuda.max_memory_allocated() - before
 
 
 def _thousands(peer: Peer) -> int:

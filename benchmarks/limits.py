@@ -25,7 +25,7 @@ from multiseq.machine import keep_memory
 
 __all__ = ["measure"]
 
-ROUNDS, VECTORS = 3, 8_000
+ROUNDS, VECTORS = 4, 16_000
 """How often a draw is timed at least; as often as takes so many vectors, where that is more."""
 SQUARE = 2048
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from multiseq.machine import give_back_memory
 
@@ -48,7 +48,7 @@ def in_fresh_process(function: Callable[P, T], *args: P.args, **options: P.kwarg
         process.join()
     if error is not None:
         raise error
-    return result  # type: ignore[no-any-return]
+    return cast("T", result)
 
 
 def _call(sender: Connection, function: Callable[..., Any], args: Any, options: Any) -> None:

@@ -161,13 +161,15 @@ def _load_adapter(folder: Path, name: str, config: Mapping[str, Any], own: Mappi
     # Your own parts of a fused adapter: load(…, adapters={"NAME.PART": YourAdapter}).
     deeper = {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
     options = {"adapters": deeper} if deeper else {}
-    return found.from_config(spec["config"], assets, **options)  # type: ignore[no-any-return]
+    loaded: Adapter = found.from_config(spec["config"], assets, **options)
+    return loaded
 
 
 def _head(config: Mapping[str, Any]) -> Head:
     if config["kind"] not in HEADS:
         raise CheckpointError(f"head: got kind {config['kind']!r}, expected one of {', '.join(HEADS)}")
-    return HEADS[config["kind"]].from_config(config)  # type: ignore[no-any-return]
+    head: Head = HEADS[config["kind"]].from_config(config)
+    return head
 
 
 def _find(folder: Path) -> Path:

@@ -12,6 +12,8 @@ import platform
 import resource
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ __all__ = [
     "is_first_process",
     "keep_memory",
     "peak_memory",
+    "tokenizers_on_one_thread",
     "versions",
 ]
 
@@ -94,6 +97,19 @@ def give_back_memory() -> None:
     """Hand memory that was freed back to the system."""
     if (trim := _of_c_library("malloc_trim")) is not None:
         trim(0)
+
+
+@contextmanager
+def tokenizers_on_one_thread() -> Iterator[None]:
+    """Where `tokenizers` would work in several: they make a later fork of loader workers warn."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        del os.environ["TOKENIZERS_PARALLELISM"]
+        if before is not None:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
 
 
 def _of_c_library(function: str) -> Any:

@@ -10,20 +10,19 @@ Axes: tokens (of one text, or of all texts of a batch one after another).
 from __future__ import annotations
 
 import json
-import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from multiseq.machine import tokenizers_on_one_thread
 from multiseq.protocols import Packed
 from multiseq.requires import need
 
-__all__ = ["TextTarget", "normalise", "one_thread"]
+__all__ = ["TextTarget", "normalise"]
 
 _UNITS = ("character", "piece")
 # Each has a space inside, which no piece can have: a text cannot spell a special token.
@@ -175,21 +174,8 @@ def _train_pieces(texts: Sequence[str], vocab_size: int) -> str:
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocab_size, min_frequency=2, special_tokens=_SPECIALS, show_progress=False
     )
-    with one_thread():
+    with tokenizers_on_one_thread():
         tokenizer.train_from_iterator(texts, trainer)
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = []  # or "<end of text>" inside a text would become the special token
     return json.dumps(state, ensure_ascii=False)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let `tokenizers` work in one thread: its threads make a later fork of loader workers warn."""
-    before = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    try:
-        yield
-    finally:
-        del os.environ["TOKENIZERS_PARALLELISM"]
-        if before is not None:
-            os.environ["TOKENIZERS_PARALLELISM"] = before

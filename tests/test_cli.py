@@ -235,22 +235,23 @@ def test_the_items_that_are_shown_can_be_typed(folder: Path) -> None:
     assert shown(f"{'C' * 999}\tup\n") == "mood CCO"
 
 
-def test_the_usual_column_of_a_format(folder: Path) -> None:
+def clips(folder: Path) -> None:
+    """A recording, a table of it and a recipe."""
     tone(folder / "a.wav")
     (folder / "clips.tsv").write_text("file\tlabel\na.wav\tup\n")
     speech = TINY.replace('adapter = "text"', 'adapter = "speech"').replace('"table"', '"recordings"')
     speech = speech.partition("[tasks.echo]")[0].replace('input = "sentence"\n', "")
     (folder / "clips.toml").write_text(speech.replace("train.tsv", "clips.tsv"))
+
+
+def test_the_usual_column_of_a_format(folder: Path) -> None:
+    clips(folder)
     assert "--task mood " in well("train", "clips.toml", "--set", "training.steps=1")
     assert well("predict", "runs/clips", "--input", "clips.tsv").startswith("up (100%)")
 
 
 def test_prepared_items_are_kept_seen_and_deleted(folder: Path) -> None:
-    tone(folder / "a.wav")
-    (folder / "clips.tsv").write_text("file\tlabel\na.wav\tup\n")
-    speech = TINY.replace('adapter = "text"', 'adapter = "speech"').replace('"table"', '"recordings"')
-    speech = speech.partition("[tasks.echo]")[0].replace('input = "sentence"\n', "")
-    (folder / "clips.toml").write_text(speech.replace("train.tsv", "clips.tsv"))
+    clips(folder)
     well("train", "clips.toml", "--cache", "kept")
     [pack] = (folder / "kept").glob("*/*.safetensors")
     well("train", "clips.toml", "--out", "again", "--cache", "kept")

@@ -11,6 +11,8 @@ batches. It chooses the path by device and dtype:
   a few rows at most and every other operation of the encoder sees packed rows only. Long sequences
   under a window are cut into chunks, whose cost grows with their length alone (`multiseq._masked`).
 
+Self-attention has an entry of its own, `attend_self`, which on a CPU can take short sets in bins.
+
 Axes: q_vectors and k_vectors (rows of the two batches), heads, head_dim, pairs (query and key of one set).
 """
 
@@ -79,11 +81,12 @@ class AttentionPlan:
                 f"plan: got {len(self.q_lengths)} sets of queries and {len(self.k_lengths)} sets of keys, "
                 "expected as many; every set of queries attends to the set of keys of the same number"
             )
-        if bins is not None and (not self.is_self or self.q_lengths != tuple(map(sum, bins))):
+        if bins is not None and self.q_lengths != tuple(map(sum, bins)):
             raise ValueError(
-                f"bins: got lengths that add up to {list(map(sum, bins))}, expected {list(self.q_lengths)}, "
-                "of queries and keys alike"
+                f"bins: got lengths that add up to {list(map(sum, bins))}, expected {list(self.q_lengths)}"
             )
+        if bins is not None and not self.is_self:
+            raise ValueError("bins: got queries and keys of different lengths, expected the same sets")
         self.bins = bins if bins is not None and any(len(own) > 1 for own in bins) else None
         self.device = torch.device(device)
         self.sequences = (True,) * len(self.q_lengths) if sequences is None else tuple(sequences)
@@ -134,7 +137,7 @@ class AttentionPlan:
             return rows.mask
         sizes = torch.tensor([size for own in bins for size in own])
         sets = fill(torch.arange(len(sizes)).repeat_interleave(sizes), rows)
-        same = (sets[:, :, None] == sets[:, None])[:, None].to(self.device)
+        same = (sets[:, :, None] == sets[:, None])[:, None]
         return same if rows.mask is None else same & rows.mask
 
     def pieces(self, causal: bool, window: int | None) -> list[Piece]:
@@ -164,7 +167,16 @@ class AttentionPlan:
         return {s for s, n in zip(self.sequences, self.q_lengths, strict=True) if n > window + 1}
 
     def _visible(self, causal: bool, window: int | None) -> Visible:
+        self.refuse_bins()
         return visible(self.q_lengths, self.k_lengths, causal=causal, window=window, sequences=self.sequences)
+
+    def refuse_bins(self) -> None:
+        """Raise a ValueError where the plan has bins: of what cannot tell the sets of a bin apart."""
+        if self.bins is not None:
+            raise ValueError(
+                "plan: got one with bins, expected one without; bins serve attend_self on a CPU, "
+                "the longest first, without bias and window"
+            )
 
     def order(self) -> tuple[Tensor, Tensor, Tensor] | None:
         """Row orders that bring the sets into the groups' order: queries, keys, and queries back again.
@@ -208,19 +220,15 @@ def attend(
         window: Query *i* sees keys i - window … i + window of its set only, where that is a sequence.
 
     Raises:
-        ValueError: Rows that do not fit the plan, or ``causal``, ``window`` or tables between different
-            lengths.
+        ValueError: Rows that do not fit the plan, a plan with bins, or ``causal``, ``window`` or tables
+            between different lengths.
     """
     for name, rows, lengths in (("q", q, plan.q_lengths), ("k", k, plan.k_lengths), ("v", v, plan.k_lengths)):
         if rows.shape[0] != sum(lengths):
             raise ValueError(
                 f"{name}: got {rows.shape[0]} rows, expected {sum(lengths)} as the plan's lengths add up to"
             )
-    if plan.bins is not None:
-        raise ValueError(
-            "plan: got one with bins, expected one without; bins serve attend_self on a CPU, "
-            "the longest first, without bias and window"
-        )
+    plan.refuse_bins()
     if window is not None and window < 0:
         raise ValueError(f"window: got {window}, expected 0 or more")
     if (causal or window is not None or isinstance(bias, Bias)) and not plan.is_self:
@@ -253,7 +261,10 @@ def attend_self(
     """Self-attention of rows that hold queries, keys and values, a third each; the first two are rotated.
 
     What `rotate_parts` and `attend` give; on a CPU, where sets stand in the groups' order, by one function,
-    which overwrites the rows.
+    which overwrites the rows. Only that one serves a plan with bins.
+
+    Raises:
+        ValueError: As `attend`.
     """
     dense = bias is None and True not in plan.cuts(window)
     if dense and rows.device.type == "cpu" and plan.order() is None:

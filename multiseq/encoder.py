@@ -108,6 +108,7 @@ class Encoder(nn.Module):
         encoded = self._encode_in(Order.of(sets.lengths, binned=binned), sets)
         if binned and not encoded.detach().isfinite().all():
             # What is not finite reaches the sets of its bin, whose weights for it are zero: 0 * inf is nan.
+            # So does a gradient that is not finite, but with it those of all weights are lost.
             encoded = self._encode_in(Order.of(sets.lengths), sets)
         return sets.with_values(encoded)
 

@@ -61,7 +61,7 @@ def recurring_rows() -> Iterator[None]:
 def padded_rows(rows: int) -> int:
     """The number of rows to fill a batch up to on the CPU, so that few distinct numbers come.
 
-    At most a thirty-second more; the number itself where torch's own product is taken.
+    At most a thirty-second more, or 15 rows; the number itself where torch's own product is taken.
     """
     if not _is_faster() or rows < _FEWEST_ROWS:
         return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +19,8 @@ __all__ = ["Order"]
 # On a CPU a batch goes through the blocks in parts of about so many rows: larger tensors are asked of the
 # system anew in every operation, and no cache holds them.
 _MOST_ROWS = 4096
-# Widths of bins are multiples of this: torch's attention kernel takes as long for 16 rows as for 9, and small
-# products cost more than their arithmetic.
+# Bins are filled to a multiple of this: torch's attention kernel is at its best with a multiple of 16, and
+# with products no smaller than 32 x 32.
 _STEP = 32
 # Sets longer than this stand alone.
 _LONGEST_IN_BIN = 64
@@ -32,7 +31,7 @@ class Order:
     """How the encoder sees a batch on a CPU: in bins, the longest first, in parts whose rows fit the caches.
 
     A bin holds one set, or short sets that attention takes together, each seeing itself only. A part ends
-    with the bin that would take it beyond `_MOST_ROWS`, and holds a last one that fills it up to one of few
+    before the bin that would take it beyond `_MOST_ROWS`, and holds one more, which fills it up to one of few
     numbers of rows (`padded_rows`).
     """
 
@@ -47,39 +46,26 @@ class Order:
         """The order of a batch; where it is not binned every bin holds one set."""
         num, sizes = sum(lengths), list(lengths)  # sizes: of sets, then of what only fills up
         bins = _bins_of(sizes) if binned else [[i] for i in range(len(sizes))]
-        parts: list[list[list[int]]] = [[]]
-        total = 0
-        for own in _longest_first(bins, sizes):
-            size = sum(sizes[i] for i in own)
-            if parts[-1] and total + size > _MOST_ROWS:
-                parts.append([])
-                total = 0
-            parts[-1].append(own)
-            total += size
-        for n, part in enumerate(parts):
-            total = sum(sizes[i] for own in part for i in own)
-            if padded_rows(total) > total:
-                part.append([len(sizes)])
-                sizes.append(padded_rows(total) - total)
-                parts[n] = _longest_first(part, sizes)
-        sets = [i for part in parts for own in part for i in own]
+        numbers = _parts_of(bins, sizes)
+        sets = [i for part in numbers for own in part for i in own]
         rows = rows_of(sizes, sets)
         back = torch.empty_like(rows)
         back[rows] = torch.arange(rows.numel())
         real = rows < num
-        parts = [[[sizes[i] for i in own] for own in part] for part in parts]
+        parts = [[[sizes[i] for i in own] for own in part] for part in numbers]
         sets = [min(i, len(lengths)) for i in sets]
         return cls(parts, sets, rows.where(real, 0), back[:num], back[num:])
 
     def enter(self, sets: VectorSets) -> VectorSets:
         """The sets in this order, with those that only fill up."""
+        ordered, joined = (*sets.ordered, False), (*sets.joined, False)
         pairs = None if sets.pairs is None else Pairs.cat([(sets.pairs, sets.num_sets), (None, 1)])
         return VectorSets(
             _Gather.apply(sets.values, self.rows, self.back, None),
             [length for part in self.parts for own in part for length in own],
             None if sets.positions is None else sets.positions[self.rows],
-            ordered=[(*sets.ordered, False)[i] for i in self.sets],
-            joined=[(*sets.joined, False)[i] for i in self.sets],
+            ordered=[ordered[i] for i in self.sets],
+            joined=[joined[i] for i in self.sets],
             pairs=None if pairs is None else pairs.select(self.sets),
         )
 
@@ -109,6 +95,26 @@ class _Gather(torch.autograd.Function):
         return grads, None, None, None
 
 
+def _parts_of(bins: list[list[int]], sizes: list[int]) -> list[list[list[int]]]:
+    """Cut bins into parts of few rows; what fills a part up is a bin of it, and appended to the sizes."""
+    parts: list[list[list[int]]] = [[]]
+    total = 0
+    for own in _longest_first(bins, sizes):
+        size = sum(sizes[i] for i in own)
+        if parts[-1] and total + size > _MOST_ROWS:
+            parts.append([])
+            total = 0
+        parts[-1].append(own)
+        total += size
+    for n, part in enumerate(parts):
+        total = sum(sizes[i] for own in part for i in own)
+        if padded_rows(total) > total:
+            part.append([len(sizes)])
+            sizes.append(padded_rows(total) - total)
+            parts[n] = _longest_first(part, sizes)
+    return parts
+
+
 def _longest_first(bins: list[list[int]], sizes: Sequence[int]) -> list[list[int]]:
     return sorted(bins, key=lambda own: sum(sizes[i] for i in own), reverse=True)
 
@@ -116,14 +122,16 @@ def _longest_first(bins: list[list[int]], sizes: Sequence[int]) -> list[list[int
 def _bins_of(sizes: list[int]) -> list[list[int]]:
     """Put sets into bins: the longest left, with those that fill its bin best, again and again.
 
-    What a bin then lacks is filled up, and appended to the sizes, where it costs no row that `padded_rows`
-    would not add, or next to nothing; else the bin stays as short as it is.
+    What a bin then lacks is filled up, and appended to the sizes, as long as all of it is a 64th of the rows
+    at most, beside what `padded_rows` would add anyway to a batch of one part. Other bins stay short.
     """
-    free = padded_rows(sum(sizes)) - sum(sizes)
-    bins, left = [], defaultdict(list)
+    num = sum(sizes)
+    spare = num // 64 + (padded_rows(num) - num if num <= _MOST_ROWS else 0)
+    bins: list[list[int]] = []
+    left: dict[int, list[int]] = {}  # sets by length, the longest first
     for i in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
         if 0 < sizes[i] <= _LONGEST_IN_BIN:
-            left[sizes[i]].append(i)
+            left.setdefault(sizes[i], []).append(i)
         else:
             bins.append([i])
     for longest, waiting in left.items():
@@ -133,8 +141,8 @@ def _bins_of(sizes: list[int]) -> list[list[int]]:
             chosen = _fullest([(size, len(sets)) for size, sets in left.items()], width - longest)
             own += [left[size].pop() for size in chosen]
             lacking = width - longest - sum(chosen)
-            if 0 < lacking <= max(free, width // _STEP):
-                free -= lacking
+            if 0 < lacking <= spare:
+                spare -= lacking
                 own.append(len(sizes))
                 sizes.append(lacking)
             bins.append(own)

@@ -155,6 +155,10 @@ def test_wrong_input_says_what_to_do() -> None:
         attend(q, q, q, AttentionPlan([3]), bias=torch.zeros(4, 1))
     with pytest.raises(ValueError, match=r"add up to \[3\], expected \[4\]"):
         AttentionPlan([4], bins=[[1, 2]])
+    with pytest.raises(ValueError, match="queries and keys of different lengths"):
+        AttentionPlan([3], [4], bins=[[1, 2]])
+    with pytest.raises(ValueError, match="got one with bins, expected one without"):
+        attention_weights(torch.zeros(5, 1, 2), torch.zeros(5, 1, 2), AttentionPlan([5], bins=[[2, 3]]))
     for plan, changes in (
         (AttentionPlan([4, 5], bins=[[4], [3, 2]]), {}),
         (AttentionPlan([4], bins=[[2, 2]]), {"window": 1}),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from multiseq.attention import AttentionPlan
 from multiseq.encoder import PRESETS, Encoder
 from multiseq.rotation import rotate, rotation_of
 from multiseq.vectors import VectorSets, order_of
@@ -28,6 +29,29 @@ def test_a_set_gets_the_same_alone_and_in_any_company(ordered: bool, gated: bool
     assert together.lengths == batch.lengths
     for i, whole in enumerate(together.unpack()):
         torch.testing.assert_close(model(batch.select([i])).values, whole)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_short_sets_in_bins_and_long_ones_beside_them(ordered: bool) -> None:
+    """Outputs and gradients, against each set alone: several bins of two widths, and groups."""
+    lengths = torch.randint(0, 100, (40,), generator=torch.Generator().manual_seed(3)).tolist()
+    model, batch = encoder(), sets(ordered=ordered, lengths=[*lengths, 64, 65])
+    weight = torch.randn_like(batch.values)
+
+    def gradients(batch: VectorSets, weight: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        values = batch.values.requires_grad_()
+        out = model(batch.with_values(values)).values
+        found = torch.autograd.grad((out * weight).sum(), [values, *model.parameters()])
+        return out, [*found]
+
+    out, (to_rows, *to_weights) = gradients(batch, weight)
+    totals = [torch.zeros_like(g) for g in to_weights]
+    for i, own in enumerate(batch.with_values(weight).unpack()):
+        alone, (to_alone, *parts) = gradients(batch.select([i]), own)
+        torch.testing.assert_close(batch.with_values(out).unpack()[i], alone)
+        torch.testing.assert_close(batch.with_values(to_rows).unpack()[i], to_alone, atol=1e-4, rtol=1e-4)
+        totals = [total + part for total, part in zip(totals, parts, strict=True)]
+    torch.testing.assert_close(to_weights, totals, atol=1e-3, rtol=1e-3)
 
 
 def test_padding_and_dense_attention_give_the_same() -> None:
@@ -86,18 +110,25 @@ def test_rotation_by_hand() -> None:
 def test_gradient_stays_inside_the_set() -> None:
     model, batch = encoder(), sets(ordered=True)
     values = batch.values.requires_grad_()
-    model(batch.with_values(values)).unpack()[3].sum().backward()
+    out = model(batch.with_values(values)).unpack()[3]
+    (out * torch.randn_like(out)).sum().backward()
     grads = batch.with_values(values.grad).unpack()
     assert [bool(g.any()) for g in grads] == [False, False, False, True, False, False]
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_what_is_not_finite_stays_in_its_set(broken: float) -> None:
-    """The sets share a bin, where a weight of zero times nan would be nan."""
+def test_what_is_not_finite_stays_in_its_set(broken: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sets share a bin, where a weight of zero times nan would be nan, so they are encoded without."""
+    plans: list[AttentionPlan] = []
+    made = AttentionPlan.__init__
+    monkeypatch.setattr(
+        AttentionPlan, "__init__", lambda self, *a, **k: plans.append(self) or made(self, *a, **k)
+    )
     model, batch = encoder(), sets(ordered=True)
     values = batch.values.clone()
     values[LENGTHS[0] : LENGTHS[0] + LENGTHS[2]] = broken
     found, whole = model(batch.with_values(values)).unpack(), model(batch).unpack()
+    assert [plan.bins is not None for plan in plans] == [True, False, True]
     assert found[2].isnan().all()
     for i in (0, 3, 4, 5):
         torch.testing.assert_close(found[i], whole[i])

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
+from multiseq.linear import padded_rows
 from multiseq.order import Order
 from multiseq.vectors import VectorSets, order_of
 
@@ -40,6 +41,23 @@ def test_every_set_stands_in_one_bin_and_every_row_comes_back(lengths: list[int]
     assert torch.equal(torch.autograd.grad((back * weight).sum(), rows)[0], weight)
 
 
+@pytest.mark.parametrize("lengths", [*CASES, [33] * 100, [31] * 65])
+def test_few_rows_are_added_and_parts_are_small(lengths: list[int]) -> None:
+    order = Order.of(lengths, binned=True)
+    parts = [[sum(own) for own in part] for part in order.parts]
+    num, added = sum(lengths), sum(map(sum, parts)) - sum(lengths)
+    assert order.filling.numel() == added
+    assert added <= num / 64 + num / 32 + 15 * len(parts)
+    for part in parts:
+        assert sum(part) <= padded_rows(4096) or len(part) <= 2  # a set longer than that, and what fills up
+
+
+def test_bins_that_lack_little_are_filled() -> None:
+    bins = Counter(tuple(own) for part in Order.of([31] * 65, binned=True).parts for own in part)
+    assert bins[31, 1] > 30
+    assert bins[31,] > 0
+
+
 @pytest.mark.parametrize("lengths", CASES[:2])
 def test_bins_hold_what_fits_and_are_all_but_full(lengths: list[int]) -> None:
     order = Order.of(lengths, binned=True)
@@ -48,7 +66,3 @@ def test_bins_hold_what_fits_and_are_all_but_full(lengths: list[int]) -> None:
     assert all(sum(own) <= 64 for own in shared)
     widths = Counter(sum(own) for own in shared)
     assert widths[32] + widths[64] > 0.9 * len(shared)
-    without = sum(size for part in Order.of(lengths).parts for own in part for size in own)
-    with_bins = sum(map(sum, bins))
-    assert with_bins <= without * 33 / 32
-    assert order.filling.numel() == with_bins - sum(lengths)

@@ -169,7 +169,9 @@ def _average(edge_index: Tensor, num_nodes: int) -> Tensor:
     if num_nodes <= DENSE_NODES:
         dense = torch.zeros(num_nodes, num_nodes)
         return dense.index_put_((source, target), weight, accumulate=True)
-    pairs = torch.sparse_coo_tensor(edge_index, weight, (num_nodes, num_nodes), check_invariants=False)
     with warnings.catch_warnings():
+        # Some versions of torch say the second even where it was told not to check.
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+        warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled")
+        pairs = torch.sparse_coo_tensor(edge_index, weight, (num_nodes, num_nodes), check_invariants=False)
         return pairs.coalesce().to_sparse_csr()

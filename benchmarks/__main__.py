@@ -26,6 +26,7 @@ from benchmarks.report import Part, Report, Table, shown
 from benchmarks.setting import Setting
 from benchmarks.workloads import read_lengths
 from multiseq.machine import give_back_memory, keep_memory
+from multiseq.recipe_check import nearest
 from multiseq.requires import MissingLibraryError
 
 PARTS = {
@@ -64,7 +65,7 @@ def main(
         typer.Option(
             metavar="FILE",
             show_default=False,
-            help="Your own lengths of sets, one a line, as the only workload.",
+            help="Your own lengths of sets, one a line, as the only workload; batches of --sets are drawn.",
         ),
     ] = None,
     out: Annotated[
@@ -120,7 +121,7 @@ def run(chosen: list[str], setting: Setting, folder: Path) -> bool:
     report.write(folder)
     plots.draw(report, folder)
     total = sum(part.seconds for part in report.parts.values())
-    console.print(f"\n{folder} has the tables and pictures; {len(report.parts)} parts in {total:.0f} s.")
+    console.print(f"\n{folder} has the tables and pictures; {total:.0f} s in all.")
     return finished
 
 
@@ -156,7 +157,8 @@ def _rich(table: Table) -> RichTable:
 def _chosen(parts: list[str]) -> list[str]:
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
-        raise ValueError(f"part: got {unknown[0]!r}, expected some of {', '.join(PARTS)}")
+        near = nearest(unknown[0], PARTS)
+        raise ValueError(f"part: got {unknown[0]!r}{near}, expected some of {', '.join(PARTS)}")
     return [name for name in PARTS if name in parts or not parts]
 
 

@@ -35,7 +35,7 @@ VECTORS = [1000, 2000] if QUICK else [1000 * 2**i for i in range(7)]
 LENGTHS = [128, 256] if QUICK else [128 * 2**i for i in range(6)]
 NODES = [500, 1000] if QUICK else [10_000, 30_000, 100_000, 300_000, 1_000_000]
 
-PASSES = {"cpu": 1, "cuda": 8}
+PASSES = {"cpu": 2, "cuda": 8}
 """How often every number of vectors and every length is timed; three times as often where that is quick."""
 POOL = 4096
 """Sets drawn, of which every so many-th makes a batch: all batches have one shape of lengths."""

@@ -1,7 +1,7 @@
 """Workloads: lengths of the sets of a batch, drawn with a fixed seed from the shapes of real data.
 
 ``exp(Normal(mean, deviation))``, rounded and cut; ``mixed`` is half sentences and a quarter each of molecules
-and utterances, shuffled. A user's own lengths are drawn from with replacement.
+and utterances, shuffled. A user's own lengths are shuffled, and taken again when all were.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def draw(workload: str, sets: int, seed: int, own: Sequence[int] | None = None) 
         return _lengths(workload, sets, generator)
     if own is None:
         raise ValueError(f"workload: got {workload!r}, expected one of {', '.join(WORKLOADS)} or own lengths")
-    return [own[i] for i in torch.randint(len(own), (sets,), generator=generator).tolist()]
+    rounds = -(-sets // len(own))
+    shuffled = torch.cat([torch.randperm(len(own), generator=generator) for _ in range(rounds)])
+    return [own[i] for i in shuffled[:sets].tolist()]
 
 
 def sorted_batches(
@@ -78,8 +80,10 @@ def read_lengths(path: Path) -> tuple[int, ...]:
     """One length a line, as a user's file has them.
 
     Raises:
-        ValueError: A line that is no positive integer, or none at all.
+        ValueError: No such file, a line that is no positive integer, or none at all.
     """
+    if not path.is_file():
+        raise ValueError(f"--lengths: {path}: no such file")
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():

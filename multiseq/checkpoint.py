@@ -177,6 +177,11 @@ def _find(folder: Path) -> Path:
     for place in (folder, folder / "model", folder.with_name(f".{folder.name}.old"), folder / ".model.old"):
         if (place / "config.json").is_file():
             return place
+    run = folder.parent if folder.name == "model" else folder
+    if (run / "run.json").is_file():
+        raise CheckpointError(
+            f"{run}: its training has not kept a model yet; go on with: multiseq train --resume --out {run}"
+        )
     if not folder.exists():
         raise CheckpointError(f"{folder}: no such folder")
     raise CheckpointError(

@@ -524,6 +524,14 @@ def test_items_or_a_file(saved: Path) -> None:
     assert "nowhere: no such folder" in error("predict", "nowhere", "a")
 
 
+def test_a_run_that_was_stopped_says_how_to_go_on(folder: Path) -> None:
+    (folder / "stopped").mkdir()
+    (folder / "stopped/recipe.toml").write_text(TINY)
+    (folder / "stopped/run.json").write_text('{"recipe": "tiny", "data": ".", "sources": []}')
+    for command in (("predict", "stopped", "--task", "mood", "a"), ("evaluate", "stopped", "--data", ".")):
+        assert "has not kept a model yet; go on with: multiseq train --resume --out" in error(*command)
+
+
 def test_a_task_alone_needs_no_name(folder: Path) -> None:
     adapter = TextAdapter.fit(["a b"], dim=DIM)
     tasks = {"only": Task("text", SetHead(DIM, ClassTarget(["x", "y"])))}

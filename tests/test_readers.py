@@ -286,6 +286,11 @@ def test_a_column_that_is_not_there() -> None:
 
 TABLES: dict[str, tuple[str, str, str]] = {
     "column": ("a.tsv", "txt\tlabel\nx\tup\n", r"1: no column 'text' for the input; there are txt, label"),
+    "commas": (
+        "a.tsv",
+        "text,label\nx,up\n",
+        "1: .* there are text,label .one column; where commas separate",
+    ),
     "cells": ("a.tsv", "text\tlabel\nx\tup\ny\n", "3: got 1 cells, expected 2 as in the header"),
     "empty": ("a.tsv", "", " empty, expected a header line"),
     "blank": ("a.csv", "\ntext,label\n", " empty, expected a header line"),

@@ -70,7 +70,10 @@ def read_table(path: Path, *, input: str = "text", encoding: str = "utf-8") -> R
     records = Records([], {})
     for number, row in _rows(path, encoding):
         if input not in row:
-            raise DataError(f"{path}:1: no column {input!r} for the input; there are {', '.join(row)}")
+            names = ", ".join(row)
+            if len(row) == 1 and "," in names:
+                names += " (one column; where commas separate, name the file .csv)"
+            raise DataError(f"{path}:1: no column {input!r} for the input; there are {names}")
         records.items.append(row[input])
         records.where.append(f"{path}:{number}")
         for name, value in row.items():

@@ -299,7 +299,7 @@ class Loader(DataLoader[Batch]):
         stream = _Stream(plan, steps, rank, world)
         super().__init__(stream, batch_size=None, num_workers=workers, pin_memory=pin_memory)
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch has a class of its own
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names a class, not Iterator
         assert isinstance(self.dataset, _Stream)
         self.dataset.first = self.consumed
         for batch in super().__iter__():

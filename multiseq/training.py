@@ -111,7 +111,7 @@ def train(
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         if not module.stepped:
             # A run that was stopped after its last step: Lightning skips what it does when training ends.
-            for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set at run time
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it untyped
                 if isinstance(callback, EMAWeightAveraging):
                     callback.on_train_end(trainer, module)
     module.finish()

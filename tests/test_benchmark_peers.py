@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("build", [_bert, _modern_bert])
 @pytest.mark.usefixtures("kernel")
-def test_packed_rows_are_the_padded_ones(build) -> None:  # type: ignore[no-untyped-def]
+def test_packed_rows_are_the_padded_ones(build: Callable[..., Peer]) -> None:
     sets = sets_of([3, 11, 1, 7], SETTING)
     padded, packed = build(SETTING), build(SETTING, packed=True)
     packed.model.load_state_dict(padded.model.state_dict())

@@ -24,7 +24,7 @@ from multiseq.adapters._words import UNKNOWN, Parts, PieceParts, WordParts
 from multiseq.dropout import Dropout
 from multiseq.linear import Linear, padded_rows
 from multiseq.protocols import Inputs
-from multiseq.vectors import VectorSets, order_of
+from multiseq.vectors import VectorSets, order_of, to_device
 
 __all__ = ["TextAdapter", "TextExample", "Unit"]
 
@@ -236,7 +236,7 @@ class TextAdapter(nn.Module):
         sets = self(inputs)
         zeros = sets.values.new_zeros(sets.num_sets, self.dim)
         sums = zeros.index_add(0, sets.set_index, sets.values)
-        lengths = torch.tensor(sets.lengths, dtype=sums.dtype).to(sums.device)
+        lengths = to_device(torch.tensor(sets.lengths, dtype=sums.dtype), sums.device)
         means: Tensor = sums / lengths.clamp(min=1).unsqueeze(1)
         return means
 

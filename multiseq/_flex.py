@@ -26,6 +26,7 @@ from torch import Tensor
 
 from multiseq._masked import Visible
 from multiseq.bias import FURTHEST, Bias
+from multiseq.vectors import to_device
 
 __all__ = ["attend_flex", "block_mask", "flex_serves"]
 
@@ -43,9 +44,13 @@ ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def flex_serves(q: Tensor) -> bool:
-    """What the kernel asks for: a GPU and its compiler, and heads of 16 to 256."""
+    """What the kernel asks for: a GPU and its compiler, and heads of 16 to 256.
+
+    Not where results must be the same each time: it adds up the gradient of a table in no fixed order.
+    """
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
-    return q.is_cuda and q.dtype in dtypes and 16 <= q.shape[-1] <= 256 and _has_triton()
+    fits = q.is_cuda and q.dtype in dtypes and 16 <= q.shape[-1] <= 256
+    return fits and _has_triton() and not torch.are_deterministic_algorithms_enabled()
 
 
 def attend_flex(
@@ -95,7 +100,7 @@ def block_mask(seen: Visible, device: torch.device) -> Any:
     kv_count, kv_index = _run(lowest, highest, blocks)
     q_count, q_index = _run(from_query, to_query, blocks)
     first, last, kv_count, kv_index, q_count, q_index = (
-        _send(x, device) for x in (first, last, kv_count, kv_index, q_count, q_index)
+        to_device(x, device) for x in (first, last, kv_count, kv_index, q_count, q_index)
     )
     return BlockMask(
         seq_lengths=(rows, rows),
@@ -190,10 +195,6 @@ def _fill(x: Tensor, number: int) -> Tensor:
 def _filled(number: int, fewest: int) -> int:
     """The next power of two."""
     return max(fewest, 1 << max(number - 1, 0).bit_length())
-
-
-def _send(x: Tensor, device: torch.device) -> Tensor:
-    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x
 
 
 @cache

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from multiseq.vectors import to_device
+
 __all__ = [
     "Group",
     "Rows",
@@ -27,7 +29,6 @@ __all__ = [
     "groups_of",
     "longest_first",
     "pack",
-    "send",
     "split",
     "to_dense",
     "to_packed",
@@ -227,11 +228,4 @@ def _rows(start: int, lengths: list[int], device: torch.device) -> Rows:
     mask = inner < counts
     fill = (starts + torch.minimum(inner, counts - 1)).flatten()
     real, padding = (m.flatten().nonzero().flatten() for m in (mask, ~mask))
-    return Rows(start, lengths, *(send(x, device) for x in (fill, real, padding, mask[:, None, None])))
-
-
-def send(index: Tensor, device: torch.device) -> Tensor:
-    """To the device, without waiting for it."""
-    if device.type != "cuda":
-        return index
-    return index.pin_memory().to(device, non_blocking=True)
+    return Rows(start, lengths, *(to_device(x, device) for x in (fill, real, padding, mask[:, None, None])))

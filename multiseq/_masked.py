@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multiseq.bias import Bias
-from multiseq.vectors import rows_of
+from multiseq.vectors import rows_of, to_device
 
 __all__ = ["Piece", "Visible", "band", "band_piece", "group_piece", "is_long", "mask_of", "visible"]
 
@@ -54,8 +54,8 @@ class Piece:
 
     def to(self, device: torch.device) -> Piece:
         """On another device."""
-        seen = None if self.seen is None else self.seen.to(device)
-        return Piece(self.q_rows.to(device), self.k_rows.to(device), seen)
+        seen = None if self.seen is None else to_device(self.seen, device)
+        return Piece(to_device(self.q_rows, device), to_device(self.k_rows, device), seen)
 
 
 def visible(

@@ -18,10 +18,8 @@ Axes: q_vectors and k_vectors (rows of the two batches), heads, head_dim, pairs 
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
-from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -31,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multiseq._flex import attend_flex, block_mask, flex_serves
-from multiseq._groups import Group, fill, groups_of, longest_first, send, to_dense, to_packed
+from multiseq._groups import Group, fill, groups_of, longest_first, to_dense, to_packed
 from multiseq._joint import attend_joint
 from multiseq._masked import (
     Piece,
@@ -45,9 +43,9 @@ from multiseq._masked import (
 )
 from multiseq.bias import Bias, packed_bias
 from multiseq.rotation import Rotation, rotate_parts
-from multiseq.vectors import rows_of
+from multiseq.vectors import rows_of, to_device
 
-__all__ = ["AttentionPlan", "attend", "attend_self", "attention_weights"]
+__all__ = ["AttentionPlan", "attend", "attend_self", "attention_weights", "flash"]
 
 
 class AttentionPlan:
@@ -104,13 +102,18 @@ class AttentionPlan:
         """Whether queries and keys have the same lengths."""
         return self.q_lengths == self.k_lengths
 
+    @property
+    def longest(self) -> tuple[int, int]:
+        """Vectors of the longest set of queries, and of keys."""
+        return max(self.q_lengths, default=0), max(self.k_lengths, default=0)
+
     def offsets(self) -> tuple[Tensor, Tensor]:
         """``cu_seqlens`` of queries and keys, int32 on the device, for the flash path."""
         if self._offsets is None:
             q, k = (
                 torch.tensor([0, *accumulate(n)], dtype=torch.int32) for n in (self.q_lengths, self.k_lengths)
             )
-            self._offsets = (send(q, self.device), send(k, self.device))
+            self._offsets = (to_device(q, self.device), to_device(k, self.device))
         return self._offsets
 
     def groups(self, window: int | None = None) -> list[Group]:
@@ -193,7 +196,7 @@ class AttentionPlan:
             q, k = rows_of(self.q_lengths, order), rows_of(self.k_lengths, order)
             back = torch.empty_like(q)
             back[q] = torch.arange(q.numel())
-            self._order = (send(q, self.device), send(k, self.device), send(back, self.device))
+            self._order = (to_device(q, self.device), to_device(k, self.device), to_device(back, self.device))
         return self._order
 
 
@@ -242,8 +245,8 @@ def attend(
         # A number for each pair is dense already.
         tables = packed_bias(bias, plan.q_lengths, plan.k_lengths)
         return _grouped(q, k, v, plan, causal=causal, bias=tables, window=window)
-    if bias is None and len(cuts) < 2 and _flash_serves(q, window):
-        return _flash(q, k, v, plan, causal=causal, window=window)
+    if bias is None and len(cuts) < 2 and _flash_serves(q):
+        return flash(q, k, v, plan.offsets(), plan.longest, causal=causal, window=window)
     if (bias is not None or window is not None) and len(q) and flex_serves(q):
         return attend_flex(q, k, v, plan.block_mask(causal, window), bias)
     return _grouped(q, k, v, plan, causal=causal, bias=bias, window=window)
@@ -345,35 +348,49 @@ def _grouped(
 # --- the flash path -------------------------------------------------------------------------------------
 
 
-@cache
-def _flash_takes_window() -> bool:
-    """Torch 2.11 has ``is_causal``; from 2.12 on ``window_size`` stands in its place."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    return "window_size" in inspect.signature(varlen_attn).parameters
-
-
-def _flash_serves(q: Tensor, window: int | None) -> bool:
+def _flash_serves(q: Tensor) -> bool:
     """What torch's kernel asks for: half precision, heads of a multiple of 8 up to 256, Ampere or newer."""
-    if not (q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)):
-        return False
-    fits = (
-        q.shape[-1] % 8 == 0 and q.shape[-1] <= 256 and torch.cuda.get_device_capability(q.device) >= (8, 0)
+    return (
+        q.is_cuda
+        and q.dtype in (torch.bfloat16, torch.float16)
+        and q.shape[-1] % 8 == 0
+        and q.shape[-1] <= 256
+        and torch.cuda.get_device_capability(q.device) >= (8, 0)
     )
-    return fits and (window is None or _flash_takes_window())
 
 
-def _flash(
-    q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, *, causal: bool, window: int | None
-) -> Tensor:
+def flash(
+    q: Float[Tensor, "q_vectors heads head_dim"],
+    k: Float[Tensor, "k_vectors heads head_dim"],
+    v: Float[Tensor, "k_vectors heads head_dim"],
+    offsets: tuple[Tensor, Tensor],
+    longest: tuple[int, int],
+    *,
+    causal: bool = False,
+    window: int | None = None,
+) -> Float[Tensor, "q_vectors heads head_dim"]:
+    """Torch's variable-length flash attention, on CUDA in half precision.
+
+    Never cuDNN's, which torch 2.14 takes on Hopper where it is given no window: that one makes a plan for
+    every shape of a batch, on the host, and batches of other lengths are other shapes
+    (https://github.com/pytorch/pytorch/pull/191576 has milliseconds). So "no window" is said as one that
+    reaches beyond the longest set, which the flash kernels take as none.
+
+    Args:
+        q: Packed rows of all sets: queries,
+        k: keys,
+        v: and values.
+        offsets: ``cu_seqlens`` of queries and keys, int32, on the device.
+        longest: Vectors of the longest set of queries, and of keys.
+        causal: No key after the query.
+        window: No key further than this from the query.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
-    reach = -1 if window is None else window
-    how: dict[str, Any] = (
-        {"window_size": (reach, 0 if causal else reach)} if _flash_takes_window() else {"is_causal": causal}
-    )
-    longest = max(plan.q_lengths, default=0), max(plan.k_lengths, default=0)
     if 0 in longest:
         return torch.zeros_like(q)
-    out = varlen_attn(q, k, v, *plan.offsets(), *longest, **how)
+    reach = max(longest) if window is None else window
+    # Torch knows the causal order without a window as (-1, 0), and only as that.
+    sides = (-1 if window is None else reach, 0) if causal else (reach, reach)
+    out = varlen_attn(q, k, v, *offsets, *longest, window_size=sides)
     return out if isinstance(out, Tensor) else out[0]

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from multiseq.vectors import VectorSets, order_of
+from multiseq.vectors import VectorSets, order_of, to_device
 
 __all__ = ["Bias", "PairBias", "bucket_of", "packed_bias"]
 
@@ -179,9 +179,7 @@ def _codes(codes: Tensor, blocks: Sequence[Block], num_rows: int) -> Codes:
     before = (q_size * k_size).cumsum(0) - q_size * k_size
     base = before[own] + inner * k_size[own] - k_start[own]
     found[:, q_start[own] + inner] = torch.stack([base, k_start[own], (k_start + k_size)[own]])
-    if codes.is_cuda:
-        found = found.pin_memory().to(codes.device, non_blocking=True)
-    return Codes(codes, *found)
+    return Codes(codes, *to_device(found, codes.device))
 
 
 def _codes_of(codes: Codes, rows: Tensor, columns: Tensor) -> Tensor:

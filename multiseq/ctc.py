@@ -20,7 +20,7 @@ from multiseq.heads import check_sets, inference
 from multiseq.protocols import Level, Packed
 from multiseq.results import Text
 from multiseq.text_target import TextTarget
-from multiseq.vectors import VectorSets, rows_of
+from multiseq.vectors import VectorSets, rows_of, to_device
 
 __all__ = ["CTCHead"]
 
@@ -65,10 +65,10 @@ class CTCHead(nn.Module):
         log_probs = sets.with_values(self(sets))
         kept = _long_enough(sets.lengths, targets)
         if len(kept) < sets.num_sets:
-            values = targets.values[rows_of(targets.lengths, kept).to(sets.device)]
+            values = targets.values[to_device(rows_of(targets.lengths, kept), sets.device)]
             targets = Packed(values, [targets.lengths[i] for i in kept])
         total = self._losses(log_probs.select(kept), targets).sum()
-        return total, torch.tensor(sum(targets.lengths)).to(sets.device)
+        return total, to_device(torch.tensor(sum(targets.lengths)), sets.device)
 
     def decode(self, sets: VectorSets, *, beam: int = 1) -> list[Text]:
         """A text for each set and its log-probability, summed over all its paths.
@@ -82,7 +82,7 @@ class CTCHead(nn.Module):
             possible = log_probs.clone()
             # No path may hold them: begin and end belong to decoders, unknown is no character.
             possible[:, [self.target.begin, self.target.end, self.target.unknown]] = -math.inf
-            found = [self._search(rows, beam) for rows in sets.with_values(possible.cpu()).unpack()]
+            found = [self._search(rows, beam) for rows in possible.cpu().split(list(sets.lengths))]
             tokens = torch.tensor([t for text in found for t in text], dtype=torch.long)
             texts = Packed(tokens.to(sets.device), [len(text) for text in found])
             scores = (0.0 - self._losses(sets.with_values(log_probs), texts)).tolist()  # not -0.0
@@ -101,18 +101,24 @@ class CTCHead(nn.Module):
         if not filled:
             return losses + log_probs.values.sum()  # of no rows: 0, and backward works
         padded, _ = log_probs.select(filled).to_padded()
-        # Plain numbers, not tensors: of tensors on a GPU the loss would read the values back and wait.
+        values = texts.values
+        if padded.device.type == "mps" or torch.are_deterministic_algorithms_enabled():
+            # On the CPU: torch 2.11 has no such loss for Apple's GPUs, and on CUDA its gradient is added up
+            # in no fixed order.
+            padded, values = padded.cpu(), values.cpu()
+        # Lengths as plain numbers: torch would read tensors on a GPU back. It still waits there, while it
+        # copies the lengths: the one thing in a training step that does.
         found: Tensor = torch.ctc_loss(
             padded.transpose(0, 1),
-            texts.values,
+            values,
             [log_probs.lengths[i] for i in filled],
             [texts.lengths[i] for i in filled],
             blank=self.target.blank,
             reduction=0,  # one loss for each set
-        )
+        ).to(losses.device)
         if len(filled) == len(losses):
             return found
-        return losses.index_put((torch.tensor(filled).to(log_probs.device),), found)
+        return losses.index_put((to_device(torch.tensor(filled), log_probs.device),), found)
 
     def config(self) -> dict[str, Any]:
         """Plain JSON values."""

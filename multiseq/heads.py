@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from multiseq.protocols import Level, Packed, RowTarget
 from multiseq.targets import target_from_config
-from multiseq.vectors import VectorSets
+from multiseq.vectors import VectorSets, to_device
 
 __all__ = ["Pool", "SetHead", "VectorHead", "check_sets", "inference", "pool"]
 
@@ -146,7 +146,7 @@ def pool(
     total = values.new_zeros(sets.num_sets, sets.dim).index_add(0, index, values)
     if how != "mean":
         return total
-    lengths = torch.tensor(sets.lengths, dtype=total.dtype).clamp(min=1).to(total.device)
+    lengths = to_device(torch.tensor(sets.lengths, dtype=total.dtype).clamp(min=1), total.device)
     return total / lengths[:, None]
 
 

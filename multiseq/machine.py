@@ -21,6 +21,7 @@ from typing import Any
 __all__ = [
     "command",
     "describe_machine",
+    "deterministic_sums",
     "give_back_memory",
     "is_first_process",
     "keep_memory",
@@ -97,6 +98,29 @@ def give_back_memory() -> None:
     """Hand memory that was freed back to the system."""
     if (trim := _of_c_library("malloc_trim")) is not None:
         trim(0)
+
+
+@contextmanager
+def deterministic_sums(wanted: bool = True) -> Iterator[None]:
+    """Within it what is computed on a GPU is the same to the last bit each time, if that is wanted.
+
+    The products of cuBLAS are so only where it has not been used in this process before.
+    """
+    import torch
+
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    filling = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), filling.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    filling.fill_uninitialized_memory = False  # to find memory that is read before it is written
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        filling.fill_uninitialized_memory = before[1]
 
 
 @contextmanager

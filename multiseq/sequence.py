@@ -26,7 +26,7 @@ from multiseq.protocols import Level, Packed
 from multiseq.results import Text
 from multiseq.rotation import Rotation, rotate, rotation_of
 from multiseq.text_target import TextTarget
-from multiseq.vectors import VectorSets, order_of, rows_of
+from multiseq.vectors import VectorSets, order_of, rows_of, to_device
 
 __all__ = ["DecoderHead"]
 
@@ -98,7 +98,7 @@ class DecoderHead(nn.Module):
         def look_across(layer: int, q: Tensor) -> Tensor:
             return attend(q, *memory[layer], crossing)
 
-        positions = order.to(sets.device)
+        positions = to_device(order, sets.device)
         facing = _facing(positions, lengths, sets.ordered)
         return self._logits(tokens, positions, facing, look_back, look_across)
 
@@ -120,7 +120,7 @@ class DecoderHead(nn.Module):
         total = F.cross_entropy(
             logits, wanted, ignore_index=_IGNORED, label_smoothing=smoothing, reduction="sum"
         )
-        return total, count.to(sets.device)
+        return total, to_device(count, sets.device)
 
     def decode(
         self, sets: VectorSets, *, beam: int = 1, alpha: float = 0.6, max_length: int | None = None
@@ -281,7 +281,7 @@ def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -
     if all(ordered) or not any(ordered):
         return positions if any(ordered) else None
     flags = torch.tensor(ordered).repeat_interleave(torch.tensor(counts))
-    return positions * flags.to(positions.device)
+    return positions * to_device(flags, positions.device)
 
 
 def _filled_and_sorted(sets: VectorSets, targets: Packed) -> tuple[VectorSets, Packed, slice]:
@@ -305,5 +305,5 @@ _IGNORED = -100
 
 def _put(tokens: Tensor, order: Tensor, step: int, special: int) -> Tensor:
     """Packed texts with a special token before each (``step`` 0) or after each (-1)."""
-    rows = order.nonzero().flatten().to(tokens.device)
+    rows = to_device(order.nonzero().flatten(), tokens.device)
     return tokens.new_full((len(order),), special).index_copy_(0, rows + step, tokens)

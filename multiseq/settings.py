@@ -34,6 +34,9 @@ class Settings:
         save_every: Steps between resume files.
         workers: Processes that augment and collate.
         seed: Of everything random.
+        deterministic: The same seed gives the same weights on a GPU too, to the last bit, on one machine and
+            version of torch. On a CPU it always does. It costs time: sums are made in a fixed order, learned
+            biases are looked up outside the kernel, and the loss of CTC is computed on the CPU.
     """
 
     steps: int = 1000
@@ -50,6 +53,7 @@ class Settings:
     save_every: int = 100
     workers: int = 0
     seed: int = 0
+    deterministic: bool = False
 
 
 def check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:

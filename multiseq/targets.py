@@ -117,7 +117,10 @@ class LabelsTarget:
     def loss(self, logits: Float[Tensor, "rows classes"], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Binary cross-entropy, summed over what is not missing, and how many that is."""
         known = ~targets.isnan()
-        total = F.binary_cross_entropy_with_logits(logits.float()[known], targets[known], reduction="sum")
+        # By weights, for to pick the known ones out would make the host wait for a GPU.
+        total = F.binary_cross_entropy_with_logits(
+            logits.float(), targets.nan_to_num(), weight=known.float(), reduction="sum"
+        )
         return total, known.sum()
 
     def decode(self, logits: Float[Tensor, "rows classes"]) -> list[LabelSet]:
@@ -195,12 +198,13 @@ class NumberTarget:
     def loss(self, logits: Float[Tensor, "rows columns"], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Squared error of the standardised numbers, summed over what is there, and how many that is."""
         known = ~targets.isnan()
-        return F.mse_loss(logits.float()[known], targets[known], reduction="sum"), known.sum()
+        errors = (logits.float() - targets).masked_fill(~known, 0.0)
+        return errors.square().sum(), known.sum()
 
     def decode(self, logits: Float[Tensor, "rows columns"]) -> list[Number]:
         """Back in the user's unit."""
         mean, std = self._scale()
-        rows = (logits.double().cpu() * std + mean).tolist()
+        rows = (logits.cpu().double() * std + mean).tolist()  # Apple's GPUs have no double precision
         return [Number(dict(zip(self.names, row, strict=True)), self.unit) for row in rows]
 
     def config(self) -> dict[str, Any]:

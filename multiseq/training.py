@@ -21,6 +21,7 @@ from torch import Tensor
 from multiseq.batching import Batch, BatchPlan, Loader, PreparedSource, seed_of
 from multiseq.checkpoint import restore, save
 from multiseq.item_cache import ItemCache
+from multiseq.machine import deterministic_sums
 from multiseq.metrics import Score, evaluate_all
 from multiseq.model import Model
 from multiseq.requires import needed
@@ -53,7 +54,7 @@ def train(
     cache: ItemCache | str | Path | None = None,
     **changes: Any,
 ) -> Model:
-    """Train on labelled items, in place, and give the model back ready to predict.
+    """Train on labelled items, in place, and give the model back, ready to predict where it was trained.
 
     Args:
         model: Adapters, encoder and tasks.
@@ -86,7 +87,7 @@ def train(
     prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks, cache) for s in sources]
     plan = BatchPlan(prepared, budget=settings.budget, seed=settings.seed, temperature=settings.temperature)
     module = _Module(model, _Data(plan, dev, cache), settings, folder)
-    with _quiet():
+    with _quiet(), deterministic_sums(settings.deterministic):
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -114,7 +115,9 @@ def train(
             for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it untyped
                 if isinstance(callback, EMAWeightAveraging):
                     callback.on_train_end(trainer, module)
-    module.finish()
+        # Lightning leaves the model on the CPU; what comes now goes on where the training was.
+        model.to(trainer.strategy.root_device)
+        module.finish()
     return model.eval()
 
 
@@ -250,7 +253,8 @@ class _Module(lightning.LightningModule):
         """Leave the best weights in the model; without a dev part those are the last."""
         every = self.settings.evaluate_every
         if self.data.dev and (not every or self.settings.steps % every):
-            self.judge(self.global_step)
+            with self.trainer.precision_plugin.val_step_context():  # as the evaluations during training
+                self.judge(self.global_step)
         if self.kept is not None:
             self.model.load_state_dict(self.kept)
         elif self.best > -math.inf and self.folder is not None:  # found before the run was stopped

@@ -23,7 +23,18 @@ from multiseq.pairs import Pairs
 if TYPE_CHECKING:
     from torch_geometric.data import Batch
 
-__all__ = ["VectorSets", "order_of", "rows_of"]
+__all__ = ["VectorSets", "order_of", "rows_of", "to_device"]
+
+
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor of the host on another device, without waiting for a GPU.
+
+    A copy to a GPU is queued only from page-locked memory; from any other the host waits until the GPU has
+    done all that was queued before, so a step that copies a length or an index so is a step with a pause.
+    """
+    if torch.device(device).type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def order_of(lengths: Sequence[int], device: torch.device | None = None) -> Int[Tensor, " vectors"]:
@@ -35,7 +46,7 @@ def order_of(lengths: Sequence[int], device: torch.device | None = None) -> Int[
     starts = torch.tensor([0, *accumulate(lengths)][:-1], dtype=torch.long)
     counts = torch.tensor(lengths, dtype=torch.long)
     order = torch.arange(sum(lengths)) - starts.repeat_interleave(counts)
-    return order.to(device) if device is not None else order
+    return to_device(order, device) if device is not None else order
 
 
 def rows_of(lengths: Sequence[int], chosen: Sequence[int]) -> Int[Tensor, " rows"]:
@@ -144,13 +155,13 @@ class VectorSets:
     @property
     def offsets(self) -> Int[Tensor, " sets_and_one"]:
         """``(sets + 1,)``: where each set begins, and the end of the last one."""
-        return torch.tensor([0, *accumulate(self.lengths)], dtype=torch.long).to(self.device)
+        return to_device(torch.tensor([0, *accumulate(self.lengths)], dtype=torch.long), self.device)
 
     @property
     def set_index(self) -> Int[Tensor, " vectors"]:
         """``(vectors,)``: the number of the set that each row belongs to."""
         counts = torch.tensor(self.lengths, dtype=torch.long)
-        return torch.arange(self.num_sets).repeat_interleave(counts).to(self.device)
+        return to_device(torch.arange(self.num_sets).repeat_interleave(counts), self.device)
 
     def __len__(self) -> int:
         return self.num_sets
@@ -210,8 +221,8 @@ class VectorSets:
                 f"padded: got shape {tuple(padded.shape)} for lengths {list(lengths)[:8]}, "
                 "expected (sets, longest, dim) with a length for each set, none above longest"
             )
-        mask = torch.arange(padded.shape[1])[None] < torch.tensor(lengths, dtype=torch.long).view(-1, 1)
-        values = padded[mask.to(padded.device)]
+        rows = to_device(_padded_rows(lengths, padded.shape[1]), padded.device)
+        values = padded.flatten(0, 1).index_select(0, rows)
         return cls(values, lengths, order_of(lengths, values.device) if ordered else None)
 
     def to_padded(
@@ -219,11 +230,11 @@ class VectorSets:
     ) -> tuple[Float[Tensor, "sets longest dim"], Bool[Tensor, "sets longest"]]:
         """``(sets, longest, dim)`` filled up with ``value``, and the mask that is True on real vectors."""
         longest = max(self.lengths, default=0)
-        padded = self.values.new_full((self.num_sets, longest, self.dim), value)
+        rows = to_device(_padded_rows(self.lengths, longest), self.device)
+        padded = self.values.new_full((self.num_sets * longest, self.dim), value)
         mask = torch.arange(longest)[None] < torch.tensor(self.lengths, dtype=torch.long).view(-1, 1)
-        mask = mask.to(self.device)
-        padded[mask] = self.values
-        return padded, mask
+        filled = padded.index_copy(0, rows, self.values).view(self.num_sets, longest, self.dim)
+        return filled, to_device(mask, self.device)
 
     def to_nested(self) -> Tensor:
         """A torch nested tensor of jagged layout that shares the values."""
@@ -304,7 +315,7 @@ class VectorSets:
             raise ValueError(
                 f"chosen: got {list(chosen)[:8]}, expected set numbers from 0 to {self.num_sets - 1}"
             )
-        rows = rows_of(self.lengths, chosen).to(self.device)
+        rows = to_device(rows_of(self.lengths, chosen), self.device)
         positions = None if self.positions is None else self.positions[rows]
         return VectorSets(
             self.values[rows],
@@ -333,7 +344,7 @@ class VectorSets:
     def first(self) -> VectorSets:
         """The first vector of every set; an empty set stays empty."""
         starts = [s for s, n in zip(accumulate(self.lengths, initial=0), self.lengths, strict=False) if n]
-        rows = torch.tensor(starts, dtype=torch.long).to(self.device)
+        rows = to_device(torch.tensor(starts, dtype=torch.long), self.device)
         return VectorSets(self.values[rows], [min(n, 1) for n in self.lengths])
 
     def with_values(self, values: Float[Tensor, "vectors other_dim"]) -> VectorSets:
@@ -358,6 +369,12 @@ class VectorSets:
         return VectorSets(
             values, self.lengths, positions, ordered=self.ordered, joined=self.joined, pairs=pairs
         )
+
+
+def _padded_rows(lengths: Sequence[int], longest: int) -> Int[Tensor, " vectors"]:
+    """Where each vector stands in the ``sets * longest`` rows of the padded batch."""
+    counts = torch.tensor(lengths, dtype=torch.long)
+    return order_of(lengths) + longest * torch.arange(len(lengths)).repeat_interleave(counts)
 
 
 def _check_positions(positions: Tensor, values: Tensor) -> None:

@@ -112,15 +112,15 @@ def deterministic_sums(wanted: bool = True) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-    filling = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled(), filling.fill_uninitialized_memory
+    checks: Any = torch.utils.deterministic
+    before, filled = torch.are_deterministic_algorithms_enabled(), checks.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    filling.fill_uninitialized_memory = False  # to find memory that is read before it is written
+    checks.fill_uninitialized_memory = False  # which finds memory that is read before it is written
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        filling.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(before)
+        checks.fill_uninitialized_memory = filled
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A GPU that is not there: tensors that say ``cuda`` and are computed on the CPU, to test what is done on one.
+"""A GPU that is not there: tensors that say ``cuda`` and are computed on the CPU.
 
 Within `emulated_gpu` our code and torch's Python see tensors on ``cuda``, choose what they choose on a GPU
 and compute with real numbers. What it cannot show are the kernels and what torch does inside. What it shows:
@@ -157,10 +157,10 @@ class _Autocast(torch.autocast):
 def emulated_gpu() -> Iterator[None]:
     """Within it there is a GPU, of capability 9.0; what makes the host wait for it raises `WaitError`."""
     with (
-        mock.patch("torch.cuda.is_available", lambda: True),
-        mock.patch("torch.cuda.get_device_capability", lambda *_: (9, 0)),
+        mock.patch("torch.cuda.is_available", return_value=True),
+        mock.patch("torch.cuda.get_device_capability", return_value=(9, 0)),
         mock.patch("torch.nn.attention.varlen.varlen_attn", _varlen_attn),
-        mock.patch("multiseq.attention.flex_serves", lambda _: False),
+        mock.patch("multiseq.attention.flex_serves", return_value=False),
         mock.patch("torch.autocast", _Autocast),
         _Mode(),
     ):

@@ -6,7 +6,6 @@ the last bit.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,44 +14,9 @@ import multiseq
 from multiseq import recipe as recipes
 from multiseq.metrics import evaluate
 from multiseq.model import Model
-from multiseq.results import Label, Number, Text
 from multiseq.tasks import Source
 from multiseq.training import train
-
-CELLS = {
-    "pos": "text/vector",
-    "sentiment": "text/set",
-    "translation": "text/sequence",
-    "phonemes": "speech/vector",
-    "speaker": "speech/set",
-    "recognition": "speech/sequence",
-    "buyers": "graph/vector",
-    "hydrophilicity": "graph/set",
-    "facts": "graph/sequence",
-}
-
-CHANGES = [
-    "encoder.dim=64",
-    "encoder.depth=2",
-    "encoder.dropout=0.0",
-    *(f"adapters.{name}.dropout=0.0" for name in ("text", "speech", "networks", "molecules", "triples")),
-    "adapters.text.word_dropout=0.0",
-    "adapters.speech.specaugment=false",
-    "adapters.networks.drop=0.0",
-    *(f"tasks.{name}.head.dropout=0.0" for name in CELLS),
-]
-
-
-def ten(source: Source) -> Source:
-    """Ten items; of the networks two, for each has many members."""
-    few = slice(0, 2 if source.adapter == "networks" else 10)
-    return replace(
-        source,
-        items=source.items[few],
-        targets={task: labels[few] for task, labels in source.targets.items()},
-        where=source.where[few],
-        weight=1.0,
-    )
+from tests.cells import CELLS, CHANGES, assert_alike, ten
 
 
 @pytest.fixture(scope="module")
@@ -131,23 +95,6 @@ def test_order_of_the_items_changes_nothing(learned: tuple[Model, dict[str, Sour
     for task in ("pos", "speaker", "hydrophilicity", "facts"):
         items = list(sources[task].items)
         assert_alike(model.predict(task, items[::-1])[::-1], model.predict(task, items))
-
-
-def assert_alike(some: list[Any], others: list[Any]) -> None:
-    """The same labels and strings, scores within 1e-4."""
-    assert len(some) == len(others)
-    for a, b in zip(some, others, strict=True):
-        if isinstance(a, list):
-            assert_alike(a, b)
-        elif isinstance(a, Label):
-            assert a.label == b.label
-            assert a.probability == pytest.approx(b.probability, abs=1e-4)
-        elif isinstance(a, Number):
-            assert a.value == pytest.approx(b.value, abs=1e-4)
-        else:
-            assert isinstance(a, Text)
-            assert a.text == b.text
-            assert a.score == pytest.approx(b.score, abs=1e-4)
 
 
 def test_unlabelled_items_are_left_out_of_one_task_only() -> None:

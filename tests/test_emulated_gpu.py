@@ -4,41 +4,19 @@
 """
 
 from collections.abc import Iterator
-from functools import cache
 from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
 
-from multiseq import recipe as recipes
 from multiseq.attention import AttentionPlan, attend
-from multiseq.batching import Batch, BatchPlan, PreparedSource
-from multiseq.model import Model
-from multiseq.tasks import Source
 from multiseq.vectors import to_device
+from tests.cells import CELLS, assert_alike, assert_close_gradients, backward, batch_of, starter
 from tests.emulated_gpu import WaitError, emulated_gpu, to_gpu, values_of, waiting_allowed
 from tests.reference import attention as reference
-from tests.test_cells import CELLS, CHANGES, assert_alike, ten
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real GPU: tests/test_gpu.py")
-
-
-@cache
-def starter_sources() -> list[Source]:
-    return [ten(source) for source in recipes.read_part(recipes.read("starter"), "train")]
-
-
-def starter(changes: list[str]) -> tuple[Model, list[Source]]:
-    torch.manual_seed(0)
-    sources = starter_sources()
-    return recipes.build_model(recipes.read("starter", [*CHANGES, *changes]), sources), sources
-
-
-def batch_of(model: Model, sources: list[Source]) -> Batch:
-    prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in sources]
-    plan = BatchPlan(prepared, budget=100_000)
-    return plan.collate(0, plan.epoch(0)[0])
 
 
 @pytest.fixture
@@ -62,40 +40,26 @@ def test_losses_and_gradients_are_those_of_the_cpu_and_no_step_waits(changes: li
     model, sources = starter(changes)
     batch = batch_of(model, sources)
     wanted = model.loss(batch)
-    torch.stack([loss / count for loss, count in wanted.values()]).sum().backward()
-    slow = {name: weight.grad for name, weight in model.named_parameters()}
+    backward(wanted)
+    slow = {name: w.grad for name, w in model.named_parameters() if w.grad is not None}
     with emulated_gpu():
         to_gpu(model)
         moved = batch.pin_memory().to("cuda", non_blocking=True)
         with torch.autocast("cuda", torch.bfloat16):
             losses = model.loss(moved)
-            total = torch.stack([loss / count for loss, count in losses.values()]).sum()
-        total.backward()
+        backward(losses)
         assert all(weight.is_cuda for weight in model.parameters())
     assert set(losses) == set(CELLS)
     for task, (loss, count) in losses.items():
         assert values_of(count) == wanted[task][1], task
         torch.testing.assert_close(values_of(loss), wanted[task][0].detach(), rtol=0.02, atol=0.02)
-    check_gradients(model, slow)
-
-
-def check_gradients(model: Model, slow: dict[str, Tensor | None], *, tolerance: float = 0.05) -> None:
-    """All together, and each weight's in its direction: half precision leaves small ones noisy."""
-    fast = {name: weight.grad for name, weight in model.named_parameters()}
-    names = [name for name, gradient in slow.items() if gradient is not None]
-    assert {name for name, gradient in fast.items() if gradient is not None} == set(names)
-    pairs = {
-        name: (values_of(fast[name]).flatten().double(), slow[name].flatten().double()) for name in names
-    }
-    apart, whole = (torch.cat(list(x)) for x in zip(*((a - b, b) for a, b in pairs.values()), strict=True))
-    assert apart.norm() < tolerance * whole.norm()
-    for name, (ours, theirs) in pairs.items():
-        assert ours @ theirs >= 0.9 * ours.norm() * theirs.norm() - 1e-9, name
+    fast = {name: values_of(w.grad) for name, w in model.named_parameters() if w.grad is not None}
+    assert_close_gradients(fast, slow, tolerance=0.05)
 
 
 @pytest.mark.parametrize("task", CELLS)
 def test_predictions_are_those_of_the_cpu(task: str) -> None:
-    model, sources = starter([])
+    model, sources = starter()
     source = next(s for s in sources if task in s.targets)
     options = [{}, {"beam": 3}] if CELLS[task].endswith("sequence") else [{}]
     few = source.items[:2]
@@ -109,7 +73,7 @@ def test_predictions_are_those_of_the_cpu(task: str) -> None:
 
 @pytest.mark.parametrize("modality", ["text", "speech", "molecules"])
 def test_vectors_and_attention_are_those_of_the_cpu(modality: str) -> None:
-    model, sources = starter([])
+    model, sources = starter()
     item = next(s for s in sources if s.adapter == modality).items[0]
     wanted, (names, weights) = model.embed(modality, [item])[0], model.attention(modality, item)
     with emulated_gpu(), waiting_allowed():

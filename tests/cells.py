@@ -1,0 +1,107 @@
+"""The nine starter tasks in little: one small model and ten items of each, for tests on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from multiseq import recipe as recipes
+from multiseq.batching import Batch, BatchPlan, PreparedSource
+from multiseq.model import Model
+from multiseq.results import Label, Number, Text
+from multiseq.tasks import Source
+
+CELLS = {
+    "pos": "text/vector",
+    "sentiment": "text/set",
+    "translation": "text/sequence",
+    "phonemes": "speech/vector",
+    "speaker": "speech/set",
+    "recognition": "speech/sequence",
+    "buyers": "graph/vector",
+    "hydrophilicity": "graph/set",
+    "facts": "graph/sequence",
+}
+
+CHANGES = [
+    "encoder.dim=64",
+    "encoder.depth=2",
+    "encoder.dropout=0.0",
+    *(f"adapters.{name}.dropout=0.0" for name in ("text", "speech", "networks", "molecules", "triples")),
+    "adapters.text.word_dropout=0.0",
+    "adapters.speech.specaugment=false",
+    "adapters.networks.drop=0.0",
+    *(f"tasks.{name}.head.dropout=0.0" for name in CELLS),
+]
+
+
+def ten(source: Source) -> Source:
+    """Ten items; of the networks two, for each has many members."""
+    few = slice(0, 2 if source.adapter == "networks" else 10)
+    return replace(
+        source,
+        items=source.items[few],
+        targets={task: labels[few] for task, labels in source.targets.items()},
+        where=source.where[few],
+        weight=1.0,
+    )
+
+
+@cache
+def starter_sources() -> list[Source]:
+    """Ten items of each kind of data."""
+    return [ten(source) for source in recipes.read_part(recipes.read("starter"), "train")]
+
+
+def starter(changes: Sequence[str] = ()) -> tuple[Model, list[Source]]:
+    """A model with the nine heads, the same weights each time, and what it learns from."""
+    torch.manual_seed(0)
+    sources = starter_sources()
+    return recipes.build_model(recipes.read("starter", [*CHANGES, *changes]), sources), sources
+
+
+def batch_of(model: Model, sources: Sequence[Source]) -> Batch:
+    """All items of the sources in one batch."""
+    prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in sources]
+    plan = BatchPlan(prepared, budget=100_000)
+    return plan.collate(0, plan.epoch(0)[0])
+
+
+def backward(losses: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """As a training step does: the sum of the tasks' mean losses."""
+    torch.stack([loss / count for loss, count in losses.values()]).sum().backward()
+
+
+def assert_close_gradients(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], *, tolerance: float
+) -> None:
+    """All together by their size, and each by its direction: half precision leaves small ones noisy."""
+    assert set(ours) == set(theirs)
+    apart = torch.cat([(ours[name] - theirs[name]).flatten() for name in theirs])
+    assert apart.norm() < tolerance * torch.cat([x.flatten() for x in theirs.values()]).norm()
+    for name, gradient in theirs.items():
+        length = ours[name].norm() * gradient.norm()
+        assert (ours[name] * gradient).sum() >= (1 - 2 * tolerance) * length - 1e-6, name
+
+
+def assert_alike(some: list[Any], others: list[Any]) -> None:
+    """The same labels and strings, scores within 1e-4."""
+    assert len(some) == len(others)
+    for a, b in zip(some, others, strict=True):
+        if isinstance(a, list):
+            assert_alike(a, b)
+        elif isinstance(a, Label):
+            assert a.label == b.label
+            assert a.probability == pytest.approx(b.probability, abs=1e-4)
+        elif isinstance(a, Number):
+            assert a.value == pytest.approx(b.value, abs=1e-4)
+        else:
+            assert isinstance(a, Text)
+            assert a.text == b.text
+            assert a.score == pytest.approx(b.score, abs=1e-4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
@@ -24,7 +25,7 @@ from rich.text import Text
 from benchmarks import plots
 from benchmarks.report import Part, Report, Table, shown
 from benchmarks.setting import Setting
-from benchmarks.workloads import read_lengths
+from benchmarks.workloads import WORKLOADS, read_lengths
 from multiseq.machine import give_back_memory, keep_memory
 from multiseq.recipe_check import nearest
 from multiseq.requires import MissingLibraryError
@@ -32,6 +33,8 @@ from multiseq.requires import MissingLibraryError
 PARTS = {
     "encoders": "the encoder beside its peers",
     "limits": "the encoder beside its matrix products alone",
+    "variants": "the encoder compiled, and as a CUDA graph",
+    "kernels": "where the encoder's time goes",
     "steps": "whole training steps",
     "loader": "what the loader can feed",
     "decoding": "sequences, beside generate",
@@ -68,6 +71,15 @@ def main(
             help="Your own lengths of sets, one a line, as the only workload; batches of --sets are drawn.",
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--workload",
+            metavar="NAME",
+            show_default="all",
+            help=f"One of {', '.join(WORKLOADS)}; may be given several times.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +99,7 @@ def main(
 ) -> None:
     try:
         chosen = _chosen(parts or [])
-        setting = _setting(device, lengths, draws=draws, sets=sets, dim=dim, depth=depth)
+        setting = _setting(device, lengths, only or (), draws=draws, sets=sets, dim=dim, depth=depth)
         folder = _folder(out)
     except (ValueError, OSError) as error:
         print(f"benchmarks: error: {error}", file=sys.stderr)
@@ -162,7 +174,7 @@ def _chosen(parts: list[str]) -> list[str]:
     return [name for name in PARTS if name in parts or not parts]
 
 
-def _setting(device: str, lengths: Path | None, **changes: int | None) -> Setting:
+def _setting(device: str, lengths: Path | None, only: Sequence[str], **changes: int | None) -> Setting:
     """The device's usual setting with what was asked for."""
     if device not in SETTINGS:
         raise ValueError(f"--device: got {device!r}, expected cpu or cuda")
@@ -174,8 +186,14 @@ def _setting(device: str, lengths: Path | None, **changes: int | None) -> Settin
     setting = replace(SETTINGS[device], **asked)
     if setting.dim % HEAD_DIM[device]:
         raise ValueError(f"--dim: got {setting.dim}, expected a multiple of {HEAD_DIM[device]}")
+    if only and lengths is not None:
+        raise ValueError("--workload: got one beside --lengths, which are the only workload; leave one out")
+    for name in only:
+        if name not in WORKLOADS:
+            near = nearest(name, WORKLOADS)
+            raise ValueError(f"--workload: got {name!r}{near}, expected some of {', '.join(WORKLOADS)}")
     own = None if lengths is None else read_lengths(lengths)
-    return replace(setting, heads=setting.dim // HEAD_DIM[device], lengths=own)
+    return replace(setting, heads=setting.dim // HEAD_DIM[device], lengths=own, only=tuple(only))
 
 
 def _folder(out: Path | None) -> Path:

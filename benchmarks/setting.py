@@ -23,7 +23,8 @@ class Setting:
         heads: Attention heads.
         sets: Sets of a batch.
         draws: How many batches are drawn of every workload; each is timed in every contender.
-        lengths: A user's own lengths, which become the one workload; None for the four that are built in.
+        lengths: A user's own lengths, which become the one workload; None for those that are built in.
+        only: Which of these; all where empty.
     """
 
     device: torch.device = CPU
@@ -34,6 +35,7 @@ class Setting:
     sets: int = 64
     draws: int = 3
     lengths: tuple[int, ...] | None = None
+    only: tuple[str, ...] = ()
 
     @property
     def ff_dim(self) -> int:

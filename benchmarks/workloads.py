@@ -27,8 +27,8 @@ WORKLOADS = (*SHAPES, "mixed")
 
 
 def workloads(setting: Setting) -> tuple[str, ...]:
-    """The workloads of a run: the four, or the user's own one."""
-    return WORKLOADS if setting.lengths is None else ("own lengths",)
+    """The workloads of a run: the four or some of them, or the user's own one."""
+    return (setting.only or WORKLOADS) if setting.lengths is None else ("own lengths",)
 
 
 def draw(workload: str, sets: int, seed: int, own: Sequence[int] | None = None) -> list[int]:

@@ -224,8 +224,16 @@ class FeedForward(nn.Module):
     def forward(self, x: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors dim"]:
         """From ``(vectors, dim)`` to the same."""
         inner = self.inner(x)
-        out: Tensor = self.out(_SwiGLU.apply(inner) if self.gated else F.gelu(inner))
+        out: Tensor = self.out(_swiglu(inner) if self.gated else F.gelu(inner))
         return out
+
+
+def _swiglu(inner: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():  # torch makes one kernel of it, and one of its gradient
+        gate, value = inner.chunk(2, dim=-1)
+        return F.silu(gate) * value
+    out: Tensor = _SwiGLU.apply(inner)
+    return out
 
 
 class _SwiGLU(torch.autograd.Function):

@@ -96,14 +96,14 @@ def _onednn(x: Tensor, weight: Tensor) -> Tensor:
 
 def _serves(x: Tensor) -> bool:
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.dim() == 2
         and x.shape[0] >= (_FEWEST_RECURRING_ROWS if _recurring.get() else _FEWEST_ROWS)
         and _is_faster()
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 

@@ -64,6 +64,8 @@ def rotate_parts(
     """Rotate queries and keys of rows that hold queries, keys and values, a third each."""
     if rotation is None:
         return rows
+    if torch.compiler.is_compiling():
+        return _rotated_parts_by_real_numbers(rows, rotation)
     out: Tensor = _RotateParts.apply(rows, rotation)
     return out
 
@@ -78,6 +80,15 @@ class _RotateParts(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _rotated_parts(grad, ctx.rotation.conj()), None
+
+
+def _rotated_parts_by_real_numbers(rows: Tensor, rotation: Rotation) -> Tensor:
+    """The same for torch's compiler, which makes no kernels of complex numbers."""
+    values = rows.shape[1] // 3
+    cosines, sines = torch.view_as_real(rotation).unbind(-1)
+    x, y = rows[:, :-values].to(cosines.dtype).unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack([x * cosines - y * sines, x * sines + y * cosines], dim=-1)
+    return torch.cat([turned.flatten(-2).to(rows.dtype), rows[:, -values:]], dim=1)
 
 
 def _rotated_parts(rows: Tensor, rotation: Rotation) -> Tensor:

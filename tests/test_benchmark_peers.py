@@ -76,8 +76,16 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's variable-length attention, which is for GPUs, set by set."""
 
     def attend(
-        q: Tensor, k: Tensor, v: Tensor, q_starts: Tensor, k_starts: Tensor, q_longest: int, k_longest: int
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        q_starts: Tensor,
+        k_starts: Tensor,
+        q_longest: int,
+        k_longest: int,
+        window_size: tuple[int, int],
     ) -> Tensor:
+        assert min(window_size) >= q_longest
         assert q_starts.dtype == torch.int32
         assert q_longest == k_longest == q_starts.diff().max()
         parts = (x.tensor_split(q_starts[1:-1].long().cpu()) for x in (q, k, v))

@@ -1,13 +1,15 @@
 """`python -m benchmarks`: all parts in order; tables in the terminal, JSON and pictures in a folder.
 
-Exit codes: 0 done, 1 an error of the user's (one line on stderr), 130 stopped by Ctrl-C; what was measured
-until then is written.
+Exit codes: 0 done, 1 an error of the user's (one line on stderr) or a part that failed (its traceback), 130
+stopped by Ctrl-C; what was measured is written.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of torch speaks to itself, aloud
 import torch
 import typer
 from rich import box
@@ -104,15 +107,15 @@ def main(
     except (ValueError, OSError) as error:
         print(f"benchmarks: error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    if not run(chosen, setting, folder):
-        raise typer.Exit(130)
+    if code := run(chosen, setting, folder):
+        raise typer.Exit(code)
 
 
-def run(chosen: list[str], setting: Setting, folder: Path) -> bool:
-    """Measure the parts, say and write what came of each; False where it was stopped."""
+def run(chosen: list[str], setting: Setting, folder: Path) -> int:
+    """Measure the parts, say and write what came of each; the exit code."""
     console = Console()
     console = Console(width=console.width if console.is_terminal else WIDE, highlight=False, markup=False)
-    report, finished = Report.begin(setting), True
+    report, code = Report.begin(setting), 0
     console.print("\n".join(report.head_lines()))
     try:
         keep_memory()  # nobody waits for the system to clear pages, neither ours nor peers
@@ -127,18 +130,19 @@ def run(chosen: list[str], setting: Setting, folder: Path) -> bool:
             console.print(
                 f"{name}: {f'left out: {part.skipped}' if part.skipped else f'{part.seconds:.0f} s'}"
             )
+            code = max(code, part.failed)
     except KeyboardInterrupt:
-        finished = False
+        code = 130
         print("benchmarks: stopped", file=sys.stderr)
     report.write(folder)
     plots.draw(report, folder)
     total = sum(part.seconds for part in report.parts.values())
     console.print(f"\n{folder} has the tables and pictures; {total:.0f} s in all.")
-    return finished
+    return code
 
 
 def _measure(name: str, setting: Setting) -> Part:
-    start, tables, skipped = time.perf_counter(), [], ""
+    start, tables, skipped, failed = time.perf_counter(), [], "", False
     try:
         tables = import_module(f"benchmarks.{name}").measure(setting)
     except (ImportError, MemoryError, torch.OutOfMemoryError) as error:
@@ -147,10 +151,13 @@ def _measure(name: str, setting: Setting) -> Part:
         skipped = str(error).partition("\n")[0]
         if isinstance(error, ImportError) and not isinstance(error, MissingLibraryError):
             skipped += "; install what it is compared with: pip install -e '.[benchmarks]'"
-    if setting.device.type == "cuda":
+    except Exception as error:  # a part costs only itself
+        traceback.print_exc()
+        skipped, failed = f"it failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}", True
+    if setting.device.type == "cuda" and not failed:  # after some errors a GPU answers nothing more
         torch.cuda.empty_cache()
     give_back_memory()  # the next part may be a process of its own
-    return Part(time.perf_counter() - start, tables, skipped)
+    return Part(time.perf_counter() - start, tables, skipped, failed)
 
 
 def _rich(table: Table) -> RichTable:
@@ -193,7 +200,9 @@ def _setting(device: str, lengths: Path | None, only: Sequence[str], **changes: 
             near = nearest(name, WORKLOADS)
             raise ValueError(f"--workload: got {name!r}{near}, expected some of {', '.join(WORKLOADS)}")
     own = None if lengths is None else read_lengths(lengths)
-    return replace(setting, heads=setting.dim // HEAD_DIM[device], lengths=own, only=tuple(only))
+    return replace(
+        setting, heads=setting.dim // HEAD_DIM[device], lengths=own, only=tuple(dict.fromkeys(only))
+    )
 
 
 def _folder(out: Path | None) -> Path:

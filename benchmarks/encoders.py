@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks.peers import Encode, Peer, gps, ours, peers
+from benchmarks.peers import Encode, Peer, gps, ours, peers, working
 from benchmarks.process import MIB, ask_for
 from benchmarks.report import Cell, Table
 from benchmarks.setting import Setting
@@ -63,20 +63,20 @@ NOTES = {
 
 def measure(setting: Setting) -> list[Table]:
     """A table of forward, and one of forward and backward."""
-    everyone, graphs = [ours(setting), *peers(setting)], gps(setting)
-    _warm_up([*everyone, graphs], setting)
+    everyone, graphs = [ours(setting), *peers(setting)], working(gps, setting)
+    _forward_backward(everyone[0], _parts(everyone[0], [5, 3, 2], setting))()  # what a first call sets up
     rows: dict[str, list[dict[str, Cell]]] = {kind: [] for kind in STEPS}
     todo = [(w, order, _draws(w, order, setting)) for w in workloads(setting) for order in ORDERS]
     if setting.device.type == "cpu":
         most = max(len(batch) * max(batch) for *_, draws in todo for each in draws for batch in each)
         ask_for(BYTES * most * setting.dim * setting.depth / MIB)
     for workload, order, draws in todo:
-        taking_part = [*everyone, graphs] if workload == "molecules" else everyone
+        taking_part = [*everyone, *graphs] if workload == "molecules" else everyone
         seconds = _seconds(taking_part, draws, setting)
         for kind, found in rows.items():
-            row = _row(draws, seconds[kind], [p.name for p in (*everyone[1:], graphs)])
+            row = _row(draws, seconds[kind], [p.name for p in (*everyone[1:], *graphs)])
             found.append({"workload": workload, "order": order} | row)
-    weights = ", ".join(f"{p.name} {_thousands(p):,}" for p in (*everyone, graphs))
+    weights = ", ".join(f"{p.name} {_thousands(p):,}" for p in (*everyone, *graphs))
     note = f"{NOTE}{NOTES[setting.device.type]}Weights in thousands: {weights}."
     return [
         Table(f"encoder_{kind.replace(' ', '_')}", f"Encoder, {kind}", rows[kind], note) for kind in STEPS
@@ -179,12 +179,6 @@ STEPS: dict[str, Callable[[Peer, Sequence[Encode]], Step]] = {
     "forward": _forward,
     "forward and backward": _forward_backward,
 }
-
-
-def _warm_up(contenders: Sequence[Peer], setting: Setting) -> None:
-    """A short batch: what a first call sets up, without what a long one takes."""
-    for peer in contenders:
-        _forward_backward(peer, _parts(peer, [5, 3, 2], setting))()
 
 
 def _fits(step: Step) -> bool:

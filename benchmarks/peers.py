@@ -20,22 +20,25 @@ attention, the kernel that ours runs on too.
 
 from __future__ import annotations
 
+import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.setting import Setting
-from benchmarks.workloads import SHAPES
+from benchmarks.workloads import SHAPES, sets_of
 from multiseq import Encoder, VectorSets
 from multiseq.attention import flash
-from multiseq.requires import need
+from multiseq.requires import MissingLibraryError, need
 
-__all__ = ["Encode", "Peer", "gps", "ours", "peers"]
+__all__ = ["Encode", "Peer", "gps", "ours", "peers", "working"]
 
 Encode = Callable[[], Tensor]
 """Encodes one batch: its real rows, ``(vectors, dim)``. Where gradients are taken, the input gets one too."""
@@ -87,10 +90,24 @@ def peers(setting: Setting) -> list[Peer]:
     Raises:
         MissingLibraryError: The extra ``benchmarks`` is not installed.
     """
-    found = [_torch(setting), _bert(setting), _modern_bert(setting), _x_transformers(setting)]
+    builders: list[Callable[[Setting], Peer]] = [_torch, _bert, _modern_bert, _x_transformers]
     if setting.device.type == "cuda" and setting.dtype in (torch.bfloat16, torch.float16):
-        found += [_bert(setting, packed=True), _modern_bert(setting, packed=True)]
-    return found
+        builders += [partial(_bert, packed=True), partial(_modern_bert, packed=True)]
+    return [peer for build in builders for peer in working(build, setting)]
+
+
+def working(build: Callable[[Setting], Peer], setting: Setting) -> list[Peer]:
+    """The peer, after a first call; none where it fails with the versions that are here."""
+    try:
+        peer = build(setting)
+        peer.prepare(sets_of([5, 3, 2], setting))().square().mean().backward()
+    except MissingLibraryError:
+        raise
+    except Exception:
+        print(f"left out, for it fails here: {getattr(build, '__name__', build)}", file=sys.stderr)
+        traceback.print_exc()
+        return []
+    return [peer]
 
 
 def ours(setting: Setting) -> Peer:

@@ -50,11 +50,13 @@ class Part:
         seconds: How long it took.
         tables: In the order in which they are shown.
         skipped: Why it was left out.
+        failed: Whether that was an error of ours.
     """
 
     seconds: float
     tables: list[Table]
     skipped: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ class Report:
         """The inverse of :meth:`write`."""
         found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         parts = {
-            name: Part(p["seconds"], [_table_of(t) for t in p["tables"]], p["skipped"])
+            name: Part(
+                p["seconds"], [_table_of(t) for t in p["tables"]], p["skipped"], p.get("failed", False)
+            )
             for name, p in found.pop("parts").items()
         }
         return cls(found, parts)
@@ -129,6 +133,7 @@ class Report:
             name: {
                 "seconds": part.seconds,
                 "skipped": part.skipped,
+                "failed": part.failed,
                 "tables": [
                     {
                         "name": t.name,
@@ -187,10 +192,11 @@ def _cell(value: Any) -> Cell:
 
 
 def _plain_setting(setting: Setting) -> dict[str, Any]:
-    """Device and dtype as names; of a user's lengths how many there are."""
+    """Device and dtype as names; of a user's lengths how many there are; workloads in one line."""
     found = {f.name: getattr(setting, f.name) for f in fields(setting)}
     found |= {"device": str(setting.device), "dtype": str(setting.dtype).removeprefix("torch.")}
-    return {**found, "lengths": None if setting.lengths is None else len(setting.lengths)}
+    found |= {"lengths": None if setting.lengths is None else len(setting.lengths)}
+    return found | {"only": ", ".join(setting.only) or None}
 
 
 def _version(name: str) -> str | None:

@@ -25,6 +25,7 @@ __all__ = [
     "give_back_memory",
     "is_first_process",
     "keep_memory",
+    "peak_gpu_memory",
     "peak_memory",
     "tokenizers_on_one_thread",
     "versions",
@@ -81,6 +82,13 @@ def peak_memory() -> int:
     """MiB of this process at its highest, loader workers not counted."""
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+
+
+def peak_gpu_memory() -> int | None:
+    """MiB of the first GPU that this process held at its highest; None where there is no GPU."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() // 2**20 if torch.cuda.is_available() else None
 
 
 def keep_memory() -> None:

@@ -24,6 +24,7 @@ from multiseq.machine import (
     command,
     describe_machine,
     is_first_process,
+    peak_gpu_memory,
     peak_memory,
     versions,
 )
@@ -334,7 +335,7 @@ def _finish(out: Path, record: dict[str, Any], report: Report) -> None:
     (out / "test.md").write_text(markdown(report), encoding="utf-8")
     began = datetime.fromisoformat([record["started"], *record.get("resumed", [])][-1])
     record["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 1)
-    record["peak_memory_mib"] = peak_memory()
+    record["peak_memory_mib"], record["peak_gpu_memory_mib"] = peak_memory(), peak_gpu_memory()
     _write_json(out / "run.json", record)
     _write_json(out / "test.json", {"tasks": report})  # comes last: with it the run is finished
 

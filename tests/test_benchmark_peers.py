@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="the extra benchmarks is not installe
 pytest.importorskip("x_transformers", reason="the extra benchmarks is not installed")
 
 from benchmarks import encoders
-from benchmarks.peers import Peer, _bert, _modern_bert, gps, ours, peers
+from benchmarks.peers import Peer, _bert, _modern_bert, gps, ours, peers, working
 from benchmarks.setting import Setting
 from benchmarks.workloads import sets_of, sorted_batches
 
@@ -120,6 +120,16 @@ def test_a_row_for_every_workload_and_order() -> None:
             times = [row[name] for name in NAMES[1:]]
             assert row["fastest"].median == min(time for time in times if not math.isnan(time))
             assert math.isnan(row["GPSConv"]) == (row["workload"] != "molecules")
+
+
+def test_a_peer_that_fails_here_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(setting: Setting) -> Peer:
+        raise TypeError("another version")
+
+    assert working(fails, SETTING) == []
+    said = capsys.readouterr().err
+    assert "left out, for it fails here: fails" in said
+    assert "TypeError: another version" in said
 
 
 def test_sorted_batches_are_spread_over_the_pool() -> None:

@@ -211,7 +211,7 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
 
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, types.ModuleType]:
-    """Three parts that measure nothing: one gives a table, two fail."""
+    """Parts that measure nothing: one gives a table, three fail."""
 
     def fail(error: BaseException) -> Any:
         raise error
@@ -220,6 +220,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, types.ModuleType]:
         "good": lambda setting: report().parts["encoders"].tables,
         "lacking": lambda setting: fail(ModuleNotFoundError("No module named 'peer'", name="peer")),
         "stopped": lambda setting: fail(KeyboardInterrupt()),
+        "broken": lambda setting: fail(RuntimeError("no kernel")),
     }
     for name, measure in measures.items():
         module = types.ModuleType(f"benchmarks.{name}")
@@ -233,7 +234,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, types.ModuleType]:
 def test_a_missing_library_leaves_out_its_part_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.run(["lacking", "good"], TINY, tmp_path)
+    assert command.run(["lacking", "good"], TINY, tmp_path) == 0
     said = capsys.readouterr().out
     assert "lacking: left out: No module named 'peer'; install what it is compared with: pip install" in said
     assert "2.00 (1.50–2.50)" in said
@@ -246,10 +247,21 @@ def test_a_missing_library_leaves_out_its_part_only(
 
 
 @pytest.mark.usefixtures("parts")
+def test_a_part_that_fails_costs_only_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.run(["broken", "good"], TINY, tmp_path) == 1
+    said = capsys.readouterr()
+    assert "broken: left out: it failed: RuntimeError: no kernel" in said.out
+    assert "Traceback (most recent call last)" in said.err
+    found = Report.read(tmp_path)
+    assert [part.failed for part in found.parts.values()] == [True, False]
+    assert found.parts["good"].tables
+
+
+@pytest.mark.usefixtures("parts")
 def test_what_was_measured_before_ctrl_c_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not command.run(["good", "stopped", "lacking"], TINY, tmp_path)
+    assert command.run(["good", "stopped", "lacking"], TINY, tmp_path) == 130
     assert capsys.readouterr().err == "benchmarks: stopped\n"
     assert list(Report.read(tmp_path).parts) == ["good"]
 
@@ -261,6 +273,11 @@ def test_what_was_measured_before_ctrl_c_is_written(
         (["--lengths", "nowhere.txt"], "--lengths: nowhere.txt: no such file"),
         (["--device", "tpu"], "--device: got 'tpu', expected cpu or cuda"),
         (["--dim", "100"], "--dim: got 100, expected a multiple of 32"),
+        (
+            ["--workload", "sentence"],
+            "--workload: got 'sentence' (did you mean 'sentences'?), expected some of",
+        ),
+        (["--workload", "mixed", "--lengths", "x"], "--workload: got one beside --lengths"),
         (["--lengths", "none.txt"], "none.txt"),
         (["--out", "full"], "--out: full is not empty; choose a new folder"),
         pytest.param(
@@ -286,7 +303,8 @@ def test_errors_are_one_line(
 
 def test_the_command_from_end_to_end(tmp_path: Path) -> None:
     (tmp_path / "lengths.txt").write_text("3\n40\n5\n")
-    arguments = ["start", "memory", "growth", "--dim", "64", "--depth", "1", "--sets", "4", "--draws", "2"]
+    arguments = ["start", "memory", "growth", "variants", "kernels"]
+    arguments += ["--dim", "64", "--depth", "1", "--sets", "4", "--draws", "2"]
     arguments += ["--lengths", str(tmp_path / "lengths.txt"), "--out", str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments],
@@ -298,8 +316,9 @@ def test_the_command_from_end_to_end(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert done.stderr == ""
     found = Report.read(tmp_path / "out")
-    assert list(found.parts) == ["memory", "growth", "start"]
+    assert list(found.parts) == ["variants", "kernels", "memory", "growth", "start"]
     names = {table.name for table in found.tables if table.rows}
-    assert names == {"memory", "growth_vectors", "growth_length", "growth_nodes", "start"}
+    growing = {"growth_vectors", "growth_length", "growth_nodes"}
+    assert names == {"variants", "operations", "memory", *growing, "start"}
     assert not any(part.skipped for part in found.parts.values())
     assert {"overview.png", "growth.png", "results.md"} <= {p.name for p in (tmp_path / "out").iterdir()}

@@ -36,8 +36,8 @@ from multiseq.requires import MissingLibraryError
 PARTS = {
     "encoders": "the encoder beside its peers",
     "limits": "the encoder beside its matrix products alone",
-    "variants": "the encoder compiled, and as a CUDA graph",
     "kernels": "where the encoder's time goes",
+    "variants": "the encoder compiled, and as a CUDA graph",
     "steps": "whole training steps",
     "loader": "what the loader can feed",
     "decoding": "sequences, beside generate",

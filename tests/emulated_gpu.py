@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 import torch
@@ -36,6 +36,7 @@ PROPERTIES: dict[Any, Any] = {
     Tensor.is_cuda.__get__: True,  # type: ignore[attr-defined]
     Tensor.is_cpu.__get__: False,  # type: ignore[attr-defined]
 }
+Module = TypeVar("Module", bound=nn.Module)
 _waiting_allowed = False
 _pinned: set[int] = set()
 
@@ -178,7 +179,7 @@ def waiting_allowed() -> Iterator[None]:
         _waiting_allowed = before
 
 
-def to_gpu(module: nn.Module) -> nn.Module:
+def to_gpu(module: Module) -> Module:
     """The module with copies of its weights and buffers on the GPU (``module.to`` keeps their class)."""
     for part in module.modules():
         for name, weight in part._parameters.items():

@@ -316,7 +316,7 @@ def test_the_command_from_end_to_end(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert done.stderr == ""
     found = Report.read(tmp_path / "out")
-    assert list(found.parts) == ["variants", "kernels", "memory", "growth", "start"]
+    assert list(found.parts) == ["kernels", "variants", "memory", "growth", "start"]
     names = {table.name for table in found.tables if table.rows}
     growing = {"growth_vectors", "growth_length", "growth_nodes"}
     assert names == {"variants", "operations", "memory", *growing, "start"}

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from multiseq.attention import AttentionPlan, attend
+from multiseq.metrics import evaluate_all
 from multiseq.vectors import to_device
 from tests.cells import CELLS, assert_alike, assert_close_gradients, backward, batch_of, starter
 from tests.emulated_gpu import WaitError, emulated_gpu, to_gpu, values_of, waiting_allowed
@@ -69,6 +71,20 @@ def test_predictions_are_those_of_the_cpu(task: str) -> None:
         found = [model.predict(task, few, **o) for o in options]
     for some, others in zip(found, wanted, strict=True):
         assert_alike(some, others)
+
+
+def test_scores_in_half_precision_are_those_of_the_cpu() -> None:
+    model, sources = starter()
+    few = [
+        replace(s, items=s.items[:2], targets={t: v[:2] for t, v in s.targets.items()}, where=s.where[:2])
+        for s in sources
+    ]
+    wanted = evaluate_all(model, few)
+    with emulated_gpu(), waiting_allowed(), torch.autocast("cuda", torch.bfloat16):
+        found = evaluate_all(to_gpu(model), few)
+    assert set(found) == set(CELLS)
+    for task, score in found.items():
+        assert score.value == pytest.approx(wanted[task].value, abs=0.1), task
 
 
 @pytest.mark.parametrize("modality", ["text", "speech", "molecules"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,13 @@ def test_a_part_that_fails_costs_only_itself(tmp_path: Path, treebank: Path) -> 
     assert "| 32 | passed |" in summary
     assert "| pos | failed, exit code 1: see log.txt |" in summary
     assert "en_ewt-ud-test.conllu:1: " in (out / "log.txt").read_text(encoding="utf-8")
+
+
+def test_the_limits_of_all_parts_are_under_nine_minutes() -> None:
+    script = (ROOT / "benchmarks" / "on_gpu.sh").read_text(encoding="utf-8")
+    limits = re.findall(r"^ *(?:part|bench) (\S+) (\d+) ", script, flags=re.MULTILINE)
+    assert len(limits) == len(PARTS)
+    assert sum(int(limit) for _, limit in limits) < 9 * 60
 
 
 def test_a_part_that_takes_too_long_is_stopped(tmp_path: Path) -> None:

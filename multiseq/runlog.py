@@ -67,9 +67,10 @@ class RunLog:
             seconds = time.perf_counter() - self.started
             self._write(step - 1, "dev", task, score.metric, score.value, "", seconds)
 
-    def close(self) -> None:
-        """Write what waits and close the file."""
-        self.flush()
+    def close(self, *, failed: bool = False) -> None:
+        """Write what waits and close the file; of a training that ``failed`` only close it."""
+        if not failed:
+            self.flush()
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -108,7 +108,11 @@ def train(
             default_root_dir=folder,
         )
         checkpoint = str(folder / RESUME) if resume and folder is not None else None
-        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        except BaseException:
+            module.record.close(failed=True)
+            raise
         if not module.stepped:
             # A run that was stopped after its last step: Lightning skips what it does when training ends.
             for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it untyped
@@ -273,7 +277,21 @@ def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
+    optimizer.register_load_state_dict_post_hook(_lay_out_moments)
+    return optimizer
+
+
+def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Give moments the layout in memory of their weights, which `Linear` chooses for the processor.
+
+    The fused kernel goes through weights and moments entry by entry and ignores strides, so moments that were
+    saved beside weights of another layout would be applied to the wrong entries.
+    """
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _rate(step: int, settings: Settings) -> float:
@@ -294,7 +312,8 @@ def _monitored(scores: Mapping[str, Score], monitor: str) -> float:
 def _callbacks(settings: Settings, folder: Path | None, has_dev: bool) -> list[Callback]:
     callbacks: list[Callback] = []
     if settings.average:
-        callbacks.append(EMAWeightAveraging(decay=settings.average))
+        # A buffer is no weight (a table of buckets, a count): it is taken over as it is.
+        callbacks.append(EMAWeightAveraging(decay=settings.average, use_buffers=False))
     if settings.patience:
         callbacks.append(EarlyStopping("monitor", mode="max", patience=settings.patience))
     if folder is not None:

@@ -286,7 +286,8 @@ SCRIPT = """
     import sys, torch
     torch.set_num_threads(1)
     sys.path.insert(0, {root!r})
-    from tests import test_model as t
+    from tests import processor, test_model as t
+    processor.force()
     from pathlib import Path
     import types
     module = types.ModuleType("points"); sys.modules["points"] = module

@@ -7,15 +7,17 @@ every other file, so what is damaged is found before it is used.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from multiseq import __version__
 from multiseq.ctc import CTCHead
 from multiseq.encoder import Encoder
+from multiseq.files import put, replace_folder
 from multiseq.heads import SetHead, VectorHead
 from multiseq.model import Model
 from multiseq.protocols import Adapter, EncoderLike, Head
@@ -44,27 +46,74 @@ def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = 
     Raises:
         CheckpointError: ``folder`` exists and is something else.
     """
-    from safetensors.torch import save_file
+    folder = Path(folder).resolve()
+    files = check_savable(model, folder, extra=extra)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    replace_folder(folder, lambda fresh: _fill(fresh, weights, *files))
+    return folder
 
+
+def check_savable(
+    model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The config and the vocabularies as they would be written to ``folder``.
+
+    Raises:
+        CheckpointError: What :func:`save` would refuse, before anything is written.
+    """
     folder = Path(folder).resolve()
     if not _may_replace(folder):
         raise CheckpointError(f"{folder}: exists and is not a checkpoint; choose another folder")
     foreign = [t.head.config()["kind"] for t in model.tasks.values() if t.head.config()["kind"] not in HEADS]
     if foreign:
         raise CheckpointError(f"{folder}: a head of kind {foreign[0]!r} is not ours and could not be loaded")
-    fresh = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, fresh / WEIGHTS)
-    for name, adapter in model.adapters.items():
-        for file, text in adapter.assets().items():
-            (fresh / f"{name}.{file}").write_text(text, encoding="utf-8")
     config = {**_config(model), "extra": dict(extra or {})}
-    config["files"] = {p.name: _digest(p) for p in sorted(fresh.iterdir())}
-    (fresh / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")
-    _replace(folder, fresh)
-    return folder
+    parts = {"encoder": config["encoder"], "extra": config["extra"]}
+    for kind in ("adapters", "tasks"):
+        parts |= {f"{kind}[{name!r}]": part for name, part in config[kind].items()}
+    for place, part in parts.items():
+        _check_json(part, place)
+    assets = {
+        f"{name}.{file}": text
+        for name, adapter in model.adapters.items()
+        for file, text in adapter.assets().items()
+    }
+    for file, text in assets.items():
+        if not _is_plain(file):
+            raise CheckpointError(f"{file!r}: expected an adapter's assets to have plain file names")
+        _check_encodable(text, file)
+    return config, assets
+
+
+def _check_json(value: Any, place: str) -> None:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{place}: its config is no plain JSON: {error}") from error
+    _check_encodable(text, place)
+
+
+def _check_encodable(text: str, place: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - 20) : error.end + 20]
+        raise CheckpointError(
+            f"{place}: got {around!r}, which has half a character (a lone surrogate) and cannot be saved; "
+            "mend the text that it comes from"
+        ) from None
+
+
+def _fill(
+    folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any], assets: Mapping[str, str]
+) -> None:
+    from safetensors.torch import save as to_bytes
+
+    put(folder / WEIGHTS, to_bytes(dict(weights)))
+    for file, text in assets.items():
+        put(folder / file, text)
+    files = {p.name: _digest(p) for p in sorted(folder.iterdir())}
+    put(folder / "config.json", json.dumps({**config, "files": files}, ensure_ascii=False, indent=1))
 
 
 def load(
@@ -225,15 +274,10 @@ def _may_replace(folder: Path) -> bool:
         return False
 
 
+def _is_plain(name: str) -> bool:
+    """Whether it names a file in a folder, and nothing anywhere else."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\:\0")
+
+
 def _digest(file: Path) -> str:
     return sha256(file.read_bytes()).hexdigest()
-
-
-def _replace(folder: Path, fresh: Path) -> None:
-    """Put ``fresh`` in the place of ``folder``; what was there stays loadable at every moment."""
-    old = folder.with_name(f".{folder.name}.old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

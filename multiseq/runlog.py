@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from torch import Tensor
+
+from multiseq.files import write_whole
 
 if TYPE_CHECKING:
     from multiseq.metrics import Score
@@ -37,12 +41,11 @@ class RunLog:
         if self.path is None:
             return
         kept = [row for row in read_log(self.path) if int(row["step"]) < step] if self.path.exists() else []
+        lines = io.StringIO(newline="")
+        csv.writer(lines).writerow(COLUMNS)
+        csv.writer(lines).writerows([row[c] for c in COLUMNS] for row in kept)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".new")  # a run killed here keeps its history
-        with fresh.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(COLUMNS)
-            csv.writer(file).writerows([row[c] for c in COLUMNS] for row in kept)
-        fresh.replace(self.path)
+        write_whole(self.path, lines.getvalue())
         self._file = self.path.open("a", newline="", encoding="utf-8", buffering=1)
 
     def losses(self, step: int, losses: Mapping[str, Tensor], lr: float) -> None:
@@ -59,6 +62,13 @@ class RunLog:
                 if not math.isfinite(number):
                     raise ValueError(f"step {step}: the loss of {task} is {number}; try a lower lr")
         self._waiting.clear()
+
+    def sync(self) -> None:
+        """Write what waits, and have it on the disk before a resume file says that it is there."""
+        self.flush()
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def scores(self, step: int, scores: Mapping[str, Score]) -> None:
         """The dev part's scores after ``step`` steps."""

@@ -24,9 +24,14 @@ class Terminated(SystemExit):
 
 
 class Stop:
-    """Handles SIGTERM: ends the process there and then, or remembers it while a step is made."""
+    """Handles SIGTERM: ends the process there and then, or remembers it while a step is made.
 
-    def __init__(self) -> None:
+    Args:
+        own: A handler of the user's own, which is left in charge.
+    """
+
+    def __init__(self, own: Any = None) -> None:
+        self.handler: Any = own or self
         self.asked = False
         self.waits = False
         """Whether someone looks at ``asked`` soon, so that nothing is interrupted."""
@@ -39,9 +44,9 @@ class Stop:
         self.asked = True
 
     def install(self) -> None:
-        """Be the only handler (Lightning puts its own beside ours, which exits with 0 at the next step)."""
+        """Be the only handler, or leave it to the user's own: Lightning's beside it would exit with 0."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self)
+            signal.signal(signal.SIGTERM, self.handler)
 
 
 @contextmanager
@@ -55,12 +60,10 @@ def terminable() -> Iterator[Stop]:
     if isinstance(before, Stop):
         yield before
         return
-    stop = Stop()
-    ours = before in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread()
-    if ours:
-        stop.install()
+    stop = Stop(None if before in (signal.SIG_DFL, None) else before)
+    stop.install()
     try:
         yield stop
     finally:
-        if ours:
+        if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

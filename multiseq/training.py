@@ -205,7 +205,7 @@ def _identity(
                 "tasks": list(source.targets),
                 "items": len(source.items),
                 "weight": source.weight,
-                "digest": cache.digest(model.adapter(source.adapter), source),
+                "digest of items and labels": cache.digest(model.adapter(source.adapter), source),
             }
             for source in group
         ]

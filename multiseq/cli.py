@@ -380,7 +380,7 @@ def _plain_errors(out: Path | None = None, resume: str = "") -> Iterator[None]:
         yield
     except BrokenPipeError:  # `multiseq predict … | head`: typer knows
         raise
-    except (ValueError, OSError, MissingLibraryError) as error:
+    except (ValueError, OSError, MemoryError, MissingLibraryError) as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         _say_error(f"error: {chr(10).join(lines[:2]) or type(error).__name__}")
         raise typer.Exit(1) from None

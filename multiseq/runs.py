@@ -35,6 +35,7 @@ from multiseq.stopping import terminable
 if TYPE_CHECKING:
     from multiseq.item_cache import ItemCache
     from multiseq.model import Model
+    from multiseq.settings import Settings
     from multiseq.tasks import Source
 
 __all__ = ["evaluate_run", "read_run", "train_run"]
@@ -123,7 +124,7 @@ def _train(
         if resume and not goes_on:
             _check_lost(out, options.save_every)
         _check_scoring(recipe, model, [*dev, *test], kept)
-        _announce(model, train, out, say)
+        _announce(model, train, options, out, say)
         parts = {"sources": train, "dev": dev, "test": test}
         digests = {name: _digests(model, part, kept) for name, part in parts.items()}
         record = _begin(out, recipe, base, model, digests, resume)
@@ -315,7 +316,7 @@ def _begin(
     return record
 
 
-def _announce(model: Model, train: Sequence[Source], out: Path, say: Say) -> None:
+def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path, say: Say) -> None:
     import torch
 
     for source in train:
@@ -328,7 +329,10 @@ def _announce(model: Model, train: Sequence[Source], out: Path, say: Say) -> Non
         say(f"{tasks}: {len(source.items):,} items, {about}{vectors:,} vectors ({source.adapter})")
     cpu = f"CPU (threads: {torch.get_num_threads()})"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
-    say(f"{_num_weights(model):,} weights on {device}; writing to {out}")
+    weights = _num_weights(model)
+    kept = 4 + bool(options.average)  # themselves, their gradients and two moments; the running average
+    size = f"{4 * kept * weights / 2**20:,.1f} MiB with gradients and moments"
+    say(f"{weights:,} weights on {device}, {size}; writing to {out}")
 
 
 def _num_weights(model: Model) -> int:

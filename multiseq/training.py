@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from multiseq.digest import digest_of
 from multiseq.files import recover_folder, remove_leftovers
 from multiseq.item_cache import ItemCache
 from multiseq.lock import hold
-from multiseq.machine import is_first_process
+from multiseq.machine import explain_full_memory, is_first_process
 from multiseq.metrics import Score, evaluate_all
 from multiseq.model import Model
+from multiseq.recipe_check import one_of
 from multiseq.requires import needed
 from multiseq.resume import PREVIOUS, RESUME, ResumeError, ResumeFile, check_identity, read_resume
 from multiseq.runlog import RunLog
@@ -65,6 +66,8 @@ def train(
 ) -> Model:
     """Train on labelled items, in place, and give the model back ready to predict.
 
+    The same weights at the start, data and ``seed`` give the same weights at the end, on one machine.
+
     Args:
         model: Adapters, encoder and tasks.
         sources: Training items with their labels.
@@ -81,12 +84,32 @@ def train(
         **changes: Fields of `Settings`.
 
     Raises:
-        ValueError: Settings that do not fit, or bad items, named by their number.
+        ValueError: Settings that do not fit, bad items, named by their number, a folder that another training
+            writes to, or one whose run began with something else.
         FileNotFoundError: ``resume`` without a resume file.
+        MemoryError: What to lower where memory is full.
+        SystemExit: SIGTERM came; what was learned is saved, and the exit code is 143.
+
+    Example:
+        >>> from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, TextAdapter
+        >>> texts, labels = ["red lamp", "blue lamp", "so red"], ["red", "blue", "red"]
+        >>> _ = torch.manual_seed(0)  # the parts draw their first weights when they are built
+        >>> model = Model(
+        ...     adapters={"text": TextAdapter.fit(texts, dim=16)},
+        ...     encoder=Encoder(dim=16, depth=1, heads=2),
+        ...     tasks={"colour": Task("text", SetHead(16, ClassTarget.fit(labels)))},
+        ... )
+        >>> model = train(model, [Source("text", texts, {"colour": labels})], steps=9, progress=False)
+        >>> model.cell("colour")
+        'text/set'
     """
     if settings is not None and changes:
         raise ValueError(f"settings: got settings and {', '.join(changes)}, expected one or the other")
+    for name in changes:
+        one_of(name, [field.name for field in fields(Settings)], "settings")
     settings = settings or Settings(**changes)
+    for name, group in (("sources", sources), ("dev", dev)):
+        _check_sources(name, group)
     check(settings, model, dev)
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):
@@ -138,8 +161,10 @@ def _fit(module: _Module, stop: Stop, state: dict[str, Any] | None, launch: Mapp
             default_root_dir=folder,
         )
         checkpoint = None if state is None or folder is None else str(folder / RESUME)
+        advice = f"lower budget, which is {settings.budget}, or cut long items; then go on with resume"
         try:
-            trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+            with explain_full_memory(advice):
+                trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         except BaseException:
             module.record.close(failed=True)
             raise
@@ -148,6 +173,16 @@ def _fit(module: _Module, stop: Stop, state: dict[str, Any] | None, launch: Mapp
             for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it untyped
                 if isinstance(callback, EMAWeightAveraging):
                     callback.on_train_end(trainer, module)
+
+
+def _check_sources(name: str, sources: Any) -> None:
+    if isinstance(sources, Source):
+        raise ValueError(f"{name}: got one Source, expected a list of them; use [source]")
+    for source in sources:
+        if not isinstance(source, Source):
+            raise ValueError(
+                f"{name}: got a {type(source).__name__} in it, expected Source(adapter, items, …)"
+            )
 
 
 @contextmanager

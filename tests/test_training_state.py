@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +19,7 @@ from torch import nn
 import multiseq
 from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, load, train
 from multiseq.bias import PairBias
+from multiseq.checkpoint import CheckpointError
 from multiseq.linear import Linear
 from multiseq.runlog import read_log
 
@@ -148,3 +155,153 @@ def test_a_saved_model_has_no_layout(
     assert all(weight.is_contiguous() == first for weight in wide)
     for name, value in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
+
+
+# --- patience -------------------------------------------------------------------------------------
+
+
+def test_patience_does_not_count_an_evaluation_without_a_score(
+    point_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from multiseq import training
+
+    goodness = iter([float("-inf"), 0.5, float("nan"), 0.4, float("nan"), 0.3, 0.2, 0.1])
+    monkeypatch.setattr(training, "_monitored", lambda scores, monitor: next(goodness))
+    dev = [Source("points", CLOUDS, {"side": SIDES})]
+    fit(build(point_adapter), dev=dev, evaluate_every=1, patience=2, out=tmp_path / "run")
+    assert len(losses(tmp_path / "run")) == 6  # two known scores after the best one
+
+
+# --- seeds ----------------------------------------------------------------------------------------
+
+
+def test_a_script_that_seeds_torch_makes_the_same_model_again(tmp_path: Path) -> None:
+    """The example of `train`, in two fresh processes."""
+    example = doctest.DocTestParser().get_examples(str(train.__doc__))
+    lines = ["import torch", "from multiseq import train", *(e.source for e in example)]
+    lines += ["import sys, multiseq", "multiseq.save(model, sys.argv[1])"]
+    script = tmp_path / "script.py"
+    script.write_text("\n".join(lines))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    weights = []
+    for name in ("one", "two"):
+        command = [sys.executable, "-W", "ignore", str(script), str(tmp_path / name)]
+        subprocess.run(command, check=True, env=environment, timeout=240)
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+# --- what is refused before the first step --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step": 5}, r"settings: got 'step' \(did you mean 'steps'\?\); expected one of steps, budget"),
+        ({"steps": 2.5}, r"steps: got 2\.5, expected a whole number"),
+        ({"steps": True}, r"steps: got True, expected a whole number"),
+        ({"lr": "fast"}, r"lr: got 'fast', expected a number"),
+        ({"lr": float("nan")}, r"lr: got nan, expected 0 or more, and finite"),
+        ({"lr": float("inf")}, r"lr: got inf, expected 0 or more, and finite"),
+        ({"warmup": float("-inf")}, r"warmup: got -inf, expected a fraction of all steps"),
+        ({"workers": -1}, r"workers: got -1, expected 0 or more"),
+        ({"patience": -1}, r"patience: got -1, expected 0 or more"),
+        ({"weight_decay": -0.1}, r"weight_decay: got -0\.1, expected 0 or more"),
+        ({"temperature": float("nan")}, r"temperature: got nan, expected a number above 0"),
+        ({"seed": 2**70}, r"seed: got \d+, expected a number of at most 64 bits"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_settings_that_cannot_be(point_adapter: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(build(point_adapter), **changes)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numbers_of_numpy_are_settings() -> None:
+    settings = multiseq.training.Settings(steps=np.int64(7), lr=np.float32(0.5), budget=11)
+    assert [type(v) for v in (settings.steps, settings.lr)] == [int, float]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_sources_that_cannot_be(point_adapter: Any) -> None:
+    model, source = build(point_adapter), Source("points", CLOUDS, {"side": SIDES})
+    with pytest.raises(ValueError, match=r"sources: got one Source, expected a list of them; use \[source\]"):
+        train(model, source, **QUIET)
+    with pytest.raises(ValueError, match=r"dev: got one Source"):
+        train(model, [source], dev=source, **QUIET)
+    with pytest.raises(ValueError, match=r"sources: got a str in it, expected Source"):
+        train(model, "points", **QUIET)
+    for weight in (float("nan"), float("inf"), 0.0, -1.0):
+        with pytest.raises(ValueError, match=rf"weight: got {weight} for a source of 'points'"):
+            train(model, [Source("points", CLOUDS, {"side": SIDES}, weight)], **QUIET)
+    for weight in (float("nan"), float("inf"), -1.0):
+        task = Task("points", SetHead(16, ClassTarget(["even", "odd"])), weight=weight)
+        with pytest.raises(ValueError, match=rf"tasks\['side'\]: got weight {weight}, expected 0 or more"):
+            Model({"points": point_adapter(dim=16)}, Encoder(dim=16, depth=1, heads=2), {"side": task})
+
+
+def test_a_folder_for_the_model_that_holds_something_else(point_adapter: Any, tmp_path: Path) -> None:
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "thesis.txt").write_text("all of it")
+    model = failing(build(point_adapter), AssertionError("a step was made"))
+    with pytest.raises(CheckpointError, match=r"run/model: exists and is not a checkpoint; choose another"):
+        fit(model, out=tmp_path / "run")
+
+
+def test_half_a_character_is_refused_before_the_first_step(point_adapter: Any, tmp_path: Path) -> None:
+    sides = ["odd\ud83d" if side == "odd" else side for side in SIDES]
+    model = failing(build(point_adapter), AssertionError("a step was made"))
+    object.__setattr__(model.tasks["side"].head.target, "labels", ("even", "odd\ud83d"))
+    with pytest.raises(ValueError, match=r"half a character|surrogate|label: got"):
+        train(model, [Source("points", CLOUDS, {"side": sides})], out=tmp_path / "run", steps=2, **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def failing(model: Model, error: Exception) -> Model:
+    def fail(batch: Any) -> Any:
+        raise error
+
+    model.loss = fail  # type: ignore[method-assign]
+    return model
+
+
+def test_full_memory_says_what_to_lower(point_adapter: Any) -> None:
+    torchs = RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory: …")
+    with pytest.raises(MemoryError, match=r"memory is full; lower budget, which is 20, or cut long items"):
+        fit(failing(build(point_adapter), torchs))
+    model = build(point_adapter)
+    model.encode = lambda parts: torch.empty(2**60)  # type: ignore[assignment,method-assign,return-value]
+    with pytest.raises(MemoryError, match=r"memory is full; lower budget, or predict on shorter items"):
+        model.predict("side", CLOUDS)
+    with pytest.raises(RuntimeError, match="another"):
+        fit(failing(build(point_adapter), RuntimeError("another")))
+
+
+# --- sizes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [{"dim": 1_000_000, "depth": 4}, {"dim": 16, "depth": 2_000_000_000}])
+def test_what_no_machine_holds_is_refused_at_once(sizes: dict[str, int]) -> None:
+    message = rf"dim: got {sizes['dim']} with depth {sizes['depth']} .* take [\d,]+ GiB; this machine has"
+    with pytest.raises(ValueError, match=message):
+        Encoder(**sizes, heads=2)
+
+
+# --- prediction in threads ------------------------------------------------------------------------
+
+
+def test_a_model_in_training_mode_predicts_in_threads(point_adapter: Any) -> None:
+    torch.manual_seed(0)
+    head = SetHead(16, ClassTarget(["even", "odd"]))
+    encoder = Encoder(dim=16, depth=2, heads=2, dropout=0.5)
+    model = Model({"points": point_adapter(dim=16)}, encoder, {"side": Task("points", head)})
+    expected = model.eval().predict("side", CLOUDS)
+    model.train()
+    head.eval()  # frozen by its user
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: model.predict("side", CLOUDS, budget=5), range(40)))
+    for results in found:
+        for a, b in zip(results, expected, strict=True):
+            assert a.probability == pytest.approx(b.probability, abs=1e-5)
+    assert (model.training, encoder.training, head.training) == (True, True, False)

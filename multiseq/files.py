@@ -17,6 +17,7 @@ from pathlib import Path
 
 __all__ = [
     "WriteError",
+    "not_written",
     "put",
     "recover_folder",
     "remove_leftovers",
@@ -114,6 +115,11 @@ def _flush(folder: Path) -> None:
             os.close(handle)
 
 
+def not_written(path: Path, error: OSError) -> str:
+    """What to say of a file or folder that could not be written."""
+    return f"{path.name}: not written to the folder {path.parent}: {error.strerror or error}"
+
+
 def _beside(folder: Path, what: str) -> Path:
     return folder.with_name(f".{folder.name}.{what}")
 
@@ -124,10 +130,7 @@ def _or_nothing(target: Path, fresh: Path, write: Callable[[], None]) -> None:
         write()
     except OSError as error:
         _remove(fresh)
-        why = error.strerror or str(error)
-        raise WriteError(
-            f"{target.name}: not written to the folder {target.parent}: {why}; what was there before is kept"
-        ) from error
+        raise WriteError(f"{not_written(target, error)}; what was there before is kept") from error
     except BaseException:
         _remove(fresh)
         raise

@@ -7,13 +7,14 @@ import io
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from torch import Tensor
 
-from multiseq.files import write_whole
+from multiseq.files import WriteError, not_written, write_whole
 
 if TYPE_CHECKING:
     from multiseq.metrics import Score
@@ -67,8 +68,9 @@ class RunLog:
         """Write what waits, and have it on the disk before a resume file says that it is there."""
         self.flush()
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with self._explained():
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     def scores(self, step: int, scores: Mapping[str, Score]) -> None:
         """The dev part's scores after ``step`` steps."""
@@ -82,14 +84,24 @@ class RunLog:
         if not failed:
             self.flush()
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError) if failed else self._explained():
+                self._file.close()
             self._file = None
 
     def _write(
         self, step: int, part: str, task: str, metric: str, value: float, lr: str, seconds: float
     ) -> None:
         if self._file is not None:
-            csv.writer(self._file).writerow([step, part, task, metric, repr(value), lr, f"{seconds:.2f}"])
+            with self._explained():
+                csv.writer(self._file).writerow([step, part, task, metric, repr(value), lr, f"{seconds:.2f}"])
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            assert self.path is not None
+            raise WriteError(not_written(self.path, error)) from error
 
 
 def read_log(path: str | Path) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 __all__ = [
     "WriteError",
+    "is_leftover",
     "not_written",
     "put",
     "recover_folder",
@@ -89,10 +90,15 @@ def recover_folder(folder: Path) -> None:
 
 def remove_leftovers(folder: Path, *, seconds: float = 0.0) -> None:
     """Remove what killed processes left of files that they were writing, at least so many seconds ago."""
-    for path in folder.glob(".*.new"):
+    for path in filter(lambda path: is_leftover(path.name), folder.glob(".*")):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime >= seconds:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a name in a folder is that of a file that was being written."""
+    return name.startswith(".") and name.endswith(".new")
 
 
 def put(path: Path, data: bytes | bytearray | memoryview | str) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "check_identity",
     "has_resume",
     "read_resume",
+    "remove_resume",
 ]
 
 RESUME, PREVIOUS = "resume.ckpt", "resume.previous.ckpt"
@@ -47,6 +48,12 @@ class ResumeError(ValueError):
 def has_resume(folder: Path) -> bool:
     """Whether there is a resume file, or the one before it."""
     return (folder / RESUME).is_file() or (folder / PREVIOUS).is_file()
+
+
+def remove_resume(folder: Path) -> None:
+    """Remove the resume file, and the one before."""
+    for name in (RESUME, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def read_resume(folder: Path) -> dict[str, Any]:
@@ -156,8 +163,7 @@ class ResumeFile(CheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove it, and the one before."""
-        for name in (RESUME, PREVIOUS):
-            Path(path).with_name(name).unlink(missing_ok=True)
+        remove_resume(Path(path).parent)
 
 
 def _contiguous(value: Any) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import DataError
-from multiseq.files import write_whole
+from multiseq.files import is_leftover, write_whole
 from multiseq.lock import LOCK, hold
 from multiseq.machine import (
     command,
@@ -214,6 +214,7 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
         raise ValueError(
             f"{out}: holds a run already; choose another folder with --out, or go on with --resume"
         )
+    there = {name for name in there if not is_leftover(name)}
     if there - {"recipe.toml", "run.json", LOCK}:
         raise ValueError(f"{out}: exists and is not a run; choose another folder with --out")
 

@@ -31,7 +31,15 @@ from multiseq.metrics import Score, evaluate_all
 from multiseq.model import Model
 from multiseq.recipe_check import one_of
 from multiseq.requires import needed
-from multiseq.resume import PREVIOUS, RESUME, ResumeError, ResumeFile, check_identity, read_resume
+from multiseq.resume import (
+    PREVIOUS,
+    RESUME,
+    ResumeError,
+    ResumeFile,
+    check_identity,
+    read_resume,
+    remove_resume,
+)
 from multiseq.runlog import RunLog
 from multiseq.settings import Settings, check
 from multiseq.stopping import Stop, Terminated, terminable
@@ -108,8 +116,7 @@ def train(
     for name in changes:
         one_of(name, [field.name for field in fields(Settings)], "settings")
     settings = settings or Settings(**changes)
-    for name, group in (("sources", sources), ("dev", dev)):
-        _check_sources(name, group)
+    sources, dev = _listed("sources", sources), _listed("dev", dev)
     check(settings, model, dev)
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):
@@ -122,12 +129,13 @@ def train(
         "enable_progress_bar": progress,
     }
     with _held(folder), _told() as stop:
+        saved = check_savable(model, folder / MODEL) if folder is not None else None
         state = _resumed(folder) if resume else None
         prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks, cache) for s in sources]
         plan = BatchPlan(
             prepared, budget=settings.budget, seed=settings.seed, temperature=settings.temperature
         )
-        identity = _identity(model, sources, dev, settings, folder, cache) if folder is not None else {}
+        identity = {} if saved is None else _identity(*saved, model, sources, dev, settings, cache)
         if state is not None:
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
         module = _Module(model, _Data(plan, dev, cache), settings, folder, identity)
@@ -175,14 +183,14 @@ def _fit(module: _Module, stop: Stop, state: dict[str, Any] | None, launch: Mapp
                     callback.on_train_end(trainer, module)
 
 
-def _check_sources(name: str, sources: Any) -> None:
+def _listed(name: str, sources: Any) -> list[Source]:
     if isinstance(sources, Source):
         raise ValueError(f"{name}: got one Source, expected a list of them; use [source]")
-    for source in sources:
+    listed = list(sources)
+    for source in listed:
         if not isinstance(source, Source):
-            raise ValueError(
-                f"{name}: got a {type(source).__name__} in it, expected Source(adapter, items, …)"
-            )
+            raise ValueError(f"{name}: got a {type(source).__name__} in it, expected Source(adapter, …)")
+    return listed
 
 
 @contextmanager
@@ -219,19 +227,15 @@ def _resumed(folder: Path | None) -> dict[str, Any]:
 
 
 def _identity(
+    config: Mapping[str, Any],
+    assets: Mapping[str, str],
     model: Model,
     sources: Sequence[Source],
     dev: Sequence[Source],
     settings: Settings,
-    folder: Path,
     cache: ItemCache,
 ) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was stopped, as plain JSON values.
-
-    It is made before the first step, and with it all that a saved model needs: what cannot be saved is
-    refused here.
-    """
-    config, assets = check_savable(model, folder / MODEL)
+    """What a resumed run must have in common with the one that was stopped, as plain JSON values."""
     parts = {name: config[name] for name in ("encoder", "adapters", "tasks")}
     data = {
         name: [
@@ -367,6 +371,8 @@ class _Module(lightning.LightningModule):
     def on_train_start(self) -> None:
         if self.trainer.is_global_zero:
             self.record.begin(self.global_step)
+            if not self.global_step and self.folder is not None:
+                remove_resume(self.folder)  # of another run, whose log is gone now
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["multiseq"] = {"best": self.best, "identity": json.dumps(self.identity)}
@@ -450,6 +456,10 @@ class _Patience(EarlyStopping):
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if math.isfinite(trainer.callback_metrics[self.monitor]):
             super().on_validation_end(trainer, pl_module)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        # A run that was killed after it had stopped early, before its end.
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 class _Bar(RichProgressBar):

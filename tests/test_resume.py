@@ -207,6 +207,12 @@ def test_a_lost_file_is_not_taken_for_a_new_run(run: Path) -> None:
         fit(None, resume=True)
 
 
+def test_a_new_run_in_an_old_folder_does_not_go_on_from_the_old_one(run: Path) -> None:
+    with pytest.raises(RuntimeError, match="stopped here"):
+        fit(run, stopped(build(), 1))
+    assert {path.name for path in run.iterdir()} == {"metrics.csv"}
+
+
 def test_a_folder_in_use_is_refused(run: Path) -> None:
     holder = "import sys, time; from multiseq.lock import hold\n"
     holder += "with hold(sys.argv[1]): print(flush=True); time.sleep(99)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shlex
 import shutil
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from multiseq.lock import hold
-from multiseq.plots import draw_curves
+from multiseq.plots import _smooth, draw_curves
 from multiseq.recipe import read
 from multiseq.runs import evaluate_run, read_run, train_run
 from multiseq.scoring import SILENCE, markdown, shown, table_rows
@@ -511,6 +513,8 @@ def test_a_run_that_never_began_is_no_obstacle(tmp_path: Path) -> None:
     path = recipe_in(tmp_path)
     with pytest.raises(ValueError, match=r"steps: got 0, expected 1 or more"):
         train_run(read(path, ["training.steps=0"]), tmp_path / "run", say=lambda line: None)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.toml.0123.new").write_text("[enc")  # killed while it wrote
     change = ["training.steps=2", "training.evaluate_every=0"]
     assert train_run(read(path, change), tmp_path / "run", progress=False, say=lambda line: None)
 
@@ -550,6 +554,17 @@ def test_losses_scores_and_errors_have_a_panel_each(tmp_path: Path, monkeypatch:
     }  # fmt: skip
     draw_curves(log[:1], tmp_path / "curves.png")  # a loss of zero has no logarithm
     assert [a.get_yscale() for a in seen.pop().axes] == ["linear"]
+
+
+def test_curves_are_smoothed_in_linear_time() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = (torch.rand(101, generator=generator) * 1e6).tolist()
+    for width in (1, 2, 7, 50, 101, 200):
+        slow = [sum(v := values[max(0, i - width + 1) : i + 1]) / len(v) for i in range(len(values))]
+        assert _smooth(values, width) == pytest.approx(slow, rel=1e-12)
+    assert _smooth([], 3) == []
+    assert _smooth([1.0, math.inf, 1.0, 1.0, 1.0], 2)[3:] == [1.0, 1.0]  # gone when its window is over
+    assert _smooth([2.0] * 1_000_003, 20_000)[-1] == 2.0  # hours, if each mean added its window up
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,33 @@ def test_patience_does_not_count_an_evaluation_without_a_score(
     assert len(losses(tmp_path / "run")) == 6  # two known scores after the best one
 
 
+def test_a_run_that_was_killed_after_it_had_stopped_early_stays_stopped(
+    point_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from multiseq import training
+
+    dev = [Source("points", CLOUDS, {"side": SIDES})]
+    changes: dict[str, Any] = {
+        "dev": dev,
+        "evaluate_every": 2,
+        "save_every": 2,
+        "patience": 1,
+        "average": 0.5,
+    }
+    changes |= {"monitor": "side", "lr": 0.0, "out": tmp_path / "run"}
+
+    def killed(module: Any) -> None:
+        module.record.close()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training._Module, "finish", killed)
+        fit(build(point_adapter), **changes)
+    assert len(losses(tmp_path / "run")) == 4
+    fit(build(point_adapter), resume=True, **changes)
+    assert len(losses(tmp_path / "run")) == 4
+
+
 # --- seeds ----------------------------------------------------------------------------------------
 
 

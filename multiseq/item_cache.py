@@ -140,7 +140,7 @@ class ItemCache:
     def digest(self, adapter: Adapter, source: Source) -> str:
         """A digest of a source's items and labels: of recordings what is in their files, all of it.
 
-        About a second for two gigabytes of files, besides the time that the disk takes.
+        About a second for a gigabyte of files, besides the time that the disk takes.
         """
         if id(source) not in self._digests:
             content = adapter.content if isinstance(adapter, Keeps) else _itself

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -23,6 +24,10 @@ from multiseq.runlog import read_log
 ROOT = Path(__file__).parents[1]
 TEXTS = ["a red lamp", "a blue lamp", "red and red", "blue again", "the red one"]
 COLOURS = ["red", "blue", "red", "blue", "red"]
+
+
+def source(texts: list[str], colours: list[str], weight: float = 1.0) -> Source:
+    return Source("text", texts, {"colour": colours}, weight)
 
 
 def build(texts: list[str] | None = None, classes: list[str] | None = None) -> Model:
@@ -144,6 +149,29 @@ def test_a_file_between_two_renames(run: Path, tmp_path: Path) -> None:
     assert losses(run) == losses(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("after", [3, 7, 10])
+def test_a_disk_that_is_full_in_the_middle_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    out, changes = tmp_path / "run", {"dev": [source(TEXTS, COLOURS)], "evaluate_every": 3}
+    count, fsync = [0], os.fsync
+
+    def full(handle: int) -> None:
+        count[0] += 1
+        if count[0] > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=rf"\w+: not written to the folder {out}: No space left on device"):
+            fit(out, **changes)
+    assert {path.name for path in out.iterdir()} <= {"metrics.csv", "model", RESUME, PREVIOUS}
+    fit(out, resume=(out / RESUME).exists(), **changes)
+    fit(tmp_path / "whole", **changes)
+    assert losses(out) == losses(tmp_path / "whole")
+
+
 def test_nothing_in_the_file_has_a_layout(tmp_path: Path) -> None:
     state = {"multiseq": {}, "w": torch.arange(6.0).view(2, 3).t(), "in": [{"w": torch.ones(2, 3).t()}]}
     ResumeFile().save_checkpoint(state, tmp_path / RESUME)
@@ -164,10 +192,6 @@ def test_checksums_are_written_whatever_torch_was_told(tmp_path: Path) -> None:
 
 
 # --- whose it is ----------------------------------------------------------------------------------
-
-
-def source(texts: list[str], colours: list[str], weight: float = 1.0) -> Source:
-    return Source("text", texts, {"colour": colours}, weight)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from multiseq.attention import AttentionPlan, attend_self, attention_weights
 from multiseq.bias import Bias, PairBias
 from multiseq.dropout import dropout
 from multiseq.linear import Linear
-from multiseq.machine import memory
+from multiseq.machine import check_fits
 from multiseq.order import Order
 from multiseq.rotation import Rotation, rotate_parts, rotation_of
 from multiseq.vectors import VectorSets
@@ -87,7 +87,8 @@ class Encoder(nn.Module):
         self.gated, self.dropout = gated, dropout
         # A gate has three matrices instead of two: 8/3 keeps the number of weights of a plain one of 4.
         self.ff_dim = ff_dim or (-(-8 * dim // 24) * 8 if gated else 4 * dim)
-        _check_size(dim, depth, self.ff_dim, gated)
+        matrices = 4 * dim**2 + (3 if gated else 2) * dim * self.ff_dim
+        check_fits(depth * matrices, f"dim: got {dim} with depth {depth} and ff_dim {self.ff_dim}")
         self.blocks = nn.ModuleList(
             Block(dim, heads, self.ff_dim, gated, dropout, window) for _ in range(depth)
         )
@@ -164,17 +165,6 @@ class Encoder(nn.Module):
             # Residual branches start small, so that depth does not blow the sum up (GPT-2, section 2.3).
             for last in (block.attention.out, block.feed_forward.out):
                 nn.init.normal_(last.weight, std=0.02 / (2 * self.depth) ** 0.5)
-
-
-def _check_size(dim: int, depth: int, ff_dim: int, gated: bool) -> None:
-    """Raises ValueError before anything is allocated where the matrices would not fit into memory."""
-    weights = depth * (4 * dim**2 + (3 if gated else 2) * dim * ff_dim)
-    limit = memory()
-    if limit is not None and 4 * weights > limit:
-        raise ValueError(
-            f"dim: got {dim} with depth {depth} and ff_dim {ff_dim}, whose weights take "
-            f"{4 * weights / 2**30:,.0f} GiB; this machine has {limit / 2**30:,.0f} GiB of memory"
-        )
 
 
 def _plan_of(sets: VectorSets) -> AttentionPlan:

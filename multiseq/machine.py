@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "check_fits",
     "command",
     "describe_machine",
     "give_back_memory",
@@ -67,6 +68,16 @@ def memory() -> int | None:
     if not hasattr(os, "sysconf"):
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_fits(weights: int, what: str) -> None:
+    """Raises ValueError, before anything is allocated, where so many weights do not fit into memory."""
+    limit = memory()
+    if limit is not None and 4 * weights > limit:
+        raise ValueError(
+            f"{what}, whose weights take {4 * weights / 2**30:,.0f} GiB; this machine has "
+            f"{limit / 2**30:,.0f} GiB of memory"
+        )
 
 
 @contextmanager

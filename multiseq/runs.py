@@ -105,6 +105,7 @@ def _train(
     say: Say,
     launch: dict[str, Any],
 ) -> Report:
+    from multiseq.checkpoint import check_savable
     from multiseq.item_cache import ItemCache
     from multiseq.resume import has_resume
     from multiseq.training import train as fit
@@ -124,6 +125,7 @@ def _train(
         if resume and not goes_on:
             _check_lost(out, options.save_every)
         _check_scoring(recipe, model, [*dev, *test], kept)
+        check_savable(model, out / "model")
         _announce(model, train, options, out, say)
         parts = {"sources": train, "dev": dev, "test": test}
         digests = {name: _digests(model, part, kept) for name, part in parts.items()}

@@ -17,11 +17,13 @@ import torch
 from torch import nn
 
 import multiseq
-from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, load, train
+from multiseq import ClassTarget, DecoderHead, Encoder, Model, SetHead, Source, Task, TextTarget, load, train
 from multiseq.bias import PairBias
 from multiseq.checkpoint import CheckpointError
 from multiseq.linear import Linear
+from multiseq.recipe import read
 from multiseq.runlog import read_log
+from multiseq.runs import train_run
 
 ROOT = Path(__file__).parents[1]
 QUIET: dict[str, Any] = {"progress": False, "accelerator": "cpu", "devices": 1}
@@ -314,6 +316,24 @@ def test_what_no_machine_holds_is_refused_at_once(sizes: dict[str, int]) -> None
     message = rf"dim: got {sizes['dim']} with depth {sizes['depth']} .* take [\d,]+ GiB; this machine has"
     with pytest.raises(ValueError, match=message):
         Encoder(**sizes, heads=2)
+
+
+def test_a_decoder_that_no_machine_holds() -> None:
+    target = TextTarget.fit(["a lamp"], unit="character")
+    with pytest.raises(ValueError, match=r"depth: got 2000000000 with dim 16, whose weights take"):
+        DecoderHead(16, target, depth=2_000_000_000)
+
+
+def test_a_recipe_that_no_machine_holds(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("text\tkind\na lamp\tgood\nno lamp\tbad\n")
+    (tmp_path / "tiny.toml").write_text(
+        '[encoder]\ndim = 1000000\ndepth = 4\nheads = 2\n[data.a]\nadapter = "text"\nformat = "table"\n'
+        'input = "text"\ntrain = "a.tsv"\n[tasks.a]\ndata = "a"\noutput = "set"\ntarget = "class"\n'
+        'column = "kind"\n'
+    )
+    with pytest.raises(ValueError, match=r"tiny: \[encoder\]: dim: got 1000000 .* this machine has"):
+        train_run(read(tmp_path / "tiny.toml"), tmp_path / "run", say=lambda line: None)
+    assert not (tmp_path / "run").exists()
 
 
 # --- prediction in threads ------------------------------------------------------------------------

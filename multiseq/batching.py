@@ -7,6 +7,7 @@ loader is the number of steps consumed, and a training that was killed goes on e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -192,10 +193,11 @@ class BatchPlan:
     def __init__(
         self, sources: Sequence[PreparedSource], *, budget: int, seed: int = 0, temperature: float = 1.0
     ) -> None:
-        unseen = [s.adapter_name for s in sources if not s.weight > 0]
+        unseen = [s for s in sources if not 0 < s.weight < math.inf]
         if unseen:
             raise ValueError(
-                f"weight: got 0 or less for a source of {unseen[0]!r}, expected a number above 0"
+                f"weight: got {unseen[0].weight} for a source of {unseen[0].adapter_name!r}, expected a "
+                "number above 0"
             )
         empty = [s.adapter_name for s in sources if not len(s)]
         if empty or not sources:

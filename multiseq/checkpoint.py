@@ -7,15 +7,20 @@ every other file, so what is damaged is found before it is used.
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from multiseq import __version__
 from multiseq.ctc import CTCHead
 from multiseq.encoder import Encoder
+from multiseq.files import put, replace_folder
 from multiseq.heads import SetHead, VectorHead
 from multiseq.model import Model
 from multiseq.protocols import Adapter, EncoderLike, Head
@@ -44,27 +49,74 @@ def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = 
     Raises:
         CheckpointError: ``folder`` exists and is something else.
     """
-    from safetensors.torch import save_file
+    folder = Path(folder).resolve()
+    files = check_savable(model, folder, extra=extra)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    replace_folder(folder, lambda fresh: _fill(fresh, weights, *files))
+    return folder
 
+
+def check_savable(
+    model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The config and the vocabularies as they would be written to ``folder``.
+
+    Raises:
+        CheckpointError: What :func:`save` would refuse, before anything is written.
+    """
     folder = Path(folder).resolve()
     if not _may_replace(folder):
         raise CheckpointError(f"{folder}: exists and is not a checkpoint; choose another folder")
     foreign = [t.head.config()["kind"] for t in model.tasks.values() if t.head.config()["kind"] not in HEADS]
     if foreign:
         raise CheckpointError(f"{folder}: a head of kind {foreign[0]!r} is not ours and could not be loaded")
-    fresh = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, fresh / WEIGHTS)
-    for name, adapter in model.adapters.items():
-        for file, text in adapter.assets().items():
-            (fresh / f"{name}.{file}").write_text(text, encoding="utf-8")
     config = {**_config(model), "extra": dict(extra or {})}
-    config["files"] = {p.name: _digest(p) for p in sorted(fresh.iterdir())}
-    (fresh / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")
-    _replace(folder, fresh)
-    return folder
+    parts = {"encoder": config["encoder"], "extra": config["extra"]}
+    for kind in ("adapters", "tasks"):
+        parts |= {f"{kind}[{name!r}]": part for name, part in config[kind].items()}
+    for place, part in parts.items():
+        _check_json(part, place)
+    assets = {
+        f"{name}.{file}": text
+        for name, adapter in model.adapters.items()
+        for file, text in adapter.assets().items()
+    }
+    for file, text in assets.items():
+        if not _is_plain(file):
+            raise CheckpointError(f"{file!r}: expected an adapter's assets to have plain file names")
+        _check_encodable(text, file)
+    return config, assets
+
+
+def _check_json(value: Any, place: str) -> None:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{place}: its config is no plain JSON: {error}") from error
+    _check_encodable(text, place)
+
+
+def _check_encodable(text: str, place: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - 20) : error.end + 20]
+        raise CheckpointError(
+            f"{place}: got {around!r}, which has half a character (a lone surrogate) and cannot be saved; "
+            "mend the text that it comes from"
+        ) from None
+
+
+def _fill(
+    folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any], assets: Mapping[str, str]
+) -> None:
+    from safetensors.torch import save as to_bytes
+
+    put(folder / WEIGHTS, to_bytes(dict(weights)))
+    for file, text in assets.items():
+        put(folder / file, text)
+    files = {p.name: _digest(p) for p in sorted(folder.iterdir())}
+    put(folder / "config.json", json.dumps({**config, "files": files}, ensure_ascii=False, indent=1))
 
 
 def load(
@@ -84,25 +136,80 @@ def load(
     Example:
         ``model = multiseq.load("runs/starter"); model.predict("pos", ["I saw a saw"])``
     """
-    from safetensors.torch import load_file
-
     folder = _find(Path(folder))
     config = _read(folder)
-    try:
-        model = _build(folder, config, adapters or {}, encoder)
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: its config.json does not fit its files: {error!r}") from error
+    with _errors_of(folder):
+        with _NoMoreThan(_shapes(folder)):
+            model = _build(folder, config, adapters or {}, encoder)
+        _load_weights(model, folder)
     return model.eval()
 
 
 def restore(model: Model, folder: str | Path) -> None:
     """Put the weights that :func:`save` wrote for this very model back into it."""
-    from safetensors.torch import load_file
-
     folder = _find(Path(folder))
     _read(folder)
+    with _errors_of(folder):
+        _load_weights(model, folder)
+
+
+def _load_weights(model: Model, folder: Path) -> None:
+    from safetensors.torch import load_file
+
     model.load_state_dict(load_file(folder / WEIGHTS))
+
+
+@contextmanager
+def _errors_of(folder: Path) -> Iterator[None]:
+    """Whatever a forged or damaged folder makes the parts raise, as one of ours."""
+    from multiseq.requires import MissingLibraryError
+
+    try:
+        yield
+    except (CheckpointError, MissingLibraryError):
+        raise
+    except BaseException as error:
+        # A panic of a library in Rust is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        said = " ".join(repr(error).split())[:300]
+        raise CheckpointError(f"{folder}: its config.json does not fit its files: {said}") from error
+
+
+def _shapes(folder: Path) -> list[tuple[int, ...]]:
+    """Of all weights in the file, from its header."""
+    from safetensors import safe_open
+
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        return [tuple(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
+
+
+class _NoMoreThan(TorchDispatchMode):
+    """Refuses to make weights that the file has not got, before there is memory for them.
+
+    Args:
+        shapes: Of the weights in the file. A few times as many numbers may be made, for what is no weight.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        # Small ones count as more, so that not too many of them are made one after another either.
+        self.left = 2**22 + 3 * sum(max(1024, math.prod(shape)) for shape in shapes)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func.overloadpacket.__name__ in MAKES:
+            size = (
+                args[0] if isinstance(args[0], list | tuple) else [args[1] - args[0] if args[1:] else args[0]]
+            )
+            self.left -= max(1024, math.prod(size))
+            if self.left < 0:
+                raise CheckpointError("its config.json asks for more weights than its file has")
+        return func(*args, **(kwargs or {}))
+
+
+MAKES = ("arange", "empty", "empty_strided", "full", "ones", "rand", "randn", "zeros")
 
 
 def _build(
@@ -193,18 +300,22 @@ def _read(folder: Path) -> dict[str, Any]:
     """The config, after checking that every file is the one that was written."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: damaged: {error}") from error
     if not isinstance(config, dict) or "format" not in config or "files" not in config:
         raise CheckpointError(f"{folder}: its config.json was not written by multiseq")
     if not isinstance(config["format"], int) or not isinstance(config["files"], dict):
-        raise CheckpointError(f"{folder / 'config.json'}: damaged: its format or its list of files is none")
+        raise CheckpointError(f"{folder / 'config.json'}: damaged: no valid format or list of files")
     if config["format"] > FORMAT:
         raise CheckpointError(
             f"{folder}: written by multiseq {config.get('multiseq')} (format {config['format']}), this is "
             f"{__version__} (format {FORMAT}); upgrade with: pip install -U multiseq"
         )
     for name, digest in config["files"].items():
+        if not _is_plain(name):
+            raise CheckpointError(
+                f"{folder / 'config.json'}: got {name!r} among its files, expected names in this folder"
+            )
         file = folder / name
         if not file.is_file():
             raise CheckpointError(f"{file}: missing; the folder is incomplete, copy it again")
@@ -221,19 +332,14 @@ def _may_replace(folder: Path) -> bool:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return names <= {*config["files"], "config.json"} and "format" in config
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it names a file in a folder, and nothing anywhere else."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\:\0")
 
 
 def _digest(file: Path) -> str:
     return sha256(file.read_bytes()).hexdigest()
-
-
-def _replace(folder: Path, fresh: Path) -> None:
-    """Put ``fresh`` in the place of ``folder``; what was there stays loadable at every moment."""
-    old = folder.with_name(f".{folder.name}.old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The command line: tasks, train, evaluate, predict, recipe, cache.
 
 Nothing heavy is imported before a command needs it. Exit codes: 0 done, 1 an error of the user's
-(one or two lines on stderr), 2 a command line that cannot be read, 130 stopped by Ctrl-C.
+(one or two lines on stderr), 2 a command line that cannot be read, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -372,6 +372,7 @@ def _plain_errors(out: Path | None = None, resume: str = "") -> Iterator[None]:
         resume: The command that goes on with it.
     """
     from multiseq.requires import MissingLibraryError
+    from multiseq.stopping import SIGTERM_CODE, Terminated
 
     # torch-geometric says this of two of its own functions, whenever it is imported.
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
@@ -379,11 +380,11 @@ def _plain_errors(out: Path | None = None, resume: str = "") -> Iterator[None]:
         yield
     except BrokenPipeError:  # `multiseq predict … | head`: typer knows
         raise
-    except (ValueError, OSError, MissingLibraryError) as error:
+    except (ValueError, OSError, MemoryError, MissingLibraryError) as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         _say_error(f"error: {chr(10).join(lines[:2]) or type(error).__name__}")
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as stop:
         begun = out is not None and (out / "run.json").is_file()
         _say_error(f"stopped; go on with: {resume}" if begun else "stopped")
-        raise typer.Exit(130) from None
+        raise typer.Exit(SIGTERM_CODE if isinstance(stop, Terminated) else 130) from None

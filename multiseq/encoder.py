@@ -22,6 +22,7 @@ from multiseq.attention import AttentionPlan, attend_self, attention_weights
 from multiseq.bias import Bias, PairBias
 from multiseq.dropout import dropout
 from multiseq.linear import Linear
+from multiseq.machine import check_fits
 from multiseq.order import Order
 from multiseq.rotation import Rotation, rotate_parts, rotation_of
 from multiseq.vectors import VectorSets
@@ -86,6 +87,8 @@ class Encoder(nn.Module):
         self.gated, self.dropout = gated, dropout
         # A gate has three matrices instead of two: 8/3 keeps the number of weights of a plain one of 4.
         self.ff_dim = ff_dim or (-(-8 * dim // 24) * 8 if gated else 4 * dim)
+        matrices = 4 * dim**2 + (3 if gated else 2) * dim * self.ff_dim
+        check_fits(depth * matrices, f"dim: got {dim} with depth {depth} and ff_dim {self.ff_dim}")
         self.blocks = nn.ModuleList(
             Block(dim, heads, self.ff_dim, gated, dropout, window) for _ in range(depth)
         )

@@ -22,13 +22,12 @@ import hashlib
 import json
 import math
 import mmap
-import os
 import shutil
 import sys
 import time
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -43,7 +42,10 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from multiseq.digest import digest_of, plain
+from multiseq.files import remove_leftovers, write_whole
 from multiseq.protocols import Adapter
+from multiseq.tasks import Source
 
 __all__ = ["ItemCache", "Entry", "Keeps", "delete", "entries", "place_of", "prepare_all"]
 
@@ -58,6 +60,8 @@ ALONE = 0.1 if sys.platform == "linux" and sys.version_info < (3, 14) else 2.0
 takes, which is little where processes are forked."""
 KEY = 16
 """Bytes of a digest."""
+LEFT = 3600.0
+"""Seconds after which a file that was being written is taken for one that a killed process left."""
 LIBRARIES = ("numpy", "rdkit", "soundfile", "tokenizers", "torch", "torchaudio")
 """Another version of these may prepare another example."""
 
@@ -114,6 +118,7 @@ class ItemCache:
         self.folder = None if folder is None else Path(folder)
         self.workers = workers
         self._known: dict[tuple[int, int], tuple[Adapter, Sequence[Any], list[list[Any]]]] = {}
+        self._digests: dict[int, tuple[Source, str]] = {}
 
     def examples(self, adapter: Adapter, items: Sequence[Any], where: Sequence[str] = ()) -> list[list[Any]]:
         """The examples of every item: those of a list that was asked for before are the same objects.
@@ -132,6 +137,18 @@ class ItemCache:
             self._known[key] = adapter, items, found  # held, so that no other object gets their ids
         return self._known[key][2]
 
+    def digest(self, adapter: Adapter, source: Source) -> str:
+        """A digest of a source's items and labels: of recordings what is in their files, all of it.
+
+        About a second for a gigabyte of files, besides the time that the disk takes.
+        """
+        if id(source) not in self._digests:
+            content = adapter.content if isinstance(adapter, Keeps) else _itself
+            rows = zip(source.items, *source.targets.values(), strict=True)
+            found = digest_of((_content(content, item), *labels) for item, *labels in rows)
+            self._digests[id(source)] = source, found
+        return self._digests[id(source)][1]
+
     def _in_folder(self, adapter: Adapter, items: Sequence[Any], where: Sequence[str]) -> list[list[Any]]:
         if self.folder is None or adapter.modality == "text" or not isinstance(adapter, Keeps):
             return prepare_all(adapter, items, where)
@@ -148,6 +165,18 @@ class ItemCache:
             shelf.examples(key) if key in shelf else _prepare(adapter, item, place_of(where, i))
             for i, (item, key) in enumerate(zip(items, keys, strict=True))
         ]
+
+
+def _itself(item: Any) -> Any:
+    return item
+
+
+def _content(content: Callable[[Any], Any], item: Any) -> Any:
+    """An item's content; of one that cannot be read (`prepare` says why) the item itself."""
+    try:
+        return content(item)
+    except (ValueError, TypeError, LookupError, AttributeError, OSError):
+        return item
 
 
 class _Missing(IterableDataset[str]):
@@ -204,10 +233,11 @@ class _Shelf:
         assert isinstance(adapter, Keeps)
         self.kinds, self.content = adapter.kept, adapter.content
         self.about = _about(adapter)
-        plain = json.dumps(self.about, sort_keys=True).encode()
-        self.folder = folder / f"{type(adapter).__name__}-{hashlib.sha256(plain).hexdigest()[:8]}"
+        about = json.dumps(self.about, sort_keys=True).encode()
+        self.folder = folder / f"{type(adapter).__name__}-{hashlib.sha256(about).hexdigest()[:8]}"
         self._packs: dict[str, _Numbers] = {}
         self._places: dict[bytes, tuple[str, int, int]] = {}  # pack, and where the JSON is in it
+        remove_leftovers(self.folder, seconds=LEFT)
         self.refresh()
 
     def refresh(self) -> None:
@@ -231,11 +261,11 @@ class _Shelf:
     def key(self, item: Any) -> bytes | None:
         """A digest of all that decides an item's examples; None where it cannot be read."""
         try:
-            plain = json.dumps(self.content(item), default=_plain)
+            text = json.dumps(self.content(item), default=plain)
         except (ValueError, TypeError, LookupError, AttributeError, OSError):
             # `prepare` says what is wrong with it.
             return None
-        return hashlib.sha256(plain.encode()).digest()[:KEY]
+        return hashlib.sha256(text.encode()).digest()[:KEY]
 
     def __contains__(self, key: bytes | None) -> bool:
         return key in self._places
@@ -258,9 +288,9 @@ class _Shelf:
             self.folder.mkdir(parents=True, exist_ok=True)
             if shutil.disk_usage(self.folder).free < RESERVE + len(data):
                 raise OSError(f"less than {RESERVE >> 30} GiB left on the disk")
-            _write(self.folder / "about.json", json.dumps(self.about, indent=1).encode())
+            write_whole(self.folder / "about.json", json.dumps(self.about, indent=1).encode())
             name = hashlib.sha256(b"".join(pack.keys)).hexdigest()[:16]
-            _write(self.folder / f"{name}-{zlib.crc32(data):08x}.safetensors", data)
+            write_whole(self.folder / f"{name}-{zlib.crc32(data):08x}.safetensors", data)
         except OSError as error:
             warnings.warn(f"{self.folder}: prepared items are not kept: {error}", stacklevel=2)
             return False
@@ -282,26 +312,6 @@ def _about(adapter: Any) -> dict[str, Any]:
         "examples": {kind.__name__: [f.name for f in fields(kind)] for kind in adapter.kept},
         "versions": versions,
     }
-
-
-def _plain(value: Any) -> Any:
-    """For digests: what JSON has no word for."""
-    if isinstance(value, bytes):
-        return hashlib.sha256(value).hexdigest()
-    if isinstance(value, Tensor):
-        tensor = value.detach().cpu().contiguous()
-        return [
-            str(value.dtype),
-            list(value.shape),
-            _plain(tensor.flatten().view(torch.uint8).numpy().tobytes()),
-        ]
-    if isinstance(value, np.ndarray):
-        return [str(value.dtype), list(value.shape), _plain(value.tobytes())]
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(type(value).__name__)
 
 
 # --- a pack ---------------------------------------------------------------------------------------
@@ -391,12 +401,6 @@ def _decoded(value: Any, kinds: tuple[type, ...], numbers: _Numbers, built: list
     made = kinds[inner[0]](*[_decoded(v, kinds, numbers, built) for v in inner[1:]])
     built.append(made)
     return made
-
-
-def _write(path: Path, data: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    fresh.write_bytes(data)
-    fresh.replace(path)
 
 
 def _read(path: Path) -> _Numbers | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import resource
 import shlex
 import sys
 from collections.abc import Iterator
@@ -19,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "check_fits",
     "command",
     "describe_machine",
     "deterministic_sums",
     "give_back_memory",
+    "explain_full_memory",
     "is_first_process",
     "keep_memory",
+    "memory",
     "peak_gpu_memory",
     "peak_memory",
     "tokenizers_on_one_thread",
@@ -53,15 +55,49 @@ def describe_machine() -> dict[str, Any]:
     """Processor, cores, threads, GiB of memory and GPU."""
     import torch
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gib": round(memory / 2**30, 1),
+        "memory_gib": round((memory() or 0) / 2**30, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def memory() -> int | None:
+    """Bytes of this machine's memory; None where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_fits(weights: int, what: str) -> None:
+    """Raises ValueError, before anything is allocated, where so many weights do not fit into memory."""
+    limit = memory()
+    if limit is not None and 4 * weights > limit:
+        raise ValueError(
+            f"{what}, whose weights take {4 * weights / 2**30:,.0f} GiB; this machine has "
+            f"{limit / 2**30:,.0f} GiB of memory"
+        )
+
+
+@contextmanager
+def explain_full_memory(advice: str) -> Iterator[None]:
+    """Where memory ends within the block, say what to do about it.
+
+    Raises:
+        MemoryError: With the advice.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        line = str(error).strip().partition("\n")[0]
+        # torch has a class for it on a GPU only.
+        signs = ("can't allocate memory", "out of memory", "insufficient shared memory")
+        if isinstance(error, MemoryError) or any(sign in line.lower() for sign in signs):
+            raise MemoryError(f"memory is full; {advice} ({line or 'no more memory'})") from error
+        raise
 
 
 def _cpu() -> str:
@@ -80,6 +116,8 @@ def command() -> str:
 
 def peak_memory() -> int:
     """MiB of this process at its highest, loader workers not counted."""
+    import resource  # not on Windows
+
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 

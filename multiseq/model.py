@@ -6,7 +6,9 @@ raw items -> adapter.prepare -> examples -> adapter.collate -> inputs -> adapter
 
 from __future__ import annotations
 
+import math
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from multiseq.batching import Batch, fill
 from multiseq.heads import pool
 from multiseq.item_cache import prepare_all
+from multiseq.machine import explain_full_memory
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.tasks import Task
@@ -29,6 +32,9 @@ __all__ = ["Embedding", "Model"]
 # Denormal numbers make training on a CPU several times slower; this reaches all threads only before
 # torch's first parallel operation, hence at import.
 torch.set_flush_denormal(True)
+
+_modes = threading.Lock()
+"""Of all models, because a model that has a lock cannot be copied."""
 
 BUDGET = 8192
 """Vectors of one batch in prediction."""
@@ -48,13 +54,17 @@ class Embedding:
 class Model(nn.Module):
     """Adapters, one encoder, tasks. Everything is passed in; nothing is looked up.
 
+    Parts draw their first weights from torch's generator when they are built. Call ``torch.manual_seed``
+    before, and the same script makes the same model.
+
     Args:
         adapters: Name -> adapter. All give vectors of the encoder's width.
         encoder: Shared by all tasks.
         tasks: Name -> task.
 
     Raises:
-        ValueError: A task of an unknown adapter, widths that differ, or a part that is in two places.
+        ValueError: A task of an unknown adapter, widths that differ, a part that is in two places, or a
+            weight that is no number.
     """
 
     def __init__(
@@ -71,11 +81,16 @@ class Model(nn.Module):
                 raise ValueError(
                     f"tasks[{name!r}]: got adapter {task.adapter!r}, expected one of {list(adapters)}"
                 )
+        for name, task in tasks.items():
+            if not 0 <= task.weight < math.inf:
+                raise ValueError(f"tasks[{name!r}]: got weight {task.weight}, expected 0 or more, and finite")
         _check_own([*adapters.values(), encoder, *(task.head for task in tasks.values())])
         self.adapters, self.tasks = dict(adapters), dict(tasks)
         self.encoder = encoder
         self.stems = nn.ModuleDict({_key(name): cast(nn.Module, a) for name, a in adapters.items()})
         self.heads = nn.ModuleDict({_key(name): cast(nn.Module, t.head) for name, t in tasks.items()})
+        self._predictions = 0  # that are being made now, in several threads
+        self._paused: list[nn.Module] = []  # what was in training mode before the first of them
 
     # --- parts ----------------------------------------------------------------------------------------
 
@@ -229,13 +244,23 @@ class Model(nn.Module):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        training = self.training
-        self.eval()
+        """Evaluation mode; the last prediction of several threads gives each part its own mode back."""
+        with _modes:
+            if not self._predictions:
+                self._paused = [module for module in self.modules() if module.training]
+                for module in self._paused:
+                    module.training = False
+            self._predictions += 1
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), explain_full_memory("lower budget, or predict on shorter items"):
                 yield
         finally:
-            self.train(training)
+            with _modes:
+                self._predictions -= 1
+                if not self._predictions:
+                    for module in self._paused:
+                        module.training = True
+                    self._paused = []
 
 
 def _listed(items: Iterable[Any]) -> list[Any]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from multiseq.files import write_whole
 from multiseq.metrics import LOWER_IS_BETTER
 from multiseq.requires import need
 
@@ -42,7 +46,9 @@ def draw_curves(log: Log, path: str | Path) -> None:
             axes.set_yscale("log")  # losses and errors of tasks differ by orders of magnitude
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    picture = BytesIO()
+    figure.savefig(picture, format=Path(path).suffix[1:], dpi=120)
+    write_whole(path, picture.getvalue())
 
 
 def _panels(log: Log) -> dict[str, dict[tuple[str, str], Curve]]:
@@ -75,4 +81,14 @@ def _smooth(values: Sequence[float], width: int) -> list[float]:
     >>> _smooth([1.0, 3.0, 5.0], 2)
     [1.0, 2.0, 4.0]
     """
-    return [sum(values[max(0, i - width + 1) : i + 1]) / min(width, i + 1) for i in range(len(values))]
+    num = len(values)
+    # Sums from the first of each block on and up to its last one: a window is the end of one and the start of
+    # the next. Nothing is subtracted, so no rounding adds up and what is not finite stays where it is.
+    blocks = np.zeros((-(-num // width), width))
+    blocks.flat[:num] = values
+    sums = blocks.cumsum(1).ravel()[:num]
+    ends = blocks[:, ::-1].cumsum(1)[:, ::-1].ravel()
+    starts = np.arange(num) - width + 1
+    several = (starts > 0) & (starts % width > 0)
+    sums[several] += ends[starts[several]]
+    return list((sums / np.minimum(np.arange(1, num + 1), width)).tolist())

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from torch import Tensor
+
+from multiseq.files import WriteError, not_written, write_whole
 
 if TYPE_CHECKING:
     from multiseq.metrics import Score
@@ -37,12 +42,11 @@ class RunLog:
         if self.path is None:
             return
         kept = [row for row in read_log(self.path) if int(row["step"]) < step] if self.path.exists() else []
+        lines = io.StringIO(newline="")
+        csv.writer(lines).writerow(COLUMNS)
+        csv.writer(lines).writerows([row[c] for c in COLUMNS] for row in kept)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".new")  # a run killed here keeps its history
-        with fresh.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(COLUMNS)
-            csv.writer(file).writerows([row[c] for c in COLUMNS] for row in kept)
-        fresh.replace(self.path)
+        write_whole(self.path, lines.getvalue())
         self._file = self.path.open("a", newline="", encoding="utf-8", buffering=1)
 
     def losses(self, step: int, losses: Mapping[str, Tensor], lr: float) -> None:
@@ -60,6 +64,14 @@ class RunLog:
                     raise ValueError(f"step {step}: the loss of {task} is {number}; try a lower lr")
         self._waiting.clear()
 
+    def sync(self) -> None:
+        """Write what waits, and have it on the disk before a resume file says that it is there."""
+        self.flush()
+        if self._file is not None:
+            with self._explained():
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
     def scores(self, step: int, scores: Mapping[str, Score]) -> None:
         """The dev part's scores after ``step`` steps."""
         self.flush()
@@ -67,18 +79,29 @@ class RunLog:
             seconds = time.perf_counter() - self.started
             self._write(step - 1, "dev", task, score.metric, score.value, "", seconds)
 
-    def close(self) -> None:
-        """Write what waits and close the file."""
-        self.flush()
+    def close(self, *, failed: bool = False) -> None:
+        """Write what waits and close the file; of a training that ``failed`` only close it."""
+        if not failed:
+            self.flush()
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError) if failed else self._explained():
+                self._file.close()
             self._file = None
 
     def _write(
         self, step: int, part: str, task: str, metric: str, value: float, lr: str, seconds: float
     ) -> None:
         if self._file is not None:
-            csv.writer(self._file).writerow([step, part, task, metric, repr(value), lr, f"{seconds:.2f}"])
+            with self._explained():
+                csv.writer(self._file).writerow([step, part, task, metric, repr(value), lr, f"{seconds:.2f}"])
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            assert self.path is not None
+            raise WriteError(not_written(self.path, error)) from error
 
 
 def read_log(path: str | Path) -> list[dict[str, str]]:

@@ -11,15 +11,16 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import DataError
+from multiseq.files import is_leftover, write_whole
+from multiseq.lock import LOCK, hold
 from multiseq.machine import (
     command,
     describe_machine,
@@ -30,16 +31,20 @@ from multiseq.machine import (
 )
 from multiseq.recipe import Recipe, build_model, check_options, read, read_part, settings
 from multiseq.scoring import Report, check_labels, markdown, score
+from multiseq.stopping import terminable
 
 if TYPE_CHECKING:
     from multiseq.item_cache import ItemCache
     from multiseq.model import Model
+    from multiseq.settings import Settings
     from multiseq.tasks import Source
 
 __all__ = ["evaluate_run", "read_run", "train_run"]
 
 COUNTED = 50
 """Items of a source that are prepared to say about how many vectors it has."""
+
+NAMES = {"sources": "training part", "dev": "dev part", "test": "test part"}
 
 Say = Callable[[str], None]
 
@@ -82,10 +87,29 @@ def train_run(
     out, first = Path(out), is_first_process()
     if first:
         _check_folder(out, recipe, resume)
-    if resume and (out / "test.json").is_file():
-        say(f"{out}: this run is finished")
-        return _finished(out)
+    launch = {"devices": devices, "num_nodes": num_nodes, "strategy": strategy, "progress": progress}
+    with hold(out) if first else nullcontext(), terminable():
+        if first:
+            _check_folder(out, recipe, resume)  # again, now that no other run writes to it
+        if resume and (out / "test.json").is_file():
+            say(f"{out}: this run is finished")
+            return _finished(out)
+        return _train(recipe, out, data, resume, cache, say, launch)
+
+
+def _train(
+    recipe: Recipe,
+    out: Path,
+    data: str | Path | None,
+    resume: bool,
+    cache: str | Path | None,
+    say: Say,
+    launch: dict[str, Any],
+) -> Report:
+    from multiseq.checkpoint import check_savable
     from multiseq.item_cache import ItemCache
+    from multiseq.resume import has_resume
+    from multiseq.training import train as fit
 
     check_options(recipe)
     options = settings(recipe)
@@ -96,30 +120,21 @@ def train_run(
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev part, and none has")
     model = build_model(recipe, train)
     kept = ItemCache(cache, workers=options.workers)
+    goes_on = resume and has_resume(out)
     record: dict[str, Any] = {}
-    if first:
+    if is_first_process():
+        if resume and not goes_on:
+            _check_lost(out, options.save_every)
         _check_scoring(recipe, model, [*dev, *test], kept)
-        _announce(model, train, out, say)
-        record = _begin(out, recipe, base, model, train, resume)
-    from multiseq.training import RESUME
-    from multiseq.training import train as fit
-
+        check_savable(model, out / "model")
+        _announce(model, train, options, out, say)
+        parts = {"sources": train, "dev": dev, "test": test}
+        digests = {name: _digests(model, part, kept) for name, part in parts.items()}
+        record = _begin(out, recipe, base, model, digests, resume)
     began = time.perf_counter()
     with _plain_lightning():
-        fit(
-            model,
-            train,
-            dev=dev,
-            out=out,
-            settings=options,
-            resume=resume and (out / RESUME).is_file(),
-            devices=devices,
-            num_nodes=num_nodes,
-            strategy=strategy,
-            progress=progress,
-            cache=kept,
-        )
-    if not first:
+        fit(model, train, dev=dev, out=out, settings=options, resume=goes_on, cache=kept, **launch)
+    if not is_first_process():
         return {}
     record["training_seconds"] = round(time.perf_counter() - began, 1)
     report = score(model, recipe, train, test, "test", kept)
@@ -202,7 +217,8 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
         raise ValueError(
             f"{out}: holds a run already; choose another folder with --out, or go on with --resume"
         )
-    if there - {"recipe.toml", "run.json"}:
+    there = {name for name in there if not is_leftover(name)}
+    if there - {"recipe.toml", "run.json", LOCK}:
         raise ValueError(f"{out}: exists and is not a run; choose another folder with --out")
 
 
@@ -241,8 +257,39 @@ def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cach
                 )
 
 
+def _check_lost(out: Path, save_every: int) -> None:
+    """A run without a resume file begins again, unless it had one, which then was lost."""
+    from multiseq.resume import RESUME
+    from multiseq.runlog import read_log
+
+    log = out / "metrics.csv"
+    steps = [int(row["step"]) for row in read_log(log)] if log.is_file() else []
+    if steps and max(steps) >= save_every:
+        raise ValueError(
+            f"{out / RESUME}: missing, although this run reached step {max(steps)}; put it back, or start a "
+            "new run with --out"
+        )
+
+
+def _digests(model: Model, sources: Sequence[Source], cache: ItemCache) -> list[dict[str, Any]]:
+    """What a run's data are known by: items and labels in their order, wherever their folder lies."""
+    return [
+        {
+            "tasks": list(s.targets),
+            "items": len(s.items),
+            "digest": cache.digest(model.adapter(s.adapter), s),
+        }
+        for s in sources
+    ]
+
+
 def _begin(
-    out: Path, recipe: Recipe, data: Path, model: Model, train: Sequence[Source], resume: bool
+    out: Path,
+    recipe: Recipe,
+    data: Path,
+    model: Model,
+    digests: Mapping[str, list[dict[str, Any]]],
+    resume: bool,
 ) -> dict[str, Any]:
     """Write the recipe and ``run.json``; check that a resumed run's data is what it was."""
     import tomli_w
@@ -250,9 +297,7 @@ def _begin(
     record: dict[str, Any] = {
         "recipe": recipe.name,
         "data": str(data),
-        "sources": [
-            {"tasks": list(s.targets), "items": len(s.items), "digest": _digest(s, data)} for s in train
-        ],
+        **digests,
         "weights": _num_weights(model),
         "versions": versions(),
         "machine": describe_machine(),
@@ -261,30 +306,21 @@ def _begin(
     }
     if resume:
         before = _read_json(out / "run.json")
-        if before["sources"] != record["sources"]:
-            raise ValueError(
-                f"{out}: the data is not what this run began with (then {before['sources']}, now "
-                f"{record['sources']}); start a new run with --out"
-            )
+        for part, now in digests.items():
+            if before.get(part) != now:
+                raise ValueError(
+                    f"{out}: the data is not what this run began with ({NAMES[part]}: then "
+                    f"{before.get(part)}, now {now}); start a new run with --out"
+                )
         record = {**before, "resumed": [*before.get("resumed", []), record["started"]]}
     out.mkdir(parents=True, exist_ok=True)
     tables = {section: table for section, table in recipe.tables.items() if table}
-    (out / "recipe.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
+    write_whole(out / "recipe.toml", tomli_w.dumps(tables))
     _write_json(out / "run.json", record)
     return record
 
 
-def _digest(source: Source, data: Path) -> str:
-    """Of items and labels in their order, wherever their folder lies; of recordings only the names."""
-    digest = blake2b(digest_size=8)
-    for row in zip(source.items, *source.targets.values(), strict=True):
-        # The order of a set is another one in every process.
-        plain = [sorted(value) if isinstance(value, set) else value for value in row]
-        digest.update(repr(plain).replace(f"{data}/", "").encode())
-    return digest.hexdigest()
-
-
-def _announce(model: Model, train: Sequence[Source], out: Path, say: Say) -> None:
+def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path, say: Say) -> None:
     import torch
 
     for source in train:
@@ -297,7 +333,10 @@ def _announce(model: Model, train: Sequence[Source], out: Path, say: Say) -> Non
         say(f"{tasks}: {len(source.items):,} items, {about}{vectors:,} vectors ({source.adapter})")
     cpu = f"CPU (threads: {torch.get_num_threads()})"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
-    say(f"{_num_weights(model):,} weights on {device}; writing to {out}")
+    weights = _num_weights(model)
+    kept = 4 + bool(options.average)  # themselves, their gradients and two moments; the running average
+    size = f"{4 * kept * weights / 2**20:,.1f} MiB with gradients and moments"
+    say(f"{weights:,} weights on {device}, {size}; writing to {out}")
 
 
 def _num_weights(model: Model) -> int:
@@ -332,7 +371,7 @@ def _finish(out: Path, record: dict[str, Any], report: Report) -> None:
     from multiseq.runlog import read_log
 
     draw_curves(read_log(out / "metrics.csv"), out / "curves.png")
-    (out / "test.md").write_text(markdown(report), encoding="utf-8")
+    write_whole(out / "test.md", markdown(report))
     began = datetime.fromisoformat([record["started"], *record.get("resumed", [])][-1])
     record["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 1)
     record["peak_memory_mib"], record["peak_gpu_memory_mib"] = peak_memory(), peak_gpu_memory()
@@ -358,6 +397,4 @@ def _read_json(path: Path, *keys: str) -> Any:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    fresh = path.with_name(f".{path.name}.new")  # a kill leaves the old file or the new one
-    fresh.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    write_whole(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")

@@ -22,6 +22,7 @@ from multiseq.decoding import beam_search
 from multiseq.encoder import FeedForward, SelfAttention
 from multiseq.heads import check_sets, inference
 from multiseq.linear import Linear, padded_rows, recurring_rows
+from multiseq.machine import check_fits
 from multiseq.protocols import Level, Packed
 from multiseq.results import Text
 from multiseq.rotation import Rotation, rotate, rotation_of
@@ -72,6 +73,7 @@ class DecoderHead(nn.Module):
         super().__init__()
         if dim % (2 * heads):
             raise ValueError(f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads}")
+        check_fits(depth * 8 * dim**2, f"depth: got {depth} with dim {dim}")  # attention alone
         self.dim, self.target, self.depth, self.heads = dim, target, depth, heads
         self.dropout, self.label_smoothing = dropout, label_smoothing
         self.max_length = target.longest * 3 // 2 + 10 if max_length is None else max_length

@@ -6,12 +6,14 @@ processes; so two processes with halves of unequal size compute what one does wi
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +21,39 @@ import torch
 from torch import Tensor
 
 from multiseq.batching import Batch, BatchPlan, Loader, PreparedSource, seed_of
-from multiseq.checkpoint import restore, save
+from multiseq.checkpoint import check_savable, restore, save
+from multiseq.digest import digest_of
+from multiseq.files import recover_folder, remove_leftovers
 from multiseq.item_cache import ItemCache
-from multiseq.machine import deterministic_sums
+from multiseq.lock import hold
+from multiseq.machine import deterministic_sums, explain_full_memory, is_first_process
 from multiseq.metrics import Score, evaluate_all
 from multiseq.model import Model
+from multiseq.recipe_check import one_of
 from multiseq.requires import needed
+from multiseq.resume import (
+    PREVIOUS,
+    RESUME,
+    ResumeError,
+    ResumeFile,
+    check_identity,
+    read_resume,
+    remove_resume,
+)
 from multiseq.runlog import RunLog
 from multiseq.settings import Settings, check
+from multiseq.stopping import Stop, Terminated, terminable
 from multiseq.tasks import Source
 
 with needed("lightning"):
     import lightning
     from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, RichProgressBar
 
-__all__ = ["Settings", "make_optimizer", "train"]
+__all__ = ["RESUME", "Settings", "make_optimizer", "train"]
 
-RESUME = "resume.ckpt"
+MODEL = "model"
+AGREED = 10
+"""Steps after which several processes ask each other whether one of them is to stop."""
 
 
 def train(
@@ -56,6 +74,8 @@ def train(
 ) -> Model:
     """Train on labelled items, in place, and give the model back, ready to predict where it was trained.
 
+    The same weights at the start, data and ``seed`` give the same weights at the end, on one machine.
+
     Args:
         model: Adapters, encoder and tasks.
         sources: Training items with their labels.
@@ -72,53 +92,171 @@ def train(
         **changes: Fields of `Settings`.
 
     Raises:
-        ValueError: Settings that do not fit, or bad items, named by their number.
+        ValueError: Settings that do not fit, bad items, named by their number, a folder that another training
+            writes to, or one whose run began with something else.
         FileNotFoundError: ``resume`` without a resume file.
+        MemoryError: What to lower where memory is full.
+        SystemExit: SIGTERM came; what was learned is saved, and the exit code is 143.
+
+    Example:
+        >>> from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, TextAdapter
+        >>> texts, labels = ["red lamp", "blue lamp", "so red"], ["red", "blue", "red"]
+        >>> _ = torch.manual_seed(0)  # the parts draw their first weights when they are built
+        >>> model = Model(
+        ...     adapters={"text": TextAdapter.fit(texts, dim=16)},
+        ...     encoder=Encoder(dim=16, depth=1, heads=2),
+        ...     tasks={"colour": Task("text", SetHead(16, ClassTarget.fit(labels)))},
+        ... )
+        >>> model = train(model, [Source("text", texts, {"colour": labels})], steps=9, progress=False)
+        >>> model.cell("colour")
+        'text/set'
     """
     if settings is not None and changes:
         raise ValueError(f"settings: got settings and {', '.join(changes)}, expected one or the other")
+    for name in changes:
+        one_of(name, [field.name for field in fields(Settings)], "settings")
     settings = settings or Settings(**changes)
+    sources, dev = _listed("sources", sources), _listed("dev", dev)
     check(settings, model, dev)
     folder = Path(out) if out is not None else None
-    if resume and (folder is None or not (folder / RESUME).is_file()):
-        raise FileNotFoundError(f"resume: {folder}/{RESUME} does not exist; train without resume first")
     if not isinstance(cache, ItemCache):
         cache = ItemCache(cache, workers=settings.workers)
-    prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks, cache) for s in sources]
-    plan = BatchPlan(prepared, budget=settings.budget, seed=settings.seed, temperature=settings.temperature)
-    module = _Module(model, _Data(plan, dev, cache), settings, folder)
-    with _quiet(), deterministic_sums(settings.deterministic):
+    launch = {
+        "accelerator": accelerator,
+        "devices": devices,
+        "num_nodes": num_nodes,
+        "strategy": _strategy(strategy, devices, num_nodes),
+        "enable_progress_bar": progress,
+    }
+    with _held(folder), _told() as stop:
+        saved = check_savable(model, folder / MODEL) if folder is not None else None
+        state = _resumed(folder) if resume else None
+        prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks, cache) for s in sources]
+        plan = BatchPlan(
+            prepared, budget=settings.budget, seed=settings.seed, temperature=settings.temperature
+        )
+        identity = {} if saved is None else _identity(*saved, model, sources, dev, settings, cache)
+        if state is not None:
+            check_identity(identity, json.loads(state["multiseq"]["identity"]))
+        module = _Module(model, _Data(plan, dev, cache), settings, folder, identity)
+        with deterministic_sums(settings.deterministic):
+            _fit(module, stop, state, launch)
+            module.finish()
+        if folder is not None and is_first_process():
+            (folder / PREVIOUS).unlink(missing_ok=True)  # its model is there, whole
+    return model.eval()
+
+
+def _fit(module: _Module, stop: Stop, state: dict[str, Any] | None, launch: Mapping[str, Any]) -> None:
+    """Lightning's loop over the steps that are left."""
+    settings, folder, has_dev = module.settings, module.folder, bool(module.data.dev)
+    callbacks = _callbacks(settings, folder, has_dev, stop)
+    with _quiet():
         trainer = lightning.Trainer(
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-            strategy=_strategy(strategy, devices, num_nodes),
-            precision="bf16-mixed" if _on_gpu(accelerator) else "32-true",
+            **launch,
+            precision="bf16-mixed" if _on_gpu(launch["accelerator"]) else "32-true",
             max_steps=settings.steps,
             max_epochs=1,  # the loader's, which has every step of the run
             val_check_interval=settings.evaluate_every or None,
             check_val_every_n_epoch=None,
-            limit_val_batches=1 if dev and settings.evaluate_every else 0,
+            limit_val_batches=1 if has_dev and settings.evaluate_every else 0,
             num_sanity_val_steps=0,
-            callbacks=[*_callbacks(settings, folder, bool(dev)), *([_Bar()] if progress else [])],
+            callbacks=[*callbacks, *([_Bar()] if launch["enable_progress_bar"] else [])],
+            plugins=[ResumeFile(state)],
             logger=False,
-            enable_progress_bar=progress,
             enable_checkpointing=False,  # ours, see _Saver
             enable_model_summary=False,
             use_distributed_sampler=False,
             default_root_dir=folder,
         )
-        checkpoint = str(folder / RESUME) if resume and folder is not None else None
-        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        checkpoint = None if state is None or folder is None else str(folder / RESUME)
+        advice = f"lower budget, which is {settings.budget}, or cut long items; then go on with resume"
+        try:
+            with explain_full_memory(advice):
+                trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        except BaseException:
+            module.record.close(failed=True)
+            raise
         if not module.stepped:
             # A run that was stopped after its last step: Lightning skips what it does when training ends.
             for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it untyped
                 if isinstance(callback, EMAWeightAveraging):
                     callback.on_train_end(trainer, module)
-        # Lightning leaves the model on the CPU; what comes now goes on where the training was.
-        model.to(trainer.strategy.root_device)
-        module.finish()
-    return model.eval()
+        # Lightning leaves the model on the CPU; the last evaluation and what comes after go on where it was.
+        module.model.to(trainer.strategy.root_device)
+
+
+def _listed(name: str, sources: Any) -> list[Source]:
+    if isinstance(sources, Source):
+        raise ValueError(f"{name}: got one Source, expected a list of them; use [source]")
+    listed = list(sources)
+    for source in listed:
+        if not isinstance(source, Source):
+            raise ValueError(f"{name}: got a {type(source).__name__} in it, expected Source(adapter, …)")
+    return listed
+
+
+@contextmanager
+def _told() -> Iterator[Stop]:
+    """What SIGTERM sets; a training that it ends says so."""
+    with terminable() as stop:
+        try:
+            yield stop
+        except Terminated as end:
+            if is_first_process():
+                print(f"multiseq: {end.message}", file=sys.stderr)
+            raise
+
+
+@contextmanager
+def _held(folder: Path | None) -> Iterator[None]:
+    """Hold the run's folder, in the process that writes to it, and clear what a kill left there."""
+    if folder is None or not is_first_process():
+        yield
+        return
+    with hold(folder):
+        recover_folder(folder / MODEL)
+        remove_leftovers(folder)
+        yield
+
+
+def _resumed(folder: Path | None) -> dict[str, Any]:
+    if folder is None:
+        raise ValueError("resume: got no folder, expected out, the folder of the run")
+    state = read_resume(folder)
+    if "identity" not in state["multiseq"]:
+        raise ResumeError(f"{folder / RESUME}: written by an older multiseq; train into another folder")
+    return state
+
+
+def _identity(
+    config: Mapping[str, Any],
+    assets: Mapping[str, str],
+    model: Model,
+    sources: Sequence[Source],
+    dev: Sequence[Source],
+    settings: Settings,
+    cache: ItemCache,
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was stopped, as plain JSON values."""
+    parts = {name: config[name] for name in ("encoder", "adapters", "tasks")}
+    data = {
+        name: [
+            {
+                "adapter": source.adapter,
+                "tasks": list(source.targets),
+                "items": len(source.items),
+                "weight": source.weight,
+                "digest of items and labels": cache.digest(model.adapter(source.adapter), source),
+            }
+            for source in group
+        ]
+        for name, group in (("sources", sources), ("dev", dev))
+    }
+    vocabularies = {name: digest_of([text]) for name, text in assets.items()}
+    identity = {"settings": asdict(settings), **data, "model": parts, "vocabularies": vocabularies}
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    return plain
 
 
 @dataclass(frozen=True)
@@ -136,11 +274,18 @@ class _Data:
 class _Module(lightning.LightningModule):
     """The step of a mixed batch, the evaluation on the dev part, and what is kept of both."""
 
-    def __init__(self, model: Model, data: _Data, settings: Settings, folder: Path | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        data: _Data,
+        settings: Settings,
+        folder: Path | None,
+        identity: Mapping[str, Any],
+    ) -> None:
         super().__init__()
         self.model = model
         self.data = data
-        self.settings, self.folder = settings, folder
+        self.settings, self.folder, self.identity = settings, folder, identity
         self.record = RunLog(folder)
         self.best = -math.inf
         self.kept: dict[str, Tensor] | None = None  # the weights that were the best
@@ -212,7 +357,7 @@ class _Module(lightning.LightningModule):
         if goodness > self.best:
             self.best = goodness
             if self.trainer.is_global_zero and self.folder is not None:
-                save(self.model, self.folder / "model")
+                save(self.model, self.folder / MODEL)
             self.kept = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
         return goodness
 
@@ -229,25 +374,15 @@ class _Module(lightning.LightningModule):
     def on_train_start(self) -> None:
         if self.trainer.is_global_zero:
             self.record.begin(self.global_step)
+            if not self.global_step and self.folder is not None:
+                remove_resume(self.folder)  # of another run, whose log is gone now
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["multiseq"] = {"best": self.best, **self._identity()}
-        self.record.flush()
+        checkpoint["multiseq"] = {"best": self.best, "identity": json.dumps(self.identity)}
+        self.record.sync()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        kept = checkpoint["multiseq"]
-        for name, value in self._identity().items():
-            if kept[name] != value:
-                raise ValueError(
-                    f"resume: got {name} {value}, but the run began with {kept[name]}; "
-                    "go on with what it began with, or train into another folder"
-                )
-        self.best = kept["best"]
-
-    def _identity(self) -> dict[str, Any]:
-        """What a resumed run must have in common with the one that was stopped."""
-        sizes = [len(source) for source in self.data.plan.sources]
-        return {"settings": asdict(self.settings), "examples of the sources": sizes}
+        self.best = checkpoint["multiseq"]["best"]
 
     def finish(self) -> None:
         """Leave the best weights in the model; without a dev part those are the last."""
@@ -258,9 +393,9 @@ class _Module(lightning.LightningModule):
         if self.kept is not None:
             self.model.load_state_dict(self.kept)
         elif self.best > -math.inf and self.folder is not None:  # found before the run was stopped
-            restore(self.model, self.folder / "model")
+            restore(self.model, self.folder / MODEL)
         elif self.folder is not None and self.global_rank == 0:
-            save(self.model, self.folder / "model")
+            save(self.model, self.folder / MODEL)
         self.record.close()
 
     def configure_optimizers(self) -> Any:
@@ -277,7 +412,21 @@ def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
+    optimizer.register_load_state_dict_post_hook(_lay_out_moments)
+    return optimizer
+
+
+def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Give moments the layout in memory of their weights, which `Linear` chooses for the processor.
+
+    The fused kernel goes through weights and moments entry by entry and ignores strides, so moments that were
+    saved beside weights of another layout would be applied to the wrong entries.
+    """
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _rate(step: int, settings: Settings) -> float:
@@ -295,15 +444,26 @@ def _monitored(scores: Mapping[str, Score], monitor: str) -> float:
     return sum(known) / len(known) if known else -math.inf
 
 
-def _callbacks(settings: Settings, folder: Path | None, has_dev: bool) -> list[Callback]:
+def _callbacks(settings: Settings, folder: Path | None, has_dev: bool, stop: Stop) -> list[Callback]:
     callbacks: list[Callback] = []
     if settings.average:
-        callbacks.append(EMAWeightAveraging(decay=settings.average))
+        # A buffer is no weight (a table of buckets, a count): it is taken over as it is.
+        callbacks.append(EMAWeightAveraging(decay=settings.average, use_buffers=False))
     if settings.patience:
-        callbacks.append(EarlyStopping("monitor", mode="max", patience=settings.patience))
-    if folder is not None:
-        callbacks.append(_Saver(folder / RESUME, settings, has_dev))
-    return callbacks
+        callbacks.append(_Patience("monitor", mode="max", patience=settings.patience))
+    return [*callbacks, _Saver(folder, settings, has_dev, stop)]
+
+
+class _Patience(EarlyStopping):
+    """Stops after evaluations without a better score; one without any score is not counted."""
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if math.isfinite(trainer.callback_metrics[self.monitor]):
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        # A run that was killed after it had stopped early, before its end.
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 class _Bar(RichProgressBar):
@@ -312,20 +472,47 @@ class _Bar(RichProgressBar):
 
 
 class _Saver(Callback):
-    """Writes the resume file: after the evaluation of a step that has one, so that it is not lost."""
+    """Writes the resume file, and ends a run that SIGTERM stopped.
 
-    def __init__(self, path: Path, settings: Settings, has_dev: bool) -> None:
-        self.path, self.every = path, settings.save_every
+    After the evaluation of a step that has one, so that it is not lost.
+    """
+
+    def __init__(self, folder: Path | None, settings: Settings, has_dev: bool, stop: Stop) -> None:
+        self.folder, self.every, self.stop = folder, settings.save_every, stop
         self.evaluates = settings.evaluate_every if has_dev else 0
 
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        self.stop.waits = True
+        self.stop.install()
+
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        step = trainer.global_step
-        if step % self.every == 0 and not (self.evaluates and step % self.evaluates == 0):
-            trainer.save_checkpoint(self.path)
+        if not (self.evaluates and trainer.global_step % self.evaluates == 0):
+            self._save(trainer)
 
     def on_validation_end(self, trainer: Any, module: Any) -> None:
-        if trainer.global_step % self.every == 0:
-            trainer.save_checkpoint(self.path)
+        self._save(trainer)
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        self.stop.waits = False
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        self.stop.waits = False
+
+    def _save(self, trainer: Any) -> None:
+        stopped = self._stopped(trainer)
+        if self.folder is not None and (stopped or trainer.global_step % self.every == 0):
+            trainer.save_checkpoint(self.folder / RESUME)
+        if stopped:
+            saved = "nothing is saved" if self.folder is None else f"saved to {self.folder / RESUME}"
+            raise Terminated(f"stopped by SIGTERM after step {trainer.global_step}; {saved}")
+
+    def _stopped(self, trainer: Any) -> bool:
+        """Whether SIGTERM came, to any of the processes, which stop after the same step."""
+        if trainer.world_size == 1:
+            return self.stop.asked
+        if trainer.global_step % AGREED:
+            return False
+        return bool(trainer.strategy.reduce_boolean_decision(self.stop.asked, all=False))
 
 
 def _strategy(strategy: str, devices: int | str, num_nodes: int) -> str:

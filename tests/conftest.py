@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.processor import force
+
 # Denormal numbers make training slow. Before torch's first parallel operation, else it reaches one
 # thread only.
 torch.set_flush_denormal(True)
@@ -22,6 +24,8 @@ torch.set_num_threads(1)
 # Before multiseq is imported: here, and only here, the types and shapes in its signatures are
 # checked.
 jaxtyping.install_import_hook("multiseq", "beartype.beartype")
+# After the hook: it imports multiseq.
+force()
 
 
 # Where there is no GPU, MULTISEQ_GPU_TESTS=cpu runs its tests on the CPU, those that take `device`: so that

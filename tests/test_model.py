@@ -1,7 +1,7 @@
 """The model, its batches and its folder, with the small adapter of docs/adapters.md."""
 
+import hashlib
 import json
-import math
 import os
 import signal
 import subprocess
@@ -27,6 +27,7 @@ from multiseq import (
 )
 from multiseq.batching import BatchPlan, Loader, PreparedSource
 from multiseq.checkpoint import CheckpointError, save
+from multiseq.machine import peak_memory
 from multiseq.model import combine
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.tasks import Source
@@ -286,7 +287,8 @@ SCRIPT = """
     import sys, torch
     torch.set_num_threads(1)
     sys.path.insert(0, {root!r})
-    from tests import test_model as t
+    from tests import processor, test_model as t
+    processor.force()
     from pathlib import Path
     import types
     module = types.ModuleType("points"); sys.modules["points"] = module
@@ -376,7 +378,7 @@ def test_wrong_settings_say_what_to_do(point_adapter: Any, tmp_path: Path) -> No
     with pytest.raises(ValueError, match="which shards the weights"):
         fit(model, strategy="fsdp")
     with pytest.raises(ValueError, match="the loss of half is nan"):
-        fit(model, lr=math.inf, steps=25)
+        fit(model, lr=1e30, steps=25)
     with pytest.raises(ValueError, match="needs a dev part"):
         fit(model, patience=2)
     with pytest.raises(FileNotFoundError, match="train without resume first"):
@@ -464,3 +466,95 @@ def test_another_encoder_can_stand_in(point_adapter: Any, tmp_path: Path) -> Non
     assert again.predict("extent", clouds()) == model.eval().predict("extent", clouds())
     with pytest.raises(ValueError, match="this encoder has no method"):
         model.attention("points", clouds()[0])
+
+
+# --- folders that someone forged ------------------------------------------------------------------------
+
+
+def forge(folder: Path, change: Any) -> None:
+    """Change config.json as one who wants it to be loaded would."""
+    config = json.loads((folder / "config.json").read_text())
+    config = change(config) or config
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def put_in(folder: Path, name: str, content: bytes) -> None:
+    """Change a file, and its digest with it."""
+    (folder / name).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    forge(folder, lambda config: config["files"].update({name: digest}))
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../secret.txt", "a/b", "", ".", "..", "a\\b", "C:x", "a\0b"]
+)
+def test_a_config_names_files_of_its_folder_alone(point_adapter: Any, tmp_path: Path, name: str) -> None:
+    folder = save(build(point_adapter), tmp_path / "model")
+    (tmp_path / "secret.txt").write_text("secret")
+    forge(folder, lambda config: config["files"].update({name: "0" * 64}))
+    with pytest.raises(CheckpointError, match=r"among its files, expected names in this folder"):
+        load(folder, adapters={"points": point_adapter})
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 100, b"\x08" + b"\0" * 7 + b"{}garbag", b"\2\0\0\0\0\0\0\0{}"]
+)
+def test_weights_that_are_none(point_adapter: Any, tmp_path: Path, content: bytes) -> None:
+    folder = save(build(point_adapter), tmp_path / "model")
+    put_in(folder, "model.safetensors", content)
+    with pytest.raises(CheckpointError, match=r"its config\.json does not fit its files: \w+Error\("):
+        load(folder, adapters={"points": point_adapter})
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"dim": 1_000_000, "ff_dim": 4},
+        {"depth": 2_000_000_000},
+        {"depth": 100_000},
+        {"dim": 4096, "ff_dim": 4096},
+        {"depth": -1},
+        {"depth": "many"},
+        {"heads": 0},
+        {"surprise": 1},
+        {"ff_dim": 10**30},
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_sizes_that_its_weights_do_not_have(
+    point_adapter: Any, tmp_path: Path, sizes: dict[str, Any]
+) -> None:
+    folder = save(build(point_adapter), tmp_path / "model")
+    forge(folder, lambda config: config["encoder"]["config"].update(sizes))
+    before = peak_memory()
+    with pytest.raises(CheckpointError, match=r"does not fit its files|asks for more weights than"):
+        load(folder, adapters={"points": point_adapter})
+    assert peak_memory() - before < 200  # MiB
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config.update(adapters=[]),
+        lambda config: config.update(tasks={"half": None}),
+        lambda config: config.update(encoder="large"),
+        lambda config: config["tasks"]["half"].update(weight="heavy"),
+        lambda config: config["tasks"]["half"].update(weight=float("nan")),
+        lambda config: config["tasks"]["half"]["head"].update(target=7),
+        lambda config: config["tasks"]["half"]["head"].update(kind=["vector"]),
+        lambda config: config["tasks"]["half"].update(adapter={}),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_config_of_other_types(point_adapter: Any, tmp_path: Path, change: Any) -> None:
+    folder = save(build(point_adapter), tmp_path / "model")
+    forge(folder, change)
+    with pytest.raises(CheckpointError):
+        load(folder, adapters={"points": point_adapter})
+
+
+def test_a_config_nested_without_end(point_adapter: Any, tmp_path: Path) -> None:
+    folder = save(build(point_adapter), tmp_path / "model")
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"config\.json: damaged"):
+        load(folder, adapters={"points": point_adapter})

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from multiseq.plots import draw_curves
+from multiseq.lock import hold
+from multiseq.plots import _smooth, draw_curves
 from multiseq.recipe import read
 from multiseq.runs import evaluate_run, read_run, train_run
 from multiseq.scoring import SILENCE, markdown, shown, table_rows
@@ -182,7 +187,7 @@ def test_a_run_needs_no_training_data_to_be_scored(tmp_path: Path) -> None:
 # --- stopping and going on ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     whole: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -196,8 +201,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     _, errors = process.communicate(timeout=120)
     assert not (run / "test.json").exists(), "the run was over before it could be stopped"
     command = ["train", "--resume", "--out", "runs/tiny"]
-    if how == signal.SIGINT:
-        assert process.returncode == 130
+    if how != signal.SIGKILL:
+        assert process.returncode == 128 + how
         assert (
             errors.splitlines()[-1] == f"multiseq: stopped; go on with: {shlex.join(['multiseq', *command])}"
         )
@@ -262,7 +267,8 @@ def test_a_resumed_run_keeps_its_recipe_and_its_data(whole: Path, tmp_path: Path
     record = json.loads((run / "run.json").read_text())
     record["sources"][0]["items"] = 99
     (run / "run.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=r"the data is not what this run began with .*'items': 99"):
+    message = r"the data is not what this run began with \(training part: then .*'items': 99"
+    with pytest.raises(ValueError, match=message):
         train_run(recipe, run, resume=True, say=lambda line: None)
 
 
@@ -281,6 +287,106 @@ def test_a_resumed_run_notices_other_data_of_the_same_size(tmp_path: Path) -> No
     (moved / "train.conllu").write_text(SHORT.replace("VERB", "NOUN") + "\n")
     with pytest.raises(ValueError, match=r"the data is not what this run began with"):
         train_run(recipe, run, data=moved, resume=True, say=lambda line: None)
+
+
+@pytest.mark.parametrize("part", ["dev", "test"])
+def test_a_resumed_run_notices_other_dev_and_test_files(tmp_path: Path, part: str) -> None:
+    text = TINY.replace("starter:pos/dev.conllu", "short.conllu")
+    text = text.replace(f'{part} = "short.conllu"', f'{part} = "{part}.conllu"')
+    (tmp_path / f"{part}.conllu").write_text(SHORT + "\n")
+    recipe = read(recipe_in(tmp_path, text), ["training.steps=2", "training.evaluate_every=1"])
+    run = tmp_path / "run"
+    train_run(recipe, run, progress=False, say=lambda line: None)
+    (run / "test.json").unlink()
+    (tmp_path / f"{part}.conllu").write_text(SHORT.replace("VERB", "NOUN") + "\n")
+    with pytest.raises(ValueError, match=rf"not what this run began with \({part} part: then .*digest"):
+        train_run(recipe, run, resume=True, say=lambda line: None)
+
+
+def test_a_resumed_run_notices_recordings_that_changed(tmp_path: Path) -> None:
+    """In size and time of change they are what they were."""
+    import numpy as np
+    import soundfile
+
+    for name, pitch in (("a", 200), ("b", 300)):
+        samples = np.sin(np.arange(4001) * pitch / 8000 * 2 * np.pi) / 2
+        soundfile.write(tmp_path / f"{name}.wav", samples, 8000)
+    (tmp_path / "table.csv").write_text("path,tone\na.wav,low\nb.wav,high\n")
+    (tmp_path / "tiny.toml").write_text(TONES)
+    recipe, run = read(tmp_path / "tiny.toml"), tmp_path / "run"
+    train_run(recipe, run, progress=False, say=lambda line: None)
+    (run / "test.json").unlink()
+    moved = tmp_path / "moved"
+    shutil.copytree(tmp_path, moved, ignore=shutil.ignore_patterns("run"))
+    train_run(recipe, run, data=moved, resume=True, progress=False, say=lambda line: None)
+    (run / "test.json").unlink()
+    path = moved / "a.wav"
+    status, changed = path.stat(), bytearray(path.read_bytes())
+    changed[5001] ^= 1
+    path.write_bytes(changed)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(ValueError, match=r"the data is not what this run began with \(training part"):
+        train_run(recipe, run, data=moved, resume=True, say=lambda line: None)
+
+
+TONES = """
+[encoder]
+dim = 16
+depth = 1
+heads = 2
+
+[training]
+steps = 2
+budget = 60
+
+[data.tones]
+adapter = "speech"
+format = "table"
+input = "path"
+train = "table.csv"
+test = "table.csv"
+
+[tasks.tone]
+data = "tones"
+output = "set"
+target = "class"
+column = "tone"
+"""
+
+
+def test_a_lost_resume_file_is_not_taken_for_a_run_without_one(tmp_path: Path) -> None:
+    recipe = read(
+        recipe_in(tmp_path, TINY.replace("starter:pos/dev.conllu", "short.conllu")),
+        ["training.steps=4", "training.evaluate_every=0", "training.save_every=2"],
+    )
+    run = tmp_path / "run"
+    train_run(recipe, run, progress=False, say=lambda line: None)
+    for name in ("resume.ckpt", "test.json"):
+        (run / name).unlink()
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    message = r"resume\.ckpt: missing, although this run reached step 3; put it back, or start a new run"
+    with pytest.raises(ValueError, match=message):
+        train_run(recipe, run, resume=True, say=lambda line: None)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_two_trainings_into_one_folder(tmp_path: Path) -> None:
+    recipe = read(recipe_in(tmp_path), ["training.steps=2", "training.evaluate_every=0"])
+    run = tmp_path / "run"
+    with hold(run):
+        thread = threading.Thread(target=_train_into, args=(recipe, run, messages := []))
+        thread.start()
+        thread.join()
+    assert len(messages) == 1
+    assert f"process {os.getpid()} trains into this folder; wait for it" in messages[0]
+    assert not run.exists()
+
+
+def _train_into(recipe: Any, run: Path, messages: list[str]) -> None:
+    try:
+        train_run(recipe, run, progress=False, say=lambda line: None)
+    except ValueError as error:
+        messages.append(str(error))
 
 
 def test_data_that_is_named_in_full_needs_no_folder(tmp_path: Path) -> None:
@@ -407,6 +513,8 @@ def test_a_run_that_never_began_is_no_obstacle(tmp_path: Path) -> None:
     path = recipe_in(tmp_path)
     with pytest.raises(ValueError, match=r"steps: got 0, expected 1 or more"):
         train_run(read(path, ["training.steps=0"]), tmp_path / "run", say=lambda line: None)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.toml.0123.new").write_text("[enc")  # killed while it wrote
     change = ["training.steps=2", "training.evaluate_every=0"]
     assert train_run(read(path, change), tmp_path / "run", progress=False, say=lambda line: None)
 
@@ -446,6 +554,17 @@ def test_losses_scores_and_errors_have_a_panel_each(tmp_path: Path, monkeypatch:
     }  # fmt: skip
     draw_curves(log[:1], tmp_path / "curves.png")  # a loss of zero has no logarithm
     assert [a.get_yscale() for a in seen.pop().axes] == ["linear"]
+
+
+def test_curves_are_smoothed_in_linear_time() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = (torch.rand(101, generator=generator) * 1e6).tolist()
+    for width in (1, 2, 7, 50, 101, 200):
+        slow = [sum(v := values[max(0, i - width + 1) : i + 1]) / len(v) for i in range(len(values))]
+        assert _smooth(values, width) == pytest.approx(slow, rel=1e-12)
+    assert _smooth([], 3) == []
+    assert _smooth([1.0, math.inf, 1.0, 1.0, 1.0], 2)[3:] == [1.0, 1.0]  # gone when its window is over
+    assert _smooth([2.0] * 1_000_003, 20_000)[-1] == 2.0  # hours, if each mean added its window up
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,131 @@
+"""A lock on a run's folder: one process trains into it at a time.
+
+The system gives the lock back when its process ends, however it ends. Processes that it forks (loader
+workers) do not hold it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+
+__all__ = ["LOCK", "FolderInUseError", "hold"]
+
+LOCK = ".lock"
+
+_guard = threading.Lock()
+_in_process: set[Path] = set()
+"""Folders held by this process: the system's lock does not keep its own threads apart."""
+_in_call: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+"""Folders held by who called us."""
+
+
+class FolderInUseError(ValueError):
+    """Another training writes to this folder."""
+
+
+@contextmanager
+def hold(folder: str | Path) -> Iterator[None]:
+    """Hold the folder while the block runs; it is made where it is missing, and removed if it stays empty.
+
+    Within the block the same folder can be held again.
+
+    Raises:
+        FolderInUseError: Someone else holds it.
+        OSError: A folder that cannot be made or written to.
+    """
+    folder = Path(folder).resolve()
+    if folder in _in_call.get():
+        yield
+        return
+    with _guard:
+        if folder in _in_process:
+            raise _in_use(folder, str(os.getpid()))
+        _in_process.add(folder)
+    before = _in_call.set(_in_call.get() | {folder})
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _acquire(folder)
+        try:
+            yield
+        finally:
+            _release(folder / LOCK, handle)
+    finally:
+        _in_call.reset(before)
+        _in_process.discard(folder)
+        for path in missing:
+            with suppress(OSError):  # not empty
+                path.rmdir()
+
+
+def _acquire(folder: Path) -> int:
+    path = folder / LOCK
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(handle)
+        except OSError as error:
+            owner = os.read(handle, 20).decode(errors="replace")
+            os.close(handle)
+            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                raise _in_use(folder, owner) from None
+            raise
+        if _is_same(handle, path):
+            os.truncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
+            return handle
+        os.close(handle)  # who held it has removed the file since we opened it
+
+
+def _release(path: Path, handle: int) -> None:
+    if os.name == "posix":  # Windows removes no file that is open
+        path.unlink(missing_ok=True)
+    os.close(handle)
+    if os.name != "posix":
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(handle: int) -> None:
+    """Lock an open file for this process, or raise OSError."""
+    try:
+        # A lock of the process; loader workers would inherit flock's, and it would outlive the process.
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        # Far behind the number of the process, which others may read.
+        os.lseek(handle, 1 << 20, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        os.lseek(handle, 0, os.SEEK_SET)
+        return
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        warnings.warn(
+            f"this file system has no locks ({error.strerror}): let no two trainings write to one folder",
+            stacklevel=2,
+        )
+
+
+def _in_use(folder: Path, process: str) -> FolderInUseError:
+    who = f"process {process}" if process else "another process"
+    return FolderInUseError(
+        f"{folder}: {who} trains into this folder; wait for it, stop it, or choose another folder"
+    )

@@ -30,7 +30,8 @@ class Rows:
     Args:
         count: How many.
         categories: By name of the column, the value of each row (strings or integers).
-        numbers: By name of the column or block of columns, a float tensor ``(count, columns)``.
+        numbers: By name of the column or block of columns, a tensor ``(count, columns)`` in double precision,
+            since numbers may be large and close together.
         texts: A text for each row, where rows are described in words.
     """
 
@@ -128,7 +129,7 @@ def _matrix(value: Any, name: str, row: str, count: int) -> Tensor:
             f"{name}: got shape {tuple(tensor.shape)} for {count} {row}s, expected ({count}, columns)"
         )
     if tensor.is_floating_point() or tensor.dtype == torch.bool:
-        return tensor.float()
+        return tensor.double()
     if tensor.is_complex():
         raise ValueError(
             f"{name}: got dtype {tensor.dtype}, expected float (numbers) or integers (categories)"
@@ -231,7 +232,7 @@ def _columns(columns: Mapping[str, Any], row: str, count: int) -> Rows:
         if values and isinstance(values[0], str):
             categories[name] = _all_of(str, values, name, row, "a string")
         else:
-            column = torch.tensor(_all_of(Real, values, name, row, "a number"), dtype=torch.float)
+            column = torch.tensor(_all_of(Real, values, name, row, "a number"), dtype=torch.double)
             numbers[name] = _finite(column.view(-1, 1), f"column {name!r}", row)
     return Rows(count, categories, numbers)
 

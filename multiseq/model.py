@@ -283,7 +283,7 @@ def combine(results: Sequence[Any]) -> Any:
         return Text(" ".join(r.text for r in results if r.text), sum(r.score for r in results))
     if isinstance(first, Number):
         mean = {k: sum(r.values[k] for r in results) / len(results) for k in first.values}
-        return Number(mean, first.unit)
+        return Number(mean, first.unit, first.scales)
     shares = {k: sum(r.probabilities[k] for r in results) / len(results) for k in first.probabilities}
     if isinstance(first, LabelSet):
         return LabelSet(tuple(k for k, p in shares.items() if p >= 0.5), shares)

@@ -134,16 +134,16 @@ def table_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def shown(metric: str, value: float | None) -> str:
-    """A metric's value as people read it: three digits of a fraction, one of BLEU.
+    """A metric's value as people read it: three digits of a fraction, one of BLEU, four of an error.
 
-    >>> shown("accuracy", 0.91234), shown("bleu", 27.31), shown("rmse", None)
-    ('0.912', '27.3', '–')
+    >>> shown("accuracy", 0.91234), shown("bleu", 27.31), shown("rmse", 0.00091234), shown("rmse", None)
+    ('0.912', '27.3', '0.0009123', '–')
     """
     if value is None:
         return "–"
     if metric == "bleu":
         return f"{value:.1f}"
-    return f"{value:.4g}" if abs(value) >= 10 else f"{value:.3f}"
+    return f"{value:.4g}" if metric in ("rmse", "mae") or abs(value) >= 10 else f"{value:.3f}"
 
 
 def markdown(report: Report) -> str:

@@ -10,7 +10,6 @@ Axes: tokens (of one text, or of all texts of a batch one after another).
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from multiseq.labels import composed
 from multiseq.machine import tokenizers_on_one_thread
 from multiseq.protocols import Packed
 from multiseq.requires import need
@@ -31,12 +31,12 @@ _SPACE = "▁"
 
 
 def normalise(text: str) -> str:
-    """Unicode composed (NFC), white space to single spaces, none at the ends.
+    """Unicode composed (see `multiseq.labels.composed`), white space to single spaces, none at the ends.
 
     >>> normalise(" two  words ")
     'two words'
     """
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(composed(text).split())
 
 
 class TextTarget:
@@ -136,6 +136,10 @@ class TextTarget:
         encoded = [self.encode(text) for text in values]
         tokens = torch.cat(encoded) if encoded else torch.zeros(0, dtype=torch.long)
         return Packed(tokens, [len(text) for text in encoded])
+
+    def is_missing(self, label: Any) -> bool:
+        """Whether there is no text; of several right ones, none at all. An empty text is one."""
+        return label is None or (not isinstance(label, str) and not len(label))
 
     def config(self) -> dict[str, Any]:
         """Plain JSON values."""

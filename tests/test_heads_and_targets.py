@@ -71,6 +71,7 @@ def test_numbers_keep_their_digits() -> None:
     times = [1.7e9, 1.7e9 + 1, 1.7e9 + 2]
     target = NumberTarget.fit(times)
     assert [r.value for r in target.decode(target.batch(times))] == pytest.approx(times, abs=0.01)
+    assert [str(r) for r in target.decode(target.batch(times))] == ["1700000000", "1700000001", "1700000002"]
     flat = NumberTarget.fit([0.1, 0.1, 0.1])
     assert flat.batch([0.1]).abs().item() < 1e-6
     with pytest.raises(ValueError, match="expected finite numbers"):

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from multiseq.adapters._graph_items import Rows
+from multiseq.labels import composed
 from multiseq.targets import ROUNDING
 
 __all__ = ["Columns"]
@@ -63,7 +64,7 @@ class Columns:
             self.text = rows.texts is not None
         self._check(rows)
         for name, vocabulary in self.vocabularies.items():
-            for value in rows.categories[name]:
+            for value in map(_category, rows.categories[name]):
                 vocabulary.setdefault(value, len(vocabulary) + 1)
         for name, scale in self.scales.items():
             scale.learn(rows.numbers[name])
@@ -74,7 +75,7 @@ class Columns:
             return torch.zeros(0, len(self.sizes), dtype=torch.long), torch.zeros(0, self.width)
         self._check(rows)
         codes = [
-            [start + vocabulary.get(value, 0) for value in rows.categories[name]]
+            [start + vocabulary.get(_category(value), 0) for value in rows.categories[name]]
             for start, (name, vocabulary) in zip(self.starts, (self.vocabularies or {}).items(), strict=True)
         ]
         numbers = [scale.apply(rows.numbers[name]) for name, scale in self.scales.items()]
@@ -160,6 +161,10 @@ class _Scale:
 
     def apply(self, numbers: Tensor) -> Tensor:
         return ((numbers.double() - self.mean) / self.std).float()
+
+
+def _category(value: Any) -> Any:
+    return composed(value) if isinstance(value, str) else value
 
 
 def _describe(categories: set[str], widths: Mapping[str, int], text: bool) -> str:

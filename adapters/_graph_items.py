@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from multiseq.labels import composed
+
 __all__ = ["DATA_NAMES", "Graph", "Rows", "kind_of", "read_data", "read_table", "read_triples"]
 
 NODE_NAMES = ("x", "x_category")
@@ -162,7 +164,7 @@ def _texts(texts: Any, name: str, row: str, count: int) -> list[str] | None:
             f"{name}: got {len(texts)} texts for {count} {row}s, expected as many; they differ "
             f"from {row_at} on"
         )
-    return list(texts)
+    return list(map(composed, texts))
 
 
 def _edge_index(value: Any, count: int) -> Int[Tensor, "pair edges"]:
@@ -260,6 +262,7 @@ def read_triples(triples: Sequence[Sequence[str]]) -> Graph:
             raise ValueError(
                 f"triple {i}: got {_short(triple)}, expected (subject, relation, object): three strings"
             )
+    triples = [[composed(part) for part in triple] for triple in triples]
     entities = {e: i for i, e in enumerate(dict.fromkeys(e for s, _, o in triples for e in (s, o)))}
     first, count = len(entities), len(triples)
     subjects = torch.tensor([entities[s] for s, _, _ in triples], dtype=torch.long)

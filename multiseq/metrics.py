@@ -131,7 +131,8 @@ def labelled_results(
     pairs: dict[str, list[Pair]] = {}
     for labelled, names in together.items():
         pieces = [examples if known else [] for examples, known in zip(found, labelled, strict=True)]
-        runs = model.run_prepared(source.adapter, pieces, {task: tasks[task] for task in names})
+        own = {task: tasks[task] for task in names}
+        runs = model.run_prepared(source.adapter, pieces, own, where=source.where)
         pairs |= {task: list(_pairs(model, task, source.targets[task], runs[task])) for task in names}
     return pairs
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from multiseq.batching import Batch, fill
 from multiseq.heads import pool
-from multiseq.item_cache import prepare_all
+from multiseq.item_cache import place_of, prepare_all
 from multiseq.protocols import Adapter, EncoderLike, Inputs
-from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text
 from multiseq.tasks import Task
 from multiseq.vectors import VectorSets
 
@@ -158,7 +158,8 @@ class Model(nn.Module):
         for first in range(0, len(items), PREPARED):
             some = items[first : first + PREPARED]
             pieces = prepare_all(self.adapter(name), some, where, first)
-            results += self.run_prepared(name, pieces, {task: options}, budget)[task]
+            places = [place_of(where, first + i) for i in range(len(some))]
+            results += self.run_prepared(name, pieces, {task: options}, budget, where=places)[task]
         return results
 
     def run_prepared(
@@ -167,6 +168,8 @@ class Model(nn.Module):
         pieces: Sequence[Sequence[Any]],
         tasks: Mapping[str, Mapping[str, Any]],
         budget: int = BUDGET,
+        *,
+        where: Sequence[str] = (),
     ) -> dict[str, list[list[tuple[Any, Any]]]]:
         """As :meth:`run`, of items that are prepared, which are encoded once for several tasks.
 
@@ -175,13 +178,18 @@ class Model(nn.Module):
             pieces: The examples of each item.
             tasks: Task -> options for its head's ``decode``.
             budget: Vectors of one batch.
+            where: What an error calls each item.
         """
         results: dict[str, list[list[tuple[Any, Any]]]] = {
             task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
         }
         for chosen, sets in self._encoded(adapter, pieces, budget):
             for task, options in tasks.items():
-                decoded = self.task(task).head.decode(sets, **options)
+                try:
+                    decoded = self.task(task).head.decode(sets, **options)
+                except NotFiniteError as error:
+                    place = place_of(where, chosen[error.number][0])
+                    raise ValueError(f"{place}: {task}: got {NOT_FINITE}") from error
                 for (item, number), result in zip(chosen, decoded, strict=True):
                     results[task][item][number] = pieces[item][number], result
         return results

@@ -5,12 +5,41 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Label", "LabelSet", "Number", "Shares", "Text"]
+__all__ = ["NOT_FINITE", "Label", "LabelSet", "NotFiniteError", "Number", "Shares", "Text", "check_finite"]
+
+
+class NotFiniteError(ValueError):
+    """A prediction that is NaN or infinite: not given back as if it were one.
+
+    Args:
+        number: Of which set.
+        message: What happened, where it is not simply that.
+    """
+
+    def __init__(self, number: int, message: str = "") -> None:
+        self.number = number
+        super().__init__(message or f"set {number}: got {NOT_FINITE}")
+
+
+NOT_FINITE = (
+    "a prediction that is NaN or infinite, expected finite numbers; look for huge numbers in the item, and "
+    "for NaN among the weights"
+)
+
+
+def check_finite(rows: Tensor, lengths: Sequence[int]) -> None:
+    """Raises `NotFiniteError` for the first set with a row that is not finite; every set has so many rows."""
+    bad = ~rows.isfinite().all(-1)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        ends = accumulate(lengths)
+        raise NotFiniteError(next(number for number, end in enumerate(ends) if row < end))
 
 
 class Shares(Mapping[str, float]):

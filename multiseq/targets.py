@@ -64,6 +64,10 @@ class ClassTarget:
             raise ValueError("labels: got no label that is not missing, expected some to learn from")
         return cls(sorted(found))
 
+    def knows(self, name: str) -> bool:
+        """Whether training has a class of that canonical name."""
+        return name in self._index
+
     def is_missing(self, label: Any) -> bool:
         """Whether a label names no class."""
         return class_name(label) is None
@@ -125,6 +129,10 @@ class LabelsTarget:
     def fit(cls, values: Iterable[Any]) -> LabelsTarget:
         """The classes that occur in the training labels, sorted."""
         return cls(sorted({name for v in values for name in named_flags(v)}))
+
+    def knows(self, name: str) -> bool:
+        """Whether training has a class of that canonical name."""
+        return name in self._known
 
     def batch(self, values: Sequence[Any]) -> Tensor:
         """``(rows, classes)``: ones, zeros and NaN (missing)."""

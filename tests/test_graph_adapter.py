@@ -402,6 +402,14 @@ def test_large_numbers_that_are_close_together_are_told_apart() -> None:
         assert found == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
 
 
+def test_composed_and_decomposed_texts_are_the_same() -> None:
+    triples = [("caf\u00e9", "in", "Rome"), ("cafe\u0301", "near", "\ud83d")]
+    [example] = GraphAdapter.fit([triples], dim=DIM).prepare(triples)
+    assert example.names == ["caf\u00e9", "Rome", "\ufffd", "in", "near"]
+    adapter = GraphAdapter.fit([{"nodes": {"city": ["Z\u00fcrich", "Bonn"]}}], dim=DIM)
+    assert adapter.prepare({"nodes": {"city": ["Zu\u0308rich"]}})[0].codes.tolist() == [[1]]
+
+
 def test_columns_of_two_values_are_flags_and_constant_ones_zeros() -> None:
     columns = Columns("node")
     for rows in ([[5.0, 5.0, 1.0], [5.0, 7.0, 1.0]], [[5.0, 7.0, 1.0]]):

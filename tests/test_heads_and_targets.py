@@ -2,11 +2,13 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from multiseq.heads import SetHead, VectorHead, pool
+from multiseq.results import NotFiniteError
 from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget, target_from_config
 from multiseq.vectors import VectorSets
 
@@ -120,6 +122,19 @@ def test_vector_head_gives_a_list_for_each_set() -> None:
     results = VectorHead(5, ClassTarget(["a", "b"])).eval().decode(SETS)
     assert [len(r) for r in results] == [3, 0, 7]
     assert sum(results[0][0].probabilities.values()) == pytest.approx(1.0)
+
+
+TARGETS = [ClassTarget(["a", "b"]), LabelsTarget(["x", "y"]), NumberTarget(["v"], [1.0], [2.0])]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_prediction_that_is_not_finite_is_an_error(target: Any) -> None:
+    for kind in (VectorHead, SetHead):
+        values = SETS.values.clone()
+        values[7] = math.inf  # in the third set
+        with pytest.raises(NotFiniteError, match="set 2: got a prediction that is NaN or infinite") as error:
+            kind(5, target).decode(SETS.with_values(values))
+        assert error.value.number == 2
 
 
 @pytest.mark.parametrize(

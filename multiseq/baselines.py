@@ -176,7 +176,7 @@ VIEWS: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 def _labels(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
-    classes, table = _shares(x, [class_name(v) for v in y], test_x)
+    classes, table = _shares(x, [str(class_name(v)) for v in y], test_x)
     best = table.argmax(1).tolist()
     rows = Shares.of_rows(classes, torch.from_numpy(table))
     return [Label(classes[i], row[classes[i]], row) for i, row in zip(best, rows, strict=True)]

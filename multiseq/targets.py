@@ -59,7 +59,7 @@ class ClassTarget:
     @classmethod
     def fit(cls, values: Iterable[Any]) -> ClassTarget:
         """The classes that occur in the training labels, sorted."""
-        found = {class_name(v) for v in values} - {None}
+        found = {name for name in map(class_name, values) if name is not None}
         if not found:
             raise ValueError("labels: got no label that is not missing, expected some to learn from")
         return cls(sorted(found))

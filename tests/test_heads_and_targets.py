@@ -1,7 +1,10 @@
 """Heads per vector and per set, and what their targets mean by a label, a loss and a result."""
 
+import copy
 import json
 import math
+import pickle
+import sys
 from typing import Any
 
 import pytest
@@ -155,3 +158,22 @@ def test_a_prediction_that_is_not_finite_is_an_error(target: Any) -> None:
 def test_wrong_input_says_what_was_got(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()  # type: ignore[operator]
+
+
+def test_probabilities_are_a_mapping_over_one_table() -> None:
+    """For each row what its numbers take, in single precision, and little more; not a dictionary."""
+    names = [f"class {i}" for i in range(101)]
+    logits = torch.randn(13, 101)
+    for target in (ClassTarget(names), LabelsTarget(names)):
+        results = target.decode(logits)
+        wanted = logits.softmax(-1) if isinstance(target, ClassTarget) else logits.sigmoid()
+        for result, row in zip(results, wanted.tolist(), strict=True):
+            shares = result.probabilities
+            assert dict(shares) == dict(zip(names, row, strict=True))
+            assert (len(shares), list(shares), shares["class 7"]) == (101, names, row[7])
+            assert sys.getsizeof(shares) + sys.getsizeof(result) < 250
+            assert shares == dict(shares)
+            assert pickle.loads(pickle.dumps(result)) == result
+            assert type(copy.deepcopy(shares)) is dict
+    tied = ClassTarget(["b", "a"]).decode(torch.zeros(1, 2))[0]
+    assert (tied.label, tied.probability) == ("b", 0.5)  # the first of equals

@@ -129,7 +129,9 @@ def test_results_of_an_items_sets_are_put_together() -> None:
 
 def test_a_prediction_that_is_not_finite_names_the_item(point_adapter: Any) -> None:
     model, items = build(point_adapter), clouds()
-    items[3] = [[3e38, 3e38, -3e38]]  # finite, but not their sums
+    items[3] = [[3e38, 3e38, 3e38], [-3e38, -3e38, -3e38]]
+    with torch.no_grad():
+        model.adapter("points").stem[0].weight.fill_(1.0)  # type: ignore[attr-defined]  # sums are infinite
     with pytest.raises(ValueError, match="item 3: half: got a prediction that is NaN or infinite, expected"):
         model.predict("half", items)
     labelled = Source("points", items, {"extent": [1.0] * len(items)}, where=[f"f:{i}" for i in range(10)])

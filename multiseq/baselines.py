@@ -25,7 +25,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from multiseq.item_cache import ItemCache
@@ -178,7 +177,7 @@ VIEWS: dict[tuple[str, str], Callable[..., Any]] = {
 def _labels(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
     classes, table = _shares(x, [str(class_name(v)) for v in y], test_x)
     best = table.argmax(1).tolist()
-    rows = Shares.of_rows(classes, torch.from_numpy(table))
+    rows = Shares.of_rows(classes, table)
     return [Label(classes[i], row[classes[i]], row) for i, row in zip(best, rows, strict=True)]
 
 
@@ -189,7 +188,7 @@ def _label_sets(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> l
         classes, shares = _shares([x[i] for i in known], [str(flags[i][column]) for i in known], test_x)
         if "True" in classes:
             table[:, column] = shares[:, classes.index("True")]
-    rows = Shares.of_rows(target.labels, torch.from_numpy(table))
+    rows = Shares.of_rows(target.labels, table)
     return [LabelSet(tuple(name for name, p in row.items() if p >= 0.5), row) for row in rows]
 
 

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = ["NOT_FINITE", "Label", "LabelSet", "NotFiniteError", "Number", "Shares", "Text", "check_finite"]
@@ -48,19 +49,19 @@ class Shares(Mapping[str, float]):
     A dictionary for each vector would take many times the memory of its numbers. Pickled or copied, it
     becomes one.
 
-    >>> import torch
-    >>> [row] = Shares.of_rows(["no", "yes"], torch.tensor([[0.25, 0.75]]))
+    >>> import numpy
+    >>> [row] = Shares.of_rows(["no", "yes"], numpy.array([[0.25, 0.75]]))
     >>> row["yes"], dict(row)
     (0.75, {'no': 0.25, 'yes': 0.75})
     """
 
     __slots__ = ("_index", "_row", "_table")
 
-    def __init__(self, index: dict[str, int], table: Tensor, row: int) -> None:
+    def __init__(self, index: dict[str, int], table: NDArray[Any], row: int) -> None:
         self._index, self._table, self._row = index, table, row
 
     @classmethod
-    def of_rows(cls, names: Sequence[str], table: Tensor) -> list[Shares]:
+    def of_rows(cls, names: Sequence[str], table: NDArray[Any]) -> list[Shares]:
         """One for each row of ``(rows, classes)``."""
         index = {name: i for i, name in enumerate(names)}
         return [cls(index, table, row) for row in range(len(table))]

@@ -95,7 +95,7 @@ class ClassTarget:
         table = logits.float().softmax(-1).cpu()
         chosen = table.argmax(-1)
         highest = table.gather(1, chosen[:, None])[:, 0]
-        rows = Shares.of_rows(self.labels, table)
+        rows = Shares.of_rows(self.labels, table.numpy())
         return [
             Label(self.labels[i], p, row)
             for i, p, row in zip(chosen.tolist(), highest.tolist(), rows, strict=True)
@@ -156,7 +156,7 @@ class LabelsTarget:
         there: list[list[str]] = [[] for _ in table]
         for row, column in (table >= 0.5).nonzero().tolist():
             there[row].append(self.labels[column])
-        rows = Shares.of_rows(self.labels, table)
+        rows = Shares.of_rows(self.labels, table.numpy())
         return [LabelSet(tuple(names), row) for names, row in zip(there, rows, strict=True)]
 
     def config(self) -> dict[str, Any]:

@@ -200,7 +200,8 @@ def _numbers(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list
         predicted = _regress([x[i] for i in known], [values[i] for i in known], test_x)
         for result, value in zip(found, predicted, strict=True):
             result[name] = value
-    return [Number(values, target.unit) for values in found]
+    scales = dict(zip(target.names, target.std, strict=True))
+    return [Number(values, target.unit, scales) for values in found]
 
 
 def _texts(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:

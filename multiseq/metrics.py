@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from multiseq.item_cache import ItemCache
-from multiseq.labels import class_name
+from multiseq.labels import class_name, plain
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.targets import NumberTarget, flags_of, is_constant, is_missing, named_flags, number_of
 from multiseq.tasks import Source
@@ -165,7 +165,8 @@ def compute(metric: str, results: Sequence[Any], labels: Iterable[Any]) -> float
     """
     if metric not in METRICS:
         raise ValueError(f"metric: got {metric!r}, expected one of {', '.join(METRICS)}")
-    known = [(result, label) for result, label in zip(results, labels, strict=True) if label is not None]
+    pairs = zip(results, map(plain, labels), strict=True)
+    known = [(r, v) for r, v in pairs if v is not None and (not isinstance(r, Text) or len(v) or v == "")]
     if not known:
         return math.nan
     results, labels = (list(column) for column in zip(*known, strict=True))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from multiseq.batching import Batch, fill
 from multiseq.heads import pool
 from multiseq.item_cache import place_of, prepare_all
+from multiseq.labels import in_order
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text
 from multiseq.tasks import Task
@@ -249,7 +250,7 @@ class Model(nn.Module):
 def _listed(items: Iterable[Any]) -> list[Any]:
     if isinstance(items, str):
         raise ValueError(f"items: got one string, expected a list of items; use [{items[:30]!r}]")
-    return list(items)
+    return list(in_order(items, "items"))
 
 
 def _key(name: str) -> str:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from multiseq.labels import composed
+from multiseq.labels import composed, plain
 from multiseq.machine import tokenizers_on_one_thread
 from multiseq.protocols import Packed
 from multiseq.requires import need
@@ -82,7 +82,7 @@ class TextTarget:
         """The vocabulary of the training texts; the same texts give the same one, in any order.
 
         Args:
-            values: Training texts; None (missing) is passed over.
+            values: Training texts; missing ones are passed over.
             unit: "character" or "piece".
             vocab_size: Tokens at most, the special ones included. Pieces are added until it is
                 reached or no pair of pieces occurs twice; every character that occurs has a token.
@@ -91,7 +91,7 @@ class TextTarget:
             ValueError: No text, or more characters than ``vocab_size`` has room for.
         """
         _check_unit(unit)
-        texts = [_checked(value) for value in values if value is not None]
+        texts = [_checked(value) for value in values if plain(value) is not None]
         if not texts:
             raise ValueError("texts: got none that is not missing, expected some to learn from")
         # Pieces always have a sign for the space.
@@ -139,7 +139,7 @@ class TextTarget:
 
     def is_missing(self, label: Any) -> bool:
         """Whether there is no text; of several right ones, none at all. An empty text is one."""
-        return label is None or (not isinstance(label, str) and not len(label))
+        return plain(label) in (None, [], ())
 
     def config(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -116,6 +116,8 @@ def test_a_text_may_be_empty_but_an_empty_list_of_texts_is_missing() -> None:
     assert not is_missing(target, "")
     assert is_missing(target, None)
     assert is_missing(target, [])
+    assert is_missing(target, math.nan)
+    assert TextTarget.fit(["a", None, math.nan], unit="character").longest == 1
 
 
 def test_flags() -> None:

@@ -44,6 +44,7 @@ def numbers(*values: float) -> list[Number]:
         ("character_error_rate", [Text("abcd", 0.0)], ["abxd"], 0.25),
         # Of several right texts any one, or the nearest in errors a word: one of two words, none of three.
         ("exact_match", [Text("a b", 0.0), Text("c", 0.0)], [["a b", "b a"], ["a", "b"]], 0.5),
+        ("exact_match", [Text("", 0.0)] * 4, ["", [], None, math.nan], 1.0),
         ("word_error_rate", [Text("a b", 0.0), Text("c d e", 0.0)], [["a", "a x"], ["x", "c d e"]], 0.2),
         ("character_error_rate", [Text("abcd", 0.0)], [["abxd", "abcd e"]], 0.25),
         ("word_error_rate", [Text("", 0.0)], [["a b", ""]], math.nan),  # no word to miss

@@ -167,8 +167,8 @@ class LabelsTarget:
 class NumberTarget:
     """One number or several, standardised on the training data and given back in the user's unit.
 
-    Missing values take no part in the loss or in the scale. Numbers that differ by rounding alone are given
-    a deviation of 1.
+    Missing values take no part in the loss or in the scale. A number that never changes is measured by its
+    size.
 
     Args:
         names: The numbers' names, one for each column.
@@ -197,14 +197,13 @@ class NumberTarget:
         rows = [v for v in values if v is not None]
         names = sorted({k for row in rows if isinstance(row, Mapping) for k in row}) or [name]
         columns = torch.tensor([_row(row, names) for row in rows], dtype=torch.float64).view(-1, len(names))
-        mean, std = [], []
+        scales = []
         for name, column in zip(names, columns.T, strict=True):
             known = column[~column.isnan()]
             if not len(known):
                 raise ValueError(f"numbers: got no value for {name!r}, expected some to learn the scale from")
-            mean.append(known.mean().item())
-            std.append(1.0 if is_constant(known) else (known - known.mean()).square().mean().sqrt().item())
-        return cls(names, mean, std, unit=unit)
+            scales.append(_scale_of(known))
+        return cls(names, [mean for mean, _ in scales], [std for _, std in scales], unit=unit)
 
     def batch(self, values: Sequence[Any]) -> Tensor:
         """``(rows, columns)``: standardised numbers, NaN where one is missing."""
@@ -250,6 +249,14 @@ def is_constant(numbers: Float[Tensor, " numbers"]) -> bool:
     """
     low, high = numbers.aminmax()
     return bool(high - low <= ROUNDING * numbers.abs().amax())
+
+
+def _scale_of(numbers: Float[Tensor, " numbers"]) -> tuple[float, float]:
+    """Mean and deviation; of a number that never changes, its size instead (of zero, 1)."""
+    mean = numbers.mean()
+    if is_constant(numbers):
+        return mean.item(), abs(mean.item()) or 1.0
+    return mean.item(), (numbers - mean).square().mean().sqrt().item()
 
 
 def is_missing(target: Any, label: Any) -> bool:

@@ -164,6 +164,8 @@ def test_wrong_input_says_what_to_do(point_adapter: Any) -> None:
         model.predict("half", [[[0, 0, 0]], [[0, float("nan"), 0]]])
     with pytest.raises(ValueError, match="expected a list of items"):
         model.predict("half", "cloud")
+    with pytest.raises(ValueError, match="items: got set, expected a list or a column of a table"):
+        model.predict("half", {"cloud"})
     with pytest.raises(ValueError, match="expected the encoder's 16"):
         Model({"points": point_adapter(dim=8)}, Encoder(16, 1, 2), {})
     with pytest.raises(ValueError, match="expected one of"):

@@ -92,7 +92,7 @@ class ClassTarget:
 
     def decode(self, logits: Float[Tensor, "rows classes"]) -> list[Label]:
         """The most probable class of each row."""
-        table = logits.float().softmax(-1).cpu()
+        table = logits.detach().float().softmax(-1).cpu()
         chosen = table.argmax(-1)
         highest = table.gather(1, chosen[:, None])[:, 0]
         rows = Shares.of_rows(self.labels, table.numpy())
@@ -152,7 +152,7 @@ class LabelsTarget:
 
     def decode(self, logits: Float[Tensor, "rows classes"]) -> list[LabelSet]:
         """The classes that are at least half probable."""
-        table = logits.float().sigmoid().cpu()
+        table = logits.detach().float().sigmoid().cpu()
         there: list[list[str]] = [[] for _ in table]
         for row, column in (table >= 0.5).nonzero().tolist():
             there[row].append(self.labels[column])
@@ -229,7 +229,7 @@ class NumberTarget:
         """Back in the user's unit."""
         mean, std = self._scale()
         scales = dict(zip(self.names, self.std, strict=True))
-        rows = (logits.double().cpu() * std + mean).tolist()
+        rows = (logits.detach().double().cpu() * std + mean).tolist()
         return [Number(dict(zip(self.names, row, strict=True)), self.unit, scales) for row in rows]
 
     def config(self) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from multiseq.adapters._graph_items import Rows
+from multiseq.labels import composed
+from multiseq.targets import ROUNDING
 
 __all__ = ["Columns"]
 
@@ -24,8 +26,8 @@ class Columns:
 
     All categories share one table of embeddings: column *c* owns ``sizes[c]`` rows of it from
     ``starts[c]`` on, and the first of them stands for a value that no training graph has. Numbers
-    are standardised by training mean and standard deviation; a column of zeros and ones is left as
-    it is.
+    are standardised by training mean and standard deviation. A column of two values, as of flags,
+    becomes zeros and ones, and one that never changes becomes zeros: in whatever unit they are.
 
     Args:
         row: What a row is, for errors: "node" or "edge".
@@ -62,7 +64,7 @@ class Columns:
             self.text = rows.texts is not None
         self._check(rows)
         for name, vocabulary in self.vocabularies.items():
-            for value in rows.categories[name]:
+            for value in map(_category, rows.categories[name]):
                 vocabulary.setdefault(value, len(vocabulary) + 1)
         for name, scale in self.scales.items():
             scale.learn(rows.numbers[name])
@@ -73,7 +75,7 @@ class Columns:
             return torch.zeros(0, len(self.sizes), dtype=torch.long), torch.zeros(0, self.width)
         self._check(rows)
         codes = [
-            [start + vocabulary.get(value, 0) for value in rows.categories[name]]
+            [start + vocabulary.get(_category(value), 0) for value in rows.categories[name]]
             for start, (name, vocabulary) in zip(self.starts, (self.vocabularies or {}).items(), strict=True)
         ]
         numbers = [scale.apply(rows.numbers[name]) for name, scale in self.scales.items()]
@@ -129,7 +131,8 @@ class _Scale:
         self._count = 0
         self._mean = torch.zeros(width, dtype=torch.float64)
         self._squares = torch.zeros(width, dtype=torch.float64)
-        self._indicator = torch.ones(width, dtype=torch.bool)
+        self._ends = torch.zeros(0, width, dtype=torch.float64)  # least and greatest
+        self._two_values = torch.ones(width, dtype=torch.bool)  # there is none but these
 
     @classmethod
     def of(cls, mean: list[float], std: list[float]) -> _Scale:
@@ -145,15 +148,23 @@ class _Scale:
         self._squares += x.var(0, correction=0) * len(x) + step.square() * (self._count * len(x) / new)
         self._mean += step * (len(x) / new)
         self._count = new
-        self._indicator &= ((x == 0) | (x == 1)).all(0)
-        std = (self._squares / new).sqrt()
+        seen = torch.cat([self._ends, x])
+        self._ends = low, high = torch.stack([seen.amin(0), seen.amax(0)])
+        self._two_values &= ((seen == low) | (seen == high)).all(0)
         # Rounding leaves a constant column a tiny deviation, by which nothing must be divided.
-        constant = std <= 1e-12 * self._mean.abs()
-        self.mean = self._mean.masked_fill(self._indicator, 0.0)
-        self.std = std.masked_fill(self._indicator | constant, 1.0)
+        constant = high - low <= ROUNDING * self._ends.abs().amax(0)
+        flags = self._two_values & ~constant
+        size = torch.where(high == 0, 1.0, high.abs())  # of a constant: by what another value differs
+        self.mean = torch.where(constant, high, torch.where(flags, low, self._mean))
+        deviation = torch.where(flags, high - low, (self._squares / new).sqrt())
+        self.std = torch.where(constant, size, deviation)
 
     def apply(self, numbers: Tensor) -> Tensor:
         return ((numbers.double() - self.mean) / self.std).float()
+
+
+def _category(value: Any) -> Any:
+    return composed(value) if isinstance(value, str) else value
 
 
 def _describe(categories: set[str], widths: Mapping[str, int], text: bool) -> str:

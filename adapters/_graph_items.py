@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from multiseq.labels import composed
+
 __all__ = ["DATA_NAMES", "Graph", "Rows", "kind_of", "read_data", "read_table", "read_triples"]
 
 NODE_NAMES = ("x", "x_category")
@@ -30,7 +32,8 @@ class Rows:
     Args:
         count: How many.
         categories: By name of the column, the value of each row (strings or integers).
-        numbers: By name of the column or block of columns, a float tensor ``(count, columns)``.
+        numbers: By name of the column or block of columns, a tensor ``(count, columns)`` in double precision,
+            since numbers may be large and close together.
         texts: A text for each row, where rows are described in words.
     """
 
@@ -128,7 +131,7 @@ def _matrix(value: Any, name: str, row: str, count: int) -> Tensor:
             f"{name}: got shape {tuple(tensor.shape)} for {count} {row}s, expected ({count}, columns)"
         )
     if tensor.is_floating_point() or tensor.dtype == torch.bool:
-        return tensor.float()
+        return tensor.double()
     if tensor.is_complex():
         raise ValueError(
             f"{name}: got dtype {tensor.dtype}, expected float (numbers) or integers (categories)"
@@ -161,7 +164,7 @@ def _texts(texts: Any, name: str, row: str, count: int) -> list[str] | None:
             f"{name}: got {len(texts)} texts for {count} {row}s, expected as many; they differ "
             f"from {row_at} on"
         )
-    return list(texts)
+    return list(map(composed, texts))
 
 
 def _edge_index(value: Any, count: int) -> Int[Tensor, "pair edges"]:
@@ -231,7 +234,7 @@ def _columns(columns: Mapping[str, Any], row: str, count: int) -> Rows:
         if values and isinstance(values[0], str):
             categories[name] = _all_of(str, values, name, row, "a string")
         else:
-            column = torch.tensor(_all_of(Real, values, name, row, "a number"), dtype=torch.float)
+            column = torch.tensor(_all_of(Real, values, name, row, "a number"), dtype=torch.double)
             numbers[name] = _finite(column.view(-1, 1), f"column {name!r}", row)
     return Rows(count, categories, numbers)
 
@@ -259,6 +262,7 @@ def read_triples(triples: Sequence[Sequence[str]]) -> Graph:
             raise ValueError(
                 f"triple {i}: got {_short(triple)}, expected (subject, relation, object): three strings"
             )
+    triples = [[composed(part) for part in triple] for triple in triples]
     entities = {e: i for i, e in enumerate(dict.fromkeys(e for s, _, o in triples for e in (s, o)))}
     first, count = len(entities), len(triples)
     subjects = torch.tensor([entities[s] for s, _, _ in triples], dtype=torch.long)

@@ -17,6 +17,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
+from multiseq.labels import composed
 from multiseq.machine import tokenizers_on_one_thread
 from multiseq.requires import need
 
@@ -28,8 +29,8 @@ UNKNOWN = 0
 Parts = tuple[tuple[int, ...], tuple[float, ...]]
 """Rows of the embedding table that make up one vector, and their weights in the sum."""
 
-UNWRITABLE = re.compile("[\r\n\ud800-\udfff]")
-"""No part of a vocabulary, which is written one entry a line, in UTF-8."""
+UNWRITABLE = re.compile("[\r\n]")
+"""No part of a vocabulary, which is written one entry a line."""
 
 LONGEST_AFFIX = 5  # characters
 CACHED_WORDS = 200_000
@@ -105,15 +106,15 @@ class WordParts:
 
     @staticmethod
     def split(item: Any, name: str = "text") -> list[str]:
-        """The words of an item, which is a raw string or already a list of words."""
+        """The words of an item, which is a raw string or already a list of words, composed (NFC)."""
         if isinstance(item, str):
-            return split_words(item)
+            return split_words(composed(item))
         if not isinstance(item, list | tuple):
             raise ValueError(f"{name}: got {type(item).__name__}, expected a string or a list of words")
         for i, word in enumerate(item):
             if not isinstance(word, str):
                 raise ValueError(f"{name}: got {type(word).__name__} as word {i}, expected a string")
-        return list(item)
+        return [composed(word) for word in item]
 
     def encode(self, item: Any) -> tuple[list[str], list[Parts]]:
         """The words of an item and what each is made of."""
@@ -129,7 +130,7 @@ class WordParts:
     def _parts(self, word: str) -> Parts:
         own = [self._words.get(word, UNKNOWN), self._words.get(fold(word), UNKNOWN)]
         traits = [self._traits[t] for t in traits_of(word) if t in self._traits]
-        pieces = [self._first_piece + i for i in self._tokenizer.encode(_encodable(word)).ids]
+        pieces = [self._first_piece + i for i in self._tokenizer.encode(word).ids]
         weights = [1.0] * (len(own) + len(traits)) + [1 / len(pieces) for _ in pieces]
         return (*own, *traits, *pieces), tuple(weights)
 
@@ -177,7 +178,7 @@ class PieceParts:
         A character that is cut into bytes is the text of each of its pieces.
         """
         text = _spaced(_checked(item, "text"))
-        encoding = self._tokenizer.encode(_encodable(text))
+        encoding = self._tokenizer.encode(text)
         names = [text[a:b] for a, b in encoding.offsets]
         return names, [((1 + piece,), (1.0,)) for piece in encoding.ids]
 
@@ -247,7 +248,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, split: bool, min_c
         show_progress=False,
     )
     with tokenizers_on_one_thread():
-        tokenizer.train_from_iterator(map(_encodable, texts), trainer)
+        tokenizer.train_from_iterator(texts, trainer)
     return str(tokenizer.to_str(pretty=True))
 
 
@@ -261,9 +262,4 @@ def _checked(item: Any, name: str) -> str:
         raise ValueError(
             f'{name}: got {type(item).__name__}, expected a string (unit "piece" takes raw text)'
         )
-    return item
-
-
-def _encodable(text: str) -> str:
-    # A lone surrogate is no character and has no bytes.
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return composed(item)

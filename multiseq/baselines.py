@@ -3,8 +3,8 @@
     text    per vector   the most frequent label of each word
             per set      bag of words (tf-idf) and logistic or ridge regression
             sequence     copying the target of the nearest training text (tf-idf, cosine)
-    speech  per vector   the nearest class mean of log-mel frames, or ridge regression on them
-            per set      the nearest class mean of the clip's average frame, or ridge regression
+    speech  per vector   logistic or ridge regression on log-mel frames
+            per set      logistic or ridge regression on the clip's average frame
             sequence     copying the transcript of the nearest clip (average frame, Euclidean)
     graph   per vector   logistic or ridge regression on the node's own features, which do not know
                          its neighbours; of described nodes the most frequent label of a description
@@ -18,19 +18,23 @@ Several labels or numbers at once are predicted one by one. Features come from `
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from multiseq.item_cache import ItemCache
+from multiseq.labels import class_name, composed
 from multiseq.metrics import compute
 from multiseq.requires import need
-from multiseq.results import Label, LabelSet, Number, Text
-from multiseq.targets import flags_of
+from multiseq.results import Label, LabelSet, Number, Shares, Text
+from multiseq.targets import flags_of, is_missing, number_of
 from multiseq.tasks import Source
+from multiseq.text_target import normalise
 
 if TYPE_CHECKING:
     from multiseq.model import Model
@@ -70,9 +74,9 @@ def baseline_results(
     test_x, test_y = _rows(model, task, test, cache)
     if not x:
         raise ValueError(f"task {task!r}: got no label in the training data, expected some")
-    target, modality = model.task(task).head.target, model.adapter(test.adapter).modality
+    target = model.task(task).head.target
     method = METHODS[target.config()["kind"]]
-    return method(modality, target, x, y, test_x) if test_x else [], test_y
+    return method(target, x, y, test_x) if test_x else [], test_y
 
 
 # --- what there is to see: a word (str), a bag of words (list) or numbers (array) -----------------
@@ -80,8 +84,8 @@ def baseline_results(
 
 def _rows(model: Model, task: str, source: Source, cache: ItemCache) -> tuple[list[Any], list[Any]]:
     """What there is to see of every vector or item that has a label, and the label."""
-    adapter, level = model.adapter(source.adapter), model.task(task).head.level
-    look = VIEWS[adapter.modality, level]
+    adapter, head = model.adapter(source.adapter), model.task(task).head
+    look = VIEWS[adapter.modality, head.level]
     x: list[Any] = []
     y: list[Any] = []
     found = cache.examples(adapter, source.items, source.where)
@@ -89,14 +93,15 @@ def _rows(model: Model, task: str, source: Source, cache: ItemCache) -> tuple[li
     for item, labels, examples in known:
         if labels is None:
             continue
-        if level != "vector":
-            x.append(look(adapter, item, examples))
-            y.append(labels)
+        if head.level != "vector":
+            if not is_missing(head.target, labels):
+                x.append(look(adapter, item, examples))
+                y.append(labels)
             continue
         for example in examples:
             pairs = zip(look(adapter, example), adapter.align(labels, example), strict=True)
             for row, label in pairs:
-                if label is not None:
+                if not is_missing(head.target, label):
                     x.append(row)
                     y.append(label)
     return x, y
@@ -129,7 +134,7 @@ def _own_features(adapter: Any, example: Any) -> list[Any]:
 def _bag(adapter: Any, item: Any, examples: Any) -> list[str]:
     from multiseq.adapters._words import split_words
 
-    return split_words((item if isinstance(item, str) else " ".join(item)).lower())
+    return split_words(composed(item if isinstance(item, str) else " ".join(item)).lower())
 
 
 def _average_frame(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
@@ -166,41 +171,45 @@ VIEWS: dict[tuple[str, str], Callable[..., Any]] = {
 """Cell -> what a simple method looks at: of an example's vectors, or of an item."""
 
 
-# --- methods: (modality, target, training rows, labels, test rows) -> results -------------------
+# --- methods: (target, training rows, labels, test rows) -> results -----------------------------------
 
 
-def _labels(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
-    shares = _shares(modality, x, [str(v) for v in y], test_x)
-    return [Label(best, p[best], p) for p in shares for best in [max(p, key=p.__getitem__)]]
+def _labels(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+    classes, table = _shares(x, [str(class_name(v)) for v in y], test_x)
+    best = table.argmax(1).tolist()
+    rows = Shares.of_rows(classes, table)
+    return [Label(classes[i], row[classes[i]], row) for i, row in zip(best, rows, strict=True)]
 
 
-def _label_sets(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
-    found: list[dict[str, float]] = [{} for _ in test_x]
-    table = [flags_of(v, target.labels) for v in y]
-    for column, name in enumerate(target.labels):
-        rows, known = _known(x, [flags[column] for flags in table])
-        shares = _shares(modality, rows, [str(bool(v)) for v in known], test_x)
-        for result, share in zip(found, shares, strict=True):
-            result[name] = share.get("True", 0.0)
-    return [LabelSet(tuple(n for n, p in r.items() if p >= 0.5), r) for r in found]
+def _label_sets(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+    flags, table = [flags_of(v, target.labels) for v in y], np.zeros((len(test_x), target.size))
+    for column in range(target.size):
+        known = [i for i, of_item in enumerate(flags) if of_item[column] is not None]
+        classes, shares = _shares([x[i] for i in known], [str(flags[i][column]) for i in known], test_x)
+        if "True" in classes:
+            table[:, column] = shares[:, classes.index("True")]
+    rows = Shares.of_rows(target.labels, table)
+    return [LabelSet(tuple(name for name, p in row.items() if p >= 0.5), row) for row in rows]
 
 
-def _numbers(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+def _numbers(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
     found: list[dict[str, float]] = [{} for _ in test_x]
     for name in target.names:
-        values = [v.get(name) if hasattr(v, "get") else v for v in y]
-        rows, known = _known(x, values)
-        for result, value in zip(found, _regress(rows, known, test_x), strict=True):
+        values = [number_of(v, name) for v in y]
+        known = [i for i, value in enumerate(values) if not math.isnan(value)]
+        predicted = _regress([x[i] for i in known], [values[i] for i in known], test_x)
+        for result, value in zip(found, predicted, strict=True):
             result[name] = value
-    return [Number(values, target.unit) for values in found]
+    scales = dict(zip(target.names, target.std, strict=True))
+    return [Number(values, target.unit, scales) for values in found]
 
 
-def _texts(modality: str, target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+def _texts(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
     a, b = _matrices(x, test_x)
     metric = "euclidean" if isinstance(a, np.ndarray) else "cosine"
     nearest = need("sklearn.neighbors").NearestNeighbors(n_neighbors=1, metric=metric).fit(a)
     copied = [y[i] for i in nearest.kneighbors(b, return_distance=False)[:, 0]]
-    return [Text(v if isinstance(v, str) else v[0], 0.0) for v in copied]
+    return [Text(normalise(v if isinstance(v, str) else v[0]), 0.0) for v in copied]
 
 
 METHODS: dict[str, Callable[..., list[Any]]] = {
@@ -212,44 +221,32 @@ METHODS: dict[str, Callable[..., list[Any]]] = {
 """Kind of target -> the method's results."""
 
 
-def _shares(modality: str, x: list[Any], y: list[str], test_x: list[Any]) -> list[dict[str, float]]:
-    """For each test row how probable every class is; nothing where no label is known."""
+def _shares(x: list[Any], y: list[str], test_x: list[Any]) -> tuple[list[str], NDArray[np.float64]]:
+    """The classes, and for each test row how probable each is; no class where no label is known."""
     words = bool(x) and isinstance(x[0], str)
     if not words:
         x, y = _thinned(x), _thinned(y)
     classes = sorted(set(y))
     if len(classes) <= 1:
-        return [dict.fromkeys(classes, 1.0)] * len(test_x)
+        return classes, np.ones((len(test_x), len(classes)))
     if words:
-        return _shares_of_words(x, y, classes, test_x)
+        return classes, _shares_of_words(x, y, classes, test_x)
     a, b = _matrices(x, test_x)
-    if modality == "speech":
-        found = _nearest_mean(a, np.array(y), classes, b)
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # not quite converged is good enough
-            model = need("sklearn.linear_model").LogisticRegression(max_iter=300).fit(a, y)
-        classes, found = [str(c) for c in model.classes_], model.predict_proba(b)
-    return [dict(zip(classes, row, strict=True)) for row in found.tolist()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # not quite converged is good enough
+        model = need("sklearn.linear_model").LogisticRegression(max_iter=300).fit(a, y)
+    return [str(name) for name in model.classes_], model.predict_proba(b).astype(np.float64)
 
 
 def _shares_of_words(
     x: list[str], y: list[str], classes: list[str], test_x: list[str]
-) -> list[dict[str, float]]:
+) -> NDArray[np.float64]:
     """How often each word had each label; of an unknown word, how often all words had it."""
     overall, of_word = Counter(y), defaultdict[str, Counter[str]](Counter)
     for word, label in zip(x, y, strict=True):
         of_word[word][label] += 1
     counts = [of_word.get(word, overall) for word in test_x]
-    return [{c: count[c] / count.total() for c in classes} for count in counts]
-
-
-def _nearest_mean(a: Any, y: Any, classes: list[str], b: Any) -> Any:
-    """Softmax of minus half the squared distance to each class mean: unit Gaussians around them."""
-    means = np.stack([a[y == c].mean(0) for c in classes])
-    scores = b @ means.T - (means**2).sum(1) / 2
-    shares = np.exp(scores - scores.max(1, keepdims=True))
-    return shares / shares.sum(1, keepdims=True)
+    return np.array([[count[c] / count.total() for c in classes] for count in counts])
 
 
 def _regress(x: list[Any], y: list[float], test_x: list[Any]) -> list[float]:
@@ -275,11 +272,6 @@ def _matrices(x: list[Any], test_x: list[Any]) -> tuple[Any, Any]:
     else:
         scale = need("sklearn.preprocessing").StandardScaler()
     return scale.fit_transform(x), scale.transform(test_x)
-
-
-def _known(x: list[Any], values: list[Any]) -> tuple[list[Any], list[Any]]:
-    pairs = [(row, v) for row, v in zip(x, values, strict=True) if v is not None and v == v]
-    return [row for row, _ in pairs], [v for _, v in pairs]
 
 
 def _thinned(rows: list[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ loader is the number of steps consumed, and a training that was killed goes on e
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from multiseq.ctc import TOO_SHORT, CTCHead
 from multiseq.item_cache import ItemCache, place_of
 from multiseq.protocols import Adapter, Inputs, Level
 from multiseq.tasks import Source, Task
@@ -137,10 +139,17 @@ class PreparedSource:
                 )
         self.examples = [example for examples in pieces for example in examples]
         self._item = [i for i, examples in enumerate(pieces) for _ in examples]
-        self._labels, self._where = dict(source.targets), source.where
+        self._labels, self._where = {t: list(labels) for t, labels in source.targets.items()}, source.where
         # An empty set costs something too, or a batch would hold them without end.
         self.sizes = [max(1, adapter.num_vectors(example)) for example in self.examples]
+        self._short: dict[str, list[str]] = {}
         self._drop_unlabelled()
+        for name, items in self._short.items():
+            warnings.warn(
+                f"task {name!r}: {len(items)} of {len(pieces)} items are too short for their text and left "
+                f"out ({'; '.join(items[:5])}). {TOO_SHORT}",
+                stacklevel=2,
+            )
 
     def _drop_unlabelled(self) -> None:
         """Leave out examples that no task has a label for (nodes of another part in node sets)."""
@@ -161,12 +170,24 @@ class PreparedSource:
         try:
             if head.level != "vector":
                 head.target.batch([labels])
-                return True
+                return not self._is_too_short(number, name)
             aligned = self.adapter.align(labels, self.examples[number])
             head.target.batch(aligned)
         except ValueError as error:
             raise ValueError(f"{place_of(self._where, self._item[number])}: {error}") from error
         return any(v is not None for v in aligned)
+
+    def _is_too_short(self, number: int, name: str) -> bool:
+        """Whether an example has no path for its text (CTC); then it has no label from now on."""
+        head, item, example = self.tasks[name].head, self._item[number], self.examples[number]
+        if not isinstance(head, CTCHead):
+            return False
+        sizes = head.too_short(self.adapter.num_vectors(example), self._labels[name][item])
+        if sizes:
+            place = ", ".join(filter(None, (place_of(self._where, item), getattr(example, "source", ""))))
+            self._short.setdefault(name, []).append(f"{place}: {sizes}")
+            self._labels[name][item] = None
+        return bool(sizes)
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from multiseq.decoding import ctc_beam_search, ctc_greedy
 from multiseq.heads import check_sets, inference
 from multiseq.protocols import Level, Packed
-from multiseq.results import Text
+from multiseq.results import Text, check_finite
 from multiseq.text_target import TextTarget
 from multiseq.vectors import VectorSets, rows_of, to_device
 
@@ -70,15 +70,28 @@ class CTCHead(nn.Module):
         total = self._losses(log_probs.select(kept), targets).sum()
         return total, to_device(torch.tensor(sum(targets.lengths)), sets.device)
 
+    def too_short(self, length: int, text: str) -> str:
+        """The sizes of a set of so many vectors where they leave no path for a text, else nothing.
+
+        Training asks before it begins: it knows the set's file and line.
+        """
+        tokens = self.target.encode(text)
+        repetitions = _repetitions(tokens)
+        return _sizes(length, len(tokens), repetitions) if length < len(tokens) + repetitions else ""
+
     def decode(self, sets: VectorSets, *, beam: int = 1) -> list[Text]:
         """A text for each set and its log-probability, summed over all its paths.
 
         Args:
             sets: Encoded sets.
             beam: 1 takes the most probable path (greedy); more searches for the most probable text.
+
+        Raises:
+            NotFiniteError: A set whose probabilities are NaN.
         """
         with inference(self):
             log_probs = self(sets)
+            check_finite(log_probs, sets.lengths)
             possible = log_probs.clone()
             # No path may hold them: begin and end belong to decoders, unknown is no character.
             possible[:, [self.target.begin, self.target.end, self.target.unknown]] = -math.inf
@@ -141,19 +154,31 @@ def _long_enough(lengths: Sequence[int], targets: Packed) -> list[int]:
     repeated = [0] * len(lengths)
     # To look at the tokens is to wait for a GPU; most sets are long enough for any repetitions.
     if any(length < 2 * n - 1 for length, n in zip(lengths, targets.lengths, strict=True)):
-        texts = targets.values.cpu().split(targets.lengths)
-        repeated = [int((text[1:] == text[:-1]).sum()) for text in texts]
+        repeated = [_repetitions(text) for text in targets.values.cpu().split(targets.lengths)]
     needed = [n + r for n, r in zip(targets.lengths, repeated, strict=True)]
     short = [i for i, length in enumerate(lengths) if length < needed[i]]
     if short:
         named = "; ".join(
-            f"set {i}: {lengths[i]} vectors, {targets.lengths[i]} tokens, {repeated[i]} repetitions"
-            for i in short[:5]
+            f"set {i}: {_sizes(lengths[i], targets.lengths[i], repeated[i])}" for i in short[:5]
         )
         warnings.warn(
             f"CTC: {len(short)} of {len(lengths)} sets are too short for their target and left out "
-            f"of the loss ({named}). Expected a vector for each token and one more where a token "
-            "follows itself: subsample the input less, use pieces, or use a DecoderHead",
+            f"of the loss ({named}). {TOO_SHORT}",
             stacklevel=3,
         )
     return [i for i in range(len(lengths)) if lengths[i] >= needed[i]]
+
+
+TOO_SHORT = (
+    "Expected a vector for each token and one more where a token follows itself: subsample the input less, "
+    "use pieces, or use a DecoderHead"
+)
+"""What to do about sets that are too short for their text."""
+
+
+def _repetitions(text: Tensor) -> int:
+    return int((text[1:] == text[:-1]).sum())
+
+
+def _sizes(length: int, tokens: int, repetitions: int) -> str:
+    return f"{length} vectors, {tokens} tokens, {repetitions} repetitions"

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from multiseq.results import NotFiniteError
+
 __all__ = ["Hypothesis", "Steps", "beam_search", "ctc_beam_search", "ctc_greedy", "length_penalty"]
 
 
@@ -87,7 +89,8 @@ def beam_search(
         device: Where the network wants its tokens.
 
     Raises:
-        ValueError: A beam or limit below 1, a negative alpha, or a network that gives NaN.
+        ValueError: A beam or limit below 1, or a negative alpha.
+        NotFiniteError: A network that gives NaN for every next token of a set.
     """
     if beam < 1 or max_length < 1 or alpha < 0:
         raise ValueError(
@@ -197,9 +200,10 @@ class _Beams:
                 found[number] = Hypothesis([*takewhile(lambda token: token != self.end, row[1:])], score)
         without = [number for number in sorted(found) if found[number].score == -math.inf]
         if without:
-            raise ValueError(
+            raise NotFiniteError(
+                without[0],
                 f"beam search: got NaN or -inf for every next token of set {without[0]}; the "
-                "weights or the encoded vectors hold NaN or infinity: look at the training loss"
+                "weights or the encoded vectors hold NaN or infinity: look at the training loss",
             )
         return [found[number] for number in sorted(found)]
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multiseq.protocols import Level, Packed, RowTarget
+from multiseq.results import check_finite
 from multiseq.targets import target_from_config
 from multiseq.vectors import VectorSets, to_device
 
@@ -52,9 +53,11 @@ class VectorHead(nn.Module):
         return self.target.loss(self(sets), targets)
 
     def decode(self, sets: VectorSets) -> list[list[Any]]:
-        """For each set a list with one result per vector."""
+        """For each set a list of one result per vector. Raises `NotFiniteError` on NaN and infinity."""
         with inference(self):
-            results = self.target.decode(self(sets))
+            logits = self(sets)
+            check_finite(logits, sets.lengths)
+            results = self.target.decode(logits)
         ends = [0, *accumulate(sets.lengths)]
         return [results[a:b] for a, b in pairwise(ends)]
 
@@ -113,9 +116,11 @@ class SetHead(nn.Module):
         return self.target.loss(self(sets), targets)
 
     def decode(self, sets: VectorSets) -> list[Any]:
-        """One result for each set."""
+        """One result for each set. Raises `NotFiniteError` on NaN and infinity."""
         with inference(self):
-            return self.target.decode(self(sets))
+            logits = self(sets)
+            check_finite(logits, [1] * sets.num_sets)
+            return self.target.decode(logits)
 
     def config(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -49,7 +49,7 @@ from multiseq.tasks import Source
 
 __all__ = ["ItemCache", "Entry", "Keeps", "delete", "entries", "place_of", "prepare_all"]
 
-FORMAT = 1
+FORMAT = 2
 """Raised where packs change, or what a `prepare` of this library makes of the same item."""
 PACK = 2**26
 """Bytes after which a pack is closed: what a run that is killed has to prepare again, at most."""

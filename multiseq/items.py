@@ -201,10 +201,10 @@ def _segments(model: Model, task: str, pieces: Pieces) -> list[tuple[float, floa
 def _plain(result: Any) -> dict[str, Any]:
     """A result as JSON values."""
     if isinstance(result, Label):
-        shares = result.probabilities
+        shares = dict(result.probabilities)
         return {"label": result.label, "probability": result.probability, "probabilities": shares}
     if isinstance(result, LabelSet):
-        return {"labels": list(result.labels), "probabilities": result.probabilities}
+        return {"labels": list(result.labels), "probabilities": dict(result.probabilities)}
     if isinstance(result, Number):
         return {"value": _value(result), "unit": result.unit}
     return {"text": result.text, "score": result.score}
@@ -215,7 +215,7 @@ def _plain_list(results: Sequence[Any]) -> dict[str, Any]:
     if results and isinstance(results[0], Number):
         return {"values": [_value(r) for r in results], "unit": results[0].unit}
     labels = [list(r.labels) if isinstance(r, LabelSet) else r.label for r in results]
-    return {"labels": labels, "probabilities": [r.probabilities for r in results]}
+    return {"labels": labels, "probabilities": [dict(r.probabilities) for r in results]}
 
 
 def _value(result: Number) -> Any:

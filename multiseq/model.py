@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from multiseq.batching import Batch, fill
 from multiseq.heads import pool
-from multiseq.item_cache import prepare_all
+from multiseq.item_cache import place_of, prepare_all
+from multiseq.labels import in_order
 from multiseq.machine import explain_full_memory
 from multiseq.protocols import Adapter, EncoderLike, Inputs
-from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text
 from multiseq.tasks import Task
 from multiseq.vectors import VectorSets
 
@@ -173,7 +174,8 @@ class Model(nn.Module):
         for first in range(0, len(items), PREPARED):
             some = items[first : first + PREPARED]
             pieces = prepare_all(self.adapter(name), some, where, first)
-            results += self.run_prepared(name, pieces, {task: options}, budget)[task]
+            places = [place_of(where, first + i) for i in range(len(some))]
+            results += self.run_prepared(name, pieces, {task: options}, budget, where=places)[task]
         return results
 
     def run_prepared(
@@ -182,6 +184,8 @@ class Model(nn.Module):
         pieces: Sequence[Sequence[Any]],
         tasks: Mapping[str, Mapping[str, Any]],
         budget: int = BUDGET,
+        *,
+        where: Sequence[str] = (),
     ) -> dict[str, list[list[tuple[Any, Any]]]]:
         """As :meth:`run`, of items that are prepared, which are encoded once for several tasks.
 
@@ -190,13 +194,18 @@ class Model(nn.Module):
             pieces: The examples of each item.
             tasks: Task -> options for its head's ``decode``.
             budget: Vectors of one batch.
+            where: What an error calls each item.
         """
         results: dict[str, list[list[tuple[Any, Any]]]] = {
             task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
         }
         for chosen, sets in self._encoded(adapter, pieces, budget):
             for task, options in tasks.items():
-                decoded = self.task(task).head.decode(sets, **options)
+                try:
+                    decoded = self.task(task).head.decode(sets, **options)
+                except NotFiniteError as error:
+                    place = place_of(where, chosen[error.number][0])
+                    raise ValueError(f"{place}: {task}: got {NOT_FINITE}") from error
                 for (item, number), result in zip(chosen, decoded, strict=True):
                     results[task][item][number] = pieces[item][number], result
         return results
@@ -266,7 +275,7 @@ class Model(nn.Module):
 def _listed(items: Iterable[Any]) -> list[Any]:
     if isinstance(items, str):
         raise ValueError(f"items: got one string, expected a list of items; use [{items[:30]!r}]")
-    return list(items)
+    return list(in_order(items, "items"))
 
 
 def _key(name: str) -> str:
@@ -308,7 +317,7 @@ def combine(results: Sequence[Any]) -> Any:
         return Text(" ".join(r.text for r in results if r.text), sum(r.score for r in results))
     if isinstance(first, Number):
         mean = {k: sum(r.values[k] for r in results) / len(results) for k in first.values}
-        return Number(mean, first.unit)
+        return Number(mean, first.unit, first.scales)
     shares = {k: sum(r.probabilities[k] for r in results) / len(results) for k in first.probabilities}
     if isinstance(first, LabelSet):
         return LabelSet(tuple(k for k, p in shares.items() if p >= 0.5), shares)

@@ -247,14 +247,6 @@ def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cach
             raise ValueError(f"{place}: got 'roc_auc' for {num} classes, expected two; use accuracy or f1")
     for source in sources:
         check_labels(model, source, cache)
-        for name, labels in source.targets.items():
-            several = [i for i, v in enumerate(labels) if isinstance(v, list)]
-            task = model.task(name)
-            if task.head.level == "sequence" and task.metric != "bleu" and several:
-                raise ValueError(
-                    f"{source.where[several[0]]}: got several texts for task {name!r}, whose metric "
-                    f"{task.metric!r} expects one; use the metric bleu"
-                )
 
 
 def _check_lost(out: Path, save_every: int) -> None:

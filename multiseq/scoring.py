@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from multiseq.labels import class_name
 
 if TYPE_CHECKING:
     from multiseq.item_cache import ItemCache
     from multiseq.model import Model
     from multiseq.recipe import Recipe
-    from multiseq.tasks import Source
+    from multiseq.tasks import Source, Task
 
 __all__ = [
     "HEADER",
@@ -72,19 +75,59 @@ def score(
 
 
 def check_labels(model: Model, source: Source, cache: ItemCache) -> None:
-    """Raises ValueError for a bad item, or labels that do not fit its vectors, with the file and line."""
+    """What would else be noticed after training, or never: items and labels that cannot be scored.
+
+    A warning names classes that no training item has: no prediction can be one of them.
+
+    Raises:
+        ValueError: A bad item, labels that do not fit its vectors or that a task's metric cannot judge, with
+            the file and line.
+    """
     from multiseq.item_cache import place_of
 
     adapter = model.adapter(source.adapter)
     found = cache.examples(adapter, source.items, source.where)
-    rows = [labels for t, labels in source.targets.items() if model.task(t).head.level == "vector"]
-    for number, examples in enumerate(found):
-        try:
-            for labels in rows:
-                for example in examples if labels[number] is not None else ():
-                    adapter.align(labels[number], example)
-        except ValueError as error:
-            raise ValueError(f"{place_of(source.where, number)}: {error}") from error
+    for name, labels in source.targets.items():
+        task, unknown = model.task(name), list[str]()
+        for number, examples in enumerate(found):
+            place, label = place_of(source.where, number), labels[number]
+            if label is None:
+                continue
+            try:
+                of_vectors = task.head.level == "vector"
+                rows = [v for e in examples for v in adapter.align(label, e)] if of_vectors else [label]
+                unknown += [f"{new!r} in {place}" for row in rows for new in _unknown(task, row)]
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from error
+        if unknown:
+            warnings.warn(
+                f"task {name!r}: {len(unknown)} labels are of classes that no training item has: "
+                f"{', '.join(unknown[:5])}{' …' if unknown[5:] else ''}; they count as missed",
+                stacklevel=2,
+            )
+
+
+def _unknown(task: Task, label: Any) -> list[str]:
+    """Classes of a label that training lacks. Raises ValueError for a label that cannot be judged."""
+    from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget, named_flags
+    from multiseq.text_target import TextTarget
+
+    target = task.head.target
+    if isinstance(target, ClassTarget):
+        name = class_name(label)
+        if name is None or target.knows(name):
+            return []
+        if task.metric == "roc_auc":
+            raise ValueError(f"label: got {name!r}, expected {' or '.join(target.labels)} for roc_auc")
+        return [name]
+    if isinstance(target, LabelsTarget):
+        return [name for name, there in named_flags(label).items() if there and not target.knows(name)]
+    if isinstance(target, TextTarget):
+        for text in [label] if isinstance(label, str) else label:
+            target.encode(text)
+    elif isinstance(target, NumberTarget):
+        target.batch([label])
+    return []
 
 
 def _figures(
@@ -109,7 +152,7 @@ def _figures(
     figures |= {name: _finite(compute(metric, *side)) for name, side in sides.items()}
     if metric == "frame_accuracy":
         for name, (results, labels) in sides.items():
-            spoken = [i for i, label in enumerate(labels) if str(label) not in SILENCE]
+            spoken = [i for i, label in enumerate(labels) if class_name(label) not in SILENCE]
             chosen = [results[i] for i in spoken], [labels[i] for i in spoken]
             figures[f"{name}_without_silence"] = _finite(compute(metric, *chosen))
     return {**figures, "num_items": len(pairs), "seconds": seconds}
@@ -134,16 +177,16 @@ def table_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def shown(metric: str, value: float | None) -> str:
-    """A metric's value as people read it: three digits of a fraction, one of BLEU.
+    """A metric's value as people read it: three digits of a fraction, one of BLEU, four of an error.
 
-    >>> shown("accuracy", 0.91234), shown("bleu", 27.31), shown("rmse", None)
-    ('0.912', '27.3', '–')
+    >>> shown("accuracy", 0.91234), shown("bleu", 27.31), shown("rmse", 0.00091234), shown("rmse", None)
+    ('0.912', '27.3', '0.0009123', '–')
     """
     if value is None:
         return "–"
     if metric == "bleu":
         return f"{value:.1f}"
-    return f"{value:.4g}" if abs(value) >= 10 else f"{value:.3f}"
+    return f"{value:.4g}" if metric in ("rmse", "mae") or abs(value) >= 10 else f"{value:.3f}"
 
 
 def markdown(report: Report) -> str:

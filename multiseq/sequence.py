@@ -24,7 +24,7 @@ from multiseq.heads import check_sets, inference
 from multiseq.linear import Linear, padded_rows, recurring_rows
 from multiseq.machine import check_fits
 from multiseq.protocols import Level, Packed
-from multiseq.results import Text
+from multiseq.results import NotFiniteError, Text
 from multiseq.rotation import Rotation, rotate, rotation_of
 from multiseq.text_target import TextTarget
 from multiseq.vectors import VectorSets, order_of, rows_of, to_device
@@ -130,26 +130,34 @@ class DecoderHead(nn.Module):
         """A text for each set and the log-probability of its tokens and its end.
 
         Args:
-            sets: Encoded sets; of an empty one, the text is what the decoder says to nothing.
+            sets: Encoded sets. Of an empty one the text is empty and its score 0.
             beam: Hypotheses of each set; 1 is greedy.
             alpha: Of the length penalty, see `multiseq.decoding.beam_search`.
             max_length: Another limit than the head's; a text that reaches it is cut there.
         """
         check_sets(sets, self.dim)
-        order = sorted(range(sets.num_sets), key=lambda i: sets.lengths[i], reverse=True)
+        filled = [i for i, length in enumerate(sets.lengths) if length]
+        order = sorted(filled, key=lambda i: sets.lengths[i], reverse=True)
+        texts = [Text("", 0.0)] * sets.num_sets
+        if not order:
+            return texts
         with inference(self):
-            found = beam_search(
-                CachedSteps(self, sets.select(order)),
-                sets.num_sets,
-                begin=self.target.begin,
-                end=self.target.end,
-                max_length=self.max_length if max_length is None else max_length,
-                beam=beam,
-                alpha=alpha,
-                device=sets.device,
-            )
-        texts = [Text(self.target.decode_tokens(h.tokens), h.score) for h in found]
-        return [texts[place] for place in sorted(range(len(order)), key=order.__getitem__)]
+            try:
+                found = beam_search(
+                    CachedSteps(self, sets.select(order)),
+                    len(order),
+                    begin=self.target.begin,
+                    end=self.target.end,
+                    max_length=self.max_length if max_length is None else max_length,
+                    beam=beam,
+                    alpha=alpha,
+                    device=sets.device,
+                )
+            except NotFiniteError as error:  # of the sets in that order
+                raise NotFiniteError(order[error.number]) from error
+        for i, hypothesis in zip(order, found, strict=True):
+            texts[i] = Text(self.target.decode_tokens(hypothesis.tokens), hypothesis.score)
+        return texts
 
     def config(self) -> dict[str, Any]:
         """Plain JSON values."""

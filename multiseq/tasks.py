@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from multiseq.labels import in_order, plain
 from multiseq.protocols import Head
 from multiseq.recipe_check import METRICS_OF
 
@@ -42,15 +43,18 @@ class Task:
 class Source:
     """Items of one adapter with their labels: an item that several tasks label is encoded once.
 
+    Items and labels are paired by position: columns of pandas in their own order, whatever their index says.
+
     Args:
         adapter: The adapter's name in the model.
         items: Raw items, as the adapter's ``prepare`` takes them.
-        targets: Task name -> one label for each item; None where an item has none.
+        targets: Task name -> one label for each item; None where an item has none. Kept as plain Python
+            values (`multiseq.labels`).
         weight: How often its items are drawn, against those of other sources.
         where: File and line of each item, for messages.
 
     Raises:
-        ValueError: A number of labels that is not the number of items.
+        ValueError: A number of labels that is not the number of items, or what has no order.
     """
 
     adapter: str
@@ -60,6 +64,11 @@ class Source:
     where: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        self.items = in_order(self.items, "items")
+        self.targets = {
+            task: [plain(label) for label in in_order(labels, f"targets[{task!r}]")]
+            for task, labels in self.targets.items()
+        }
         if self.where and len(self.where) != len(self.items):
             raise ValueError(f"where: got {len(self.where)} places for {len(self.items)} items")
         for task, labels in self.targets.items():

@@ -10,7 +10,6 @@ Axes: tokens (of one text, or of all texts of a batch one after another).
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from multiseq.labels import composed, plain
 from multiseq.machine import tokenizers_on_one_thread
 from multiseq.protocols import Packed
 from multiseq.requires import need
@@ -31,12 +31,12 @@ _SPACE = "▁"
 
 
 def normalise(text: str) -> str:
-    """Unicode composed (NFC), white space to single spaces, none at the ends.
+    """Unicode composed (see `multiseq.labels.composed`), white space to single spaces, none at the ends.
 
     >>> normalise(" two  words ")
     'two words'
     """
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(composed(text).split())
 
 
 class TextTarget:
@@ -82,7 +82,7 @@ class TextTarget:
         """The vocabulary of the training texts; the same texts give the same one, in any order.
 
         Args:
-            values: Training texts; None (missing) is passed over.
+            values: Training texts; missing ones are passed over.
             unit: "character" or "piece".
             vocab_size: Tokens at most, the special ones included. Pieces are added until it is
                 reached or no pair of pieces occurs twice; every character that occurs has a token.
@@ -91,7 +91,7 @@ class TextTarget:
             ValueError: No text, or more characters than ``vocab_size`` has room for.
         """
         _check_unit(unit)
-        texts = [_checked(value) for value in values if value is not None]
+        texts = [_checked(value) for value in values if plain(value) is not None]
         if not texts:
             raise ValueError("texts: got none that is not missing, expected some to learn from")
         # Pieces always have a sign for the space.
@@ -136,6 +136,10 @@ class TextTarget:
         encoded = [self.encode(text) for text in values]
         tokens = torch.cat(encoded) if encoded else torch.zeros(0, dtype=torch.long)
         return Packed(tokens, [len(text) for text in encoded])
+
+    def is_missing(self, label: Any) -> bool:
+        """Whether there is no text; of several right ones, none at all. An empty text is one."""
+        return plain(label) in (None, [], ())
 
     def config(self) -> dict[str, Any]:
         """Plain JSON values."""

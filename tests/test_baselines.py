@@ -87,12 +87,29 @@ def test_the_target_of_the_nearest_text_is_copied() -> None:
     assert [r.text for r in found] == ["ein Hund", "die Katze"]
 
 
+def test_copied_texts_are_normalised_as_labels_are() -> None:
+    """And the texts themselves are composed before their words are compared."""
+    adapter = TextAdapter.fit(["cafe\u0301 x", "b x"], dim=DIM)
+    head = CTCHead(DIM, TextTarget.fit(["x"], unit="character"))
+    model = Model({"a": adapter}, Encoder(DIM, 1, 2), {"t": Task("a", head)})
+    train = Source("a", ["cafe\u0301 x", "b x"], {"t": ["ein  Cafe\u0301 ", "b"]})
+    test = Source("a", ["caf\u00e9 y"], {"t": ["ein Caf\u00e9"]})
+    assert baseline(model, "t", train, test) == 1.0
+
+
+def test_labels_are_compared_in_their_canonical_form() -> None:
+    head = SetHead(DIM, ClassTarget(["0", "1"]))
+    model = Model({"a": TextAdapter.fit(["a", "b"], dim=DIM)}, Encoder(DIM, 1, 2), {"t": Task("a", head)})
+    train = Source("a", ["a a", "a", "b", "b b", "b"], {"t": [1, 1.0, 0, "0.0 ", math.nan]})
+    assert baseline(model, "t", train, Source("a", ["a", "b", "b"], {"t": ["1.0", 0.0, ""]})) == 1.0
+
+
 # --- speech ---------------------------------------------------------------------------------------
 
 TONES = [tone(300), tone(330), tone(3000), tone(3300)]
 
 
-def test_the_nearest_class_mean_of_clips() -> None:
+def test_logistic_regression_on_the_average_frame_of_clips() -> None:
     head = SetHead(DIM, ClassTarget(["high", "low"]))
     train = (TONES, ["low", "low", "high", "high"])
     found = results("speech", head, train, ([tone(310), tone(3100)], ["low", "high"]))
@@ -100,7 +117,7 @@ def test_the_nearest_class_mean_of_clips() -> None:
 
 
 @pytest.mark.parametrize("subsample", [1, 2, 4])
-def test_the_nearest_class_mean_of_frames(subsample: int) -> None:
+def test_logistic_regression_on_frames(subsample: int) -> None:
     def both(first: float, second: float) -> tuple[torch.Tensor, int]:
         return torch.cat([tone(first)[0], tone(second)[0]]), RATE
 

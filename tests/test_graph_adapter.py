@@ -391,6 +391,33 @@ def test_numbers_are_standardised_over_all_graphs_and_indicators_left_alone() ->
     torch.testing.assert_close(encoded[:, 3], torch.zeros(13))
 
 
+def test_large_numbers_that_are_close_together_are_told_apart() -> None:
+    """Seconds since 1970: single precision has one number for all of them."""
+    times = [1.7e9 + 20 * i for i in range(3)]
+    table = [{"nodes": {"age": [t]}} for t in times]
+    data = [Data(x=torch.tensor([[t]], dtype=torch.float64), num_nodes=1) for t in times]
+    for graphs in (table, data):
+        adapter = GraphAdapter.fit(graphs, dim=DIM)
+        found = [adapter.prepare(graph)[0].numbers[0, 0].item() for graph in graphs]
+        assert found == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
+
+
+def test_composed_and_decomposed_texts_are_the_same() -> None:
+    triples = [("caf\u00e9", "in", "Rome"), ("cafe\u0301", "near", "\ud83d")]
+    [example] = GraphAdapter.fit([triples], dim=DIM).prepare(triples)
+    assert example.names == ["caf\u00e9", "Rome", "\ufffd", "in", "near"]
+    adapter = GraphAdapter.fit([{"nodes": {"city": ["Z\u00fcrich", "Bonn"]}}], dim=DIM)
+    assert adapter.prepare({"nodes": {"city": ["Zu\u0308rich"]}})[0].codes.tolist() == [[1]]
+
+
+def test_columns_of_two_values_are_flags_and_constant_ones_zeros() -> None:
+    columns = Columns("node")
+    for rows in ([[5.0, 5.0, 1.0], [5.0, 7.0, 1.0]], [[5.0, 7.0, 1.0]]):
+        columns.learn(Rows(len(rows), numbers={"x": torch.tensor(rows).double()}))
+    new = Rows(2, numbers={"x": torch.tensor([[5.0, 7.0, 1.0], [10.0, 5.0, 0.0]]).double()})
+    assert columns.encode(new)[1].tolist() == [[0.0, 1.0, 0.0], [1.0, 0.0, -1.0]]
+
+
 def test_an_unseen_category_is_the_unknown_one() -> None:
     adapter = fitted("table")
     changed = {**TABLE, "nodes": {**TABLE["nodes"], "job": ["nurse", "clerk", "x", "y", "pilot"]}}

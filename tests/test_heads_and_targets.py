@@ -1,12 +1,17 @@
 """Heads per vector and per set, and what their targets mean by a label, a loss and a result."""
 
+import copy
 import json
 import math
+import pickle
+import sys
+from typing import Any
 
 import pytest
 import torch
 
 from multiseq.heads import SetHead, VectorHead, pool
+from multiseq.results import NotFiniteError
 from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget, target_from_config
 from multiseq.vectors import VectorSets
 
@@ -71,6 +76,7 @@ def test_numbers_keep_their_digits() -> None:
     times = [1.7e9, 1.7e9 + 1, 1.7e9 + 2]
     target = NumberTarget.fit(times)
     assert [r.value for r in target.decode(target.batch(times))] == pytest.approx(times, abs=0.01)
+    assert [str(r) for r in target.decode(target.batch(times))] == ["1700000000", "1700000001", "1700000002"]
     flat = NumberTarget.fit([0.1, 0.1, 0.1])
     assert flat.batch([0.1]).abs().item() < 1e-6
     with pytest.raises(ValueError, match="expected finite numbers"):
@@ -121,6 +127,19 @@ def test_vector_head_gives_a_list_for_each_set() -> None:
     assert sum(results[0][0].probabilities.values()) == pytest.approx(1.0)
 
 
+TARGETS = [ClassTarget(["a", "b"]), LabelsTarget(["x", "y"]), NumberTarget(["v"], [1.0], [2.0])]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_prediction_that_is_not_finite_is_an_error(target: Any) -> None:
+    for kind in (VectorHead, SetHead):
+        values = SETS.values.clone()
+        values[7] = math.inf  # in the third set
+        with pytest.raises(NotFiniteError, match="set 2: got a prediction that is NaN or infinite") as error:
+            kind(5, target).decode(SETS.with_values(values))
+        assert error.value.number == 2
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -139,3 +158,22 @@ def test_vector_head_gives_a_list_for_each_set() -> None:
 def test_wrong_input_says_what_was_got(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()  # type: ignore[operator]
+
+
+def test_probabilities_are_a_mapping_over_one_table() -> None:
+    """For each row what its numbers take, in single precision, and little more; not a dictionary."""
+    names = [f"class {i}" for i in range(101)]
+    logits = torch.randn(13, 101)
+    for target in (ClassTarget(names), LabelsTarget(names)):
+        results = target.decode(logits)
+        wanted = logits.softmax(-1) if isinstance(target, ClassTarget) else logits.sigmoid()
+        for result, row in zip(results, wanted.tolist(), strict=True):
+            shares = result.probabilities
+            assert dict(shares) == dict(zip(names, row, strict=True))
+            assert (len(shares), list(shares), shares["class 7"]) == (101, names, row[7])
+            assert sys.getsizeof(shares) + sys.getsizeof(result) < 250
+            assert shares == dict(shares)
+            assert pickle.loads(pickle.dumps(result)) == result
+            assert type(copy.deepcopy(shares)) is dict
+    tied = ClassTarget(["b", "a"]).decode(torch.zeros(1, 2))[0]
+    assert (tied.label, tied.probability) == ("b", 0.5)  # the first of equals

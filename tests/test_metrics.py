@@ -1,9 +1,12 @@
 """Metrics by name: each on numbers that one can work out by hand."""
 
 import math
+import random
 from typing import Any
 
 import pytest
+import sacrebleu
+import torch
 
 from multiseq.metrics import METRICS, Score, compute
 from multiseq.recipe_check import METRICS_OF
@@ -39,12 +42,18 @@ def numbers(*values: float) -> list[Number]:
         ("word_error_rate", [Text("a b", 0.0), Text("c", 0.0)], ["a x", "c d"], 0.5),
         ("word_error_rate", [Text("café", 0.0)], ["cafe\u0301"], 0.0),
         ("character_error_rate", [Text("abcd", 0.0)], ["abxd"], 0.25),
+        # Of several right texts any one, or the nearest in errors a word: one of two words, none of three.
+        ("exact_match", [Text("a b", 0.0), Text("c", 0.0)], [["a b", "b a"], ["a", "b"]], 0.5),
+        ("exact_match", [Text("", 0.0)] * 4, ["", [], None, math.nan], 1.0),
+        ("word_error_rate", [Text("a b", 0.0), Text("c d e", 0.0)], [["a", "a x"], ["x", "c d e"]], 0.2),
+        ("character_error_rate", [Text("abcd", 0.0)], [["abxd", "abcd e"]], 0.25),
+        ("word_error_rate", [Text("", 0.0)], [["a b", ""]], math.nan),  # no word to miss
         ("bleu", [Text("the cat sat on the mat", 0.0)], [["a dog", "the cat sat on the mat"]], 100.0),
         ("bleu", [Text("我喜欢吃苹果。", 0.0)], ["我喜欢吃苹果。"], 100.0),
     ],
 )
 def test_by_hand(metric: str, results: list[Any], wanted: list[Any], value: float) -> None:
-    assert compute(metric, results, wanted) == pytest.approx(value)
+    assert compute(metric, results, wanted) == pytest.approx(value, nan_ok=True)
 
 
 def test_several_classes_at_once() -> None:
@@ -54,6 +63,65 @@ def test_several_classes_at_once() -> None:
     assert compute("f1", results, wanted) == pytest.approx(0.8)
     assert compute("roc_auc", results, [{"a"}, {"b"}]) == 1.0
     assert compute("f1", results, [{"a": None}, {}]) == 0.0  # nothing to score
+
+
+def test_labels_that_training_lacks_are_missed() -> None:
+    found = [LabelSet(("nice",), {"nice": 0.9, "bad": 0.1})] * 2
+    # Two right of two found and four wanted.
+    assert compute("f1", found, [["nice", "rude"]] * 2) == pytest.approx(2 * 2 / (2 + 4))
+    assert compute("f1", found, [{"nice": True, "rude": None}] * 2) == 1.0
+    # Of nice 1; of rude, which has no probability, the toss of a coin.
+    found = [LabelSet(("nice",), {"nice": 0.9}), LabelSet((), {"nice": 0.1})]
+    assert compute("roc_auc", found, [["nice", "rude"], []]) == pytest.approx(0.75)
+    # yes: precision 1/2, recall 1, F1 2/3; of maybe, which no result can be, 0.
+    assert compute("f1", labels("yes", "yes"), ["yes", "maybe"]) == pytest.approx(1 / 3)
+
+
+def test_a_third_class_has_no_roc_auc() -> None:
+    with pytest.raises(ValueError, match="got the label 'maybe', expected no or yes"):
+        compute("roc_auc", labels("yes", "no"), ["yes", "maybe"])
+    assert math.isnan(compute("roc_auc", labels("yes", "no"), ["yes", "yes"]))
+
+
+def test_r2_is_not_defined_without_a_spread() -> None:
+    assert math.isnan(compute("r2", numbers(1.0), [2.0]))
+    assert math.isnan(compute("r2", numbers(1.0, 2.0), [0.3, 0.1 + 0.2]))  # rounding alone
+    several = [Number({"a": 1.0, "b": 4.0}), Number({"a": 2.0, "b": 6.0})]
+    assert compute("r2", several, [{"a": 1.0, "b": 5.0}, {"a": 2.0, "b": 5.0}]) == 1.0  # of a alone
+    # Twenty labels from 0 to 0.003, predicted upside down: 1 - 4.
+    small = [0.003 * i / 19 for i in range(20)]
+    assert compute("r2", numbers(*small[::-1]), small) == pytest.approx(-3.0)
+
+
+def test_metrics_are_those_of_torchmetrics() -> None:
+    from torchmetrics.functional import classification, regression, text
+
+    names, generator = ["a", "b", "c", "d"], random.Random(0)
+    found, wanted = ([generator.choice(names[:3]) for _ in range(31)] for _ in range(2))
+    codes = [torch.tensor([names.index(v) for v in column]) for column in (found, wanted)]
+    results = [Label(name, 1.0) for name in found]
+    expected = classification.multiclass_f1_score(*codes, 4, average="macro").item()
+    assert compute("f1", results, wanted) == pytest.approx(expected)
+    a, b = torch.randn(31), torch.randn(31)
+    assert compute("r2", numbers(*a.tolist()), b.tolist()) == pytest.approx(regression.r2_score(a, b).item())
+    lines = [[" ".join(generator.choices(names, k=generator.randrange(9))) for _ in range(31)] for _ in "ab"]
+    texts = [Text(line, 0.0) for line in lines[0]]
+    for metric, function in (
+        ("word_error_rate", text.word_error_rate),
+        ("character_error_rate", text.char_error_rate),
+    ):
+        assert compute(metric, texts, lines[1]) == pytest.approx(function(*lines).item())
+
+
+def test_a_foreign_name_does_not_change_the_tokenizer_of_bleu() -> None:
+    found = ["The U.S. team won 3-2 in 1.5 hours, didn't it?"] * 20 + ["Ada lives in Tokyo now."]
+    wanted = ["The U.S. side won 3-2 within 1.5 hours, didn't it?"] * 20 + ["Ada lives in Tokyo (東京) now."]
+    results = [Text(text, 0.0) for text in found]
+    assert compute("bleu", results, wanted) == pytest.approx(sacrebleu.corpus_bleu(found, [wanted]).score)
+    chinese = ["我喜欢吃苹果。"] * 11 + ["The U.S. side"] * 10  # most are Chinese
+    results = [Text("我喜欢吃梨和苹果。", 0.0)] * 21
+    expected = sacrebleu.corpus_bleu([r.text for r in results], [chinese], tokenize="zh").score
+    assert compute("bleu", results, chinese) == pytest.approx(expected)
 
 
 def test_several_numbers_are_averaged() -> None:
@@ -77,4 +145,8 @@ def test_goodness_is_one_for_the_best_and_higher_is_better() -> None:
     assert Score("", "word_error_rate", 0.25, 1).goodness == 0.75
     assert Score("", "accuracy", 0.25, 1).goodness == 0.25
     # An error of half the deviation of the training numbers, whatever their unit.
-    assert Score("", "rmse", 500.0, 1, scale=1000.0).goodness == 0.5
+    assert Score("", "rmse", 500.0, 1, error=0.5).goodness == 0.5
+    assert Score("", "mae", 500.0, 1, error=0.5).goodness == 0.5
+    # R² of one item is not defined: its error counts against the deviation of the training numbers.
+    assert Score("", "r2", 0.25, 1, error=0.5).goodness == 0.25
+    assert Score("", "r2", math.nan, 1, error=0.5).goodness == 0.75

@@ -27,10 +27,12 @@ from multiseq import (
 )
 from multiseq.batching import BatchPlan, Loader, PreparedSource
 from multiseq.checkpoint import CheckpointError, save
+from multiseq.ctc import CTCHead
 from multiseq.machine import peak_memory
 from multiseq.model import combine
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.tasks import Source
+from multiseq.text_target import TextTarget
 
 LENGTHS = (5, 3, 0, 7, 1, 4, 6, 2, 11, 13)
 
@@ -126,6 +128,33 @@ def test_results_of_an_items_sets_are_put_together() -> None:
     assert combine([]) == []  # an item of no sets has nothing per vector
 
 
+def test_a_prediction_that_is_not_finite_names_the_item(point_adapter: Any) -> None:
+    model, items = build(point_adapter), clouds()
+    items[3] = [[3e38, 3e38, 3e38], [-3e38, -3e38, -3e38]]
+    with torch.no_grad():
+        model.adapter("points").stem[0].weight.fill_(1.0)  # type: ignore[attr-defined]  # sums are infinite
+    with pytest.raises(ValueError, match="item 3: half: got a prediction that is NaN or infinite, expected"):
+        model.predict("half", items)
+    labelled = Source("points", items, {"extent": [1.0] * len(items)}, where=[f"f:{i}" for i in range(10)])
+    with pytest.raises(ValueError, match="f:3: extent: got a prediction that is NaN or infinite"):
+        evaluate(model, "extent", labelled)
+    with torch.no_grad():
+        model.task("extent").head.read[0].weight[0, 0] = math.nan
+    with pytest.raises(ValueError, match=r"item \d: extent: got a prediction that is NaN"):
+        model.predict("extent", clouds())
+
+
+def test_texts_that_are_too_short_for_ctc_are_named_before_training(point_adapter: Any) -> None:
+    head = CTCHead(16, TextTarget.fit(["abba", "c"], unit="character"))
+    model = Model({"points": point_adapter(dim=16)}, Encoder(16, 1, 2), {"say": Task("points", head)})
+    items = [cloud for cloud in clouds() if len(cloud) in (5, 3, 7)]
+    texts = Source("points", items, {"say": ["abba", "abba", "c"]}, where=["f:1", "f:2", "f:3"])
+    with pytest.warns(UserWarning, match=r"'say': 1 of 3 items .* \(f:2: 3 vectors, 4 tokens, 1 rep"):
+        prepared = PreparedSource(texts, model.adapter("points"), model.tasks)
+    assert len(prepared) == 2
+    assert texts.targets["say"] == ["abba", "abba", "c"]  # of the source nothing is taken
+
+
 def test_wrong_input_says_what_to_do(point_adapter: Any) -> None:
     model = build(point_adapter)
     with pytest.raises(ValueError, match="expected one of half, extent"):
@@ -136,6 +165,8 @@ def test_wrong_input_says_what_to_do(point_adapter: Any) -> None:
         model.predict("half", [[[0, 0, 0]], [[0, float("nan"), 0]]])
     with pytest.raises(ValueError, match="expected a list of items"):
         model.predict("half", "cloud")
+    with pytest.raises(ValueError, match="items: got set, expected a list or a column of a table"):
+        model.predict("half", {"cloud"})
     with pytest.raises(ValueError, match="expected the encoder's 16"):
         Model({"points": point_adapter(dim=8)}, Encoder(16, 1, 2), {})
     with pytest.raises(ValueError, match="expected one of"):

@@ -11,6 +11,7 @@ from multiseq import caches
 from multiseq.caches import SetMemory, TokenCache
 from multiseq.ctc import CTCHead
 from multiseq.protocols import Head, Packed
+from multiseq.results import NotFiniteError, Text
 from multiseq.sequence import DecoderHead
 from multiseq.text_target import TextTarget
 from multiseq.vectors import VectorSets, order_of
@@ -183,7 +184,7 @@ def test_the_cache_changes_nothing() -> None:
     results = head.decode(sets)
     assert max(len(result.text) for result in results) > 16
     for vectors, result in zip(sets.unpack(), results, strict=True):
-        tokens = reference.greedy_without_cache(head, vectors, 19)
+        tokens = reference.greedy_without_cache(head, vectors, 19) if len(vectors) else []
         assert result.text == TARGET.decode_tokens(tokens)
 
 
@@ -208,13 +209,15 @@ def test_a_set_with_order_is_read_in_order_and_one_without_is_a_set() -> None:
 def test_scores_are_those_of_teacher_forcing(beam: int) -> None:
     head, sets = decoder(max_length=21).eval(), random_sets()
     for vectors, result in zip(sets.unpack(), head.decode(sets, beam=beam), strict=True):
+        if not len(vectors):
+            continue
         tokens = tuple(TARGET.encode(result.text).tolist())
         assert result.score == pytest.approx(reference.teacher_forced(head, vectors, tokens), abs=1e-4)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_a_beam_of_everything_finds_the_best_text(alpha: float) -> None:
-    head, sets = decoder().eval(), random_sets([3, 0, 5])
+    head, sets = decoder().eval(), random_sets([3, 1, 5])
     letters = [TARGET.encode(letter).item() for letter in "abc"]
     found = head.decode(sets, beam=100, alpha=alpha, max_length=3)
     for vectors, result in zip(sets.unpack(), found, strict=True):
@@ -269,9 +272,10 @@ def test_nothing_in_nothing_out(name: str) -> None:
     total, count = head.loss(random_sets([]), TARGET.batch([]))
     total.backward()
     assert (total.item(), count.item()) == (0.0, 0)
-    (result,) = head.decode(random_sets([0]))
-    if name == "ctc":
-        assert (result.text, result.score) == ("", 0.0)
+    assert head.decode(random_sets([0])) == [Text("", 0.0)]
+    some = head.decode(random_sets([0, 5, 0]))
+    assert (some[0], some[2]) == (Text("", 0.0), Text("", 0.0))
+    assert some[1].score < 0
     total, count = head.loss(random_sets([0, 2]), TARGET.batch(["", ""]))
     total.backward()
     assert count.item() == (0 if name == "ctc" else 2)
@@ -326,6 +330,21 @@ def test_config_round_trip_decodes_the_same(make: Any, unit: str) -> None:
     again.load_state_dict(head.state_dict())
     assert again.config() == config
     assert again.decode(random_sets(), beam=2) == head.decode(random_sets(), beam=2)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_prediction_that_is_not_finite_is_an_error(name: str) -> None:
+    head, sets = HEADS[name](), random_sets([0, 3, 2, 5])
+    values = sets.values.clone()
+    values[4] = math.nan  # in the third set
+    with pytest.raises(NotFiniteError, match="set 2: got a prediction that is NaN or infinite") as error:
+        head.decode(sets.with_values(values))
+    assert error.value.number == 2
+    with torch.no_grad():
+        (head.read[1] if name == "ctc" else head.out).weight[0, 0] = math.nan
+    with pytest.raises(NotFiniteError) as error:
+        head.decode(sets)
+    assert error.value.number in (1, 3)  # the first, or the longest
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -380,9 +380,19 @@ def test_assets_survive_files(make, tmp_path):
 
 def test_words_that_cannot_be_written_are_unknown_words():
     adapter = TextAdapter.fit([["a\nb", "a\nb", "\ud800", "\ud800", "c\rd", "c\rd"]], dim=4, vocab_size=256)
-    assert adapter.assets()["words.txt"] == ""
+    assert adapter.assets()["words.txt"] == "\ufffd\n"  # half an emoji is no character
     "".join(adapter.assets().values()).encode()
     assert adapter.prepare(["a\nb"])[0].counts.item() > 2
+
+
+@each_unit
+def test_composed_and_decomposed_texts_are_the_same(make):
+    adapter = make()
+    composed, decomposed = "sch\u00f6n caf\u00e9", "scho\u0308n cafe\u0301"
+    assert adapter.prepare(composed)[0].names == adapter.prepare(decomposed)[0].names
+    assert torch.equal(vectors_of(adapter, composed), vectors_of(adapter, decomposed))
+    fits = [TextAdapter.fit([text] * 3, dim=4, vocab_size=270).assets() for text in (composed, decomposed)]
+    assert fits[0] == fits[1]
 
 
 @each_unit

@@ -82,6 +82,16 @@ def test_order_of_the_texts_changes_nothing(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
+def test_half_an_emoji_is_a_sign_that_can_be_written(unit: str) -> None:
+    target = TextTarget.fit(["a \ud83d b", "a\ud83d\ude00"], unit=unit)
+    json.dumps(target.config(), ensure_ascii=False).encode()
+    ids = target.encode("a \ude00").tolist()
+    assert target.unknown not in ids
+    assert target.decode_tokens(ids) == "a \ufffd"
+    assert target.decode_tokens(target.encode("a\U0001f600").tolist()) == "a\U0001f600"
+
+
+@pytest.mark.parametrize("unit", UNITS)
 def test_config_round_trip(unit: str) -> None:
     target = TextTarget.fit(TEXTS, unit=unit)
     config = json.loads(json.dumps(target.config()))

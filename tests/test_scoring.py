@@ -1,0 +1,87 @@
+"""What is said about labels before hours of training, and how scores are printed."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+
+from multiseq.adapters import TextAdapter
+from multiseq.ctc import CTCHead
+from multiseq.encoder import Encoder
+from multiseq.heads import SetHead, VectorHead
+from multiseq.item_cache import ItemCache
+from multiseq.metrics import evaluate
+from multiseq.model import Model
+from multiseq.scoring import check_labels, shown
+from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.tasks import Source, Task
+from multiseq.text_target import TextTarget
+
+DIM = 4
+
+
+def model_of(head: Any, metric: str = "") -> Model:
+    adapter = TextAdapter.fit(["a b", "c"], dim=DIM)
+    return Model({"a": adapter}, Encoder(DIM, 1, 2), {"t": Task("a", head, metric=metric)})
+
+
+def check(head: Any, labels: list[Any], metric: str = "") -> None:
+    source = Source(
+        "a", ["a b"] * len(labels), {"t": labels}, where=[f"f:{i + 1}" for i in range(len(labels))]
+    )
+    check_labels(model_of(head, metric), source, ItemCache())
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "message"),
+    [
+        (SetHead(DIM, ClassTarget(["a"])), ["a", "b ", None], "1 labels are of classes .* 'b' in f:2; they"),
+        (VectorHead(DIM, ClassTarget(["a"])), [["b", "c"]], "2 labels .* 'b' in f:1, 'c' in f:1; they count"),
+        (SetHead(DIM, LabelsTarget(["a"])), [["a"], {"c": 1, "d": 0}], "1 labels .* 'c' in f:2; they count"),
+    ],
+)
+def test_classes_that_training_lacks_are_named(head: Any, labels: list[Any], message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        check(head, labels)
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "metric", "message"),
+    [
+        (
+            SetHead(DIM, ClassTarget(["a", "b"])),
+            ["a", "c"],
+            "roc_auc",
+            "f:2: label: got 'c', expected a or b",
+        ),
+        (SetHead(DIM, NumberTarget(["v"], [0.0], [1.0])), ["x"], "", "f:1: number: got 'x', expected a num"),
+        (CTCHead(DIM, TextTarget.fit(["a"], unit="character")), [["a", 3]], "", "f:1: text: got 3, expected"),
+        (VectorHead(DIM, ClassTarget(["a"])), [["a"]], "", "f:1: labels: got 1 labels for 2 words"),
+        (SetHead(DIM, LabelsTarget(["a"])), [{"a": "maybe"}], "", "f:1: flag: got 'maybe', expected 1, 0"),
+    ],
+)
+def test_labels_that_cannot_be_judged_are_refused(
+    head: Any, labels: list[Any], metric: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(head, labels, metric)
+
+
+def test_good_labels_are_passed_over_in_silence() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(SetHead(DIM, ClassTarget(["1"])), [1.0, "1.0 ", None, ""])
+        check(CTCHead(DIM, TextTarget.fit(["a"], unit="character")), ["a", ["a", "b"], []])
+
+
+def test_an_item_without_a_reference_is_left_out() -> None:
+    model = model_of(CTCHead(DIM, TextTarget.fit(["a"], unit="character")))
+    score = evaluate(model, "t", Source("a", ["", "b"], {"t": [["x", ""], []]}))
+    assert (score.value, score.num_items) == (1.0, 1)  # of an empty set the text is empty
+
+
+def test_errors_are_printed_with_their_digits() -> None:
+    assert [shown("rmse", v) for v in (1.23456e-7, 0.5, 1234567.0)] == ["1.235e-07", "0.5", "1.235e+06"]
+    assert [shown("r2", v) for v in (0.12345, -123.456)] == ["0.123", "-123.5"]

@@ -6,13 +6,13 @@ Nothing heavy is imported before a command needs it. Exit codes: 0 done, 1 an er
 
 from __future__ import annotations
 
-import inspect
 import json
 import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -214,7 +214,7 @@ def predict(
         typer.Option(
             "--input",
             metavar="FILE",
-            help="Items: one a line, a .csv or .tsv table, .jsonl, .json, or an audio file.",
+            help="Items: a file as in training, a table, .jsonl, .json, audio, or text with one a line.",
             show_default=False,
         ),
     ] = None,
@@ -222,22 +222,36 @@ def predict(
         str | None,
         typer.Option(help="Of a table, the items.", show_default="as in training"),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Read the file otherwise than in training, as in encoding=latin-1 or format=text.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict with a trained run, one line for each item."""
     if bool(items) == (file is not None):
         raise typer.BadParameter("give items or --input FILE, one of both", param_hint="ITEM")
     with _plain_errors():
-        from multiseq.items import item_of, line_of, read_items, record_of
+        from multiseq.items import item_of, line_of, read_items, reading_of, record_of
 
-        model, task, usual, decode = _load(run, task)
-        adapter = model.adapter(model.task(task).adapter)
+        model, task, found = _load(run, task)
+        adapter, head = model.adapter(model.task(task).adapter), model.task(task).head
+        where: Sequence[str]
         if file is not None:
-            raw, where = read_items(adapter, file, column or usual)
+            reading = reading_of(file, adapter.modality, found, task, changes or [])
+            options = {**reading.options, "input": column} if column else reading.options
+            labels = getattr(head.target, "labels", ())
+            raw, where = read_items(adapter, file, replace(reading, options=options, labels=labels))
         else:
             given = items or []
             where = [f"item {i}" for i in range(1, len(given) + 1)]
             raw = [item_of(adapter, v, where=w) for v, w in zip(given, where, strict=True)]
+        decode = {} if found is None else found.tasks[task].get("decode", {})
         results = model.run(task, raw, where=where, **decode)
         if as_json:
             records = [record_of(model, task, i, r) for i, r in zip(raw, results, strict=True)]
@@ -249,12 +263,11 @@ def predict(
             print(f"{raw[i]}:\n{line}" if "\n" in line and len(results) > 1 else line)
 
 
-def _load(run: Path, task: str | None) -> tuple[Any, str, str, dict[str, Any]]:
-    """The model, the task, the usual column of its items, and its options of decoding."""
+def _load(run: Path, task: str | None) -> tuple[Any, str, Recipe | None]:
+    """The model, the task, and the recipe; None of a model that was saved in Python."""
     import torch
 
     from multiseq.checkpoint import load
-    from multiseq.data import READERS
     from multiseq.recipe_check import one_of
     from multiseq.runs import read_run
 
@@ -265,14 +278,7 @@ def _load(run: Path, task: str | None) -> tuple[Any, str, str, dict[str, Any]]:
     task = task or next(iter(model.tasks))
     one_of(task, model.tasks, "--task")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    if not (run / "recipe.toml").is_file():  # a model saved in Python
-        return model, task, "text", {}
-    found = read_run(run)
-    spec = found.tasks[task]
-    data = found.tables["data"][spec["data"]]
-    reader = inspect.signature(READERS[data["format"]]).parameters
-    usual = reader["input"].default if "input" in reader else "text"
-    return model, task, data.get("input", usual), spec.get("decode", {})
+    return model, task, read_run(run) if (run / "recipe.toml").is_file() else None
 
 
 @app.command()

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from multiseq.build import build_model, check_options, settings
+from multiseq.data.files import text_of
 from multiseq.data.formats import PARTS, PATHS
-from multiseq.recipe_check import METRICS_OF, SECTIONS, RecipeError, check, nearest
+from multiseq.recipe_check import METRICS_OF, SECTIONS, RecipeError, check, nearest, value_of
 from multiseq.sources import read_part, resolve
 
 __all__ = [
@@ -127,17 +128,19 @@ def _parse(recipe: str | Path) -> Recipe:
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
             raise RecipeError(f"{path}: no such file")
-        name, folder, raw = path.stem, path.parent, path.read_bytes()
+        name, folder = path.stem, path.parent
     elif str(recipe) in names():
         name, folder = str(recipe), Path()
-        raw = (_shipped() / f"{recipe}.toml").read_bytes()
+        path = _shipped() / f"{recipe}.toml"
     else:
         near = nearest(str(recipe), names())
         raise RecipeError(f"{recipe}: no such recipe{near}; there are {', '.join(names())}")
     try:
-        text = raw.decode("utf-8-sig")
+        text = text_of(path)
         tables = tomllib.loads(text)
-    except ValueError as error:  # of either kind
+    except RecursionError:
+        raise RecipeError(f"{name}: not TOML: nested too deeply") from None
+    except ValueError as error:  # of the file, or of TOML
         raise RecipeError(f"{name}: not TOML: {error}") from None
     return Recipe(name, folder, text, {s: {} for s in SECTIONS} | tables)
 
@@ -155,10 +158,7 @@ def _change(tables: dict[str, Any], change: str) -> None:
         tables = tables.setdefault(part, {})
         if not isinstance(tables, dict):
             raise RecipeError(f"--set {change}: {part!r} is a value, not a table")
-    try:
-        tables[last] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        tables[last] = value
+    tables[last] = value_of(value)
 
 
 # --- several recipes in one -----------------------------------------------------------------------

@@ -8,15 +8,29 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiseq.data.formats import FORMATS, PARTS
+from multiseq.data.files import check_encoding
+from multiseq.data.formats import FORMATS, PARTS, PATHS
 
 if TYPE_CHECKING:
     from multiseq.recipe import Recipe
 
-__all__ = ["METRICS_OF", "SECTIONS", "RecipeError", "check", "fits", "known", "nearest", "one_of"]
+__all__ = [
+    "METRICS_OF",
+    "SECTIONS",
+    "RecipeError",
+    "changed_options",
+    "check",
+    "fits",
+    "known",
+    "nearest",
+    "one_of",
+    "value_of",
+]
 
 SECTIONS = ("data", "tasks", "adapters", "encoder", "training")
 MODALITIES = ("text", "speech", "graph")
@@ -35,6 +49,11 @@ DATA_KEYS: dict[str, Any] = {
     "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
     "test": (str, list), "part_column": str, "split": str, "fold": int, "weight": NUMBER,
 }  # fmt: skip
+OPTIONS: dict[str, Any] = {
+    "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
+    "edges": str, "features": list,
+}  # fmt: skip
+"""Of readers; a format has some of them."""
 TASK_KEYS: dict[str, Any] = {
     "data": str, "output": str, "target": str, "column": str, "columns": list, "unit": str,
     "tokens": str, "vocab_size": int, "metric": str, "weight": NUMBER, "head": dict, "decode": dict,
@@ -96,13 +115,65 @@ def _check_data(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
     known(spec, (*DATA_KEYS, *options), place)
     _need(spec, [key for key, must in options.items() if must], place)
     for key, value in spec.items():
-        _typed(value, DATA_KEYS.get(key, list if key == "features" else str), f"{place} {key}")
-    _names(spec.get("features"), f"{place} features")
+        _typed(value, {**DATA_KEYS, **OPTIONS}[key], f"{place} {key}")
+        _check_option(key, value, spec["format"], f"{place} {key}")
     modality = recipe.modality(spec["adapter"])
     one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
     _check_parts(spec, place)
     for key in ("file", *PARTS):
         _check_paths(spec, key, f"{place} {key}")
+
+
+def _check_option(key: str, value: Any, format_: str, place: str) -> None:
+    """An option of a reader, as far as it can be checked without the file."""
+    if key == "features":
+        _names(value, place)
+    if key == "unpack_limit" and value < 0:
+        raise RecipeError(f"{place}: got {value}, expected MiB, or 0 for no limit")
+    if key == "encoding":
+        try:
+            check_encoding(value)
+        except ValueError as error:
+            raise RecipeError(f"{place}: {error}") from None
+    if key == "separator" and (not value or (format_ != "labelled" and (len(value) > 1 or value in '"\r\n'))):
+        expected = (
+            "one character or more" if format_ == "labelled" else "one character, no quote and no line end"
+        )
+        raise RecipeError(f"{place}: got {value!r}, expected {expected}")
+
+
+def changed_options(changes: Sequence[str]) -> dict[str, Any]:
+    """Options of a reader given as ``key=value``, and ``format``. Paths are relative to the current folder.
+
+    >>> changed_options(["encoding=latin-1"])
+    {'encoding': 'latin-1'}
+    """
+    options: dict[str, Any] = {}
+    for change in changes:
+        key, found, value = change.partition("=")
+        place = f"--set {change}"
+        if not found:
+            raise RecipeError(f"{place}: expected key=value, as in encoding=latin-1")
+        one_of(key, ("format", *OPTIONS), place)
+        options[key] = value_of(value)
+        _typed(options[key], OPTIONS.get(key, str), place)
+        _check_option(key, options[key], "labelled", place)
+    if "format" in options:
+        formats = [name for name in FORMATS if name not in ("lines", "rdkit-logp")]
+        one_of(options["format"], ("text", "json", *formats), "--set format")
+    return {key: Path(value) if key in PATHS else value for key, value in options.items()}
+
+
+def value_of(text: str) -> Any:
+    """A value as TOML writes it, or plain text.
+
+    >>> value_of("0.5"), value_of("latin-1")
+    (0.5, 'latin-1')
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
 
 
 def _check_parts(spec: Mapping[str, Any], place: str) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import DataError, Records
-from multiseq.data.files import lines_of, parse_json, suffix_of, text_of
 from multiseq.data.formats import FORMATS, PARTS, TEXT
 from multiseq.data.tables import TABLES
+from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
 from multiseq.recipe_check import changed_options
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.sources import read_records, resolve

@@ -12,7 +12,6 @@ Unknown keys are errors with the nearest right name. Nothing that a recipe names
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from multiseq.build import build_model, check_options, settings
-from multiseq.data.files import text_of
 from multiseq.data.formats import PARTS, PATHS
+from multiseq.data.text_files import parse_toml, text_of
 from multiseq.recipe_check import METRICS_OF, SECTIONS, RecipeError, check, nearest, value_of
 from multiseq.sources import read_part, resolve
 
@@ -137,9 +136,7 @@ def _parse(recipe: str | Path) -> Recipe:
         raise RecipeError(f"{recipe}: no such recipe{near}; there are {', '.join(names())}")
     try:
         text = text_of(path)
-        tables = tomllib.loads(text)
-    except RecursionError:
-        raise RecipeError(f"{name}: not TOML: nested too deeply") from None
+        tables = parse_toml(text)
     except ValueError as error:  # of the file, or of TOML
         raise RecipeError(f"{name}: not TOML: {error}") from None
     return Recipe(name, folder, text, {s: {} for s in SECTIONS} | tables)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiseq.data.files import check_encoding
 from multiseq.data.formats import FORMATS, PARTS, PATHS
+from multiseq.data.text_files import check_encoding, parse_toml
+from multiseq.recipe_ranges import check_range
 
 if TYPE_CHECKING:
     from multiseq.recipe import Recipe
@@ -81,6 +81,7 @@ class RecipeError(ValueError):
 
 def check(recipe: Recipe) -> None:
     """All tables, as far as that needs no library. Raises RecipeError."""
+    _check_strings(recipe.tables, recipe.name)
     known(recipe.tables, SECTIONS, recipe.name)
     for section in SECTIONS:
         _typed(recipe.tables[section], dict, f"{recipe.name}: [{section}]")
@@ -108,6 +109,16 @@ def check(recipe: Recipe) -> None:
         one_of(name, data, f"{recipe.name}: [data.{name}] is used by no task")
 
 
+def _check_strings(value: Any, place: str) -> None:
+    """No NUL, which no path and no name can have."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_strings(inner, f"{place}: {key}")
+            _check_strings(key, place)
+    elif isinstance(value, str) and "\0" in value:
+        raise RecipeError(f"{place}: got {value!r} with a NUL, expected text without one")
+
+
 def _check_data(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
     _need(spec, ("adapter", "format"), place)
     one_of(spec["format"], FORMATS, f"{place} format")
@@ -115,7 +126,7 @@ def _check_data(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
     known(spec, (*DATA_KEYS, *options), place)
     _need(spec, [key for key, must in options.items() if must], place)
     for key, value in spec.items():
-        _typed(value, {**DATA_KEYS, **OPTIONS}[key], f"{place} {key}")
+        _check_value(key, value, {**DATA_KEYS, **OPTIONS}[key], place)
         _check_option(key, value, spec["format"], f"{place} {key}")
     modality = recipe.modality(spec["adapter"])
     one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
@@ -128,8 +139,6 @@ def _check_option(key: str, value: Any, format_: str, place: str) -> None:
     """An option of a reader, as far as it can be checked without the file."""
     if key == "features":
         _names(value, place)
-    if key == "unpack_limit" and value < 0:
-        raise RecipeError(f"{place}: got {value}, expected MiB, or 0 for no limit")
     if key == "encoding":
         try:
             check_encoding(value)
@@ -156,8 +165,8 @@ def changed_options(changes: Sequence[str]) -> dict[str, Any]:
             raise RecipeError(f"{place}: expected key=value, as in encoding=latin-1")
         one_of(key, ("format", *OPTIONS), place)
         options[key] = value_of(value)
-        _typed(options[key], OPTIONS.get(key, str), place)
-        _check_option(key, options[key], "labelled", place)
+        _check_value(key, options[key], OPTIONS.get(key, str), "--set")
+        _check_option(key, options[key], "labelled", f"--set {key}")
     if "format" in options:
         formats = [name for name in FORMATS if name not in ("lines", "rdkit-logp")]
         one_of(options["format"], ("text", "json", *formats), "--set format")
@@ -171,8 +180,8 @@ def value_of(text: str) -> Any:
     (0.5, 'latin-1')
     """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 
@@ -220,7 +229,7 @@ def _check_task(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
     known(spec, TASK_KEYS, place)
     _need(spec, ("data", "output", "target"), place)
     for key, value in spec.items():
-        _typed(value, TASK_KEYS[key], f"{place} {key}")
+        _check_value(key, value, TASK_KEYS[key], place)
     one_of(spec["data"], recipe.tables["data"], f"{place} data")
     one_of(spec["output"], OUTPUTS, f"{place} output")
     one_of(spec["target"], METRICS_OF, f"{place} target")
@@ -302,13 +311,22 @@ def fits(
             names = str(parameters[key].annotation).split(" | ")
             kinds = tuple(ANNOTATED[n] for n in names if n in ANNOTATED)
             if len(kinds) == len([n for n in names if n != "None"]):
-                _typed(value, kinds[0] if len(kinds) == 1 else _flat(kinds), f"{place} {key}")
+                _check_value(key, value, kinds[0] if len(kinds) == 1 else _flat(kinds), place)
             for entry in value if isinstance(value, list) else ():
                 _typed(entry, NUMBER, f"{place} {key}")  # the only lists that functions here take
 
 
 def _flat(kinds: Iterable[Any]) -> tuple[type, ...]:
     return tuple(k for kind in kinds for k in (kind if isinstance(kind, tuple) else (kind,)))
+
+
+def _check_value(key: str, value: Any, kind: Any, place: str) -> None:
+    """A value is of its type, and in the range of its key."""
+    _typed(value, kind, f"{place} {key}")
+    try:
+        check_range(key, value)
+    except ValueError as error:
+        raise RecipeError(f"{place} {key}: {error}") from None
 
 
 def _typed(value: Any, kind: Any, place: str) -> None:

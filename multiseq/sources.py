@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import READERS, DataError, Records
-from multiseq.data.files import parse_json, text_of
 from multiseq.data.formats import FORMATS, PART_NAMES, PATHS
+from multiseq.data.text_files import parse_json, text_of
 
 if TYPE_CHECKING:
     from multiseq.model import Model

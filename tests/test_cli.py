@@ -554,7 +554,7 @@ def test_tables_are_read_as_in_training(folder: Path) -> None:
         "encoding": "expected key=value",
         "encodin=latin-1": "did you mean 'encoding'",
         "encoding=punycode": "got the encoding 'punycode'",
-        "unpack_limit=-1": "got -1, expected MiB, or 0 for no limit",
+        "unpack_limit=-1": "unpack_limit: got -1, expected 0 or more",
         "unpack_limit=no": "got 'no', expected a whole number",
         "format=tabel": "did you mean 'table'",
     }.items():

@@ -6,8 +6,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
-from multiseq.data.files import lines_of
 from multiseq.data.records import DataError, Places, Records
+from multiseq.data.text_files import lines_of
 from multiseq.requires import need
 
 __all__ = ["read"]

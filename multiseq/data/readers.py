@@ -1,7 +1,7 @@
 """Readers: a file format -> `Records`. Every error names the file and the line.
 
 A reader takes the path of a part and the format's own options as keyword arguments. How a text file is
-unpacked and decoded is said in `multiseq.data.files`, how a table is read in `multiseq.data.tables`.
+unpacked and decoded is said in `multiseq.data.text_files`, how a table is read in `multiseq.data.tables`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from multiseq.data.files import lines_of, parse_json
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import open_table
+from multiseq.data.text_files import lines_of, parse_json
 
 __all__ = [
     "READERS",

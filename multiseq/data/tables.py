@@ -17,8 +17,8 @@ from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any
 
-from multiseq.data.files import check_unpacked, open_text, suffix_of
 from multiseq.data.records import DataError
+from multiseq.data.text_files import check_unpacked, open_text, suffix_of
 from multiseq.requires import need
 
 __all__ = ["TABLES", "Table", "open_table"]
@@ -72,7 +72,7 @@ def open_table(
             quotes are letters.
         encoding: Of text.
         separator: Another one; with it, quotes are quotes in every text file.
-        unpack_limit: As for `multiseq.data.files.lines_of`.
+        unpack_limit: As for `multiseq.data.text_files.lines_of`.
 
     Raises:
         DataError: A file that is no such table, with the line where there is one.

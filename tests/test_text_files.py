@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from multiseq.data import DataError, files
-from multiseq.data.files import check_encoding, lines_of, parse_json, suffix_of, text_of
+from multiseq.data import DataError, text_files
+from multiseq.data.text_files import check_encoding, lines_of, parse_json, suffix_of, text_of
 
 TEXT = "né\nzwei\n"
 
@@ -129,7 +129,7 @@ def test_a_packed_file_has_a_limit_that_an_option_lifts(
     assert len(text_of(path, unpack_limit=3)) == 2**21
     with pytest.raises(DataError, match=r"a\.txt: unpacks to more than 1 MiB; .*unpack_limit = 0"):
         text_of(path, unpack_limit=1)
-    monkeypatch.setattr(files, "SMALL", 0)
+    monkeypatch.setattr(text_files, "SMALL", 0)
     if kind != "zip":  # in which the text of the test is not packed
         with pytest.raises(DataError, match=r"a\.txt: unpacks to more than 0 MiB"):
             text_of(path)
@@ -137,7 +137,7 @@ def test_a_packed_file_has_a_limit_that_an_option_lifts(
 
 
 def test_texts_that_shrink_as_texts_do_have_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "SMALL", 0)
+    monkeypatch.setattr(text_files, "SMALL", 0)
     path = tmp_path / "a.txt"
     path.write_bytes(gzip.compress(os.urandom(2000).hex().encode()))
     assert len(text_of(path)) == 4000

@@ -11,16 +11,26 @@ import gzip
 import io
 import json
 import lzma
+import tomllib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from multiseq.data.records import DataError
 
-__all__ = ["check_encoding", "check_unpacked", "lines_of", "open_text", "parse_json", "suffix_of", "text_of"]
+__all__ = [
+    "check_encoding",
+    "check_unpacked",
+    "lines_of",
+    "open_text",
+    "parse_json",
+    "parse_toml",
+    "suffix_of",
+    "text_of",
+]
 
 PACKED = (".gz", ".xz", ".zip")
 
@@ -117,16 +127,29 @@ def text_of(path: Path, encoding: str = "utf-8", unpack_limit: int | None = None
 
 def parse_json(text: str) -> Any:
     """What JSON says. Raises ValueError also where it is nested too deeply."""
+    return _parsed(json.loads, text)
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """What TOML says. Raises ValueError also where it is nested too deeply."""
+    tables: dict[str, Any] = _parsed(tomllib.loads, text)
+    return tables
+
+
+def _parsed(parse: Callable[[str], Any], text: str) -> Any:
+    deep = f"nested more than {DEEP} deep"
     try:
-        value = json.loads(text)
+        value = parse(text)
     except RecursionError:
-        raise ValueError(f"nested more than {DEEP} deep") from None
-    level = [value] if text.count("[") + text.count("{") > DEEP else []
-    for depth in range(DEEP + 1):
-        level = [v for v in level if isinstance(v, list | dict)]
-        if depth == DEEP and level:
-            raise ValueError(f"nested more than {DEEP} deep")
-        level = [v for outer in level for v in (outer.values() if isinstance(outer, dict) else outer)]
+        raise ValueError(deep) from None
+    if sum(map(text.count, "[{.")) <= DEEP:  # the points nest tables of TOML
+        return value
+    level = [value]
+    for _ in range(DEEP):
+        outer = [v for v in level if isinstance(v, list | dict)]
+        level = [v for one in outer for v in (one.values() if isinstance(one, dict) else one)]
+    if any(isinstance(v, list | dict) for v in level):
+        raise ValueError(deep)
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -229,6 +230,7 @@ def test_the_items_that_are_shown_can_be_typed(folder: Path) -> None:
 
     assert shown("\tup\n-x\tup\nwell done\tup\n") == "mood 'well done'"
     assert shown(f"{'long ' * 99}\tup\n") == "mood 'YOUR TEXT'"
+    assert shown("a\x07bell\tup\n") == "mood 'YOUR TEXT'"
     molecules = TINY.replace('adapter = "text"', 'adapter = "graph"')
     (folder / "tiny.toml").write_text(molecules)
     assert shown("C\tup\nCC\tup\n") == "mood C"
@@ -265,6 +267,54 @@ def test_prepared_items_are_kept_seen_and_deleted(folder: Path) -> None:
     assert "kept: no such folder" in error("cache", "kept")
     assert "clips: holds no prepared items" in error("cache", "runs/clips")
     assert (folder / "runs/clips/model").is_dir()
+
+
+# --- where it is printed --------------------------------------------------------------------------
+
+
+def alone(*arguments: str, stdout: Any = subprocess.PIPE, **environment: str) -> subprocess.Popen[bytes]:
+    """A command in a process of its own, whose output goes where a test says."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "multiseq", *arguments],
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_a_terminal_cannot_show_is_printed_as_its_number(
+    saved: Path, folder: Path, encoding: str
+) -> None:
+    (folder / "a.txt").write_text("naïve – 😀\n", encoding="utf-8")
+    command = ["predict", str(saved), "--task", "pos", "--input", "a.txt"]
+    for extra in ([], ["--json"]):
+        shown, said = alone(*command, *extra, PYTHONIOENCODING=encoding).communicate()
+        assert said == b""
+        if extra:
+            assert json.loads(shown.decode(encoding))[0]["item"] == "naïve – 😀"
+    shown, said = alone("tasks", PYTHONIOENCODING=encoding).communicate()
+    assert (said, "word_error_rate" in shown.decode(encoding)) == (b"", True)
+
+
+@pytest.mark.parametrize("kind", ["a closed pipe", "a full disk"])
+def test_a_run_does_not_end_because_nothing_can_be_printed(folder: Path, kind: str) -> None:
+    if kind == "a full disk" and not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with open("/dev/full" if kind == "a full disk" else os.devnull, "wb") as full:
+        done = alone("train", "tiny.toml", stdout=full if kind == "a full disk" else subprocess.PIPE)
+        if done.stdout is not None:
+            done.stdout.close()
+        assert done.stderr is not None
+        assert done.wait() == 0, done.stderr.read()
+        done.stderr.close()
+    assert (folder / "runs" / "tiny" / "test.json").is_file()
+
+
+def test_a_run_is_done_though_its_data_has_gone(folder: Path) -> None:
+    recipe = recipes.read("tiny.toml")
+    (folder / "train.tsv").unlink()
+    assert _examples(recipe, Path("run"), None) == []
 
 
 # --- mistakes -------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,9 @@ def read_part(
     for name, spec in recipe.tables["data"].items():
         speech = recipe.modality(spec["adapter"]) == "speech"
         adapter = None if model is None else model.adapter(spec["adapter"])
-        records = _records(spec, part, data or recipe.folder, speech, adapter)
+        tasks = {task: own for task, own in recipe.tasks.items() if own["data"] == name}
+        used = _columns_used(spec, tasks.values())
+        records = _records({**spec, "columns": used}, part, data or recipe.folder, speech, adapter)
         if records is None:
             continue
         if not records.items:
@@ -55,12 +57,17 @@ def read_part(
                 what = spec.get("file", spec.get(part, spec.get("train")))
                 raise DataError(f"{recipe.name}: [data.{name}]: no item of the part {part!r} in {what}")
             continue
-        tasks = {task: own for task, own in recipe.tasks.items() if own["data"] == name}
         targets = {task: _labels(records, own, speech) for task, own in tasks.items()}
         sources.append(
             Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.where)
         )
     return sources
+
+
+def _columns_used(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The columns that the tasks and the parts need. A table may have many more."""
+    named = [name for task in tasks for name in task.get("columns", [task.get("column")])]
+    return [*named, spec["part_column"]] if "part_column" in spec else named
 
 
 # --- items ----------------------------------------------------------------------------------------
@@ -110,7 +117,8 @@ def read_records(
         speech: Whether the items are recordings.
         adapter: The trained one, where there is one.
     """
-    chosen = {k: v for k, v in options.items() if k in FORMATS[name] or (name, k) == ("lines", "target")}
+    more = {"lines": "target", "table": "columns"}.get(name)
+    chosen = {k: v for k, v in options.items() if k in FORMATS[name] or k == more}
     if name == "networks" and adapter is not None:
         chosen["numeric"] = {"nodes": adapter.nodes.numeric, "edges": adapter.edges.numeric}
     records = READERS[name](path, **chosen)
@@ -190,13 +198,17 @@ def _by_vector(names: Sequence[str], row: Sequence[Any], where: str) -> list[dic
 
 
 def _column(records: Records, name: str, spec: Mapping[str, Any], speech: bool) -> list[Any]:
+    values = records.column(name)
+    vectors = spec["output"] == "vector"
+    if spec["target"] == "class" and not vectors and set(map(type, values)) <= {str, type(None)}:
+        return values  # as those of every table
     labels = []
-    for value, where in zip(records.column(name), records.where, strict=True):
+    for i, value in enumerate(values):
         try:
-            several = spec["output"] == "vector" and value is not None
+            several = vectors and value is not None
             labels.append(_of_vectors(value, spec, speech) if several else _label(value, spec))
         except ValueError as error:
-            raise DataError(f"{where}: {name}: {error}") from None
+            raise DataError(f"{records.where[i]}: {name}: {error}") from None
     return labels
 
 

@@ -79,6 +79,12 @@ def test_a_table_with_commas_has_quotes(write: Write) -> None:
     assert lines_of(records) == [2, 4]  # where each row begins
 
 
+def test_only_the_columns_that_are_used_are_kept(write: Write) -> None:
+    path = write("a.csv", "a,text,b,c\n1,x,,3\n")
+    assert read_table(path, columns=["c", "b"]).columns == {"b": [None], "c": ["3"]}
+    assert read_table(path, columns=["c", "d"]).columns == {"a": ["1"], "b": [None], "c": ["3"]}
+
+
 def test_a_cell_may_be_a_book(write: Write) -> None:
     book = "word " * 40_000  # more than the 131,072 characters that Python's csv takes by itself
     assert read_table(write("a.csv", f"text,label\n{book},up\n")).items == [book]
@@ -205,13 +211,16 @@ def test_molecules_are_distinct_and_in_one_part_each(write: Write, monkeypatch: 
 # --- of all formats -------------------------------------------------------------------------------
 
 
+NO_OPTIONS = (("lines", "target"), ("networks", "numeric"), ("table", "columns"))
+"""What readers are told and recipes cannot say."""
+
+
 def test_formats_are_those_of_the_readers() -> None:
     for name, reader in READERS.items():
         options = {
             key: parameter.default is parameter.empty
             for key, parameter in inspect.signature(reader).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
-            and (name, key) not in (("lines", "target"), ("networks", "numeric"))
+            if parameter.kind is parameter.KEYWORD_ONLY and (name, key) not in NO_OPTIONS
         }
         assert FORMATS[name] == options
     assert set(FORMATS) == set(READERS)

@@ -6,7 +6,7 @@ unpacked and decoded is said in `multiseq.data.text_files`, how a table is read 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ def read_table(
     encoding: str = "utf-8",
     separator: str | None = None,
     unpack_limit: int | None = None,
+    columns: Collection[str] = (),
 ) -> Records:
     """A table with a header, as `multiseq.data.tables.open_table` reads it.
 
@@ -84,6 +85,7 @@ def read_table(
         encoding: Of the file.
         separator: What stands between its cells, where its name and header do not say.
         unpack_limit: MiB that it may unpack to.
+        columns: Label columns to keep; all, where one is not there or none is named.
     """
     table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit)
     if input not in table.names:
@@ -91,14 +93,16 @@ def read_table(
         if len(table.names) == 1 and "," in names:
             names += " (one column; where commas separate, name the file .csv)"
         raise DataError(f"{path}:1: no column {input!r} for the input; there are {names}")
+    kept = {input, *columns} if columns and set(columns) <= set(table.names) else set(table.names)
+    numbers = [i for i, name in enumerate(table.names) if name in kept]
+    found = {table.names[i]: _Column("" if table.names[i] == input else None) for i in numbers}
     places = Places(path)
-    columns = [_Column("" if name == input else None) for name in table.names]
     for lines, cells in table.batches:
         places.lines.extend(lines)
-        for column, of_column in zip(columns, cells, strict=True):
-            column.extend(of_column)
-    named = {name: column.values for name, column in zip(table.names, columns, strict=True)}
-    return Records(named.pop(input), named, places)
+        for i, column in zip(numbers, found.values(), strict=True):
+            column.extend(cells[i])
+    values = {name: column.values for name, column in found.items()}
+    return Records(values.pop(input), values, places)
 
 
 class _Column:

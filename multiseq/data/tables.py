@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, time
 from itertools import accumulate, chain, islice
@@ -185,48 +187,56 @@ def _columns(path: Path, lines: Sequence[int], rows: list[Any], width: int) -> B
 def _parquet(path: Path, limit: int | None) -> Iterator[Any]:
     """Lines are numbers of rows, from 1."""
     parquet = need("pyarrow.parquet", package="multiseq[tables]")
-    arrow = need("pyarrow", package="multiseq[tables]")
-    try:
-        with path.open("rb") as raw, parquet.ParquetFile(raw) as file:
-            groups = range(file.metadata.num_row_groups)
-            check_unpacked(path, sum(file.metadata.row_group(i).total_byte_size for i in groups), limit)
-            yield file.schema_arrow.names
-            done = 0
-            for batch in file.iter_batches(ROWS):
-                columns = [[_as_text(v) for v in column.to_pylist()] for column in batch.columns]
-                rows = list(map(list, zip(*columns, strict=True)))
-                yield _columns(path, range(done + 1, done + 1 + len(rows)), rows, len(columns))
-                done += len(rows)
-    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
+    with _named_errors(path, "Parquet"), path.open("rb") as raw, parquet.ParquetFile(raw) as file:
+        groups = range(file.metadata.num_row_groups)
+        check_unpacked(path, sum(file.metadata.row_group(i).total_byte_size for i in groups), limit)
+        yield file.schema_arrow.names
+        done = 0
+        for batch in file.iter_batches(ROWS):
+            columns = [[_as_text(v) for v in column.to_pylist()] for column in batch.columns]
+            rows = list(map(list, zip(*columns, strict=True)))
+            yield _columns(path, range(done + 1, done + 1 + len(rows)), rows, len(columns))
+            done += len(rows)
 
 
 def _excel(path: Path, limit: int | None) -> Iterator[Any]:
     """The sheet that has cells; lines are Excel's numbers of rows."""
     openpyxl = need("openpyxl", package="multiseq[tables]")
-    try:
-        raw = path.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+    with _named_errors(path, "Excel"):
+        raw = io.BytesIO(path.read_bytes())
+        with zipfile.ZipFile(raw) as archive:
             check_unpacked(path, sum(info.file_size for info in archive.infolist()), limit)
-        book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise (
-            error if isinstance(error, DataError) else DataError(f"{path}: cannot be read as Excel: {error}")
-        ) from None
-    sheets = [
-        s for s in book.worksheets if any(any(row) for row in islice(s.iter_rows(values_only=True), 100))
-    ]
-    if len(sheets) > 1:
-        names = ", ".join(sheet.title for sheet in sheets)
-        raise DataError(f"{path}: got the sheets {names}, expected one; save the one that is meant alone")
-    rows = ([_as_text(cell) for cell in row] for sheet in sheets for row in sheet.iter_rows(values_only=True))
-    header = next(rows, [])
-    width = max((i + 1 for i, name in enumerate(header) if name), default=0)
-    yield header[:width]
-    done = 1
-    while batch := [_to_width(row, width) for row in islice(rows, ROWS)]:
-        yield _columns(path, range(done + 1, done + 1 + len(batch)), batch, width)
-        done += len(batch)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and forms
+            book = openpyxl.load_workbook(raw, read_only=True, data_only=True)
+        sheets = [sheet for sheet in book.worksheets if _has_cells(sheet)]
+        if len(sheets) > 1:
+            names = ", ".join(sheet.title for sheet in sheets)
+            raise DataError(f"{path}: got the sheets {names}, expected one; save the one that is meant alone")
+        found = (row for sheet in sheets for row in sheet.iter_rows(values_only=True))
+        rows = ([_as_text(cell) for cell in row] for row in found)
+        header = next(rows, [])
+        width = max((i + 1 for i, name in enumerate(header) if name), default=0)
+        yield header[:width]
+        done = 1
+        while batch := [_to_width(row, width) for row in islice(rows, ROWS)]:
+            yield _columns(path, range(done + 1, done + 1 + len(batch)), batch, width)
+            done += len(batch)
+
+
+@contextmanager
+def _named_errors(path: Path, kind: str) -> Iterator[None]:
+    """Whatever a library says of a file that it cannot read, with the file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read as {kind}: {error}") from None
+
+
+def _has_cells(sheet: Any) -> bool:
+    return any(any(row) for row in islice(sheet.iter_rows(values_only=True), 100))
 
 
 def _to_width(row: list[Any], width: int) -> list[Any]:

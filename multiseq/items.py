@@ -83,12 +83,19 @@ def reading_of(
     options = {key: value for key, value in spec.items() if key in FORMATS[trained]} if trained else {}
     options.pop("segments", None)  # labels, which new recordings do not have
     options.setdefault("input", "file" if format_ == "recordings" else "text")
-    for key in ("edges", "audio"):
-        if key in options and recipe is not None:
-            # Under the name that it had in training, beside the file; else where it was.
-            beside = file.parent / options[key]
-            options[key] = beside if beside.exists() else resolve(options[key], recipe.folder)
-    return Reading(format_, options | chosen, "" if recipe is None else recipe.tasks[task].get("column", ""))
+    if recipe is None:
+        return Reading(format_, options | chosen)
+    # What goes with the file lies beside it, under the name that it had in training.
+    if "audio" in options:
+        beside = file.parent / options["audio"]
+        options["audio"] = beside if beside.exists() else resolve(options["audio"], recipe.folder)
+    if format_ == "networks":
+        options["edges"] = chosen.pop("edges", file.parent / Path(options.get("edges", "edges")).name)
+        if not options["edges"].is_file():
+            raise ValueError(
+                f"{options['edges']}: no such file; give the edges of {file} by --set edges=FILE"
+            )
+    return Reading(format_, options | chosen, recipe.tasks[task].get("column", ""))
 
 
 def _suffixes(spec: Mapping[str, Any]) -> set[str]:

@@ -54,6 +54,11 @@ class Columns:
         """How many numbers a row has."""
         return sum(len(scale.mean) for scale in self.scales.values())
 
+    @property
+    def numeric(self) -> dict[str, bool]:
+        """Whether each column holds numbers; the others hold categories."""
+        return {**dict.fromkeys(self.vocabularies or {}, False), **dict.fromkeys(self.scales, True)}
+
     def learn(self, rows: Rows) -> None:
         """Take one training graph in; a graph without rows teaches nothing."""
         if rows.count == 0:

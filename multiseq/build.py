@@ -23,20 +23,32 @@ PRESET = "tiny"
 
 
 def settings(recipe: Recipe) -> Settings:
-    """The training settings. Raises RecipeError on an unknown key or a value of the wrong type."""
+    """The training settings. Raises RecipeError on an unknown key or a value that cannot be."""
     from multiseq.settings import Settings
 
-    fits(recipe.tables["training"], [Settings], f"{recipe.name}: [training]")
-    return Settings(**recipe.tables["training"])
+    place = f"{recipe.name}: [training]"
+    fits(recipe.tables["training"], [Settings], place)
+    try:
+        chosen = Settings(**recipe.tables["training"])
+    except ValueError as error:
+        raise RecipeError(f"{place} {error}") from None
+    one_of(chosen.monitor, ("mean", *recipe.tasks), f"{place} monitor")
+    if chosen.patience and not chosen.evaluate_every:
+        raise RecipeError(f"{place} patience: needs evaluate_every above 0, got {chosen.evaluate_every}")
+    return chosen
 
 
 def check_options(recipe: Recipe) -> None:
     """Everything that a recipe hands to encoder, adapters and heads, before any data is read.
 
     Raises:
-        RecipeError: An unknown key, with the nearest right name, or a value of the wrong type.
+        RecipeError: An unknown key, with the nearest right name, or a value that cannot be.
     """
+    import torch
+
     from multiseq.encoder import PRESETS, Encoder
+    from multiseq.targets import ClassTarget
+    from multiseq.text_target import TextTarget
 
     name, tables = recipe.name, recipe.tables
     fits(tables["encoder"], [Encoder], f"{name}: [encoder]", also=("preset",))
@@ -47,11 +59,17 @@ def check_options(recipe: Recipe) -> None:
         functions = [kind.fit, kind] if "options" in inspect.signature(kind.fit).parameters else [kind.fit]
         place = f"{name}: [adapters.{adapter}]"
         fits(spec, functions, place, without=own, also=("modality",))
-    for task, spec in tables["tasks"].items():
-        place = f"{name}: [tasks.{task}]"
-        kind, options = _head_class(spec, f"{place} head")
-        fits(options, [kind], f"{place} head", without=("dim", "target"))
-        fits(spec.get("decode", {}), [kind.decode], f"{place} decode", without=("self", "sets"))
+    with torch.device("meta"):  # built to see whether they can be, without memory
+        dim = _encoder(recipe).dim
+        for task, spec in tables["tasks"].items():
+            place = f"{name}: [tasks.{task}]"
+            kind, options = _head_class(spec, f"{place} head")
+            fits(options, [kind], f"{place} head", without=("dim", "target"))
+            fits(spec.get("decode", {}), [kind.decode], f"{place} decode", without=("self", "sets"))
+            stand_in = (
+                TextTarget.fit(["a"], unit="character") if spec["target"] == "text" else ClassTarget(["a"])
+            )
+            _head(kind, dim, stand_in, options, place)
 
 
 def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
@@ -78,10 +96,8 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
     tasks = {}
     for name, spec in recipe.tasks.items():
         kind, options = _head_class(spec, name)
-        try:
-            head = kind(encoder.dim, _target(spec, labels[name]), **options)
-        except ValueError as error:
-            raise RecipeError(f"{recipe.name}: [tasks.{name}]: {error}") from error
+        place = f"{recipe.name}: [tasks.{name}]"
+        head = _head(kind, encoder.dim, _target(spec, labels[name]), options, place)
         weight = spec.get("weight", 1.0)
         tasks[name] = Task(recipe.adapter(name), head, spec.get("metric", ""), weight)
     return Model(adapters, encoder, tasks)
@@ -139,6 +155,13 @@ def _head_class(spec: Mapping[str, Any], place: str) -> tuple[Any, dict[str, Any
     chosen = options.pop("kind", "decoder")
     one_of(chosen, ("ctc", "decoder"), f"{place} kind")
     return {"ctc": CTCHead, "decoder": DecoderHead}[chosen], options
+
+
+def _head(kind: Any, dim: int, target: Any, options: Mapping[str, Any], place: str) -> Any:
+    try:
+        return kind(dim, target, **options)
+    except ValueError as error:
+        raise RecipeError(f"{place} head: {error}") from error
 
 
 def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:

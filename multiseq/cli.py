@@ -6,15 +6,18 @@ Nothing heavy is imported before a command needs it. Exit codes: 0 done, 1 an er
 
 from __future__ import annotations
 
-import inspect
+import codecs
+import io
 import json
+import os
 import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
@@ -54,7 +57,10 @@ WIDE = 120
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. What the terminal or a file cannot show is printed as its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="multiseq")
 
 
@@ -134,7 +140,7 @@ def train(
     names = recipe or ["starter"]
     out = out or Path("runs", "+".join(Path(n).stem if n.endswith(".toml") else n for n in names))
     launch = {**_launch(devices, num_nodes, strategy), "cache": cache}
-    with _plain_errors(out, _resume_command(out, launch)):
+    with _plain_errors(out, _resume_command(out, launch)), _unbreakable_output():
         from multiseq.machine import is_first_process, keep_memory
         from multiseq.runs import read_run, train_run
 
@@ -148,8 +154,10 @@ def train(
             _print_report(report)
             table = " and this table (test.md)" if report else ""
             print(f"\n{out} has the model, the curves (curves.png){table}.")
-            print("Predict with it:")
-            for line in _examples(found, out, data):
+            examples = _examples(found, out, data)
+            if examples:
+                print("Predict with it:")
+            for line in examples:
                 print(f"  {line}")
 
 
@@ -189,7 +197,7 @@ def evaluate(
         one_of(part, PARTS, "--part")
         report = evaluate_run(run, data=data, part=part, cache=cache, say=_say_error)
         if as_json:
-            print(json.dumps({"tasks": report}, ensure_ascii=False, indent=1))
+            _print_json({"tasks": report})
         else:
             _print_report(report)
 
@@ -214,7 +222,7 @@ def predict(
         typer.Option(
             "--input",
             metavar="FILE",
-            help="Items: one a line, a .csv or .tsv table, .jsonl, .json, or an audio file.",
+            help="Items: a file as in training, a table, .jsonl, .json, audio, or text with one a line.",
             show_default=False,
         ),
     ] = None,
@@ -222,26 +230,40 @@ def predict(
         str | None,
         typer.Option(help="Of a table, the items.", show_default="as in training"),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Read the file otherwise than in training, as in encoding=latin-1 or format=text.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict with a trained run, one line for each item."""
     if bool(items) == (file is not None):
         raise typer.BadParameter("give items or --input FILE, one of both", param_hint="ITEM")
     with _plain_errors():
-        from multiseq.items import item_of, line_of, read_items, record_of
+        from multiseq.items import item_of, line_of, read_items, reading_of, record_of
 
-        model, task, usual, decode = _load(run, task)
-        adapter = model.adapter(model.task(task).adapter)
+        model, task, found = _load(run, task)
+        adapter, head = model.adapter(model.task(task).adapter), model.task(task).head
+        where: Sequence[str]
         if file is not None:
-            raw, where = read_items(adapter, file, column or usual)
+            reading = reading_of(file, adapter.modality, found, task, changes or [])
+            options = {**reading.options, "input": column} if column else reading.options
+            labels = getattr(head.target, "labels", ())
+            raw, where = read_items(adapter, file, replace(reading, options=options, labels=labels))
         else:
             given = items or []
             where = [f"item {i}" for i in range(1, len(given) + 1)]
             raw = [item_of(adapter, v, where=w) for v, w in zip(given, where, strict=True)]
+        decode = {} if found is None else found.tasks[task].get("decode", {})
         results = model.run(task, raw, where=where, **decode)
         if as_json:
             records = [record_of(model, task, i, r) for i, r in zip(raw, results, strict=True)]
-            print(json.dumps(records, ensure_ascii=False, indent=1))
+            _print_json(records)
             return
         for i, pieces in enumerate(results):
             line = line_of(model, task, pieces)
@@ -249,12 +271,11 @@ def predict(
             print(f"{raw[i]}:\n{line}" if "\n" in line and len(results) > 1 else line)
 
 
-def _load(run: Path, task: str | None) -> tuple[Any, str, str, dict[str, Any]]:
-    """The model, the task, the usual column of its items, and its options of decoding."""
+def _load(run: Path, task: str | None) -> tuple[Any, str, Recipe | None]:
+    """The model, the task, and the recipe; None of a model that was saved in Python."""
     import torch
 
     from multiseq.checkpoint import load
-    from multiseq.data import READERS
     from multiseq.recipe_check import one_of
     from multiseq.runs import read_run
 
@@ -265,14 +286,7 @@ def _load(run: Path, task: str | None) -> tuple[Any, str, str, dict[str, Any]]:
     task = task or next(iter(model.tasks))
     one_of(task, model.tasks, "--task")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    if not (run / "recipe.toml").is_file():  # a model saved in Python
-        return model, task, "text", {}
-    found = read_run(run)
-    spec = found.tasks[task]
-    data = found.tables["data"][spec["data"]]
-    reader = inspect.signature(READERS[data["format"]]).parameters
-    usual = reader["input"].default if "input" in reader else "text"
-    return model, task, data.get("input", usual), spec.get("decode", {})
+    return model, task, read_run(run) if (run / "recipe.toml").is_file() else None
 
 
 @app.command()
@@ -332,9 +346,12 @@ def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
     """A command that predicts, for one task of each modality, on an item of its data."""
     from multiseq.recipe import read_part
 
-    sources = read_part(recipe, "test", data)
-    if {task for source in sources for task in source.targets} < set(recipe.tasks):
-        sources += read_part(recipe, "train", data)
+    try:
+        sources = read_part(recipe, "test", data)
+        if {task for source in sources for task in source.targets} < set(recipe.tasks):
+            sources += read_part(recipe, "train", data)
+    except (ValueError, OSError):  # the data has gone meanwhile; the run is done
+        return []
     shown: dict[str, str] = {}
     stand_ins: dict[str, str] = {}
     for source in sources:
@@ -356,7 +373,54 @@ def _as_typed(item: Any) -> str:
     if isinstance(item, list):  # words, or triples
         words = all(isinstance(word, str) for word in item)
         typed = " ".join(item) if words else json.dumps(item, ensure_ascii=False)
-    return typed if len(typed) <= WIDE and not typed.startswith("-") else ""
+    return typed if len(typed) <= WIDE and typed.isprintable() and not typed.startswith("-") else ""
+
+
+def _print_json(value: Any) -> None:
+    """JSON; in another encoding than UTF-8 with escapes, which are JSON in every one."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    escaped = codecs.lookup(encoding).name != "utf-8"
+    print(json.dumps(value, ensure_ascii=escaped, indent=1))
+
+
+@contextmanager
+def _unbreakable_output() -> Iterator[None]:
+    """A pipe that is closed, or a full disk under a redirected file, must not end a training."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, _Unbreakable(stream)) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stdout, sys.stderr = before
+
+
+class _Unbreakable:
+    """A stream whose text goes nowhere from its first error on."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            self.stream.write(text)
+        except OSError:
+            self._give_up()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.stream.fileno())
+        os.close(nowhere)
 
 
 def _say_error(line: str) -> None:

@@ -6,18 +6,24 @@ triples JSON, or the path of a ``.json`` file; of several parts a JSON object of
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from io import StringIO
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from multiseq.data import DataError, Records
+from multiseq.data.formats import FORMATS, PARTS, TEXT
+from multiseq.data.tables import TABLES
+from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
+from multiseq.recipe_check import changed_options
 from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.sources import read_records, resolve
 
 if TYPE_CHECKING:
     from multiseq.model import Model
+    from multiseq.recipe import Recipe
 
-__all__ = ["item_of", "line_of", "read_items", "record_of"]
+__all__ = ["Reading", "item_of", "line_of", "read_items", "reading_of", "record_of"]
 
 AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
 
@@ -38,38 +44,128 @@ Pieces = Sequence[tuple[Any, Any]]
 # --- in -------------------------------------------------------------------------------------------
 
 
-def read_items(adapter: Any, file: Path, column: str) -> tuple[list[Any], list[str]]:
+@dataclass(frozen=True)
+class Reading:
+    """How a file of items is read: as those that the run was trained on.
+
+    Args:
+        format: What the file is: a format of recipes, or audio, json (one item), or text (an item a line).
+        options: Of the format's reader, as in a recipe.
+        column: The task's labels in such files.
+        labels: Those that it has learned; lines that begin with one are told from lines without by them.
+    """
+
+    format: str
+    options: Mapping[str, Any]
+    column: str = ""
+    labels: Collection[str] = ()
+
+
+def reading_of(
+    file: Path, modality: str, recipe: Recipe | None, task: str, changes: Sequence[str] = ()
+) -> Reading:
+    """How to read a file: by its name, and by the recipe of the run where there is one.
+
+    Args:
+        file: The file.
+        modality: Of its items.
+        recipe: Of the run; None of a model that was saved in Python.
+        task: Its data is the pattern.
+        changes: Options that differ from the recipe's, as in ``encoding=latin-1``; also ``format=text``.
+
+    Raises:
+        ValueError: Changes that are no options.
+    """
+    spec = {} if recipe is None else recipe.tables["data"][recipe.tasks[task]["data"]]
+    chosen = changed_options(changes)
+    trained = str(spec.get("format", ""))
+    format_ = chosen.pop("format", "") or _format_of(file, modality, trained, _suffixes(spec))
+    options = {key: value for key, value in spec.items() if key in FORMATS[trained]} if trained else {}
+    options.pop("segments", None)  # labels, which new recordings do not have
+    options.setdefault("input", "file" if format_ == "recordings" else "text")
+    if recipe is None:
+        return Reading(format_, options | chosen)
+    # What goes with the file lies beside it, under the name that it had in training.
+    if "audio" in options:
+        beside = file.parent / options["audio"]
+        options["audio"] = beside if beside.exists() else resolve(options["audio"], recipe.folder)
+    if format_ == "networks":
+        options["edges"] = chosen.pop("edges", file.parent / Path(options.get("edges", "edges")).name)
+        if not options["edges"].is_file():
+            raise ValueError(
+                f"{options['edges']}: no such file; give the edges of {file} by --set edges=FILE"
+            )
+    return Reading(format_, options | chosen, recipe.tasks[task].get("column", ""))
+
+
+def _suffixes(spec: Mapping[str, Any]) -> set[str]:
+    """Of the files that a run was trained on."""
+    files = [spec[key] for key in ("file", *PARTS) if isinstance(spec.get(key), str)]
+    return {suffix_of(file) for file in files}
+
+
+def _format_of(file: Path, modality: str, trained: str, suffixes: Collection[str]) -> str:
+    suffix = suffix_of(file)
+    if modality == "speech" and suffix in AUDIO:
+        return "audio"
+    if suffix in suffixes and trained != "rdkit-logp":
+        return trained
+    if suffix in TABLES:
+        return trained if trained in ("recordings", "networks") else "table"
+    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".conllu": "conllu"}.get(suffix, "text")
+
+
+def read_items(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Sequence[str]]:
     """The items of a file, and where in it each of them stands.
 
     Args:
         adapter: What will read them.
-        file: A table with a header (``.csv``, ``.tsv``), ``.jsonl``, one ``.json`` item, one audio
-            file, or plain text with an item a line. Paths in it are relative to its folder.
-        column: The column of a table, or field of the objects of ``.jsonl``, that holds the items.
+        file: The file. Paths in it are relative to its folder.
+        reading: How, as `reading_of` says.
 
     Raises:
         ValueError: A bad file or item, with its line.
     """
-    from multiseq.data.readers import read_table
-
-    kind = file.with_suffix("").suffix if file.suffix == ".gz" else file.suffix
-    if adapter.modality == "speech" and kind.lower() in AUDIO:
+    kind = reading.format
+    if kind == "audio":
         return [str(file)], [str(file)]
-    if kind in (".csv", ".tsv"):
-        records = read_table(file, input=column)
-        raw, where = records.items, records.where
-    elif kind == ".json":
-        raw, where = [_json(_text(adapter, file), str(file), adapter)], [str(file)]
+    if kind in FORMATS and kind not in ("jsonl", "lines"):
+        return _records(adapter, file, reading)
+    if kind == "json":
+        raw, where = [_json("".join(_lines(adapter, file, reading)), str(file), adapter)], [str(file)]
     else:
-        lines = [line.rstrip("\r\n") for line in StringIO(_text(adapter, file), newline="\n")]
+        lines = [line.rstrip("\r\n") for line in _lines(adapter, file, reading)]
         # An empty line of text is an empty item, one between objects is nothing.
-        kept = [i for i, line in enumerate(lines) if line.strip() or kind != ".jsonl"]
+        kept = [i for i, line in enumerate(lines) if line.strip() or kind != "jsonl"]
         raw, where = [lines[i] for i in kept], [f"{file}:{i + 1}" for i in kept]
-        if kind == ".jsonl":
+        if kind == "jsonl":
             raw = [_json(v, w, adapter) for v, w in zip(raw, where, strict=True)]
             if adapter.modality != "fused":
+                column = reading.options.get("input", "text")
                 raw = [_field(v, column, w) for v, w in zip(raw, where, strict=True)]
     return [item_of(adapter, v, file.parent, w) for v, w in zip(raw, where, strict=True)], where
+
+
+def _records(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Sequence[str]]:
+    speech = adapter.modality == "speech"
+    records = read_records(reading.format, file, reading.options, speech, adapter)
+    if reading.format == "labelled":
+        _check_labelled(records, reading)
+    items, where = records.items, records.where
+    if not speech:  # whose recordings have been found already
+        items = [item_of(adapter, v, file.parent, w) for v, w in zip(items, where, strict=True)]
+    return items, where
+
+
+def _check_labelled(records: Records, reading: Reading) -> None:
+    """Lines without a label must not lose their first word to one."""
+    for label, where in zip(records.columns.get(reading.column, []), records.where, strict=True):
+        new = [one for one in (label if isinstance(label, list) else [label]) if one not in reading.labels]
+        if reading.labels and new:
+            raise ValueError(
+                f"{where}: got the label {new[0]!r}, which training has not seen; where the lines are texts "
+                "without labels, give --set format=text"
+            )
 
 
 def item_of(adapter: Any, given: Any, folder: Path = Path(), where: str = "item") -> Any:
@@ -100,7 +196,7 @@ def item_of(adapter: Any, given: Any, folder: Path = Path(), where: str = "item"
         path = folder / given.strip()
         if not path.is_file():
             raise ValueError(f"{where}: {path}: no such file")
-        return _json(_text(adapter, path), str(path), adapter)
+        return _json(text_of(path), str(path), adapter)
     return _json(given, where, adapter)
 
 
@@ -113,11 +209,10 @@ def _field(value: Any, column: str, where: str) -> Any:
     return value[column]
 
 
-def _text(adapter: Any, file: Path) -> str:
-    from multiseq.data.records import DataError, open_text
-
+def _lines(adapter: Any, file: Path, reading: Reading) -> Iterator[str]:
+    options = {key: value for key, value in reading.options.items() if key in TEXT}
     try:
-        return open_text(file).read()
+        yield from lines_of(file, **options)
     except DataError as error:
         if adapter.modality == "speech" and file.is_file():
             kinds = " ".join(AUDIO)
@@ -127,7 +222,7 @@ def _text(adapter: Any, file: Path) -> str:
 
 def _json(text: str, where: str, adapter: Any) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         form = FORMS.get(getattr(adapter, "kind", adapter.modality), FORMS["text"])
         raise ValueError(f"{where}: got {text[:40]!r}, expected JSON, as in {form} ({error})") from None

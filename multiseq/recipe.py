@@ -12,7 +12,6 @@ Unknown keys are errors with the nearest right name. Nothing that a recipe names
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -21,7 +20,8 @@ from typing import Any
 
 from multiseq.build import build_model, check_options, settings
 from multiseq.data.formats import PARTS, PATHS
-from multiseq.recipe_check import METRICS_OF, SECTIONS, RecipeError, check, nearest
+from multiseq.data.text_files import parse_toml, text_of
+from multiseq.recipe_check import METRICS_OF, SECTIONS, RecipeError, check, nearest, value_of
 from multiseq.sources import read_part, resolve
 
 __all__ = [
@@ -127,17 +127,17 @@ def _parse(recipe: str | Path) -> Recipe:
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
             raise RecipeError(f"{path}: no such file")
-        name, folder, raw = path.stem, path.parent, path.read_bytes()
+        name, folder = path.stem, path.parent
     elif str(recipe) in names():
         name, folder = str(recipe), Path()
-        raw = (_shipped() / f"{recipe}.toml").read_bytes()
+        path = _shipped() / f"{recipe}.toml"
     else:
         near = nearest(str(recipe), names())
         raise RecipeError(f"{recipe}: no such recipe{near}; there are {', '.join(names())}")
     try:
-        text = raw.decode("utf-8-sig")
-        tables = tomllib.loads(text)
-    except ValueError as error:  # of either kind
+        text = text_of(path)
+        tables = parse_toml(text)
+    except ValueError as error:  # of the file, or of TOML
         raise RecipeError(f"{name}: not TOML: {error}") from None
     return Recipe(name, folder, text, {s: {} for s in SECTIONS} | tables)
 
@@ -155,10 +155,7 @@ def _change(tables: dict[str, Any], change: str) -> None:
         tables = tables.setdefault(part, {})
         if not isinstance(tables, dict):
             raise RecipeError(f"--set {change}: {part!r} is a value, not a table")
-    try:
-        tables[last] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        tables[last] = value
+    tables[last] = value_of(value)
 
 
 # --- several recipes in one -----------------------------------------------------------------------

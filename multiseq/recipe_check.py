@@ -8,15 +8,29 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiseq.data.formats import FORMATS, PARTS
+from multiseq.data.formats import FORMATS, PARTS, PATHS
+from multiseq.data.text_files import check_encoding, parse_toml
+from multiseq.recipe_ranges import check_range
 
 if TYPE_CHECKING:
     from multiseq.recipe import Recipe
 
-__all__ = ["METRICS_OF", "SECTIONS", "RecipeError", "check", "fits", "known", "nearest", "one_of"]
+__all__ = [
+    "METRICS_OF",
+    "SECTIONS",
+    "RecipeError",
+    "changed_options",
+    "check",
+    "fits",
+    "known",
+    "nearest",
+    "one_of",
+    "value_of",
+]
 
 SECTIONS = ("data", "tasks", "adapters", "encoder", "training")
 MODALITIES = ("text", "speech", "graph")
@@ -35,6 +49,11 @@ DATA_KEYS: dict[str, Any] = {
     "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
     "test": (str, list), "part_column": str, "split": str, "fold": int, "weight": NUMBER,
 }  # fmt: skip
+OPTIONS: dict[str, Any] = {
+    "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
+    "edges": str, "features": list,
+}  # fmt: skip
+"""Of readers; a format has some of them."""
 TASK_KEYS: dict[str, Any] = {
     "data": str, "output": str, "target": str, "column": str, "columns": list, "unit": str,
     "tokens": str, "vocab_size": int, "metric": str, "weight": NUMBER, "head": dict, "decode": dict,
@@ -62,6 +81,7 @@ class RecipeError(ValueError):
 
 def check(recipe: Recipe) -> None:
     """All tables, as far as that needs no library. Raises RecipeError."""
+    _check_strings(recipe.tables, recipe.name)
     known(recipe.tables, SECTIONS, recipe.name)
     for section in SECTIONS:
         _typed(recipe.tables[section], dict, f"{recipe.name}: [{section}]")
@@ -89,6 +109,16 @@ def check(recipe: Recipe) -> None:
         one_of(name, data, f"{recipe.name}: [data.{name}] is used by no task")
 
 
+def _check_strings(value: Any, place: str) -> None:
+    """No NUL, which no path and no name can have."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_strings(inner, f"{place}: {key}")
+            _check_strings(key, place)
+    elif isinstance(value, str) and "\0" in value:
+        raise RecipeError(f"{place}: got {value!r} with a NUL, expected text without one")
+
+
 def _check_data(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
     _need(spec, ("adapter", "format"), place)
     one_of(spec["format"], FORMATS, f"{place} format")
@@ -96,13 +126,63 @@ def _check_data(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
     known(spec, (*DATA_KEYS, *options), place)
     _need(spec, [key for key, must in options.items() if must], place)
     for key, value in spec.items():
-        _typed(value, DATA_KEYS.get(key, list if key == "features" else str), f"{place} {key}")
-    _names(spec.get("features"), f"{place} features")
+        _check_value(key, value, {**DATA_KEYS, **OPTIONS}[key], place)
+        _check_option(key, value, spec["format"], f"{place} {key}")
     modality = recipe.modality(spec["adapter"])
     one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
     _check_parts(spec, place)
     for key in ("file", *PARTS):
         _check_paths(spec, key, f"{place} {key}")
+
+
+def _check_option(key: str, value: Any, format_: str, place: str) -> None:
+    """An option of a reader, as far as it can be checked without the file."""
+    if key == "features":
+        _names(value, place)
+    if key == "encoding":
+        try:
+            check_encoding(value)
+        except ValueError as error:
+            raise RecipeError(f"{place}: {error}") from None
+    if key == "separator" and (not value or (format_ != "labelled" and (len(value) > 1 or value in '"\r\n'))):
+        expected = (
+            "one character or more" if format_ == "labelled" else "one character, no quote and no line end"
+        )
+        raise RecipeError(f"{place}: got {value!r}, expected {expected}")
+
+
+def changed_options(changes: Sequence[str]) -> dict[str, Any]:
+    """Options of a reader given as ``key=value``, and ``format``. Paths are relative to the current folder.
+
+    >>> changed_options(["encoding=latin-1"])
+    {'encoding': 'latin-1'}
+    """
+    options: dict[str, Any] = {}
+    for change in changes:
+        key, found, value = change.partition("=")
+        place = f"--set {change}"
+        if not found:
+            raise RecipeError(f"{place}: expected key=value, as in encoding=latin-1")
+        one_of(key, ("format", *OPTIONS), place)
+        options[key] = value_of(value)
+        _check_value(key, options[key], OPTIONS.get(key, str), "--set")
+        _check_option(key, options[key], "labelled", f"--set {key}")
+    if "format" in options:
+        formats = [name for name in FORMATS if name not in ("lines", "rdkit-logp")]
+        one_of(options["format"], ("text", "json", *formats), "--set format")
+    return {key: Path(value) if key in PATHS else value for key, value in options.items()}
+
+
+def value_of(text: str) -> Any:
+    """A value as TOML writes it, or plain text.
+
+    >>> value_of("0.5"), value_of("latin-1")
+    (0.5, 'latin-1')
+    """
+    try:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
+        return text
 
 
 def _check_parts(spec: Mapping[str, Any], place: str) -> None:
@@ -149,7 +229,7 @@ def _check_task(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
     known(spec, TASK_KEYS, place)
     _need(spec, ("data", "output", "target"), place)
     for key, value in spec.items():
-        _typed(value, TASK_KEYS[key], f"{place} {key}")
+        _check_value(key, value, TASK_KEYS[key], place)
     one_of(spec["data"], recipe.tables["data"], f"{place} data")
     one_of(spec["output"], OUTPUTS, f"{place} output")
     one_of(spec["target"], METRICS_OF, f"{place} target")
@@ -231,13 +311,22 @@ def fits(
             names = str(parameters[key].annotation).split(" | ")
             kinds = tuple(ANNOTATED[n] for n in names if n in ANNOTATED)
             if len(kinds) == len([n for n in names if n != "None"]):
-                _typed(value, kinds[0] if len(kinds) == 1 else _flat(kinds), f"{place} {key}")
+                _check_value(key, value, kinds[0] if len(kinds) == 1 else _flat(kinds), place)
             for entry in value if isinstance(value, list) else ():
                 _typed(entry, NUMBER, f"{place} {key}")  # the only lists that functions here take
 
 
 def _flat(kinds: Iterable[Any]) -> tuple[type, ...]:
     return tuple(k for kind in kinds for k in (kind if isinstance(kind, tuple) else (kind,)))
+
+
+def _check_value(key: str, value: Any, kind: Any, place: str) -> None:
+    """A value is of its type, and in the range of its key."""
+    _typed(value, kind, f"{place} {key}")
+    try:
+        check_range(key, value)
+    except ValueError as error:
+        raise RecipeError(f"{place} {key}: {error}") from None
 
 
 def _typed(value: Any, kind: Any, place: str) -> None:

@@ -174,11 +174,11 @@ def evaluate_run(
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
     base = _data_folder(recipe, data)
-    sources = _read_part(recipe, part, base)
+    sources = _read_part(recipe, part, base, model)
     if not sources:
         raise ValueError(f"part: got {part!r}, but no data of {recipe.name} has it")
     try:
-        train = read_part(recipe, "train", base)
+        train = read_part(recipe, "train", base, model)
     except DataError as error:
         train = []
         say(f"no baselines, for want of the training data: {error}")
@@ -228,10 +228,10 @@ def _data_folder(recipe: Recipe, data: str | Path | None) -> Path:
     return Path(data if data is not None else recipe.folder).resolve()
 
 
-def _read_part(recipe: Recipe, part: str, base: Path) -> list[Source]:
+def _read_part(recipe: Recipe, part: str, base: Path, model: Model | None = None) -> list[Source]:
     """`read_part`, which needs the folder only where a path is relative to it."""
     try:
-        return read_part(recipe, part, base)
+        return read_part(recipe, part, base, model)
     except DataError as error:
         if base.is_dir():
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -229,6 +230,7 @@ def test_the_items_that_are_shown_can_be_typed(folder: Path) -> None:
 
     assert shown("\tup\n-x\tup\nwell done\tup\n") == "mood 'well done'"
     assert shown(f"{'long ' * 99}\tup\n") == "mood 'YOUR TEXT'"
+    assert shown("a\x07bell\tup\n") == "mood 'YOUR TEXT'"
     molecules = TINY.replace('adapter = "text"', 'adapter = "graph"')
     (folder / "tiny.toml").write_text(molecules)
     assert shown("C\tup\nCC\tup\n") == "mood C"
@@ -265,6 +267,54 @@ def test_prepared_items_are_kept_seen_and_deleted(folder: Path) -> None:
     assert "kept: no such folder" in error("cache", "kept")
     assert "clips: holds no prepared items" in error("cache", "runs/clips")
     assert (folder / "runs/clips/model").is_dir()
+
+
+# --- where it is printed --------------------------------------------------------------------------
+
+
+def alone(*arguments: str, stdout: Any = subprocess.PIPE, **environment: str) -> subprocess.Popen[bytes]:
+    """A command in a process of its own, whose output goes where a test says."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "multiseq", *arguments],
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_a_terminal_cannot_show_is_printed_as_its_number(
+    saved: Path, folder: Path, encoding: str
+) -> None:
+    (folder / "a.txt").write_text("naïve – 😀\n", encoding="utf-8")
+    command = ["predict", str(saved), "--task", "pos", "--input", "a.txt"]
+    for extra in ([], ["--json"]):
+        shown, said = alone(*command, *extra, PYTHONIOENCODING=encoding).communicate()
+        assert said == b""
+        if extra:
+            assert json.loads(shown.decode(encoding))[0]["item"] == "naïve – 😀"
+    shown, said = alone("tasks", PYTHONIOENCODING=encoding).communicate()
+    assert (said, "word_error_rate" in shown.decode(encoding)) == (b"", True)
+
+
+@pytest.mark.parametrize("kind", ["a closed pipe", "a full disk"])
+def test_a_run_does_not_end_because_nothing_can_be_printed(folder: Path, kind: str) -> None:
+    if kind == "a full disk" and not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with open("/dev/full" if kind == "a full disk" else os.devnull, "wb") as full:
+        done = alone("train", "tiny.toml", stdout=full if kind == "a full disk" else subprocess.PIPE)
+        if done.stdout is not None:
+            done.stdout.close()
+        assert done.stderr is not None
+        assert done.wait() == 0, done.stderr.read()
+        done.stderr.close()
+    assert (folder / "runs" / "tiny" / "test.json").is_file()
+
+
+def test_a_run_is_done_though_its_data_has_gone(folder: Path) -> None:
+    recipe = recipes.read("tiny.toml")
+    (folder / "train.tsv").unlink()
+    assert _examples(recipe, Path("run"), None) == []
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -408,7 +458,7 @@ def test_a_label_for_each_clip(saved: Path, folder: Path) -> None:
     (folder / "lists").mkdir()
     (folder / "lists" / "clips.txt").write_text("../a.wav\n../a.wav\n")
     one, other = predicted(saved, "speaker", "--input", "lists/clips.txt")
-    assert one == other
+    assert one["probabilities"] == pytest.approx(other["probabilities"])
     assert set(one) == {"item", "label", "probability", "probabilities"}
     assert line(saved, "speaker", "a.wav") == f"{one['label']} ({one['probability']:.0%})\n"
     assert "item 2: b.wav: no such file" in error(
@@ -500,6 +550,122 @@ def test_a_byte_order_mark_is_no_text(saved: Path, folder: Path, name: str) -> N
 def test_empty_lines_between_objects_are_nothing(saved: Path, folder: Path) -> None:
     (folder / "words.jsonl").write_text('\n["I"]\n\n{"text": "saw it"}\n\n')
     assert [r["names"] for r in predicted(saved, "pos", "--input", "words.jsonl")] == [["I"], ["saw", "it"]]
+
+
+# --- files as in training -------------------------------------------------------------------------
+
+
+def trained(folder: Path, data: str, files: dict[str, str], **task: str) -> None:
+    """A run in the folder ``run``, of one task on files that are written first."""
+    for name, content in files.items():
+        (folder / name).write_bytes(content.encode("latin-1" if "latin-1" in data else "utf-8"))
+    told = {"output": "set", "target": "class", "column": "label", **task}
+    lines = "".join(f"{k} = {json.dumps(v)}\n" for k, v in told.items())
+    head = TINY.partition("[data.lines]")[0]
+    (folder / "one.toml").write_text(f'{head}[data.d]\n{data}\n[tasks.t]\ndata = "d"\n{lines}')
+    well("train", "one.toml", "--out", "run", "--set", "training.steps=1")
+
+
+def items_of(*arguments: str) -> list[Any]:
+    return [found["item"] for found in json.loads(well("predict", "run", "--json", "--input", *arguments))]
+
+
+def conllu(*forms: str) -> str:
+    return "".join(f"{i}\t{form}\t_\tX\t_\t_\t0\t_\t_\t_\n" for i, form in enumerate(forms, 1)) + "\n"
+
+
+def test_treebanks_are_read_as_in_training(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "conllu"\ntrain = "train.txt"'
+    files = {"train.txt": conllu("I", "saw"), "new.txt": f"# a note\n{conllu('We', 'saw')}{conllu('a')}"}
+    trained(folder, data, files, output="vector", column="upos")
+    for name in ("new.txt", "new.conllu", "NEW.CONLLU"):
+        (folder / "new.txt").rename(folder / name)
+        assert items_of(name) == [["We", "saw"], ["a"]]
+        (folder / name).rename(folder / "new.txt")
+    (folder / "lines.text").write_text("We saw\n")
+    assert items_of("lines.text") == ["We saw"]
+    assert items_of("lines.text", "--set", "format=text") == ["We saw"]
+    assert "lines.text:1: got 1 columns" in error(
+        "predict", "run", "--input", "lines.text", "--set", "format=conllu"
+    )
+
+
+def test_tables_are_read_as_in_training(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "table"\ntrain = "TRAIN.CSV"\ninput = "t"\nencoding = "latin-1"'
+    files = {"TRAIN.CSV": "t;label\nschön;up\nschlecht;down\n", "New.CSV": "t;x\nschön;\n;\n"}
+    trained(folder, data, files)
+    assert items_of("New.CSV") == ["schön"]
+    (folder / "new.tsv").write_text("t\tx\nschön\t1\n", encoding="utf-8")
+    assert items_of("new.tsv", "--set", "encoding=utf-8") == ["schön"]
+    assert items_of("new.tsv", "--column", "x") == ["1"]
+    (folder / "new.csv").write_text("t:x\na,b:c\n")
+    assert items_of("new.csv", "--set", "separator=:") == ["a,b"]
+    for change, message in {
+        "encoding": "expected key=value",
+        "encodin=latin-1": "did you mean 'encoding'",
+        "encoding=punycode": "got the encoding 'punycode'",
+        "unpack_limit=-1": "unpack_limit: got -1, expected 0 or more",
+        "unpack_limit=no": "got 'no', expected a whole number",
+        "format=tabel": "did you mean 'table'",
+    }.items():
+        assert message in error("predict", "run", "--input", "new.csv", "--set", change)
+
+
+def test_labelled_lines_are_told_from_texts(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "labelled"\ntrain = "train.txt"'
+    trained(folder, data, {"train.txt": "up very good\ndown so bad\n", "new.txt": "down not good\n"})
+    assert items_of("new.txt") == ["not good"]
+    (folder / "texts.txt").write_text("down not good\nnot good\n")
+    message = error("predict", "run", "--input", "texts.txt")
+    assert "texts.txt:2: got the label 'not', which training has not seen" in message
+    assert items_of("texts.txt", "--set", "format=text") == ["down not good", "not good"]
+
+
+def test_json_lines_are_read_as_in_training(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "jsonl"\ntrain = "train.json"\ninput = "t"\nencoding = "utf-16"'
+    row = '{"t": "so", "label": "up"}\n'
+    trained(folder, data, {"train.json": "\ufeff" + row})
+    (folder / "new.json").write_text('{"t": "é"}\n{"t": ["a"]}\n', encoding="utf-16")
+    assert items_of("new.json") == ["é", ["a"]]
+    (folder / "new.jsonl").write_text("[" * 3000 + "\n", encoding="utf-16")
+    assert "new.jsonl:1: got '[[[[" in error("predict", "run", "--input", "new.jsonl")
+
+
+def test_networks_are_read_as_in_training(folder: Path) -> None:
+    data = 'adapter = "graph"\nformat = "networks"\nfile = "nodes.csv"\nedges = "edges.csv"\n'
+    data += 'features = ["zone", "age"]\npart_column = "part"'
+    nodes = "net,part,node,zone,age,label\nA,train,0,1,2,up\nA,train,1,x,3,down\n"
+    files = {"nodes.csv": nodes, "edges.csv": "net,source,target\nA,0,1\n"}
+    trained(folder, data, files, output="vector")
+    (folder / "new").mkdir()
+    (folder / "new" / "some.csv").write_text("net,node,zone,age\nB,0,1,4\nB,1,2,5\nC,0,1,1\n")
+    lone = error("predict", "run", "--input", "new/some.csv")
+    assert "new/edges.csv: no such file; give that of new/some.csv by --set edges=FILE" in lone
+    (folder / "new" / "edges.csv").write_text("net,source,target\nB,0,1\n")
+    first, second = items_of("new/some.csv")
+    assert first["nodes"] == {"zone": ["1", "2"], "age": [4.0, 5.0]}
+    assert (first["edges"], second["edges"]) == ([[0, 1]], [])
+    (folder / "ties.csv").write_text("net,source,target\nB,1,1\n")
+    assert items_of("new/some.csv", "--set", "edges=ties.csv")[0]["edges"] == [[1, 1]]
+    (folder / "new" / "some.csv").write_text("net,node,zone,age\nB,0,1,old\nB,1,1,2\n")
+    assert "some.csv:2: column 'age' has 'old'" in error("predict", "run", "--input", "new/some.csv")
+    well("evaluate", "run", "--part", "train", "--data", ".")
+
+
+def test_recordings_are_read_as_in_training(folder: Path) -> None:
+    (folder / "clips").mkdir()
+    tone(folder / "clips" / "a.wav")
+    data = 'adapter = "speech"\nformat = "recordings"\ntrain = "train.tsv"\naudio = "clips"\n'
+    data += 'segments = "segments.csv"'
+    files = {"train.tsv": "file\na.wav\n", "segments.csv": "f,from,to,x\na.wav,0,0.2,\na.wav,0.2,0.4,a\n"}
+    trained(folder, data, files, output="vector", column="segments")
+    (folder / "new").mkdir()
+    (folder / "new" / "list.tsv").write_text("file\na.wav\n")
+    assert items_of("new/list.tsv") == [str(folder / "clips" / "a.wav")]
+    (folder / "new" / "clips").mkdir()
+    with pytest.raises(AssertionError, match="no such file"):
+        items_of("new/list.tsv")
+    assert items_of("new/list.tsv", "--set", "audio=clips") == ["clips/a.wav"]
 
 
 def test_audio_that_is_not_read(saved: Path, folder: Path) -> None:

@@ -19,7 +19,8 @@ MODALITIES = {
     "speech": {"torchaudio", "soundfile"},
     "graph": {"torch_geometric", "rdkit"},
 }
-OPTIONAL = set.union(*MODALITIES.values(), {"lightning"})
+TABLES = {"openpyxl", "pandas", "pyarrow"}
+OPTIONAL = set.union(*MODALITIES.values(), TABLES, {"lightning"})
 CORE = [
     "multiseq.attention",
     "multiseq.encoder",
@@ -40,7 +41,10 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("module", ["multiseq", "multiseq.adapters", "multiseq.requires"])
+@pytest.mark.parametrize(
+    "module",
+    ["multiseq", "multiseq.adapters", "multiseq.requires", "multiseq.data.readers", "multiseq.items"],
+)
 def test_the_package_alone_loads_nothing_heavy(module: str) -> None:
     assert not loaded_by(f"import {module}") & {*OPTIONAL, "torch", "numpy"}
 

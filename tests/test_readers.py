@@ -79,6 +79,12 @@ def test_a_table_with_commas_has_quotes(write: Write) -> None:
     assert lines_of(records) == [2, 4]  # where each row begins
 
 
+def test_only_the_columns_that_are_used_are_kept(write: Write) -> None:
+    path = write("a.csv", "a,text,b,c\n1,x,,3\n")
+    assert read_table(path, columns=["c", "b"]).columns == {"b": [None], "c": ["3"]}
+    assert read_table(path, columns=["c", "d"]).columns == {"a": ["1"], "b": [None], "c": ["3"]}
+
+
 def test_a_cell_may_be_a_book(write: Write) -> None:
     book = "word " * 40_000  # more than the 131,072 characters that Python's csv takes by itself
     assert read_table(write("a.csv", f"text,label\n{book},up\n")).items == [book]
@@ -97,6 +103,13 @@ def test_labelled_lines(write: Write) -> None:
     assert records.columns == {"label": ["NUM:date", "HUM"], "coarse": ["NUM", "HUM"]}
     assert lines_of(records) == [1, 3]
     assert read_labelled(write("b.txt", "a b\tc d\n"), separator="\t").column("label") == ["a b"]
+
+
+def test_several_labels_of_a_line_as_fasttext_writes_them(write: Write) -> None:
+    records = read_labelled(write("a.txt", "__label__a __label__b:c how much\n__label__a d\ne __label__f\n"))
+    assert records.items == ["how much", "d", "__label__f"]
+    assert records.column("label") == [["__label__a", "__label__b:c"], "__label__a", "e"]
+    assert records.column("coarse") == [["__label__a", "__label__b"], "__label__a", "e"]
 
 
 def test_json_lines(write: Write) -> None:
@@ -126,7 +139,7 @@ def test_segments_are_those_of_each_recording(write: Write) -> None:
     path = write("list.tsv", "file\na.wav\nb.wav\nc.wav\n")
     segments = write("s.csv", "f,from,to,phone\na.wav,0,0.5,x\nb.wav,0,1,\na.wav,0.5,1,y\n")
     records = read_recordings(path, segments=segments)
-    assert records.column("segments") == [[(0.0, 0.5, "x"), (0.5, 1.0, "y")], [(0.0, 1.0, "")], None]
+    assert records.column("segments") == [[(0.0, 0.5, "x"), (0.5, 1.0, "y")], [(0.0, 1.0, None)], None]
 
 
 NODES = """
@@ -167,6 +180,23 @@ def test_the_rows_of_a_graph_need_not_lie_together(write: Write) -> None:
     assert records.columns == {}
 
 
+KNOWN = {"nodes": {"age": True, "city": False}, "edges": {"kind": False, "years": False}}
+
+
+def test_what_a_column_holds_is_not_guessed_where_it_is_known(write: Write) -> None:
+    nodes, edges = NODES.replace("Ur", "07"), EDGES
+    paths = write("nodes.csv", nodes), write("edges.csv", edges)
+    features = ["age", "city"]
+    guessed = read_networks(paths[0], edges=paths[1], features=features)
+    assert guessed.items[0]["nodes"]["city"] == [7.0, 7.0]
+    records = read_networks(paths[0], edges=paths[1], features=features, numeric=KNOWN)
+    assert records.items[0]["nodes"] == {"age": [20.0, 30.0], "city": ["07", "7"]}
+    assert records.items[0]["edge_columns"] == {"kind": ["friend", "friend"], "years": ["2", "3"]}
+    write("nodes.csv", nodes.replace("30", "old"))
+    with pytest.raises(DataError, match=r"nodes\.csv:3: column 'age' has 'old' .* numbers, as in training"):
+        read_networks(paths[0], edges=paths[1], features=features, numeric=KNOWN)
+
+
 def test_molecules_are_distinct_and_in_one_part_each(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     from rdkit import RDConfig
 
@@ -181,12 +211,16 @@ def test_molecules_are_distinct_and_in_one_part_each(write: Write, monkeypatch: 
 # --- of all formats -------------------------------------------------------------------------------
 
 
+NO_OPTIONS = (("lines", "target"), ("networks", "numeric"), ("table", "columns"))
+"""What readers are told and recipes cannot say."""
+
+
 def test_formats_are_those_of_the_readers() -> None:
     for name, reader in READERS.items():
         options = {
             key: parameter.default is parameter.empty
             for key, parameter in inspect.signature(reader).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY and (name, key) != ("lines", "target")
+            if parameter.kind is parameter.KEYWORD_ONLY and (name, key) not in NO_OPTIONS
         }
         assert FORMATS[name] == options
     assert set(FORMATS) == set(READERS)
@@ -316,12 +350,12 @@ def test_files_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.tsv: no such file"):
         read_table(tmp_path / "none.tsv")
     path = write("a.tsv", b"text\n\xe9\n")
-    with pytest.raises(DataError, match=r'a\.tsv: not utf-8 \(byte 5\).* as in encoding = "latin-1"'):
+    with pytest.raises(DataError, match=r'a\.tsv:2: not utf-8 \(byte 5\).* as in encoding = "latin-1"'):
         read_table(path)
     with pytest.raises(DataError, match=r"a\.tsv: got the encoding 'utf-9', expected utf-8, latin-1"):
         read_table(path, encoding="utf-9")
     packed = gzip.compress(b"text\n" + bytes(range(1, 9)) * 9)
-    for broken in (b"text\n", packed[:-12], packed[:10] + b"\xff" + packed[11:]):
+    for broken in (packed[:-12], packed[:10] + b"\xff" + packed[11:]):
         (tmp_path / "a.tsv.gz").write_bytes(broken)
         with pytest.raises(DataError, match=r"a\.tsv\.gz: cannot be read: "):
             read_table(tmp_path / "a.tsv.gz")

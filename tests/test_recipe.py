@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,17 @@ WRONG = {
     "reserved name": ("adapters.config = {}", r"\[adapters\.'config'\]: .*not model or config"),
     "unused": ("adapters.txt = {}", r"\[adapters\.txt\] is used by no data.* mean 'text'\?"),
     "true": ("data.lines.fold = true", r"fold: got True, expected a whole number"),
+    "nan": ("tasks.mood.weight = nan", r"\[tasks\.mood\] weight: got nan, expected a finite number"),
+    "zero": ("data.lines.weight = 0", r"\[data\.lines\] weight: got 0, expected a number above 0"),
+    "vocabulary": (
+        'tasks.mood = {data="lines", output="sequence", target="text", column="label", vocab_size=0}',
+        r"\[tasks\.mood\] vocab_size: got 0, expected 1 or more",
+    ),
+    "encoding": ('data.lines.encoding = "punycode"', r"lines\] encoding: got the encoding 'punycode', exp"),
+    "no encoding": ('data.lines.encoding = "utf-9"', r"encoding: got the encoding 'utf-9', expected utf-8"),
+    "separator": ('data.lines.separator = "::"', r"separator: got '::', expected one character, no quote"),
+    "limit": ("data.lines.unpack_limit = -1", r"\[data\.lines\] unpack_limit: got -1, expected 0 or more"),
+    "nul": ('data.lines.train = "a\\u0000b"', r"data: lines: train: got 'a\\x00b' with a NUL"),
 }  # fmt: skip
 HEAVY = {
     "steps": ("training.stepz = 3", r"\[training\]: no key 'stepz' \(did you mean 'steps'\?\)"),
@@ -200,6 +212,34 @@ HEAVY = {
     "adapter": ("adapters.text.unt = 1", r"\[adapters\.text\]: no key 'unt' \(did you mean 'unit'\?\)"),
     "head": ("tasks.mood.head.pol = 1", r"\[tasks\.mood\] head: no key 'pol' \(did you mean 'pool'\?\)"),
     "decode": ("tasks.mood.decode.beam = 4", r"\[tasks\.mood\] decode: no key 'beam'"),
+    "not a number": ("training.lr = nan", r"\[training\] lr: got nan, expected a finite number"),
+    "infinite": ("training.warmup = -inf", r"\[training\] warmup: got -inf, expected a finite number"),
+    "half a step": ("training.steps = 2.5", r"\[training\] steps: got 2\.5, expected a whole number"),
+    "negative": ("training.workers = -1", r"\[training\] workers: got -1, expected 0 or more"),
+    "fraction": ("training.warmup = 1.5", r"\[training\] warmup: got 1\.5, expected 0 up to 1"),
+    "below": ("training.average = 1.0", r"\[training\] average: got 1\.0, expected 0 up to below 1"),
+    "above": ("training.clip = 0", r"\[training\] clip: got 0, expected a number above 0"),
+    "seed": ("training.seed = 1e99", r"\[training\] seed: got 1e\+99, expected a whole number"),
+    "monitor": ('training.monitor = "moood"', r"\[training\] monitor: got 'moood' \(did you mean 'mood'\?\)"),
+    "patience": ("training.patience = 3", r"\[training\] patience: needs evaluate_every above 0, got 0"),
+    "depth": ("encoder.depth = 2_000_000_000", r"\[encoder\] depth: got 2000000000, expected 0 up to 1000"),
+    "heads": ("encoder.heads = 0", r"\[encoder\] heads: got 0, expected 1 or more"),
+    "multiple": ("encoder.heads = 3", r"\[encoder\]: dim: got 16 for 3 heads, expected a multiple of 6"),
+    "window": ("encoder.window = 0", r"\[encoder\] window: got 0, expected 1 or more"),
+    "dropout": (
+        "adapters.text.dropout = 1.0",
+        r"\[adapters\.text\] dropout: got 1\.0, expected 0 up to below",
+    ),
+    "pool": (
+        'tasks.mood.head.pool = "max"',
+        r"\[tasks\.mood\] head pool: got 'max', expected one of mean, sum",
+    ),
+}
+SEQUENCE = 'tasks.mood = { data = "lines", output = "sequence", target = "text", column = "label", '
+HEAVY |= {
+    "beam": (SEQUENCE + "decode = { beam = 0 } }", r"\[tasks\.mood\] decode beam: got 0, expected 1 or more"),
+    "alpha": (SEQUENCE + "decode = { alpha = -inf } }", r"decode alpha: got -inf, expected a finite number"),
+    "decoder": (SEQUENCE + "head = { heads = 3 } }", r"\[tasks\.mood\] head: dim: got 16 for 3 heads"),
 }
 
 
@@ -264,6 +304,14 @@ def test_recipes_that_are_none(folder: Path) -> None:
     (folder / "latin.toml").write_bytes(b"# caf\xe9")
     with pytest.raises(RecipeError, match=r"latin: not TOML"):
         read(folder / "latin.toml")
+    (folder / "marked.toml").write_text(TINY, encoding="utf-16")  # as a Windows console redirects
+    assert read(folder / "marked.toml").tables == read(folder / "tiny.toml").tables
+    for deep in ("a = " + "[" * 5000 + "]" * 5000, "a" + ".a" * 5000 + " = 1"):
+        (folder / "deep.toml").write_text(deep)
+        with pytest.raises(RecipeError, match=r"deep: not TOML: nested more than 100 deep"):
+            read(folder / "deep.toml")
+    with pytest.raises(RecipeError, match=r"lr: got '\[\[\["):
+        recipes.settings(read(folder / "tiny.toml", [f"training.lr={'[' * 5000}"]))
     (folder / "empty.toml").write_text("")
     with pytest.raises(RecipeError, match=r"expected at least one \[tasks\.NAME\]"):
         read(folder / "empty.toml")
@@ -299,7 +347,7 @@ def test_the_encoder_gets_a_table_for_the_codes_of_its_adapters(folder: Path) ->
     assert (model.encoder.window, model.encoder.relative) == (8, True)
     assert model.predict("mood", ["CCO"])[0].label in ("up", "down")
     wrong = read(folder / "tiny.toml", ["encoder.window=0"])
-    with pytest.raises(RecipeError, match=r"\[encoder\]: window: got 0"):
+    with pytest.raises(RecipeError, match=r"\[encoder\] window: got 0"):
         build_model(wrong, read_part(wrong, "train"))
 
 
@@ -315,6 +363,7 @@ def test_the_page_names_every_format_and_metric() -> None:
     page = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
     for name, options in FORMATS.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
-        assert all(f"`{option}`" in row for option in options)
+        named = {*re.findall(r"`(\w+)`", row)} | ({*FORMATS["table"]} if "those of `table`" in row else set())
+        assert named >= set(options)
     for metrics in METRICS_OF.values():
         assert f"| {', '.join(f'`{metric}`' for metric in metrics)} |" in page

@@ -111,6 +111,13 @@ def test_rows_of_a_split_file(folder: Folder) -> None:
         ('{"train": ["0"]}', "expected row numbers from 0 to 1 under 'train'"),
         ('{"train": [0.0]}', "expected row numbers from 0 to 1 under 'train'"),
         ('{"train": 2}', "expected row numbers from 0 to 1 under 'train'"),
+        (
+            '{"train": [0], "test_idx": [1]}',
+            r"got the part 'test_idx', expected train, dev \(or val, valid\)",
+        ),
+        ('{"train": [0, 1], "test": [1]}', "row 1 is in 'train' and in 'test', expected one"),
+        ('{"train": [0], "val": [1], "dev": []}', "got the part dev twice, once as 'dev'; expected one list"),
+        ("[" * 5000, "not JSON: nested more than 100 deep"),
     ],
 )
 def test_split_files_that_are_none(folder: Folder, split: str, message: str) -> None:
@@ -180,6 +187,8 @@ def test_a_column_for_each_label(folder: Folder) -> None:
     rows = "text\tred\tround\na\t1\t0.0\nb\tnan\t\n"
     two = {"target": "labels", "column": None, "columns": ["red", "round"]}
     assert folder.table(rows, **two) == [{"red": True, "round": False}, {"red": None, "round": None}]
+    pandas = rows.replace("1", "True").replace("0.0", "False")
+    assert folder.table(pandas, **two) == folder.table(rows, **two)
     for wrong in ("2", "inf", "yes"):
         with pytest.raises(DataError, match=rf"train\.tsv:3: red: got '{wrong}', expected 1, 0 or nothing"):
             folder.table(rows.replace("nan", wrong), **two)
@@ -271,3 +280,23 @@ def test_segments_have_labels_of_any_target(folder: Folder) -> None:
     assert folder.json(row, target="labels", **task) == [[(0, 1, ["loud", "low"]), (1, 2, ["high", "loud"])]]
     with pytest.raises(DataError, match=r"train\.jsonl:1: label: labels: got 'x' as number 1 among segments"):
         folder.json({"text": "a.wav", "label": [[0, 1, "y"], "x"]}, **task)
+
+
+# --- graphs ---------------------------------------------------------------------------------------
+
+
+def test_columns_of_graphs_hold_what_they_held_in_training(folder: Folder) -> None:
+    """Categories that are digits by chance, in another file, are categories."""
+    data = {"adapter": "graph", "format": "networks", "file": "nodes.csv", "part_column": "part"}
+    data |= {"edges": "edges.csv", "features": ["zone", "age"]}
+    folder.write("nodes.csv", "net,part,node,zone,age,buys\nA,train,0,1,2,no\nA,train,1,x,3,yes\n")
+    folder.write("edges.csv", "net,source,target,kind\nA,0,1,7\nA,1,0,y\n")
+    recipe = folder.recipe(data, {"output": "vector", "column": "buys"})
+    [train] = read_part(recipe, "train")
+    model = build_model(recipe, [train])
+    folder.write("nodes.csv", "net,part,node,zone,age,buys\nB,test,0,1,4,no\nB,test,1,01,5,yes\n")
+    folder.write("edges.csv", "net,source,target,kind\nB,0,1,7\n")
+    [test] = read_part(recipe, "test", model=model)
+    assert test.items[0]["nodes"] == {"zone": ["1", "01"], "age": [4.0, 5.0]}
+    assert test.items[0]["edge_columns"] == {"kind": ["7"]}
+    assert len(model.predict("mood", test.items)[0]) == 2

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 __all__ = ["FORMATS", "PARTS", "PART_NAMES", "PATHS"]
 
+TEXT = {"encoding": False, "unpack_limit": False}
+"""How a text file is opened."""
+TABLE = {"input": False, "separator": False, **TEXT}
+
 FORMATS: dict[str, dict[str, bool]] = {
-    "conllu": {},
-    "table": {"input": False, "encoding": False},
-    "lines": {"encoding": False},
-    "labelled": {"separator": False, "encoding": False},
-    "jsonl": {"input": False},
-    "recordings": {"input": False, "audio": False, "segments": False},
-    "networks": {"edges": True, "features": True},
+    "conllu": TEXT,
+    "table": TABLE,
+    "lines": TEXT,
+    "labelled": {"separator": False, **TEXT},
+    "jsonl": {"input": False, **TEXT},
+    "recordings": {"audio": False, "segments": False, **TABLE},
+    "networks": {"edges": True, "features": True, "separator": False, **TEXT},
     "rdkit-logp": {},
 }
 """Format -> the options of its reader, and whether each must be given. A test compares the signatures."""

@@ -6,7 +6,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
-from multiseq.data.records import DataError, Records
+from multiseq.data.records import DataError, Places, Records
+from multiseq.data.text_files import lines_of
 from multiseq.requires import need
 
 __all__ = ["read"]
@@ -30,8 +31,9 @@ def read(path: Path) -> Records:
         raise DataError(f"{file}: no such file in this RDKit; reinstall it with: pip install rdkit")
     log.DisableLog("rdApp.*")  # its complaints about lines that it cannot parse; those are left out
     try:
-        records, seen = Records([], {"logp": [], "part": []}), set()
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        places = Places(file)
+        records, seen = Records([], {"logp": [], "part": []}, places), set()
+        for number, line in enumerate(lines_of(file), 1):
             molecule = chem.MolFromSmiles(line.split()[0]) if line.split() else None
             smiles = chem.MolToSmiles(molecule) if molecule is not None else ""
             if smiles and smiles not in seen:
@@ -39,7 +41,7 @@ def read(path: Path) -> Records:
                 records.items.append(smiles)
                 records.columns["logp"].append(crippen.MolLogP(molecule))
                 records.columns["part"].append(_part(smiles))
-                records.where.append(f"{file}:{number}")
+                places.lines.append(number)
         return records
     finally:
         log.EnableLog("rdApp.*")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from multiseq.data.records import DataError, Records
+from multiseq.data.records import DataError, Places, Records
 
 __all__ = ["read"]
 
@@ -19,7 +19,12 @@ Lines = dict[str, list[int]]
 
 
 def read(
-    nodes: Path, edges: Path, node_rows: Iterable[Row], edge_rows: Iterable[Row], features: Sequence[str]
+    nodes: Path,
+    edges: Path,
+    node_rows: Iterable[Row],
+    edge_rows: Iterable[Row],
+    features: Sequence[str],
+    numeric: Mapping[str, Mapping[str, bool]],
 ) -> Records:
     """Put the rows of both tables together, graph by graph, in the order of the nodes' table.
 
@@ -29,12 +34,14 @@ def read(
         node_rows: (line, row): the first column names the graph, ``node`` numbers its nodes from 0.
         edge_rows: (line, row): the graph, ``source``, ``target``, and columns of the edge.
         features: The nodes' columns that the model sees; all others are label columns.
+        numeric: As for `multiseq.data.readers.read_networks`; what it does not name is guessed.
     """
     graphs, lines = _nodes(nodes, node_rows, features)
     pairs, ties, tie_lines = _edges(edges, edge_rows, lines)
-    seen = _values(nodes, graphs, lines, features)
-    edge_columns = _values(edges, ties, tie_lines, next(iter(ties.values()), {}))
-    records = Records([], {}, [f"{nodes}:{own[0]}" for own in lines.values()])
+    seen = _values(nodes, graphs, lines, features, numeric.get("nodes", {}))
+    names = next(iter(ties.values()), {})
+    edge_columns = _values(edges, ties, tie_lines, names, numeric.get("edges", {}))
+    records = Records([], {}, Places(nodes, [own[0] for own in lines.values()]))
     for name, own in graphs.items():
         known = {"edges": pairs.get(name, []), "edge_columns": edge_columns.get(name, {})}
         records.items.append({"nodes": seen[name], **known})
@@ -97,27 +104,32 @@ def _add(table: Table, lines: Lines, name: str, line: int, columns: dict[str, st
         own[column].append(value)
 
 
-def _values(path: Path, table: Table, lines: Lines, columns: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _values(
+    path: Path, table: Table, lines: Lines, columns: Iterable[str], known: Mapping[str, bool]
+) -> dict[str, dict[str, Any]]:
     """The chosen columns of each graph: numbers where all cells of a column are, else categories."""
-    numeric = {column: _is_numeric(path, table, lines, column) for column in columns}
+    numeric = {column: _is_numeric(path, table, lines, column, known.get(column)) for column in columns}
     return {
         name: {c: list(map(float, own[c])) if flag else own[c] for c, flag in numeric.items()}
         for name, own in table.items()
     }
 
 
-def _is_numeric(path: Path, table: Table, lines: Lines, column: str) -> bool:
+def _is_numeric(path: Path, table: Table, lines: Lines, column: str, known: bool | None) -> bool:
+    """Whether a column holds numbers. That of a trained model is ``known``, and is not guessed."""
+    if known is False:
+        return False
     cells = [cell for own in table.values() for cell in own[column]]
-    numbers = [number for number in map(_number, cells) if number is not None]
-    finite = list(map(math.isfinite, numbers))
-    if len(numbers) < len(cells) or not any(finite):
+    numbers = list(map(_number, cells))
+    finite = [number is not None and math.isfinite(number) for number in numbers]
+    if known is None and (None in numbers or not any(finite)):
         return False
     if not all(finite):
         bad = finite.index(False)
         line = [line for own in lines.values() for line in own][bad]
         raise DataError(
-            f"{path}:{line}: column {column!r} has {cells[bad]!r} among numbers, expected finite numbers; "
-            "fill in or leave out what is missing"
+            f"{path}:{line}: column {column!r} has {cells[bad]!r} among numbers, expected finite numbers"
+            + ("; fill in or leave out what is missing" if known is None else ", as in training")
         )
     return True
 

@@ -1,17 +1,19 @@
 """Readers: a file format -> `Records`. Every error names the file and the line.
 
-A reader takes the path of a part and the format's own options as keyword arguments. Plain files may be
-gzipped.
+A reader takes the path of a part and the format's own options as keyword arguments. How a text file is
+unpacked and decoded is said in `multiseq.data.text_files`, how a table is read in `multiseq.data.tables`.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from multiseq.data.records import DataError, Records, open_text
+from multiseq.data.records import DataError, Places, Records
+from multiseq.data.tables import open_table
+from multiseq.data.text_files import lines_of, parse_json
 
 __all__ = [
     "READERS",
@@ -25,21 +27,29 @@ __all__ = [
     "read_table",
 ]
 
+FASTTEXT = "__label__"
+"""What begins every label in files of fastText."""
 
-def read_conllu(path: Path) -> Records:
+RECURRING = 4096
+"""Different cells of a column up to which equal ones are kept as one string."""
+
+
+def read_conllu(path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None) -> Records:
     """CoNLL-U treebanks (https://universaldependencies.org/format.html): an item is a list of words.
 
     Columns: ``upos``, ``xpos``, ``lemma``, ``deprel``, a list with one label for each word. Lines of
     multi-word tokens (1-2) and empty nodes (1.1) are no words of the tree and are passed over.
     """
-    records = Records([], {"upos": [], "xpos": [], "lemma": [], "deprel": []})
+    places = Places(path)
+    records = Records([], {"upos": [], "xpos": [], "lemma": [], "deprel": []}, places)
     rows: list[list[str]] = []
     start = 1
-    for number, line in enumerate([*open_text(path), ""], 1):
-        line = line.rstrip("\n")
+    for number, line in enumerate(chain(lines_of(path, encoding, unpack_limit), [""]), 1):
+        line = line.rstrip("\r\n")
         if not line.strip():
             if rows:
-                _add_sentence(records, rows, f"{path}:{start}")
+                _add_sentence(records, rows)
+                places.lines.append(start)
             rows, start = [], number + 1
         elif not line.startswith("#"):
             fields = line.split("\t")
@@ -52,125 +62,138 @@ def read_conllu(path: Path) -> Records:
     return records
 
 
-def _add_sentence(records: Records, rows: list[list[str]], where: str) -> None:
+def _add_sentence(records: Records, rows: list[list[str]]) -> None:
     records.items.append([row[1] for row in rows])
     for name, column in {"lemma": 2, "upos": 3, "xpos": 4, "deprel": 7}.items():
         records.columns[name].append([None if row[column] == "_" else row[column] for row in rows])
-    records.where.append(where)
 
 
-def read_table(path: Path, *, input: str = "text", encoding: str = "utf-8") -> Records:
-    """A table with a header: ``.csv`` with commas and quotes, else tabs without quoting.
+def read_table(
+    path: Path,
+    *,
+    input: str = "text",
+    encoding: str = "utf-8",
+    separator: str | None = None,
+    unpack_limit: int | None = None,
+    columns: Collection[str] = (),
+) -> Records:
+    """A table with a header, as `multiseq.data.tables.open_table` reads it.
 
     Args:
         path: The file.
         input: The column that holds the items; the others are label columns. Empty cells are missing.
         encoding: Of the file.
+        separator: What stands between its cells, where its name and header do not say.
+        unpack_limit: MiB that it may unpack to.
+        columns: Label columns to keep; all, where one is not there or none is named.
     """
-    records = Records([], {})
-    for number, row in _rows(path, encoding):
-        if input not in row:
-            names = ", ".join(row)
-            if len(row) == 1 and "," in names:
-                names += " (one column; where commas separate, name the file .csv)"
-            raise DataError(f"{path}:1: no column {input!r} for the input; there are {names}")
-        records.items.append(row[input])
-        records.where.append(f"{path}:{number}")
-        for name, value in row.items():
-            if name != input:
-                records.columns.setdefault(name, []).append(value or None)
-    return records
+    table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit)
+    if input not in table.names:
+        names = ", ".join(table.names)
+        if len(table.names) == 1 and "," in names:
+            names += " (one column; where commas separate, name the file .csv)"
+        raise DataError(f"{path}:1: no column {input!r} for the input; there are {names}")
+    kept = {input, *columns} if columns and set(columns) <= set(table.names) else set(table.names)
+    numbers = [i for i, name in enumerate(table.names) if name in kept]
+    found = {table.names[i]: _Column("" if table.names[i] == input else None) for i in numbers}
+    places = Places(path)
+    for lines, cells in table.batches:
+        places.lines.extend(lines)
+        for i, column in zip(numbers, found.values(), strict=True):
+            column.extend(cells[i])
+    values = {name: column.values for name, column in found.items()}
+    return Records(values.pop(input), values, places)
 
 
-def _rows(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row by column name) of a table with a header."""
-    file = open_text(path, encoding)
-    rows = (_commas if path.name.removesuffix(".gz").endswith(".csv") else _tabs)(path, file)
-    _, header = next(rows, (1, []))
-    if not any(header):
-        raise DataError(f"{path}: empty, expected a header line")
-    if len(set(header)) != len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise DataError(f"{path}:1: got two columns {twice!r}, expected names that differ")
-    for number, row in rows:
-        if not any(row) and len(row) < 2:
-            continue
-        if len(row) != len(header):
-            raise DataError(f"{path}:{number}: got {len(row)} cells, expected {len(header)} as in the header")
-        yield number, dict(zip(header, row, strict=True))
+class _Column:
+    """The cells of a column, where those that recur are one string, and an empty one is ``empty``."""
+
+    def __init__(self, empty: str | None) -> None:
+        self.values: list[Any] = []
+        self.empty = empty
+        self.known: dict[str, Any] = {"": empty}
+
+    def extend(self, cells: Sequence[Any]) -> None:
+        if len(self.known) <= RECURRING and set(map(type, cells)) == {str}:
+            self.values.extend(map(self.known.setdefault, cells, cells))
+        else:
+            self.values.extend(
+                cells if "" not in cells else (self.empty if cell == "" else cell for cell in cells)
+            )
 
 
-def _commas(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows of comma-separated values with the number of the line in which each begins."""
-    csv.field_size_limit(2**31 - 1)  # of all readers, alas; Python's own 131,072 characters are a short book
-    reader = csv.reader(file, strict=True)  # or a quote that is not closed takes in the rest of the file
-    while True:
-        number = reader.line_num + 1
-        try:
-            yield number, next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(
-                f"{path}:{number}: not comma-separated values: {error}; expected quotes in pairs, and lines "
-                "that end in a newline"
-            ) from None
-
-
-def _tabs(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows of tab-separated values with their line numbers."""
-    return ((number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(file, 1))
-
-
-def read_lines(path: Path, *, target: Path, encoding: str = "utf-8") -> Records:
+def read_lines(
+    path: Path, *, target: Path, encoding: str = "utf-8", unpack_limit: int | None = None
+) -> Records:
     """Two files of aligned lines, as for translation: items and the column ``target``."""
-    items = [line.rstrip("\r\n") for line in open_text(path, encoding)]
-    labels = [line.rstrip("\r\n") for line in open_text(target, encoding)]
+    items, labels = (
+        [line.rstrip("\r\n") for line in lines_of(file, encoding, unpack_limit)] for file in (path, target)
+    )
     if len(items) != len(labels):
         raise DataError(f"{path}: {len(items)} lines, but {target} has {len(labels)}; expected aligned lines")
-    return Records(items, {"target": list(labels)}, [f"{path}:{i + 1}" for i in range(len(items))])
+    return Records(items, {"target": list(labels)}, Places(path, range(1, len(items) + 1)))
 
 
-def read_labelled(path: Path, *, separator: str = " ", encoding: str = "utf-8") -> Records:
-    """Lines of a label, the separator, a text: columns ``label`` and ``coarse``, its part before a colon."""
-    records = Records([], {"label": [], "coarse": []})
-    for number, line in enumerate(open_text(path, encoding), 1):
+def read_labelled(
+    path: Path, *, separator: str = " ", encoding: str = "utf-8", unpack_limit: int | None = None
+) -> Records:
+    """Lines of a label, the separator, a text: columns ``label`` and ``coarse``, its part before a colon.
+
+    Where a line begins with several labels as fastText writes them (``__label__a __label__b text``), both
+    columns have a list of them.
+    """
+    places = Places(path)
+    records = Records([], {"label": [], "coarse": []}, places)
+    for number, line in enumerate(lines_of(path, encoding, unpack_limit), 1):
         line = line.rstrip("\r\n")
         if not line.strip():
             continue
         label, found, text = line.partition(separator)
         if not found:
             raise DataError(f"{path}:{number}: got {line[:40]!r}, expected a label, {separator!r} and a text")
+        labels = [label]
+        while labels[0].startswith(FASTTEXT) and text.startswith(FASTTEXT):
+            label, _, text = text.partition(separator)
+            labels.append(label)
         records.items.append(text)
-        records.columns["label"].append(label)
-        records.columns["coarse"].append(label.partition(":")[0])
-        records.where.append(f"{path}:{number}")
+        coarse = [label.partition(":")[0] for label in labels]
+        records.columns["label"].append(labels if len(labels) > 1 else labels[0])
+        records.columns["coarse"].append(coarse if len(coarse) > 1 else coarse[0])
+        places.lines.append(number)
     return records
 
 
-def read_json_lines(path: Path, *, input: str = "text") -> Records:
+def read_json_lines(
+    path: Path, *, input: str = "text", encoding: str = "utf-8", unpack_limit: int | None = None
+) -> Records:
     """One JSON object a line; the field ``input`` is the item, the others are label columns."""
     rows = []
-    records = Records([], {})
-    for number, line in enumerate(open_text(path), 1):
+    places = Places(path)
+    for number, line in enumerate(lines_of(path, encoding, unpack_limit), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise DataError(f"{path}:{number}: not JSON: {error}") from None
         if not isinstance(row, dict) or input not in row:
             raise DataError(f"{path}:{number}: expected an object with the field {input!r}")
         rows.append(row)
-        records.items.append(row[input])
-        records.where.append(f"{path}:{number}")
+        places.lines.append(number)
     names = dict.fromkeys(name for row in rows for name in row if name != input)
-    records.columns = {name: [row.get(name) for row in rows] for name in names}
-    return records
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return Records([row[input] for row in rows], columns, places)
 
 
 def read_recordings(
-    path: Path, *, input: str = "file", audio: Path | None = None, segments: Path | None = None
+    path: Path,
+    *,
+    input: str = "file",
+    audio: Path | None = None,
+    segments: Path | None = None,
+    encoding: str = "utf-8",
+    separator: str | None = None,
+    unpack_limit: int | None = None,
 ) -> Records:
     """A table that names recordings, which lie in a folder or inside a tar file.
 
@@ -179,11 +202,16 @@ def read_recordings(
         input: The column with the file's name.
         audio: A folder or a ``.tar`` that holds the files; the table's own folder where not given.
         segments: A table whose columns are the file's name, start and end in seconds, and a label; it
-            becomes the column ``segments``: a list of (start, end, label) for each recording.
+            becomes the column ``segments``: a list of (start, end, label) for each recording. An empty label
+            is missing.
+        encoding: Of both tables, as the following.
+        separator: As for `read_table`.
+        unpack_limit: As for `read_table`.
     """
     from multiseq.adapters.speech import AudioFile
 
-    records = read_table(path, input=input)
+    options: dict[str, Any] = {"encoding": encoding, "separator": separator, "unpack_limit": unpack_limit}
+    records = read_table(path, input=input, **options)
     audio = audio or path.parent
     if not audio.exists():
         raise DataError(f"{audio}: no such file or folder, expected the recordings")
@@ -191,25 +219,35 @@ def read_recordings(
     inside = audio.is_file()
     records.items = [AudioFile(str(audio), name) if inside else str(audio / name) for name in names]
     if segments is not None:
-        found = _segments(segments)
+        found = _segments(segments, options)
         records.columns["segments"] = [found.get(name) for name in names]
     return records
 
 
-def _segments(path: Path) -> dict[str, list[tuple[float, float, str]]]:
-    found: dict[str, list[tuple[float, float, str]]] = {}
-    for number, row in _rows(path):
-        if len(row) != 4:
-            raise DataError(f"{path}:1: got columns {', '.join(row)}, expected file, start, end, label")
+def _segments(path: Path, options: Mapping[str, Any]) -> dict[str, list[tuple[float, float, str | None]]]:
+    found: dict[str, list[tuple[float, float, str | None]]] = {}
+    table = open_table(path, **options)
+    if len(table.names) != 4:
+        raise DataError(f"{path}:1: got columns {', '.join(table.names)}, expected file, start, end, label")
+    for number, row in table.rows():
         name, start, end, label = row.values()
         try:
-            found.setdefault(name, []).append((float(start), float(end), label))
+            found.setdefault(name, []).append((float(start), float(end), label or None))
         except ValueError:
             raise DataError(f"{path}:{number}: got times {start!r} and {end!r}, expected seconds") from None
     return found
 
 
-def read_networks(path: Path, *, edges: Path, features: list[str]) -> Records:
+def read_networks(
+    path: Path,
+    *,
+    edges: Path,
+    features: list[str],
+    encoding: str = "utf-8",
+    separator: str | None = None,
+    unpack_limit: int | None = None,
+    numeric: Mapping[str, Mapping[str, bool]] | None = None,
+) -> Records:
     """Graphs as two tables: nodes (graph, node, columns …) and edges (graph, source, target, columns …).
 
     Nodes are numbered from 0 within their graph. An item is ``{"nodes": {column: values}, "edges":
@@ -221,10 +259,19 @@ def read_networks(path: Path, *, edges: Path, features: list[str]) -> Records:
         edges: The table of edges.
         features: The nodes' columns that the model sees; the others are label columns, a list with one
             label for each node, None where the cell is empty.
+        encoding: Of both tables, as the following.
+        separator: As for `read_table`.
+        unpack_limit: As for `read_table`.
+        numeric: Of a trained model, ``{"nodes": {column: whether it holds numbers}, "edges": …}``: a column
+            of categories that happens to hold digits here is read as what it was learned as.
     """
     from multiseq.data import networks
 
-    return networks.read(path, edges, _rows(path), _rows(edges), features)
+    node_rows, edge_rows = (
+        open_table(file, encoding=encoding, separator=separator, unpack_limit=unpack_limit).rows()
+        for file in (path, edges)
+    )
+    return networks.read(path, edges, node_rows, edge_rows, features, numeric or {})
 
 
 def read_rdkit_logp(path: Path) -> Records:

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from multiseq.data.formats import PART_NAMES
 
-__all__ = ["DataError", "Records", "open_text"]
+__all__ = ["DataError", "Places", "Records"]
 
 
 class DataError(ValueError):
     """Bad data; the message names the file and, where there is one, the line."""
+
+
+class Places(Sequence[str]):
+    """File and line of each item. Kept as numbers, as tables may have millions of rows."""
+
+    def __init__(self, path: Path | str, lines: Sequence[int] = ()) -> None:
+        self.path, self.lines = path, array("q", lines)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> Places: ...
+    def __getitem__(self, i: int | slice) -> str | Places:
+        if isinstance(i, slice):
+            return Places(self.path, self.lines[i])
+        return f"{self.path}:{self.lines[i]}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of lists
+
+    def select(self, rows: Sequence[int]) -> Places:
+        """The places of some items."""
+        return Places(self.path, [self.lines[i] for i in rows])
 
 
 @dataclass
@@ -31,12 +57,13 @@ class Records:
 
     items: list[Any]
     columns: dict[str, list[Any]] = field(default_factory=dict)
-    where: list[str] = field(default_factory=list)
+    where: Sequence[str] = field(default_factory=list)
 
     def select(self, rows: Sequence[int]) -> Records:
         """The chosen rows, in the order in which they were chosen."""
         columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
-        return Records([self.items[i] for i in rows], columns, [self.where[i] for i in rows])
+        where = self.where.select(rows) if isinstance(self.where, Places) else [self.where[i] for i in rows]
+        return Records([self.items[i] for i in rows], columns, where)
 
     def of_part(self, part: str, column: str = "part") -> Records:
         """The rows whose ``column`` says ``part``, in whichever of its names (val, valid for dev).
@@ -81,22 +108,3 @@ def _of_members(labels: Any, parts: Sequence[str], part: str, place: str) -> lis
             "expected a list with one for each member, or members of one part"
         )
     return [label if own == part else None for label, own in zip(labels, parts, strict=True)]
-
-
-def open_text(path: Path, encoding: str = "utf-8") -> io.TextIOBase:
-    """A text file, unpacked where its name ends in .gz. Raises DataError where it cannot be read."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        # Newlines are kept as they are, or a lone carriage return inside a line would count as one.
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode(encoding)
-        return io.StringIO(text.removeprefix("\ufeff"), newline="\n")  # a byte order mark is no text
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f'{path}: not {encoding} (byte {error.start}); give its encoding, as in encoding = "latin-1"'
-        ) from None
-    except LookupError:
-        raise DataError(f"{path}: got the encoding {encoding!r}, expected utf-8, latin-1, …") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None

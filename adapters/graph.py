@@ -26,7 +26,16 @@ from multiseq.adapters._graph_examples import (
     pack_graphs,
     pack_nodes,
 )
-from multiseq.adapters._graph_items import DATA_NAMES, Graph, kind_of, read_data, read_table, read_triples
+from multiseq.adapters._graph_items import (
+    DATA_NAMES,
+    Graph,
+    dense,
+    is_sparse,
+    kind_of,
+    read_data,
+    read_table,
+    read_triples,
+)
 from multiseq.adapters._graph_stem import HopStem, MessageStem, RowEmbedding
 from multiseq.adapters.molecules import read_molecule
 from multiseq.adapters.text import TextExample
@@ -38,6 +47,9 @@ __all__ = ["GraphAdapter", "GraphExample", "Network", "NodeExample"]
 
 MOST_NODES = 4096
 """Of a graph whose distances are wanted: they cost two bytes a pair, and attention that uses them more."""
+
+MOST_CODES = 32767
+"""For pairs of nodes: codes have 16 bits."""
 
 READERS: dict[str, Callable[[Any], Graph]] = {
     "molecule": read_molecule,
@@ -73,7 +85,8 @@ class GraphAdapter(nn.Module):
         hops: Steps of a node set, or None: the whole graph is one set.
         rounds: Rounds of message passing (whole graphs).
         walk_steps: Return probabilities of so many steps as structural encodings (whole graphs).
-            They cost nodes x edges x steps: 0 for networks far above ten thousand nodes.
+            On networks of many thousand nodes that are well connected they cost too much and are refused:
+            0 turns them off.
         directed: Messages run both ways, and against an edge they differ from along it. If not, a
             tie may be given once or both ways. Molecules and triples know their edges themselves.
         distances: Attention learns a bias for each number of steps between two nodes up to this one,
@@ -121,6 +134,11 @@ class GraphAdapter(nn.Module):
         self.preparation = Preparation(nodes, edges, directed, text, distances)
         if distances < 0:
             raise ValueError(f"distances: got {distances}, expected 0 or more")
+        if self.pair_codes > MOST_CODES:
+            raise ValueError(
+                f"distances: got {distances} with {edges.sizes[:1]} kinds of edges, {self.pair_codes} codes "
+                f"for pairs of nodes, expected at most {MOST_CODES}; use distances=0 or fewer kinds"
+            )
         if hops is not None:
             _check_hops(hops, nodes, edges, distances)
             ways = 2 if directed else 1
@@ -295,7 +313,10 @@ class GraphAdapter(nn.Module):
 
     def content(self, item: Any) -> Any:
         """The item, of a torch-geometric `Data` all that is read of it."""
-        return item if self.kind != "data" else {name: getattr(item, name, None) for name in DATA_NAMES}
+        if self.kind != "data":
+            return item
+        values = {name: getattr(item, name, None) for name in DATA_NAMES}
+        return {name: dense(value, name) if is_sparse(value) else value for name, value in values.items()}
 
     # --- on the device ----------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
+from multiseq.checks import asset
 from multiseq.requires import need
 from multiseq.tokenizer import LONGEST_WORD, read_tokenizer, train_tokenizer
 
@@ -146,8 +147,8 @@ class WordParts:
     @classmethod
     def from_assets(cls, assets: Mapping[str, str]) -> WordParts:
         """The inverse of :meth:`assets`."""
-        lists = [assets[name].split("\n")[:-1] for name in ("words.txt", "traits.txt")]
-        return cls(assets["tokenizer.json"], *lists)
+        lists = [asset(assets, name).split("\n")[:-1] for name in ("words.txt", "traits.txt")]
+        return cls(asset(assets, "tokenizer.json"), *lists)
 
 
 class PieceParts:
@@ -190,7 +191,7 @@ class PieceParts:
     @classmethod
     def from_assets(cls, assets: Mapping[str, str]) -> PieceParts:
         """The inverse of :meth:`assets`."""
-        return cls(assets["tokenizer.json"])
+        return cls(asset(assets, "tokenizer.json"))
 
 
 def fold(word: str) -> str:
@@ -235,8 +236,6 @@ def train_pieces(texts: Iterable[str], vocab_size: int, *, split: bool, min_coun
 
     With ``split``, texts are cut at blanks and punctuation first; a piece has the blank before it.
     """
-    if vocab_size < 256:
-        raise ValueError(f"vocab_size: got {vocab_size}, expected at least 256, one piece for every byte")
     tokenizer = train_tokenizer(
         map(_encodable, texts),
         _bytes(split),

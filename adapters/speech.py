@@ -51,6 +51,16 @@ from multiseq.adapters._log_mel import (
 )
 from multiseq.adapters._packed_conv import ConvStem
 from multiseq.adapters._segments import are_segments, labels_at
+from multiseq.checks import (
+    MANY,
+    WIDEST,
+    check_number,
+    check_whole_number,
+    config_of,
+    json_asset,
+    reading,
+    training_items,
+)
 from multiseq.dropout import Dropout
 from multiseq.protocols import Inputs
 from multiseq.vectors import VectorSets, order_of
@@ -146,28 +156,32 @@ class SpeechAdapter(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        _check_statistics(mean, std)
+        if isinstance(speeds, str) or not isinstance(speeds, Sequence):
+            raise ValueError(f"speeds: got {speeds!r}, expected a list of numbers from 0.5 to 2")
+        check_number("dropout", dropout, 0.0, 1.0)
         self.mels, self.dim, self.rate, self.subsample = len(mean), dim, rate, subsample
         self.chunk_seconds, self.max_seconds = chunk_seconds, max_seconds
         self.specaugment = specaugment
         self.speeds, self.gain = tuple(speeds), gain
-        self._check(len(std))
+        self._check()
         # Not buffers: they are used on the CPU, in loader workers.
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
         self.stem = ConvStem(self.mels, dim, subsample)
         self.dropout = Dropout(dropout)
 
-    def _check(self, num_std: int) -> None:
-        if num_std != self.mels or not self.mels:
-            raise ValueError(f"mean, std: got {self.mels} and {num_std} numbers, expected one for each mel")
-        if not LOWEST_RATE <= self.rate <= HIGHEST_RATE or self.rate != int(self.rate):
-            raise ValueError(
-                f"rate: got {self.rate}, expected a whole number of Hz of at least {LOWEST_RATE} "
-                f"and at most {HIGHEST_RATE}"
-            )
-        if not self.speeds or not all(0.5 <= s <= 2 for s in self.speeds):
+    def _check(self) -> None:
+        check_whole_number("dim", self.dim, 1, WIDEST)
+        check_whole_number("rate", self.rate, LOWEST_RATE, HIGHEST_RATE)
+        if self.subsample not in (1, 2, 4):
+            raise ValueError(f"subsample: got {self.subsample!r}, expected 1, 2 or 4")
+        if not self.speeds:
             raise ValueError(f"speeds: got {self.speeds}, expected one or more, from 0.5 to 2")
-        if self.gain < 0:
-            raise ValueError(f"gain: got {self.gain} dB, expected 0 or more")
+        for speed in self.speeds:
+            check_number("speeds", speed, 0.5, 2.0)
+        check_number("gain", self.gain, 0.0)
+        check_number("chunk_seconds", self.chunk_seconds, 0.0, none="cut nothing")
+        check_number("max_seconds", self.max_seconds, 0.0, none="take any")
         if self.chunk_seconds is not None and self.chunk_seconds < self.vector_seconds:
             raise ValueError(
                 f"chunk_seconds: got {self.chunk_seconds}, expected at least a vector's "
@@ -196,8 +210,9 @@ class SpeechAdapter(nn.Module):
         Raises:
             ValueError: A recording that cannot be read, by its number, or no sample in any.
         """
+        check_whole_number("mels", mels, 1, MANY)
         adapter = cls([0.0] * mels, [1.0] * mels, dim, rate=rate, **options)
-        given = list(items)
+        given = list(training_items(items))
         count, total, squares = 0, torch.zeros(mels).double(), torch.zeros(mels).double()
         for number in range(0, len(given), -(-len(given) // FITTED_ON) or 1):
             try:
@@ -382,4 +397,19 @@ class SpeechAdapter(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> SpeechAdapter:
         """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
-        return cls(**json.loads(assets["mels.json"]), **config)
+        options = config_of(config, cls([0.0], [1.0], 1).config())
+        mels = json_asset(assets, "mels.json", lambda given: (given["mean"], given["std"]))
+        with reading("mels.json"):
+            _check_statistics(*mels)
+        with reading("config"):
+            return cls(*mels, **options)
+
+
+def _check_statistics(mean: Any, std: Any) -> None:
+    for name, values in (("mean", mean), ("std", std)):
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise ValueError(f"{name}: got {type(values).__name__}, expected a number for each mel")
+        for value in values:
+            check_number(name, value, -math.inf if name == "mean" else 1e-9)
+    if len(mean) != len(std) or not mean:
+        raise ValueError(f"mean, std: got {len(mean)} and {len(std)} numbers, expected one for each mel")

@@ -64,7 +64,7 @@ def _index(path: str, changed: int, size: int) -> dict[str, tuple[int, int, bool
             members = [m for m in archive if m.isfile()]
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         raise ValueError(
-            f"{path}: not an uncompressed .tar ({error}), which is expected; decompress it first (gunzip, unxz)"
+            f"{path}: not readable as an uncompressed .tar ({error}); decompress it first (gunzip, unxz)"
         ) from error
     return {posixpath.normpath(m.name): (m.offset_data, m.size, m.issparse()) for m in members}
 

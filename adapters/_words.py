@@ -237,7 +237,7 @@ def train_pieces(texts: Iterable[str], vocab_size: int, *, split: bool, min_coun
     With ``split``, texts are cut at blanks and punctuation first; a piece has the blank before it.
     """
     tokenizer = train_tokenizer(
-        map(_encodable, texts),
+        texts,
         _bytes(split),
         vocab_size=vocab_size,
         min_frequency=min_count,

@@ -7,6 +7,7 @@ nothing can interrupt. Words are therefore cut before they reach it; one below `
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -32,7 +33,9 @@ def train_tokenizer(texts: Iterable[str], words: Any, **options: Any) -> Any:
     tokenizer = library.Tokenizer(library.models.BPE(unk_token=options.pop("unk_token", None)))
     tokenizer.pre_tokenizer = _cut(words)
     with tokenizers_on_one_thread():
-        tokenizer.train_from_iterator(texts, library.trainers.BpeTrainer(**options, show_progress=False))
+        # A lone surrogate is no character and has no bytes.
+        sound = (re.sub("[\ud800-\udfff]", "\ufffd", text) for text in texts)
+        tokenizer.train_from_iterator(sound, library.trainers.BpeTrainer(**options, show_progress=False))
     return tokenizer
 
 

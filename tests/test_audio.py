@@ -300,5 +300,7 @@ def test_a_sparse_member_is_refused(tmp_path: Path) -> None:
 def test_an_archive_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     path = archived(tmp_path, "a.wav")
     path.write_bytes(path.read_bytes()[:20000])
-    with pytest.raises(ValueError, match=r"got 19488 bytes, expected 32044; the archive was cut|not an unc"):
+    with pytest.raises(
+        ValueError, match=r"got 19488 bytes, expected 32044; the archive was cut|not readable"
+    ):
         read_audio(AudioFile(path, "a.wav"))

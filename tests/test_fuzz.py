@@ -12,7 +12,7 @@ from tests.fuzz.targets import TARGETS
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-INPUTS = 60
+INPUTS = 120
 """Of each target: about a minute in all."""
 
 

@@ -168,7 +168,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     for file in ("text.wav", "empty.flac"):
         with pytest.raises(ValueError, match=rf"{file}: not readable as audio"):
             made().prepare(tmp_path / file)
-    with pytest.raises(ValueError, match=r"text\.tar: not an uncompressed \.tar"):
+    with pytest.raises(ValueError, match=r"text\.tar: not readable as an uncompressed \.tar"):
         made().prepare(AudioFile(tmp_path / "text.tar", "a.wav"))
     with tarfile.open(tmp_path / "some.tar", "w") as archive:
         archive.add(tmp_path / "text.wav", "b.wav")

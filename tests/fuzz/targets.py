@@ -96,8 +96,8 @@ def filled_lines(text: str) -> int:
 
 
 def plain_lines(text: str) -> list[str]:
-    """Lines that end in any of the three ways."""
-    lines = re.split("\r\n|\n|\r", text)
+    """Lines that end in a line feed, or, where there is none, in a carriage return (old Macs)."""
+    lines = re.split("\r\n|\n", text) if "\n" in text else text.split("\r")
     return lines[:-1] if not lines[-1] else lines
 
 

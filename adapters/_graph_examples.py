@@ -35,6 +35,12 @@ __all__ = [
 ]
 
 
+FURTHEST = 1e15
+"""Standard deviations. The square of more, summed over a vector, comes near what floats can hold."""
+MOST_VALUES = 1 << 30
+"""Of the categories of all node sets of a graph, as ones and zeros: 4 GiB."""
+
+
 @dataclass(frozen=True, eq=False)
 class GraphExample:
     """A whole graph, ready to be batched; its edges go both ways.
@@ -108,10 +114,10 @@ class Preparation:
 
     def whole(self, graph: Graph, walk_steps: int) -> GraphExample:
         """The whole graph as one example."""
-        codes, numbers = self.nodes.encode(graph.nodes)
+        codes, numbers = _encoded(self.nodes, graph.nodes)
         texts = _different_texts(graph)
         edge_index, origin, reverse = self._both_ways(graph)
-        edge_codes, edge_numbers = self.edges.encode(graph.edges)
+        edge_codes, edge_numbers = _encoded(self.edges, graph.edges)
         if not graph.both_ways:
             edge_codes, edge_numbers = edge_codes[origin], edge_numbers[origin]
         if self.directed:
@@ -153,7 +159,9 @@ class Preparation:
         How many neighbours *n* a node has rides along as ``log(1 + n)`` (out and in, where edges
         are directed), because a mean cannot count.
         """
-        codes, numbers = self.nodes.encode(graph.nodes)
+        ways = 2 if self.directed else 1
+        self._check_categories(graph.nodes.count * (1 + hops * ways))
+        codes, numbers = _encoded(self.nodes, graph.nodes)
         self.edges.encode(graph.edges)  # complains about edge features, which the training graphs lack
         one_hot = torch.zeros(len(codes), sum(self.nodes.sizes)).scatter_(1, codes, 1.0)
         edge_index = graph.edge_index if self.directed else self._both_ways(graph)[0]
@@ -162,6 +170,17 @@ class Preparation:
         features = torch.cat([one_hot, numbers, torch.stack(degrees, dim=1)], dim=1)
         places = gather_hops(features, edge_index, hops, reverses=self.directed)
         return Network(graph.names, places)
+
+    def _check_categories(self, rows: int) -> None:
+        """Every value of a category is a column of ones and zeros in a node set."""
+        if rows * sum(self.nodes.sizes) > MOST_VALUES:
+            names, sizes = list(self.nodes.vocabularies or {}), self.nodes.sizes
+            most = max(range(len(sizes)), key=sizes.__getitem__)
+            raise ValueError(
+                f"hops: got {sum(sizes) - len(sizes)} different values of categories in {rows} rows of node "
+                f"sets, {sizes[most] - 1} of them in {names[most]!r}, expected fewer than "
+                f"{MOST_VALUES // max(rows, 1)}; leave out what names each node (an id), or use hops=None"
+            )
 
     def _both_ways(self, graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
         """Edges and their reverses, the given edge that each comes from, and which are reverses."""
@@ -173,6 +192,21 @@ class Preparation:
         edge_index = torch.cat([graph.edge_index, graph.edge_index[:, added].flip(0)], dim=1)
         origin = torch.cat([given, added])
         return edge_index, origin, torch.arange(len(origin)) >= count
+
+
+def _encoded(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:
+    """What the columns make of some rows. Raises ValueError for numbers that sums would overflow with."""
+    codes, numbers = columns.encode(rows)
+    far = ~(numbers.abs() <= FURTHEST)  # NaN too
+    if far.any():
+        row, column = far.nonzero()[0].tolist()
+        names = [name for name, scale in columns.scales.items() for _ in scale.mean]
+        raise ValueError(
+            f"{columns.row} {row}: {names[column]} is {numbers[row, column].item():.0e} standard deviations "
+            f"from the mean of the training graphs, expected at most {FURTHEST:.0e}; mend or leave out "
+            "such numbers"
+        )
+    return codes, numbers
 
 
 def one_way(graph: Graph, columns: Columns) -> Int[Tensor, " missing"]:

@@ -6,9 +6,11 @@ Axes: nodes, edges, pair (source and target), columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -17,12 +19,28 @@ from torch import Tensor
 
 from multiseq.labels import composed
 
-__all__ = ["DATA_NAMES", "Graph", "Rows", "kind_of", "read_data", "read_table", "read_triples"]
+__all__ = [
+    "DATA_NAMES",
+    "Graph",
+    "Rows",
+    "dense",
+    "is_sparse",
+    "kind_of",
+    "read_data",
+    "read_table",
+    "read_triples",
+]
 
 NODE_NAMES = ("x", "x_category")
 EDGE_NAMES = ("edge_attr", "edge_category", "edge_weight")
 DATA_NAMES = (*NODE_NAMES, "text", "num_nodes", "edge_index", *EDGE_NAMES, "edge_text")
 """What is read of a torch-geometric `Data`."""
+
+
+LARGEST = 1e150
+"""Of numbers: the square of a larger one is infinite."""
+MOST_VALUES = 1 << 30
+"""Of a sparse matrix, zeros included: 4 GiB."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +114,14 @@ def read_data(data: Any) -> Graph:
 
 def _num_nodes(data: Any) -> int:
     for name in (*NODE_NAMES, "text"):
-        if getattr(data, name, None) is not None:
-            return len(getattr(data, name))
+        value = getattr(data, name, None)
+        if value is not None:
+            return len(_tensor(value, name)) if name != "text" else len(value)
     if "num_nodes" in data:
-        return int(data.num_nodes)
+        count = data.num_nodes
+        if not isinstance(count, Integral) or count < 0:
+            raise ValueError(f"num_nodes: got {_short(count)}, expected how many nodes there are")
+        return int(count)
     raise ValueError("data: got neither x nor text nor num_nodes, expected one of them; set data.num_nodes")
 
 
@@ -123,8 +145,7 @@ def _attributes(data: Any, row: str, count: int, names: Sequence[str], text: str
 
 def _matrix(value: Any, name: str, row: str, count: int) -> Tensor:
     """``(rows, columns)``, float or integers."""
-    tensor = torch.as_tensor(value)
-    tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
+    tensor = dense(value, name)
     tensor = tensor.unsqueeze(1) if tensor.dim() == 1 else tensor
     if tensor.dim() != 2 or tensor.shape[0] != count:
         raise ValueError(
@@ -139,13 +160,45 @@ def _matrix(value: Any, name: str, row: str, count: int) -> Tensor:
     return tensor.long()
 
 
+def dense(value: Any, name: str) -> Tensor:
+    """A matrix of a torch-geometric `Data`, which may be sparse, torch's or scipy's.
+
+    Raises:
+        ValueError: No matrix, or one that is too large where it is not sparse.
+    """
+    if is_sparse(value) and math.prod(value.shape) > MOST_VALUES:
+        raise ValueError(
+            f"{name}: got a sparse matrix of shape {tuple(value.shape)}, expected at most {MOST_VALUES} "
+            "values when it is filled with zeros; take fewer columns"
+        )
+    tensor = _tensor(value.toarray() if hasattr(value, "toarray") else value, name)
+    return tensor.to_dense() if tensor.layout != torch.strided else tensor
+
+
+def is_sparse(value: Any) -> bool:
+    """Whether it is a sparse matrix, torch's or scipy's."""
+    return hasattr(value, "toarray") or getattr(value, "layout", torch.strided) != torch.strided
+
+
+def _tensor(value: Any, name: str) -> Tensor:
+    if hasattr(value, "toarray"):  # scipy's sparse matrices, whose len is not what one thinks
+        return torch.empty(value.shape, device="meta")
+    try:
+        tensor = torch.as_tensor(value)
+        if not tensor.dim():
+            raise ValueError("a single number")
+        return tensor
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{name}: got {_short(value)}, expected a tensor of numbers ({error})") from None
+
+
 def _finite(matrix: Tensor, name: str, row: str) -> Tensor:
-    bad = ~matrix.isfinite()
+    bad = ~matrix.isfinite() | (matrix.double().abs() > LARGEST)
     if bad.any():
         where, column = bad.nonzero()[0].tolist()
         raise ValueError(
             f"{row} {where}: {name} has {matrix[where, column].item()} in column {column}, "
-            "expected finite numbers; fill in or leave out what is missing"
+            f"expected finite numbers up to {LARGEST:g}; fill in or leave out what is missing"
         )
     return matrix
 
@@ -168,7 +221,7 @@ def _texts(texts: Any, name: str, row: str, count: int) -> list[str] | None:
 
 
 def _edge_index(value: Any, count: int) -> Int[Tensor, "pair edges"]:
-    pairs = torch.zeros(2, 0, dtype=torch.long) if value is None else torch.as_tensor(value)
+    pairs = torch.zeros(2, 0, dtype=torch.long) if value is None else _tensor(value, "edge_index")
     if pairs.dim() != 2 or pairs.shape[0] != 2:
         raise ValueError(
             f"edge_index: got shape {tuple(pairs.shape)}, expected (2, edges): sources and targets"
@@ -197,19 +250,42 @@ def read_table(table: Mapping[str, Any]) -> Graph:
         raise ValueError(
             f"table: got {sorted(map(str, table))}, expected 'nodes', 'edges' and 'edge_columns'"
         )
-    if not table["nodes"]:
+    columns = _lists(table["nodes"], "nodes")
+    if not columns:
         raise ValueError("nodes: got no column, expected one or more; a column of ones will do")
-    count = len(next(iter(table["nodes"].values())))
-    nodes = _columns(table["nodes"], "node", count)
-    pairs = [_pair(i, pair) for i, pair in enumerate(table.get("edges", ()))]
+    count = len(next(iter(columns.values())))
+    nodes = _columns(columns, "node", count)
+    given = table.get("edges")
+    pairs = [_pair(i, pair) for i, pair in enumerate([] if given is None else _list(given, "edges"))]
     edge_index = _edge_index(torch.tensor(pairs, dtype=torch.long).view(-1, 2).t().contiguous(), count)
-    return Graph(nodes, _columns(table.get("edge_columns", {}), "edge", len(pairs)), edge_index)
+    given = table.get("edge_columns")
+    ties = _columns({} if given is None else _lists(given, "edge_columns"), "edge", len(pairs))
+    return Graph(nodes, ties, edge_index)
+
+
+def _lists(columns: Any, name: str) -> dict[str, list[Any]]:
+    if not isinstance(columns, Mapping):
+        raise ValueError(
+            f"{name}: got {_short(columns)}, expected a mapping from each column to the list of its "
+            'values, as in {"age": [20, 30], "job": ["baker", "smith"]}'
+        )
+    for column in columns:
+        if not isinstance(column, str):
+            raise ValueError(f"{name}: got the column {_short(column)}, expected a name, a string")
+    return {column: _list(values, f"{name}: column {column!r}") for column, values in columns.items()}
+
+
+def _list(given: Any, name: str) -> list[Any]:
+    values = given.tolist() if hasattr(given, "tolist") else given
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise ValueError(f"{name}: got {_short(given)}, expected a list")
+    return list(values)
 
 
 def _pair(i: int, pair: Any) -> tuple[int, int]:
     try:
         source, target = (_whole(end) for end in pair)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"edge {i}: got {_short(pair)}, expected (source, target): two node numbers"
         ) from None
@@ -217,16 +293,15 @@ def _pair(i: int, pair: Any) -> tuple[int, int]:
 
 
 def _whole(number: Any) -> int:
-    if isinstance(number, str) or int(number) != number:
+    if isinstance(number, str) or int(number) != number or not abs(number) < 1 << 62:
         raise ValueError
     return int(number)
 
 
-def _columns(columns: Mapping[str, Any], row: str, count: int) -> Rows:
+def _columns(columns: Mapping[str, list[Any]], row: str, count: int) -> Rows:
     categories: dict[str, list[Any]] = {}
     numbers: dict[str, Tensor] = {}
-    for name, given in columns.items():
-        values = given.tolist() if hasattr(given, "tolist") else list(given)
+    for name, values in columns.items():
         if len(values) != count:
             raise ValueError(
                 f"{row}s: column {name!r} has {len(values)} values for {count} {row}s, expected as many"
@@ -234,9 +309,17 @@ def _columns(columns: Mapping[str, Any], row: str, count: int) -> Rows:
         if values and isinstance(values[0], str):
             categories[name] = _all_of(str, values, name, row, "a string")
         else:
-            column = torch.tensor(_all_of(Real, values, name, row, "a number"), dtype=torch.double)
+            real = [_float(v) for v in _all_of(Real, values, name, row, "a number")]
+            column = torch.tensor(real, dtype=torch.double)
             numbers[name] = _finite(column.view(-1, 1), f"column {name!r}", row)
     return Rows(count, categories, numbers)
+
+
+def _float(number: Any) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf
 
 
 def _all_of(kind: Any, values: list[Any], name: str, row: str, expected: str) -> list[Any]:
@@ -251,7 +334,7 @@ def _all_of(kind: Any, values: list[Any], name: str, row: str, expected: str) ->
 # --- triples --------------------------------------------------------------------------------------
 
 
-def read_triples(triples: Sequence[Sequence[str]]) -> Graph:
+def read_triples(triples: Sequence[Any]) -> Graph:
     """The Levi graph: a node for each entity, in order of appearance, then a node for each triple.
 
     Directed edges subject → triple → object and their reverses, four kinds in all. A triple given
@@ -287,6 +370,15 @@ def _is_triple(value: Any) -> bool:
     )
 
 
+class _Repr(reprlib.Repr):
+    """``repr`` of what may be nested thousands deep or be gigabytes long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 4, 60, 60, 60
+        self.maxlist = self.maxtuple = self.maxdict = 20
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _Repr().repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -101,6 +101,7 @@ class HopStem(nn.Module):
 
     def forward(self, features: Float[Tensor, "sets places columns"]) -> Float[Tensor, "sets places dim"]:
         """Project all places with one matrix, so that a feature means the same at every hop."""
+        features = features.to(self.project.weight.dtype)
         x: Tensor = self.norm(self.project(features)) + self.places
         return dropout(x, self.dropout, self.training)
 

@@ -6,10 +6,15 @@ Axes: nodes, edges, pair (source and target), columns, steps (of a walk), places
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
+
+from multiseq.requires import need
 
 __all__ = ["SELF", "UNREACHABLE", "gather_hops", "missing_reverses", "pair_codes", "return_probabilities"]
 
@@ -17,6 +22,17 @@ DENSE_NODES = 256
 """Up to this many nodes a dense matrix is faster than a sparse one."""
 BLOCK = 512
 """Columns of the walk matrix at a time, so that memory grows with nodes, not their square."""
+
+BLOCK_VALUES = 1 << 22
+"""Of a block of rows of a sparse matrix, at most."""
+FEW_PRODUCTS = 4_000_000_000
+"""Products of numbers that are not worth a second thought: a second or two."""
+MOST_PRODUCTS = 40_000_000_000
+"""About half a minute."""
+SPARSE_COST = 30
+"""A product of two sparse matrices takes so many times as long for each number."""
+SAMPLED_NODES = 16
+"""From which the cost of sparse products is estimated."""
 
 SELF, UNREACHABLE = 1, 2
 """Codes of a node and itself, and of two nodes that no path joins; 3 is one step."""
@@ -53,9 +69,34 @@ def return_probabilities(
         p_ik = ((D^-1 A)^k)_ii
 
     These structural encodings (https://arxiv.org/abs/2110.07875) tell nodes apart that look alike
-    from inside a few rounds of messages, such as atoms of rings of different sizes. Their cost is
-    nodes x edges x steps: 0 steps for graphs far above ten thousand nodes.
+    from inside a few rounds of messages, such as atoms of rings of different sizes. They cost
+    nodes x edges x steps, or, on large graphs whose nodes have few others around them,
+    what a breadth-first search of half the steps from every node costs.
+
+    Raises:
+        ValueError: More than `MOST_PRODUCTS`, either way.
     """
+    dense = num_nodes * edge_index.shape[1] * steps
+    if dense <= FEW_PRODUCTS:
+        return _dense_returns(edge_index, num_nodes, steps)
+    walk = _walk_of(edge_index, num_nodes)
+    against = walk.T.tocsr()
+    sample = np.linspace(0, num_nodes - 1, min(SAMPLED_NODES, num_nodes)).astype(int)
+    sparse = _sparse_returns(walk, against, sample, steps)[1] * num_nodes // len(sample) * SPARSE_COST
+    if min(dense, sparse) > MOST_PRODUCTS:
+        raise ValueError(
+            f"walk_steps: got {steps} steps on {num_nodes} nodes and {edge_index.shape[1]} edges, "
+            f"about {min(dense, sparse):.0e} products, expected at most {MOST_PRODUCTS:.0e}; use fewer "
+            "steps, none (walk_steps=0), or node sets (hops)"
+        )
+    if dense <= sparse:
+        return _dense_returns(edge_index, num_nodes, steps)
+    step = max(BLOCK_VALUES // num_nodes, 1)
+    blocks = [np.arange(a, min(a + step, num_nodes)) for a in range(0, num_nodes, step)]
+    return torch.cat([_sparse_returns(walk, against, nodes, steps)[0] for nodes in blocks])
+
+
+def _dense_returns(edge_index: Tensor, num_nodes: int, steps: int) -> Tensor:
     walk = _average(edge_index, num_nodes)
     found = torch.zeros(num_nodes, steps)
     for start in range(0, num_nodes if steps else 0, BLOCK):
@@ -66,6 +107,38 @@ def return_probabilities(
             x = walk @ x
             found[rows, step] = x[rows].diagonal()
     return found
+
+
+def _walk_of(edge_index: Tensor, num_nodes: int) -> Any:
+    """``D^-1 A`` in scipy's form, which multiplies sparse matrices."""
+    source, target = edge_index.numpy()
+    weight = 1.0 / np.bincount(source, minlength=num_nodes)[source]
+    walk = need("scipy.sparse").csr_matrix((weight, (source, target)), shape=(num_nodes, num_nodes))
+    walk.sum_duplicates()
+    return walk
+
+
+def _sparse_returns(walk: Any, against: Any, nodes: NDArray[np.int64], steps: int) -> tuple[Tensor, int]:
+    """Return probabilities of some nodes, and how many products that took.
+
+    A walk that is back after ``a + b`` steps is somewhere after *a*, and is as likely to come back from
+    there as a walk against the edges is to get there: (P^(a+b))_ii = sum_j (P^a)_ij (P^b)_ji.
+    """
+    shape = (len(nodes), walk.shape[0])
+    start = need("scipy.sparse").csr_matrix(
+        (np.ones(len(nodes)), (np.arange(len(nodes)), nodes)), shape=shape
+    )
+    forth, back, products = start, start, 0
+    found = torch.zeros(len(nodes), steps)
+    for step in range(steps):
+        if step % 2:
+            products += int(np.diff(against.indptr)[back.indices].sum())
+            back = back @ against
+        else:
+            products += int(np.diff(walk.indptr)[forth.indices].sum())
+            forth = forth @ walk
+        found[:, step] = torch.from_numpy(np.asarray(forth.multiply(back).sum(1)).ravel())
+    return found, products
 
 
 def pair_codes(

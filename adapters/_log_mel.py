@@ -12,8 +12,10 @@ Axes: samples (of one channel), frames (one each 10 ms), mels (filters).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import torch
@@ -23,22 +25,96 @@ from torch import Tensor
 
 from multiseq.requires import need
 
-__all__ = ["from_int16", "hop_of", "log_mel", "resample", "spec_augment", "to_int16"]
+__all__ = [
+    "Stretches",
+    "from_int16",
+    "hop_of",
+    "log_mel",
+    "log_mel_blocks",
+    "log_mel_of",
+    "resample",
+    "resample_blocks",
+    "resampled_length",
+    "spec_augment",
+    "to_int16",
+]
 
 FLOOR = 1e-6
 """Added to the power before the logarithm: white noise 85 dB below full scale."""
+BLOCK = 1 << 20
+"""Samples, or values of spectra, that are worked on at a time: 4 MiB."""
+FILTER_WEIGHTS = 4_000_000
+"""Of a resampling filter, about."""
+FILTER_WIDTH = 7
+"""Samples of the slower rate, at least, on either side of torchaudio's filter: 6 / 0.99."""
 
 
 def resample(samples: Float[Tensor, " samples"], ratio: Fraction) -> Float[Tensor, " resampled"]:
-    """Windowed-sinc resampling by old rate / new rate; the length becomes ceil(samples / ratio).
-
-    The ratio is met to one part in a million: for 44101 to 16000 an exact filter has gigabytes.
-    """
-    ratio = ratio.limit_denominator(1000)
+    """Windowed-sinc resampling by old rate / new rate; the length becomes ceil(samples / ratio)."""
+    ratio = _simple(ratio)
     if ratio == 1 or not len(samples):
         return samples
     resampled: Tensor = _resampler(ratio.numerator, ratio.denominator)(samples)
     return resampled
+
+
+def resampled_length(length: int, ratio: Fraction) -> int:
+    """How many samples :func:`resample` makes of so many."""
+    ratio = _simple(ratio)
+    return -(-length * ratio.denominator // ratio.numerator)
+
+
+def resample_blocks(
+    blocks: Iterable[Float[Tensor, " samples"]], length: int, ratio: Fraction
+) -> Iterator[Float[Tensor, " resampled"]]:
+    """:func:`resample`, block by block.
+
+    Args:
+        blocks: The samples.
+        length: How many they are in all.
+        ratio: Old rate / new rate.
+    """
+    ratio = _simple(ratio)
+    if ratio == 1:
+        yield from blocks
+        return
+    old, new = ratio.numerator, ratio.denominator
+    stretches = Stretches(blocks)
+    # The filter is so many samples wide on either side, of the slower of the two rates.
+    around = (-(-FILTER_WIDTH * max(old, new) // (new * old)) + 2) * old
+    step = max(BLOCK // max(old, new), 1) * old
+    for first in range(0, length, step):
+        begin, last = max(first - around, 0), min(first + step, length)
+        resampled = resample(stretches(begin, min(last + around, length)), ratio)
+        skipped = (first - begin) // old * new
+        yield resampled[skipped : skipped + -(-(last - first) * new // old)]
+
+
+class Stretches:
+    """Any stretch of samples that come in blocks; none may begin before the one asked for before it."""
+
+    def __init__(self, blocks: Iterable[Float[Tensor, " samples"]]) -> None:
+        self._blocks, self._held, self._begin = iter(blocks), torch.zeros(0), 0
+
+    def __call__(self, first: int, last: int) -> Float[Tensor, " samples"]:
+        """Samples ``first`` to ``last``, the latter left out; fewer where the blocks end."""
+        while self._begin + len(self._held) < last:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            kept = self._held[first - self._begin :] if first > self._begin else self._held
+            self._begin += len(self._held) - len(kept)
+            self._held = torch.cat([kept, block]) if len(kept) else block
+        return self._held[first - self._begin : last - self._begin]
+
+
+def _simple(ratio: Fraction) -> Fraction:
+    """The nearest ratio of small numbers: for 44101 to 16000 an exact filter has gigabytes.
+
+    The filter has about numerator x denominator weights. Rates that differ by less than a tenth of a
+    per cent may become equal.
+    """
+    return ratio.limit_denominator(min(1000, max(int((FILTER_WEIGHTS / ratio) ** 0.5), 1)))
 
 
 @lru_cache(maxsize=16)
@@ -57,14 +133,45 @@ def log_mel(samples: Float[Tensor, " samples"], rate: int, mels: int) -> Float[T
     >>> log_mel(torch.zeros(321), rate=16000, mels=40).shape
     torch.Size([3, 40])
     """
+    return log_mel_of(lambda first, last: samples[first:last], len(samples), rate, mels)
+
+
+def log_mel_of(
+    stretch: Callable[[int, int], Tensor], length: int, rate: int, mels: int
+) -> Float[Tensor, "frames mels"]:
+    """:func:`log_mel` of samples that are asked for piece by piece, each piece a little after the last.
+
+    Args:
+        stretch: From first and last sample (left out) to samples.
+        length: How many samples there are.
+        rate: Hz.
+        mels: Bands of a frame.
+    """
+    blocks = log_mel_blocks(stretch, length, rate, mels)
+    count, first = -(-length // hop_of(rate)), next(blocks, torch.zeros(0, mels))
+    if len(first) == count:
+        return first
+    frames = first.new_empty(count, mels)  # or all frames would be there twice
+    place = 0
+    for block in chain([first], blocks):
+        frames[place : place + len(block)] = block
+        place += len(block)
+    return frames
+
+
+def log_mel_blocks(
+    stretch: Callable[[int, int], Tensor], length: int, rate: int, mels: int
+) -> Iterator[Float[Tensor, "frames mels"]]:
+    """The frames of :func:`log_mel_of`, block by block."""
     hop, mel = hop_of(rate), _mel_transform(rate, mels)
-    frames = -(-len(samples) // hop)
-    if not frames:
-        return samples.new_zeros(0, mels)
-    before = mel.n_fft // 2 - hop // 2
-    after = (frames - 1) * hop + mel.n_fft - before - len(samples)
-    power: Tensor = mel(F.pad(samples, (before, after)))
-    return (power.T.contiguous() + FLOOR).log()
+    frames, lead = -(-length // hop), mel.n_fft // 2 - hop // 2
+    step = max(BLOCK // mel.n_fft, 1)
+    for first in range(0, frames, step):
+        last = min(first + step, frames)
+        begin, end = first * hop - lead, (last - 1) * hop - lead + mel.n_fft
+        inside = stretch(max(begin, 0), min(end, length))
+        power: Tensor = mel(F.pad(inside, (max(-begin, 0), max(end - length, 0))))
+        yield (power.T.contiguous() + FLOOR).log()
 
 
 @lru_cache(maxsize=8)

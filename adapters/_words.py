@@ -17,11 +17,12 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
+from multiseq.checks import asset
 from multiseq.labels import composed
-from multiseq.machine import tokenizers_on_one_thread
 from multiseq.requires import need
+from multiseq.tokenizer import LONGEST_WORD, read_tokenizer, train_tokenizer
 
-__all__ = ["PieceParts", "WordParts", "split_words"]
+__all__ = ["PieceParts", "WordParts", "split_words", "train_pieces"]
 
 UNKNOWN = 0
 """The row of the table for what no training text has, and for what word dropout hides."""
@@ -79,7 +80,7 @@ class WordParts:
     """How many of a vector's first rows name it as a whole."""
 
     def __init__(self, tokenizer: str, words: Sequence[str], traits: Sequence[str]) -> None:
-        self._tokenizer = need("tokenizers").Tokenizer.from_str(tokenizer)
+        self._tokenizer = _tokenizer_of(tokenizer, split=False)
         self._words = {word: 1 + i for i, word in enumerate(words)}
         self._traits = {trait: 1 + len(words) + i for i, trait in enumerate(traits)}
         self._first_piece = 1 + len(words) + len(traits)
@@ -101,7 +102,7 @@ class WordParts:
         words = sorted(w for w, n in forms.items() if n >= min_count and not UNWRITABLE.search(w))
         traits = Counter(t for w in counts for t in set(traits_of(w)) if not UNWRITABLE.search(t))
         # Of each word once: how often a word is used says nothing about how words are built.
-        tokenizer = train_tokenizer(sorted(counts), vocab_size, split=False)
+        tokenizer = train_pieces(sorted(counts), vocab_size, split=False)
         return cls(tokenizer, words, sorted(t for t, n in traits.items() if n >= 2))
 
     @staticmethod
@@ -124,7 +125,9 @@ class WordParts:
     def _remember(self, word: str) -> Parts:
         if len(self._cache) >= CACHED_WORDS:
             self._cache.clear()
-        parts = self._cache[word] = self._parts(word)
+        parts = self._parts(word)
+        if len(word) <= LONGEST_WORD:
+            self._cache[word] = parts
         return parts
 
     def _parts(self, word: str) -> Parts:
@@ -145,8 +148,8 @@ class WordParts:
     @classmethod
     def from_assets(cls, assets: Mapping[str, str]) -> WordParts:
         """The inverse of :meth:`assets`."""
-        lists = [assets[name].split("\n")[:-1] for name in ("words.txt", "traits.txt")]
-        return cls(assets["tokenizer.json"], *lists)
+        lists = [asset(assets, name).split("\n")[:-1] for name in ("words.txt", "traits.txt")]
+        return cls(asset(assets, "tokenizer.json"), *lists)
 
 
 class PieceParts:
@@ -160,7 +163,7 @@ class PieceParts:
     own = 1
 
     def __init__(self, tokenizer: str) -> None:
-        self._tokenizer = need("tokenizers").Tokenizer.from_str(tokenizer)
+        self._tokenizer = _tokenizer_of(tokenizer, split=True)
         self.size = 1 + int(self._tokenizer.get_vocab_size())
 
     @classmethod
@@ -170,7 +173,7 @@ class PieceParts:
         if not any(texts):
             raise ValueError("items: got no text, expected training texts to learn pieces from")
         spaced = map(_spaced, texts)
-        return cls(train_tokenizer(spaced, vocab_size, split=True, min_count=min_count))
+        return cls(train_pieces(spaced, vocab_size, split=True, min_count=min_count))
 
     def encode(self, item: Any) -> tuple[list[str], list[Parts]]:
         """The texts of the pieces, and the one row that each is made of.
@@ -189,7 +192,7 @@ class PieceParts:
     @classmethod
     def from_assets(cls, assets: Mapping[str, str]) -> PieceParts:
         """The inverse of :meth:`assets`."""
-        return cls(assets["tokenizer.json"])
+        return cls(asset(assets, "tokenizer.json"))
 
 
 def fold(word: str) -> str:
@@ -229,27 +232,29 @@ def _kind(character: str) -> str:
     return "o" if character.isalpha() else character
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, *, split: bool, min_count: int = 2) -> str:
+def train_pieces(texts: Iterable[str], vocab_size: int, *, split: bool, min_count: int = 2) -> str:
     """Byte-pair encoding over bytes, as JSON; the same texts in the same order give the same JSON.
 
     With ``split``, texts are cut at blanks and punctuation first; a piece has the blank before it.
     """
-    if vocab_size < 256:
-        raise ValueError(f"vocab_size: got {vocab_size}, expected at least 256, one piece for every byte")
-    library = need("tokenizers")
-    bytes_ = library.pre_tokenizers.ByteLevel
-    tokenizer = library.Tokenizer(library.models.BPE())
-    tokenizer.pre_tokenizer = bytes_(add_prefix_space=False, use_regex=split)
-    tokenizer.decoder = library.decoders.ByteLevel()
-    trainer = library.trainers.BpeTrainer(
+    tokenizer = train_tokenizer(
+        texts,
+        _bytes(split),
         vocab_size=vocab_size,
         min_frequency=min_count,
-        initial_alphabet=sorted(bytes_.alphabet()),
-        show_progress=False,
+        initial_alphabet=sorted(_bytes(split).alphabet()),
     )
-    with tokenizers_on_one_thread():
-        tokenizer.train_from_iterator(texts, trainer)
-    return str(tokenizer.to_str(pretty=True))
+    return str(tokenizer.to_str())
+
+
+def _tokenizer_of(text: str, *, split: bool) -> Any:
+    tokenizer = read_tokenizer(text, "tokenizer.json", _bytes(split))
+    tokenizer.decoder = need("tokenizers").decoders.ByteLevel()  # for those who read the file elsewhere
+    return tokenizer
+
+
+def _bytes(split: bool) -> Any:
+    return need("tokenizers").pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split)
 
 
 def _spaced(text: str) -> str:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import multiseq.adapters
+from multiseq.checks import config_of, reading
 from multiseq.protocols import Adapter, Inputs
 from multiseq.vectors import VectorSets
 
@@ -253,10 +254,14 @@ class FusedAdapter(nn.Module):
             ValueError: A part of a class that is neither this library's nor given.
         """
         parts: dict[str, Adapter] = {}
-        for name, spec in config["parts"].items():
-            own = spec.get("same_as")
-            parts[name] = parts[own] if own else _load(name, spec, _below(name, assets), adapters or {})
-        return cls(parts)
+        with reading("config"):
+            for name, spec in config_of(config, ("parts",))["parts"].items():
+                own = spec.get("same_as")
+                with _of_part(name):
+                    parts[name] = (
+                        parts[own] if own else _load(name, spec, _below(name, assets), adapters or {})
+                    )
+            return cls(parts)
 
     def _check_names(self, given: Mapping[str, Any], what: str) -> None:
         if unknown := [name for name in given if name not in self.parts]:
@@ -264,11 +269,16 @@ class FusedAdapter(nn.Module):
 
 
 def _check_parts(parts: Mapping[str, Adapter]) -> None:
+    if not isinstance(parts, Mapping):
+        raise ValueError(f"parts: got {type(parts).__name__}, expected a mapping from names to adapters")
     if not parts:
         raise ValueError("parts: got none, expected a name and an adapter for each part of an item")
     for name in parts:
-        if not re.fullmatch(r"[\w-]+", name):  # it is part of file names
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):  # it is part of file names
             raise ValueError(f"parts: got the name {name!r}, expected a word of letters, digits, _ and -")
+    for name, part in parts.items():
+        if not isinstance(part, Adapter) or not isinstance(part, nn.Module):
+            raise ValueError(f"part {name!r}: got {type(part).__name__}, expected an adapter")
     dims = {name: part.dim for name, part in parts.items()}
     if len(set(dims.values())) > 1:
         raise ValueError(f"parts: got dims {dims}, expected one; build all parts with the encoder's dim")

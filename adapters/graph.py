@@ -26,10 +26,29 @@ from multiseq.adapters._graph_examples import (
     pack_graphs,
     pack_nodes,
 )
-from multiseq.adapters._graph_items import DATA_NAMES, Graph, kind_of, read_data, read_table, read_triples
+from multiseq.adapters._graph_items import (
+    DATA_NAMES,
+    Graph,
+    dense,
+    is_sparse,
+    kind_of,
+    read_data,
+    read_table,
+    read_triples,
+)
 from multiseq.adapters._graph_stem import HopStem, MessageStem, RowEmbedding
 from multiseq.adapters.molecules import read_molecule
 from multiseq.adapters.text import TextExample
+from multiseq.checks import (
+    MANY,
+    WIDEST,
+    check_number,
+    check_whole_number,
+    config_of,
+    json_asset,
+    reading,
+    training_items,
+)
 from multiseq.pairs import Pairs
 from multiseq.protocols import Inputs
 from multiseq.vectors import VectorSets
@@ -38,6 +57,9 @@ __all__ = ["GraphAdapter", "GraphExample", "Network", "NodeExample"]
 
 MOST_NODES = 4096
 """Of a graph whose distances are wanted: they cost two bytes a pair, and attention that uses them more."""
+
+MOST_CODES = 32767
+"""For pairs of nodes: codes have 16 bits."""
 
 READERS: dict[str, Callable[[Any], Graph]] = {
     "molecule": read_molecule,
@@ -73,7 +95,8 @@ class GraphAdapter(nn.Module):
         hops: Steps of a node set, or None: the whole graph is one set.
         rounds: Rounds of message passing (whole graphs).
         walk_steps: Return probabilities of so many steps as structural encodings (whole graphs).
-            They cost nodes x edges x steps: 0 for networks far above ten thousand nodes.
+            On networks of many thousand nodes that are well connected they cost too much and are refused:
+            0 turns them off.
         directed: Messages run both ways, and against an edge they differ from along it. If not, a
             tie may be given once or both ways. Molecules and triples know their edges themselves.
         distances: Attention learns a bias for each number of steps between two nodes up to this one,
@@ -113,14 +136,23 @@ class GraphAdapter(nn.Module):
         drop: float = 0.05,
     ) -> None:
         super().__init__()
-        if kind not in READERS:
+        if not isinstance(kind, str) or kind not in READERS:
             raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(READERS)}")
+        check_whole_number("dim", dim, 1, WIDEST)
+        check_whole_number("hops", hops, 0, MANY, none="make one set of each graph")
+        for name, value in (("rounds", rounds), ("walk_steps", walk_steps), ("distances", distances)):
+            check_whole_number(name, value, 0, MANY)
+        check_number("dropout", dropout, 0.0, 1.0)
+        check_number("drop", drop, 0.0, 1.0)
         self.kind, self.nodes, self.edges, self.dim, self.text = kind, nodes, edges, dim, text
         self.hops, self.rounds, self.walk_steps = hops, rounds, walk_steps
         self.distances, self.directed, self.dropout, self.drop = distances, directed, dropout, drop
         self.preparation = Preparation(nodes, edges, directed, text, distances)
-        if distances < 0:
-            raise ValueError(f"distances: got {distances}, expected 0 or more")
+        if self.pair_codes > MOST_CODES:
+            raise ValueError(
+                f"distances: got {distances} with {edges.sizes[:1]} kinds of edges, {self.pair_codes} codes "
+                f"for pairs of nodes, expected at most {MOST_CODES}; use distances=0 or fewer kinds"
+            )
         if hops is not None:
             _check_hops(hops, nodes, edges, distances)
             ways = 2 if directed else 1
@@ -164,7 +196,7 @@ class GraphAdapter(nn.Module):
         """
         kind, nodes, edges, symmetric = None, Columns("node"), Columns("edge"), True
         texts: list[str] = []
-        for i, item in enumerate(items):
+        for i, item in enumerate(training_items(items)):
             try:
                 kind = kind or kind_of(item)
                 graph = _read(item, kind)
@@ -295,7 +327,10 @@ class GraphAdapter(nn.Module):
 
     def content(self, item: Any) -> Any:
         """The item, of a torch-geometric `Data` all that is read of it."""
-        return item if self.kind != "data" else {name: getattr(item, name, None) for name in DATA_NAMES}
+        if self.kind != "data":
+            return item
+        values = {name: getattr(item, name, None) for name in DATA_NAMES}
+        return {name: dense(value, name) if is_sparse(value) else value for name, value in values.items()}
 
     # --- on the device ----------------------------------------------------------------------------
 
@@ -341,16 +376,21 @@ class GraphAdapter(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> GraphAdapter:
         """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
-        columns = json.loads(assets["columns.json"])
-        nodes = Columns.from_json("node", columns["nodes"])
-        edges = Columns.from_json("edge", columns["edges"])
+        options = config_of(config, cls("molecule", Columns("node"), Columns("edge"), 1).config())
+        nodes, edges = json_asset(
+            assets,
+            "columns.json",
+            lambda given: [Columns.from_json(row, given[f"{row}s"]) for row in ("node", "edge")],
+        )
         text = None
-        if config["text"] is not None:
+        if options.pop("text", None) is not None:
             from multiseq.adapters.text import TextAdapter
 
             inner = {k.removeprefix("text-"): v for k, v in assets.items() if k.startswith("text-")}
-            text = TextAdapter.from_config(config["text"], inner)
-        return cls(nodes=nodes, edges=edges, **{**config, "text": text})
+            with reading("text"):
+                text = TextAdapter.from_config(config["text"], inner)
+        with reading("config"):
+            return cls(nodes=nodes, edges=edges, text=text, **options)
 
 
 def _read(item: Any, kind: str) -> Graph:
@@ -360,8 +400,6 @@ def _read(item: Any, kind: str) -> Graph:
 
 
 def _check_hops(hops: int, nodes: Columns, edges: Columns, distances: int) -> None:
-    if hops < 0:
-        raise ValueError(f"hops: got {hops}, expected 0 or more, or None for whole graphs")
     if distances:
         raise ValueError(f"distances: got {distances} with hops={hops}, expected whole graphs; use hops=None")
     if nodes.text or edges.text:

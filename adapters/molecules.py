@@ -29,7 +29,7 @@ def read_molecule(smiles: str) -> Graph:
     """
     chem = need("rdkit.Chem")
     with need("rdkit.rdBase").BlockLogs():  # the error below says which molecule it is
-        molecule = chem.MolFromSmiles(smiles)
+        molecule = chem.MolFromSmiles(smiles) if smiles.isascii() else None
     if molecule is None or molecule.GetNumAtoms() == 0:
         raise ValueError(
             f"molecule: got {smiles!r}, which RDKit cannot read; expected a valid SMILES of one atom or more"

@@ -26,17 +26,41 @@ from jaxtyping import Float, Int16
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from multiseq.adapters._audio import LOWEST_RATE, AudioFile, bytes_of, name_of, names_a_file, read_audio
+from multiseq.adapters._audio import (
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    AudioFile,
+    Recording,
+    bytes_of,
+    name_of,
+    names_a_file,
+    open_audio,
+)
 from multiseq.adapters._log_mel import (
+    Stretches,
     from_int16,
     hop_of,
     log_mel,
+    log_mel_blocks,
+    log_mel_of,
     resample,
+    resample_blocks,
+    resampled_length,
     spec_augment,
     to_int16,
 )
 from multiseq.adapters._packed_conv import ConvStem
 from multiseq.adapters._segments import are_segments, labels_at
+from multiseq.checks import (
+    MANY,
+    WIDEST,
+    check_number,
+    check_whole_number,
+    config_of,
+    json_asset,
+    reading,
+    training_items,
+)
 from multiseq.dropout import Dropout
 from multiseq.protocols import Inputs
 from multiseq.vectors import VectorSets, order_of
@@ -45,6 +69,8 @@ __all__ = ["AudioFile", "SpeechAdapter", "SpeechExample"]
 
 FITTED_ON = 500
 """Training recordings, at most, that mean and standard deviation are taken from: evenly spread."""
+LONGEST = 4 * 3600.0
+"""Seconds that a recording may last: a small file can hold days of silence."""
 LEAST_STD = 1.0
 """Nepers of power. What is heard in a band that was silent in training (above 4 kHz, of telephone
 speech) must not be blown up."""
@@ -93,6 +119,7 @@ class SpeechAdapter(nn.Module):
         subsample: Frames of 10 ms to a vector: 1, 2 or 4.
         chunk_seconds: Cut longer recordings into sets of equal length, at most this; None
             never cuts.
+        max_seconds: Refuse longer recordings; None: take any. A minute takes 2 MB of memory.
         specaugment: Whether :meth:`augment` hides bands and stretches of time (Park et al. 2019,
             https://arxiv.org/abs/1904.08779: the policy "Switchboard mild" without time warping).
         speeds: :meth:`augment` plays a recording at one of these speeds (Ko et al. 2015,
@@ -122,32 +149,39 @@ class SpeechAdapter(nn.Module):
         rate: int = 16000,
         subsample: int = 2,
         chunk_seconds: float | None = None,
+        max_seconds: float | None = LONGEST,
         specaugment: bool = True,
         speeds: Sequence[float] = (1.0,),
         gain: float = 6.0,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        _check_statistics(mean, std)
+        if isinstance(speeds, str) or not isinstance(speeds, Sequence):
+            raise ValueError(f"speeds: got {speeds!r}, expected a list of numbers from 0.5 to 2")
+        check_number("dropout", dropout, 0.0, 1.0)
         self.mels, self.dim, self.rate, self.subsample = len(mean), dim, rate, subsample
-        self.chunk_seconds, self.specaugment = chunk_seconds, specaugment
+        self.chunk_seconds, self.max_seconds = chunk_seconds, max_seconds
+        self.specaugment = specaugment
         self.speeds, self.gain = tuple(speeds), gain
-        self._check(len(std))
+        self._check()
         # Not buffers: they are used on the CPU, in loader workers.
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
         self.stem = ConvStem(self.mels, dim, subsample)
         self.dropout = Dropout(dropout)
 
-    def _check(self, num_std: int) -> None:
-        if num_std != self.mels or not self.mels:
-            raise ValueError(f"mean, std: got {self.mels} and {num_std} numbers, expected one for each mel")
-        if self.rate < LOWEST_RATE or self.rate != int(self.rate):
-            raise ValueError(
-                f"rate: got {self.rate}, expected a whole number of Hz of at least {LOWEST_RATE}"
-            )
-        if not self.speeds or not all(0.5 <= s <= 2 for s in self.speeds):
+    def _check(self) -> None:
+        check_whole_number("dim", self.dim, 1, WIDEST)
+        check_whole_number("rate", self.rate, LOWEST_RATE, HIGHEST_RATE)
+        if self.subsample not in (1, 2, 4):
+            raise ValueError(f"subsample: got {self.subsample!r}, expected 1, 2 or 4")
+        if not self.speeds:
             raise ValueError(f"speeds: got {self.speeds}, expected one or more, from 0.5 to 2")
-        if self.gain < 0:
-            raise ValueError(f"gain: got {self.gain} dB, expected 0 or more")
+        for speed in self.speeds:
+            check_number("speeds", speed, 0.5, 2.0)
+        check_number("gain", self.gain, 0.0)
+        check_number("chunk_seconds", self.chunk_seconds, 0.0, none="cut nothing")
+        check_number("max_seconds", self.max_seconds, 0.0, none="take any")
         if self.chunk_seconds is not None and self.chunk_seconds < self.vector_seconds:
             raise ValueError(
                 f"chunk_seconds: got {self.chunk_seconds}, expected at least a vector's "
@@ -176,16 +210,20 @@ class SpeechAdapter(nn.Module):
         Raises:
             ValueError: A recording that cannot be read, by its number, or no sample in any.
         """
+        check_whole_number("mels", mels, 1, MANY)
         adapter = cls([0.0] * mels, [1.0] * mels, dim, rate=rate, **options)
-        given = list(items)
+        given = list(training_items(items))
         count, total, squares = 0, torch.zeros(mels).double(), torch.zeros(mels).double()
         for number in range(0, len(given), -(-len(given) // FITTED_ON) or 1):
             try:
-                frames = log_mel(_samples_of(given[number], rate), rate, mels).double()
+                recording = open_audio(given[number], adapter.max_seconds)
+                stretch, length = adapter._resampled(recording)
+                for block in log_mel_blocks(stretch, length, rate, mels):
+                    frames = block.double()
+                    count += len(frames)
+                    total, squares = total + frames.sum(0), squares + frames.square().sum(0)
             except ValueError as error:
                 raise ValueError(f"item {number}: {error}") from error
-            count += len(frames)
-            total, squares = total + frames.sum(0), squares + frames.square().sum(0)
         if not count:
             raise ValueError(f"items: got {len(given)} and no sample in them, expected audio to learn from")
         adapter.mean = (total / count).float()
@@ -210,21 +248,35 @@ class SpeechAdapter(nn.Module):
         Raises:
             ValueError: A file that is missing or no audio, or samples that cannot be, by name.
         """
-        samples = _samples_of(item, self.rate)
-        total = -(-len(samples) // self._vector_samples)
+        recording = open_audio(item, self.max_seconds)
+        stretch, length = self._resampled(recording)
+        total = -(-length // self._vector_samples)
         step = max(total, 1)
         if self.chunk_seconds is not None:
             chunks = -(-total // int(self.chunk_seconds / self.vector_seconds + 1e-6)) or 1
             step = max(-(-total // chunks), 1)
-        return [self._example(samples, a, step, total, name_of(item)) for a in range(0, total or 1, step)]
+        width, name = self._vector_samples, recording.name
+        ends = [(a * width, min((a + step) * width, length)) for a in range(0, total or 1, step)]
+        return [self._example(stretch, first, last, total, name) for first, last in ends]
 
-    def _example(self, samples: Tensor, start: int, step: int, total: int, name: str) -> SpeechExample:
-        width = self._vector_samples
-        chunk = samples[start * width : (start + step) * width]
-        kept = None if self.speeds == (1.0,) else to_int16(chunk)
-        seconds = len(chunk) / self.rate
-        frames = log_mel(chunk, self.rate, self.mels)
-        return SpeechExample(frames, kept, seconds, start, total, 1.0, name)
+    def _resampled(self, recording: Recording) -> tuple[Stretches, int]:
+        """The samples at the adapter's rate, to be asked for from the first to the last, and their number."""
+        ratio = Fraction(recording.rate, self.rate)
+        blocks = resample_blocks(recording.blocks(), recording.length, ratio)
+        return Stretches(blocks), resampled_length(recording.length, ratio)
+
+    def _example(self, stretch: Stretches, first: int, last: int, total: int, name: str) -> SpeechExample:
+        samples = None if self.speeds == (1.0,) else torch.empty(last - first, dtype=torch.int16)
+
+        def own(begin: int, end: int) -> Tensor:
+            chunk = stretch(first + begin, first + end)
+            if samples is not None:
+                samples[begin:end] = to_int16(chunk)
+            return chunk
+
+        frames = log_mel_of(own, last - first, self.rate, self.mels)
+        start, seconds = first // self._vector_samples, (last - first) / self.rate
+        return SpeechExample(frames, samples, seconds, start, total, 1.0, name)
 
     def features(self, example: SpeechExample) -> Float[Tensor, "frames mels"]:
         """The frames of an example as the stem takes them: normalised, and augmented where that was done."""
@@ -331,6 +383,7 @@ class SpeechAdapter(nn.Module):
             "rate": self.rate,
             "subsample": self.subsample,
             "chunk_seconds": self.chunk_seconds,
+            "max_seconds": self.max_seconds,
             "specaugment": self.specaugment,
             "speeds": list(self.speeds),
             "gain": self.gain,
@@ -344,9 +397,19 @@ class SpeechAdapter(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> SpeechAdapter:
         """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
-        return cls(**json.loads(assets["mels.json"]), **config)
+        options = config_of(config, cls([0.0], [1.0], 1).config())
+        mels = json_asset(assets, "mels.json", lambda given: (given["mean"], given["std"]))
+        with reading("mels.json"):
+            _check_statistics(*mels)
+        with reading("config"):
+            return cls(*mels, **options)
 
 
-def _samples_of(item: Any, rate: int) -> Float[Tensor, " samples"]:
-    samples, own = read_audio(item)
-    return resample(samples, Fraction(own, rate))
+def _check_statistics(mean: Any, std: Any) -> None:
+    for name, values in (("mean", mean), ("std", std)):
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise ValueError(f"{name}: got {type(values).__name__}, expected a number for each mel")
+        for value in values:
+            check_number(name, value, -math.inf if name == "mean" else 1e-9)
+    if len(mean) != len(std) or not mean:
+        raise ValueError(f"mean, std: got {len(mean)} and {len(std)} numbers, expected one for each mel")

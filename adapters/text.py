@@ -21,6 +21,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from multiseq.adapters._words import UNKNOWN, Parts, PieceParts, WordParts
+from multiseq.checks import (
+    WIDEST,
+    check_number,
+    check_whole_number,
+    config_of,
+    reading,
+    training_items,
+)
 from multiseq.dropout import Dropout
 from multiseq.linear import Linear, padded_rows
 from multiseq.protocols import Inputs
@@ -72,7 +80,7 @@ class TextAdapter(nn.Module):
         word_dropout: Probability with which :meth:`augment` hides which word or piece a vector is.
 
     Raises:
-        ValueError: A window below 1.
+        ValueError: A width, window or probability that cannot be.
 
     Example:
         >>> adapter = TextAdapter.fit(["the cat sat", "the dog sat"], dim=8, vocab_size=270)
@@ -94,8 +102,10 @@ class TextAdapter(nn.Module):
         word_dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if window is not None and window < 1:
-            raise ValueError(f"window: got {window}, expected 1 vector or more, or None to cut nothing")
+        check_whole_number("dim", dim, 1, WIDEST)
+        check_whole_number("window", window, 1, none="cut nothing")
+        check_number("dropout", dropout, 0.0, 1.0)
+        check_number("word_dropout", word_dropout, 0.0, 1.0)
         self.parts, self.dim, self.window = parts, dim, window
         self.word_dropout = word_dropout
         self.embedding = nn.EmbeddingBag(parts.size, dim, mode="sum")
@@ -132,7 +142,10 @@ class TextAdapter(nn.Module):
         Raises:
             ValueError: An unknown unit, no training texts, or an item (numbered) that is no text.
         """
-        parts = _parts_of(unit).fit(items, vocab_size=vocab_size, min_count=min_count)
+        check_whole_number("dim", dim, 1, WIDEST)
+        check_whole_number("vocab_size", vocab_size, 256)  # one piece for every byte
+        check_whole_number("min_count", min_count, 1)
+        parts = _parts_of(unit).fit(training_items(items), vocab_size=vocab_size, min_count=min_count)
         return cls(parts, dim, window=window, dropout=dropout, word_dropout=word_dropout)
 
     # --- on the CPU, in loader workers -----------------------------------------------------------
@@ -259,8 +272,10 @@ class TextAdapter(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> TextAdapter:
         """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
-        rest = {key: value for key, value in config.items() if key != "unit"}
-        return cls(_parts_of(config["unit"]).from_assets(assets), **rest)
+        options = config_of(config, ("unit", "dim", "window", "dropout", "word_dropout"))
+        parts = _parts_of(options.pop("unit", None)).from_assets(assets)
+        with reading("config"):
+            return cls(parts, **options)
 
 
 class LocalMixing(nn.Module):
@@ -287,7 +302,7 @@ class LocalMixing(nn.Module):
 
 
 def _parts_of(unit: str) -> type[WordParts] | type[PieceParts]:
-    if unit not in PARTS:
+    if not isinstance(unit, str) or unit not in PARTS:
         raise ValueError(f'unit: got {unit!r}, expected "word" or "piece"')
     return PARTS[unit]
 

@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from multiseq.attention import AttentionPlan, attend_self, attention_weights
 from multiseq.bias import Bias, PairBias
+from multiseq.checks import MANY, WIDEST, check_number, check_whole_number
 from multiseq.dropout import dropout
 from multiseq.linear import Linear
 from multiseq.machine import check_fits
@@ -76,12 +77,17 @@ class Encoder(nn.Module):
         pair_codes: int = 0,
     ) -> None:
         super().__init__()
-        if heads < 1 or depth < 0 or dim % (2 * heads):
+        check_whole_number("dim", dim, 1, WIDEST)
+        check_whole_number("depth", depth, 0, MANY)
+        check_whole_number("heads", heads, 1, WIDEST)
+        check_whole_number("ff_dim", ff_dim, 0, 16 * WIDEST, none="derive it from dim")
+        check_whole_number("window", window, 1, none="attend to whole sets")
+        check_whole_number("pair_codes", pair_codes, 0, 1 << 15)
+        check_number("dropout", dropout, 0.0, 1.0)
+        if dim % (2 * heads):
             raise ValueError(
                 f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads} (twice the heads)"
             )
-        if window is not None and window < 1:
-            raise ValueError(f"window: got {window}, expected 1 or more, or None for whole sets")
         self.dim, self.depth, self.heads = dim, depth, heads
         self.window, self.relative, self.pair_codes = window, relative, pair_codes
         self.gated, self.dropout = gated, dropout

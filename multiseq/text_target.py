@@ -9,7 +9,6 @@ Axes: tokens (of one text, or of all texts of a batch one after another).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +17,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from multiseq.labels import composed, plain
-from multiseq.machine import tokenizers_on_one_thread
 from multiseq.protocols import Packed
 from multiseq.requires import need
+from multiseq.tokenizer import read_tokenizer, train_tokenizer
 
 __all__ = ["TextTarget", "normalise"]
 
@@ -67,7 +66,7 @@ class TextTarget:
         self.unit, self.longest = unit, longest
         self._tokenizer: Any = None
         if isinstance(vocabulary, str):
-            self._tokenizer = need("tokenizers").Tokenizer.from_str(vocabulary)
+            self._tokenizer = read_tokenizer(vocabulary, "vocabulary", _words())
             ids = self._tokenizer.get_vocab()
             tokens = sorted(ids, key=ids.__getitem__)[len(_SPECIALS) :]
         else:
@@ -171,15 +170,11 @@ def _checked(text: Any) -> str:
 
 def _train_pieces(texts: Sequence[str], vocab_size: int) -> str:
     """Byte-pair encoding as a tokenizer's JSON string."""
-    tokenizers = need("tokenizers")
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token=_SPECIALS[-1]))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(_SPACE, prepend_scheme="always")
     # A pair that occurs once makes a piece that has one example to learn from.
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=vocab_size, min_frequency=2, special_tokens=_SPECIALS, show_progress=False
-    )
-    with tokenizers_on_one_thread():
-        tokenizer.train_from_iterator(texts, trainer)
-    state = json.loads(tokenizer.to_str())
-    state["added_tokens"] = []  # or "<end of text>" inside a text would become the special token
-    return json.dumps(state, ensure_ascii=False)
+    options = {"vocab_size": vocab_size, "min_frequency": 2, "special_tokens": _SPECIALS}
+    # Read again, its special tokens are no longer found in texts: "<end of text>" is but characters.
+    return str(train_tokenizer(texts, _words(), unk_token=_SPECIALS[-1], **options).to_str())
+
+
+def _words() -> Any:
+    return need("tokenizers").pre_tokenizers.Metaspace(_SPACE, prepend_scheme="always")

@@ -283,7 +283,7 @@ def test_distances_move_with_the_nodes_into_the_attention() -> None:
 def test_distances_say_what_they_need() -> None:
     with pytest.raises(ValueError, match="distances: got 2 with hops=1"):
         GraphAdapter.fit([data()], dim=DIM, hops=1, distances=2)
-    with pytest.raises(ValueError, match="expected 0 or more"):
+    with pytest.raises(ValueError, match="distances: got -1, expected from 0 to 1000"):
         GraphAdapter.fit([data()], dim=DIM, distances=-1)
     adapter = GraphAdapter.fit([data()], dim=DIM, distances=2)
     with pytest.raises(ValueError, match=r"got 5000 nodes, expected at most 4096 .* use distances=0"):

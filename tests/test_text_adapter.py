@@ -19,7 +19,7 @@ from multiseq.adapters._words import (
     WordParts,
     fold,
     split_words,
-    train_tokenizer,
+    train_pieces,
     traits_of,
 )
 from multiseq.adapters.text import LocalMixing
@@ -404,10 +404,10 @@ def test_goes_to_workers_and_copies(make):
 
 def test_training_a_tokenizer_is_the_same_in_another_process():
     words = [f"{a}{b}" for a in ("walk", "talk", "jump", "look") for b in ("s", "ed", "ing", "er")]
-    call = f"print(train_tokenizer({words!r}, 280, split=False))"
-    code = f"from multiseq.adapters._words import train_tokenizer; {call}"
+    call = f"print(train_pieces({words!r}, 280, split=False))"
+    code = f"from multiseq.adapters._words import train_pieces; {call}"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == train_tokenizer(words, 280, split=False).strip()
+    assert other.stdout.strip() == train_pieces(words, 280, split=False).strip()
 
 
 def test_items_may_be_an_iterator_and_their_order_changes_no_word_vocabulary():

@@ -229,7 +229,7 @@ class NumberTarget:
         """Back in the user's unit."""
         mean, std = self._scale()
         scales = dict(zip(self.names, self.std, strict=True))
-        rows = (logits.detach().double().cpu() * std + mean).tolist()
+        rows = (logits.detach().cpu().double() * std + mean).tolist()
         return [Number(dict(zip(self.names, row, strict=True)), self.unit, scales) for row in rows]
 
     def config(self) -> dict[str, Any]:

@@ -125,7 +125,8 @@ def _train(
     if is_first_process():
         if resume and not goes_on:
             _check_lost(out, options.save_every)
-        _check_scoring(recipe, model, [*dev, *test], kept)
+        for note in _check_scoring(recipe, model, [*dev, *test], kept):
+            say(note)
         check_savable(model, out / "model")
         _announce(model, train, options, out, say)
         parts = {"sources": train, "dev": dev, "test": test}
@@ -238,15 +239,17 @@ def _read_part(recipe: Recipe, part: str, base: Path, model: Model | None = None
         raise DataError(f"{base}: no such folder; say where the data is with --data") from error
 
 
-def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cache: ItemCache) -> None:
-    """What would else be noticed after hours of training: bad items, a metric that cannot judge them."""
+def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cache: ItemCache) -> list[str]:
+    """What would else be noticed after hours of training: bad items, a metric that cannot judge them.
+
+    What a person may want to know besides is given back.
+    """
     for name, task in model.tasks.items():
         num = task.head.target.size
         if task.metric == "roc_auc" and recipe.tasks[name]["target"] == "class" and num != 2:
             place = f"{recipe.name}: [tasks.{name}] metric"
             raise ValueError(f"{place}: got 'roc_auc' for {num} classes, expected two; use accuracy or f1")
-    for source in sources:
-        check_labels(model, source, cache)
+    return [note for source in sources for note in check_labels(model, source, cache)]
 
 
 def _check_lost(out: Path, save_every: int) -> None:

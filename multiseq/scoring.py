@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,10 +73,12 @@ def score(
     }
 
 
-def check_labels(model: Model, source: Source, cache: ItemCache) -> None:
+def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
     """What would else be noticed after training, or never: items and labels that cannot be scored.
 
-    A warning names classes that no training item has: no prediction can be one of them.
+    Returns:
+        For each task with such labels a line that names classes which no training item has: no prediction
+        can be one of them.
 
     Raises:
         ValueError: A bad item, labels that do not fit its vectors or that a task's metric cannot judge, with
@@ -86,7 +87,7 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> None:
     from multiseq.item_cache import place_of
 
     adapter = model.adapter(source.adapter)
-    found = cache.examples(adapter, source.items, source.where)
+    found, notes = cache.examples(adapter, source.items, source.where), []
     for name, labels in source.targets.items():
         task, unknown = model.task(name), list[str]()
         for number, examples in enumerate(found):
@@ -100,11 +101,12 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> None:
             except ValueError as error:
                 raise ValueError(f"{place}: {error}") from error
         if unknown:
-            warnings.warn(
-                f"task {name!r}: {len(unknown)} labels are of classes that no training item has: "
-                f"{', '.join(unknown[:5])}{' …' if unknown[5:] else ''}; they count as missed",
-                stacklevel=2,
+            more = " …" if unknown[5:] else ""
+            notes.append(
+                f"{name}: {len(unknown):,} labels are of classes that no training item has, and count as "
+                f"missed: {', '.join(unknown[:5])}{more}"
             )
+    return notes
 
 
 def _unknown(task: Task, label: Any) -> list[str]:

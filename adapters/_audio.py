@@ -222,7 +222,7 @@ class _Samples:
         if isinstance(samples, Tensor):
             floats = samples.is_floating_point() and samples.dtype != torch.float64
             samples = (samples.float() if floats else samples).detach().cpu().numpy()
-        self._array = _channels_last(np.asarray(samples))
+        self._array = _channels_last(_array_of(samples))
         self.length, self.channels = self._array.shape
 
     def blocks(self) -> Iterator[Block]:
@@ -230,6 +230,15 @@ class _Samples:
         for first in range(0, self.length, _step(self)):
             block = self._array[first : first + _step(self)].astype(np.float32) / scale
             yield _checked_samples(block, self.name)
+
+
+def _array_of(samples: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(samples)
+    except (TypeError, ValueError) as error:  # lists of different lengths, say
+        raise ValueError(
+            f"samples: got {type(samples).__name__}, expected an array of numbers ({error})"
+        ) from None
 
 
 def _channels_last(array: NDArray[Any]) -> NDArray[Any]:

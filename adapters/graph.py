@@ -61,6 +61,9 @@ MOST_NODES = 4096
 MOST_CODES = 32767
 """For pairs of nodes: codes have 16 bits."""
 
+OPTIONS = ("kind", "dim", "hops", "rounds", "walk_steps", "distances", "directed", "dropout", "drop")
+"""The constructor's arguments but columns and text."""
+
 READERS: dict[str, Callable[[Any], Graph]] = {
     "molecule": read_molecule,
     "data": read_data,
@@ -360,9 +363,8 @@ class GraphAdapter(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments without the columns; the text adapter's under "text"."""
-        names = ("kind", "dim", "hops", "rounds", "walk_steps", "distances", "directed", "dropout", "drop")
         text = None if self.text is None else self.text.config()
-        return {**{name: getattr(self, name) for name in names}, "text": text}
+        return {**{name: getattr(self, name) for name in OPTIONS}, "text": text}
 
     def assets(self) -> dict[str, str]:
         """``columns.json``: vocabularies and scales; the text adapter's begin with ``text-``."""
@@ -376,7 +378,7 @@ class GraphAdapter(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> GraphAdapter:
         """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
-        options = config_of(config, cls("molecule", Columns("node"), Columns("edge"), 1).config())
+        options = config_of(config, (*OPTIONS, "text"))
         nodes, edges = json_asset(
             assets,
             "columns.json",

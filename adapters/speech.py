@@ -69,6 +69,11 @@ __all__ = ["AudioFile", "SpeechAdapter", "SpeechExample"]
 
 FITTED_ON = 500
 """Training recordings, at most, that mean and standard deviation are taken from: evenly spread."""
+OPTIONS = (
+    *("dim", "rate", "subsample", "chunk_seconds", "max_seconds"),
+    *("specaugment", "speeds", "gain", "dropout"),
+)
+"""The constructor's arguments but mean and standard deviation."""
 LONGEST = 4 * 3600.0
 """Seconds that a recording may last: a small file can hold days of silence."""
 LEAST_STD = 1.0
@@ -378,17 +383,8 @@ class SpeechAdapter(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments but mean and standard deviation."""
-        return {
-            "dim": self.dim,
-            "rate": self.rate,
-            "subsample": self.subsample,
-            "chunk_seconds": self.chunk_seconds,
-            "max_seconds": self.max_seconds,
-            "specaugment": self.specaugment,
-            "speeds": list(self.speeds),
-            "gain": self.gain,
-            "dropout": self.dropout.p,
-        }
+        values = {name: getattr(self, name) for name in OPTIONS}
+        return {**values, "speeds": list(self.speeds), "dropout": self.dropout.p}
 
     def assets(self) -> dict[str, str]:
         """``mels.json``: the mean and standard deviation of every mel."""
@@ -397,7 +393,7 @@ class SpeechAdapter(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> SpeechAdapter:
         """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
-        options = config_of(config, cls([0.0], [1.0], 1).config())
+        options = config_of(config, OPTIONS)
         mels = json_asset(assets, "mels.json", lambda given: (given["mean"], given["std"]))
         with reading("mels.json"):
             _check_statistics(*mels)

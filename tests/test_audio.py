@@ -233,6 +233,11 @@ def test_other_channels_are_averaged(channels: int) -> None:
         torch.testing.assert_close(read_audio((sound, RATE))[0], sound.mean(0), atol=1e-6, rtol=1e-5)
 
 
+def test_samples_that_make_no_array_are_refused() -> None:
+    with pytest.raises(ValueError, match="samples: got list, expected an array of numbers"):
+        read_audio(([[0.1, 0.2], [0.3]], RATE))
+
+
 # --- limits ---------------------------------------------------------------------------------------
 
 

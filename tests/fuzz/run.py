@@ -9,7 +9,9 @@ import tempfile
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -49,6 +51,7 @@ def _stop(*_: object) -> None:
 
 def run(name: str, content: bytes) -> Outcome:
     """Feed one input to its target."""
+    _make_ready(name)
     before, start = _peak(), time.monotonic()
     signal.signal(signal.SIGALRM, _stop)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
@@ -63,6 +66,13 @@ def run(name: str, content: bytes) -> Outcome:
     if _peak() - before > MEMORY:
         return Outcome("FAULT", f"took {(_peak() - before) / (1 << 30):.1f} GiB")
     return outcome
+
+
+@cache
+def _make_ready(name: str) -> None:
+    """Without a limit, import what the target needs: an import that is interrupted cannot be had again."""
+    with suppress(Exception), tempfile.TemporaryDirectory() as folder:
+        TARGETS[name].run(TARGETS[name].seeds()[0], Path(folder))
 
 
 def _outcome(target: Target, content: bytes) -> Outcome:

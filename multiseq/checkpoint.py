@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
@@ -318,7 +319,7 @@ def _read(folder: Path) -> dict[str, Any]:
                 f"{folder / 'config.json'}: got {name!r} among its files, expected names in this folder"
             )
         file = folder / name
-        if not file.is_file():
+        if not os.path.isfile(file):  # of a name that no system takes, pathlib raises an error
             raise CheckpointError(f"{file}: missing; the folder is incomplete, copy it again")
         if _digest(file) != digest:
             raise CheckpointError(f"{file}: damaged (its content is not what was saved); copy it again")

@@ -362,6 +362,11 @@ def test_files_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
 
 
 def test_mistakes_in_texts(write: Write) -> None:
+    for bad in ("", "I1", "1-", "\u00b2"):
+        with pytest.raises(
+            DataError, match=rf"a\.conllu:2: got '{bad}' in the first column, expected the number"
+        ):
+            read_conllu(write("a.conllu", word("1", "x", "X") + word(bad, "y", "X")))
     with pytest.raises(DataError, match=r"a\.conllu:2: got 1 columns, expected the 10 of CoNLL-U"):
         read_conllu(write("a.conllu", f"{word('1', 'x', 'X')}2 y\n"))
     with pytest.raises(DataError, match=r"a\.en: 2 lines, but .*a\.de has 1; expected aligned lines"):

@@ -110,7 +110,7 @@ def _values(
     """The chosen columns of each graph: numbers where all cells of a column are, else categories."""
     numeric = {column: _is_numeric(path, table, lines, column, known.get(column)) for column in columns}
     return {
-        name: {c: list(map(float, own[c])) if flag else own[c] for c, flag in numeric.items()}
+        name: {c: list(map(_number, own[c])) if flag else own[c] for c, flag in numeric.items()}
         for name, own in table.items()
     }
 

@@ -6,6 +6,7 @@ unpacked and decoded is said in `multiseq.data.text_files`, how a table is read 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -34,6 +35,10 @@ RECURRING = 4096
 """Different cells of a column up to which equal ones are kept as one string."""
 
 
+ROW = re.compile(r"[0-9]+([-.][0-9]+)?")
+"""The first column of a treebank's row."""
+
+
 def read_conllu(path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None) -> Records:
     """CoNLL-U treebanks (https://universaldependencies.org/format.html): an item is a list of words.
 
@@ -46,7 +51,7 @@ def read_conllu(path: Path, *, encoding: str = "utf-8", unpack_limit: int | None
     start = 1
     for number, line in enumerate(chain(lines_of(path, encoding, unpack_limit), [""]), 1):
         line = line.rstrip("\r\n")
-        if not line.strip():
+        if not line.strip(" "):
             if rows:
                 _add_sentence(records, rows)
                 places.lines.append(start)
@@ -56,6 +61,11 @@ def read_conllu(path: Path, *, encoding: str = "utf-8", unpack_limit: int | None
             if len(fields) != 10:
                 raise DataError(
                     f"{path}:{number}: got {len(fields)} columns, expected the 10 of CoNLL-U, tab-separated"
+                )
+            if not ROW.fullmatch(fields[0]):
+                raise DataError(
+                    f"{path}:{number}: got {fields[0]!r} in the first column, expected the number of a word "
+                    "(1), of several together (1-2) or of an empty node (1.1)"
                 )
             if fields[0].isdigit():
                 rows.append(fields)

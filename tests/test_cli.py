@@ -640,7 +640,7 @@ def test_networks_are_read_as_in_training(folder: Path) -> None:
     (folder / "new").mkdir()
     (folder / "new" / "some.csv").write_text("net,node,zone,age\nB,0,1,4\nB,1,2,5\nC,0,1,1\n")
     lone = error("predict", "run", "--input", "new/some.csv")
-    assert "new/edges.csv: no such file; give that of new/some.csv by --set edges=FILE" in lone
+    assert "new/edges.csv: no such file; give the edges of new/some.csv by --set edges=FILE" in lone
     (folder / "new" / "edges.csv").write_text("net,source,target\nB,0,1\n")
     first, second = items_of("new/some.csv")
     assert first["nodes"] == {"zone": ["1", "2"], "age": [4.0, 5.0]}

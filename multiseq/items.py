@@ -15,6 +15,7 @@ from multiseq.data import DataError, Records
 from multiseq.data.formats import FORMATS, PARTS, TEXT
 from multiseq.data.tables import TABLES
 from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
+from multiseq.labels import class_name
 from multiseq.recipe_check import changed_options
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.sources import read_records, resolve
@@ -160,7 +161,8 @@ def _records(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Seq
 def _check_labelled(records: Records, reading: Reading) -> None:
     """Lines without a label must not lose their first word to one."""
     for label, where in zip(records.columns.get(reading.column, []), records.where, strict=True):
-        new = [one for one in (label if isinstance(label, list) else [label]) if one not in reading.labels]
+        given = label if isinstance(label, list) else [label]
+        new = [one for one in given if class_name(one) not in reading.labels]
         if reading.labels and new:
             raise ValueError(
                 f"{where}: got the label {new[0]!r}, which training has not seen; where the lines are texts "

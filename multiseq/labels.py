@@ -4,8 +4,9 @@
     a class   its name: a text without white space at its ends, Unicode composed (NFC). Whole numbers have
               no point: 1, 1.0, "1" and "1.0" (pandas writes a column with a gap so) are the class "1".
               True and False are the classes "True" and "False", as Python and pandas write them
-    a flag    whether a class is there: 1, 1.0, True, "1", "true" and "TRUE" say yes, 0 and so on no
-    a number  a float
+    a flag    whether a class is there: 1, 1.0, True, "1", "true" and "TRUE" say yes, 0 and so on no; "nan" is
+              missing
+    a number  a float; "nan" is missing
 
 A number of numpy or torch counts as the Python value that it holds, and so does a list or an array with one
 entry. Columns are read by position: what the index of a pandas Series says is not looked at.
@@ -122,7 +123,7 @@ def flag(value: Any) -> bool | None:
     [True, False, True, None]
     """
     name = class_name(value)
-    if name is None:
+    if name is None or name.lower() == "nan":  # as numbers may be written that are missing
         return None
     if name.lower() not in FLAGS:
         raise ValueError(f"flag: got {value!r}, expected 1, 0, true, false or None where it is missing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from multiseq.data import READERS, DataError, Records
 from multiseq.data.formats import FORMATS, PART_NAMES, PATHS
 from multiseq.data.text_files import parse_json, text_of
+from multiseq.labels import flag, number
 
 if TYPE_CHECKING:
     from multiseq.model import Model
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from multiseq.tasks import Source
 
 __all__ = ["read_part", "read_records", "resolve"]
-
-FLAGS = {"true": True, "false": False}
-"""As pandas and spreadsheets write them, in small letters."""
 
 
 def read_part(
@@ -208,7 +205,8 @@ def _column(records: Records, name: str, spec: Mapping[str, Any], speech: bool) 
             several = vectors and value is not None
             labels.append(_of_vectors(value, spec, speech) if several else _label(value, spec))
         except ValueError as error:
-            raise DataError(f"{records.where[i]}: {name}: {error}") from None
+            what = str(error).removeprefix("flag: ").removeprefix("number: ")  # the column says it better
+            raise DataError(f"{records.where[i]}: {name}: {what}") from None
     return labels
 
 
@@ -235,7 +233,9 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
             raise ValueError(f"got {value!r}, expected a text")
         return value  # a list has several right ones, to score by
     value = _plain(value)
-    return value if target == "class" else _number(value, flag=target == "labels")
+    if target == "class":
+        return value
+    return flag(value) if target == "labels" else number(value)
 
 
 def _plain(value: Any) -> Any:
@@ -243,17 +243,3 @@ def _plain(value: Any) -> Any:
         lists = 'several go with target = "labels", a list with one for each vector with output = "vector"'
         raise ValueError(f"got {value!r}, expected one label; {lists}")
     return value
-
-
-def _number(value: Any, *, flag: bool) -> float | bool | None:
-    if flag and isinstance(value, str):
-        value = FLAGS.get(value.strip().lower(), value)
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        number = math.inf
-    if math.isinf(number) or (flag and number not in (0, 1) and number == number):
-        raise ValueError(f"got {value!r}, expected {'1, 0 or nothing' if flag else 'a number'}")
-    if math.isnan(number):
-        return None
-    return bool(number) if flag else number

@@ -1,4 +1,4 @@
-"""The encoder as it is, compiled by torch, and recorded as a CUDA graph: forward and backward of one batch.
+"""The encoder as it is, deterministic, compiled by torch, and recorded as a CUDA graph: forward and backward.
 
 What is compiled are the blocks, with open sizes, around attention, which is a kernel of its own. A recorded
 graph is of one batch; with other lengths it would be another one. So it tells how much time passes between
@@ -21,6 +21,7 @@ from benchmarks.timing import alternate, median, ratio, synchronise
 from benchmarks.workloads import draw, sets_of, workloads
 from multiseq import Encoder
 from multiseq.attention import AttentionPlan, attend, attend_self
+from multiseq.machine import deterministic_sums
 
 __all__ = ["measure"]
 
@@ -53,9 +54,9 @@ def measure(setting: Setting) -> list[Table]:
     note = (
         f"{rate_note(rate, setting)} 'of that rate': the encoder's own products by its time. to begin: "
         "seconds of the first call, which compiles or records. compiled: each block by torch.compile "
-        f"({BACKEND[setting.device.type]}), attention aside."
+        f"({BACKEND[setting.device.type]}), attention aside. deterministic: as training with that setting."
     )
-    return [Table("variants", f"The encoder, compiled or not, forward and backward: {workload}", rows, note)]
+    return [Table("variants", f"The encoder in other ways, forward and backward: {workload}", rows, note)]
 
 
 def _rows(model: Encoder, lengths: Sequence[int], setting: Setting, rate: float) -> list[dict[str, Cell]]:
@@ -84,6 +85,16 @@ def _rows(model: Encoder, lengths: Sequence[int], setting: Setting, rate: float)
 
 def _as_it_is(model: Encoder, lengths: Sequence[int], setting: Setting) -> Step:
     return encoder_step(model, lengths, setting)
+
+
+def _deterministic(model: Encoder, lengths: Sequence[int], setting: Setting) -> Step:
+    step = encoder_step(model, lengths, setting)
+
+    def run() -> None:
+        with deterministic_sums():
+            step()
+
+    return run
 
 
 def _compiled(model: Encoder, lengths: Sequence[int], setting: Setting) -> Step:
@@ -125,5 +136,5 @@ def _recorded(model: Encoder, lengths: Sequence[int], setting: Setting) -> Step:
 
 
 Way = Callable[[Encoder, Sequence[int], Setting], Step]
-CPU: dict[str, Way] = {"as it is": _as_it_is, "compiled": _compiled}
+CPU: dict[str, Way] = {"as it is": _as_it_is, "deterministic": _deterministic, "compiled": _compiled}
 WAYS: dict[str, dict[str, Way]] = {"cpu": CPU, "cuda": {**CPU, "CUDA graph": _recorded}}

@@ -63,7 +63,7 @@ def test_every_part_starts_and_leaves_its_results(tmp_path: Path, treebank: Path
         "| share of the rate of one large product:",
         "Starter data: 2 steps, ",
         "english-pos: ",
-        "**The encoder, compiled or not, forward and backward: mixed**",
+        "**The encoder in other ways, forward and backward: mixed**",
         "**Operations: forward and backward, mixed,",
     ):
         assert said in summary

@@ -199,9 +199,7 @@ def test_numbers(folder: Folder) -> None:
     assert folder.table(rows, target="number") == [1.5, None, None]
     assert folder.json({"text": "a", "label": math.nan}, target="number") == [None]
     for wrong in ("up", "inf", "-Infinity"):
-        with pytest.raises(
-            DataError, match=rf"train\.tsv:3: label: got '{wrong}', expected (a|fin)"
-        ):
+        with pytest.raises(DataError, match=rf"train\.tsv:3: label: got '{wrong}', expected (a|fin)"):
             folder.table(rows.replace("nan", wrong), target="number")
     with pytest.raises(DataError, match=r"train\.jsonl:1: label: got 1000+, expected a number"):
         folder.json({"text": "a", "label": 10**400}, target="number")

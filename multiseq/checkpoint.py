@@ -175,7 +175,8 @@ def _errors_of(folder: Path) -> Iterator[None]:
         # A panic of a library in Rust is no Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        said = " ".join(repr(error).split())[:300]
+        # Of our own errors what they say; of others their kind too.
+        said = " ".join((str(error) if type(error) is ValueError else repr(error)).split())[:500]
         raise CheckpointError(f"{folder}: its config.json does not fit its files: {said}") from error
 
 

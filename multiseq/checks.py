@@ -51,7 +51,8 @@ def _check(name: str, value: Any, fits: bool, least: Any, most: Any, kind: str, 
     if value is None and none:
         return
     if not fits or value < least or (most is not None and value > most):
-        wanted = f"at least {least:g}" if most is None else f"from {least:g} to {most:g}"
+        low, high = (str(end) if isinstance(end, int) else f"{end:g}" for end in (least, most or 0))
+        wanted = f"at least {low}" if most is None else f"from {low} to {high}"
         lifted = f", or None to {none}" if none else ""
         raise ValueError(f"{name}: got {value!r}, expected {wanted}, {kind}{lifted}")
 

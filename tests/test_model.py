@@ -563,7 +563,7 @@ def test_sizes_that_its_weights_have_not(tmp_path: Path, sizes: dict[str, Any]) 
     if "dim" in sizes:  # of all parts, so that they fit together
         forge(folder, lambda config: config["adapters"]["text"]["config"].update(dim=sizes["dim"]))
     before = peak_memory()
-    with pytest.raises(CheckpointError, match=r"model: its config\.json does not fit its files: \w+\("):
+    with pytest.raises(CheckpointError, match=r"model: its config\.json does not fit its files: "):
         load(folder)
     assert peak_memory() - before < 200  # MiB
 

@@ -107,4 +107,8 @@ if [[ -d $data ]]; then
 else
     echo "pos: left out, $data is not there" | tee -a "$out/log.txt"
 fi
+if [[ ! -e $work/parts.tsv ]]; then
+    echo "PART: got ${chosen[*]}, expected some of tests ${widths[0]} ${widths[0]}-peers starter ${widths[1]} ${widths[2]} pos" >&2
+    exit 2
+fi
 cat "$out/summary.md"

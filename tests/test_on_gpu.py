@@ -91,6 +91,21 @@ def test_the_limits_of_all_parts_are_under_nine_minutes() -> None:
     assert sum(int(limit) for _, limit in limits) < 9 * 60
 
 
+def test_a_part_that_is_none_is_named(tmp_path: Path) -> None:
+    script = [
+        "bash",
+        ROOT / "benchmarks" / "on_gpu.sh",
+        "--tiny",
+        "--device",
+        "cpu",
+        tmp_path / "out",
+        "test",
+    ]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "PART: got test, expected some of tests 64 64-peers starter 96 32 pos" in done.stderr
+
+
 def test_a_part_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     from benchmarks.gather import gather
 

@@ -318,7 +318,7 @@ def _readable(name: str) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _stream_class() -> type[Any]:
-    class Stream(need("soundfile").SoundFile):  # type: ignore[misc]
+    class Stream(need("soundfile").SoundFile):  # type: ignore[misc]  # imported when it is needed
         def seekable(self) -> bool:
             # Or soundfile seeks after every read, after which mp3 is decoded wrongly.
             return False

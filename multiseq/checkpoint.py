@@ -185,7 +185,7 @@ def _shapes(folder: Path) -> list[tuple[int, ...]]:
     from safetensors import safe_open
 
     with safe_open(folder / WEIGHTS, framework="pt") as file:
-        return [tuple(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
+        return [tuple(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118 - no dict
 
 
 class _NoMoreThan(TorchDispatchMode):
@@ -196,7 +196,7 @@ class _NoMoreThan(TorchDispatchMode):
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         # Small ones count as more, so that not too many of them are made one after another either.
         self.left = 2**22 + 3 * sum(max(1024, math.prod(shape)) for shape in shapes)
 

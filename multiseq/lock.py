@@ -110,6 +110,7 @@ def _lock(handle: int) -> None:
 
         # Far behind the number of the process, which others may read.
         os.lseek(handle, 1 << 20, os.SEEK_SET)
+        # Windows alone has it.
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         os.lseek(handle, 0, os.SEEK_SET)
         return

@@ -201,7 +201,7 @@ def _unpacked(path: Path, limit: int | None = 0) -> Iterator[Any]:
         if start.startswith(b"\x1f\x8b"):
             opened = gzip.GzipFile(fileobj=raw)
         elif start == b"\xfd7zXZ\x00":
-            opened = lzma.LZMAFile(raw)  # noqa: SIM115
+            opened = lzma.LZMAFile(raw)  # noqa: SIM115 - what it reads is closed with the stack
         elif start.startswith(b"PK\x03\x04"):
             archive = stack.enter_context(zipfile.ZipFile(raw))
             names = [name for name in archive.namelist() if not name.endswith("/")]

@@ -76,14 +76,14 @@ if [[ -n $tiny ]]; then
     patience=5 # what is timed is how long a GPU takes, not this machine
     export MULTISEQ_QUICK=1 OMP_NUM_THREADS=1
     size=(--depth 1 --sets 4 --draws 1 --workload mixed)
-    widths=(64 96 32) every=() some=() fewer=()
+    widths=(64 96 32) some=() fewer=()
     tests=(tests/test_gpu.py)
     small=(--set encoder.dim=32 --set encoder.depth=1 --set encoder.heads=2 --set training.steps=2
         --set training.evaluate_every=0)
     large=("${small[@]}")
 else
     size=(--depth 12 --draws 1)
-    widths=(768 1024 256) every=() some=(--workload mixed) fewer=(--sets 680)
+    widths=(768 1024 256) some=(--workload mixed) fewer=(--sets 680)
     tests=(tests/test_gpu.py $(grep -l "mark.gpu" tests/test_*.py))
     small=()
     large=(--set encoder.dim=512 --set encoder.depth=8 --set encoder.heads=8 --set training.budget=32768
@@ -95,11 +95,13 @@ data=benchmarks/data
 [[ -z ${MULTISEQ_DATA:-} ]] || data=$MULTISEQ_DATA/text_pos/UD_English-EWT
 
 # Warnings are no errors here: the libraries of the machine may be other ones.
-part tests 100 "$python" -m pytest -m gpu -v -rs -W default --continue-on-collection-errors --durations=10 \
+jobs=()
+if [[ $device == cuda ]] && "$python" -c "import xdist" 2>/dev/null; then jobs=(-n 6); fi
+part tests 100 "$python" -m pytest -m gpu -v -rs -W default "${jobs[@]}" --continue-on-collection-errors --durations=10 \
     -p no:cacheprovider "${tests[@]}"
 bench "${widths[0]}" 70 "${widths[0]}" limits kernels variants "${some[@]}"
-bench "${widths[0]}-peers" 95 "${widths[0]}" encoders "${every[@]}"
-part starter 90 "$python" -m multiseq train --out "$work/starter" "${small[@]}"
+bench "${widths[0]}-peers" 60 "${widths[0]}" encoders "${some[@]}" "${fewer[@]}"
+part starter 125 "$python" -m multiseq train --out "$work/starter" "${small[@]}"
 bench "${widths[1]}" 75 "${widths[1]}" limits variants encoders "${some[@]}" "${fewer[@]}"
 bench "${widths[2]}" 55 "${widths[2]}" limits variants encoders "${some[@]}" "${fewer[@]}"
 if [[ -d $data ]]; then

@@ -273,7 +273,7 @@ def attend_self(
     if dense and rows.device.type == "cpu" and plan.order() is None:
         groups = [group.queries for group in plan.groups()]
         return attend_joint(rows, heads, rotation, groups, plan.masks(rows.dtype))
-    q, k, v = rotate_parts(rows.unflatten(-1, (3 * heads, -1)), rotation).chunk(3, dim=1)
+    q, k, v = rotate_parts(rows.unflatten(-1, (3 * heads, -1)), rotation)
     return attend(q, k, v, plan, bias=bias, window=window)
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from multiseq._kernels import kernels_for
 from multiseq.attention import AttentionPlan, attend_self, attention_weights
 from multiseq.bias import Bias, PairBias
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number
@@ -29,6 +30,9 @@ from multiseq.rotation import Rotation, rotate_parts, rotation_of
 from multiseq.vectors import VectorSets
 
 __all__ = ["PRESETS", "Encoder", "FeedForward"]
+
+WIDEST_NORM = 8192
+"""Columns that the GPU's kernel of a norm holds in registers."""
 
 PRESETS: dict[str, dict[str, int]] = {
     "tiny": {"dim": 128, "depth": 4, "heads": 4},
@@ -99,7 +103,7 @@ class Encoder(nn.Module):
             Block(dim, heads, self.ff_dim, gated, dropout, window) for _ in range(depth)
         )
         self.bias = PairBias(heads, relative=relative, num_codes=pair_codes)
-        self.norm = nn.LayerNorm(dim, bias=False)
+        self.norm = AddNorm(dim, dropout)
         self._initialise()
 
     @classmethod
@@ -128,12 +132,12 @@ class Encoder(nn.Module):
             raise ValueError(f"layer: got {layer}, expected {-self.depth} to {self.depth - 1}")
         plan = _plan_of(sets)
         x, rotation, bias = self._enter(sets)
-        layer %= self.depth
+        branch, layer = None, layer % self.depth
         for block in self.blocks[:layer]:
-            x = block(x, plan, rotation, bias)
+            x, branch = block(x, branch, plan, rotation, bias)
         block = self.blocks[layer]
         assert isinstance(block, Block)
-        q, k, _ = block.attention.project(block.attention_norm(x), rotation)
+        q, k, _ = block.attention.project(block.attention_norm(x, branch)[1], rotation)
         return attention_weights(q, k, plan, bias=bias, window=self.window)
 
     def config(self) -> dict[str, Any]:
@@ -160,9 +164,10 @@ class Encoder(nn.Module):
 
     def _encode(self, sets: VectorSets, plan: AttentionPlan) -> Tensor:
         x, rotation, bias = self._enter(sets)
+        branch = None
         for block in self.blocks:
-            x = block(x, plan, rotation, bias)
-        normed: Tensor = self.norm(x)
+            x, branch = block(x, branch, plan, rotation, bias)
+        normed: Tensor = self.norm(x, branch, dtype=x.dtype)[1]
         return normed
 
     def _initialise(self) -> None:
@@ -177,24 +182,63 @@ def _plan_of(sets: VectorSets) -> AttentionPlan:
     return AttentionPlan(sets.lengths, device=sets.device, sequences=sets.sequences)
 
 
+class AddNorm(nn.LayerNorm):
+    """Adds the branch that is due to the residual stream, and gives both the sum and its norm.
+
+        x <- x + dropout(branch);   norm(x)
+
+    A GPU does it in one pass over memory, which is why the two stand together.
+    """
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__(dim, bias=False)
+        self.dropout = dropout
+
+    def forward(  # type: ignore[override]  # the branch comes with it
+        self, x: Tensor, branch: Tensor | None = None, *, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The sum, and its norm, on a GPU in ``dtype``: where not given, as products there take it."""
+        kernels = kernels_for(x) if self.normalized_shape[0] <= WIDEST_NORM else None
+        if kernels is None:
+            if branch is not None:
+                x = x + dropout(branch, self.dropout, self.training)
+            return x, super().forward(x)
+        if dtype is None:
+            dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
+        p = self.dropout if self.training else 0.0
+        both: tuple[Tensor, Tensor] = kernels.add_norm(
+            x, branch, self.weight, eps=self.eps, dropout=p, dtype=dtype
+        )
+        return both
+
+
 class Block(nn.Module):
-    """One pre-norm block: self-attention, then feed-forward."""
+    """One pre-norm block: self-attention, then feed-forward.
+
+    The sum with the last branch is left to the next norm.
+    """
 
     def __init__(
         self, dim: int, heads: int, ff_dim: int, gated: bool, dropout: float, window: int | None
     ) -> None:
         super().__init__()
-        self.dropout = dropout
-        self.attention_norm = nn.LayerNorm(dim, bias=False)
+        self.attention_norm = AddNorm(dim, dropout)
         self.attention = SelfAttention(dim, heads, window)
-        self.feed_forward_norm = nn.LayerNorm(dim, bias=False)
+        self.feed_forward_norm = AddNorm(dim, dropout)
         self.feed_forward = FeedForward(dim, ff_dim, gated=gated)
 
-    def forward(self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None) -> Tensor:
-        branch = self.attention(self.attention_norm(x), plan, rotation, bias)
-        x = x + dropout(branch, self.dropout, self.training)
-        branch = self.feed_forward(self.feed_forward_norm(x))
-        return x + dropout(branch, self.dropout, self.training)
+    def forward(
+        self,
+        x: Tensor,
+        branch: Tensor | None,
+        plan: AttentionPlan,
+        rotation: Rotation | None,
+        bias: Bias | None,
+    ) -> tuple[Tensor, Tensor]:
+        """From the residual stream, and what is due to be added to it, to the same."""
+        x, normed = self.attention_norm(x, branch)
+        x, normed = self.feed_forward_norm(x, self.attention(normed, plan, rotation, bias))
+        return x, self.feed_forward(normed)
 
 
 class SelfAttention(nn.Module):
@@ -208,9 +252,7 @@ class SelfAttention(nn.Module):
 
     def project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each ``(vectors, heads, head_dim)``."""
-        rows = self.qkv(x).unflatten(-1, (3 * self.heads, -1))
-        q, k, v = rotate_parts(rows, rotation).chunk(3, dim=1)
-        return q, k, v
+        return rotate_parts(self.qkv(x).unflatten(-1, (3 * self.heads, -1)), rotation)
 
     def forward(
         self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None = None
@@ -238,6 +280,10 @@ class FeedForward(nn.Module):
 
 
 def _swiglu(inner: Tensor) -> Tensor:
+    kernels = kernels_for(inner)
+    if kernels is not None:
+        fused: Tensor = kernels.swiglu(inner)
+        return fused
     if torch.compiler.is_compiling():  # torch makes one kernel of it, and one of its gradient
         gate, value = inner.chunk(2, dim=-1)
         return F.silu(gate) * value

@@ -98,6 +98,8 @@ def class_name(value: Any) -> str | None:
     >>> [class_name(v) for v in (1.0, "1.0", "cafe\u0301 ", True, math.nan, "")]
     ['1', '1', 'café', 'True', None, None]
     """
+    if type(value) is str:  # as nearly all are, one for every vector
+        return _name(value) or None
     value = _one(value)
     if value is None:
         return None

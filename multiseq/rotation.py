@@ -17,6 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from multiseq._kernels import kernels_for
+
 __all__ = ["Rotation", "rotate", "rotate_", "rotate_parts", "rotation_of"]
 
 Rotation = Tensor
@@ -60,14 +62,20 @@ def _pairs(x: Tensor) -> Tensor:
 
 def rotate_parts(
     rows: Float[Tensor, "vectors three_heads head_dim"], rotation: Rotation | None
-) -> Float[Tensor, "vectors three_heads head_dim"]:
-    """Rotate queries and keys of rows that hold queries, keys and values, a third each."""
-    if rotation is None:
-        return rows
-    if torch.compiler.is_compiling():
-        return _rotated_parts_by_real_numbers(rows, rotation)
-    out: Tensor = _RotateParts.apply(rows, rotation)
-    return out
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of rows that hold a third each, ``(vectors, heads, head_dim)``.
+
+    The first two are rotated.
+    """
+    if rotation is not None:
+        kernels = kernels_for(rows)
+        if kernels is not None:
+            parts: tuple[Tensor, Tensor, Tensor] = kernels.rotated_parts(rows, rotation)
+            return parts
+        rotated = _rotated_parts_by_real_numbers if torch.compiler.is_compiling() else _RotateParts.apply
+        rows = rotated(rows, rotation)
+    q, k, v = rows.chunk(3, dim=1)
+    return q, k, v
 
 
 class _RotateParts(torch.autograd.Function):

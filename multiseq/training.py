@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,7 +121,7 @@ def train(
     check(settings, model, dev)
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):
-        cache = ItemCache(cache, workers=settings.workers)
+        cache = ItemCache(cache, workers=max(0, settings.workers))
     launch = {
         "accelerator": accelerator,
         "devices": devices,
@@ -184,6 +185,13 @@ def _fit(module: _Module, stop: Stop, state: dict[str, Any] | None, launch: Mapp
                     callback.on_train_end(trainer, module)
         # Lightning leaves the model on the CPU; the last evaluation and what comes after go on where it was.
         module.model.to(trainer.strategy.root_device)
+
+
+def _workers(asked: int, on_gpu: bool) -> int:
+    """Loader processes. Without being asked for, only where they start as copies of this one: in no time."""
+    if asked >= 0 or not on_gpu or sys.platform != "linux":
+        return max(0, asked)
+    return min(4, len(os.sched_getaffinity(0)) - 1)
 
 
 def _listed(name: str, sources: Any) -> list[Source]:
@@ -293,14 +301,14 @@ class _Module(lightning.LightningModule):
 
     def train_dataloader(self) -> Loader:
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        pin = self.device.type == "cuda"
+        on_gpu = self.device.type == "cuda"
         return Loader(
             self.data.plan,
             steps=self.settings.steps,
-            workers=self.settings.workers,
+            workers=_workers(self.settings.workers, on_gpu),
             rank=rank,
             world=world,
-            pin_memory=pin,
+            pin_memory=on_gpu,
         )
 
     def val_dataloader(self) -> list[int]:

@@ -6,6 +6,8 @@ import os
 import random
 import sys
 import types
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ from tests.processor import force
 torch.set_flush_denormal(True)
 # The tensors of the tests are small: more threads only wait for each other.
 torch.set_num_threads(1)
+if find_spec("triton") is not None:
+    # Without a GPU its interpreter runs the kernels, which are compiled from their source: so they are
+    # imported before the hook, which would change it.
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"
+    import_module("multiseq._triton")
 # Before multiseq is imported: here, and only here, the types and shapes in its signatures are
 # checked.
 jaxtyping.install_import_hook("multiseq", "beartype.beartype")

@@ -7,7 +7,7 @@ and compute with real numbers. What it cannot show are the kernels and what torc
 - what makes the host wait for the GPU raises `WaitError`: values that are read, shapes that depend on values,
   copies to the GPU that are not queued from page-locked memory, torch's CTC loss (which copies lengths).
 
-Torch's variable-length flash attention is computed set by set, FlexAttention is not taken.
+Torch's variable-length flash attention is computed set by set. FlexAttention and our kernels are not taken.
 """
 
 from __future__ import annotations
@@ -162,6 +162,7 @@ def emulated_gpu() -> Iterator[None]:
         mock.patch("torch.cuda.get_device_capability", return_value=(9, 0)),
         mock.patch("torch.nn.attention.varlen.varlen_attn", _varlen_attn),
         mock.patch("multiseq.attention.flex_serves", return_value=False),
+        mock.patch("multiseq._kernels._has_triton", return_value=False),
         mock.patch("torch.autocast", _Autocast),
         _Mode(),
     ):

@@ -59,15 +59,14 @@ def test_padding_and_dense_attention_give_the_same() -> None:
     model, batch = encoder(depth=1), sets(ordered=True)
     block = model.blocks[0]
     rotation = rotation_of(batch.positions, 8)
-    q, k, v = block.attention.project(block.attention_norm(batch.values), rotation)
+    q, k, v = block.attention.project(block.attention_norm(batch.values)[1], rotation)
     padded = [batch.with_values(x.flatten(1)).to_padded() for x in (q, k, v)]
     mask = padded[0][1]
     heads = [x.unflatten(-1, (3, 8)).transpose(1, 2) for x, _ in padded]
     dense = torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=mask[:, None, None])
     rows = dense.transpose(1, 2).flatten(2)[mask]
-    x = batch.values + block.attention.out(rows)
-    x = x + block.feed_forward(block.feed_forward_norm(x))
-    torch.testing.assert_close(model(batch).values, model.norm(x))
+    x, normed = block.feed_forward_norm(batch.values, block.attention.out(rows))
+    torch.testing.assert_close(model(batch).values, model.norm(x, block.feed_forward(normed))[1])
 
 
 def test_permuting_nodes_permutes_the_outputs() -> None:

@@ -174,12 +174,15 @@ class TextAdapter(nn.Module):
             words = [w.upper() if upper < 0.5 else w.lower() for w in example.names]
             changed = _example(words, self.parts.encode(words)[1], example.start, example.total)
             example = replace(changed, names=example.names)
-        hidden = torch.rand(len(example.counts), generator=generator) < self.word_dropout
-        first = (example.counts.cumsum(0) - example.counts)[hidden]
-        rows = example.rows.clone()
+        hidden = (torch.rand(len(example.counts), generator=generator) < self.word_dropout).numpy()
+        if not hidden.any():
+            return example
+        # By NumPy, for a text is a few numbers, and torch's operations take longer to begin.
+        rows, counts = example.rows.numpy().copy(), example.counts.numpy()
+        first = (counts.cumsum() - counts)[hidden]
         for place in range(self.parts.own):
             rows[first + place] = UNKNOWN
-        return replace(example, rows=rows)
+        return replace(example, rows=torch.from_numpy(rows))
 
     def num_vectors(self, example: TextExample) -> int:
         """How many words or pieces."""

@@ -57,9 +57,10 @@ def rotated_parts(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of rows that hold all three, each ``(vectors, heads, head_dim)``.
 
-    Queries and keys are rotated.
+    Queries and keys are rotated, by the angles of their row or, where there is one row of them, by those.
     """
-    out: tuple[Tensor, Tensor, Tensor] = _RotatedParts.apply(rows, rotation)
+    angles = torch.view_as_real(rotation).expand(len(rows), -1, -1, -1)
+    out: tuple[Tensor, Tensor, Tensor] = _RotatedParts.apply(rows, angles.contiguous())
     return out
 
 
@@ -242,27 +243,29 @@ def _norm_backward_kernel(
 
 class _RotatedParts(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, rotation: Tensor) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(rotation)
+    def forward(ctx: Any, rows: Tensor, angles: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(angles)
         ctx.set_materialize_grads(False)
-        q, k, v = _rotate(rows.chunk(3, dim=1), rotation, 1.0).chunk(3, dim=1)
+        q, k, v = _rotate(rows.chunk(3, dim=1), angles, 1.0).chunk(3, dim=1)
         return q, k, v
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None]:
-        (rotation,) = ctx.saved_tensors
+        (angles,) = ctx.saved_tensors
         like = next(grad for grad in grads if grad is not None)
         parts = [torch.zeros_like(like) if grad is None else grad for grad in grads]
-        return _rotate(parts, rotation, -1.0), None
+        return _rotate(parts, angles, -1.0), None
 
 
-def _rotate(parts: Any, rotation: Tensor, sign: float) -> Tensor:
-    """Rows of all three parts, the first two rotated forth or, with sign -1, back."""
+def _rotate(parts: Any, angles: Tensor, sign: float) -> Tensor:
+    """Rows of all three parts, the first two rotated forth or, with sign -1, back.
+
+    ``angles``: cosines and sines, ``(vectors, 1, head_dim / 2, 2)``.
+    """
     q, k, v = (part if part.stride(-1) == 1 else part.contiguous() for part in parts)
     num, heads, head_dim = q.shape
     out: Tensor = q.new_empty((num, 3 * heads, head_dim))
-    angles = torch.view_as_real(rotation).contiguous()  # (vectors, 1, head_dim / 2, 2)
     if num:
         _rotate_kernel[(triton.cdiv(num, ROTATED_ROWS),)](
             q, k, v, angles, out, num, heads, head_dim // 2, q.stride(0), q.stride(1), k.stride(0),

@@ -8,6 +8,7 @@ loader is the number of steps consumed, and a training that was killed goes on e
 from __future__ import annotations
 
 import math
+import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -320,7 +321,13 @@ class Loader(DataLoader[Batch]):
     ) -> None:
         self.consumed = 0
         stream = _Stream(plan, steps, rank, world)
-        super().__init__(stream, batch_size=None, num_workers=workers, pin_memory=pin_memory)
+        super().__init__(
+            stream,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            worker_init_fn=_ignore_sigterm,
+        )
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names a class, not Iterator
         assert isinstance(self.dataset, _Stream)
@@ -336,6 +343,11 @@ class Loader(DataLoader[Batch]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on after that many steps."""
         self.consumed = state["consumed"]
+
+
+def _ignore_sigterm(worker: int) -> None:
+    """Clusters send it to all processes of a job: the training saves first and then ends its workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Stream(IterableDataset[Batch]):

@@ -57,7 +57,7 @@ RANGES: dict[str, Range] = {
     "save_every": AT_LEAST_ONE,
     "evaluate_every": COUNT,
     "patience": COUNT,
-    "workers": Range(-1),
+    "workers": COUNT,
     "warmup": Range(0, 1),
     "average": SHARE,
     "temperature": POSITIVE,

@@ -119,7 +119,7 @@ def _train(
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev part, and none has")
     model = build_model(recipe, train)
-    kept = ItemCache(cache, workers=max(0, options.workers))
+    kept = ItemCache(cache, workers=options.workers)
     goes_on = resume and has_resume(out)
     record: dict[str, Any] = {}
     if is_first_process():

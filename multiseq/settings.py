@@ -34,8 +34,7 @@ class Settings:
         patience: Evaluations without a better ``monitor`` before stopping; 0 never stops early.
         monitor: A task's name, or ``mean`` over the tasks' scores (1 is perfect).
         save_every: Steps between resume files.
-        workers: Processes that augment and collate; -1: none on a CPU, whose cores the training needs,
-            and up to 4 beside a GPU, which would wait for its batches.
+        workers: Processes that augment and collate.
         seed: Of the order of the batches, of augmentation and of dropout. The first weights are drawn when
             the parts are built, by torch's generator: seed it with ``torch.manual_seed``, as recipes do.
         deterministic: The same seed gives the same weights on a GPU too, to the last bit, on one machine and
@@ -58,7 +57,7 @@ class Settings:
     patience: int = 0
     monitor: str = "mean"
     save_every: int = 100
-    workers: int = -1
+    workers: int = 0
     seed: int = 0
     deterministic: bool = False
 
@@ -88,7 +87,7 @@ class Settings:
             raise ValueError(f"seed: got {self.seed}, expected a number of at most 64 bits")
 
 
-LEAST = {"steps": 1, "budget": 1, "save_every": 1, "evaluate_every": 0, "patience": 0, "workers": -1}
+LEAST = {"steps": 1, "budget": 1, "save_every": 1, "evaluate_every": 0, "patience": 0, "workers": 0}
 
 _set = object.__setattr__  # the dataclass is frozen
 

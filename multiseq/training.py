@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,7 +120,7 @@ def train(
     check(settings, model, dev)
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):
-        cache = ItemCache(cache, workers=max(0, settings.workers))
+        cache = ItemCache(cache, workers=settings.workers)
     launch = {
         "accelerator": accelerator,
         "devices": devices,
@@ -185,13 +184,6 @@ def _fit(module: _Module, stop: Stop, state: dict[str, Any] | None, launch: Mapp
                     callback.on_train_end(trainer, module)
         # Lightning leaves the model on the CPU; the last evaluation and what comes after go on where it was.
         module.model.to(trainer.strategy.root_device)
-
-
-def _workers(asked: int, on_gpu: bool) -> int:
-    """Loader processes. Without being asked for, only where they start as copies of this one: in no time."""
-    if asked >= 0 or not on_gpu or sys.platform != "linux":
-        return max(0, asked)
-    return min(4, len(os.sched_getaffinity(0)) - 1)
 
 
 def _listed(name: str, sources: Any) -> list[Source]:
@@ -301,14 +293,14 @@ class _Module(lightning.LightningModule):
 
     def train_dataloader(self) -> Loader:
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        on_gpu = self.device.type == "cuda"
+        pin = self.device.type == "cuda"
         return Loader(
             self.data.plan,
             steps=self.settings.steps,
-            workers=_workers(self.settings.workers, on_gpu),
+            workers=self.settings.workers,
             rank=rank,
             world=world,
-            pin_memory=on_gpu,
+            pin_memory=pin,
         )
 
     def val_dataloader(self) -> list[int]:

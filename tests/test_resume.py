@@ -266,7 +266,7 @@ SCRIPT = """
         old = model.loss
         def loss(batch):
             steps[0] += 1
-            if steps[0] == 5: os.kill(os.getpid(), signal.SIGTERM)
+            if steps[0] == 5: {send}
             return old(batch)
         model.loss = loss
         out = Path({out!r}) if {out!r} else None
@@ -275,13 +275,20 @@ SCRIPT = """
 """
 
 
-def terminated(folder: Path, out: Path | None, options: str = "") -> subprocess.CompletedProcess[str]:
-    text = SCRIPT.format(root=str(ROOT), out=str(out or ""), options=options)
+ONE, ALL = "os.kill(os.getpid(), signal.SIGTERM)", "os.killpg(0, signal.SIGTERM)"
+
+
+def terminated(
+    folder: Path, out: Path | None, options: str = "", send: str = ONE
+) -> subprocess.CompletedProcess[str]:
+    text = SCRIPT.format(root=str(ROOT), out=str(out or ""), options=options, send=send)
     path = folder / "script.py"
     path.write_text(textwrap.dedent(text))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", str(path)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=240, start_new_session=True
+    )
 
 
 def test_sigterm_saves_and_exits_with_143(tmp_path: Path) -> None:
@@ -293,6 +300,15 @@ def test_sigterm_saves_and_exits_with_143(tmp_path: Path) -> None:
     fit(out, resume=True)
     fit(tmp_path / "whole")
     assert losses(out) == losses(tmp_path / "whole")
+
+
+def test_sigterm_reaches_the_loader_processes_too(tmp_path: Path) -> None:
+    """As `timeout` and clusters send it."""
+    out = tmp_path / "run"
+    done = terminated(tmp_path, out, "workers=2", ALL)
+    assert done.returncode == 143, done.stderr
+    assert done.stderr == f"multiseq: stopped by SIGTERM after step 5; saved to {out / RESUME}\n"
+    assert read_resume(out)["global_step"] == 5
 
 
 def test_sigterm_without_a_folder(tmp_path: Path) -> None:

@@ -108,6 +108,13 @@ def test_rotation_and_its_gradient(heads: int, head_dim: int, dtype: torch.dtype
     close(torch.autograd.grad(got, rows, ups), torch.autograd.grad(expected, rows, ups), dtype)
 
 
+def test_one_row_of_angles_is_for_all_rows() -> None:
+    """As in the steps of a decoder, whose beams all stand at the same position."""
+    rows, rotation = drawn(5, 6, 8, grad=False), rotation_of(torch.tensor([3], device=DEVICE), 8)
+    q, k, v = rows.chunk(3, dim=1)
+    close(kernels.rotated_parts(rows, rotation), (rotate(q, rotation), rotate(k, rotation), v), torch.float32)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_swiglu_and_its_gradient(dtype: torch.dtype) -> None:
     inner = drawn(7, 2 * 1300, dtype=dtype)

@@ -100,7 +100,13 @@ class Encoder(nn.Module):
         matrices = 4 * dim**2 + (3 if gated else 2) * dim * self.ff_dim
         check_fits(depth * matrices, f"dim: got {dim} with depth {depth} and ff_dim {self.ff_dim}")
         self.blocks = nn.ModuleList(
-            Block(dim, heads, self.ff_dim, gated, dropout, window) for _ in range(depth)
+            Block(
+                SelfAttention(dim, heads, window),
+                FeedForward(dim, self.ff_dim, gated=gated),
+                AddNorm(dim, dropout),
+                AddNorm(dim, dropout),
+            )
+            for _ in range(depth)
         )
         self.bias = PairBias(heads, relative=relative, num_codes=pair_codes)
         self.norm = AddNorm(dim, dropout)
@@ -137,7 +143,11 @@ class Encoder(nn.Module):
             x, branch = block(x, branch, plan, rotation, bias)
         block = self.blocks[layer]
         assert isinstance(block, Block)
-        q, k, _ = block.attention.project(block.attention_norm(x, branch)[1], rotation)
+        attention = block.attention
+        if not isinstance(attention, SelfAttention):
+            got = type(attention).__name__
+            raise ValueError(f"layer: got {layer}, whose attention is a {got}, expected a SelfAttention")
+        q, k, _ = attention.project(block.attention_norm(x, branch)[1], rotation)
         return attention_weights(q, k, plan, bias=bias, window=self.window)
 
     def config(self) -> dict[str, Any]:
@@ -172,10 +182,9 @@ class Encoder(nn.Module):
 
     def _initialise(self) -> None:
         for block in self.blocks:
-            assert isinstance(block, Block)
             # Residual branches start small, so that depth does not blow the sum up (GPT-2, section 2.3).
-            for last in (block.attention.out, block.feed_forward.out):
-                nn.init.normal_(last.weight, std=0.02 / (2 * self.depth) ** 0.5)
+            for last in ("attention.out.weight", "feed_forward.out.weight"):
+                nn.init.normal_(block.get_parameter(last), std=0.02 / (2 * self.depth) ** 0.5)
 
 
 def _plan_of(sets: VectorSets) -> AttentionPlan:
@@ -213,19 +222,27 @@ class AddNorm(nn.LayerNorm):
 
 
 class Block(nn.Module):
-    """One pre-norm block: self-attention, then feed-forward.
+    """One pre-norm block: self-attention, then feed-forward. The last sum is left to the next norm.
 
-    The sum with the last branch is left to the next norm.
+    Args:
+        attention: From normed vectors, plan, rotation and bias to a branch of the same shape.
+        feed_forward: From normed vectors to a branch.
+        attention_norm: From the residual stream and a branch to their sum and its norm, as `AddNorm`.
+        feed_forward_norm: Likewise.
     """
 
     def __init__(
-        self, dim: int, heads: int, ff_dim: int, gated: bool, dropout: float, window: int | None
+        self,
+        attention: nn.Module,
+        feed_forward: nn.Module,
+        attention_norm: nn.Module,
+        feed_forward_norm: nn.Module,
     ) -> None:
         super().__init__()
-        self.attention_norm = AddNorm(dim, dropout)
-        self.attention = SelfAttention(dim, heads, window)
-        self.feed_forward_norm = AddNorm(dim, dropout)
-        self.feed_forward = FeedForward(dim, ff_dim, gated=gated)
+        self.attention_norm = attention_norm
+        self.attention = attention
+        self.feed_forward_norm = feed_forward_norm
+        self.feed_forward = feed_forward
 
     def forward(
         self,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from multiseq.attention import AttentionPlan
-from multiseq.encoder import PRESETS, Encoder
+from multiseq.encoder import PRESETS, Block, Encoder
 from multiseq.rotation import rotate, rotation_of
 from multiseq.vectors import VectorSets, order_of
 
@@ -67,6 +67,31 @@ def test_padding_and_dense_attention_give_the_same() -> None:
     rows = dense.transpose(1, 2).flatten(2)[mask]
     x, normed = block.feed_forward_norm(batch.values, block.attention.out(rows))
     torch.testing.assert_close(model(batch).values, model.norm(x, block.feed_forward(normed))[1])
+
+
+def test_another_block_stands_in() -> None:
+    """With parts of another kind, beside a block of ours."""
+
+    class Norm(torch.nn.RMSNorm):
+        def forward(self, x, branch=None):  # type: ignore[no-untyped-def]
+            total = x if branch is None else x + branch
+            return total, super().forward(total)
+
+    class Mean(torch.nn.Module):
+        def forward(self, x, plan, rotation, bias):  # type: ignore[no-untyped-def]
+            return torch.cat([part.mean(0).expand_as(part) for part in x.split(plan.q_lengths)])
+
+    model, values = encoder(depth=2), torch.randn(5, 24)
+    model.blocks[1] = Block(Mean(), torch.nn.Identity(), Norm(24), Norm(24))
+    first = encoder(depth=1)
+    first.blocks[0], first.norm = model.blocks[0], torch.nn.Identity()  # type: ignore[assignment]
+    first.norm.forward = lambda x, branch, dtype: (None, x + branch)  # type: ignore[method-assign]
+    x = first(VectorSets(values, [5])).values
+    x = x + torch.nn.functional.rms_norm(x, (24,)).mean(0)
+    x = x + torch.nn.functional.rms_norm(x, (24,))
+    torch.testing.assert_close(model(VectorSets(values, [5])).values, model.norm(x)[1])
+    with pytest.raises(ValueError, match="layer: got 1, whose attention is a Mean, expected a SelfAttention"):
+        model.attention(VectorSets(values, [5]))
 
 
 def test_permuting_nodes_permutes_the_outputs() -> None:

@@ -175,7 +175,7 @@ class FusedAdapter(nn.Module):
                 lengths[i] += length
         return Inputs(lengths, tensors, host)
 
-    # --- for `multiseq.item_cache` ---------------------------------------------------------------
+    # --- for `multiseq.training.item_cache` ---------------------------------------------------------------
 
     @property
     def kept(self) -> tuple[type, ...]:

@@ -19,9 +19,9 @@ from benchmarks.report import Table
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, alternate, median, synchronise
 from multiseq import Model, VectorSets
-from multiseq.batching import Batch, BatchPlan, PreparedSource
-from multiseq.settings import Settings
-from multiseq.training import make_optimizer
+from multiseq.training.batching import Batch, BatchPlan, PreparedSource
+from multiseq.training.loop import make_optimizer
+from multiseq.training.settings import Settings
 
 __all__ = ["PARTS", "Trainer", "measure"]
 
@@ -62,7 +62,7 @@ def _row(name: str, setting: Setting) -> dict[str, Any]:
 
 
 class Trainer:
-    """A model with its optimiser, as `multiseq.training` makes it."""
+    """A model with its optimiser, as `multiseq.training.loop` makes it."""
 
     def __init__(self, model: Model, setting: Setting) -> None:
         self.model, self.device = model.train(), setting.device

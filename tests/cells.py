@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from multiseq import recipe as recipes
-from multiseq.batching import Batch, BatchPlan, PreparedSource
 from multiseq.model import Model
 from multiseq.results import Label, Number, Text
+from multiseq.runs import recipe as recipes
 from multiseq.tasks import Source
+from multiseq.training.batching import Batch, BatchPlan, PreparedSource
 
 CELLS = {
     "pos": "text/vector",

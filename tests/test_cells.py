@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import multiseq
-from multiseq import recipe as recipes
-from multiseq.metrics import evaluate
 from multiseq.model import Model
+from multiseq.runs import recipe as recipes
 from multiseq.tasks import Source
-from multiseq.training import train
+from multiseq.training.loop import train
+from multiseq.training.metrics import evaluate
 from tests.cells import CELLS, CHANGES, assert_alike, ten
 
 
@@ -70,7 +70,7 @@ def test_what_was_saved_predicts_the_same_to_the_last_bit(
 def test_a_step_over_three_modalities_is_one_call_of_the_encoder(
     learned: tuple[Model, dict[str, Source]],
 ) -> None:
-    from multiseq.batching import BatchPlan, PreparedSource
+    from multiseq.training.batching import BatchPlan, PreparedSource
 
     model, sources = learned
     every = {id(s): s for s in sources.values()}.values()
@@ -106,7 +106,7 @@ def test_unlabelled_items_are_left_out_of_one_task_only() -> None:
     recipe = recipes.read("starter", CHANGES)
     recipe.tables["tasks"] = {k: v for k, v in recipe.tasks.items() if k in targets}
     model = recipes.build_model(recipe, [clips])
-    from multiseq.batching import BatchPlan, PreparedSource
+    from multiseq.training.batching import BatchPlan, PreparedSource
 
     prepared = PreparedSource(replace(clips, targets=targets), model.adapter("speech"), model.tasks)
     losses = model.loss((plan := BatchPlan([prepared], budget=100_000)).collate(0, plan.epoch(0)[0]))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from multiseq.decoding import beam_search, ctc_beam_search, ctc_greedy, length_penalty
+from multiseq.heads.search import beam_search, ctc_beam_search, ctc_greedy, length_penalty
 from tests.reference import decoding as reference
 
 BEGIN, END, A, B = range(4)

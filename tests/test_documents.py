@@ -20,7 +20,7 @@ from urllib.parse import unquote
 import pytest
 import typer
 
-from multiseq import recipe, recipe_check
+from multiseq.runs import recipe, recipe_check
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 import multiseq
-from multiseq import Encoder, VectorSets, train, training
-from multiseq.attention import AttentionPlan, attend
+from multiseq import Encoder, VectorSets, train
 from multiseq.checkpoint import save
-from multiseq.settings import Settings
+from multiseq.nn.attention import AttentionPlan, attend
 from multiseq.tasks import Source
+from multiseq.training import loop as training
+from multiseq.training.settings import Settings
 from tests.cells import CELLS, assert_alike, assert_close_gradients, backward, batch_of, starter
 from tests.reference import attention as reference
 

@@ -22,12 +22,12 @@ MODALITIES = {
 TABLES = {"openpyxl", "pandas", "pyarrow"}
 OPTIONAL = set.union(*MODALITIES.values(), TABLES, {"lightning"})
 CORE = [
-    "multiseq.attention",
-    "multiseq.encoder",
-    "multiseq.heads",
+    "multiseq.nn.attention",
+    "multiseq.nn.encoder",
+    "multiseq.heads.per_set",
     "multiseq.model",
-    "multiseq.sequence",
-    "multiseq.targets",
+    "multiseq.heads.decoder",
+    "multiseq.heads.targets",
     "multiseq.tasks",
     "multiseq.vectors",
 ]
@@ -43,7 +43,7 @@ def loaded_by(code: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["multiseq", "multiseq.adapters", "multiseq.requires", "multiseq.data.readers", "multiseq.items"],
+    ["multiseq", "multiseq.adapters", "multiseq.requires", "multiseq.data.readers", "multiseq.runs.items"],
 )
 def test_the_package_alone_loads_nothing_heavy(module: str) -> None:
     assert not loaded_by(f"import {module}") & {*OPTIONAL, "torch", "numpy"}

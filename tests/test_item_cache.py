@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from multiseq import item_cache
 from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
-from multiseq.encoder import Encoder
-from multiseq.heads import SetHead
-from multiseq.item_cache import ItemCache, delete, entries
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.targets import ClassTarget
 from multiseq.model import Model
-from multiseq.targets import ClassTarget
+from multiseq.nn.encoder import Encoder
 from multiseq.tasks import Source, Task
-from multiseq.training import train
+from multiseq.training import item_cache
+from multiseq.training.item_cache import ItemCache, delete, entries
+from multiseq.training.loop import train
 
 RATE = 8000
 MELS = 20

@@ -8,9 +8,9 @@ import pytest
 import sacrebleu
 import torch
 
-from multiseq.metrics import METRICS, Score, compute
-from multiseq.recipe_check import METRICS_OF
 from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.runs.recipe_check import METRICS_OF
+from multiseq.training.metrics import METRICS, Score, compute
 
 
 def labels(*names: str, positive: float = 0.9) -> list[Label]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from multiseq import recipe as recipes
 from multiseq.data.formats import FORMATS
-from multiseq.metrics import METRICS
-from multiseq.recipe import RecipeError, build_model, check_options, read, read_part, read_together
-from multiseq.recipe_check import METRICS_OF, SECTIONS
+from multiseq.runs import recipe as recipes
+from multiseq.runs.recipe import RecipeError, build_model, check_options, read, read_part, read_together
+from multiseq.runs.recipe_check import METRICS_OF, SECTIONS
+from multiseq.training.metrics import METRICS
 
 TINY = """
 [encoder]

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from multiseq import caches
-from multiseq.caches import SetMemory, TokenCache
-from multiseq.ctc import CTCHead
+from multiseq.heads import key_value_cache as caches
+from multiseq.heads.ctc import CTCHead
+from multiseq.heads.decoder import DecoderHead
+from multiseq.heads.key_value_cache import SetMemory, TokenCache
+from multiseq.heads.text_target import TextTarget
 from multiseq.protocols import Head, Packed
 from multiseq.results import NotFiniteError, Text
-from multiseq.sequence import DecoderHead
-from multiseq.text_target import TextTarget
 from multiseq.vectors import VectorSets, order_of
 from tests.reference import decoding as reference
 

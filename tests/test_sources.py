@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from multiseq.data import DataError
-from multiseq.recipe import build_model, read, read_part
+from multiseq.runs.recipe import build_model, read, read_part
 from multiseq.tasks import Source
 
 ENCODER = "[encoder]\ndim = 16\ndepth = 1\nheads = 2\n"

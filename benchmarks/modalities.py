@@ -21,7 +21,8 @@ from multiseq import ClassTarget, Encoder, Model, NumberTarget, SetHead, Source,
 from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.adapters._speech.audio import read_audio
 from multiseq.requires import need
-from multiseq.runs.recipe import read, read_part
+from multiseq.runs.recipe import read
+from multiseq.runs.sources import read_part
 
 __all__ = ["MODALITIES", "Modality", "make"]
 

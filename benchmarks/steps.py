@@ -19,8 +19,10 @@ from benchmarks.report import Table
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, alternate, median, synchronise
 from multiseq import Model, VectorSets
-from multiseq.training.batching import Batch, BatchPlan, PreparedSource
-from multiseq.training.loop import make_optimizer
+from multiseq.batch import Batch
+from multiseq.training.batching import BatchPlan
+from multiseq.training.optimizer import make_optimizer
+from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.settings import Settings
 
 __all__ = ["PARTS", "Trainer", "measure"]

@@ -7,8 +7,7 @@ nor any library of one modality; the first use of a name imports the module that
 from typing import TYPE_CHECKING
 
 from multiseq._lazy import lazy_names
-
-__version__ = "0.1.0"
+from multiseq._version import __version__ as __version__
 
 __all__ = [
     "VectorSets",
@@ -41,15 +40,16 @@ if TYPE_CHECKING:
     from multiseq.checkpoint import load, save
     from multiseq.heads.ctc import CTCHead
     from multiseq.heads.decoder import DecoderHead
-    from multiseq.heads.per_set import SetHead, VectorHead
+    from multiseq.heads.per_set import SetHead
+    from multiseq.heads.per_vector import VectorHead
     from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
     from multiseq.heads.text_target import TextTarget
     from multiseq.model import Model
     from multiseq.nn.attention import attend
     from multiseq.nn.encoder import Encoder
     from multiseq.tasks import Source, Task
+    from multiseq.training.evaluation import evaluate
     from multiseq.training.loop import train
-    from multiseq.training.metrics import evaluate
     from multiseq.vectors import VectorSets
 else:
     _HOMES = {
@@ -60,7 +60,7 @@ else:
         "SpeechAdapter": "multiseq.adapters",
         "GraphAdapter": "multiseq.adapters",
         "FusedAdapter": "multiseq.adapters",
-        "VectorHead": "multiseq.heads.per_set",
+        "VectorHead": "multiseq.heads.per_vector",
         "SetHead": "multiseq.heads.per_set",
         "CTCHead": "multiseq.heads.ctc",
         "DecoderHead": "multiseq.heads.decoder",
@@ -70,7 +70,7 @@ else:
         "TextTarget": "multiseq.heads.text_target",
         "Task": "multiseq.tasks",
         "Source": "multiseq.tasks",
-        "evaluate": "multiseq.training.metrics",
+        "evaluate": "multiseq.training.evaluation",
         "save": "multiseq.checkpoint",
         "Model": "multiseq.model",
         "train": "multiseq.training.loop",

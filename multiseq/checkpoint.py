@@ -18,10 +18,11 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from multiseq import __version__
+from multiseq._version import __version__
 from multiseq.heads.ctc import CTCHead
 from multiseq.heads.decoder import DecoderHead
-from multiseq.heads.per_set import SetHead, VectorHead
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.per_vector import VectorHead
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
 from multiseq.protocols import Adapter, EncoderLike, Head

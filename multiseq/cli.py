@@ -141,8 +141,9 @@ def train(
     out = out or Path("runs", "+".join(Path(n).stem if n.endswith(".toml") else n for n in names))
     launch = {**_launch(devices, num_nodes, strategy), "cache": cache}
     with _plain_errors(out, _resume_command(out, launch)), _unbreakable_output():
-        from multiseq.runs.machine import is_first_process, keep_memory
         from multiseq.runs.run import read_run, train_run
+        from multiseq.system.memory import keep_memory
+        from multiseq.system.processes import is_first_process
 
         keep_memory()
         if resume and not recipe and not changes:
@@ -190,7 +191,7 @@ def evaluate(
 ) -> None:
     """Score a trained run beside the baselines."""
     with _plain_errors():
-        from multiseq.runs.recipe import PARTS
+        from multiseq.data.formats import PARTS
         from multiseq.runs.recipe_check import one_of
         from multiseq.runs.run import evaluate_run
 
@@ -296,12 +297,12 @@ def cache(
 ) -> None:
     """Show or delete the prepared items that runs have kept."""
     with _plain_errors():
-        from multiseq.training import item_cache
+        from multiseq.training import item_cache_folder
 
         if delete:
-            print(f"{folder}: deleted {_mib(item_cache.delete(folder))}")
+            print(f"{folder}: deleted {_mib(item_cache_folder.delete(folder))}")
             return
-        found = item_cache.entries(folder)
+        found = item_cache_folder.entries(folder)
         rows = [(e.folder.name, e.about(), f"{e.items:,}", _mib(e.bytes)) for e in found]
         _print_table(("folder", "prepared with", "items", "size"), rows, right=2)
         command = shlex.join(["multiseq", "cache", str(folder), "--delete"])
@@ -344,7 +345,7 @@ def _print_report(report: Report) -> None:
 
 def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
     """A command that predicts, for one task of each modality, on an item of its data."""
-    from multiseq.runs.recipe import read_part
+    from multiseq.runs.sources import read_part
 
     try:
         sources = read_part(recipe, "test", data)

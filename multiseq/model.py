@@ -18,14 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from multiseq.batch import Batch, fill, place_of, prepare_all
 from multiseq.heads.per_set import pool
 from multiseq.labels import in_order
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text
-from multiseq.runs.machine import explain_full_memory
+from multiseq.system.memory import explain_full_memory
 from multiseq.tasks import Task
-from multiseq.training.batching import Batch, fill
-from multiseq.training.item_cache import place_of, prepare_all
 from multiseq.vectors import VectorSets
 
 __all__ = ["Embedding", "Model"]

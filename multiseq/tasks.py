@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multiseq.labels import in_order, plain
+from multiseq.metric_names import METRICS_OF
 from multiseq.protocols import Head
-from multiseq.runs.recipe_check import METRICS_OF
 
 __all__ = ["Source", "Task"]
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from multiseq.requires import need
-from multiseq.runs.machine import tokenizers_on_one_thread
+from multiseq.system.processes import tokenizers_on_one_thread
 
 __all__ = ["LONGEST_WORD", "read_tokenizer", "train_tokenizer"]
 

@@ -11,7 +11,8 @@ import torch
 
 from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.heads.ctc import CTCHead
-from multiseq.heads.per_set import SetHead, VectorHead
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.per_vector import VectorHead
 from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model

@@ -21,7 +21,8 @@ from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAda
 from multiseq.checkpoint import save
 from multiseq.cli import _examples, app
 from multiseq.heads.decoder import DecoderHead
-from multiseq.heads.per_set import SetHead, VectorHead
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.per_vector import VectorHead
 from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model

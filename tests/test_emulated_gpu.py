@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from multiseq.nn.attention import AttentionPlan, attend
-from multiseq.training.metrics import evaluate_all
+from multiseq.training.evaluation import evaluate_all
 from multiseq.vectors import to_device
 from tests.cells import CELLS, assert_alike, assert_close_gradients, backward, batch_of, starter
 from tests.emulated_gpu import WaitError, emulated_gpu, to_gpu, values_of, waiting_allowed

@@ -135,7 +135,7 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
 
 
 def test_one_helper_writes_all_that_must_be_whole() -> None:
-    for file in (ROOT / "multiseq").glob("*.py"):
+    for file in (ROOT / "multiseq").rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         if file.name != Path(files.__file__).name:
             assert ".write_text(" not in text, file.name

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from multiseq.heads.per_set import SetHead, VectorHead, pool
+from multiseq.heads.per_set import SetHead, pool
+from multiseq.heads.per_vector import VectorHead
 from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget, target_from_config
 from multiseq.results import NotFiniteError
 from multiseq.vectors import VectorSets

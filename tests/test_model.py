@@ -32,9 +32,10 @@ from multiseq.heads.ctc import CTCHead
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import combine
 from multiseq.results import Label, LabelSet, Number, Text
-from multiseq.runs.machine import peak_memory
+from multiseq.system.memory import peak_memory
 from multiseq.tasks import Source
-from multiseq.training.batching import BatchPlan, Loader, PreparedSource
+from multiseq.training.batching import BatchPlan, Loader
+from multiseq.training.prepared_source import PreparedSource
 
 LENGTHS = (5, 3, 0, 7, 1, 4, 6, 2, 11, 13)
 

@@ -9,15 +9,16 @@ import pytest
 
 from multiseq.adapters import TextAdapter
 from multiseq.heads.ctc import CTCHead
-from multiseq.heads.per_set import SetHead, VectorHead
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.per_vector import VectorHead
 from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
 from multiseq.runs.scoring import check_labels, shown
 from multiseq.tasks import Source, Task
+from multiseq.training.evaluation import evaluate
 from multiseq.training.item_cache import ItemCache
-from multiseq.training.metrics import evaluate
 
 DIM = 4
 

@@ -23,8 +23,9 @@ from multiseq.results import Number, digits
 from multiseq.runs.baselines import baseline
 from multiseq.runs.scoring import shown
 from multiseq.tasks import Source, Task
+from multiseq.training.evaluation import evaluate
 from multiseq.training.loop import train
-from multiseq.training.metrics import compute, evaluate
+from multiseq.training.metrics import compute
 from multiseq.training.run_log import read_log
 
 Unit = Callable[[float], float]

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from multiseq.adapters._graph.items import Rows
-from multiseq.heads.targets import ROUNDING
-from multiseq.labels import composed
+from multiseq.labels import ROUNDING, composed
 
 __all__ = ["Columns"]
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.heads.per_set import check_sets, inference
+from multiseq.heads._shared import check_sets, inference
 from multiseq.heads.search import ctc_beam_search, ctc_greedy
 from multiseq.heads.text_target import TextTarget
 from multiseq.protocols import Level, Packed

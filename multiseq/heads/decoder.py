@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from multiseq.heads._shared import check_sets, inference
 from multiseq.heads.key_value_cache import SetMemory, TokenCache
-from multiseq.heads.per_set import check_sets, inference
 from multiseq.heads.search import beam_search
 from multiseq.heads.text_target import TextTarget
 from multiseq.nn.attention import AttentionPlan, attend
@@ -26,7 +26,7 @@ from multiseq.nn.linear import Linear, padded_rows, recurring_rows
 from multiseq.nn.rotation import Rotation, rotate, rotation_of
 from multiseq.protocols import Level, Packed
 from multiseq.results import NotFiniteError, Text
-from multiseq.runs.machine import check_fits
+from multiseq.system.memory import check_fits
 from multiseq.vectors import VectorSets, order_of, rows_of, to_device
 
 __all__ = ["DecoderHead"]

@@ -1,74 +1,29 @@
-"""Heads that read a label per vector or a label per set from encoded sets.
+"""A head that reads a label per set from encoded sets.
 
-What a label is (one class, several, numbers) belongs to the target; a head only brings a vector to the
-target's size. The heads for sequences are in `multiseq.heads.decoder`.
+What a label is (one class, several, numbers) belongs to the target; the head only brings a set to the
+target's size.
 
 Axes: vectors, sets, dim, size (numbers that the target wants for a label).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from itertools import accumulate, pairwise
+from collections.abc import Mapping
 from typing import Any, Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from multiseq.heads._shared import inference
 from multiseq.heads.targets import target_from_config
-from multiseq.protocols import Level, Packed, RowTarget
+from multiseq.protocols import Level, RowTarget
 from multiseq.results import check_finite
 from multiseq.vectors import VectorSets, to_device
 
-__all__ = ["Pool", "SetHead", "VectorHead", "check_sets", "inference", "pool"]
+__all__ = ["Pool", "SetHead", "pool"]
 
 Pool = Literal["mean", "sum", "attention"]
-
-
-class VectorHead(nn.Module):
-    """One label per vector: dropout, then a linear map to the target's size.
-
-    Args:
-        dim: Width of the encoded vectors.
-        target: What a label is.
-        dropout: On the encoded vectors, in training.
-    """
-
-    level: Level = "vector"
-
-    def __init__(self, dim: int, target: RowTarget, *, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.dim, self.target, self.dropout = dim, target, dropout
-        self.read = nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, target.size))
-
-    def forward(self, sets: VectorSets) -> Float[Tensor, "vectors size"]:
-        """The target's numbers for every vector."""
-        logits: Tensor = self.read(sets.values)
-        return logits
-
-    def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the losses, and how many labels were there."""
-        return self.target.loss(self(sets), targets)
-
-    def decode(self, sets: VectorSets) -> list[list[Any]]:
-        """For each set a list of one result per vector. Raises `NotFiniteError` on NaN and infinity."""
-        with inference(self):
-            logits = self(sets)
-            check_finite(logits, sets.lengths)
-            results = self.target.decode(logits)
-        ends = [0, *accumulate(sets.lengths)]
-        return [results[a:b] for a, b in pairwise(ends)]
-
-    def config(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {"kind": "vector", "dim": self.dim, "dropout": self.dropout, "target": self.target.config()}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> VectorHead:
-        """The inverse of :meth:`config`."""
-        return cls(config["dim"], target_from_config(config["target"]), dropout=config["dropout"])
 
 
 class SetHead(nn.Module):
@@ -159,28 +114,3 @@ def _softmax_per_set(scores: Tensor, index: Tensor, num_sets: int) -> Tensor:
     highest = scores.new_full((num_sets,), float("-inf")).scatter_reduce(0, index, scores.detach(), "amax")
     weights = (scores - highest[index]).exp()
     return weights / weights.new_zeros(num_sets).index_add(0, index, weights)[index]
-
-
-def check_sets(sets: VectorSets, dim: int, targets: Packed | None = None) -> None:
-    """Raises ValueError where sequence heads get another width, or not one target for each set."""
-    if sets.dim != dim:
-        raise ValueError(
-            f"sets: got vectors of width {sets.dim}, expected {dim}; build the head with the encoder's dim"
-        )
-    if targets is not None and len(targets.lengths) != sets.num_sets:
-        raise ValueError(
-            f"targets: got {len(targets.lengths)} texts for {sets.num_sets} sets, "
-            "expected one for each; leave out the sets that have none"
-        )
-
-
-@contextmanager
-def inference(module: nn.Module) -> Iterator[None]:
-    """Without gradients and dropout; the mode is restored afterwards."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        module.train(training)

@@ -9,7 +9,6 @@ Axes: rows (labels of a batch: one a vector or one a set), classes, columns (sev
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from multiseq.labels import class_name, flag, number, plain
+from multiseq.labels import ROUNDING, class_name, flag, number, plain
 from multiseq.results import Label, LabelSet, Number, Shares
 
 __all__ = [
@@ -239,10 +238,6 @@ class NumberTarget:
     def config(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"kind": "number", "names": self.names, "mean": self.mean, "std": self.std, "unit": self.unit}
-
-
-ROUNDING = 8 * sys.float_info.epsilon
-"""Numbers whose range is no greater than this, against their size, differ by rounding alone."""
 
 
 def is_constant(numbers: Float[Tensor, " numbers"]) -> bool:

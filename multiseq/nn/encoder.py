@@ -25,7 +25,7 @@ from multiseq.nn.dropout import dropout
 from multiseq.nn.linear import Linear
 from multiseq.nn.order import Order
 from multiseq.nn.rotation import Rotation, rotate_parts, rotation_of
-from multiseq.runs.machine import check_fits
+from multiseq.system.memory import check_fits
 from multiseq.vectors import VectorSets
 
 __all__ = ["PRESETS", "Encoder", "FeedForward"]

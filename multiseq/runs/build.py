@@ -147,7 +147,8 @@ def _head_class(spec: Mapping[str, Any], place: str) -> tuple[Any, dict[str, Any
     """The class of a task's head, and the options that it takes."""
     from multiseq.heads.ctc import CTCHead
     from multiseq.heads.decoder import DecoderHead
-    from multiseq.heads.per_set import SetHead, VectorHead
+    from multiseq.heads.per_set import SetHead
+    from multiseq.heads.per_vector import VectorHead
 
     options = dict(spec.get("head", {}))
     if spec["output"] != "sequence":

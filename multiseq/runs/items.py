@@ -17,8 +17,9 @@ from multiseq.data.tables import TABLES
 from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
 from multiseq.labels import class_name
 from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.runs.recipe import resolve
 from multiseq.runs.recipe_check import changed_options
-from multiseq.runs.sources import read_records, resolve
+from multiseq.runs.sources import read_records
 
 if TYPE_CHECKING:
     from multiseq.model import Model

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from multiseq.metric_names import LOWER_IS_BETTER
 from multiseq.requires import need
 from multiseq.system.files import write_whole
-from multiseq.training.metrics import LOWER_IS_BETTER
 
 __all__ = ["draw_curves"]
 

@@ -7,7 +7,7 @@
     [training]       as in `multiseq.training.settings.Settings`
 
 Unknown keys are errors with the nearest right name. Nothing that a recipe names is imported.
-`multiseq.runs.sources` reads the data, `multiseq.runs.build` makes the model; their functions are here too.
+`multiseq.runs.sources` reads the data, `multiseq.runs.build` makes the model.
 """
 
 from __future__ import annotations
@@ -18,23 +18,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from multiseq.checks import nearest
 from multiseq.data.formats import PARTS, PATHS
 from multiseq.data.text_files import parse_toml, text_of
-from multiseq.runs.build import build_model, check_options, settings
-from multiseq.runs.recipe_check import METRICS_OF, SECTIONS, RecipeError, check, nearest, value_of
-from multiseq.runs.sources import read_part, resolve
+from multiseq.metric_names import METRICS_OF
+from multiseq.runs.recipe_check import SECTIONS, RecipeError, check, modality_of, value_of
 
 __all__ = [
-    "PARTS",
     "Recipe",
     "RecipeError",
-    "build_model",
-    "check_options",
     "names",
     "read",
-    "read_part",
     "read_together",
-    "settings",
+    "resolve",
 ]
 
 
@@ -65,7 +61,7 @@ class Recipe:
 
     def modality(self, adapter: str) -> str:
         """text, speech or graph."""
-        return str(self.tables["adapters"].get(adapter, {}).get("modality", adapter))
+        return modality_of(self.tables, adapter)
 
     def cell(self, task: str) -> str:
         """Modality and output of a task, as in ``text/vector``."""
@@ -118,8 +114,15 @@ def read_together(
     found = parsed[0] if len(parsed) == 1 else _merge(parsed, changes, data)
     for change in changes:
         _change(found.tables, change)
-    check(found)
+    check(found.name, found.tables)
     return found
+
+
+def resolve(path: str, base: Path) -> Path:
+    """``starter:pos/…`` lies in the package; anything else is relative to the data folder."""
+    if path.startswith("starter:"):
+        return Path(str(files("multiseq") / "starter")) / path.removeprefix("starter:")
+    return base / path
 
 
 def _parse(recipe: str | Path) -> Recipe:
@@ -167,7 +170,7 @@ def _merge(recipes: Sequence[Recipe], changes: Sequence[str], data: Path | None)
     merged: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     owners: dict[str, str] = {}
     for recipe in recipes:
-        check(recipe)
+        check(recipe.name, recipe.tables)
         tables = _with_absolute_paths(recipe) if apart else recipe.tables
         for section, key in [(s, k) for s in SECTIONS for k in tables[s]]:
             place, value = f"{section}.{key}", tables[section][key]

@@ -5,29 +5,27 @@ Every error names the recipe, the section and the key, and the nearest right nam
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from multiseq import checks
+from multiseq.checks import nearest
 from multiseq.data.formats import FORMATS, PARTS, PATHS
 from multiseq.data.text_files import check_encoding, parse_toml
+from multiseq.metric_names import METRICS_OF
 from multiseq.runs.recipe_ranges import check_range
 
-if TYPE_CHECKING:
-    from multiseq.runs.recipe import Recipe
-
 __all__ = [
-    "METRICS_OF",
     "SECTIONS",
     "RecipeError",
     "changed_options",
     "check",
     "fits",
     "known",
-    "nearest",
+    "modality_of",
     "one_of",
     "value_of",
 ]
@@ -36,13 +34,6 @@ SECTIONS = ("data", "tasks", "adapters", "encoder", "training")
 MODALITIES = ("text", "speech", "graph")
 OUTPUTS = ("vector", "set", "sequence")
 
-METRICS_OF = {
-    "class": ("accuracy", "frame_accuracy", "f1", "roc_auc"),
-    "labels": ("f1", "roc_auc"),
-    "number": ("r2", "rmse", "mae"),
-    "text": ("exact_match", "word_error_rate", "character_error_rate", "bleu"),
-}
-"""Target -> the metrics that fit it, the default one first."""
 
 NUMBER = (int, float)
 DATA_KEYS: dict[str, Any] = {
@@ -75,38 +66,47 @@ FOR_TARGET = {"unit": "number", "tokens": "text", "vocab_size": "text"}
 """Keys of a task that say nothing of other targets."""
 
 
+Tables = Mapping[str, Mapping[str, Any]]
+"""A recipe as it is read: section -> key -> value."""
+
+
 class RecipeError(ValueError):
     """A recipe that cannot be used; the message names the recipe, the section and the key."""
 
 
-def check(recipe: Recipe) -> None:
-    """All tables, as far as that needs no library. Raises RecipeError."""
-    _check_strings(recipe.tables, recipe.name)
-    known(recipe.tables, SECTIONS, recipe.name)
+def check(recipe: str, tables: Tables) -> None:
+    """All tables of a recipe of that name, as far as that needs no library. Raises RecipeError."""
+    _check_strings(tables, recipe)
+    known(tables, SECTIONS, recipe)
     for section in SECTIONS:
-        _typed(recipe.tables[section], dict, f"{recipe.name}: [{section}]")
+        _typed(tables[section], dict, f"{recipe}: [{section}]")
     for section in ("data", "tasks", "adapters"):
-        for name, spec in recipe.tables[section].items():
-            _typed(spec, dict, f"{recipe.name}: [{section}.{name}]")
-    if not recipe.tasks or not recipe.tables["data"]:
-        raise RecipeError(f"{recipe.name}: expected at least one [tasks.NAME] and one [data.NAME]")
+        for name, spec in tables[section].items():
+            _typed(spec, dict, f"{recipe}: [{section}.{name}]")
+    if not tables["tasks"] or not tables["data"]:
+        raise RecipeError(f"{recipe}: expected at least one [tasks.NAME] and one [data.NAME]")
     for section in ("tasks", "adapters"):
-        for name in recipe.tables[section]:
+        for name in tables[section]:
             if not re.fullmatch(r"[\w -]+", name) or name in ("model", "config"):
                 expected = (
                     "a name of letters, digits, - and _ (not model or config): files are called after it"
                 )
-                raise RecipeError(f"{recipe.name}: [{section}.{name!r}]: expected {expected}")
-    for name, spec in recipe.tables["data"].items():
-        _check_data(recipe, spec, f"{recipe.name}: [data.{name}]")
-    for name, spec in recipe.tasks.items():
-        _check_task(recipe, spec, f"{recipe.name}: [tasks.{name}]")
-    adapters = {spec["adapter"] for spec in recipe.tables["data"].values()}
-    for name in recipe.tables["adapters"]:
-        one_of(name, adapters, f"{recipe.name}: [adapters.{name}] is used by no data")
-    for name in recipe.tables["data"]:
-        data = {spec["data"] for spec in recipe.tasks.values()}
-        one_of(name, data, f"{recipe.name}: [data.{name}] is used by no task")
+                raise RecipeError(f"{recipe}: [{section}.{name!r}]: expected {expected}")
+    for name, spec in tables["data"].items():
+        _check_data(tables, spec, f"{recipe}: [data.{name}]")
+    for name, spec in tables["tasks"].items():
+        _check_task(tables, spec, f"{recipe}: [tasks.{name}]")
+    adapters = {spec["adapter"] for spec in tables["data"].values()}
+    for name in tables["adapters"]:
+        one_of(name, adapters, f"{recipe}: [adapters.{name}] is used by no data")
+    for name in tables["data"]:
+        data = {spec["data"] for spec in tables["tasks"].values()}
+        one_of(name, data, f"{recipe}: [data.{name}] is used by no task")
+
+
+def modality_of(tables: Tables, adapter: str) -> str:
+    """text, speech or graph."""
+    return str(tables["adapters"].get(adapter, {}).get("modality", adapter))
 
 
 def _check_strings(value: Any, place: str) -> None:
@@ -119,7 +119,7 @@ def _check_strings(value: Any, place: str) -> None:
         raise RecipeError(f"{place}: got {value!r} with a NUL, expected text without one")
 
 
-def _check_data(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
+def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
     _need(spec, ("adapter", "format"), place)
     one_of(spec["format"], FORMATS, f"{place} format")
     options = FORMATS[spec["format"]]
@@ -128,7 +128,7 @@ def _check_data(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
     for key, value in spec.items():
         _check_value(key, value, {**DATA_KEYS, **OPTIONS}[key], place)
         _check_option(key, value, spec["format"], f"{place} {key}")
-    modality = recipe.modality(spec["adapter"])
+    modality = modality_of(tables, spec["adapter"])
     one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
     _check_parts(spec, place)
     for key in ("file", *PARTS):
@@ -225,12 +225,12 @@ def _check_paths(spec: Mapping[str, Any], key: str, place: str) -> None:
         raise RecipeError(f"{place}: got {value!r}, expected [input, target], two files")
 
 
-def _check_task(recipe: Recipe, spec: Mapping[str, Any], place: str) -> None:
+def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
     known(spec, TASK_KEYS, place)
     _need(spec, ("data", "output", "target"), place)
     for key, value in spec.items():
         _check_value(key, value, TASK_KEYS[key], place)
-    one_of(spec["data"], recipe.tables["data"], f"{place} data")
+    one_of(spec["data"], tables["data"], f"{place} data")
     one_of(spec["output"], OUTPUTS, f"{place} output")
     one_of(spec["target"], METRICS_OF, f"{place} target")
     if (spec["output"] == "sequence") != (spec["target"] == "text"):
@@ -266,21 +266,11 @@ def known(spec: Iterable[str], allowed: Iterable[str], place: str) -> None:
 
 
 def one_of(value: Any, allowed: Iterable[str], place: str) -> None:
-    """The value is one of those allowed."""
-    allowed = list(allowed)
-    if value not in allowed:
-        near = nearest(str(value), allowed)
-        raise RecipeError(f"{place}: got {value!r}{near}; expected one of {', '.join(allowed)}")
-
-
-def nearest(word: str, candidates: Iterable[str]) -> str:
-    """What may have been meant, in brackets, or nothing.
-
-    >>> nearest("trian", ["train", "test"])
-    " (did you mean 'train'?)"
-    """
-    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    """As `multiseq.checks.one_of`, for a recipe."""
+    try:
+        checks.one_of(value, allowed, place)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
 
 
 def fits(

@@ -19,18 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import DataError
-from multiseq.runs.machine import (
-    command,
-    describe_machine,
-    is_first_process,
-    peak_gpu_memory,
-    peak_memory,
-    versions,
-)
-from multiseq.runs.recipe import Recipe, build_model, check_options, read, read_part, settings
+from multiseq.runs.build import build_model, check_options, settings
+from multiseq.runs.machine import command, describe_machine, versions
+from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.scoring import Report, check_labels, markdown, score
+from multiseq.runs.sources import read_part
 from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, hold
+from multiseq.system.memory import peak_gpu_memory, peak_memory
+from multiseq.system.processes import is_first_process
 from multiseq.training.stopping import terminable
 
 if TYPE_CHECKING:

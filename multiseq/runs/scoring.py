@@ -84,7 +84,7 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
         ValueError: A bad item, labels that do not fit its vectors or that a task's metric cannot judge, with
             the file and line.
     """
-    from multiseq.training.item_cache import place_of
+    from multiseq.batch import place_of
 
     adapter = model.adapter(source.adapter)
     found, notes = cache.examples(adapter, source.items, source.where), []
@@ -141,7 +141,8 @@ def _figures(
     cache: ItemCache,
 ) -> dict[str, Any]:
     from multiseq.runs.baselines import baseline_results
-    from multiseq.training.metrics import compute, labelled_results
+    from multiseq.training.evaluation import labelled_results
+    from multiseq.training.metrics import compute
 
     started = time.perf_counter()
     pairs = labelled_results(model, source, {task: decode}, cache)[task]

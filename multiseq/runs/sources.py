@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,16 @@ from multiseq.data import READERS, DataError, Records
 from multiseq.data.formats import FORMATS, PART_NAMES, PATHS
 from multiseq.data.text_files import parse_json, text_of
 from multiseq.labels import flag, number
+from multiseq.runs.recipe import Recipe, resolve
 
 if TYPE_CHECKING:
     from multiseq.model import Model
-    from multiseq.runs.recipe import Recipe
     from multiseq.tasks import Source
 
-__all__ = ["read_part", "read_records", "resolve"]
+__all__ = [
+    "read_part",
+    "read_records",
+]
 
 
 def read_part(
@@ -123,13 +125,6 @@ def read_records(
         items = records.items
         records.items = [str(path.parent / item) if isinstance(item, str) else item for item in items]
     return records
-
-
-def resolve(path: str, base: Path) -> Path:
-    """``starter:pos/…`` lies in the package; anything else is relative to the data folder."""
-    if path.startswith("starter:"):
-        return Path(str(files("multiseq") / "starter")) / path.removeprefix("starter:")
-    return base / path
 
 
 def _rows_of_split(path: Path, fold: int, part: str, num: int) -> list[int]:

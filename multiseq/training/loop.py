@@ -1,37 +1,34 @@
-"""Training: the step is ours and fits a screen; the loop, devices and resume files are Lightning's.
-
-A step's loss is, over the tasks in its batch, the weighted sum of (sum of losses / count), both over all
-processes; so two processes with halves of unequal size compute what one does with the whole.
-"""
+"""Training: the step is ours and fits a screen; the loop, devices and resume files are Lightning's."""
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from multiseq.checkpoint import check_savable, restore, save
+from multiseq.checkpoint import check_savable
+from multiseq.checks import one_of
 from multiseq.model import Model
 from multiseq.requires import needed
-from multiseq.runs.machine import deterministic_sums, explain_full_memory, is_first_process
-from multiseq.runs.recipe_check import one_of
 from multiseq.system.files import recover_folder, remove_leftovers
 from multiseq.system.lock import hold
+from multiseq.system.memory import explain_full_memory
+from multiseq.system.processes import is_first_process
 from multiseq.tasks import Source
-from multiseq.training.batching import Batch, BatchPlan, Loader, PreparedSource, seed_of
+from multiseq.training.batching import BatchPlan
+from multiseq.training.callbacks import Bar, callbacks_for
+from multiseq.training.deterministic import deterministic_sums
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
-from multiseq.training.metrics import Score, evaluate_all
+from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.resume import (
     PREVIOUS,
     RESUME,
@@ -39,21 +36,16 @@ from multiseq.training.resume import (
     ResumeFile,
     check_identity,
     read_resume,
-    remove_resume,
 )
-from multiseq.training.run_log import RunLog
-from multiseq.training.settings import Settings, check
+from multiseq.training.settings import Settings
+from multiseq.training.step import MODEL, Data, Module
 from multiseq.training.stopping import Stop, Terminated, terminable
 
 with needed("lightning"):
     import lightning
-    from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, RichProgressBar
+    from lightning.pytorch.callbacks import EMAWeightAveraging
 
-__all__ = ["RESUME", "Settings", "make_optimizer", "train"]
-
-MODEL = "model"
-AGREED = 10
-"""Steps after which several processes ask each other whether one of them is to stop."""
+__all__ = ["train"]
 
 
 def train(
@@ -117,7 +109,7 @@ def train(
         one_of(name, [field.name for field in fields(Settings)], "settings")
     settings = settings or Settings(**changes)
     sources, dev = _listed("sources", sources), _listed("dev", dev)
-    check(settings, model, dev)
+    _check(settings, model, dev)
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):
         cache = ItemCache(cache, workers=settings.workers)
@@ -138,7 +130,7 @@ def train(
         identity = {} if saved is None else _identity(*saved, model, sources, dev, settings, cache)
         if state is not None:
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
-        module = _Module(model, _Data(plan, dev, cache), settings, folder, identity)
+        module = Module(model, Data(plan, dev, cache), settings, folder, identity)
         with deterministic_sums(settings.deterministic):
             _fit(module, stop, state, launch)
             module.finish()
@@ -147,10 +139,23 @@ def train(
     return model.eval()
 
 
-def _fit(module: _Module, stop: Stop, state: dict[str, Any] | None, launch: Mapping[str, Any]) -> None:
+def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
+    """Raises ValueError where a setting does not fit the model and the dev part."""
+    if settings.monitor != "mean" and settings.monitor not in model.tasks:
+        raise ValueError(
+            f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}"
+        )
+    labelled = {task for source in dev for task in source.targets}
+    if dev and settings.monitor != "mean" and settings.monitor not in labelled:
+        raise ValueError(f"monitor: got {settings.monitor!r}, which no dev source labels")
+    if settings.patience and not (dev and settings.evaluate_every):
+        raise ValueError("patience: needs a dev part and evaluate_every above 0")
+
+
+def _fit(module: Module, stop: Stop, state: dict[str, Any] | None, launch: Mapping[str, Any]) -> None:
     """Lightning's loop over the steps that are left."""
     settings, folder, has_dev = module.settings, module.folder, bool(module.data.dev)
-    callbacks = _callbacks(settings, folder, has_dev, stop)
+    callbacks = callbacks_for(settings, folder, has_dev, stop)
     with _quiet():
         trainer = lightning.Trainer(
             **launch,
@@ -161,10 +166,10 @@ def _fit(module: _Module, stop: Stop, state: dict[str, Any] | None, launch: Mapp
             check_val_every_n_epoch=None,
             limit_val_batches=1 if has_dev and settings.evaluate_every else 0,
             num_sanity_val_steps=0,
-            callbacks=[*callbacks, *([_Bar()] if launch["enable_progress_bar"] else [])],
+            callbacks=[*callbacks, *([Bar()] if launch["enable_progress_bar"] else [])],
             plugins=[ResumeFile(state)],
             logger=False,
-            enable_checkpointing=False,  # ours, see _Saver
+            enable_checkpointing=False,  # ours, see `multiseq.training.callbacks`
             enable_model_summary=False,
             use_distributed_sampler=False,
             default_root_dir=folder,
@@ -257,262 +262,6 @@ def _identity(
     identity = {"settings": asdict(settings), **data, "model": parts, "vocabularies": vocabularies}
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What is learned from: shared, not copied, where the averaging of weights copies the module."""
-
-    plan: BatchPlan
-    dev: Sequence[Source]
-    cache: ItemCache
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Data:
-        return self
-
-
-class _Module(lightning.LightningModule):
-    """The step of a mixed batch, the evaluation on the dev part, and what is kept of both."""
-
-    def __init__(
-        self,
-        model: Model,
-        data: _Data,
-        settings: Settings,
-        folder: Path | None,
-        identity: Mapping[str, Any],
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.data = data
-        self.settings, self.folder, self.identity = settings, folder, identity
-        self.record = RunLog(folder)
-        self.best = -math.inf
-        self.kept: dict[str, Tensor] | None = None  # the weights that were the best
-        self.stepped = False
-
-    def train_dataloader(self) -> Loader:
-        rank, world = self.trainer.global_rank, self.trainer.world_size
-        pin = self.device.type == "cuda"
-        return Loader(
-            self.data.plan,
-            steps=self.settings.steps,
-            workers=self.settings.workers,
-            rank=rank,
-            world=world,
-            pin_memory=pin,
-        )
-
-    def val_dataloader(self) -> list[int]:
-        return [0]  # evaluation reads the dev sources itself
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return batch.to(device, non_blocking=True) if isinstance(batch, Batch) else batch
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        step, self.stepped = self.global_step, True
-        torch.manual_seed(seed_of(self.settings.seed, "dropout", step, self.global_rank))
-        losses = self.model.loss(batch) if batch.parts else {}
-        sums, counts = self._over_processes(losses)
-        # A process whose shard is empty still takes part in the backward pass.
-        total = next(iter(self.parameters())).sum() * 0.0
-        for name, (loss, _) in losses.items():
-            # Data-parallel training averages gradients over processes, hence the factor.
-            weight = self.model.tasks[name].weight * self.trainer.world_size
-            total = total + weight * loss / counts[name].clamp(min=1)
-        means = {name: sums[name] / count for name, count in counts.items() if count}
-        whole = sum(self.model.tasks[name].weight * mean for name, mean in means.items())
-        self.record.losses(step, {**means, "total": torch.as_tensor(whole)}, self._lr())
-        return total
-
-    def _over_processes(
-        self, losses: Mapping[str, tuple[Tensor, Tensor]]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Each task's sum of losses and count of labels in this step, over all processes."""
-        zero = torch.zeros((), device=self.device)
-        table = torch.stack(
-            [
-                torch.stack(
-                    [losses[t][i].detach().float() if t in losses else zero for t in self.model.tasks]
-                )
-                for i in (0, 1)
-            ]
-        )
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(table)
-        sums, counts = (dict(zip(self.model.tasks, row, strict=True)) for row in table)
-        return sums, counts
-
-    def _lr(self) -> float:
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.log("monitor", self.judge(self.global_step), prog_bar=True, batch_size=1)
-
-    def judge(self, step: int) -> float:
-        """Score the dev part, and keep the weights where they are the best so far."""
-        scores = evaluate_all(self.model, self.data.dev, self.data.cache)
-        goodness = _monitored(scores, self.settings.monitor)
-        self.record.scores(step, scores)
-        if goodness > self.best:
-            self.best = goodness
-            if self.trainer.is_global_zero and self.folder is not None:
-                save(self.model, self.folder / MODEL)
-            self.kept = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
-        return goodness
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Any,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        # Lightning's own refuses fused optimisers under mixed precision, for the sake of a loss scaler that
-        # bf16 does not have.
-        torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.clip)
-
-    def on_train_start(self) -> None:
-        if self.trainer.is_global_zero:
-            self.record.begin(self.global_step)
-            if not self.global_step and self.folder is not None:
-                remove_resume(self.folder)  # of another run, whose log is gone now
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["multiseq"] = {"best": self.best, "identity": json.dumps(self.identity)}
-        self.record.sync()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.best = checkpoint["multiseq"]["best"]
-
-    def finish(self) -> None:
-        """Leave the best weights in the model; without a dev part those are the last."""
-        every = self.settings.evaluate_every
-        if self.data.dev and (not every or self.settings.steps % every):
-            with self.trainer.precision_plugin.val_step_context():  # as the evaluations during training
-                self.judge(self.global_step)
-        if self.kept is not None:
-            self.model.load_state_dict(self.kept)
-        elif self.best > -math.inf and self.folder is not None:  # found before the run was stopped
-            restore(self.model, self.folder / MODEL)
-        elif self.folder is not None and self.global_rank == 0:
-            save(self.model, self.folder / MODEL)
-        self.record.close()
-
-    def configure_optimizers(self) -> Any:
-        optimizer = make_optimizer(self.model, self.settings)
-        # A plain function, of which the resume file keeps nothing.
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, self.settings))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
-    """AdamW in which matrices decay; biases, norms and single vectors do not."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
-    optimizer.register_load_state_dict_post_hook(_lay_out_moments)
-    return optimizer
-
-
-def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Give moments the layout in memory of their weights, which `Linear` chooses for the processor.
-
-    The fused kernel goes through weights and moments entry by entry and ignores strides, so moments that were
-    saved beside weights of another layout would be applied to the wrong entries.
-    """
-    for weight, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == weight.shape:
-                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
-
-
-def _rate(step: int, settings: Settings) -> float:
-    """Up in a straight line, down along a cosine to zero (https://arxiv.org/abs/1608.03983)."""
-    warm = max(1, round(settings.warmup * settings.steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, settings.steps - warm))))
-
-
-def _monitored(scores: Mapping[str, Score], monitor: str) -> float:
-    """A mean over the tasks that could be scored, or one task's; without any the worst there is."""
-    chosen = scores.values() if monitor == "mean" else [scores[monitor]]
-    known = [s.goodness for s in chosen if math.isfinite(s.goodness)]
-    return sum(known) / len(known) if known else -math.inf
-
-
-def _callbacks(settings: Settings, folder: Path | None, has_dev: bool, stop: Stop) -> list[Callback]:
-    callbacks: list[Callback] = []
-    if settings.average:
-        # A buffer is no weight (a table of buckets, a count): it is taken over as it is.
-        callbacks.append(EMAWeightAveraging(decay=settings.average, use_buffers=False))
-    if settings.patience:
-        callbacks.append(_Patience("monitor", mode="max", patience=settings.patience))
-    return [*callbacks, _Saver(folder, settings, has_dev, stop)]
-
-
-class _Patience(EarlyStopping):
-    """Stops after evaluations without a better score; one without any score is not counted."""
-
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        if math.isfinite(trainer.callback_metrics[self.monitor]):
-            super().on_validation_end(trainer, pl_module)
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        # A run that was killed after it had stopped early, before its end.
-        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
-
-
-class _Bar(RichProgressBar):
-    def _get_train_description(self, current_epoch: int) -> str:
-        return "training"  # not "Epoch 0/0": for Lightning the run is one epoch
-
-
-class _Saver(Callback):
-    """Writes the resume file, and ends a run that SIGTERM stopped.
-
-    After the evaluation of a step that has one, so that it is not lost.
-    """
-
-    def __init__(self, folder: Path | None, settings: Settings, has_dev: bool, stop: Stop) -> None:
-        self.folder, self.every, self.stop = folder, settings.save_every, stop
-        self.evaluates = settings.evaluate_every if has_dev else 0
-
-    def on_train_start(self, trainer: Any, module: Any) -> None:
-        self.stop.waits = True
-        self.stop.install()
-
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if not (self.evaluates and trainer.global_step % self.evaluates == 0):
-            self._save(trainer)
-
-    def on_validation_end(self, trainer: Any, module: Any) -> None:
-        self._save(trainer)
-
-    def on_train_end(self, trainer: Any, module: Any) -> None:
-        self.stop.waits = False
-
-    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        self.stop.waits = False
-
-    def _save(self, trainer: Any) -> None:
-        stopped = self._stopped(trainer)
-        if self.folder is not None and (stopped or trainer.global_step % self.every == 0):
-            trainer.save_checkpoint(self.folder / RESUME)
-        if stopped:
-            saved = "nothing is saved" if self.folder is None else f"saved to {self.folder / RESUME}"
-            raise Terminated(f"stopped by SIGTERM after step {trainer.global_step}; {saved}")
-
-    def _stopped(self, trainer: Any) -> bool:
-        """Whether SIGTERM came, to any of the processes, which stop after the same step."""
-        if trainer.world_size == 1:
-            return self.stop.asked
-        if trainer.global_step % AGREED:
-            return False
-        return bool(trainer.strategy.reduce_boolean_decision(self.stop.asked, all=False))
 
 
 def _strategy(strategy: str, devices: int | str, num_nodes: int) -> str:

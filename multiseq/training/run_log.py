@@ -17,7 +17,7 @@ from torch import Tensor
 from multiseq.system.files import WriteError, not_written, write_whole
 
 if TYPE_CHECKING:
-    from multiseq.training.metrics import Score
+    from multiseq.training.evaluation import Score
 
 __all__ = ["COLUMNS", "RunLog", "read_log"]
 

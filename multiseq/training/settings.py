@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from multiseq.tasks import Source
-
-if TYPE_CHECKING:
-    from multiseq.model import Model
-
-__all__ = ["Settings", "check"]
+__all__ = [
+    "Settings",
+]
 
 
 @dataclass(frozen=True)
@@ -96,16 +92,3 @@ def _number(name: str, value: Any, kind: type, expected: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, kind):
         raise ValueError(f"{name}: got {value!r}, expected {expected}")
     return value
-
-
-def check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
-    """Raises ValueError where a setting does not fit the model and the dev part."""
-    if settings.monitor != "mean" and settings.monitor not in model.tasks:
-        raise ValueError(
-            f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}"
-        )
-    labelled = {task for source in dev for task in source.targets}
-    if dev and settings.monitor != "mean" and settings.monitor not in labelled:
-        raise ValueError(f"monitor: got {settings.monitor!r}, which no dev source labels")
-    if settings.patience and not (dev and settings.evaluate_every):
-        raise ValueError("patience: needs a dev part and evaluate_every above 0")

@@ -18,7 +18,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-import multiseq.adapters
 from multiseq.checks import config_of, reading
 from multiseq.protocols import Adapter, Inputs
 from multiseq.vectors import VectorSets
@@ -175,7 +174,7 @@ class FusedAdapter(nn.Module):
                 lengths[i] += length
         return Inputs(lengths, tensors, host)
 
-    # --- for `multiseq.item_cache` ---------------------------------------------------------------
+    # --- for `multiseq.training.item_cache` ---------------------------------------------------------------
 
     @property
     def kept(self) -> tuple[type, ...]:
@@ -294,8 +293,13 @@ def _check_parts(parts: Mapping[str, Adapter]) -> None:
 
 def _load(name: str, spec: Mapping[str, Any], assets: Mapping[str, str], own: Mapping[str, type]) -> Adapter:
     found: Any = own.get(name)
-    if found is None and spec["class"] in multiseq.adapters.__all__:
-        found = getattr(multiseq.adapters, spec["class"])
+    if found is None:
+        from multiseq.adapters.graph import GraphAdapter
+        from multiseq.adapters.speech import SpeechAdapter
+        from multiseq.adapters.text import TextAdapter
+
+        ours = {kind.__name__: kind for kind in (TextAdapter, SpeechAdapter, GraphAdapter, FusedAdapter)}
+        found = ours.get(spec["class"])
     if found is None:
         raise ValueError(
             f"part {name!r} is a {spec['class']}, which is not of this library; pass your class as "

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from multiseq.adapters._graph_columns import Columns
-from multiseq.adapters._graph_examples import (
+from multiseq.adapters._graph.columns import Columns
+from multiseq.adapters._graph.examples import (
     GraphExample,
     Network,
     NodeExample,
@@ -26,7 +26,7 @@ from multiseq.adapters._graph_examples import (
     pack_graphs,
     pack_nodes,
 )
-from multiseq.adapters._graph_items import (
+from multiseq.adapters._graph.items import (
     DATA_NAMES,
     Graph,
     dense,
@@ -36,8 +36,8 @@ from multiseq.adapters._graph_items import (
     read_table,
     read_triples,
 )
-from multiseq.adapters._graph_stem import HopStem, MessageStem, RowEmbedding
-from multiseq.adapters.molecules import read_molecule
+from multiseq.adapters._graph.molecules import read_molecule
+from multiseq.adapters._graph.stem import HopStem, MessageStem, RowEmbedding
 from multiseq.adapters.text import TextExample
 from multiseq.checks import (
     MANY,
@@ -319,7 +319,7 @@ class GraphAdapter(nn.Module):
             host = {"text_lengths": inner.lengths, "text_host": inner.host}
         return Inputs(lengths, tensors, host)
 
-    # --- for `multiseq.item_cache` ----------------------------------------------------------------
+    # --- for `multiseq.training.item_cache` ----------------------------------------------------------------
 
     def prepared_by(self) -> dict[str, Any]:
         """What `prepare` depends on besides the graph: vocabularies and scales of the training graphs too."""

@@ -7,7 +7,7 @@ the mean of a short clip is mostly what is said in it, and how loud somebody is 
 for. For other microphones and distances, :meth:`SpeechAdapter.augment` changes the gain.
 
 **Time**: of a recording cut into spans of `vector_seconds`, the last one shorter, vector t stands
-for span t, and its label is the one at the span's centre. `multiseq.adapters._log_mel` says how
+for span t, and its label is the one at the span's centre. `multiseq.adapters._speech.log_mel` says how
 frames are made. Axes: vectors, frames (10 ms), mels, dim.
 """
 
@@ -26,7 +26,7 @@ from jaxtyping import Float, Int16
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from multiseq.adapters._audio import (
+from multiseq.adapters._speech.audio import (
     HIGHEST_RATE,
     LOWEST_RATE,
     AudioFile,
@@ -36,7 +36,7 @@ from multiseq.adapters._audio import (
     names_a_file,
     open_audio,
 )
-from multiseq.adapters._log_mel import (
+from multiseq.adapters._speech.log_mel import (
     Stretches,
     from_int16,
     hop_of,
@@ -49,8 +49,8 @@ from multiseq.adapters._log_mel import (
     spec_augment,
     to_int16,
 )
-from multiseq.adapters._packed_conv import ConvStem
-from multiseq.adapters._segments import are_segments, labels_at
+from multiseq.adapters._speech.packed_conv import ConvStem
+from multiseq.adapters._speech.segments import are_segments, labels_at
 from multiseq.checks import (
     MANY,
     WIDEST,
@@ -61,7 +61,7 @@ from multiseq.checks import (
     reading,
     training_items,
 )
-from multiseq.dropout import Dropout
+from multiseq.nn.dropout import Dropout
 from multiseq.protocols import Inputs
 from multiseq.vectors import VectorSets, order_of
 
@@ -86,7 +86,8 @@ class SpeechExample:
     """A recording, or one chunk of a long recording.
 
     Args:
-        log_mel: Frames as `multiseq.adapters._log_mel` makes them: nothing learned, so that they can be kept.
+        log_mel: Frames as `multiseq.adapters._speech.log_mel` makes them: nothing learned, so that they can
+            be kept.
         samples: At the adapter's rate; kept only where the speed is going to be changed.
         seconds: How long the chunk lasts, as recorded.
         start: Where in its recording the chunk begins, in vectors.
@@ -357,7 +358,7 @@ class SpeechAdapter(nn.Module):
         features = torch.cat([none, *(self.features(e) for e in examples)])
         return Inputs(lengths, {"features": features, "positions": order_of(lengths), **taps})
 
-    # --- for `multiseq.item_cache` ----------------------------------------------------------------
+    # --- for `multiseq.training.item_cache` ----------------------------------------------------------------
 
     def prepared_by(self) -> dict[str, Any]:
         """What `prepare` depends on besides the recording; mean and standard deviation are none of it."""

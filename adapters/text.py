@@ -4,7 +4,7 @@
     vector = x + gate(W [x of the word before; x; x of the word after])
 
 Gated convolution: Dauphin et al. 2017 (https://arxiv.org/abs/1612.08083), here of width 3 and never
-across the edge of a set. Which rows a word has, `multiseq.adapters._words` says.
+across the edge of a set. Which rows a word has, `multiseq.adapters._text.words` says.
 Axes: vectors (words or pieces), rows (of the table, several a vector), texts (one set each), dim.
 """
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from multiseq.adapters._words import UNKNOWN, Parts, PieceParts, WordParts
+from multiseq.adapters._text.words import UNKNOWN, Parts, PieceParts, WordParts
 from multiseq.checks import (
     WIDEST,
     check_number,
@@ -29,8 +29,8 @@ from multiseq.checks import (
     reading,
     training_items,
 )
-from multiseq.dropout import Dropout
-from multiseq.linear import Linear, padded_rows
+from multiseq.nn.dropout import Dropout
+from multiseq.nn.linear import Linear, padded_rows
 from multiseq.protocols import Inputs
 from multiseq.vectors import VectorSets, order_of, to_device
 
@@ -222,7 +222,7 @@ class TextAdapter(nn.Module):
         }
         return Inputs(lengths, tensors)
 
-    # --- for `multiseq.item_cache`: texts of graphs and of fused items ---------------------------
+    # --- for `multiseq.training.item_cache`: texts of graphs and of fused items ---------------------------
 
     def prepared_by(self) -> dict[str, Any]:
         """What `prepare` depends on besides the text."""

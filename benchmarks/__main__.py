@@ -29,9 +29,9 @@ from benchmarks import plots
 from benchmarks.report import Part, Report, Table, shown
 from benchmarks.setting import Setting
 from benchmarks.workloads import WORKLOADS, read_lengths
-from multiseq.machine import give_back_memory, keep_memory
-from multiseq.recipe_check import nearest
+from multiseq.checks import nearest
 from multiseq.requires import MissingLibraryError
+from multiseq.system.memory import give_back_memory, keep_memory
 
 PARTS = {
     "encoders": "the encoder beside its peers",

@@ -22,9 +22,10 @@ from benchmarks.setting import Setting
 from benchmarks.timing import median, ratio, seconds_of
 from benchmarks.workloads import draw, sets_of, workloads
 from multiseq import ClassTarget, Encoder, GraphAdapter, Model, Source, Task, VectorHead
-from multiseq.batching import BatchPlan, PreparedSource
-from multiseq.machine import keep_memory
 from multiseq.requires import need
+from multiseq.system.memory import keep_memory
+from multiseq.training.batching import BatchPlan
+from multiseq.training.prepared_source import PreparedSource
 
 __all__ = ["lengths_of", "measure"]
 

@@ -21,7 +21,7 @@ from benchmarks.setting import Setting
 from benchmarks.timing import Spread, alternate, median, seconds_of
 from benchmarks.workloads import draw, sets_of, workloads
 from multiseq import Encoder
-from multiseq.machine import keep_memory
+from multiseq.system.memory import keep_memory
 
 __all__ = ["encoder_step", "flops", "measure", "rate_note", "square_rate"]
 

@@ -15,9 +15,10 @@ from benchmarks.report import Table
 from benchmarks.setting import Setting
 from benchmarks.steps import Trainer
 from benchmarks.timing import Spread, median, seconds_of
-from multiseq.batching import BatchPlan, Loader, PreparedSource
-from multiseq.item_cache import ItemCache
-from multiseq.machine import keep_memory
+from multiseq.system.memory import keep_memory
+from multiseq.training.batching import BatchPlan, Loader
+from multiseq.training.item_cache import ItemCache
+from multiseq.training.prepared_source import PreparedSource
 
 __all__ = ["measure"]
 

@@ -19,9 +19,10 @@ from benchmarks.setting import Setting
 from benchmarks.workloads import draw
 from multiseq import ClassTarget, Encoder, Model, NumberTarget, SetHead, Source, Task, VectorHead
 from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
-from multiseq.adapters._audio import read_audio
-from multiseq.recipe import read, read_part
+from multiseq.adapters._speech.audio import read_audio
 from multiseq.requires import need
+from multiseq.runs.recipe import read
+from multiseq.runs.sources import read_part
 
 __all__ = ["MODALITIES", "Modality", "make"]
 

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from benchmarks.setting import Setting
 from benchmarks.workloads import SHAPES, sets_of
 from multiseq import Encoder, VectorSets
-from multiseq.attention import flash
+from multiseq.nn.attention import flash
 from multiseq.requires import MissingLibraryError, need
 
 __all__ = ["Encode", "Peer", "gps", "ours", "peers", "working"]

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from multiseq.machine import give_back_memory
+from multiseq.system.memory import give_back_memory
 
 if TYPE_CHECKING:
     import torch

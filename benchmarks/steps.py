@@ -19,9 +19,11 @@ from benchmarks.report import Table
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, alternate, median, synchronise
 from multiseq import Model, VectorSets
-from multiseq.batching import Batch, BatchPlan, PreparedSource
-from multiseq.settings import Settings
-from multiseq.training import make_optimizer
+from multiseq.batch import Batch
+from multiseq.training.batching import BatchPlan
+from multiseq.training.optimizer import make_optimizer
+from multiseq.training.prepared_source import PreparedSource
+from multiseq.training.settings import Settings
 
 __all__ = ["PARTS", "Trainer", "measure"]
 
@@ -62,7 +64,7 @@ def _row(name: str, setting: Setting) -> dict[str, Any]:
 
 
 class Trainer:
-    """A model with its optimiser, as `multiseq.training` makes it."""
+    """A model with its optimiser, as `multiseq.training.loop` makes it."""
 
     def __init__(self, model: Model, setting: Setting) -> None:
         self.model, self.device = model.train(), setting.device

@@ -20,8 +20,8 @@ from benchmarks.setting import Setting
 from benchmarks.timing import alternate, median, ratio, synchronise
 from benchmarks.workloads import draw, sets_of, workloads
 from multiseq import Encoder
-from multiseq.attention import AttentionPlan, attend, attend_self
-from multiseq.machine import deterministic_sums
+from multiseq.nn.attention import AttentionPlan, attend, attend_self
+from multiseq.training.deterministic import deterministic_sums
 
 __all__ = ["measure"]
 
@@ -33,8 +33,8 @@ ROUNDS = 5
 BACKEND = {"cpu": "aot_eager", "cuda": "inductor"}
 
 LEFT_OUT: dict[str, tuple[str, Callable[..., object]]] = {
-    "cpu": ("multiseq.encoder.attend_self", attend_self),
-    "cuda": ("multiseq.attention.attend", attend),
+    "cpu": ("multiseq.nn.encoder.attend_self", attend_self),
+    "cuda": ("multiseq.nn.attention.attend", attend),
 }
 """Attention, where it is called."""
 

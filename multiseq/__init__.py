@@ -7,8 +7,7 @@ nor any library of one modality; the first use of a name imports the module that
 from typing import TYPE_CHECKING
 
 from multiseq._lazy import lazy_names
-
-__version__ = "0.1.0"
+from multiseq._version import __version__ as __version__
 
 __all__ = [
     "VectorSets",
@@ -38,42 +37,43 @@ __all__ = [
 # Editors and mypy read the imports; _HOMES says the same at run time, and a test compares them.
 if TYPE_CHECKING:
     from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
-    from multiseq.attention import attend
     from multiseq.checkpoint import load, save
-    from multiseq.ctc import CTCHead
-    from multiseq.encoder import Encoder
-    from multiseq.heads import SetHead, VectorHead
-    from multiseq.metrics import evaluate
+    from multiseq.heads.ctc import CTCHead
+    from multiseq.heads.decoder import DecoderHead
+    from multiseq.heads.per_set import SetHead
+    from multiseq.heads.per_vector import VectorHead
+    from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
+    from multiseq.heads.text_target import TextTarget
     from multiseq.model import Model
-    from multiseq.sequence import DecoderHead
-    from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
+    from multiseq.nn.attention import attend
+    from multiseq.nn.encoder import Encoder
     from multiseq.tasks import Source, Task
-    from multiseq.text_target import TextTarget
-    from multiseq.training import train
+    from multiseq.training.evaluation import evaluate
+    from multiseq.training.loop import train
     from multiseq.vectors import VectorSets
 else:
     _HOMES = {
         "VectorSets": "multiseq.vectors",
-        "attend": "multiseq.attention",
-        "Encoder": "multiseq.encoder",
+        "attend": "multiseq.nn.attention",
+        "Encoder": "multiseq.nn.encoder",
         "TextAdapter": "multiseq.adapters",
         "SpeechAdapter": "multiseq.adapters",
         "GraphAdapter": "multiseq.adapters",
         "FusedAdapter": "multiseq.adapters",
-        "VectorHead": "multiseq.heads",
-        "SetHead": "multiseq.heads",
-        "CTCHead": "multiseq.ctc",
-        "DecoderHead": "multiseq.sequence",
-        "ClassTarget": "multiseq.targets",
-        "LabelsTarget": "multiseq.targets",
-        "NumberTarget": "multiseq.targets",
-        "TextTarget": "multiseq.text_target",
+        "VectorHead": "multiseq.heads.per_vector",
+        "SetHead": "multiseq.heads.per_set",
+        "CTCHead": "multiseq.heads.ctc",
+        "DecoderHead": "multiseq.heads.decoder",
+        "ClassTarget": "multiseq.heads.targets",
+        "LabelsTarget": "multiseq.heads.targets",
+        "NumberTarget": "multiseq.heads.targets",
+        "TextTarget": "multiseq.heads.text_target",
         "Task": "multiseq.tasks",
         "Source": "multiseq.tasks",
-        "evaluate": "multiseq.metrics",
+        "evaluate": "multiseq.training.evaluation",
         "save": "multiseq.checkpoint",
         "Model": "multiseq.model",
-        "train": "multiseq.training",
+        "train": "multiseq.training.loop",
         "load": "multiseq.checkpoint",
     }
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -18,14 +18,15 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from multiseq import __version__
-from multiseq.ctc import CTCHead
-from multiseq.encoder import Encoder
-from multiseq.files import put, replace_folder
-from multiseq.heads import SetHead, VectorHead
+from multiseq._version import __version__
+from multiseq.heads.ctc import CTCHead
+from multiseq.heads.decoder import DecoderHead
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.per_vector import VectorHead
 from multiseq.model import Model
+from multiseq.nn.encoder import Encoder
 from multiseq.protocols import Adapter, EncoderLike, Head
-from multiseq.sequence import DecoderHead
+from multiseq.system.files import put, replace_folder
 from multiseq.tasks import Task
 
 __all__ = ["CheckpointError", "load", "save"]

@@ -1,7 +1,8 @@
-"""Checks of what adapters and encoders are built from: arguments, training items, saved files."""
+"""Checks of what is given to us: words out of a list, numbers in a range, training items, saved files."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,8 @@ __all__ = [
     "check_whole_number",
     "config_of",
     "json_asset",
+    "nearest",
+    "one_of",
     "reading",
     "training_items",
 ]
@@ -55,6 +58,24 @@ def _check(name: str, value: Any, fits: bool, least: Any, most: Any, kind: str, 
         wanted = f"at least {low}" if most is None else f"from {low} to {high}"
         lifted = f", or None to {none}" if none else ""
         raise ValueError(f"{name}: got {value!r}, expected {wanted}, {kind}{lifted}")
+
+
+def one_of(value: Any, allowed: Iterable[str], place: str) -> None:
+    """Raise ValueError, with the nearest right word, for anything but one of those allowed."""
+    allowed = list(allowed)
+    if value not in allowed:
+        near = nearest(str(value), allowed)
+        raise ValueError(f"{place}: got {value!r}{near}; expected one of {', '.join(allowed)}")
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """What may have been meant, in brackets, or nothing.
+
+    >>> nearest("trian", ["train", "test"])
+    " (did you mean 'train'?)"
+    """
+    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def training_items(items: Any) -> Iterable[Any]:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 import typer
 
 if TYPE_CHECKING:
-    from multiseq.recipe import Recipe
-    from multiseq.scoring import Report
+    from multiseq.runs.recipe import Recipe
+    from multiseq.runs.scoring import Report
 
 __all__ = ["app", "main"]
 
@@ -67,7 +67,7 @@ def main() -> None:
 @app.command()
 def tasks() -> None:
     """Show the starter tasks and the recipes of the package."""
-    from multiseq import recipe as recipes
+    from multiseq.runs import recipe as recipes
 
     with _plain_errors():
         starter = recipes.read("starter")
@@ -93,8 +93,8 @@ def recipe(
     name: Annotated[str, typer.Argument(help="A recipe of the package, as `multiseq tasks` lists.")],
 ) -> None:
     """Print a recipe, to copy and change."""
-    from multiseq import recipe as recipes
-    from multiseq.recipe_check import one_of
+    from multiseq.runs import recipe as recipes
+    from multiseq.runs.recipe_check import one_of
 
     with _plain_errors():
         one_of(name, recipes.names(), "recipe")
@@ -134,15 +134,16 @@ def train(
     strategy: Annotated[str, typer.Option(metavar="NAME", help="Lightning's strategy.")] = "auto",
 ) -> None:
     """Train a recipe's model and score it on the test part."""
-    from multiseq.recipe import read_together
+    from multiseq.runs.recipe import read_together
 
     changes = changes or []
     names = recipe or ["starter"]
     out = out or Path("runs", "+".join(Path(n).stem if n.endswith(".toml") else n for n in names))
     launch = {**_launch(devices, num_nodes, strategy), "cache": cache}
     with _plain_errors(out, _resume_command(out, launch)), _unbreakable_output():
-        from multiseq.machine import is_first_process, keep_memory
-        from multiseq.runs import read_run, train_run
+        from multiseq.runs.run import read_run, train_run
+        from multiseq.system.memory import keep_memory
+        from multiseq.system.processes import is_first_process
 
         keep_memory()
         if resume and not recipe and not changes:
@@ -190,9 +191,9 @@ def evaluate(
 ) -> None:
     """Score a trained run beside the baselines."""
     with _plain_errors():
-        from multiseq.recipe import PARTS
-        from multiseq.recipe_check import one_of
-        from multiseq.runs import evaluate_run
+        from multiseq.data.formats import PARTS
+        from multiseq.runs.recipe_check import one_of
+        from multiseq.runs.run import evaluate_run
 
         one_of(part, PARTS, "--part")
         report = evaluate_run(run, data=data, part=part, cache=cache, say=_say_error)
@@ -245,7 +246,7 @@ def predict(
     if bool(items) == (file is not None):
         raise typer.BadParameter("give items or --input FILE, one of both", param_hint="ITEM")
     with _plain_errors():
-        from multiseq.items import item_of, line_of, read_items, reading_of, record_of
+        from multiseq.runs.items import item_of, line_of, read_items, reading_of, record_of
 
         model, task, found = _load(run, task)
         adapter, head = model.adapter(model.task(task).adapter), model.task(task).head
@@ -276,8 +277,8 @@ def _load(run: Path, task: str | None) -> tuple[Any, str, Recipe | None]:
     import torch
 
     from multiseq.checkpoint import load
-    from multiseq.recipe_check import one_of
-    from multiseq.runs import read_run
+    from multiseq.runs.recipe_check import one_of
+    from multiseq.runs.run import read_run
 
     model = load(run)
     known = ", ".join(model.tasks)
@@ -296,12 +297,12 @@ def cache(
 ) -> None:
     """Show or delete the prepared items that runs have kept."""
     with _plain_errors():
-        from multiseq import item_cache
+        from multiseq.training import item_cache_folder
 
         if delete:
-            print(f"{folder}: deleted {_mib(item_cache.delete(folder))}")
+            print(f"{folder}: deleted {_mib(item_cache_folder.delete(folder))}")
             return
-        found = item_cache.entries(folder)
+        found = item_cache_folder.entries(folder)
         rows = [(e.folder.name, e.about(), f"{e.items:,}", _mib(e.bytes)) for e in found]
         _print_table(("folder", "prepared with", "items", "size"), rows, right=2)
         command = shlex.join(["multiseq", "cache", str(folder), "--delete"])
@@ -332,7 +333,7 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: in
 
 
 def _print_report(report: Report) -> None:
-    from multiseq.scoring import HEADER, table_rows
+    from multiseq.runs.scoring import HEADER, table_rows
 
     if not report:
         print("No data has a test part, so there is nothing to score.")
@@ -344,7 +345,7 @@ def _print_report(report: Report) -> None:
 
 def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
     """A command that predicts, for one task of each modality, on an item of its data."""
-    from multiseq.recipe import read_part
+    from multiseq.runs.sources import read_part
 
     try:
         sources = read_part(recipe, "test", data)
@@ -436,7 +437,7 @@ def _plain_errors(out: Path | None = None, resume: str = "") -> Iterator[None]:
         resume: The command that goes on with it.
     """
     from multiseq.requires import MissingLibraryError
-    from multiseq.stopping import SIGTERM_CODE, Terminated
+    from multiseq.training.stopping import SIGTERM_CODE, Terminated
 
     # torch-geometric says this of two of its own functions, whenever it is imported.
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)

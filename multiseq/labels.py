@@ -16,12 +16,16 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["class_name", "composed", "flag", "in_order", "number", "plain"]
+__all__ = ["ROUNDING", "class_name", "composed", "flag", "in_order", "number", "plain"]
+
+ROUNDING = 8 * sys.float_info.epsilon
+"""Numbers whose range is no greater than this, against their size, differ by rounding alone."""
 
 FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0")

@@ -18,13 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.batching import Batch, fill
-from multiseq.heads import pool
-from multiseq.item_cache import place_of, prepare_all
+from multiseq.batch import Batch, fill, place_of, prepare_all
+from multiseq.heads.per_set import pool
 from multiseq.labels import in_order
-from multiseq.machine import explain_full_memory
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text
+from multiseq.system.memory import explain_full_memory
 from multiseq.tasks import Task
 from multiseq.vectors import VectorSets
 

@@ -121,6 +121,23 @@ class Adapter(Protocol):
 
 
 @runtime_checkable
+class Keeps(Protocol):
+    """What an `Adapter` has besides, where its prepared items can be kept in a folder.
+
+    ``kept``: the dataclasses that its examples are made of, besides tensors, numbers, strings, lists, tuples
+    and dictionaries with strings as keys.
+    """
+
+    kept: tuple[type, ...]
+
+    def prepared_by(self) -> dict[str, Any]:
+        """All that `prepare` depends on besides the item, as plain JSON values."""
+
+    def content(self, item: Any) -> Any:
+        """All of an item that `prepare` depends on: JSON values, bytes, arrays and tensors."""
+
+
+@runtime_checkable
 class EncoderLike(Protocol):
     """Sets in, sets of the same lengths out. Ours is `multiseq.Encoder`; a pretrained one can stand in."""
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multiseq.labels import in_order, plain
+from multiseq.metric_names import METRICS_OF
 from multiseq.protocols import Head
-from multiseq.recipe_check import METRICS_OF
 
 __all__ = ["Source", "Task"]
 
@@ -20,7 +20,7 @@ class Task:
     Args:
         adapter: The adapter's name in the model.
         head: Reads the prediction; owns the target.
-        metric: A name from `multiseq.metrics`; the usual one of the target where not given.
+        metric: A name from `multiseq.training.metrics`; the usual one of the target where not given.
         weight: Of its mean loss in the sum over tasks.
     """
 

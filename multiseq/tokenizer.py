@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from multiseq.machine import tokenizers_on_one_thread
 from multiseq.requires import need
+from multiseq.system.processes import tokenizers_on_one_thread
 
 __all__ = ["LONGEST_WORD", "read_tokenizer", "train_tokenizer"]
 

@@ -11,11 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from multiseq import recipe as recipes
-from multiseq.batching import Batch, BatchPlan, PreparedSource
+from multiseq.batch import Batch
 from multiseq.model import Model
 from multiseq.results import Label, Number, Text
+from multiseq.runs import build
+from multiseq.runs import recipe as recipes
+from multiseq.runs.sources import read_part
 from multiseq.tasks import Source
+from multiseq.training.batching import BatchPlan
+from multiseq.training.prepared_source import PreparedSource
 
 CELLS = {
     "pos": "text/vector",
@@ -56,14 +60,14 @@ def ten(source: Source) -> Source:
 @cache
 def starter_sources() -> list[Source]:
     """Ten items of each kind of data."""
-    return [ten(source) for source in recipes.read_part(recipes.read("starter"), "train")]
+    return [ten(source) for source in read_part(recipes.read("starter"), "train")]
 
 
 def starter(changes: Sequence[str] = ()) -> tuple[Model, list[Source]]:
     """A model with the nine heads, the same weights each time, and what it learns from."""
     torch.manual_seed(0)
     sources = starter_sources()
-    return recipes.build_model(recipes.read("starter", [*CHANGES, *changes]), sources), sources
+    return build.build_model(recipes.read("starter", [*CHANGES, *changes]), sources), sources
 
 
 def batch_of(model: Model, sources: Sequence[Source]) -> Batch:

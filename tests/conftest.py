@@ -28,7 +28,7 @@ if find_spec("triton") is not None:
     # imported before the hook, which would change it.
     if not torch.cuda.is_available():
         os.environ["TRITON_INTERPRET"] = "1"
-    import_module("multiseq._triton")
+    import_module("multiseq.nn._triton")
 # Before multiseq is imported: here, and only here, the types and shapes in its signatures are
 # checked.
 jaxtyping.install_import_hook("multiseq", "beartype.beartype")

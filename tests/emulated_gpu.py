@@ -161,8 +161,8 @@ def emulated_gpu() -> Iterator[None]:
         mock.patch("torch.cuda.is_available", return_value=True),
         mock.patch("torch.cuda.get_device_capability", return_value=(9, 0)),
         mock.patch("torch.nn.attention.varlen.varlen_attn", _varlen_attn),
-        mock.patch("multiseq.attention.flex_serves", return_value=False),
-        mock.patch("multiseq._kernels._has_triton", return_value=False),
+        mock.patch("multiseq.nn.attention.flex_serves", return_value=False),
+        mock.patch("multiseq.nn._kernels._fits", return_value=False),
         mock.patch("torch.autocast", _Autocast),
         _Mode(),
     ):

@@ -19,6 +19,6 @@ def force() -> None:
         return
     if chosen not in ("0", "1"):
         raise ValueError(f"MULTISEQ_ONEDNN: got {chosen!r}, expected 0 or 1")
-    from multiseq import linear
+    from multiseq.nn import linear
 
     linear._is_faster = lambda: chosen == "1"

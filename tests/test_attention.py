@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from multiseq.attention import AttentionPlan, attend, attend_self, attention_weights
-from multiseq.rotation import rotate, rotation_of
+from multiseq.nn.attention import AttentionPlan, attend, attend_self, attention_weights
+from multiseq.nn.rotation import rotate, rotation_of
 from multiseq.vectors import order_of
 from tests.reference import attention as reference
 

@@ -13,9 +13,10 @@ import soundfile
 import torch
 from torch import Tensor
 
-from multiseq.adapters import _audio, _log_mel
-from multiseq.adapters._audio import AudioFile, open_audio, read_audio
-from multiseq.adapters._log_mel import log_mel, resample, resample_blocks, resampled_length
+from multiseq.adapters._speech import audio as _audio
+from multiseq.adapters._speech import log_mel as _log_mel
+from multiseq.adapters._speech.audio import AudioFile, open_audio, read_audio
+from multiseq.adapters._speech.log_mel import log_mel, resample, resample_blocks, resampled_length
 from multiseq.adapters.speech import SpeechAdapter
 
 RATE = 16000

@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from multiseq import baselines
 from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
-from multiseq.baselines import VIEWS, baseline, baseline_results
-from multiseq.ctc import CTCHead
-from multiseq.encoder import Encoder
-from multiseq.heads import SetHead, VectorHead
-from multiseq.item_cache import ItemCache
+from multiseq.heads.ctc import CTCHead
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.per_vector import VectorHead
+from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
-from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.nn.encoder import Encoder
+from multiseq.runs import baselines
+from multiseq.runs.baselines import VIEWS, baseline, baseline_results
 from multiseq.tasks import Source, Task
-from multiseq.text_target import TextTarget
+from multiseq.training.item_cache import ItemCache
 
 DIM = 4
 FITS: dict[str, Any] = {"text": TextAdapter.fit, "speech": SpeechAdapter.fit, "graph": GraphAdapter.fit}

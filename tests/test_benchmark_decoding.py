@@ -13,7 +13,7 @@ from benchmarks import decoding
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread
 from benchmarks.workloads import sets_of
-from multiseq.text_target import TextTarget
+from multiseq.heads.text_target import TextTarget
 
 TINY = Setting(dim=16, depth=2, heads=2, draws=2, lengths=(2, 5, 3, 7))
 

@@ -10,7 +10,8 @@ import torch
 from benchmarks import loader, steps
 from benchmarks.modalities import MODALITIES, make
 from benchmarks.setting import Setting
-from multiseq.batching import BatchPlan, PreparedSource
+from multiseq.training.batching import BatchPlan
+from multiseq.training.prepared_source import PreparedSource
 
 TINY = Setting(dim=16, depth=1, heads=2, sets=3, draws=1, lengths=(2, 5, 3))
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from multiseq import _flex, _masked
-from multiseq.attention import AttentionPlan, attend
-from multiseq.bias import PairBias, bucket_of
-from multiseq.encoder import Encoder
+from multiseq.nn import _flex, _masked
+from multiseq.nn.attention import AttentionPlan, attend
+from multiseq.nn.bias import PairBias, bucket_of
+from multiseq.nn.encoder import Encoder
 from multiseq.pairs import Pairs
 from multiseq.vectors import VectorSets, order_of
 from tests.reference import attention as reference

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 import multiseq
-from multiseq import recipe as recipes
-from multiseq.metrics import evaluate
 from multiseq.model import Model
+from multiseq.runs import build
+from multiseq.runs import recipe as recipes
+from multiseq.runs.sources import read_part
 from multiseq.tasks import Source
-from multiseq.training import train
+from multiseq.training.evaluation import evaluate
+from multiseq.training.loop import train
 from tests.cells import CELLS, CHANGES, assert_alike, ten
 
 
@@ -23,8 +25,8 @@ from tests.cells import CELLS, CHANGES, assert_alike, ten
 def learned() -> tuple[Model, dict[str, Source]]:
     """The model and each task's source."""
     starter = recipes.read("starter", CHANGES)
-    sources = [ten(source) for source in recipes.read_part(starter, "train")]
-    model = recipes.build_model(starter, sources)
+    sources = [ten(source) for source in read_part(starter, "train")]
+    model = build.build_model(starter, sources)
     train(model, sources, steps=300, budget=700, lr=4e-3, weight_decay=0.0, progress=False, accelerator="cpu")
     return model, {task: source for source in sources for task in source.targets}
 
@@ -70,7 +72,8 @@ def test_what_was_saved_predicts_the_same_to_the_last_bit(
 def test_a_step_over_three_modalities_is_one_call_of_the_encoder(
     learned: tuple[Model, dict[str, Source]],
 ) -> None:
-    from multiseq.batching import BatchPlan, PreparedSource
+    from multiseq.training.batching import BatchPlan
+    from multiseq.training.prepared_source import PreparedSource
 
     model, sources = learned
     every = {id(s): s for s in sources.values()}.values()
@@ -99,14 +102,15 @@ def test_order_of_the_items_changes_nothing(learned: tuple[Model, dict[str, Sour
 
 def test_unlabelled_items_are_left_out_of_one_task_only() -> None:
     starter = recipes.read("starter", CHANGES)
-    clips = next(s for s in map(ten, recipes.read_part(starter, "train")) if s.adapter == "speech")
+    clips = next(s for s in map(ten, read_part(starter, "train")) if s.adapter == "speech")
     targets = dict(clips.targets)
     targets["speaker"] = [None, *targets["speaker"][1:]]
     targets["recognition"] = [None] * 10
     recipe = recipes.read("starter", CHANGES)
     recipe.tables["tasks"] = {k: v for k, v in recipe.tasks.items() if k in targets}
-    model = recipes.build_model(recipe, [clips])
-    from multiseq.batching import BatchPlan, PreparedSource
+    model = build.build_model(recipe, [clips])
+    from multiseq.training.batching import BatchPlan
+    from multiseq.training.prepared_source import PreparedSource
 
     prepared = PreparedSource(replace(clips, targets=targets), model.adapter("speech"), model.tasks)
     losses = model.loss((plan := BatchPlan([prepared], budget=100_000)).collate(0, plan.epoch(0)[0]))

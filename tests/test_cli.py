@@ -17,17 +17,18 @@ import soundfile
 import torch
 from typer.testing import CliRunner, Result
 
-from multiseq import recipe as recipes
 from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.checkpoint import save
 from multiseq.cli import _examples, app
-from multiseq.encoder import Encoder
-from multiseq.heads import SetHead, VectorHead
+from multiseq.heads.decoder import DecoderHead
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.per_vector import VectorHead
+from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
-from multiseq.sequence import DecoderHead
-from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.nn.encoder import Encoder
+from multiseq.runs import recipe as recipes
 from multiseq.tasks import Task
-from multiseq.text_target import TextTarget
 
 ROOT = Path(__file__).parents[1]
 DIM = 8
@@ -348,7 +349,7 @@ def test_an_error_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("multiseq.runs.train_run", broken)
+    monkeypatch.setattr("multiseq.runs.run.train_run", broken)
     result = call("train", "tiny.toml")
     assert isinstance(result.exception, RuntimeError)
     assert "multiseq: error" not in result.stderr
@@ -358,7 +359,7 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("multiseq.runs.train_run", stopped)
+    monkeypatch.setattr("multiseq.runs.run.train_run", stopped)
     command = ["train", "tiny.toml", "--out", "my run", "--num-nodes", "2"]
     assert error(*command, code=130) == "multiseq: stopped\n"  # there is nothing to go on with
     Path("my run").mkdir()

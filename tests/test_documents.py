@@ -20,7 +20,7 @@ from urllib.parse import unquote
 import pytest
 import typer
 
-from multiseq import recipe, recipe_check
+from multiseq.runs import build, recipe, recipe_check
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -206,7 +206,7 @@ def test_recipes_of_the_pages_are_right(code: str, tmp_path: Path) -> None:
     if "data" in tables and "tasks" in tables:  # else it is a part of one
         file = tmp_path / "page.toml"
         file.write_text(code, encoding="utf-8")
-        recipe.check_options(recipe.read(file))
+        build.check_options(recipe.read(file))
 
 
 # --- examples -------------------------------------------------------------------------------------

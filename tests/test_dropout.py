@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from multiseq.dropout import Dropout, dropout
+from multiseq.nn.dropout import Dropout, dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from multiseq.attention import AttentionPlan, attend
-from multiseq.metrics import evaluate_all
+from multiseq.nn.attention import AttentionPlan, attend
+from multiseq.training.evaluation import evaluate_all
 from multiseq.vectors import to_device
 from tests.cells import CELLS, assert_alike, assert_close_gradients, backward, batch_of, starter
 from tests.emulated_gpu import WaitError, emulated_gpu, to_gpu, values_of, waiting_allowed
@@ -124,7 +124,7 @@ def check_flash(queries: list[int], keys: list[int], *, causal: bool, window: in
     with emulated_gpu():
         halves = [to_device(x.bfloat16(), "cuda") for x in (q, k, v)]
         plan = AttentionPlan(queries, keys, device="cuda")
-        with mock.patch("multiseq.attention._grouped", side_effect=AssertionError):
+        with mock.patch("multiseq.nn.attention._grouped", side_effect=AssertionError):
             ours = attend(*halves, plan, causal=causal, window=window)
     torch.testing.assert_close(values_of(ours).double(), slow, atol=2e-2, rtol=2e-2)
 

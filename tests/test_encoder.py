@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from multiseq.attention import AttentionPlan
-from multiseq.encoder import PRESETS, Block, Encoder
-from multiseq.rotation import rotate, rotation_of
+from multiseq.nn.attention import AttentionPlan
+from multiseq.nn.encoder import PRESETS, Block, Encoder
+from multiseq.nn.rotation import rotate, rotation_of
 from multiseq.vectors import VectorSets, order_of
 
 LENGTHS = [7, 0, 1, 5, 5, 11]

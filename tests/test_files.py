@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from multiseq import files
-from multiseq.files import (
+from multiseq.system import files
+from multiseq.system.files import (
     WriteError,
     put,
     recover_folder,
@@ -116,7 +116,7 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     script = f"""
         import os, signal
         from pathlib import Path
-        from multiseq import files
+        from multiseq.system import files
         os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
         files.write_whole(Path({str(tmp_path)!r}, "a.txt"), b"two")
     """
@@ -135,7 +135,7 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
 
 
 def test_one_helper_writes_all_that_must_be_whole() -> None:
-    for file in (ROOT / "multiseq").glob("*.py"):
+    for file in (ROOT / "multiseq").rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         if file.name != Path(files.__file__).name:
             assert ".write_text(" not in text, file.name

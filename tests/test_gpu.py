@@ -16,11 +16,15 @@ import torch
 from torch import Tensor
 
 import multiseq
-from multiseq import Encoder, VectorSets, train, training
-from multiseq.attention import AttentionPlan, attend
+from multiseq import Encoder, VectorSets, train
 from multiseq.checkpoint import save
-from multiseq.settings import Settings
+from multiseq.nn.attention import AttentionPlan, attend
 from multiseq.tasks import Source
+from multiseq.training import step
+from multiseq.training.batching import BatchPlan
+from multiseq.training.optimizer import make_optimizer
+from multiseq.training.prepared_source import PreparedSource
+from multiseq.training.settings import Settings
 from tests.cells import CELLS, assert_alike, assert_close_gradients, backward, batch_of, starter
 from tests.reference import attention as reference
 
@@ -137,15 +141,15 @@ def test_a_run_that_was_stopped_goes_on_exactly(
     class StoppedError(Exception):
         pass
 
-    step = training._Module.training_step
+    made = step.Module.training_step
 
     def stop(self: Any, batch: Any, number: int) -> Tensor:
         if self.global_step == 4:
             raise StoppedError
-        return step(self, batch, number)
+        return made(self, batch, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Module, "training_step", stop)
+        patch.setattr(step.Module, "training_step", stop)
         with pytest.raises(StoppedError):
             short(*noisy(), device, out=tmp_path / "run", save_every=3)
     found = short(*noisy(), device, out=tmp_path / "run", save_every=3, resume=True)
@@ -155,8 +159,8 @@ def test_a_run_that_was_stopped_goes_on_exactly(
 def test_batches_that_lack_a_task(device: str) -> None:
     model, sources = starter()
     two = [s for s in sources if s.adapter in ("text", "molecules")]
-    prepared = [training.PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in two]
-    plan = training.BatchPlan(prepared, budget=30)
+    prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in two]
+    plan = BatchPlan(prepared, budget=30)
     assert any(len(plan.collate(n, chosen).parts) == 1 for n, chosen in enumerate(plan.epoch(0)))
     weights = short(model, two, device, budget=30, deterministic=False)
     assert all(value.isfinite().all() for value in weights.values())
@@ -168,13 +172,13 @@ def test_dev_is_scored_where_the_model_is_trained(
 ) -> None:
     model, sources = starter()
     text = [s for s in sources if s.adapter == "text"]
-    score, devices = training.evaluate_all, []
+    score, devices = step.evaluate_all, []
 
     def spy(model: multiseq.Model, *args: Any) -> Any:
         devices.append((model.device.type, torch.is_autocast_enabled("cuda")))
         return score(model, *args)
 
-    monkeypatch.setattr(training, "evaluate_all", spy)
+    monkeypatch.setattr(step, "evaluate_all", spy)
     short(model, text, device, dev=text, steps=3, evaluate_every=evaluate_every, out=tmp_path / "run")
     assert devices == [(device, device == "cuda")] * (2 if evaluate_every else 1)
     assert model.device.type == device
@@ -185,7 +189,7 @@ def test_nothing_in_a_step_waits(changes: list[str], monkeypatch: pytest.MonkeyP
     model, sources = starter(changes)
     batch = batch_of(model, sources).pin_memory()
     model.cuda().train()
-    optimizer = training.make_optimizer(model, Settings())
+    optimizer = make_optimizer(model, Settings())
     monkeypatch.setattr("torch.ctc_loss", _ctc_may_wait(torch.ctc_loss))
 
     def step() -> None:

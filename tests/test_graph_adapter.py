@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from multiseq import Encoder
-from multiseq.adapters._graph_columns import Columns
-from multiseq.adapters._graph_items import Rows
-from multiseq.adapters._graph_structure import gather_hops, pair_codes, return_probabilities
+from multiseq.adapters._graph.columns import Columns
+from multiseq.adapters._graph.items import Rows
+from multiseq.adapters._graph.structure import gather_hops, pair_codes, return_probabilities
 from multiseq.adapters.graph import GraphAdapter
 from multiseq.protocols import Adapter, Inputs
 from tests.reference import graph as reference

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from multiseq.adapters import _graph_examples, _graph_items, _graph_structure
-from multiseq.adapters._graph_structure import return_probabilities
+from multiseq.adapters._graph import examples as _graph_examples
+from multiseq.adapters._graph import items as _graph_items
+from multiseq.adapters._graph import structure as _graph_structure
+from multiseq.adapters._graph.structure import return_probabilities
 from multiseq.adapters.graph import GraphAdapter
 
 DIM = 8

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from multiseq.heads import SetHead, VectorHead, pool
+from multiseq.heads.per_set import SetHead, pool
+from multiseq.heads.per_vector import VectorHead
+from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget, target_from_config
 from multiseq.results import NotFiniteError
-from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget, target_from_config
 from multiseq.vectors import VectorSets
 
 SETS = VectorSets(torch.randn(10, 5, generator=torch.Generator().manual_seed(0)), [3, 0, 7])

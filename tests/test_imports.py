@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import ModuleType
 
@@ -22,12 +24,13 @@ MODALITIES = {
 TABLES = {"openpyxl", "pandas", "pyarrow"}
 OPTIONAL = set.union(*MODALITIES.values(), TABLES, {"lightning"})
 CORE = [
-    "multiseq.attention",
-    "multiseq.encoder",
-    "multiseq.heads",
+    "multiseq.heads.decoder",
+    "multiseq.heads.per_set",
+    "multiseq.heads.per_vector",
+    "multiseq.heads.targets",
     "multiseq.model",
-    "multiseq.sequence",
-    "multiseq.targets",
+    "multiseq.nn.attention",
+    "multiseq.nn.encoder",
     "multiseq.tasks",
     "multiseq.vectors",
 ]
@@ -43,7 +46,7 @@ def loaded_by(code: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["multiseq", "multiseq.adapters", "multiseq.requires", "multiseq.data.readers", "multiseq.items"],
+    ["multiseq", "multiseq.adapters", "multiseq.requires", "multiseq.data.readers", "multiseq.runs.items"],
 )
 def test_the_package_alone_loads_nothing_heavy(module: str) -> None:
     assert not loaded_by(f"import {module}") & {*OPTIONAL, "torch", "numpy"}
@@ -100,3 +103,104 @@ def test_an_unknown_name_is_an_ordinary_attribute_error(package: ModuleType) -> 
     unknown = "Encode"
     with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute"):
         getattr(package, unknown)
+
+
+# --- imports point one way ------------------------------------------------------------------------
+
+LAYERS = (
+    "cli __main__",
+    "runs",
+    "training",
+    "checkpoint",
+    "model",
+    "batch tasks",
+    "adapters",
+    "heads",
+    "nn",
+    "data",
+    "protocols tokenizer",
+    "vectors pairs",
+    "results labels checks metric_names",
+    "system",
+    "requires",
+    "_version _lazy",
+)
+"""Files and folders of the library: what stands above may import what stands below, or beside it."""
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+
+
+def modules(root: Path, package: str) -> dict[str, tuple[bool, str]]:
+    """Full name -> (whether it is an ``__init__``, its code) of every module of a package."""
+    found = {}
+    for folder, _, names in os.walk(root, followlinks=True):
+        for name in names:
+            if name.endswith(".py"):
+                path = Path(folder, name)
+                parts = [package, *path.relative_to(root).with_suffix("").parts]
+                is_init = parts[-1] == "__init__"
+                full = ".".join(parts[:-1] if is_init else parts)
+                found[full] = is_init, path.read_text(encoding="utf-8")
+    return found
+
+
+def imports(modules: dict[str, tuple[bool, str]]) -> dict[str, set[str]]:
+    """Module -> those of the others that it imports, within functions and for types too."""
+    found: dict[str, set[str]] = {}
+    for module, (_, code) in modules.items():
+        names = set()
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= {name if name in modules else node.module for name in inner}
+        found[module] = (names & set(modules)) - {module}
+    return found
+
+
+OURS = modules(Path(multiseq.__file__).parent, "multiseq")
+IMPORTS = imports(OURS)
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A circle of imports, empty where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    assert len(IMPORTS) > 80
+    assert not circle(IMPORTS)
+
+
+def test_imports_run_downward() -> None:
+    def level(module: str) -> int:
+        return LEVEL[module.split(".")[1]]
+
+    graph = {module: names for module, names in IMPORTS.items() if module != "multiseq"}
+    upward = {
+        (module, name) for module, names in graph.items() for name in names if level(name) < level(module)
+    }
+    assert not upward
+
+
+def test_every_file_and_folder_has_a_layer() -> None:
+    assert {module.split(".")[1] for module in OURS if module != "multiseq"} == set(LEVEL)
+
+
+def test_no_folder_has_many_files() -> None:
+    folders = [module if is_init else module.rpartition(".")[0] for module, (is_init, _) in OURS.items()]
+    assert max(map(folders.count, folders)) <= 20
+
+
+def test_a_circle_is_found() -> None:
+    code = {
+        "p.a": (False, "def f():\n    from p import b"),
+        "p.b": (False, "if TYPE_CHECKING:\n    import p.c"),
+        "p.c": (False, "from p.a import f"),
+    }
+    assert imports(code) == {"p.a": {"p.b"}, "p.b": {"p.c"}, "p.c": {"p.a"}}
+    assert set(circle(imports(code))) == set(code)

@@ -13,18 +13,20 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from torch_geometric.data import Data
 
-from multiseq import item_cache
 from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
-from multiseq.encoder import Encoder
-from multiseq.heads import SetHead
-from multiseq.item_cache import ItemCache, delete, entries
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.targets import ClassTarget
 from multiseq.model import Model
-from multiseq.targets import ClassTarget
+from multiseq.nn.encoder import Encoder
 from multiseq.tasks import Source, Task
-from multiseq.training import train
+from multiseq.training import item_cache, item_cache_file, item_cache_folder
+from multiseq.training.item_cache import ItemCache
+from multiseq.training.item_cache_folder import delete, entries
+from multiseq.training.loop import train
 
 RATE = 8000
 MELS = 20
@@ -243,7 +245,7 @@ def test_what_cannot_be_read_stays(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_and_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = GraphAdapter.fit(MOLECULES, dim=8)
-    monkeypatch.setattr(item_cache, "RESERVE", 2**60)
+    monkeypatch.setattr(item_cache_folder, "RESERVE", 2**60)
     with pytest.warns(UserWarning, match="prepared items are not kept: less than .* left on the disk"):
         found = ItemCache(tmp_path).examples(adapter, MOLECULES)
     assert same(found, [adapter.prepare(item) for item in MOLECULES])
@@ -289,15 +291,15 @@ def test_packs_are_numbers_and_json(tmp_path: Path) -> None:
     adapter = GraphAdapter.fit(MOLECULES, dim=8)
     ItemCache(tmp_path).examples(adapter, ["CCO"])
     [pack] = packs(tmp_path)
-    with item_cache.safe_open(pack, framework="pt") as opened:
+    with safe_open(pack, framework="pt") as opened:
         text = bytes(opened.get_tensor("text").numpy())
     assert json.loads(text)[0]["made"][1] == ["C0", "C1", "O2"]  # its names
 
 
 def test_a_class_that_a_file_names_is_not_built(tmp_path: Path) -> None:
     with pytest.raises(IndexError):
-        item_cache._decoded({"made": [1, "echo"]}, (str,), {}, [])
-    pack = item_cache._Pack((SpeechAdapter,))
+        item_cache_file.decoded({"made": [1, "echo"]}, (str,), {}, [])
+    pack = item_cache_file.Pack((SpeechAdapter,))
     with pytest.raises(TypeError, match="got a set in an example, which its adapter's `kept` does not name"):
         pack.add(b"", [{1}])
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget, is_missing
+from multiseq.heads.text_target import TextTarget
 from multiseq.labels import class_name, composed, flag, in_order, number, plain
-from multiseq.metrics import compute
 from multiseq.results import Label, LabelSet, Number
-from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget, is_missing
 from multiseq.tasks import Source
-from multiseq.text_target import TextTarget
+from multiseq.training.metrics import compute
 
 
 class NAType:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from multiseq import linear
-from multiseq.encoder import Encoder
+from multiseq.nn import linear
+from multiseq.nn.encoder import Encoder
 from multiseq.vectors import VectorSets, order_of
 
 needs_onednn = pytest.mark.skipif(
@@ -58,7 +58,7 @@ def test_filled_up_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values, grad = torch.randn(sum(lengths), 24), torch.randn(sum(lengths), 24)
     results = []
     for target in (256, sum(lengths)):
-        monkeypatch.setattr("multiseq.order.padded_rows", lambda rows, target=target: target)
+        monkeypatch.setattr("multiseq.nn.order.padded_rows", lambda rows, target=target: target)
         own = values.clone().requires_grad_()
         model.zero_grad()
         out = model(VectorSets(own, lengths, order_of(lengths))).values

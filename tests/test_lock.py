@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from multiseq.lock import FolderInUseError, hold
+from multiseq.system.lock import FolderInUseError, hold
 
 ROOT = Path(__file__).parents[1]
 HOLD = """
 import sys, time
-from multiseq.lock import hold
+from multiseq.system.lock import hold
 with hold(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)
@@ -26,7 +26,7 @@ with hold(sys.argv[1]):
 
 FORK = """
 import os, sys, time
-from multiseq.lock import hold
+from multiseq.system.lock import hold
 with hold(sys.argv[1]):
     if (child := os.fork()) == 0:
         time.sleep(600)

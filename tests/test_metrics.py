@@ -8,9 +8,10 @@ import pytest
 import sacrebleu
 import torch
 
-from multiseq.metrics import METRICS, Score, compute
-from multiseq.recipe_check import METRICS_OF
+from multiseq.metric_names import METRICS_OF
 from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.training.evaluation import Score
+from multiseq.training.metrics import METRICS, compute
 
 
 def labels(*names: str, positive: float = 0.9) -> list[Label]:

@@ -27,14 +27,15 @@ from multiseq import (
     load,
     train,
 )
-from multiseq.batching import BatchPlan, Loader, PreparedSource
 from multiseq.checkpoint import CheckpointError, save
-from multiseq.ctc import CTCHead
-from multiseq.machine import peak_memory
+from multiseq.heads.ctc import CTCHead
+from multiseq.heads.text_target import TextTarget
 from multiseq.model import combine
 from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.system.memory import peak_memory
 from multiseq.tasks import Source
-from multiseq.text_target import TextTarget
+from multiseq.training.batching import BatchPlan, Loader
+from multiseq.training.prepared_source import PreparedSource
 
 LENGTHS = (5, 3, 0, 7, 1, 4, 6, 2, 11, 13)
 
@@ -265,7 +266,7 @@ def fit(model: Model, **changes: Any) -> Model:
 
 
 def losses(folder: Path) -> list[tuple[int, str, float]]:
-    from multiseq.runlog import read_log
+    from multiseq.training.run_log import read_log
 
     rows = read_log(folder / "metrics.csv")
     return [(int(r["step"]), r["task"], float(r["value"])) for r in rows if r["part"] == "train"]
@@ -310,7 +311,7 @@ def test_patience_stops_early(point_adapter: Any, tmp_path: Path) -> None:
 
 
 def scores(folder: Path) -> list[tuple[int, str, float]]:
-    from multiseq.runlog import read_log
+    from multiseq.training.run_log import read_log
 
     rows = read_log(folder / "metrics.csv")
     return [(int(r["step"]), r["task"], float(r["value"])) for r in rows if r["part"] == "dev"]

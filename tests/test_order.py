@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
-from multiseq.linear import padded_rows
-from multiseq.order import Order
+from multiseq.nn.linear import padded_rows
+from multiseq.nn.order import Order
 from multiseq.vectors import VectorSets, order_of
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from multiseq import recipe as recipes
 from multiseq.data.formats import FORMATS
-from multiseq.metrics import METRICS
-from multiseq.recipe import RecipeError, build_model, check_options, read, read_part, read_together
-from multiseq.recipe_check import METRICS_OF, SECTIONS
+from multiseq.metric_names import METRICS_OF
+from multiseq.runs import build
+from multiseq.runs import recipe as recipes
+from multiseq.runs.build import build_model, check_options
+from multiseq.runs.recipe import RecipeError, read, read_together
+from multiseq.runs.recipe_check import SECTIONS
+from multiseq.runs.sources import read_part
+from multiseq.training.metrics import METRICS
 
 TINY = """
 [encoder]
@@ -52,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_of_the_package_is_right(name: str) -> None:
     check_options(read(name))
-    recipes.settings(read(name))
+    build.settings(read(name))
 
 
 def test_the_starter_has_one_task_for_each_cell() -> None:
@@ -276,7 +280,7 @@ def test_mistakes_that_are_found_before_data_is_read(folder: Path, case: str) ->
     change, message = HEAVY[case]
     found = read(folder / "tiny.toml", [change])
     with pytest.raises(RecipeError, match=message):
-        (recipes.settings if change.startswith("training") else check_options)(found)
+        (build.settings if change.startswith("training") else check_options)(found)
 
 
 def test_what_an_adapter_hands_on_can_be_given_too() -> None:
@@ -311,7 +315,7 @@ def test_recipes_that_are_none(folder: Path) -> None:
         with pytest.raises(RecipeError, match=r"deep: not TOML: nested more than 100 deep"):
             read(folder / "deep.toml")
     with pytest.raises(RecipeError, match=r"lr: got '\[\[\["):
-        recipes.settings(read(folder / "tiny.toml", [f"training.lr={'[' * 5000}"]))
+        build.settings(read(folder / "tiny.toml", [f"training.lr={'[' * 5000}"]))
     (folder / "empty.toml").write_text("")
     with pytest.raises(RecipeError, match=r"expected at least one \[tasks\.NAME\]"):
         read(folder / "empty.toml")

@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, TextAdapter, train
-from multiseq.lock import hold
-from multiseq.resume import PREVIOUS, RESUME, ResumeError, ResumeFile, check_identity, read_resume
-from multiseq.runlog import read_log
+from multiseq.system.lock import hold
+from multiseq.training.resume import PREVIOUS, RESUME, ResumeError, ResumeFile, check_identity, read_resume
+from multiseq.training.run_log import read_log
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ["a red lamp", "a blue lamp", "red and red", "blue again", "the red one"]
@@ -238,7 +238,7 @@ def test_a_new_run_in_an_old_folder_does_not_go_on_from_the_old_one(run: Path) -
 
 
 def test_a_folder_in_use_is_refused(run: Path) -> None:
-    holder = "import sys, time; from multiseq.lock import hold\n"
+    holder = "import sys, time; from multiseq.system.lock import hold\n"
     holder += "with hold(sys.argv[1]): print(flush=True); time.sleep(99)"
     command = [sys.executable, "-c", holder, str(run)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

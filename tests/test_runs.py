@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 import torch
 
-from multiseq.lock import hold
-from multiseq.plots import _smooth, draw_curves
-from multiseq.recipe import read
-from multiseq.runs import evaluate_run, read_run, train_run
-from multiseq.scoring import SILENCE, markdown, shown, table_rows
+from multiseq.runs.plots import _smooth, draw_curves
+from multiseq.runs.recipe import read
+from multiseq.runs.run import evaluate_run, read_run, train_run
+from multiseq.runs.scoring import SILENCE, markdown, shown, table_rows
+from multiseq.system.lock import hold
 
 ROOT = Path(__file__).parents[1]
 TINY = """

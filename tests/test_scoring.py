@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from multiseq.adapters import TextAdapter
-from multiseq.ctc import CTCHead
-from multiseq.encoder import Encoder
-from multiseq.heads import SetHead, VectorHead
-from multiseq.item_cache import ItemCache
-from multiseq.metrics import evaluate
+from multiseq.heads.ctc import CTCHead
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.per_vector import VectorHead
+from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
-from multiseq.scoring import check_labels, shown
-from multiseq.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.nn.encoder import Encoder
+from multiseq.runs.scoring import check_labels, shown
 from multiseq.tasks import Source, Task
-from multiseq.text_target import TextTarget
+from multiseq.training.evaluation import evaluate
+from multiseq.training.item_cache import ItemCache
 
 DIM = 4
 

@@ -12,7 +12,9 @@ import soundfile
 import torch
 
 from multiseq.data import DataError
-from multiseq.recipe import build_model, read, read_part
+from multiseq.runs.build import build_model
+from multiseq.runs.recipe import read
+from multiseq.runs.sources import read_part
 from multiseq.tasks import Source
 
 ENCODER = "[encoder]\ndim = 16\ndepth = 1\nheads = 2\n"

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 import multiseq
 from multiseq.adapters import speech
-from multiseq.adapters._audio import read_audio
-from multiseq.adapters._log_mel import log_mel, spec_augment
-from multiseq.adapters._packed_conv import PackedConv
+from multiseq.adapters._speech.audio import read_audio
+from multiseq.adapters._speech.log_mel import log_mel, spec_augment
+from multiseq.adapters._speech.packed_conv import PackedConv
 from multiseq.adapters.speech import AudioFile, SpeechAdapter, SpeechExample
 from multiseq.protocols import Adapter
 

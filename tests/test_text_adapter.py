@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multiseq.adapters import TextAdapter
-from multiseq.adapters._words import (
+from multiseq.adapters._text.words import (
     UNKNOWN,
     WordParts,
     fold,
@@ -405,7 +405,7 @@ def test_goes_to_workers_and_copies(make):
 def test_training_a_tokenizer_is_the_same_in_another_process():
     words = [f"{a}{b}" for a in ("walk", "talk", "jump", "look") for b in ("s", "ed", "ing", "er")]
     call = f"print(train_pieces({words!r}, 280, split=False))"
-    code = f"from multiseq.adapters._words import train_pieces; {call}"
+    code = f"from multiseq.adapters._text.words import train_pieces; {call}"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == train_pieces(words, 280, split=False).strip()
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multiseq.text_target import TextTarget, normalise
+from multiseq.heads.text_target import TextTarget, normalise
 
 TEXTS = ["the cat sat on the mat", "the dog sat on the cat", "naïve ☃ 北京", "", "a  b\tc"]
 UNITS = ["character", "piece"]

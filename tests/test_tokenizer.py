@@ -11,8 +11,8 @@ import pytest
 import tokenizers
 
 from multiseq import TextAdapter
-from multiseq.adapters._words import PieceParts, WordParts, train_pieces
-from multiseq.text_target import TextTarget
+from multiseq.adapters._text.words import PieceParts, WordParts, train_pieces
+from multiseq.heads.text_target import TextTarget
 from multiseq.tokenizer import LONGEST_WORD, read_tokenizer, train_tokenizer
 
 TEXTS = [

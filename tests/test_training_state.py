@@ -18,12 +18,13 @@ from torch import nn
 
 import multiseq
 from multiseq import ClassTarget, DecoderHead, Encoder, Model, SetHead, Source, Task, TextTarget, load, train
-from multiseq.bias import PairBias
 from multiseq.checkpoint import CheckpointError
-from multiseq.linear import Linear
-from multiseq.recipe import read
-from multiseq.runlog import read_log
-from multiseq.runs import train_run
+from multiseq.nn.bias import PairBias
+from multiseq.nn.linear import Linear
+from multiseq.runs.recipe import read
+from multiseq.runs.run import train_run
+from multiseq.training.run_log import read_log
+from multiseq.training.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 QUIET: dict[str, Any] = {"progress": False, "accelerator": "cpu", "devices": 1}
@@ -55,7 +56,7 @@ def losses(folder: Path) -> list[float]:
 def classes_with_buffers() -> set[str]:
     """Of the library, by the text of its files."""
     found = set()
-    for file in [*(ROOT / "multiseq").glob("*.py"), *(ROOT / "adapters").glob("*.py")]:
+    for file in [*(ROOT / "multiseq").rglob("*.py"), *(ROOT / "adapters").rglob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and "register_buffer" in ast.unparse(node):
                 found.add(node.name)
@@ -107,7 +108,7 @@ def test_the_model_that_is_saved_is_the_one_that_was_judged(point_adapter: Any, 
 
 
 def force_layout(monkeypatch: pytest.MonkeyPatch, column_by_column: bool) -> None:
-    monkeypatch.setattr(multiseq.linear, "_is_faster", lambda: column_by_column)
+    monkeypatch.setattr(multiseq.nn.linear, "_is_faster", lambda: column_by_column)
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
@@ -165,10 +166,10 @@ def test_a_saved_model_has_no_layout(
 def test_patience_does_not_count_an_evaluation_without_a_score(
     point_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from multiseq import training
+    from multiseq.training import step
 
     goodness = iter([float("-inf"), 0.5, float("nan"), 0.4, float("nan"), 0.3, 0.2, 0.1])
-    monkeypatch.setattr(training, "_monitored", lambda scores, monitor: next(goodness))
+    monkeypatch.setattr(step, "_monitored", lambda scores, monitor: next(goodness))
     dev = [Source("points", CLOUDS, {"side": SIDES})]
     fit(build(point_adapter), dev=dev, evaluate_every=1, patience=2, out=tmp_path / "run")
     assert len(losses(tmp_path / "run")) == 6  # two known scores after the best one
@@ -177,7 +178,7 @@ def test_patience_does_not_count_an_evaluation_without_a_score(
 def test_a_run_that_was_killed_after_it_had_stopped_early_stays_stopped(
     point_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from multiseq import training
+    from multiseq.training import step
 
     dev = [Source("points", CLOUDS, {"side": SIDES})]
     changes: dict[str, Any] = {
@@ -194,7 +195,7 @@ def test_a_run_that_was_killed_after_it_had_stopped_early_stays_stopped(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Module, "finish", killed)
+        patch.setattr(step.Module, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
             fit(build(point_adapter), **changes)
     assert len(losses(tmp_path / "run")) == 4
@@ -249,7 +250,7 @@ def test_settings_that_cannot_be(point_adapter: Any, changes: dict[str, Any], me
 
 @pytest.mark.usefixtures("unchecked")
 def test_numbers_of_numpy_are_settings() -> None:
-    settings = multiseq.training.Settings(steps=np.int64(7), lr=np.float32(0.5), budget=11)
+    settings = Settings(steps=np.int64(7), lr=np.float32(0.5), budget=11)
     assert [type(v) for v in (settings.steps, settings.lr)] == [int, float]
 
 

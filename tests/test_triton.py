@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multiseq.rotation import rotate, rotation_of
+from multiseq.nn.rotation import rotate, rotation_of
 
 pytest.importorskip("triton", reason="torch for this system comes without Triton")
-kernels: Any = pytest.importorskip("multiseq._triton")
+kernels: Any = pytest.importorskip("multiseq.nn._triton")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = [torch.float32, torch.bfloat16]

@@ -13,19 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multiseq.adapters import GraphAdapter, TextAdapter
-from multiseq.adapters._graph_columns import Columns
-from multiseq.adapters._graph_items import Rows
-from multiseq.baselines import baseline
-from multiseq.encoder import Encoder
-from multiseq.heads import SetHead
-from multiseq.metrics import compute, evaluate
+from multiseq.adapters._graph.columns import Columns
+from multiseq.adapters._graph.items import Rows
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.targets import NumberTarget, is_constant
 from multiseq.model import Model
+from multiseq.nn.encoder import Encoder
 from multiseq.results import Number, digits
-from multiseq.runlog import read_log
-from multiseq.scoring import shown
-from multiseq.targets import NumberTarget, is_constant
+from multiseq.runs.baselines import baseline
+from multiseq.runs.scoring import shown
 from multiseq.tasks import Source, Task
-from multiseq.training import train
+from multiseq.training.evaluation import evaluate
+from multiseq.training.loop import train
+from multiseq.training.metrics import compute
+from multiseq.training.run_log import read_log
 
 Unit = Callable[[float], float]
 

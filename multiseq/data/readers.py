@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from multiseq.data.archives import AudioFile
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json
@@ -218,8 +219,6 @@ def read_recordings(
         separator: As for `read_table`.
         unpack_limit: As for `read_table`.
     """
-    from multiseq.adapters.speech import AudioFile
-
     options: dict[str, Any] = {"encoding": encoding, "separator": separator, "unpack_limit": unpack_limit}
     records = read_table(path, input=input, **options)
     audio = audio or path.parent

@@ -27,8 +27,8 @@ import multiseq
 from multiseq import Encoder, GraphAdapter, Model, SetHead, SpeechAdapter, Task, TextAdapter
 from multiseq.adapters.speech import AudioFile
 from multiseq.data import READERS
-from multiseq.recipe import read as read_recipe
-from multiseq.targets import ClassTarget
+from multiseq.heads.targets import ClassTarget
+from multiseq.runs.recipe import read as read_recipe
 from tests.fuzz.mutation import changed_bytes, changed_json
 
 __all__ = ["TARGETS", "Target"]

@@ -8,8 +8,8 @@ from itertools import groupby, product
 import torch
 from torch import Tensor
 
+from multiseq.heads.decoder import DecoderHead
 from multiseq.protocols import Packed
-from multiseq.sequence import DecoderHead
 from multiseq.vectors import VectorSets
 
 Tokens = tuple[int, ...]

@@ -1,0 +1,1 @@
+"""What the adapter of graphs is made of."""

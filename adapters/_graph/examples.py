@@ -1,0 +1,255 @@
+"""From a graph as it was read to an example, and from examples to a batch.
+
+Axes: nodes, edges, pair (source and target), columns, sets, places (of a node set).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from multiseq.adapters._graph.columns import Columns
+from multiseq.adapters._graph.items import Graph, Rows
+from multiseq.adapters._graph.structure import (
+    UNREACHABLE,
+    gather_hops,
+    missing_reverses,
+    pair_codes,
+    return_probabilities,
+)
+
+__all__ = [
+    "GraphExample",
+    "Network",
+    "NodeExample",
+    "Preparation",
+    "one_way",
+    "pack_graphs",
+    "pack_nodes",
+]
+
+
+FURTHEST = 1e15
+"""Standard deviations. The square of more, summed over a vector, comes near what floats can hold."""
+MOST_VALUES = 1 << 30
+"""Of the categories of all node sets of a graph, as ones and zeros: 4 GiB."""
+
+
+@dataclass(frozen=True, eq=False)
+class GraphExample:
+    """A whole graph, ready to be batched; its edges go both ways.
+
+    Args:
+        names: What each node is called; its number where None.
+        codes, numbers: Of the nodes: rows of the embedding table; standardised numbers, then walks.
+        edge_index: Source and target of every edge.
+        edge_codes, edge_numbers: Of the edges.
+        texts: The different texts of nodes and edges, as examples of the text adapter.
+        node_text, edge_text: Which text a node or an edge has; empty where they have none.
+        pairs: What any two nodes are to each other; empty where that is not asked for.
+    """
+
+    names: list[str] | None
+    codes: Int[Tensor, "nodes columns"]
+    numbers: Float[Tensor, "nodes numbers"]
+    edge_index: Int[Tensor, "pair edges"]
+    edge_codes: Int[Tensor, "edges edge_columns"]
+    edge_numbers: Float[Tensor, "edges edge_numbers"]
+    texts: list[Any]
+    node_text: Int[Tensor, " nodes_or_none"]
+    edge_text: Int[Tensor, " edges_or_none"]
+    pairs: Int[Tensor, "coded coded"]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A graph in node sets: the features gathered for every node, shared by its examples."""
+
+    names: list[str] | None
+    features: Float[Tensor, "nodes places columns"]
+
+
+@dataclass(frozen=True, eq=False)
+class NodeExample:
+    """One node of a network, with what was gathered around it."""
+
+    network: Network
+    node: int
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How graphs become examples.
+
+    Args:
+        nodes, edges: What the columns hold.
+        directed: Whether an edge and its added reverse are told apart.
+        text: The text adapter, where nodes or edges have texts.
+        distances: Steps up to which distances of nodes are told apart; 0: they are not worked out.
+    """
+
+    nodes: Columns
+    edges: Columns
+    directed: bool
+    text: Any
+    distances: int = 0
+
+    @property
+    def pair_codes(self) -> int:
+        """How many codes there are for pairs of nodes: self, unreachable, distances, kinds of edges."""
+        return UNREACHABLE + self.distances + self._num_kinds if self.distances else 0
+
+    @property
+    def _num_kinds(self) -> int:
+        """Of edges: values of their first category column, for either direction where that counts."""
+        kinds = self.edges.sizes[0] if self.edges.sizes else 1
+        kinds = 2 * kinds if self.directed else kinds
+        return kinds if kinds > 1 else 0
+
+    def whole(self, graph: Graph, walk_steps: int) -> GraphExample:
+        """The whole graph as one example."""
+        codes, numbers = _encoded(self.nodes, graph.nodes)
+        texts = _different_texts(graph)
+        edge_index, origin, reverse = self._both_ways(graph)
+        edge_codes, edge_numbers = _encoded(self.edges, graph.edges)
+        if not graph.both_ways:
+            edge_codes, edge_numbers = edge_codes[origin], edge_numbers[origin]
+        if self.directed:
+            way = sum(self.edges.sizes) + reverse.long()
+            edge_codes = torch.cat([edge_codes, way.unsqueeze(1)], dim=1)
+        walks = return_probabilities(edge_index, graph.nodes.count, walk_steps)
+        pairs = torch.zeros(0, 0, dtype=torch.short)
+        if self.distances:
+            kinds = self._kinds(edge_codes, reverse)
+            pairs = pair_codes(edge_index, kinds, graph.nodes.count, self.distances)
+        edge_text = _which(texts, graph.edges.texts)
+        return GraphExample(
+            names=graph.names,
+            codes=codes,
+            numbers=torch.cat([numbers, walks], dim=1),
+            edge_index=edge_index,
+            edge_codes=edge_codes,
+            edge_numbers=edge_numbers,
+            texts=[example for text in texts for example in self.text.prepare(text)],
+            node_text=_which(texts, graph.nodes.texts),
+            edge_text=edge_text[origin] if len(edge_text) else edge_text,
+            pairs=pairs,
+        )
+
+    def _kinds(self, edge_codes: Tensor, reverse: Tensor) -> Tensor | None:
+        if not self._num_kinds:
+            return None
+        sizes = self.edges.sizes
+        way = reverse.long() * (sizes[0] if sizes else 1)
+        return edge_codes[:, 0] + way if sizes else way
+
+    def empty(self, walk_steps: int) -> GraphExample:
+        """A graph without nodes."""
+        return self.whole(Graph(Rows(0), Rows(0), torch.zeros(2, 0, dtype=torch.long)), walk_steps)
+
+    def network(self, graph: Graph, hops: int) -> Network:
+        """The graph in node sets.
+
+        How many neighbours *n* a node has rides along as ``log(1 + n)`` (out and in, where edges
+        are directed), because a mean cannot count.
+        """
+        ways = 2 if self.directed else 1
+        self._check_categories(graph.nodes.count * (1 + hops * ways))
+        codes, numbers = _encoded(self.nodes, graph.nodes)
+        self.edges.encode(graph.edges)  # complains about edge features, which the training graphs lack
+        one_hot = torch.zeros(len(codes), sum(self.nodes.sizes)).scatter_(1, codes, 1.0)
+        edge_index = graph.edge_index if self.directed else self._both_ways(graph)[0]
+        ends = edge_index if self.directed else edge_index[:1]
+        degrees = [torch.bincount(end, minlength=len(codes)).float().log1p() for end in ends]
+        features = torch.cat([one_hot, numbers, torch.stack(degrees, dim=1)], dim=1)
+        places = gather_hops(features, edge_index, hops, reverses=self.directed)
+        return Network(graph.names, places)
+
+    def _check_categories(self, rows: int) -> None:
+        """Every value of a category is a column of ones and zeros in a node set."""
+        if rows * sum(self.nodes.sizes) > MOST_VALUES:
+            names, sizes = list(self.nodes.vocabularies or {}), self.nodes.sizes
+            most = max(range(len(sizes)), key=sizes.__getitem__)
+            raise ValueError(
+                f"hops: got {sum(sizes) - len(sizes)} different values of categories in {rows} rows of node "
+                f"sets, {sizes[most] - 1} of them in {names[most]!r}, expected fewer than "
+                f"{MOST_VALUES // max(rows, 1)}; leave out what names each node (an id), or use hops=None"
+            )
+
+    def _both_ways(self, graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
+        """Edges and their reverses, the given edge that each comes from, and which are reverses."""
+        count = graph.edge_index.shape[1]
+        given = torch.arange(count)
+        if graph.both_ways:
+            return graph.edge_index, given, torch.zeros(count, dtype=torch.bool)
+        added = given if self.directed else one_way(graph, self.edges)
+        edge_index = torch.cat([graph.edge_index, graph.edge_index[:, added].flip(0)], dim=1)
+        origin = torch.cat([given, added])
+        return edge_index, origin, torch.arange(len(origin)) >= count
+
+
+def _encoded(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:
+    """What the columns make of some rows. Raises ValueError for numbers that sums would overflow with."""
+    codes, numbers = columns.encode(rows)
+    far = ~(numbers.abs() <= FURTHEST)  # NaN too
+    if far.any():
+        row, column = far.nonzero()[0].tolist()
+        names = [name for name, scale in columns.scales.items() for _ in scale.mean]
+        raise ValueError(
+            f"{columns.row} {row}: {names[column]} is {numbers[row, column].item():.0e} standard deviations "
+            f"from the mean of the training graphs, expected at most {FURTHEST:.0e}; mend or leave out "
+            "such numbers"
+        )
+    return codes, numbers
+
+
+def one_way(graph: Graph, columns: Columns) -> Int[Tensor, " missing"]:
+    """Numbers of the edges whose reverse, with the same features and text, is missing."""
+    codes, numbers = columns.encode(graph.edges)
+    attributes = torch.cat([codes.double(), numbers.double()], dim=1)
+    if graph.edges.texts:
+        text = _which(_different_texts(graph), graph.edges.texts)
+        attributes = torch.cat([attributes, text.double().unsqueeze(1)], dim=1)
+    return missing_reverses(graph.edge_index, attributes, graph.nodes.count)
+
+
+def pack_graphs(graphs: Sequence[GraphExample]) -> dict[str, Tensor]:
+    """Rows of all graphs one after another; edges and texts with their numbers in the batch."""
+    names = ("codes", "numbers", "edge_codes", "edge_numbers")
+    packed = {name: torch.cat([getattr(g, name) for g in graphs]) for name in names}
+    edges = [g.edge_index for g in graphs]
+    shift = _shift([len(g.codes) for g in graphs], [e.shape[1] for e in edges])
+    packed["edge_index"] = torch.cat(edges, dim=1) + shift
+    for name in ("node_text", "edge_text"):
+        which = [getattr(g, name) for g in graphs]
+        shift = _shift([len(g.texts) for g in graphs], [len(w) for w in which])
+        packed[name] = torch.cat(which) + shift
+    packed["pairs"] = torch.cat([g.pairs.flatten() for g in graphs])
+    return packed
+
+
+def pack_nodes(examples: Sequence[NodeExample]) -> Float[Tensor, "sets places columns"]:
+    """What was gathered for the nodes of the batch, one indexing for each network in a row."""
+    runs = [list(run) for _, run in groupby(examples, key=lambda e: id(e.network))]
+    return torch.cat([run[0].network.features[[e.node for e in run]] for run in runs])
+
+
+def _different_texts(graph: Graph) -> dict[str, int]:
+    every = [*(graph.nodes.texts or []), *(graph.edges.texts or [])]
+    return {text: i for i, text in enumerate(dict.fromkeys(every))}
+
+
+def _which(texts: Mapping[str, int], own: Sequence[str] | None) -> Tensor:
+    return torch.tensor([texts[text] for text in own or []], dtype=torch.long)
+
+
+def _shift(counts: Sequence[int], rows: Sequence[int]) -> Tensor:
+    """What is added to each of the ``rows`` of a graph: the counts of all graphs before it."""
+    before = torch.tensor([0, *counts[:-1]]).cumsum(0)
+    return before.repeat_interleave(torch.tensor(rows))

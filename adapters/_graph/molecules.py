@@ -1,0 +1,85 @@
+"""Molecules: a SMILES string as a graph of atoms and bonds, with features for property prediction.
+
+The features are those of D-MPNN (https://arxiv.org/abs/1904.01561) with ring sizes and CIP labels:
+R and S do not depend on how the SMILES was written, chiral tags do. Hydrogens are counted, and no
+nodes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from multiseq.adapters._graph.items import Graph, Rows
+from multiseq.requires import need
+
+__all__ = ["read_molecule"]
+
+LARGEST_RING = 8
+"""Rings of this size and above count as one category."""
+
+
+def read_molecule(smiles: str) -> Graph:
+    """Atoms are nodes, named `C0`, `O5` …; every bond is two edges, one each way.
+
+    Raises:
+        ValueError: RDKit cannot read the string, or it holds no atom.
+    """
+    chem = need("rdkit.Chem")
+    with need("rdkit.rdBase").BlockLogs():  # the error below says which molecule it is
+        molecule = chem.MolFromSmiles(smiles) if smiles.isascii() else None
+    if molecule is None or molecule.GetNumAtoms() == 0:
+        raise ValueError(
+            f"molecule: got {smiles!r}, which RDKit cannot read; expected a valid SMILES of one atom or more"
+        )
+    # By number: RDKit's own iterators are written in Python.
+    atoms = [molecule.GetAtomWithIdx(i) for i in range(molecule.GetNumAtoms())]
+    bonds = [molecule.GetBondWithIdx(i) for i in range(molecule.GetNumBonds())]
+    rings = _smallest_rings(molecule)
+    ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in bonds]
+    # By numpy, as everywhere here: torch's own conversion of lists takes several times as long.
+    pairs = torch.from_numpy(np.array([*ends, *((b, a) for a, b in ends)], dtype=np.int64)).view(-1, 2)
+    return Graph(
+        _atoms(atoms, rings),
+        _bonds(bonds),
+        pairs.t().contiguous(),
+        [f"{atom.GetSymbol()}{i}" for i, atom in enumerate(atoms)],
+        both_ways=True,
+    )
+
+
+def _atoms(atoms: list[Any], rings: list[int]) -> Rows:
+    categories: dict[str, list[Any]] = {
+        "element": [a.GetAtomicNum() for a in atoms],
+        "degree": [a.GetDegree() for a in atoms],
+        "hydrogens": [a.GetTotalNumHs() for a in atoms],
+        "charge": [a.GetFormalCharge() for a in atoms],
+        "radicals": [a.GetNumRadicalElectrons() for a in atoms],
+        "hybridisation": [str(a.GetHybridization()) for a in atoms],
+        "aromatic": [int(a.GetIsAromatic()) for a in atoms],
+        "ring": rings,
+        "chirality": [a.GetProp("_CIPCode") if a.HasProp("_CIPCode") else "" for a in atoms],
+    }
+    mass = torch.from_numpy(np.array([[a.GetMass()] for a in atoms], dtype=np.float32))
+    return Rows(len(atoms), categories, {"mass": mass})
+
+
+def _bonds(bonds: list[Any]) -> Rows:
+    categories: dict[str, list[Any]] = {
+        "type": [str(b.GetBondType()) for b in bonds] * 2,
+        "conjugated": [int(b.GetIsConjugated()) for b in bonds] * 2,
+        "ring": [int(b.IsInRing()) for b in bonds] * 2,
+        "stereo": [str(b.GetStereo()) for b in bonds] * 2,
+    }
+    return Rows(2 * len(bonds), categories)
+
+
+def _smallest_rings(molecule: Any) -> list[int]:
+    """The size of the smallest ring of every atom, 0 outside rings."""
+    sizes = [0] * molecule.GetNumAtoms()
+    for ring in sorted(molecule.GetRingInfo().AtomRings(), key=len, reverse=True):
+        for atom in ring:
+            sizes[atom] = min(len(ring), LARGEST_RING)
+    return sizes

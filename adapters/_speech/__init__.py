@@ -1,0 +1,1 @@
+"""What the adapter of speech is made of."""

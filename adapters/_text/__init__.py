@@ -1,0 +1,1 @@
+"""What the adapter of text is made of."""

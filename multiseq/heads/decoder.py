@@ -1,0 +1,319 @@
+"""A head whose output is a text of any length: a Transformer decoder that attends to the set.
+
+Axes: vectors, sets, dim, size (of the target's vocabulary), tokens (of all targets, one after
+another), rows (living hypotheses), heads, head_dim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from multiseq.heads._shared import check_sets, inference
+from multiseq.heads.key_value_cache import SetMemory, TokenCache
+from multiseq.heads.search import beam_search
+from multiseq.heads.text_target import TextTarget
+from multiseq.nn.attention import AttentionPlan, attend
+from multiseq.nn.encoder import FeedForward, SelfAttention
+from multiseq.nn.linear import Linear, padded_rows, recurring_rows
+from multiseq.nn.rotation import Rotation, rotate, rotation_of
+from multiseq.protocols import Level, Packed
+from multiseq.results import NotFiniteError, Text
+from multiseq.system.memory import check_fits
+from multiseq.vectors import VectorSets, order_of, rows_of, to_device
+
+__all__ = ["DecoderHead"]
+
+
+class DecoderHead(nn.Module):
+    """A Transformer decoder: each token from the tokens before it and the encoded set.
+
+        x <- x + causal self-attention;  x <- x + cross-attention to the set;  x <- x + feed-forward
+
+    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), with the encoder's blocks: pre-norm,
+    rotary positions, gated feed-forward. Where a set has an order, the cross-attention is rotated
+    too, so that a token finds its place in it; a set without order stays a set. Targets are packed
+    as sets are: nothing is padded. Output weights are not the embeddings: with few data, tied ones
+    learned more slowly (docs/LOG.md).
+
+    Args:
+        dim: Width of the encoded vectors and of the decoder.
+        target: What a text is.
+        depth: Number of blocks.
+        heads: Attention heads; ``dim`` must be a multiple of twice their number.
+        dropout: Of residual branches and embeddings, in training.
+        label_smoothing: Of the training loss (not of the loss in evaluation).
+        max_length: Tokens of a decoded text at most; where not given, half more than the longest
+            training text has, and ten.
+
+    Raises:
+        ValueError: Sizes that do not divide.
+    """
+
+    level: Level = "sequence"
+
+    def __init__(
+        self,
+        dim: int,
+        target: TextTarget,
+        *,
+        depth: int = 2,
+        heads: int = 4,
+        dropout: float = 0.1,
+        label_smoothing: float = 0.0,
+        max_length: int | None = None,
+    ) -> None:
+        super().__init__()
+        if dim % (2 * heads):
+            raise ValueError(f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads}")
+        check_fits(depth * 8 * dim**2, f"depth: got {depth} with dim {dim}")  # attention alone
+        self.dim, self.target, self.depth, self.heads = dim, target, depth, heads
+        self.dropout, self.label_smoothing = dropout, label_smoothing
+        self.max_length = target.longest * 3 // 2 + 10 if max_length is None else max_length
+        self.embedding = nn.Embedding(target.size, dim)
+        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim, bias=False)
+        self.out = Linear(dim, target.size, bias=True)
+        self._initialise()
+
+    def forward(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends size"]:
+        """Logits of every target's tokens and end, each given the true tokens before it."""
+        check_sets(sets, self.dim, targets)
+        lengths = [n + 1 for n in targets.lengths]
+        order = order_of(lengths)
+        tokens = _put(targets.values, order, 0, self.target.begin)
+        plan = AttentionPlan(lengths, device=sets.device)
+        crossing = AttentionPlan(lengths, sets.lengths, device=sets.device)
+
+        memory = self._remember(sets)
+
+        def look_back(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend(q, k, v, plan, causal=True)
+
+        def look_across(layer: int, q: Tensor) -> Tensor:
+            return attend(q, *memory[layer], crossing)
+
+        positions = to_device(order, sets.device)
+        facing = _facing(positions, lengths, sets.ordered)
+        return self._logits(tokens, positions, facing, look_back, look_across)
+
+    def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
+        """Cross-entropy summed over all tokens and ends, and how many these are.
+
+        Raises:
+            ValueError: Another width, or not one target for each set.
+        """
+        check_sets(sets, self.dim, targets)
+        count = torch.tensor(sum(targets.lengths) + sets.num_sets)
+        filling = slice(0)
+        if sets.device.type == "cpu":
+            sets, targets, filling = _filled_and_sorted(sets, targets)
+        wanted = _put(targets.values, order_of([n + 1 for n in targets.lengths]), -1, self.target.end)
+        wanted[filling] = _IGNORED
+        smoothing = self.label_smoothing if self.training else 0.0
+        logits = self(sets, targets).float()
+        total = F.cross_entropy(
+            logits, wanted, ignore_index=_IGNORED, label_smoothing=smoothing, reduction="sum"
+        )
+        return total, to_device(count, sets.device)
+
+    def decode(
+        self, sets: VectorSets, *, beam: int = 1, alpha: float = 0.6, max_length: int | None = None
+    ) -> list[Text]:
+        """A text for each set and the log-probability of its tokens and its end.
+
+        Args:
+            sets: Encoded sets. Of an empty one the text is empty and its score 0.
+            beam: Hypotheses of each set; 1 is greedy.
+            alpha: Of the length penalty, see `multiseq.heads.search.beam_search`.
+            max_length: Another limit than the head's; a text that reaches it is cut there.
+        """
+        check_sets(sets, self.dim)
+        filled = [i for i, length in enumerate(sets.lengths) if length]
+        order = sorted(filled, key=lambda i: sets.lengths[i], reverse=True)
+        texts = [Text("", 0.0)] * sets.num_sets
+        if not order:
+            return texts
+        with inference(self):
+            try:
+                found = beam_search(
+                    CachedSteps(self, sets.select(order)),
+                    len(order),
+                    begin=self.target.begin,
+                    end=self.target.end,
+                    max_length=self.max_length if max_length is None else max_length,
+                    beam=beam,
+                    alpha=alpha,
+                    device=sets.device,
+                )
+            except NotFiniteError as error:  # of the sets in that order
+                raise NotFiniteError(order[error.number]) from error
+        for i, hypothesis in zip(order, found, strict=True):
+            texts[i] = Text(self.target.decode_tokens(hypothesis.tokens), hypothesis.score)
+        return texts
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        names = ("dim", "depth", "heads", "dropout", "label_smoothing", "max_length")
+        options = {name: getattr(self, name) for name in names}
+        return {"kind": "decoder", **options, "target": self.target.config()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> DecoderHead:
+        """The inverse of :meth:`config`."""
+        options = {k: v for k, v in config.items() if k not in ("kind", "dim", "target")}
+        return cls(config["dim"], TextTarget.from_config(config["target"]), **options)
+
+    def _remember(self, sets: VectorSets) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of the sets for every block."""
+        rotation = rotation_of(sets.positions, self.dim // self.heads)
+        return [block.remember(sets.values, rotation) for block in self._each_block()]
+
+    def _logits(
+        self,
+        tokens: Int[Tensor, " rows"],
+        positions: Int[Tensor, " #rows"],
+        facing: Int[Tensor, " #rows"] | None,
+        look_back: _LookBack,
+        look_across: _LookAcross,
+    ) -> Float[Tensor, "rows size"]:
+        head_dim = self.dim // self.heads
+        back = rotation_of(positions, head_dim)
+        rotations = back, back if facing is positions else rotation_of(facing, head_dim)
+        x = F.dropout(self.embedding(tokens) * self.dim**0.5, self.dropout, self.training)
+        for layer, block in enumerate(self._each_block()):
+            x = block(x, rotations, partial(look_back, layer), partial(look_across, layer))
+        logits: Tensor = self.out(self.norm(x))
+        return logits
+
+    def _each_block(self) -> Iterator[_Block]:
+        for block in self.blocks:
+            assert isinstance(block, _Block)
+            yield block
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.embedding.weight, std=self.dim**-0.5)
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)
+        for block in self._each_block():
+            # Residual branches start small, as in the encoder; there are three in a block.
+            for last in (block.attention.out, block.cross_out, block.feed_forward.out):
+                nn.init.normal_(last.weight, std=0.02 / (3 * self.depth) ** 0.5)
+
+
+_LookBack = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""Causal self-attention of a layer: over packed targets in training, over a cache in decoding."""
+
+_LookAcross = Callable[[int, Tensor], Tensor]
+"""Attention of a layer's queries to the sets, likewise."""
+
+
+class _Block(nn.Module):
+    """Causal self-attention, cross-attention to the set, feed-forward."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.attention_norm = nn.LayerNorm(dim, bias=False)
+        self.attention = SelfAttention(dim, heads)
+        self.cross_norm = nn.LayerNorm(dim, bias=False)
+        self.cross_q = Linear(dim, dim)
+        self.cross_kv = Linear(dim, 2 * dim)
+        self.cross_out = Linear(dim, dim)
+        self.feed_forward_norm = nn.LayerNorm(dim, bias=False)
+        self.feed_forward = FeedForward(dim, -(-8 * dim // 24) * 8)
+
+    def remember(self, vectors: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
+        """Keys and values of the sets, each ``(vectors, heads, head_dim)``."""
+        k, v = self.cross_kv(vectors).unflatten(-1, (2 * self.heads, -1)).chunk(2, dim=1)
+        return rotate(k, rotation), v
+
+    def forward(
+        self,
+        x: Tensor,
+        rotations: tuple[Rotation | None, Rotation | None],
+        look_back: Callable[[Tensor, Tensor, Tensor], Tensor],
+        look_across: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        q, k, v = self.attention.project(self.attention_norm(x), rotations[0])
+        x = x + self._drop(self.attention.out(look_back(q, k, v).flatten(1)))
+        q = self.cross_q(self.cross_norm(x)).unflatten(-1, (self.heads, -1))
+        x = x + self._drop(self.cross_out(look_across(rotate(q, rotations[1])).flatten(1)))
+        return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        return F.dropout(branch, self.dropout) if self.training else branch
+
+
+class CachedSteps:
+    """A decoder as a beam search sees it: keys and values of earlier tokens and of sets are kept.
+
+    They are computed once, and once only for what beams of one set have in common; see
+    `multiseq.heads.key_value_cache` for their shapes.
+    """
+
+    def __init__(self, head: DecoderHead, sets: VectorSets) -> None:
+        self.head, self.length = head, 0
+        self.memory = SetMemory(head._remember(sets), sets.lengths)
+        layers, two, _, heads, head_dim = self.memory.packed.shape
+        self.past = TokenCache(self.memory.packed.new_empty(layers, two, sets.num_sets, heads, 16, head_dim))
+        self.ordered = list(sets.ordered)
+        target = head.target
+        self.never = torch.tensor([target.blank, target.begin, target.unknown]).to(sets.device)
+
+    def __call__(self, tokens: Int[Tensor, "sets rows"]) -> Float[Tensor, "sets rows size"]:
+        rows = tokens.shape[1]
+        position = torch.full((1,), self.length, device=tokens.device)
+        facing = _facing(position, [rows] * len(self.ordered), self.ordered)
+        self.past.grow(rows)
+        with recurring_rows():
+            logits = self.head._logits(tokens.flatten(), position, facing, self.past.look, self.memory.look)
+        self.length += 1
+        log_probs = logits.float().log_softmax(-1).index_fill_(1, self.never, -math.inf)
+        return log_probs.view(-1, rows, log_probs.shape[1])
+
+    def keep(self, rows: Int[Tensor, "sets_kept rows_kept"], sets: Sequence[int] | None) -> None:
+        self.past.keep(rows, sets)
+        if sets is not None:
+            self.memory.keep(sets)
+            self.ordered = [self.ordered[i] for i in sets]
+
+
+def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -> Tensor | None:
+    """Tokens' positions for the cross-attention: 0 (not rotated) where the set has no order."""
+    if all(ordered) or not any(ordered):
+        return positions if any(ordered) else None
+    flags = torch.tensor(ordered).repeat_interleave(torch.tensor(counts))
+    return positions * to_device(flags, positions.device)
+
+
+def _filled_and_sorted(sets: VectorSets, targets: Packed) -> tuple[VectorSets, Packed, slice]:
+    """In attention's own order, once instead of in every layer, and the rows that only fill up.
+
+    One more set and its text bring vectors and tokens to one of few numbers of rows (`padded_rows`).
+    """
+    rows = sum(targets.lengths) + sets.num_sets + 1  # every text has an end, that of the new set too
+    vectors, tokens = padded_rows(sets.num_vectors) - sets.num_vectors, padded_rows(rows) - rows
+    lengths = [*zip(targets.lengths, sets.lengths, strict=True), (tokens, vectors)]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    sets = VectorSets.cat([sets, VectorSets(sets.values.new_zeros(vectors, sets.dim), [vectors])])
+    values = F.pad(targets.values, (0, tokens))[rows_of([n for n, _ in lengths], order)]
+    start = sum(lengths[i][0] + 1 for i in order[: order.index(len(lengths) - 1)])
+    packed = Packed(values, [lengths[i][0] for i in order])
+    return sets.select(order), packed, slice(start, start + tokens + 1)
+
+
+_IGNORED = -100
+
+
+def _put(tokens: Tensor, order: Tensor, step: int, special: int) -> Tensor:
+    """Packed texts with a special token before each (``step`` 0) or after each (-1)."""
+    rows = to_device(order.nonzero().flatten(), tokens.device)
+    return tokens.new_full((len(order),), special).index_copy_(0, rows + step, tokens)

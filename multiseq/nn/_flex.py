@@ -1,0 +1,208 @@
+"""Attention with a bias on CUDA: FlexAttention over the packed rows of all sets.
+
+One mask for everything: a query row sees the key rows from ``first`` to ``last``, whether its set, a causal
+order or a window cuts them there. Which blocks of rows meet at all is worked out on the host from the
+lengths, so nothing waits for the device. The tables of the bias are looked up inside the kernel and get their
+gradient there, so no score is ever kept (https://arxiv.org/abs/2412.05496; gradients of what a score function
+captures: https://github.com/pytorch/pytorch/pull/137452).
+
+The kernel is compiled when it is first used. Rows and codes are filled up to a power of two, so that batches
+of other lengths find it compiled, and the sizes of the kernel are few.
+
+Axes: vectors (rows of the batch), rows (with those that fill up), blocks (of rows), heads, head_dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, no_type_check
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from multiseq.nn._kernels import has_triton
+from multiseq.nn._masked import Visible
+from multiseq.nn.bias import FURTHEST, Bias
+from multiseq.vectors import to_device
+
+__all__ = ["attend_flex", "block_mask", "flex_serves"]
+
+BLOCK = 128
+"""Rows of a block: what FlexAttention takes by itself, and a multiple of the tiles of its kernels."""
+FEWEST_ROWS = 1024
+FEWEST_CODES = 65_536
+COPIES = 128
+"""Of a table: its gradient is added up by atomic operations, which wait for each other at one address. The
+queries of a block add to a copy each; without copies nearly all pairs, which are masked and have no code, add
+their zeros to one number."""
+
+MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def flex_serves(q: Tensor) -> bool:
+    """What the kernel asks for: a GPU and its compiler, and heads of 16 to 256.
+
+    Not where results must be the same each time: it adds up the gradient of a table in no fixed order.
+    """
+    dtypes = (torch.float32, torch.bfloat16, torch.float16)
+    fits = q.is_cuda and q.dtype in dtypes and 16 <= q.shape[-1] <= 256
+    return fits and has_triton() and not torch.are_deterministic_algorithms_enabled()
+
+
+def attend_flex(
+    q: Float[Tensor, "vectors heads head_dim"],
+    k: Float[Tensor, "vectors heads head_dim"],
+    v: Float[Tensor, "vectors heads head_dim"],
+    mask: Any,
+    bias: Bias | None,
+) -> Float[Tensor, "vectors heads head_dim"]:
+    """Attention of every query to the keys that its mask and its block of rows show it.
+
+    Args:
+        q: Packed rows of all sets: queries,
+        k: keys,
+        v: and values.
+        mask: Of :func:`block_mask`; one serves all layers.
+        bias: What is added to the scaled products.
+    """
+    num, rows = len(q), int(mask.seq_lengths[0])
+    filled = (F.pad(x, (0, 0, 0, 0, 0, rows - num)).transpose(0, 1)[None] for x in (q, k, v))
+    score = None if bias is None else _score(bias, rows)
+    out: Tensor = _compiled()(*filled, score_mod=score, block_mask=mask)
+    return out[0].transpose(0, 1)[:num]
+
+
+def block_mask(seen: Visible, device: torch.device) -> Any:
+    """The ``BlockMask`` of what every row sees, from what the host knows, with no wait for the device.
+
+    The keys that a block of queries sees, and the queries that see a block of keys, are neighbours, for
+    ``first`` and ``last`` never fall from one row to the next.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    num = len(seen.first)
+    rows = _filled(num, FEWEST_ROWS)
+    # The rows that fill up see nothing, and nothing sees them.
+    first = F.pad(seen.first, (0, rows - num), value=1).int()
+    last = F.pad(seen.last, (0, rows - num), value=0).int()
+    real, blocks = -(-num // BLOCK), rows // BLOCK
+    starts = torch.arange(real) * BLOCK
+    lowest = first[starts] // BLOCK
+    highest = last[(starts + BLOCK).clamp(max=num) - 1] // BLOCK
+    own = torch.arange(real, dtype=torch.int32)
+    # The first and the last block of queries that see a block of keys.
+    from_query = torch.searchsorted(highest, own).int()
+    to_query = torch.searchsorted(lowest, own, right=True).int() - 1
+    kv_count, kv_index = _run(lowest, highest, blocks)
+    q_count, q_index = _run(from_query, to_query, blocks)
+    first, last, kv_count, kv_index, q_count, q_index = (
+        to_device(x, device) for x in (first, last, kv_count, kv_index, q_count, q_index)
+    )
+    return BlockMask(
+        seq_lengths=(rows, rows),
+        kv_num_blocks=kv_count,
+        kv_indices=kv_index,
+        full_kv_num_blocks=None,
+        full_kv_indices=None,
+        q_num_blocks=q_count,
+        q_indices=q_index,
+        full_q_num_blocks=None,
+        full_q_indices=None,
+        BLOCK_SIZE=(BLOCK, BLOCK),
+        mask_mod=_sees(first, last),
+    )
+
+
+def _run(low: Tensor, high: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
+    """How many blocks each block meets, and which: neighbours from ``low`` to ``high``."""
+    more = blocks - len(low)
+    count = F.pad((high - low + 1).clamp(min=0), (0, more))
+    index = F.pad(low, (0, more))[:, None] + torch.arange(blocks, dtype=torch.int32)
+    return count.int()[None, None], index.clamp_(max=blocks - 1).int()[None, None].contiguous()
+
+
+def _score(bias: Bias, rows: int) -> ScoreMod:
+    """What the kernel adds to a product; worked out once for all layers."""
+    if rows not in bias.filled:
+        bias.filled[rows] = _make_score(bias, rows)
+    found: ScoreMod = bias.filled[rows]
+    return found
+
+
+def _make_score(bias: Bias, rows: int) -> ScoreMod:
+    # Each table is indexed once: the kernel knows no other gradient.
+    mods: list[ScoreMod] = []
+    if bias.by_distance is not None and bias.positions is not None:
+        mods.append(_by_distance(_copies(bias.by_distance), _fill(bias.positions, rows)))
+    if bias.by_code is not None and bias.codes is not None:
+        found = bias.codes
+        codes = _fill(found.codes, _filled(len(found.codes), FEWEST_CODES))
+        places = (_fill(x, rows) for x in (found.base, found.first, found.end))
+        mods.append(_by_code(_copies(bias.by_code), codes, *places))
+    return mods[0] if len(mods) == 1 else _both(*mods)
+
+
+# Torch traces the functions below into the kernel: nothing may be wrapped around them.
+
+
+@no_type_check
+def _sees(first: Tensor, last: Tensor) -> MaskMod:
+    def mask_mod(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key >= first[query]) & (key <= last[query])
+
+    return mask_mod
+
+
+@no_type_check
+def _by_distance(table: Tensor, positions: Tensor) -> ScoreMod:
+    def score_mod(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        apart = (positions[key] - positions[query]).clamp(-FURTHEST, FURTHEST)
+        return score + table[query % COPIES, head, apart + FURTHEST]
+
+    return score_mod
+
+
+@no_type_check
+def _by_code(table: Tensor, codes: Tensor, base: Tensor, first: Tensor, end: Tensor) -> ScoreMod:
+    def score_mod(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        inside = (key >= first[query]) & (key < end[query])
+        code = codes[torch.where(inside, base[query] + key, 0)].int()
+        return score + table[query % COPIES, head, torch.where(inside, code, 0)]
+
+    return score_mod
+
+
+@no_type_check
+def _both(one: ScoreMod, other: ScoreMod) -> ScoreMod:
+    def score_mod(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return other(one(score, batch, head, query, key), batch, head, query, key)
+
+    return score_mod
+
+
+def _copies(table: Tensor) -> Tensor:
+    return table.expand(COPIES, -1, -1).contiguous()
+
+
+def _fill(x: Tensor, number: int) -> Tensor:
+    return F.pad(x, (0, number - len(x)))
+
+
+def _filled(number: int, fewest: int) -> int:
+    """The next power of two."""
+    return max(fewest, 1 << max(number - 1, 0).bit_length())
+
+
+@cache
+def _compiled() -> Any:
+    import torch._dynamo
+    from torch.nn.attention.flex_attention import flex_attention
+
+    # The kernel is compiled anew for other tables, in training and in inference, and once more with open
+    # sizes when they change for the first time. Past the limit torch would keep every score instead.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    return torch.compile(flex_attention)

@@ -1,0 +1,94 @@
+"""Self-attention of packed rows on a CPU, all of it in one function with its gradient.
+
+What `rotate_parts`, `to_dense`, torch's ``scaled_dot_product_attention`` and `to_packed` do one after the
+other, with less between them: torch's kernel is called for each group without what chooses it and what
+records it, and the gradients of queries, keys and values are written into one tensor.
+
+Axes: vectors (rows of the batch), sets, longest (of a group), heads, head_dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from multiseq.nn._groups import Rows, fill, pack, split
+from multiseq.nn.rotation import Rotation, rotate_
+
+__all__ = ["attend_joint"]
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def attend_joint(
+    rows: Float[Tensor, "vectors three_dim"],
+    heads: int,
+    rotation: Rotation | None,
+    groups: Sequence[Rows],
+    masks: Sequence[Tensor | None],
+) -> Float[Tensor, "vectors heads head_dim"]:
+    """Attention of each vector to its own set.
+
+    Args:
+        rows: Queries, keys and values, a third each, in the order of the groups. They are overwritten, being
+            rotated in place: who else kept them for a gradient is told so by torch.
+        heads: Attention heads.
+        rotation: Of queries and keys.
+        groups: Which rows are attended to together.
+        masks: What is added to the products, by group.
+    """
+    # Not those of empty sets, at which the kernel fails.
+    full = [(group, mask) for group, mask in zip(groups, masks, strict=True) if group.num]
+    out: Tensor = _Joint.apply(rows, heads, rotation, full)
+    return out
+
+
+class _Joint(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        heads: int,
+        rotation: Rotation | None,
+        groups: list[tuple[Rows, Tensor | None]],
+    ) -> Tensor:
+        ctx.rotation, ctx.groups = rotation, groups
+        by_head = rows.unflatten(-1, (3 * heads, -1))
+        rotate_(by_head[:, : 2 * heads], rotation)
+        out = rows.new_empty(len(rows), heads, by_head.shape[2])
+        saved: list[Tensor] = []
+        parts = (split(x, [group for group, _ in groups]) for x in (by_head, out))
+        for (group, mask), own, target in zip(groups, *parts, strict=True):
+            q, k, v = _by_head(fill(own, group)).chunk(3, dim=1)
+            found, log_sums = _flash(q, k, v, attn_mask=mask)
+            pack(_by_head(found), group, target)
+            saved += [q, k, v, found, log_sums]
+        ctx.save_for_backward(*saved)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        heads = grad.shape[1]
+        grads = grad.new_empty(len(grad), 3 * heads, grad.shape[2])
+        saved = iter(ctx.saved_tensors)
+        parts = (split(x, [group for group, _ in ctx.groups]) for x in (grad, grads))
+        for (group, mask), own, targets in zip(ctx.groups, *parts, strict=True):
+            forward = (next(saved) for _ in range(5))
+            to_out = _by_head(fill(own, group, zeros=True))
+            found = _flash_backward(to_out, *forward, 0.0, False, attn_mask=mask)
+            for target, to_part in zip(targets.chunk(3, dim=1), found, strict=True):
+                pack(_by_head(to_part), group, target)
+        rotate_(grads[:, : 2 * heads], None if ctx.rotation is None else ctx.rotation.conj())
+        return grads.flatten(1), None, None, None
+
+
+def _by_head(x: Tensor) -> Tensor:
+    """``(sets, longest, heads, head_dim)`` to ``(sets, heads, longest, head_dim)``, and back."""
+    return x.transpose(1, 2)

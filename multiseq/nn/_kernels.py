@@ -1,0 +1,39 @@
+"""Which tensors the kernels of `multiseq.nn._triton` serve."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+__all__ = ["has_triton", "kernels_for"]
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def kernels_for(x: Tensor) -> ModuleType | None:
+    """`multiseq.nn._triton` where it serves a tensor: on a GPU of NVIDIA's, Ampere or newer; else None.
+
+    None too within ``torch.compile``, which makes kernels of its own, and where Triton is not installed
+    (torch for Windows comes without).
+    """
+    if not x.is_cuda or x.dtype not in DTYPES or torch.compiler.is_compiling() or not _fits(x.device):
+        return None
+    if x.device.index != torch.cuda.current_device():  # Triton launches on the current one
+        return None
+    return import_module("multiseq.nn._triton")
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton is installed."""
+    return find_spec("triton") is not None
+
+
+@cache
+def _fits(device: torch.device) -> bool:
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0) and has_triton()

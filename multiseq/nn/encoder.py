@@ -1,0 +1,331 @@
+"""The shared encoder: pre-norm self-attention blocks over packed sets of any modality.
+
+    x <- x + dropout(attention(norm(x)));   x <- x + dropout(feed_forward(norm(x)))
+
+Sources: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762); pre-norm, Xiong et al. 2020
+(https://arxiv.org/abs/2002.04745); rotary positions, Su et al. 2021 (https://arxiv.org/abs/2104.09864); gated
+feed-forward, Shazeer 2020 (https://arxiv.org/abs/2002.05202). We differ in that rows are packed, that order
+enters through rotation only, and that sets without positions are not rotated: they are sets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from multiseq.checks import MANY, WIDEST, check_number, check_whole_number
+from multiseq.nn._kernels import kernels_for
+from multiseq.nn.attention import AttentionPlan, attend_self, attention_weights
+from multiseq.nn.bias import Bias, PairBias
+from multiseq.nn.dropout import dropout
+from multiseq.nn.linear import Linear
+from multiseq.nn.order import Order
+from multiseq.nn.rotation import Rotation, rotate_parts, rotation_of
+from multiseq.system.memory import check_fits
+from multiseq.vectors import VectorSets
+
+__all__ = ["PRESETS", "Encoder", "FeedForward"]
+
+WIDEST_NORM = 8192
+"""Columns that the GPU's kernel of a norm holds in registers."""
+
+PRESETS: dict[str, dict[str, int]] = {
+    "tiny": {"dim": 128, "depth": 4, "heads": 4},
+    "small": {"dim": 256, "depth": 6, "heads": 8},
+    "base": {"dim": 512, "depth": 8, "heads": 8},
+    "large": {"dim": 1024, "depth": 16, "heads": 16},
+}
+
+
+class Encoder(nn.Module):
+    """Self-attention blocks over packed sets: lengths in, the same lengths out.
+
+    Args:
+        dim: Width of every vector.
+        depth: Number of blocks.
+        heads: Attention heads; ``dim`` must be a multiple of twice their number (rotation takes pairs).
+        ff_dim: Inner width of the feed-forward; derived from ``dim`` where not given.
+        gated: SwiGLU feed-forward, or a plain one with GELU.
+        dropout: Probability of dropping an entry of a residual branch, in training only.
+        window: A vector sees those so far before and after it only, in sets that are a sequence; a layer
+            at a time, so the last one knows ``depth`` times as far. None: its whole set.
+        relative: A learned bias over relative positions, for each head.
+        pair_codes: A learned bias over so many codes of pairs, for each head: what an adapter says of
+            the pairs of a set, as its `pair_codes` (distances of nodes); 0: none.
+
+    Raises:
+        ValueError: Sizes that do not divide, input of another width, or codes without a table.
+
+    Example:
+        >>> encoder = Encoder(dim=16, depth=2, heads=2)
+        >>> encoder(VectorSets(torch.randn(5, 16), [2, 0, 3])).lengths
+        (2, 0, 3)
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        *,
+        ff_dim: int | None = None,
+        gated: bool = True,
+        dropout: float = 0.1,
+        window: int | None = None,
+        relative: bool = False,
+        pair_codes: int = 0,
+    ) -> None:
+        super().__init__()
+        check_whole_number("dim", dim, 1, WIDEST)
+        check_whole_number("depth", depth, 0, MANY)
+        check_whole_number("heads", heads, 1, WIDEST)
+        check_whole_number("ff_dim", ff_dim, 0, 16 * WIDEST, none="derive it from dim")
+        check_whole_number("window", window, 1, none="attend to whole sets")
+        check_whole_number("pair_codes", pair_codes, 0, 1 << 15)
+        check_number("dropout", dropout, 0.0, 1.0)
+        if dim % (2 * heads):
+            raise ValueError(
+                f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads} (twice the heads)"
+            )
+        self.dim, self.depth, self.heads = dim, depth, heads
+        self.window, self.relative, self.pair_codes = window, relative, pair_codes
+        self.gated, self.dropout = gated, dropout
+        # A gate has three matrices instead of two: 8/3 keeps the number of weights of a plain one of 4.
+        self.ff_dim = ff_dim or (-(-8 * dim // 24) * 8 if gated else 4 * dim)
+        matrices = 4 * dim**2 + (3 if gated else 2) * dim * self.ff_dim
+        check_fits(depth * matrices, f"dim: got {dim} with depth {depth} and ff_dim {self.ff_dim}")
+        self.blocks = nn.ModuleList(
+            Block(
+                SelfAttention(dim, heads, window),
+                FeedForward(dim, self.ff_dim, gated=gated),
+                AddNorm(dim, dropout),
+                AddNorm(dim, dropout),
+            )
+            for _ in range(depth)
+        )
+        self.bias = PairBias(heads, relative=relative, num_codes=pair_codes)
+        self.norm = AddNorm(dim, dropout)
+        self._initialise()
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Encoder:
+        """An encoder of a named size; keyword arguments change what the name stands for."""
+        if name not in PRESETS:
+            raise ValueError(f"preset: got {name!r}, expected one of {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name], **changes})
+
+    def forward(self, sets: VectorSets) -> VectorSets:
+        """Encode every set on its own: what a set gets does not depend on what else is in the batch."""
+        if sets.device.type != "cpu":
+            return sets.with_values(self._encode(sets, _plan_of(sets)))
+        binned = self.window is None and not self.relative and not self.pair_codes
+        encoded = self._encode_in(Order.of(sets.lengths, binned=binned), sets)
+        if binned and not encoded.detach().isfinite().all():
+            # What is not finite reaches the sets of its bin, whose weights for it are zero: 0 * inf is nan.
+            # So does a gradient that is not finite, but with it those of all weights are lost.
+            encoded = self._encode_in(Order.of(sets.lengths), sets)
+        return sets.with_values(encoded)
+
+    @torch.no_grad()
+    def attention(self, sets: VectorSets, layer: int = -1) -> list[Float[Tensor, "heads length length"]]:
+        """The attention weights of one layer, ``(heads, length, length)`` for each set, computed anew."""
+        if not -self.depth <= layer < self.depth:
+            raise ValueError(f"layer: got {layer}, expected {-self.depth} to {self.depth - 1}")
+        plan = _plan_of(sets)
+        x, rotation, bias = self._enter(sets)
+        branch, layer = None, layer % self.depth
+        for block in self.blocks[:layer]:
+            x, branch = block(x, branch, plan, rotation, bias)
+        block = self.blocks[layer]
+        assert isinstance(block, Block)
+        attention = block.attention
+        if not isinstance(attention, SelfAttention):
+            got = type(attention).__name__
+            raise ValueError(f"layer: got {layer}, whose attention is a {got}, expected a SelfAttention")
+        q, k, _ = attention.project(block.attention_norm(x, branch)[1], rotation)
+        return attention_weights(q, k, plan, bias=bias, window=self.window)
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        names = ("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative", "pair_codes")
+        return {name: getattr(self, name) for name in names}
+
+    def _enter(self, sets: VectorSets) -> tuple[Tensor, Rotation | None, Bias | None]:
+        if sets.dim != self.dim:
+            raise ValueError(
+                f"sets: got vectors of width {sets.dim}, expected {self.dim}; "
+                "build the adapter with the encoder's dim"
+            )
+        return sets.values, rotation_of(sets.positions, self.dim // self.heads), self.bias(sets)
+
+    def _encode_in(self, order: Order, sets: VectorSets) -> Tensor:
+        parts = order.enter(sets).split([sum(map(len, bins)) for bins in order.parts])
+        encoded = []
+        for part, bins in zip(parts, order.parts, strict=True):
+            sequences = None if self.window is None else part.sequences
+            plan = AttentionPlan([sum(own) for own in bins], sequences=sequences, bins=bins)
+            encoded.append(self._encode(part, plan))
+        return order.leave(torch.cat(encoded))
+
+    def _encode(self, sets: VectorSets, plan: AttentionPlan) -> Tensor:
+        x, rotation, bias = self._enter(sets)
+        branch = None
+        for block in self.blocks:
+            x, branch = block(x, branch, plan, rotation, bias)
+        normed: Tensor = self.norm(x, branch, dtype=x.dtype)[1]
+        return normed
+
+    def _initialise(self) -> None:
+        for block in self.blocks:
+            # Residual branches start small, so that depth does not blow the sum up (GPT-2, section 2.3).
+            for last in ("attention.out.weight", "feed_forward.out.weight"):
+                nn.init.normal_(block.get_parameter(last), std=0.02 / (2 * self.depth) ** 0.5)
+
+
+def _plan_of(sets: VectorSets) -> AttentionPlan:
+    return AttentionPlan(sets.lengths, device=sets.device, sequences=sets.sequences)
+
+
+class AddNorm(nn.LayerNorm):
+    """Adds the branch that is due to the residual stream, and gives both the sum and its norm.
+
+        x <- x + dropout(branch);   norm(x)
+
+    A GPU does it in one pass over memory, which is why the two stand together.
+    """
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__(dim, bias=False)
+        self.dropout = dropout
+
+    def forward(  # type: ignore[override]  # the branch comes with it
+        self, x: Tensor, branch: Tensor | None = None, *, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The sum, and its norm, on a GPU in ``dtype``: where not given, as products there take it."""
+        kernels = kernels_for(x) if self.normalized_shape[0] <= WIDEST_NORM else None
+        if kernels is None:
+            if branch is not None:
+                x = x + dropout(branch, self.dropout, self.training)
+            return x, super().forward(x)
+        if dtype is None:
+            dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
+        p = self.dropout if self.training else 0.0
+        both: tuple[Tensor, Tensor] = kernels.add_norm(
+            x, branch, self.weight, eps=self.eps, dropout=p, dtype=dtype
+        )
+        return both
+
+
+class Block(nn.Module):
+    """One pre-norm block: self-attention, then feed-forward. The last sum is left to the next norm.
+
+    Args:
+        attention: From normed vectors, plan, rotation and bias to a branch of the same shape.
+        feed_forward: From normed vectors to a branch.
+        attention_norm: From the residual stream and a branch to their sum and its norm, as `AddNorm`.
+        feed_forward_norm: Likewise.
+    """
+
+    def __init__(
+        self,
+        attention: nn.Module,
+        feed_forward: nn.Module,
+        attention_norm: nn.Module,
+        feed_forward_norm: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.attention_norm = attention_norm
+        self.attention = attention
+        self.feed_forward_norm = feed_forward_norm
+        self.feed_forward = feed_forward
+
+    def forward(
+        self,
+        x: Tensor,
+        branch: Tensor | None,
+        plan: AttentionPlan,
+        rotation: Rotation | None,
+        bias: Bias | None,
+    ) -> tuple[Tensor, Tensor]:
+        """From the residual stream, and what is due to be added to it, to the same."""
+        x, normed = self.attention_norm(x, branch)
+        x, normed = self.feed_forward_norm(x, self.attention(normed, plan, rotation, bias))
+        return x, self.feed_forward(normed)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of each vector to its own set; queries and keys are rotated by position."""
+
+    def __init__(self, dim: int, heads: int, window: int | None = None) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.qkv = Linear(dim, 3 * dim)
+        self.out = Linear(dim, dim)
+
+    def project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each ``(vectors, heads, head_dim)``."""
+        return rotate_parts(self.qkv(x).unflatten(-1, (3 * self.heads, -1)), rotation)
+
+    def forward(
+        self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None = None
+    ) -> Tensor:
+        """From ``(vectors, dim)`` to the same."""
+        rows = attend_self(self.qkv(x), self.heads, rotation, plan, bias=bias, window=self.window)
+        out: Tensor = self.out(rows.flatten(1))
+        return out
+
+
+class FeedForward(nn.Module):
+    """``out(silu(gate(x)) * inner(x))`` where gated, else ``out(gelu(inner(x)))``."""
+
+    def __init__(self, dim: int, ff_dim: int, *, gated: bool = True) -> None:
+        super().__init__()
+        self.gated = gated
+        self.inner = Linear(dim, 2 * ff_dim if gated else ff_dim)
+        self.out = Linear(ff_dim, dim)
+
+    def forward(self, x: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors dim"]:
+        """From ``(vectors, dim)`` to the same."""
+        inner = self.inner(x)
+        out: Tensor = self.out(_swiglu(inner) if self.gated else F.gelu(inner))
+        return out
+
+
+def _swiglu(inner: Tensor) -> Tensor:
+    kernels = kernels_for(inner)
+    if kernels is not None:
+        fused: Tensor = kernels.swiglu(inner)
+        return fused
+    if torch.compiler.is_compiling():  # torch makes one kernel of it, and one of its gradient
+        gate, value = inner.chunk(2, dim=-1)
+        return F.silu(gate) * value
+    out: Tensor = _SwiGLU.apply(inner)
+    return out
+
+
+class _SwiGLU(torch.autograd.Function):
+    """``silu(gate) * value`` of rows that hold both; both gradients are written into one tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, inner: Tensor) -> Tensor:
+        gate, value = inner.chunk(2, dim=-1)
+        ctx.save_for_backward(inner)
+        return F.silu(gate).mul_(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (inner,) = ctx.saved_tensors
+        gate, value = inner.chunk(2, dim=-1)
+        grads = torch.empty_like(inner)
+        to_gate, to_value = grads.chunk(2, dim=-1)
+        torch.ops.aten.silu.out(gate, out=to_value)  # anew: to keep it takes as long, and memory
+        to_value.mul_(grad)
+        torch.mul(grad, value, out=to_gate)
+        torch.ops.aten.silu_backward.grad_input(to_gate, gate, grad_input=to_gate)
+        return grads

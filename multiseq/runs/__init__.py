@@ -1,0 +1,1 @@
+"""Runs: a recipe's data and model, trained into a folder, scored, and shown on the command line."""

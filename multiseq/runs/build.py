@@ -1,0 +1,184 @@
+"""What a recipe says of adapters, encoder, heads and training, checked and built."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from multiseq.runs.recipe_check import RecipeError, fits, one_of
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.nn.encoder import Encoder
+    from multiseq.runs.recipe import Recipe
+    from multiseq.tasks import Source
+    from multiseq.training.settings import Settings
+
+__all__ = ["build_model", "check_options", "settings"]
+
+ADAPTERS = {"text": "TextAdapter", "speech": "SpeechAdapter", "graph": "GraphAdapter"}
+PRESET = "tiny"
+
+
+def settings(recipe: Recipe) -> Settings:
+    """The training settings. Raises RecipeError on an unknown key or a value that cannot be."""
+    from multiseq.training.settings import Settings
+
+    place = f"{recipe.name}: [training]"
+    fits(recipe.tables["training"], [Settings], place)
+    try:
+        chosen = Settings(**recipe.tables["training"])
+    except ValueError as error:
+        raise RecipeError(f"{place} {error}") from None
+    one_of(chosen.monitor, ("mean", *recipe.tasks), f"{place} monitor")
+    if chosen.patience and not chosen.evaluate_every:
+        raise RecipeError(f"{place} patience: needs evaluate_every above 0, got {chosen.evaluate_every}")
+    return chosen
+
+
+def check_options(recipe: Recipe) -> None:
+    """Everything that a recipe hands to encoder, adapters and heads, before any data is read.
+
+    Raises:
+        RecipeError: An unknown key, with the nearest right name, or a value that cannot be.
+    """
+    import torch
+
+    from multiseq.heads.targets import ClassTarget
+    from multiseq.heads.text_target import TextTarget
+    from multiseq.nn.encoder import PRESETS, Encoder
+
+    name, tables = recipe.name, recipe.tables
+    fits(tables["encoder"], [Encoder], f"{name}: [encoder]", also=("preset",))
+    one_of(tables["encoder"].get("preset", PRESET), PRESETS, f"{name}: [encoder] preset")
+    for adapter, spec in tables["adapters"].items():
+        kind = _adapter_class(recipe, adapter)
+        own = ("items", "dim", "mean", "std", "parts", "kind", "nodes", "edges", "text")
+        functions = [kind.fit, kind] if "options" in inspect.signature(kind.fit).parameters else [kind.fit]
+        place = f"{name}: [adapters.{adapter}]"
+        fits(spec, functions, place, without=own, also=("modality",))
+    with torch.device("meta"):  # built to see whether they can be, without memory
+        dim = _encoder(recipe).dim
+        for task, spec in tables["tasks"].items():
+            place = f"{name}: [tasks.{task}]"
+            kind, options = _head_class(spec, f"{place} head")
+            fits(options, [kind], f"{place} head", without=("dim", "target"))
+            fits(spec.get("decode", {}), [kind.decode], f"{place} decode", without=("self", "sets"))
+            stand_in = (
+                TextTarget.fit(["a"], unit="character") if spec["target"] == "text" else ClassTarget(["a"])
+            )
+            _head(kind, dim, stand_in, options, place)
+
+
+def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
+    """Adapters and targets fitted to the training sources, a fresh encoder, and the heads.
+
+    The weights follow from ``training.seed``.
+    """
+    import torch
+
+    from multiseq.model import Model
+    from multiseq.tasks import Task
+
+    check_options(recipe)
+    torch.manual_seed(recipe.tables["training"].get("seed", 0))
+    encoder = _encoder(recipe)
+    adapters = {}
+    for name in dict.fromkeys(source.adapter for source in train):
+        own = [source for source in train if source.adapter == name]
+        adapters[name] = _adapter(recipe, name, own, encoder.dim)
+    pair_codes = max((getattr(adapter, "pair_codes", 0) for adapter in adapters.values()), default=0)
+    if pair_codes > encoder.pair_codes:
+        encoder = _encoder(recipe, pair_codes=pair_codes)
+    labels = {task: values for source in train for task, values in source.targets.items()}
+    tasks = {}
+    for name, spec in recipe.tasks.items():
+        kind, options = _head_class(spec, name)
+        place = f"{recipe.name}: [tasks.{name}]"
+        head = _head(kind, encoder.dim, _target(spec, labels[name]), options, place)
+        weight = spec.get("weight", 1.0)
+        tasks[name] = Task(recipe.adapter(name), head, spec.get("metric", ""), weight)
+    return Model(adapters, encoder, tasks)
+
+
+def _encoder(recipe: Recipe, **more: Any) -> Encoder:
+    from multiseq.nn.encoder import Encoder
+
+    options = {"preset": PRESET, **recipe.tables["encoder"], **more}
+    try:
+        return Encoder.preset(options.pop("preset"), **options)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}: [encoder]: {error}") from error
+
+
+def _adapter_class(recipe: Recipe, name: str) -> Any:
+    import multiseq.adapters
+
+    return getattr(multiseq.adapters, ADAPTERS[recipe.modality(name)])
+
+
+def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int) -> Any:
+    items = [item for source in sources for item in source.items]
+    options = {k: v for k, v in recipe.tables["adapters"].get(name, {}).items() if k != "modality"}
+    try:
+        return _adapter_class(recipe, name).fit(items, dim=dim, **options)
+    except ValueError as error:
+        where = [place for source in sources for place in source.where]
+        place = f"{recipe.name}: [adapters.{name}]"
+        raise RecipeError(f"{place}: {_located(error, where)}") from error
+
+
+def _located(error: ValueError, where: Sequence[str]) -> str:
+    """An error's message with the file and line of the item that it numbers.
+
+    >>> _located(ValueError("item 1: no words"), ["a.txt:1", "a.txt:2"])
+    'a.txt:2: no words'
+    """
+    message = str(error)
+    numbered = re.match(r"item (\d+): ", message)
+    if numbered is None or int(numbered[1]) >= len(where):
+        return message
+    return f"{where[int(numbered[1])]}: {message[numbered.end() :]}"
+
+
+def _head_class(spec: Mapping[str, Any], place: str) -> tuple[Any, dict[str, Any]]:
+    """The class of a task's head, and the options that it takes."""
+    from multiseq.heads.ctc import CTCHead
+    from multiseq.heads.decoder import DecoderHead
+    from multiseq.heads.per_set import SetHead
+    from multiseq.heads.per_vector import VectorHead
+
+    options = dict(spec.get("head", {}))
+    if spec["output"] != "sequence":
+        return {"vector": VectorHead, "set": SetHead}[spec["output"]], options
+    chosen = options.pop("kind", "decoder")
+    one_of(chosen, ("ctc", "decoder"), f"{place} kind")
+    return {"ctc": CTCHead, "decoder": DecoderHead}[chosen], options
+
+
+def _head(kind: Any, dim: int, target: Any, options: Mapping[str, Any], place: str) -> Any:
+    try:
+        return kind(dim, target, **options)
+    except ValueError as error:
+        raise RecipeError(f"{place} head: {error}") from error
+
+
+def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
+    from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
+    from multiseq.heads.text_target import TextTarget
+
+    rows = labels
+    if spec["output"] == "vector":
+        rows = [
+            label[2] if isinstance(label, tuple) else label for v in labels if v is not None for label in v
+        ]
+    if spec["target"] == "class":
+        return ClassTarget.fit(rows)
+    if spec["target"] == "labels":
+        return LabelsTarget.fit(rows)
+    if spec["target"] == "number":
+        return NumberTarget.fit(rows, name=spec.get("column", "value"), unit=spec.get("unit", ""))
+    options = {"vocab_size": spec["vocab_size"]} if "vocab_size" in spec else {}
+    return TextTarget.fit([r for r in rows if r is not None], unit=spec.get("tokens", "character"), **options)

@@ -1,0 +1,335 @@
+"""Items as people give them on a command line or in a file, and predictions as they read them.
+
+An item of a text adapter is a text; of speech a path; of molecules a SMILES; of networks and
+triples JSON, or the path of a ``.json`` file; of several parts a JSON object of their items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multiseq.data import DataError, Records
+from multiseq.data.formats import FORMATS, PARTS, TEXT
+from multiseq.data.tables import TABLES
+from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
+from multiseq.labels import class_name
+from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.runs.recipe import resolve
+from multiseq.runs.recipe_check import changed_options
+from multiseq.runs.sources import read_records
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.runs.recipe import Recipe
+
+__all__ = ["Reading", "item_of", "line_of", "read_items", "reading_of", "record_of"]
+
+AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
+
+FORMS = {
+    "text": '"I saw it" or {"text": "I saw it"}',
+    "speech": '"a.wav" or {"file": "a.wav"}',
+    "molecule": '"CCO" or {"smiles": "CCO"}',
+    "triples": '[["Ada", "profession", "baker"]]',
+    "table": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
+    "fused": '{"NAME OF A PART": "ITEM OF THAT PART"}',
+}
+"""Modality, or kind of graph -> an item in JSON, for messages."""
+
+Pieces = Sequence[tuple[Any, Any]]
+"""The (example, result) pairs of one item, as `Model.run` gives them."""
+
+
+# --- in -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file of items is read: as those that the run was trained on.
+
+    Args:
+        format: What the file is: a format of recipes, or audio, json (one item), or text (an item a line).
+        options: Of the format's reader, as in a recipe.
+        column: The task's labels in such files.
+        labels: Those that it has learned; lines that begin with one are told from lines without by them.
+    """
+
+    format: str
+    options: Mapping[str, Any]
+    column: str = ""
+    labels: Collection[str] = ()
+
+
+def reading_of(
+    file: Path, modality: str, recipe: Recipe | None, task: str, changes: Sequence[str] = ()
+) -> Reading:
+    """How to read a file: by its name, and by the recipe of the run where there is one.
+
+    Args:
+        file: The file.
+        modality: Of its items.
+        recipe: Of the run; None of a model that was saved in Python.
+        task: Its data is the pattern.
+        changes: Options that differ from the recipe's, as in ``encoding=latin-1``; also ``format=text``.
+
+    Raises:
+        ValueError: Changes that are no options.
+    """
+    spec = {} if recipe is None else recipe.tables["data"][recipe.tasks[task]["data"]]
+    chosen = changed_options(changes)
+    trained = str(spec.get("format", ""))
+    format_ = chosen.pop("format", "") or _format_of(file, modality, trained, _suffixes(spec))
+    options = {key: value for key, value in spec.items() if key in FORMATS[trained]} if trained else {}
+    options.pop("segments", None)  # labels, which new recordings do not have
+    options.setdefault("input", "file" if format_ == "recordings" else "text")
+    if recipe is None:
+        return Reading(format_, options | chosen)
+    # What goes with the file lies beside it, under the name that it had in training.
+    if "audio" in options:
+        beside = file.parent / options["audio"]
+        options["audio"] = beside if beside.exists() else resolve(options["audio"], recipe.folder)
+    if format_ == "networks":
+        options["edges"] = chosen.pop("edges", file.parent / Path(options.get("edges", "edges")).name)
+        if not options["edges"].is_file():
+            raise ValueError(
+                f"{options['edges']}: no such file; give the edges of {file} by --set edges=FILE"
+            )
+    return Reading(format_, options | chosen, recipe.tasks[task].get("column", ""))
+
+
+def _suffixes(spec: Mapping[str, Any]) -> set[str]:
+    """Of the files that a run was trained on."""
+    files = [spec[key] for key in ("file", *PARTS) if isinstance(spec.get(key), str)]
+    return {suffix_of(file) for file in files}
+
+
+def _format_of(file: Path, modality: str, trained: str, suffixes: Collection[str]) -> str:
+    suffix = suffix_of(file)
+    if modality == "speech" and suffix in AUDIO:
+        return "audio"
+    if suffix in suffixes and trained != "rdkit-logp":
+        return trained
+    if suffix in TABLES:
+        return trained if trained in ("recordings", "networks") else "table"
+    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".conllu": "conllu"}.get(suffix, "text")
+
+
+def read_items(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Sequence[str]]:
+    """The items of a file, and where in it each of them stands.
+
+    Args:
+        adapter: What will read them.
+        file: The file. Paths in it are relative to its folder.
+        reading: How, as `reading_of` says.
+
+    Raises:
+        ValueError: A bad file or item, with its line.
+    """
+    kind = reading.format
+    if kind == "audio":
+        return [str(file)], [str(file)]
+    if kind in FORMATS and kind not in ("jsonl", "lines"):
+        return _records(adapter, file, reading)
+    if kind == "json":
+        raw, where = [_json("".join(_lines(adapter, file, reading)), str(file), adapter)], [str(file)]
+    else:
+        lines = [line.rstrip("\r\n") for line in _lines(adapter, file, reading)]
+        # An empty line of text is an empty item, one between objects is nothing.
+        kept = [i for i, line in enumerate(lines) if line.strip() or kind != "jsonl"]
+        raw, where = [lines[i] for i in kept], [f"{file}:{i + 1}" for i in kept]
+        if kind == "jsonl":
+            raw = [_json(v, w, adapter) for v, w in zip(raw, where, strict=True)]
+            if adapter.modality != "fused":
+                column = reading.options.get("input", "text")
+                raw = [_field(v, column, w) for v, w in zip(raw, where, strict=True)]
+    return [item_of(adapter, v, file.parent, w) for v, w in zip(raw, where, strict=True)], where
+
+
+def _records(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Sequence[str]]:
+    speech = adapter.modality == "speech"
+    records = read_records(reading.format, file, reading.options, speech, adapter)
+    if reading.format == "labelled":
+        _check_labelled(records, reading)
+    items, where = records.items, records.where
+    if not speech:  # whose recordings have been found already
+        items = [item_of(adapter, v, file.parent, w) for v, w in zip(items, where, strict=True)]
+    return items, where
+
+
+def _check_labelled(records: Records, reading: Reading) -> None:
+    """Lines without a label must not lose their first word to one."""
+    for label, where in zip(records.columns.get(reading.column, []), records.where, strict=True):
+        given = label if isinstance(label, list) else [label]
+        new = [one for one in given if class_name(one) not in reading.labels]
+        if reading.labels and new:
+            raise ValueError(
+                f"{where}: got the label {new[0]!r}, which training has not seen; where the lines are texts "
+                "without labels, give --set format=text"
+            )
+
+
+def item_of(adapter: Any, given: Any, folder: Path = Path(), where: str = "item") -> Any:
+    """An item as its adapter takes it.
+
+    Args:
+        adapter: What will read it.
+        given: A string, or what JSON says.
+        folder: What paths are relative to.
+        where: For messages.
+
+    Raises:
+        ValueError: Bad JSON, or items that have no written form.
+    """
+    if not isinstance(given, str) or adapter.modality == "text":
+        return given
+    if adapter.modality == "speech":
+        return str(folder / given)
+    kind = "fused" if adapter.modality == "fused" else getattr(adapter, "kind", "molecule")
+    if kind == "data":
+        raise ValueError(
+            "this model was trained on torch-geometric Data, which a command line cannot hold; "
+            "use multiseq.load(…).predict(…) in Python"
+        )
+    if kind == "molecule":
+        return given.strip()
+    if given.strip().endswith(".json"):
+        path = folder / given.strip()
+        if not path.is_file():
+            raise ValueError(f"{where}: {path}: no such file")
+        return _json(text_of(path), str(path), adapter)
+    return _json(given, where, adapter)
+
+
+def _field(value: Any, column: str, where: str) -> Any:
+    """The field of an object that holds the item; a network is an object itself."""
+    if not isinstance(value, dict) or "nodes" in value:
+        return value
+    if column not in value:
+        raise ValueError(f"{where}: no field {column!r}; there are {', '.join(value)}: choose with --column")
+    return value[column]
+
+
+def _lines(adapter: Any, file: Path, reading: Reading) -> Iterator[str]:
+    options = {key: value for key, value in reading.options.items() if key in TEXT}
+    try:
+        yield from lines_of(file, **options)
+    except DataError as error:
+        if adapter.modality == "speech" and file.is_file():
+            kinds = " ".join(AUDIO)
+            raise ValueError(f"{file}: is no text, and no audio that is read: {kinds}; convert it") from error
+        raise
+
+
+def _json(text: str, where: str, adapter: Any) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        form = FORMS.get(getattr(adapter, "kind", adapter.modality), FORMS["text"])
+        raise ValueError(f"{where}: got {text[:40]!r}, expected JSON, as in {form} ({error})") from None
+
+
+# --- out ------------------------------------------------------------------------------------------
+
+
+def record_of(model: Model, task: str, item: Any, pieces: Pieces) -> dict[str, Any]:
+    """A prediction as plain JSON values, with the item."""
+    if model.task(task).head.level != "vector":
+        return {"item": item, **_plain(_combined(pieces))}
+    results = [result for _, of_example in pieces for result in of_example]
+    record = {"item": item, "names": _names(model, task, pieces), **_plain_list(results)}
+    if _has_segments(model, task, results):
+        keys = ("start", "end", "label", "probability")
+        segments = _segments(model, task, pieces)
+        record["segments"] = [dict(zip(keys, segment, strict=True)) for segment in segments]
+    return record
+
+
+def line_of(model: Model, task: str, pieces: Pieces) -> str:
+    """A prediction as people read it, with how sure the model is; of speech a line a segment."""
+    if model.task(task).head.level != "vector":
+        return _shown(_combined(pieces))
+    results = [result for _, of_example in pieces for result in of_example]
+    if _has_segments(model, task, results):
+        return "\n".join(
+            f"{start:.2f}-{end:.2f} s  {label}  ({share:.0%})"
+            for start, end, label, share in _segments(model, task, pieces)
+        )
+    names = _names(model, task, pieces)
+    line = " ".join(f"{n}/{_short(r)}" for n, r in zip(names, results, strict=True))
+    if not results or not isinstance(results[0], Label):
+        return line
+    least = min(range(len(results)), key=lambda i: results[i].probability)
+    return f"{line}  (least sure: {names[least]}, {results[least].probability:.0%})"
+
+
+def _combined(pieces: Pieces) -> Any:
+    from multiseq.model import combine
+
+    return combine([result for _, result in pieces])
+
+
+def _names(model: Model, task: str, pieces: Pieces) -> list[str]:
+    names = model.adapter(model.task(task).adapter).names
+    return [name for example, _ in pieces for name in names(example)]
+
+
+def _has_segments(model: Model, task: str, results: Sequence[Any]) -> bool:
+    modality = model.adapter(model.task(task).adapter).modality
+    return modality == "speech" and bool(results) and isinstance(results[0], Label)
+
+
+def _segments(model: Model, task: str, pieces: Pieces) -> list[tuple[float, float, str, float]]:
+    """Neighbouring vectors of one label as (start, end, label, mean probability), in seconds."""
+    adapter: Any = model.adapter(model.task(task).adapter)
+    results = [result for _, of_example in pieces for result in of_example]
+    step, segments, first = adapter.vector_seconds, [], 0
+    for last in range(len(results)):
+        if last + 1 == len(results) or results[last + 1].label != results[first].label:
+            run = results[first : last + 1]
+            share = sum(r.probability for r in run) / len(run)
+            start, end = (round(t * step, 3) for t in (first, last + 1))
+            segments.append((start, end, run[0].label, share))
+            first = last + 1
+    return segments
+
+
+def _plain(result: Any) -> dict[str, Any]:
+    """A result as JSON values."""
+    if isinstance(result, Label):
+        shares = dict(result.probabilities)
+        return {"label": result.label, "probability": result.probability, "probabilities": shares}
+    if isinstance(result, LabelSet):
+        return {"labels": list(result.labels), "probabilities": dict(result.probabilities)}
+    if isinstance(result, Number):
+        return {"value": _value(result), "unit": result.unit}
+    return {"text": result.text, "score": result.score}
+
+
+def _plain_list(results: Sequence[Any]) -> dict[str, Any]:
+    """The results of all vectors of an item as JSON values, a list for each key."""
+    if results and isinstance(results[0], Number):
+        return {"values": [_value(r) for r in results], "unit": results[0].unit}
+    labels = [list(r.labels) if isinstance(r, LabelSet) else r.label for r in results]
+    return {"labels": labels, "probabilities": [dict(r.probabilities) for r in results]}
+
+
+def _value(result: Number) -> Any:
+    return result.value if len(result.values) == 1 else result.values
+
+
+def _shown(result: Any) -> str:
+    if isinstance(result, Label):
+        return f"{result.label} ({result.probability:.0%})"
+    if isinstance(result, LabelSet):
+        found = [f"{name} ({result.probabilities[name]:.0%})" for name in result.labels]
+        return ", ".join(found) or "(none)"
+    if isinstance(result, Text):
+        return f"{result.text}  (log-probability {result.score:.1f})"
+    return str(result)
+
+
+def _short(result: Any) -> str:
+    return result.label if isinstance(result, Label) else str(result)

@@ -1,0 +1,61 @@
+"""What a run says about where it ran: versions, processor, memory, command.
+
+None of it asks for the name of a host or a person, but the command holds what was typed, and `run.json`
+the full path of the data: look at them before you publish a run.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from multiseq._version import __version__
+from multiseq.system.memory import memory
+
+__all__ = ["command", "describe_machine", "versions"]
+
+LIBRARIES = ("torch", "torchaudio", "torch-geometric", "lightning", "torchmetrics", "rdkit")
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python, multiseq and the libraries that results depend on; None where one is missing."""
+    found: dict[str, str | None] = {"python": platform.python_version(), "multiseq": __version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, threads, GiB of memory and GPU."""
+    import torch
+
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round((memory() or 0) / 2**30, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def command() -> str:
+    """The command line of this process, as one would type it."""
+    program = Path(sys.argv[0]).name
+    program = "python -m multiseq" if program == "__main__.py" else program
+    return f"{program} {shlex.join(sys.argv[1:])}".strip()

@@ -1,0 +1,220 @@
+"""Recipes: one short TOML file says which data, tasks, encoder and training make a model.
+
+    [data.NAME]      where items and labels come from: adapter, format, train / dev / test files
+    [tasks.NAME]     what is learned from them: data, output, target, column
+    [adapters.NAME]  options of an adapter (modality = its name where not given)
+    [encoder]        preset or sizes
+    [training]       as in `multiseq.training.settings.Settings`
+
+Unknown keys are errors with the nearest right name. Nothing that a recipe names is imported.
+`multiseq.runs.sources` reads the data, `multiseq.runs.build` makes the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from multiseq.checks import nearest
+from multiseq.data.formats import PARTS, PATHS
+from multiseq.data.text_files import parse_toml, text_of
+from multiseq.metric_names import METRICS_OF
+from multiseq.runs.recipe_check import SECTIONS, RecipeError, check, modality_of, value_of
+
+__all__ = [
+    "Recipe",
+    "RecipeError",
+    "names",
+    "read",
+    "read_together",
+    "resolve",
+]
+
+
+@dataclass
+class Recipe:
+    """A recipe as read, its tables checked.
+
+    Args:
+        name: Of the file, or of the recipe in the package.
+        folder: What relative paths of data are relative to, unless a data folder is given.
+        text: The file as written.
+        tables: ``data``, ``tasks``, ``adapters``, ``encoder``, ``training``.
+    """
+
+    name: str
+    folder: Path
+    text: str
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """The tables of the tasks."""
+        return self.tables["tasks"]
+
+    def adapter(self, task: str) -> str:
+        """The name of the adapter that reads a task's data."""
+        return str(self.tables["data"][self.tasks[task]["data"]]["adapter"])
+
+    def modality(self, adapter: str) -> str:
+        """text, speech or graph."""
+        return modality_of(self.tables, adapter)
+
+    def cell(self, task: str) -> str:
+        """Modality and output of a task, as in ``text/vector``."""
+        return f"{self.modality(self.adapter(task))}/{self.tasks[task]['output']}"
+
+    def metric(self, task: str) -> str:
+        """The metric of a task, the default of its target where it names none."""
+        spec = self.tasks[task]
+        return str(spec.get("metric", METRICS_OF[spec["target"]][0]))
+
+
+def names() -> list[str]:
+    """The recipes of the package."""
+    suffix = ".toml"
+    return sorted(p.name.removesuffix(suffix) for p in _shipped().iterdir() if p.name.endswith(suffix))
+
+
+def read(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """A recipe by path, or by name where the package has it, with ``key=value`` changes.
+
+    Args:
+        recipe: ``my.toml`` or ``starter``.
+        changes: As in ``training.steps=200`` or ``tasks.pos.weight=2``; values are TOML, or plain
+            text.
+
+    Raises:
+        RecipeError: No such recipe, not TOML, an unknown key, or a value that does not fit.
+    """
+    return read_together([recipe], changes)
+
+
+def read_together(
+    recipes: Sequence[str | Path], changes: Sequence[str] = (), data: Path | None = None
+) -> Recipe:
+    """Several recipes as one joint model: one encoder, all their tasks, and all their data.
+
+    Adapters of one name are one adapter. Where two recipes set a key of ``encoder`` or ``training``
+    differently, ``changes`` has to settle it.
+
+    Args:
+        recipes: Paths or names, as for `read`.
+        changes: As for `read`.
+        data: The folder that all relative paths will be relative to. Where it is not given and the
+            recipes lie in different folders, their paths are made absolute.
+
+    Raises:
+        RecipeError: As for `read`, or two recipes with data, tasks or settings that clash.
+    """
+    parsed = [_parse(recipe) for recipe in recipes]
+    found = parsed[0] if len(parsed) == 1 else _merge(parsed, changes, data)
+    for change in changes:
+        _change(found.tables, change)
+    check(found.name, found.tables)
+    return found
+
+
+def resolve(path: str, base: Path) -> Path:
+    """``starter:pos/…`` lies in the package; anything else is relative to the data folder."""
+    if path.startswith("starter:"):
+        return Path(str(files("multiseq") / "starter")) / path.removeprefix("starter:")
+    return base / path
+
+
+def _parse(recipe: str | Path) -> Recipe:
+    path = Path(recipe)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise RecipeError(f"{path}: no such file")
+        name, folder = path.stem, path.parent
+    elif str(recipe) in names():
+        name, folder = str(recipe), Path()
+        path = _shipped() / f"{recipe}.toml"
+    else:
+        near = nearest(str(recipe), names())
+        raise RecipeError(f"{recipe}: no such recipe{near}; there are {', '.join(names())}")
+    try:
+        text = text_of(path)
+        tables = parse_toml(text)
+    except ValueError as error:  # of the file, or of TOML
+        raise RecipeError(f"{name}: not TOML: {error}") from None
+    return Recipe(name, folder, text, {s: {} for s in SECTIONS} | tables)
+
+
+def _shipped() -> Any:
+    return files("multiseq") / "recipes"
+
+
+def _change(tables: dict[str, Any], change: str) -> None:
+    key, found, value = change.partition("=")
+    if not found or not key:
+        raise RecipeError(f"--set {change}: expected key=value, as in training.steps=200")
+    *path, last = key.strip().split(".")
+    for part in path:
+        tables = tables.setdefault(part, {})
+        if not isinstance(tables, dict):
+            raise RecipeError(f"--set {change}: {part!r} is a value, not a table")
+    tables[last] = value_of(value)
+
+
+# --- several recipes in one -----------------------------------------------------------------------
+
+
+def _merge(recipes: Sequence[Recipe], changes: Sequence[str], data: Path | None) -> Recipe:
+    settled = {change.partition("=")[0].strip() for change in changes}
+    apart = data is None and len({r.folder.resolve() for r in recipes}) > 1
+    merged: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    owners: dict[str, str] = {}
+    for recipe in recipes:
+        check(recipe.name, recipe.tables)
+        tables = _with_absolute_paths(recipe) if apart else recipe.tables
+        for section, key in [(s, k) for s in SECTIONS for k in tables[s]]:
+            place, value = f"{section}.{key}", tables[section][key]
+            other = owners.setdefault(place, recipe.name)
+            alike = section not in ("data", "tasks") and merged[section].get(key, value) == value
+            if key in merged[section] and not alike and place not in settled:
+                raise RecipeError(_clash(other, recipe.name, section, key))
+            merged[section].setdefault(key, value)
+    _check_shared_adapters(recipes)
+    name = "+".join(r.name for r in recipes)
+    return Recipe(name, recipes[0].folder, "\n".join(r.text for r in recipes), merged)
+
+
+def _clash(first: str, second: str, section: str, key: str) -> str:
+    if section in ("encoder", "training"):
+        choose = f"choose one with --set {section}.{key}=…"
+        return f"{first} and {second}: their [{section}] {key} differ; {choose}"
+    both = "both have" if section != "adapters" else "each has its own"
+    return f"{first} and {second}: {both} [{section}.{key}]; rename one of them"
+
+
+def _check_shared_adapters(recipes: Sequence[Recipe]) -> None:
+    """An adapter that two recipes use must not get options behind the back of one of them."""
+    seen: dict[str, tuple[str, Any]] = {}
+    for recipe in recipes:
+        for adapter in {spec["adapter"] for spec in recipe.tables["data"].values()}:
+            options = recipe.tables["adapters"].get(adapter, {})
+            owner, others = seen.setdefault(adapter, (recipe.name, options))
+            if options != others:
+                raise RecipeError(_clash(owner, recipe.name, "adapters", adapter))
+
+
+def _with_absolute_paths(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    def absolute(value: Any) -> Any:
+        if isinstance(value, list):
+            return [absolute(v) for v in value]
+        return str(resolve(value, recipe.folder.resolve())) if _is_path(value) else value
+
+    data = {}
+    for name, spec in recipe.tables["data"].items():
+        keys = () if spec["format"] == "rdkit-logp" else ("file", "split", *PARTS, *PATHS)
+        data[name] = {k: absolute(v) if k in keys else v for k, v in spec.items()}
+    return {**recipe.tables, "data": data}
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and not value.startswith("starter:")

@@ -1,0 +1,338 @@
+"""Checks of a recipe's tables, so light that a typo is found before anything heavy is imported.
+
+Every error names the recipe, the section and the key, and the nearest right name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from multiseq import checks
+from multiseq.checks import nearest
+from multiseq.data.formats import FORMATS, PARTS, PATHS
+from multiseq.data.text_files import check_encoding, parse_toml
+from multiseq.metric_names import METRICS_OF
+from multiseq.runs.recipe_ranges import check_range
+
+__all__ = [
+    "SECTIONS",
+    "RecipeError",
+    "changed_options",
+    "check",
+    "fits",
+    "known",
+    "modality_of",
+    "one_of",
+    "value_of",
+]
+
+SECTIONS = ("data", "tasks", "adapters", "encoder", "training")
+MODALITIES = ("text", "speech", "graph")
+OUTPUTS = ("vector", "set", "sequence")
+
+
+NUMBER = (int, float)
+DATA_KEYS: dict[str, Any] = {
+    "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
+    "test": (str, list), "part_column": str, "split": str, "fold": int, "weight": NUMBER,
+}  # fmt: skip
+OPTIONS: dict[str, Any] = {
+    "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
+    "edges": str, "features": list,
+}  # fmt: skip
+"""Of readers; a format has some of them."""
+TASK_KEYS: dict[str, Any] = {
+    "data": str, "output": str, "target": str, "column": str, "columns": list, "unit": str,
+    "tokens": str, "vocab_size": int, "metric": str, "weight": NUMBER, "head": dict, "decode": dict,
+}  # fmt: skip
+
+WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    NUMBER: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+    (str, list): "a path, or a pair of paths for the format 'lines'",
+    (str, list, float): "a path, or the share of train to hold out, as in 0.1",
+}
+ANNOTATED: dict[str, Any] = {"str": str, "int": int, "float": NUMBER, "bool": bool, "Sequence[float]": list}
+FOR_TARGET = {"unit": "number", "tokens": "text", "vocab_size": "text"}
+"""Keys of a task that say nothing of other targets."""
+
+
+Tables = Mapping[str, Mapping[str, Any]]
+"""A recipe as it is read: section -> key -> value."""
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message names the recipe, the section and the key."""
+
+
+def check(recipe: str, tables: Tables) -> None:
+    """All tables of a recipe of that name, as far as that needs no library. Raises RecipeError."""
+    _check_strings(tables, recipe)
+    known(tables, SECTIONS, recipe)
+    for section in SECTIONS:
+        _typed(tables[section], dict, f"{recipe}: [{section}]")
+    for section in ("data", "tasks", "adapters"):
+        for name, spec in tables[section].items():
+            _typed(spec, dict, f"{recipe}: [{section}.{name}]")
+    if not tables["tasks"] or not tables["data"]:
+        raise RecipeError(f"{recipe}: expected at least one [tasks.NAME] and one [data.NAME]")
+    for section in ("tasks", "adapters"):
+        for name in tables[section]:
+            if not re.fullmatch(r"[\w -]+", name) or name in ("model", "config"):
+                expected = (
+                    "a name of letters, digits, - and _ (not model or config): files are called after it"
+                )
+                raise RecipeError(f"{recipe}: [{section}.{name!r}]: expected {expected}")
+    for name, spec in tables["data"].items():
+        _check_data(tables, spec, f"{recipe}: [data.{name}]")
+    for name, spec in tables["tasks"].items():
+        _check_task(tables, spec, f"{recipe}: [tasks.{name}]")
+    adapters = {spec["adapter"] for spec in tables["data"].values()}
+    for name in tables["adapters"]:
+        one_of(name, adapters, f"{recipe}: [adapters.{name}] is used by no data")
+    for name in tables["data"]:
+        data = {spec["data"] for spec in tables["tasks"].values()}
+        one_of(name, data, f"{recipe}: [data.{name}] is used by no task")
+
+
+def modality_of(tables: Tables, adapter: str) -> str:
+    """text, speech or graph."""
+    return str(tables["adapters"].get(adapter, {}).get("modality", adapter))
+
+
+def _check_strings(value: Any, place: str) -> None:
+    """No NUL, which no path and no name can have."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_strings(inner, f"{place}: {key}")
+            _check_strings(key, place)
+    elif isinstance(value, str) and "\0" in value:
+        raise RecipeError(f"{place}: got {value!r} with a NUL, expected text without one")
+
+
+def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
+    _need(spec, ("adapter", "format"), place)
+    one_of(spec["format"], FORMATS, f"{place} format")
+    options = FORMATS[spec["format"]]
+    known(spec, (*DATA_KEYS, *options), place)
+    _need(spec, [key for key, must in options.items() if must], place)
+    for key, value in spec.items():
+        _check_value(key, value, {**DATA_KEYS, **OPTIONS}[key], place)
+        _check_option(key, value, spec["format"], f"{place} {key}")
+    modality = modality_of(tables, spec["adapter"])
+    one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
+    _check_parts(spec, place)
+    for key in ("file", *PARTS):
+        _check_paths(spec, key, f"{place} {key}")
+
+
+def _check_option(key: str, value: Any, format_: str, place: str) -> None:
+    """An option of a reader, as far as it can be checked without the file."""
+    if key == "features":
+        _names(value, place)
+    if key == "encoding":
+        try:
+            check_encoding(value)
+        except ValueError as error:
+            raise RecipeError(f"{place}: {error}") from None
+    if key == "separator" and (not value or (format_ != "labelled" and (len(value) > 1 or value in '"\r\n'))):
+        expected = (
+            "one character or more" if format_ == "labelled" else "one character, no quote and no line end"
+        )
+        raise RecipeError(f"{place}: got {value!r}, expected {expected}")
+
+
+def changed_options(changes: Sequence[str]) -> dict[str, Any]:
+    """Options of a reader given as ``key=value``, and ``format``. Paths are relative to the current folder.
+
+    >>> changed_options(["encoding=latin-1"])
+    {'encoding': 'latin-1'}
+    """
+    options: dict[str, Any] = {}
+    for change in changes:
+        key, found, value = change.partition("=")
+        place = f"--set {change}"
+        if not found:
+            raise RecipeError(f"{place}: expected key=value, as in encoding=latin-1")
+        one_of(key, ("format", *OPTIONS), place)
+        options[key] = value_of(value)
+        _check_value(key, options[key], OPTIONS.get(key, str), "--set")
+        _check_option(key, options[key], "labelled", f"--set {key}")
+    if "format" in options:
+        formats = [name for name in FORMATS if name not in ("lines", "rdkit-logp")]
+        one_of(options["format"], ("text", "json", *formats), "--set format")
+    return {key: Path(value) if key in PATHS else value for key, value in options.items()}
+
+
+def value_of(text: str) -> Any:
+    """A value as TOML writes it, or plain text.
+
+    >>> value_of("0.5"), value_of("latin-1")
+    (0.5, 'latin-1')
+    """
+    try:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
+        return text
+
+
+def _check_parts(spec: Mapping[str, Any], place: str) -> None:
+    """A file for each part, or one file and one way to tell them apart."""
+    share = isinstance(spec.get("dev"), float)
+    files = [key for key in PARTS if key in spec and not (key == "dev" and share)]
+    ways = [key for key in ("part_column", "split") if key in spec]
+    if "file" not in spec:
+        if spec["format"] == "networks":
+            raise RecipeError(f'{place}: expected file = "…": one table of nodes, as of edges, for all parts')
+        if "train" not in spec:
+            raise RecipeError(f'{place}: expected train = "…" (and test), or file = "…"')
+        if ways:
+            raise RecipeError(f'{place}: got train and {ways[0]}, which goes with file = "…"')
+    elif files:
+        raise RecipeError(
+            f"{place}: got file and {files[0]}; expected one file for all parts, or one for each"
+        )
+    elif len(ways) != 1:
+        raise RecipeError(
+            f"{place}: with file, expected part_column or split, one of them, to tell the parts apart"
+        )
+    if "split" in spec and share:
+        raise RecipeError(f"{place}: got split and dev = {spec['dev']}; expected the dev rows in the split")
+    if "fold" in spec and ("split" not in spec or spec["fold"] < 0):
+        raise RecipeError(
+            f"{place} fold: got {spec['fold']}, expected 0 or more, and split = the file of folds"
+        )
+
+
+def _check_paths(spec: Mapping[str, Any], key: str, place: str) -> None:
+    value = spec.get(key)
+    if isinstance(value, float):
+        if not 0 < value < 1:
+            raise RecipeError(f"{place}: got {value}, expected a share between 0 and 1")
+    elif value is not None and isinstance(value, list) != (spec["format"] == "lines"):
+        expected = "[input, target], two files" if spec["format"] == "lines" else "one path"
+        raise RecipeError(f"{place}: got {value!r}, expected {expected}")
+    elif isinstance(value, list) and [type(v) for v in value] != [str, str]:
+        raise RecipeError(f"{place}: got {value!r}, expected [input, target], two files")
+
+
+def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
+    known(spec, TASK_KEYS, place)
+    _need(spec, ("data", "output", "target"), place)
+    for key, value in spec.items():
+        _check_value(key, value, TASK_KEYS[key], place)
+    one_of(spec["data"], tables["data"], f"{place} data")
+    one_of(spec["output"], OUTPUTS, f"{place} output")
+    one_of(spec["target"], METRICS_OF, f"{place} target")
+    if (spec["output"] == "sequence") != (spec["target"] == "text"):
+        raise RecipeError(
+            f"{place}: got output {spec['output']!r} with target {spec['target']!r}; "
+            "the target text goes with the output sequence, all others with vector or set"
+        )
+    if "columns" in spec and spec["target"] not in ("number", "labels"):
+        raise RecipeError(f"{place}: columns go with the target number or labels; use column")
+    if ("column" in spec) == ("columns" in spec):
+        raise RecipeError(f'{place}: expected column = "…" or columns = […], the labels\' name in the data')
+    _names(spec.get("columns"), f"{place} columns")
+    for key, target in FOR_TARGET.items():
+        if key in spec and spec["target"] != target:
+            raise RecipeError(f"{place}: {key} goes with the target {target}, got {spec['target']}")
+    if "metric" in spec:
+        one_of(spec["metric"], METRICS_OF[spec["target"]], f"{place} metric")
+    if "tokens" in spec:
+        one_of(spec["tokens"], ("character", "piece"), f"{place} tokens")
+
+
+# --- the pieces -----------------------------------------------------------------------------------
+
+
+def known(spec: Iterable[str], allowed: Iterable[str], place: str) -> None:
+    """Every key is one of those allowed."""
+    allowed = list(allowed)
+    for key in spec:
+        if key not in allowed:
+            raise RecipeError(
+                f"{place}: no key {key!r}{nearest(key, allowed)}; there are {', '.join(allowed)}"
+            )
+
+
+def one_of(value: Any, allowed: Iterable[str], place: str) -> None:
+    """As `multiseq.checks.one_of`, for a recipe."""
+    try:
+        checks.one_of(value, allowed, place)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+
+
+def fits(
+    options: Mapping[str, Any],
+    functions: Iterable[Callable[..., Any]],
+    place: str,
+    *,
+    without: Iterable[str] = (),
+    also: Iterable[str] = (),
+) -> None:
+    """Options are parameters of one of the functions, and of the type that it says.
+
+    Args:
+        options: Key -> value of the recipe.
+        functions: What the options are handed to; several where one hands them on.
+        place: For messages.
+        without: Parameters that a recipe cannot give.
+        also: Keys that are no parameters.
+    """
+    parameters: dict[str, inspect.Parameter] = {}
+    for function in functions:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name not in without:
+                parameters.setdefault(name, parameter)
+    known(options, (*also, *parameters), place)
+    for key, value in options.items():
+        if key in parameters:
+            names = str(parameters[key].annotation).split(" | ")
+            kinds = tuple(ANNOTATED[n] for n in names if n in ANNOTATED)
+            if len(kinds) == len([n for n in names if n != "None"]):
+                _check_value(key, value, kinds[0] if len(kinds) == 1 else _flat(kinds), place)
+            for entry in value if isinstance(value, list) else ():
+                _typed(entry, NUMBER, f"{place} {key}")  # the only lists that functions here take
+
+
+def _flat(kinds: Iterable[Any]) -> tuple[type, ...]:
+    return tuple(k for kind in kinds for k in (kind if isinstance(kind, tuple) else (kind,)))
+
+
+def _check_value(key: str, value: Any, kind: Any, place: str) -> None:
+    """A value is of its type, and in the range of its key."""
+    _typed(value, kind, f"{place} {key}")
+    try:
+        check_range(key, value)
+    except ValueError as error:
+        raise RecipeError(f"{place} {key}: {error}") from None
+
+
+def _typed(value: Any, kind: Any, place: str) -> None:
+    # True is an int to Python, but no number to a reader.
+    allowed = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        expected = WORDS.get(kind) or " or ".join(WORDS[k] for k in allowed)
+        raise RecipeError(f"{place}: got {value!r}, expected {expected}")
+
+
+def _names(value: Any, place: str) -> None:
+    if value is not None and not (value and all(isinstance(name, str) for name in value)):
+        raise RecipeError(f"{place}: got {value!r}, expected a list of names of columns")
+
+
+def _need(spec: Mapping[str, Any], keys: Iterable[str], place: str) -> None:
+    for key in keys:
+        if key not in spec:
+            raise RecipeError(f"{place}: {key} is missing")

@@ -1,0 +1,392 @@
+"""Runs: a recipe trained into a folder that tells its story, and that folder scored.
+
+recipe.toml   the recipe as run             run.json     versions, machine, command, time, memory
+metrics.csv   losses and dev scores         curves.png   a picture of them
+model/        the weights that were kept    resume.ckpt  where training goes on from
+test.json     the scores on the test part   test.md      the same as a table
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multiseq.data import DataError
+from multiseq.runs.build import build_model, check_options, settings
+from multiseq.runs.machine import command, describe_machine, versions
+from multiseq.runs.recipe import Recipe, read
+from multiseq.runs.scoring import Report, check_labels, markdown, score
+from multiseq.runs.sources import read_part
+from multiseq.system.files import is_leftover, write_whole
+from multiseq.system.lock import LOCK, hold
+from multiseq.system.memory import peak_gpu_memory, peak_memory
+from multiseq.system.processes import is_first_process
+from multiseq.training.stopping import terminable
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.tasks import Source
+    from multiseq.training.item_cache import ItemCache
+    from multiseq.training.settings import Settings
+
+__all__ = ["evaluate_run", "read_run", "train_run"]
+
+COUNTED = 50
+"""Items of a source that are prepared to say about how many vectors it has."""
+
+NAMES = {"sources": "training part", "dev": "dev part", "test": "test part"}
+
+Say = Callable[[str], None]
+
+
+def train_run(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    resume: bool = False,
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    progress: bool = True,
+    cache: str | Path | None = None,
+    say: Say = print,
+) -> Report:
+    """Train a recipe's model, score it on the test part, and write all of it to a folder.
+
+    Args:
+        recipe: What to train.
+        out: The run's folder. One that holds a run is only used to ``resume`` it.
+        data: What the recipe's relative paths are relative to; the recipe's folder if not given.
+        resume: Go on where the run in ``out`` stopped. A run that is finished is left as it is.
+        devices: Handed to Lightning.
+        num_nodes: Handed to Lightning.
+        strategy: Handed to Lightning.
+        progress: Show a bar.
+        cache: A folder in which prepared items are kept for other runs; None keeps them for this one.
+        say: Gets each line that a person may want to read.
+
+    Returns:
+        The scores of the test part, as `evaluate_run` gives them. Empty in all processes but the
+        first.
+
+    Raises:
+        ValueError: A recipe, data or a folder that cannot be used.
+        KeyboardInterrupt: The run was stopped; it can be resumed.
+    """
+    out, first = Path(out), is_first_process()
+    if first:
+        _check_folder(out, recipe, resume)
+    launch = {"devices": devices, "num_nodes": num_nodes, "strategy": strategy, "progress": progress}
+    with hold(out) if first else nullcontext(), terminable():
+        if first:
+            _check_folder(out, recipe, resume)  # again, now that no other run writes to it
+        if resume and (out / "test.json").is_file():
+            say(f"{out}: this run is finished")
+            return _finished(out)
+        return _train(recipe, out, data, resume, cache, say, launch)
+
+
+def _train(
+    recipe: Recipe,
+    out: Path,
+    data: str | Path | None,
+    resume: bool,
+    cache: str | Path | None,
+    say: Say,
+    launch: dict[str, Any],
+) -> Report:
+    from multiseq.checkpoint import check_savable
+    from multiseq.training.item_cache import ItemCache
+    from multiseq.training.loop import train as fit
+    from multiseq.training.resume import has_resume
+
+    check_options(recipe)
+    options = settings(recipe)
+    base = _data_folder(recipe, data)
+    train, test = _read_part(recipe, "train", base), _read_part(recipe, "test", base)
+    dev = _read_part(recipe, "dev", base) if options.evaluate_every else []
+    if options.evaluate_every and not dev:
+        raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev part, and none has")
+    model = build_model(recipe, train)
+    kept = ItemCache(cache, workers=options.workers)
+    goes_on = resume and has_resume(out)
+    record: dict[str, Any] = {}
+    if is_first_process():
+        if resume and not goes_on:
+            _check_lost(out, options.save_every)
+        for note in _check_scoring(recipe, model, [*dev, *test], kept):
+            say(note)
+        check_savable(model, out / "model")
+        _announce(model, train, options, out, say)
+        parts = {"sources": train, "dev": dev, "test": test}
+        digests = {name: _digests(model, part, kept) for name, part in parts.items()}
+        record = _begin(out, recipe, base, model, digests, resume)
+    began = time.perf_counter()
+    with _plain_lightning():
+        fit(model, train, dev=dev, out=out, settings=options, resume=goes_on, cache=kept, **launch)
+    if not is_first_process():
+        return {}
+    record["training_seconds"] = round(time.perf_counter() - began, 1)
+    report = score(model, recipe, train, test, "test", kept)
+    _finish(out, record, report)
+    return report
+
+
+def evaluate_run(
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    part: str = "test",
+    cache: str | Path | None = None,
+    say: Say = print,
+) -> Report:
+    """Score a run's model, and the baselines, on a part of its recipe's data.
+
+    Args:
+        folder: The run.
+        data: The data's folder, where it is another one than in training.
+        part: train, dev or test.
+        cache: A folder in which prepared items are kept, as in training.
+        say: Gets a line where there is no training data for the baselines.
+
+    Returns:
+        ``{task: {"cell", "metric", "value", "baseline", "num_items", "seconds", "part"}}``.
+        Accuracies, error rates and R² are fractions, BLEU is 0 to 100, RMSE and MAE are in the
+        user's unit; ``seconds`` are those of the model; for frame accuracy there are also
+        ``value_without_silence`` and ``baseline_without_silence``. None is what has no value.
+
+    Raises:
+        ValueError: Not a run, or no data of that part.
+    """
+    from multiseq.checkpoint import load
+    from multiseq.training.item_cache import ItemCache
+
+    recipe = read_run(folder)
+    model = load(Path(folder) / "model")
+    base = _data_folder(recipe, data)
+    sources = _read_part(recipe, part, base, model)
+    if not sources:
+        raise ValueError(f"part: got {part!r}, but no data of {recipe.name} has it")
+    try:
+        train = read_part(recipe, "train", base, model)
+    except DataError as error:
+        train = []
+        say(f"no baselines, for want of the training data: {error}")
+    return score(model, recipe, train, sources, part, ItemCache(cache))
+
+
+def read_run(folder: str | Path) -> Recipe:
+    """The recipe of a run, with the name that it had and the folder of its data.
+
+    Raises:
+        ValueError: The folder holds no run.
+    """
+    folder = Path(folder)
+    if not (folder / "recipe.toml").is_file() or not (folder / "run.json").is_file():
+        what = "is not a run (no recipe.toml and run.json in it)" if folder.exists() else "is not there"
+        raise ValueError(f"{folder}: {what}; expected a folder that `multiseq train` wrote")
+    record = _read_json(folder / "run.json", "recipe", "data", "sources")
+    found = read(folder / "recipe.toml")
+    return replace(found, name=record["recipe"], folder=Path(record["data"]))
+
+
+# --- before training ------------------------------------------------------------------------------
+
+
+def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Nothing is overwritten but what a run wrote that failed before its first step."""
+    if resume:
+        if read_run(out).tables != recipe.tables:
+            raise ValueError(
+                f"{out}: its run has another recipe than the one given; resume it without naming "
+                "a recipe or changes, or choose another folder with --out"
+            )
+        return
+    there = {p.name for p in out.iterdir()} if out.is_dir() else {""} if out.exists() else set()
+    if {"metrics.csv", "resume.ckpt", "model"} & there:
+        raise ValueError(
+            f"{out}: holds a run already; choose another folder with --out, or go on with --resume"
+        )
+    there = {name for name in there if not is_leftover(name)}
+    if there - {"recipe.toml", "run.json", LOCK}:
+        raise ValueError(f"{out}: exists and is not a run; choose another folder with --out")
+
+
+def _data_folder(recipe: Recipe, data: str | Path | None) -> Path:
+    if data is not None and not Path(data).is_dir():
+        raise ValueError(f"{data}: no such folder; say where the data is with --data")
+    return Path(data if data is not None else recipe.folder).resolve()
+
+
+def _read_part(recipe: Recipe, part: str, base: Path, model: Model | None = None) -> list[Source]:
+    """`read_part`, which needs the folder only where a path is relative to it."""
+    try:
+        return read_part(recipe, part, base, model)
+    except DataError as error:
+        if base.is_dir():
+            raise
+        raise DataError(f"{base}: no such folder; say where the data is with --data") from error
+
+
+def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cache: ItemCache) -> list[str]:
+    """What would else be noticed after hours of training: bad items, a metric that cannot judge them.
+
+    What a person may want to know besides is given back.
+    """
+    for name, task in model.tasks.items():
+        num = task.head.target.size
+        if task.metric == "roc_auc" and recipe.tasks[name]["target"] == "class" and num != 2:
+            place = f"{recipe.name}: [tasks.{name}] metric"
+            raise ValueError(f"{place}: got 'roc_auc' for {num} classes, expected two; use accuracy or f1")
+    return [note for source in sources for note in check_labels(model, source, cache)]
+
+
+def _check_lost(out: Path, save_every: int) -> None:
+    """A run without a resume file begins again, unless it had one, which then was lost."""
+    from multiseq.training.resume import RESUME
+    from multiseq.training.run_log import read_log
+
+    log = out / "metrics.csv"
+    steps = [int(row["step"]) for row in read_log(log)] if log.is_file() else []
+    if steps and max(steps) >= save_every:
+        raise ValueError(
+            f"{out / RESUME}: missing, although this run reached step {max(steps)}; put it back, or start a "
+            "new run with --out"
+        )
+
+
+def _digests(model: Model, sources: Sequence[Source], cache: ItemCache) -> list[dict[str, Any]]:
+    """What a run's data are known by: items and labels in their order, wherever their folder lies."""
+    return [
+        {
+            "tasks": list(s.targets),
+            "items": len(s.items),
+            "digest": cache.digest(model.adapter(s.adapter), s),
+        }
+        for s in sources
+    ]
+
+
+def _begin(
+    out: Path,
+    recipe: Recipe,
+    data: Path,
+    model: Model,
+    digests: Mapping[str, list[dict[str, Any]]],
+    resume: bool,
+) -> dict[str, Any]:
+    """Write the recipe and ``run.json``; check that a resumed run's data is what it was."""
+    import tomli_w
+
+    record: dict[str, Any] = {
+        "recipe": recipe.name,
+        "data": str(data),
+        **digests,
+        "weights": _num_weights(model),
+        "versions": versions(),
+        "machine": describe_machine(),
+        "command": command(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if resume:
+        before = _read_json(out / "run.json")
+        for part, now in digests.items():
+            if before.get(part) != now:
+                raise ValueError(
+                    f"{out}: the data is not what this run began with ({NAMES[part]}: then "
+                    f"{before.get(part)}, now {now}); start a new run with --out"
+                )
+        record = {**before, "resumed": [*before.get("resumed", []), record["started"]]}
+    out.mkdir(parents=True, exist_ok=True)
+    tables = {section: table for section, table in recipe.tables.items() if table}
+    write_whole(out / "recipe.toml", tomli_w.dumps(tables))
+    _write_json(out / "run.json", record)
+    return record
+
+
+def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path, say: Say) -> None:
+    import torch
+
+    for source in train:
+        adapter = model.adapter(source.adapter)
+        items = source.items[:: -(-len(source.items) // COUNTED)]
+        sizes = [sum(map(adapter.num_vectors, adapter.prepare(item))) for item in items]
+        vectors = round(sum(sizes) / len(items) * len(source.items))
+        about = "" if len(items) == len(source.items) else "about "
+        tasks = ", ".join(source.targets)
+        say(f"{tasks}: {len(source.items):,} items, {about}{vectors:,} vectors ({source.adapter})")
+    cpu = f"CPU (threads: {torch.get_num_threads()})"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
+    weights = _num_weights(model)
+    kept = 4 + bool(options.average)  # themselves, their gradients and two moments; the running average
+    size = f"{4 * kept * weights / 2**20:,.1f} MiB with gradients and moments"
+    say(f"{weights:,} weights on {device}, {size}; writing to {out}")
+
+
+def _num_weights(model: Model) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@contextmanager
+def _plain_lightning() -> Iterator[None]:
+    """What Lightning raises as Python's own: settings that do not fit the machine, and Ctrl-C.
+
+    That it turns into an exit with code 1, and ignores the signal from then on.
+    """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from None
+
+
+# --- after training -------------------------------------------------------------------------------
+
+
+def _finish(out: Path, record: dict[str, Any], report: Report) -> None:
+    from multiseq.runs.plots import draw_curves
+    from multiseq.training.run_log import read_log
+
+    draw_curves(read_log(out / "metrics.csv"), out / "curves.png")
+    write_whole(out / "test.md", markdown(report))
+    began = datetime.fromisoformat([record["started"], *record.get("resumed", [])][-1])
+    record["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 1)
+    record["peak_memory_mib"], record["peak_gpu_memory_mib"] = peak_memory(), peak_gpu_memory()
+    _write_json(out / "run.json", record)
+    _write_json(out / "test.json", {"tasks": report})  # comes last: with it the run is finished
+
+
+def _finished(out: Path) -> Report:
+    report: Report = _read_json(out / "test.json", "tasks")["tasks"]
+    return report
+
+
+def _read_json(path: Path, *keys: str) -> Any:
+    """A JSON object that has these keys."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged: {error}") from None
+    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+    if missing:
+        raise ValueError(f"{path}: damaged: expected an object with {', '.join(missing)}")
+    return value
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_whole(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")

@@ -1,0 +1,198 @@
+"""Scores of a model beside those of the baselines, and how they are shown."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from multiseq.labels import class_name
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.runs.recipe import Recipe
+    from multiseq.tasks import Source, Task
+    from multiseq.training.item_cache import ItemCache
+
+__all__ = [
+    "HEADER",
+    "SILENCE",
+    "Report",
+    "check_labels",
+    "markdown",
+    "score",
+    "shown",
+    "table_rows",
+]
+
+SILENCE = frozenset({"sil", "sp", "h#", "pau", "epi"})
+"""Labels of frames without speech, in TIMIT and of the Montreal Forced Aligner. They are easy and
+many, so frame accuracy is given without them too."""
+
+Report = dict[str, dict[str, Any]]
+"""Task -> what `multiseq.runs.run.evaluate_run` says about it."""
+
+HEADER = ("task", "cell", "metric", "baseline", "ours", "seconds")
+
+
+def score(
+    model: Model,
+    recipe: Recipe,
+    train: Sequence[Source],
+    sources: Sequence[Source],
+    part: str,
+    cache: ItemCache,
+) -> Report:
+    """Every task that the sources label, in the order of the recipe.
+
+    Args:
+        model: Moved to a GPU where there is one.
+        recipe: For the order of the tasks and their options of decoding.
+        train: What the baselines learn from; without it there are none.
+        sources: Items with labels.
+        part: Which part of the data the sources are.
+        cache: What prepared items are looked up in.
+    """
+    import torch
+
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    for source in sources:
+        check_labels(model, source, cache)
+    training = {task: source for source in train for task in source.targets}
+    scored = {task: source for source in sources for task in source.targets}
+    return {
+        task: {
+            "cell": model.cell(task),
+            "metric": model.task(task).metric,
+            **_figures(model, task, training.get(task), scored[task], spec.get("decode", {}), cache),
+            "part": part,
+        }
+        for task, spec in recipe.tasks.items()
+        if task in scored
+    }
+
+
+def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
+    """What would else be noticed after training, or never: items and labels that cannot be scored.
+
+    Returns:
+        For each task with such labels a line that names classes which no training item has: no prediction
+        can be one of them.
+
+    Raises:
+        ValueError: A bad item, labels that do not fit its vectors or that a task's metric cannot judge, with
+            the file and line.
+    """
+    from multiseq.batch import place_of
+
+    adapter = model.adapter(source.adapter)
+    found, notes = cache.examples(adapter, source.items, source.where), []
+    for name, labels in source.targets.items():
+        task, unknown = model.task(name), list[str]()
+        for number, examples in enumerate(found):
+            place, label = place_of(source.where, number), labels[number]
+            if label is None:
+                continue
+            try:
+                of_vectors = task.head.level == "vector"
+                rows = [v for e in examples for v in adapter.align(label, e)] if of_vectors else [label]
+                unknown += [f"{new!r} in {place}" for row in rows for new in _unknown(task, row)]
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from error
+        if unknown:
+            more = " …" if unknown[5:] else ""
+            notes.append(
+                f"{name}: {len(unknown):,} labels are of classes that no training item has, and count as "
+                f"missed: {', '.join(unknown[:5])}{more}"
+            )
+    return notes
+
+
+def _unknown(task: Task, label: Any) -> list[str]:
+    """Classes of a label that training lacks. Raises ValueError for a label that cannot be judged."""
+    from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget, named_flags
+    from multiseq.heads.text_target import TextTarget
+
+    target = task.head.target
+    if isinstance(target, ClassTarget):
+        name = class_name(label)
+        if name is None or target.knows(name):
+            return []
+        if task.metric == "roc_auc":
+            raise ValueError(f"label: got {name!r}, expected {' or '.join(target.labels)} for roc_auc")
+        return [name]
+    if isinstance(target, LabelsTarget):
+        return [name for name, there in named_flags(label).items() if there and not target.knows(name)]
+    if isinstance(target, TextTarget):
+        for text in [label] if isinstance(label, str) else label:
+            target.encode(text)
+    elif isinstance(target, NumberTarget):
+        target.batch([label])
+    return []
+
+
+def _figures(
+    model: Model,
+    task: str,
+    train: Source | None,
+    source: Source,
+    decode: Mapping[str, Any],
+    cache: ItemCache,
+) -> dict[str, Any]:
+    from multiseq.runs.baselines import baseline_results
+    from multiseq.training.evaluation import labelled_results
+    from multiseq.training.metrics import compute
+
+    started = time.perf_counter()
+    pairs = labelled_results(model, source, {task: decode}, cache)[task]
+    seconds = round(time.perf_counter() - started, 2)
+    sides = {"value": ([result for result, _ in pairs], [label for _, label in pairs])}
+    if train is not None:
+        sides["baseline"] = baseline_results(model, task, train, source, cache)
+    metric = model.task(task).metric
+    figures: dict[str, Any] = {"value": None, "baseline": None}
+    figures |= {name: _finite(compute(metric, *side)) for name, side in sides.items()}
+    if metric == "frame_accuracy":
+        for name, (results, labels) in sides.items():
+            spoken = [i for i, label in enumerate(labels) if class_name(label) not in SILENCE]
+            chosen = [results[i] for i in spoken], [labels[i] for i in spoken]
+            figures[f"{name}_without_silence"] = _finite(compute(metric, *chosen))
+    return {**figures, "num_items": len(pairs), "seconds": seconds}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no NaN
+
+
+def table_rows(report: Report) -> list[tuple[str, ...]]:
+    """The lines of the table under `HEADER`."""
+    rows = []
+    for task, entry in report.items():
+        values = (shown(entry["metric"], entry[key]) for key in ("baseline", "value"))
+        metric = entry["metric"].replace("_", " ")
+        rows.append((task, entry["cell"], metric, *values, f"{entry['seconds']:.1f}"))
+        if "value_without_silence" in entry:
+            keys = ("baseline_without_silence", "value_without_silence")
+            values = (shown(entry["metric"], entry.get(key)) for key in keys)
+            rows.append(("", "", "… without silence", *values, ""))
+    return rows
+
+
+def shown(metric: str, value: float | None) -> str:
+    """A metric's value as people read it: three digits of a fraction, one of BLEU, four of an error.
+
+    >>> shown("accuracy", 0.91234), shown("bleu", 27.31), shown("rmse", 0.00091234), shown("rmse", None)
+    ('0.912', '27.3', '0.0009123', '–')
+    """
+    if value is None:
+        return "–"
+    if metric == "bleu":
+        return f"{value:.1f}"
+    return f"{value:.4g}" if metric in ("rmse", "mae") or abs(value) >= 10 else f"{value:.3f}"
+
+
+def markdown(report: Report) -> str:
+    """The table as Markdown."""
+    lines = [HEADER, tuple("---" for _ in HEADER), *table_rows(report)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

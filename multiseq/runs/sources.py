@@ -1,0 +1,240 @@
+"""What a recipe's data tables say, read: items and the labels of all tasks, part by part."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multiseq.data import READERS, DataError, Records
+from multiseq.data.formats import FORMATS, PART_NAMES, PATHS
+from multiseq.data.text_files import parse_json, text_of
+from multiseq.labels import flag, number
+from multiseq.runs.recipe import Recipe, resolve
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.tasks import Source
+
+__all__ = [
+    "read_part",
+    "read_records",
+]
+
+
+def read_part(
+    recipe: Recipe, part: str, data: Path | None = None, model: Model | None = None
+) -> list[Source]:
+    """The sources of one part, each with the labels of all tasks that read it.
+
+    Args:
+        recipe: Which data.
+        part: train, dev or test.
+        data: What relative paths are relative to; the recipe's folder where not given.
+        model: The trained one, which knows which columns of graphs hold numbers; guessed where not given.
+
+    Returns:
+        One source for each data table that has this part.
+
+    Raises:
+        DataError: Files that cannot be read, labels that do not fit the task, no item to train on.
+    """
+    from multiseq.tasks import Source
+
+    sources = []
+    for name, spec in recipe.tables["data"].items():
+        speech = recipe.modality(spec["adapter"]) == "speech"
+        adapter = None if model is None else model.adapter(spec["adapter"])
+        tasks = {task: own for task, own in recipe.tasks.items() if own["data"] == name}
+        used = _columns_used(spec, tasks.values())
+        records = _records({**spec, "columns": used}, part, data or recipe.folder, speech, adapter)
+        if records is None:
+            continue
+        if not records.items:
+            if part == "train" or "file" not in spec:
+                what = spec.get("file", spec.get(part, spec.get("train")))
+                raise DataError(f"{recipe.name}: [data.{name}]: no item of the part {part!r} in {what}")
+            continue
+        targets = {task: _labels(records, own, speech) for task, own in tasks.items()}
+        sources.append(
+            Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.where)
+        )
+    return sources
+
+
+def _columns_used(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The columns that the tasks and the parts need. A table may have many more."""
+    named = [name for task in tasks for name in task.get("columns", [task.get("column")])]
+    return [*named, spec["part_column"]] if "part_column" in spec else named
+
+
+# --- items ----------------------------------------------------------------------------------------
+
+
+def _records(spec: Mapping[str, Any], part: str, base: Path, speech: bool, adapter: Any) -> Records | None:
+    share = spec["dev"] if isinstance(spec.get("dev"), float) else 0
+    own = "train" if share and part == "dev" else part
+    if "split" in spec:
+        whole = _read(spec, spec["file"], base, speech, adapter)
+        rows = _rows_of_split(resolve(spec["split"], base), spec.get("fold", 0), part, len(whole.items))
+        return whole.select(rows)
+    if "file" in spec:
+        whole, column = _read(spec, spec["file"], base, speech, adapter), spec["part_column"]
+        if share and whole.of_part("dev", column).items:
+            raise DataError(f"{spec['file']}: {column} has rows of the part dev; leave out dev = {share}")
+        records = whole.of_part(own, column)
+    elif own in spec:
+        records = _read(spec, spec[own], base, speech, adapter)
+    else:
+        return None
+    if not share or part == "test":
+        return records
+    num = len(records.items)
+    held = set(random.Random(0).sample(range(num), round(share * num)))
+    return records.select([i for i in range(num) if (i in held) == (part == "dev")])
+
+
+def _read(spec: Mapping[str, Any], paths: Any, base: Path, speech: bool, adapter: Any) -> Records:
+    name = spec["format"]
+    if name == "rdkit-logp":
+        return READERS[name](Path(paths))
+    path, *target = [resolve(p, base) for p in (paths if isinstance(paths, list) else [paths])]
+    options = {k: resolve(v, base) if k in PATHS else v for k, v in spec.items()}
+    return read_records(name, path, options | ({"target": target[0]} if target else {}), speech, adapter)
+
+
+def read_records(
+    name: str, path: Path, options: Mapping[str, Any], speech: bool, adapter: Any = None
+) -> Records:
+    """A file of a format; recordings that it names lie beside it.
+
+    Args:
+        name: The format.
+        path: The file.
+        options: Those of its reader are taken, others are not.
+        speech: Whether the items are recordings.
+        adapter: The trained one, where there is one.
+    """
+    more = {"lines": "target", "table": "columns"}.get(name)
+    chosen = {k: v for k, v in options.items() if k in FORMATS[name] or k == more}
+    if name == "networks" and adapter is not None:
+        chosen["numeric"] = {"nodes": adapter.nodes.numeric, "edges": adapter.edges.numeric}
+    records = READERS[name](path, **chosen)
+    if speech and name != "recordings":  # which knows where its recordings lie
+        items = records.items
+        records.items = [str(path.parent / item) if isinstance(item, str) else item for item in items]
+    return records
+
+
+def _rows_of_split(path: Path, fold: int, part: str, num: int) -> list[int]:
+    """Row numbers from JSON: ``{"train": […], …}``, or ``{"splits": [{…}, …]}``, one a fold."""
+    try:
+        found = parse_json(text_of(path))
+    except ValueError as error:
+        raise error if isinstance(error, DataError) else DataError(f"{path}: not JSON: {error}") from None
+    splits = found.get("splits", [found]) if isinstance(found, dict) else None
+    if not isinstance(splits, list) or fold >= len(splits) or not isinstance(splits[fold], dict):
+        form = '{"train": [row numbers], …}, or several of them under "splits"'
+        raise DataError(f"{path}: no fold {fold} in it; expected {form}")
+    parts = _parts_of_split(path, splits[fold], num)
+    return parts.get(part, [])
+
+
+def _parts_of_split(path: Path, split: Mapping[str, Any], num: int) -> dict[str, list[int]]:
+    """Part -> row numbers. Notes, which are no lists, are passed over; lists of no part are an error."""
+    parts: dict[str, list[int]] = {}
+    owners: dict[int, str] = {}
+    for name, rows in split.items():
+        if name not in PART_NAMES:
+            if isinstance(rows, list):
+                raise DataError(f"{path}: got the part {name!r}, expected train, dev (or val, valid) or test")
+            continue
+        if not isinstance(rows, list) or not all(type(i) is int and 0 <= i < num for i in rows):
+            raise DataError(f"{path}: expected row numbers from 0 to {num - 1} under {name!r}")
+        part = PART_NAMES[name]
+        if part in parts:
+            raise DataError(
+                f"{path}: got the part {part} twice, once as {name!r}; expected one list for each"
+            )
+        parts[part] = rows
+        for row in rows:
+            if owners.setdefault(row, name) != name:
+                raise DataError(
+                    f"{path}: row {row} is in {owners[row]!r} and in {name!r}, expected one of them"
+                )
+    return parts
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+def _labels(records: Records, spec: Mapping[str, Any], speech: bool) -> list[Any]:
+    """One label for each item, as the target takes it."""
+    if "columns" not in spec:
+        return _column(records, spec["column"], spec, speech)
+    columns = [_column(records, name, spec, speech) for name in spec["columns"]]
+    rows = list(zip(*columns, strict=True))
+    if spec["output"] != "vector":
+        return [dict(zip(spec["columns"], row, strict=True)) for row in rows]
+    return [_by_vector(spec["columns"], row, where) for row, where in zip(rows, records.where, strict=True)]
+
+
+def _by_vector(names: Sequence[str], row: Sequence[Any], where: str) -> list[dict[str, Any]] | None:
+    """Of one item, a list a column -> its labels by name, one a vector."""
+    lengths = {len(labels) for labels in row if labels is not None}
+    if len(lengths) > 1:
+        raise DataError(f"{where}: got lists of {sorted(lengths)} labels in {list(names)}, expected as many")
+    lists = [[None] * max(lengths, default=0) if labels is None else labels for labels in row]
+    return [dict(zip(names, labels, strict=True)) for labels in zip(*lists, strict=True)] if lengths else None
+
+
+def _column(records: Records, name: str, spec: Mapping[str, Any], speech: bool) -> list[Any]:
+    values = records.column(name)
+    vectors = spec["output"] == "vector"
+    if spec["target"] == "class" and not vectors and set(map(type, values)) <= {str, type(None)}:
+        return values  # as those of every table
+    labels = []
+    for i, value in enumerate(values):
+        try:
+            several = vectors and value is not None
+            labels.append(_of_vectors(value, spec, speech) if several else _label(value, spec))
+        except ValueError as error:
+            what = str(error).removeprefix("flag: ").removeprefix("number: ")  # the column says it better
+            raise DataError(f"{records.where[i]}: {name}: {what}") from None
+    return labels
+
+
+def _of_vectors(value: Any, spec: Mapping[str, Any], speech: bool) -> list[Any]:
+    from multiseq.adapters._speech.segments import are_segments
+
+    if not isinstance(value, list):
+        one = 'one label for the whole item goes with output = "set"'
+        raise ValueError(f"got {value!r}, expected a list with a label for each vector; {one}")
+    if speech and are_segments(value):
+        return [(start, end, _label(label, spec)) for start, end, label in value]
+    return [_label(label, spec) for label in value]
+
+
+def _label(value: Any, spec: Mapping[str, Any]) -> Any:
+    target, several = spec["target"], isinstance(value, list)
+    if value is None or value != value:  # JSON may have NaN
+        return None
+    if target == "labels" and "columns" not in spec:
+        names = value if several else str(_plain(value)).split(",")
+        return sorted({str(_plain(name)).strip() for name in names} - {""})
+    if target == "text":
+        if not all(isinstance(text, str) for text in (value if several else [value])):
+            raise ValueError(f"got {value!r}, expected a text")
+        return value  # a list has several right ones, to score by
+    value = _plain(value)
+    if target == "class":
+        return value
+    return flag(value) if target == "labels" else number(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | dict) or value is None:
+        lists = 'several go with target = "labels", a list with one for each vector with output = "vector"'
+        raise ValueError(f"got {value!r}, expected one label; {lists}")
+    return value

@@ -1,0 +1,202 @@
+"""Batches filled to a budget of vectors, mixed over sources, as a pure function of (seed, epoch, step).
+
+Nothing depends on the order of calls: the batches of an epoch follow from the seed and the epoch's number,
+and what is random in an example follows from the seed, the step and the example. So the whole state of the
+loader is the number of steps consumed, and a training that was killed goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from multiseq.batch import Batch, Part, fill
+from multiseq.protocols import Level
+from multiseq.training.prepared_source import PreparedSource
+
+__all__ = [
+    "BatchPlan",
+    "Loader",
+    "seed_of",
+]
+
+
+def seed_of(*parts: int | str) -> int:
+    """A seed that follows from its parts alone, the same on every machine.
+
+    >>> seed_of(0, "step", 7) == seed_of(0, "step", 7) != seed_of(0, "step", 8)
+    True
+    """
+    digest = blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1  # torch takes 63 bits
+
+
+class BatchPlan:
+    """Which examples make up the batch of each step.
+
+    In an epoch a source of V vectors is drawn as often as its share ``(weight * V) ** (1 / temperature)``
+    says: temperature 1 shows everything once, a higher one shows small sources more often (Arivazhagan et
+    al. 2019, https://arxiv.org/abs/1907.05019, section 4.2). All draws are shuffled together and batches
+    are filled to the budget, so every batch holds every source in about its share.
+    """
+
+    def __init__(
+        self, sources: Sequence[PreparedSource], *, budget: int, seed: int = 0, temperature: float = 1.0
+    ) -> None:
+        unseen = [s for s in sources if not 0 < s.weight < math.inf]
+        if unseen:
+            raise ValueError(
+                f"weight: got {unseen[0].weight} for a source of {unseen[0].adapter_name!r}, expected a "
+                "number above 0"
+            )
+        empty = [s.adapter_name for s in sources if not len(s)]
+        if empty or not sources:
+            raise ValueError(
+                f"sources: got none or an empty one {empty}, expected at least one labelled item in each"
+            )
+        self.sources, self.budget, self.seed, self.temperature = list(sources), budget, seed, temperature
+        self._epochs: dict[int, list[list[tuple[int, int]]]] = {}
+
+    def epoch(self, number: int) -> list[list[tuple[int, int]]]:
+        """Batches of (source, example) numbers."""
+        if number not in self._epochs:
+            flat = [pair for s, draws in enumerate(self._draws()) for pair in self._draw(s, draws, number)]
+            sizes = [self.sources[s].sizes[i] for s, i in flat]
+            order = torch.randperm(len(flat), generator=self._generator("order", number)).tolist()
+            batches = [[flat[n] for n in batch] for batch in fill(order, sizes, self.budget)]
+            self._epochs = {number: batches}  # one epoch is kept: steps come in order
+        return self._epochs[number]
+
+    def steps(self, first: int = 0) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        """(step, its batch) from step ``first`` on, without end."""
+        epoch = step = 0
+        while True:
+            batches = self.epoch(epoch)
+            if step + len(batches) > first:
+                for offset, batch in enumerate(batches):
+                    if step + offset >= first:
+                        yield step + offset, batch
+            step, epoch = step + len(batches), epoch + 1
+
+    def _draws(self) -> list[int]:
+        """How many examples of each source an epoch shows."""
+        vectors = [max(1, sum(s.sizes)) * s.weight for s in self.sources]
+        shares = [v ** (1 / self.temperature) for v in vectors]
+        total = sum(sum(s.sizes) for s in self.sources)
+        wanted = [total * share / sum(shares) for share in shares]
+        return [
+            max(1, round(w / max(1, sum(s.sizes)) * len(s)))
+            for w, s in zip(wanted, self.sources, strict=True)
+        ]
+
+    def _draw(self, source: int, draws: int, epoch: int) -> list[tuple[int, int]]:
+        num = len(self.sources[source])
+        generator = self._generator("draw", epoch, source)
+        rounds = [torch.randperm(num, generator=generator).tolist() for _ in range(-(-draws // num))]
+        return [(source, i) for i in [i for r in rounds for i in r][:draws]]
+
+    def _generator(self, *parts: int | str) -> torch.Generator:
+        return torch.Generator().manual_seed(seed_of(self.seed, *parts))
+
+    def collate(self, step: int, chosen: Sequence[tuple[int, int]]) -> Batch:
+        """The chosen examples, augmented and packed: one part for each adapter."""
+        by_adapter: dict[str, list[tuple[PreparedSource, Any, dict[str, Any]]]] = {}
+        for s, i in chosen:
+            source = self.sources[s]
+            example, labels = source.example(i, self._generator("item", step, s, i))
+            by_adapter.setdefault(source.adapter_name, []).append((source, example, labels))
+        return Batch([_part(name, rows) for name, rows in by_adapter.items()])
+
+
+def _part(name: str, rows: Sequence[tuple[PreparedSource, Any, dict[str, Any]]]) -> Part:
+    inputs = rows[0][0].adapter.collate([example for _, example, _ in rows])
+    tasks = {task: source.tasks[task] for source, _, _ in rows for task in source.tasks}
+    targets = {}
+    for task, owner in tasks.items():
+        chosen = [i for i, (_, _, labels) in enumerate(rows) if labels.get(task) is not None]
+        if chosen:
+            labels = [rows[i][2][task] for i in chosen]
+            targets[task] = (chosen, owner.head.target.batch(_rows_of(labels, owner.head.level)))
+    return Part(name, inputs, targets)
+
+
+def _rows_of(labels: Sequence[Any], level: Level) -> Sequence[Any]:
+    return [label for of_set in labels for label in of_set] if level == "vector" else labels
+
+
+class Loader(DataLoader[Batch]):
+    """The batches of a plan, one for each step, from where ``load_state_dict`` said.
+
+    With several processes each takes every ``world``-th example of a step's batch, so that together they
+    see what one process alone would.
+
+    Args:
+        plan: Which examples each step has.
+        steps: How many there are in all.
+        workers: Processes that augment and collate; 0 does it in the training process.
+        rank, world: This process and how many there are.
+    """
+
+    def __init__(
+        self,
+        plan: BatchPlan,
+        *,
+        steps: int,
+        workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        pin_memory: bool = False,
+    ) -> None:
+        self.consumed = 0
+        stream = _Stream(plan, steps, rank, world)
+        super().__init__(
+            stream,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            worker_init_fn=_ignore_sigterm,
+        )
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names a class, not Iterator
+        assert isinstance(self.dataset, _Stream)
+        self.dataset.first = self.consumed
+        for batch in super().__iter__():
+            self.consumed += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The number of steps consumed: all there is."""
+        return {"consumed": self.consumed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after that many steps."""
+        self.consumed = state["consumed"]
+
+
+def _ignore_sigterm(worker: int) -> None:
+    """Clusters send it to all processes of a job: the training saves first and then ends its workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+class _Stream(IterableDataset[Batch]):
+    def __init__(self, plan: BatchPlan, num_steps: int, rank: int, world: int) -> None:
+        self.plan, self.num_steps, self.rank, self.world, self.first = plan, num_steps, rank, world, 0
+
+    def __len__(self) -> int:
+        # With a length known, Lightning fetches no batch ahead, so `consumed` is what was trained on.
+        return self.num_steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        num, own = (worker.num_workers, worker.id) if worker else (1, 0)
+        for step, chosen in self.plan.steps(self.first):
+            if step >= self.num_steps:
+                return
+            if (step - self.first) % num == own:
+                yield self.plan.collate(step, chosen[self.rank :: self.world])

@@ -1,0 +1,96 @@
+"""What Lightning calls between steps: the running average, early stopping, resume files, the bar."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from multiseq.requires import needed
+from multiseq.training.resume import (
+    RESUME,
+)
+from multiseq.training.settings import Settings
+from multiseq.training.stopping import Stop, Terminated
+
+with needed("lightning"):
+    from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, RichProgressBar
+
+__all__ = ["Bar", "callbacks_for"]
+
+AGREED = 10
+"""Steps after which several processes ask each other whether one of them is to stop."""
+
+
+def callbacks_for(settings: Settings, folder: Path | None, has_dev: bool, stop: Stop) -> list[Callback]:
+    """What Lightning calls in between: the running average, early stopping, resume files."""
+    callbacks: list[Callback] = []
+    if settings.average:
+        # A buffer is no weight (a table of buckets, a count): it is taken over as it is.
+        callbacks.append(EMAWeightAveraging(decay=settings.average, use_buffers=False))
+    if settings.patience:
+        callbacks.append(_Patience("monitor", mode="max", patience=settings.patience))
+    return [*callbacks, _Saver(folder, settings, has_dev, stop)]
+
+
+class _Patience(EarlyStopping):
+    """Stops after evaluations without a better score; one without any score is not counted."""
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if math.isfinite(trainer.callback_metrics[self.monitor]):
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        # A run that was killed after it had stopped early, before its end.
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class Bar(RichProgressBar):
+    """Lightning's bar, with a name of ours."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "training"  # not "Epoch 0/0": for Lightning the run is one epoch
+
+
+class _Saver(Callback):
+    """Writes the resume file, and ends a run that SIGTERM stopped.
+
+    After the evaluation of a step that has one, so that it is not lost.
+    """
+
+    def __init__(self, folder: Path | None, settings: Settings, has_dev: bool, stop: Stop) -> None:
+        self.folder, self.every, self.stop = folder, settings.save_every, stop
+        self.evaluates = settings.evaluate_every if has_dev else 0
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        self.stop.waits = True
+        self.stop.install()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if not (self.evaluates and trainer.global_step % self.evaluates == 0):
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        self._save(trainer)
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        self.stop.waits = False
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        self.stop.waits = False
+
+    def _save(self, trainer: Any) -> None:
+        stopped = self._stopped(trainer)
+        if self.folder is not None and (stopped or trainer.global_step % self.every == 0):
+            trainer.save_checkpoint(self.folder / RESUME)
+        if stopped:
+            saved = "nothing is saved" if self.folder is None else f"saved to {self.folder / RESUME}"
+            raise Terminated(f"stopped by SIGTERM after step {trainer.global_step}; {saved}")
+
+    def _stopped(self, trainer: Any) -> bool:
+        """Whether SIGTERM came, to any of the processes, which stop after the same step."""
+        if trainer.world_size == 1:
+            return self.stop.asked
+        if trainer.global_step % AGREED:
+            return False
+        return bool(trainer.strategy.reduce_boolean_decision(self.stop.asked, all=False))

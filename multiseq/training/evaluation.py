@@ -1,0 +1,143 @@
+"""Scoring of tasks: predictions of a model against the labels of sources."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multiseq.heads.targets import NumberTarget, is_missing
+from multiseq.metric_names import LOWER_IS_BETTER
+from multiseq.model import Model, combine
+from multiseq.results import Number
+from multiseq.tasks import Source
+from multiseq.training.item_cache import ItemCache
+from multiseq.training.metrics import columns_of, compute
+
+__all__ = ["Score", "evaluate", "evaluate_all", "labelled_results"]
+
+Pair = tuple[Any, Any]
+"""A result, and the user's label."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure: the metric's value on so many items (or vectors, for a task per vector).
+
+    Args:
+        cell: Modality and output of the task.
+        metric: Its name.
+        value: NaN where it is not defined, as R² of one item.
+        num_items: What it was computed on.
+        error: Of numbers, how far predictions are off in deviations of the training numbers: the mean for
+            MAE, else the root of the mean square.
+    """
+
+    cell: str
+    metric: str
+    value: float
+    num_items: int
+    error: float = math.nan
+
+    @property
+    def goodness(self) -> float:
+        """The value on a scale where 1 is perfect and higher is better, in any unit: for early stopping.
+
+        R² compares with the deviation of the scored numbers, and with that of the training numbers where
+        they have none.
+        """
+        if self.metric == "bleu":
+            return self.value / 100
+        if self.metric in ("rmse", "mae"):
+            return 1 - self.error
+        if self.metric == "r2" and math.isnan(self.value):
+            return 1 - self.error**2
+        return 1 - self.value if self.metric in LOWER_IS_BETTER else self.value
+
+
+def evaluate(model: Model, task: str, *sources: Source, **options: Any) -> Score:
+    """Score one task on the labels of sources; items and vectors without a label are left out.
+
+    Args:
+        model: Has the task and the source's adapter.
+        task: The task's name.
+        sources: Items with labels for that task.
+        options: For the head's ``decode``.
+    """
+    found = [labelled_results(model, source, {task: options})[task] for source in sources]
+    return _score(model, task, [pair for pairs in found for pair in pairs])
+
+
+def evaluate_all(model: Model, sources: Sequence[Source], cache: ItemCache | None = None) -> dict[str, Score]:
+    """Every task that the sources label, scored on all of them; items are encoded once for several tasks.
+
+    Args:
+        model: Has the tasks and the sources' adapters.
+        sources: Items with labels.
+        cache: What prepared items are looked up in.
+    """
+    pairs: dict[str, list[Pair]] = {}
+    for source in sources:
+        tasks: dict[str, dict[str, Any]] = {task: {} for task in source.targets}
+        for task, found in labelled_results(model, source, tasks, cache).items():
+            pairs.setdefault(task, []).extend(found)
+    return {task: _score(model, task, found) for task, found in pairs.items()}
+
+
+def _score(model: Model, task: str, pairs: Sequence[Pair]) -> Score:
+    metric, target = model.task(task).metric, model.task(task).head.target
+    results, labels = [result for result, _ in pairs], [label for _, label in pairs]
+    error = _error(metric, target, results, labels) if isinstance(target, NumberTarget) else math.nan
+    return Score(model.cell(task), metric, compute(metric, results, labels), len(pairs), error)
+
+
+def _error(metric: str, target: NumberTarget, results: Sequence[Number], labels: Sequence[Any]) -> float:
+    """The error of all columns, each in its own deviation."""
+    off = [
+        (found - wanted) / target.std[target.names.index(name)]
+        for name, found, wanted in columns_of(results, labels)
+    ]
+    if not off:
+        return math.nan
+    if metric == "mae":
+        return sum(float(x.abs().mean()) for x in off) / len(off)
+    return sum(float(x.square().mean().sqrt()) for x in off) / len(off)
+
+
+def labelled_results(
+    model: Model,
+    source: Source,
+    tasks: Mapping[str, Mapping[str, Any]],
+    cache: ItemCache | None = None,
+) -> dict[str, list[Pair]]:
+    """Of each task (with options for its head's ``decode``), everything that has a label, in pairs."""
+    found = (cache or ItemCache()).examples(model.adapter(source.adapter), source.items, source.where)
+    together: dict[tuple[bool, ...], list[str]] = {}  # tasks that label the same items share an encoding
+    for task in tasks:
+        together.setdefault(tuple(label is not None for label in source.targets[task]), []).append(task)
+    pairs: dict[str, list[Pair]] = {}
+    for labelled, names in together.items():
+        pieces = [examples if known else [] for examples, known in zip(found, labelled, strict=True)]
+        own = {task: tasks[task] for task in names}
+        runs = model.run_prepared(source.adapter, pieces, own, where=source.where)
+        pairs |= {task: list(_pairs(model, task, source.targets[task], runs[task])) for task in names}
+    return pairs
+
+
+def _pairs(
+    model: Model, task: str, labels: Sequence[Any], runs: Sequence[Sequence[tuple[Any, Any]]]
+) -> Iterator[Pair]:
+    """(result, label) of everything that has a label: vectors for a task per vector, else items."""
+    align, head = model.adapter(model.task(task).adapter).align, model.task(task).head
+    for label, pieces in zip(labels, runs, strict=True):
+        if label is None:
+            continue
+        if head.level != "vector":
+            if not is_missing(head.target, label):
+                yield combine([result for _, result in pieces]), label
+            continue
+        for example, results in pieces:
+            for result, own in zip(results, align(label, example), strict=True):
+                if not is_missing(head.target, own):
+                    yield result, own

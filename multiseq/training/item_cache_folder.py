@@ -1,0 +1,200 @@
+"""The folder in which prepared items are kept for other runs: a sub-folder for each set of settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from multiseq.protocols import Adapter, Keeps
+from multiseq.system.files import remove_leftovers, write_whole
+from multiseq.training.digest import plain
+from multiseq.training.item_cache_file import KEY, Numbers, Pack, decoded, read
+
+__all__ = ["Entry", "Shelf", "delete", "entries"]
+
+FORMAT = 2
+"""Raised where packs change, or what a `prepare` of this library makes of the same item."""
+
+RESERVE = 2**30
+"""Bytes of the disk that are left free."""
+
+LEFT = 3600.0
+"""Seconds after which a file that was being written is taken for one that a killed process left."""
+
+LIBRARIES = ("numpy", "rdkit", "soundfile", "tokenizers", "torch", "torchaudio")
+"""Another version of these may prepare another example."""
+
+
+class Shelf:
+    """What the folder has of items that were prepared with an adapter's settings."""
+
+    def __init__(self, folder: Path, adapter: Adapter) -> None:
+        assert isinstance(adapter, Keeps)
+        self.kinds, self.content = adapter.kept, adapter.content
+        self.about = _about(adapter)
+        about = json.dumps(self.about, sort_keys=True).encode()
+        self.folder = folder / f"{type(adapter).__name__}-{hashlib.sha256(about).hexdigest()[:8]}"
+        self._packs: dict[str, Numbers] = {}
+        self._places: dict[bytes, tuple[str, int, int]] = {}  # pack, and where the JSON is in it
+        remove_leftovers(self.folder, seconds=LEFT)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look for packs that were written since; one that is damaged is deleted."""
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if path.name in self._packs:
+                continue
+            try:
+                pack = read(path)
+                if pack is None:
+                    path.unlink(missing_ok=True)
+            except OSError:  # not there any more, or not ours to read or delete
+                continue
+            if pack is None:
+                continue
+            self._packs[path.name] = pack
+            keys, ends = bytes(pack["keys"].numpy()), [0, *pack["ends"].tolist()]
+            for number, (first, end) in enumerate(pairwise(ends)):
+                self._places[keys[KEY * number : KEY * (number + 1)]] = path.name, first, end
+
+    def key(self, item: Any) -> bytes | None:
+        """A digest of all that decides an item's examples; None where it cannot be read."""
+        try:
+            text = json.dumps(self.content(item), default=plain)
+        except (ValueError, TypeError, LookupError, AttributeError, OSError):
+            # `prepare` says what is wrong with it.
+            return None
+        return hashlib.sha256(text.encode()).digest()[:KEY]
+
+    def __contains__(self, key: bytes | None) -> bool:
+        return key in self._places
+
+    def examples(self, key: bytes | None) -> list[Any]:
+        """What was kept under a key that is here."""
+        assert key is not None
+        name, first, end = self._places[key]
+        pack = self._packs[name]
+        text = bytes(pack["text"][first:end].numpy())
+        examples: list[Any] = decoded(json.loads(text), self.kinds, pack, [])
+        return examples
+
+    def keep(self, pack: Pack) -> bool:
+        """Write a pack; False, with a warning, where the disk does not take it."""
+        if not pack.keys:
+            return True
+        data = pack.to_bytes()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(self.folder).free < RESERVE + len(data):
+                raise OSError(f"less than {RESERVE >> 30} GiB left on the disk")
+            write_whole(self.folder / "about.json", json.dumps(self.about, indent=1).encode())
+            name = hashlib.sha256(b"".join(pack.keys)).hexdigest()[:16]
+            write_whole(self.folder / f"{name}-{zlib.crc32(data):08x}.safetensors", data)
+        except OSError as error:
+            warnings.warn(f"{self.folder}: prepared items are not kept: {error}", stacklevel=2)
+            return False
+        return True
+
+
+def _about(adapter: Any) -> dict[str, Any]:
+    """All that prepared items depend on besides the items."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = ""
+    return {
+        "format": FORMAT,
+        "adapter": type(adapter).__name__,
+        "settings": adapter.prepared_by(),
+        "examples": {kind.__name__: [f.name for f in fields(kind)] for kind in adapter.kept},
+        "versions": versions,
+    }
+
+
+# --- to see and to delete -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sub-folder of a cache: the items that were prepared with one set of settings."""
+
+    folder: Path
+    settings: dict[str, Any]
+    items: int
+    bytes: int
+
+    def about(self) -> str:
+        """The settings that are single values: ``rate 16000, mels 80``."""
+        plain = {k: v for k, v in self.settings.items() if isinstance(v, str | int | float)}
+        return ", ".join(f"{k} {v}" for k, v in plain.items())
+
+
+def entries(folder: str | Path) -> list[Entry]:
+    """What a cache holds, by settings.
+
+    Raises:
+        ValueError: The folder is not there, or holds something and no cache.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; expected one that was given as --cache")
+    found = [_entry(path.parent) for path in sorted(folder.glob("*/about.json")) if _is_ours(path)]
+    if not found and any(folder.iterdir()):
+        raise ValueError(f"{folder}: holds no prepared items; expected a folder that was given as --cache")
+    return found
+
+
+def delete(folder: str | Path) -> int:
+    """Delete a cache, and its folder where nothing else is in it; says how many bytes that freed.
+
+    Raises:
+        ValueError: As for `entries`.
+    """
+    found = entries(folder)
+    for entry in found:
+        for path in _files(entry.folder):
+            path.unlink()
+        _remove_if_empty(entry.folder)
+    _remove_if_empty(Path(folder))
+    return sum(entry.bytes for entry in found)
+
+
+def _entry(folder: Path) -> Entry:
+    items = 0
+    for path in folder.glob("*.safetensors"):
+        with suppress(SafetensorError), safe_open(path, framework="pt") as pack:
+            items += pack.get_slice("ends").get_shape()[0]
+    settings = json.loads((folder / "about.json").read_text(encoding="utf-8"))["settings"]
+    return Entry(folder, settings, items, sum(path.stat().st_size for path in _files(folder)))
+
+
+def _is_ours(about: Path) -> bool:
+    try:
+        found = json.loads(about.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(found, dict) and {"format", "adapter", "settings", "versions"} <= set(found)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Packs, what they are about, and what a run that was killed left of either."""
+    kinds = ("about.json", "*.safetensors", ".*.new")
+    return [path for kind in kinds for path in folder.glob(kind)]
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()

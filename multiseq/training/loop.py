@@ -1,0 +1,303 @@
+"""Training: the step is ours and fits a screen; the loop, devices and resume files are Lightning's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from multiseq.checkpoint import check_savable
+from multiseq.checks import one_of
+from multiseq.model import Model
+from multiseq.requires import needed
+from multiseq.system.files import recover_folder, remove_leftovers
+from multiseq.system.lock import hold
+from multiseq.system.memory import explain_full_memory
+from multiseq.system.processes import is_first_process
+from multiseq.tasks import Source
+from multiseq.training.batching import BatchPlan
+from multiseq.training.callbacks import Bar, callbacks_for
+from multiseq.training.deterministic import deterministic_sums
+from multiseq.training.digest import digest_of
+from multiseq.training.item_cache import ItemCache
+from multiseq.training.prepared_source import PreparedSource
+from multiseq.training.resume import (
+    PREVIOUS,
+    RESUME,
+    ResumeError,
+    ResumeFile,
+    check_identity,
+    read_resume,
+)
+from multiseq.training.settings import Settings
+from multiseq.training.step import MODEL, Data, Module
+from multiseq.training.stopping import Stop, Terminated, terminable
+
+with needed("lightning"):
+    import lightning
+    from lightning.pytorch.callbacks import EMAWeightAveraging
+
+__all__ = ["train"]
+
+
+def train(
+    model: Model,
+    sources: Sequence[Source],
+    *,
+    dev: Sequence[Source] = (),
+    out: str | Path | None = None,
+    settings: Settings | None = None,
+    resume: bool = False,
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    accelerator: str = "auto",
+    progress: bool = True,
+    cache: ItemCache | str | Path | None = None,
+    **changes: Any,
+) -> Model:
+    """Train on labelled items, in place, and give the model back, ready to predict where it was trained.
+
+    The same weights at the start, data and ``seed`` give the same weights at the end, on one machine.
+
+    Args:
+        model: Adapters, encoder and tasks.
+        sources: Training items with their labels.
+        dev: Items that choose the weights to keep and say when to stop.
+        out: The run's folder: the best model in ``model``, ``metrics.csv``, and a resume file.
+        settings: Where not given, made from ``changes``: ``train(…, steps=300, lr=2e-3)``.
+        resume: Go on from the resume file in ``out``, exactly as if it had never stopped.
+        devices: Handed to ``lightning.Trainer``, like the next three.
+        num_nodes: Machines.
+        strategy: How processes work together.
+        accelerator: What they run on; ``auto`` takes a GPU where there is one.
+        progress: Show a bar.
+        cache: A folder in which prepared items are kept for other runs (`multiseq.training.item_cache`).
+        **changes: Fields of `Settings`.
+
+    Raises:
+        ValueError: Settings that do not fit, bad items, named by their number, a folder that another training
+            writes to, or one whose run began with something else.
+        FileNotFoundError: ``resume`` without a resume file.
+        MemoryError: What to lower where memory is full.
+        SystemExit: SIGTERM came; what was learned is saved, and the exit code is 143.
+
+    Example:
+        >>> from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, TextAdapter
+        >>> texts, labels = ["red lamp", "blue lamp", "so red"], ["red", "blue", "red"]
+        >>> _ = torch.manual_seed(0)  # the parts draw their first weights when they are built
+        >>> model = Model(
+        ...     adapters={"text": TextAdapter.fit(texts, dim=16)},
+        ...     encoder=Encoder(dim=16, depth=1, heads=2),
+        ...     tasks={"colour": Task("text", SetHead(16, ClassTarget.fit(labels)))},
+        ... )
+        >>> model = train(model, [Source("text", texts, {"colour": labels})], steps=9, progress=False)
+        >>> model.cell("colour")
+        'text/set'
+    """
+    if settings is not None and changes:
+        raise ValueError(f"settings: got settings and {', '.join(changes)}, expected one or the other")
+    for name in changes:
+        one_of(name, [field.name for field in fields(Settings)], "settings")
+    settings = settings or Settings(**changes)
+    sources, dev = _listed("sources", sources), _listed("dev", dev)
+    _check(settings, model, dev)
+    folder = Path(out) if out is not None else None
+    if not isinstance(cache, ItemCache):
+        cache = ItemCache(cache, workers=settings.workers)
+    launch = {
+        "accelerator": accelerator,
+        "devices": devices,
+        "num_nodes": num_nodes,
+        "strategy": _strategy(strategy, devices, num_nodes),
+        "enable_progress_bar": progress,
+    }
+    with _held(folder), _told() as stop:
+        saved = check_savable(model, folder / MODEL) if folder is not None else None
+        state = _resumed(folder) if resume else None
+        prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks, cache) for s in sources]
+        plan = BatchPlan(
+            prepared, budget=settings.budget, seed=settings.seed, temperature=settings.temperature
+        )
+        identity = {} if saved is None else _identity(*saved, model, sources, dev, settings, cache)
+        if state is not None:
+            check_identity(identity, json.loads(state["multiseq"]["identity"]))
+        module = Module(model, Data(plan, dev, cache), settings, folder, identity)
+        with deterministic_sums(settings.deterministic):
+            _fit(module, stop, state, launch)
+            module.finish()
+        if folder is not None and is_first_process():
+            (folder / PREVIOUS).unlink(missing_ok=True)  # its model is there, whole
+    return model.eval()
+
+
+def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
+    """Raises ValueError where a setting does not fit the model and the dev part."""
+    if settings.monitor != "mean" and settings.monitor not in model.tasks:
+        raise ValueError(
+            f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}"
+        )
+    labelled = {task for source in dev for task in source.targets}
+    if dev and settings.monitor != "mean" and settings.monitor not in labelled:
+        raise ValueError(f"monitor: got {settings.monitor!r}, which no dev source labels")
+    if settings.patience and not (dev and settings.evaluate_every):
+        raise ValueError("patience: needs a dev part and evaluate_every above 0")
+
+
+def _fit(module: Module, stop: Stop, state: dict[str, Any] | None, launch: Mapping[str, Any]) -> None:
+    """Lightning's loop over the steps that are left."""
+    settings, folder, has_dev = module.settings, module.folder, bool(module.data.dev)
+    callbacks = callbacks_for(settings, folder, has_dev, stop)
+    with _quiet():
+        trainer = lightning.Trainer(
+            **launch,
+            precision="bf16-mixed" if _on_gpu(launch["accelerator"]) else "32-true",
+            max_steps=settings.steps,
+            max_epochs=1,  # the loader's, which has every step of the run
+            val_check_interval=settings.evaluate_every or None,
+            check_val_every_n_epoch=None,
+            limit_val_batches=1 if has_dev and settings.evaluate_every else 0,
+            num_sanity_val_steps=0,
+            callbacks=[*callbacks, *([Bar()] if launch["enable_progress_bar"] else [])],
+            plugins=[ResumeFile(state)],
+            logger=False,
+            enable_checkpointing=False,  # ours, see `multiseq.training.callbacks`
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+        )
+        checkpoint = None if state is None or folder is None else str(folder / RESUME)
+        advice = f"lower budget, which is {settings.budget}, or cut long items; then go on with resume"
+        try:
+            with explain_full_memory(advice):
+                trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        except BaseException:
+            module.record.close(failed=True)
+            raise
+        if not module.stepped:
+            # A run that was stopped after its last step: Lightning skips what it does when training ends.
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it untyped
+                if isinstance(callback, EMAWeightAveraging):
+                    callback.on_train_end(trainer, module)
+        # Lightning leaves the model on the CPU; the last evaluation and what comes after go on where it was.
+        module.model.to(trainer.strategy.root_device)
+
+
+def _listed(name: str, sources: Any) -> list[Source]:
+    if isinstance(sources, Source):
+        raise ValueError(f"{name}: got one Source, expected a list of them; use [source]")
+    listed = list(sources)
+    for source in listed:
+        if not isinstance(source, Source):
+            raise ValueError(f"{name}: got a {type(source).__name__} in it, expected Source(adapter, …)")
+    return listed
+
+
+@contextmanager
+def _told() -> Iterator[Stop]:
+    """What SIGTERM sets; a training that it ends says so."""
+    with terminable() as stop:
+        try:
+            yield stop
+        except Terminated as end:
+            if is_first_process():
+                print(f"multiseq: {end.message}", file=sys.stderr)
+            raise
+
+
+@contextmanager
+def _held(folder: Path | None) -> Iterator[None]:
+    """Hold the run's folder, in the process that writes to it, and clear what a kill left there."""
+    if folder is None or not is_first_process():
+        yield
+        return
+    with hold(folder):
+        recover_folder(folder / MODEL)
+        remove_leftovers(folder)
+        yield
+
+
+def _resumed(folder: Path | None) -> dict[str, Any]:
+    if folder is None:
+        raise ValueError("resume: got no folder, expected out, the folder of the run")
+    state = read_resume(folder)
+    if "identity" not in state["multiseq"]:
+        raise ResumeError(f"{folder / RESUME}: written by an older multiseq; train into another folder")
+    return state
+
+
+def _identity(
+    config: Mapping[str, Any],
+    assets: Mapping[str, str],
+    model: Model,
+    sources: Sequence[Source],
+    dev: Sequence[Source],
+    settings: Settings,
+    cache: ItemCache,
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was stopped, as plain JSON values."""
+    parts = {name: config[name] for name in ("encoder", "adapters", "tasks")}
+    data = {
+        name: [
+            {
+                "adapter": source.adapter,
+                "tasks": list(source.targets),
+                "items": len(source.items),
+                "weight": source.weight,
+                "digest of items and labels": cache.digest(model.adapter(source.adapter), source),
+            }
+            for source in group
+        ]
+        for name, group in (("sources", sources), ("dev", dev))
+    }
+    vocabularies = {name: digest_of([text]) for name, text in assets.items()}
+    identity = {"settings": asdict(settings), **data, "model": parts, "vocabularies": vocabularies}
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    return plain
+
+
+def _strategy(strategy: str, devices: int | str, num_nodes: int) -> str:
+    """A mixed batch need not hold every task on every process, so gradients may be missing on one."""
+    num = torch.cuda.device_count() if devices in ("auto", -1, "-1") else devices
+    several = num_nodes > 1 or str(num) not in ("0", "1")
+    if strategy.startswith(("fsdp", "deepspeed")):
+        raise ValueError(
+            f"strategy: got {strategy!r}, which shards the weights; expected auto, ddp or one like it"
+        )
+    if strategy == "ddp" or (strategy == "auto" and several):
+        return "ddp_find_unused_parameters_true"
+    return strategy
+
+
+def _on_gpu(accelerator: str) -> bool:
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's hints are for people who write loops; errors still come through."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            hints = (
+                "does not have many workers",
+                "`val_dataloader`",
+                "exists and is not empty",
+                "treespec, LeafSpec",
+                "`__len__` could be inaccurate",
+            )
+            for hint in hints:
+                warnings.filterwarnings("ignore", f".*{hint}.*")
+            yield
+    finally:
+        logger.setLevel(level)

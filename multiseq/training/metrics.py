@@ -1,0 +1,224 @@
+"""Metrics by name: plain results against the labels of users.
+
+Accuracies, error rates and R² are fractions, BLEU is 0 to 100, RMSE and MAE are in the user's unit. Numbers
+are computed in double precision and nothing is compared with a fixed number, so that the unit of labels
+changes no score. Labels are compared in their canonical form (`multiseq.labels`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+
+from multiseq.heads.targets import flags_of, is_constant, named_flags, number_of
+from multiseq.heads.text_target import normalise
+from multiseq.labels import class_name, plain
+from multiseq.results import Label, LabelSet, Number, Text
+
+__all__ = [
+    "METRICS",
+    "columns_of",
+    "compute",
+]
+
+
+def compute(metric: str, results: Sequence[Any], labels: Iterable[Any]) -> float:
+    """A metric by name, of plain results against the user's labels. NaN where there is nothing to score.
+
+    >>> compute("exact_match", [Text("a b", 0.0), Text("c", 0.0)], ["a b", ["d", "c"]])
+    1.0
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric: got {metric!r}, expected one of {', '.join(METRICS)}")
+    pairs = zip(results, map(plain, labels), strict=True)
+    known = [(r, v) for r, v in pairs if v is not None and (not isinstance(r, Text) or len(v) or v == "")]
+    if not known:
+        return math.nan
+    results, labels = (list(column) for column in zip(*known, strict=True))
+    if isinstance(results[0], Text):
+        labels = [[*map(normalise, [label] if isinstance(label, str) else label)] for label in labels]
+    return METRICS[metric](results, labels)
+
+
+def _names(results: Sequence[Label], labels: Sequence[Any]) -> tuple[list[str], list[str]]:
+    """Canonical names of the classes found and of those wanted, where that is not missing."""
+    pairs = [(str(class_name(r.label)), class_name(v)) for r, v in zip(results, labels, strict=True)]
+    known = [(found, wanted) for found, wanted in pairs if wanted is not None]
+    return [found for found, _ in known], [wanted for _, wanted in known]
+
+
+def _accuracy(results: Sequence[Label], labels: Sequence[Any]) -> float:
+    found, wanted = _names(results, labels)
+    return sum(map(str.__eq__, found, wanted)) / len(wanted) if wanted else math.nan
+
+
+def _f1(results: Sequence[Any], labels: Sequence[Any]) -> float:
+    """Macro F1 of classes; micro F1 of several classes at once. A class that training lacks is missed."""
+    if isinstance(results[0], LabelSet):
+        flags = _label_flags(results, labels)
+        hits = sum(found and wanted for found, wanted in flags)
+        return 2 * hits / max(1, sum(found + wanted for found, wanted in flags))
+    found, wanted = _names(results, labels)
+    right = Counter(a for a, b in zip(found, wanted, strict=True) if a == b)
+    all_found, all_wanted = Counter(found), Counter(wanted)
+    names = sorted(all_found | all_wanted)  # summed in one order
+    scores = [2 * right[name] / (all_found[name] + all_wanted[name]) for name in names]
+    return sum(scores) / len(scores) if scores else math.nan
+
+
+def _label_flags(results: Sequence[LabelSet], labels: Sequence[Any]) -> list[tuple[bool, bool]]:
+    """(found, wanted) of every class of every item, those included that only the labels name."""
+    flags = []
+    for result, label in zip(results, labels, strict=True):
+        found, named = {class_name(name) for name in result.labels}, named_flags(label)
+        names = [*dict.fromkeys([*(str(class_name(name)) for name in result.probabilities), *named])]
+        wanted = zip(names, flags_of(label, names), strict=True)
+        flags += [(name in found, flag) for name, flag in wanted if flag is not None]
+    return flags
+
+
+def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
+    """Of two classes, or the mean over several classes at once (those with both values present).
+
+    Of several, one that training lacks has no probability, so all items are equally probable.
+    """
+    if isinstance(results[0], LabelSet):
+        names = dict.fromkeys([*results[0].probabilities, *(name for v in labels for name in named_flags(v))])
+        areas = [_area(*_ranked(results, labels, name)) for name in names]
+        known = [area for area in areas if not math.isnan(area)]
+        return sum(known) / len(known) if known else math.nan
+    names = {str(class_name(name)): name for name in results[0].probabilities}
+    if len(names) != 2:
+        raise ValueError(f"roc_auc: got {len(names)} classes, expected two; use accuracy or f1")
+    pairs = [(r, class_name(v)) for r, v in zip(results, labels, strict=True)]
+    other = [wanted for _, wanted in pairs if wanted is not None and wanted not in names]
+    if other:
+        raise ValueError(f"roc_auc: got the label {other[0]!r}, expected {' or '.join(names)}")
+    second = [*names][1]
+    shares = [r.probabilities[names[second]] for r, wanted in pairs if wanted is not None]
+    return _area(shares, [wanted == second for _, wanted in pairs if wanted is not None])
+
+
+def _ranked(results: Sequence[LabelSet], labels: Sequence[Any], name: str) -> tuple[list[float], list[bool]]:
+    """Probability and flag of one class, of the items where it is known."""
+    flags = [flags_of(v, [name])[0] for v in labels]
+    known = [(r, flag) for r, flag in zip(results, flags, strict=True) if flag is not None]
+    return [r.probabilities.get(name, 0.0) for r, _ in known], [flag for _, flag in known]
+
+
+def _area(shares: Sequence[float], flags: Sequence[bool]) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(flags, shares)) if len(set(flags)) == 2 else math.nan
+
+
+def columns_of(
+    results: Sequence[Number], labels: Sequence[Any]
+) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Of each named number predictions and labels, of the items that have it."""
+    columns = []
+    for name in results[0].values:
+        pairs = [(r.values[name], number_of(v, name)) for r, v in zip(results, labels, strict=True)]
+        known = [pair for pair in pairs if not math.isnan(pair[1])]
+        if known:
+            found, wanted = torch.tensor(known, dtype=torch.float64).T
+            columns.append((name, found, wanted))
+    return columns
+
+
+def _per_column(function: Callable[[torch.Tensor, torch.Tensor], float]) -> Callable[..., float]:
+    """The mean over the named numbers for which a metric is defined."""
+
+    def metric(results: Sequence[Number], labels: Sequence[Any]) -> float:
+        values = [function(found, wanted) for _, found, wanted in columns_of(results, labels)]
+        known = [value for value in values if not math.isnan(value)]
+        return sum(known) / len(known) if known else math.nan
+
+    return metric
+
+
+def _r2(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """1 - squared errors / squared deviations; not defined where labels differ by rounding alone."""
+    if is_constant(wanted):
+        return math.nan
+    return 1 - float((found - wanted).square().sum() / (wanted - wanted.mean()).square().sum())
+
+
+def _rmse(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found - wanted).square().mean().sqrt())
+
+
+def _mae(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found - wanted).abs().mean())
+
+
+# --- texts: labels are lists of the texts that are right, normalised --------------------------------
+
+
+def _exact_match(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
+    return sum(r.text in texts for r, texts in zip(results, labels, strict=True)) / len(labels)
+
+
+def _error_rate(units: Callable[[str], Sequence[str]]) -> Callable[..., float]:
+    """Insertions, deletions and substitutions of all items / units of all references.
+
+    Of several right texts the one counts that the result is nearest to, in errors a unit.
+    """
+
+    def metric(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
+        errors = total = 0
+        for result, texts in zip(results, labels, strict=True):
+            found = units(result.text)
+            counts = [(_edits(found, units(text)), len(units(text))) for text in texts]
+            best = min(counts, key=lambda c: c[0] / max(1, c[1]))
+            errors, total = errors + best[0], total + best[1]
+        return errors / total if total else math.nan
+
+    return metric
+
+
+def _edits(a: Sequence[str], b: Sequence[str]) -> int:
+    """Levenshtein's distance, row by row."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row = row, [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y)))
+    return row[-1]
+
+
+def _bleu(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
+    """SacreBLEU with its own tokenizer; ``zh``, which parts characters, where most references are Chinese."""
+    import sacrebleu
+
+    most = max(map(len, labels))
+    columns = [[texts[i] if i < len(texts) else texts[0] for texts in labels] for i in range(most)]
+    chinese = sum(_is_chinese(text) for text in columns[0])
+    tokenizer = "zh" if 2 * chinese > len(labels) else "13a"
+    return sacrebleu.corpus_bleu([r.text for r in results], columns, tokenize=tokenizer).score
+
+
+def _is_chinese(text: str) -> bool:
+    """Whether most letters are Chinese characters."""
+    letters = [c for c in text if c.isalpha()]
+    return 2 * sum("\u4e00" <= c <= "\u9fff" for c in letters) > len(letters)
+
+
+METRICS: dict[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {
+    "accuracy": _accuracy,
+    "frame_accuracy": _accuracy,
+    "f1": _f1,
+    "roc_auc": _roc_auc,
+    "r2": _per_column(_r2),
+    "rmse": _per_column(_rmse),
+    "mae": _per_column(_mae),
+    "exact_match": _exact_match,
+    "word_error_rate": _error_rate(str.split),
+    "character_error_rate": _error_rate(list),
+    "bleu": _bleu,
+}
+"""Name -> function of (plain results, the user's labels)."""

@@ -1,0 +1,116 @@
+"""A source's examples, prepared once, with labels that are checked before training begins."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from multiseq.batch import place_of
+from multiseq.heads.ctc import TOO_SHORT, CTCHead
+from multiseq.protocols import Adapter
+from multiseq.tasks import Source, Task
+from multiseq.training.item_cache import ItemCache
+
+__all__ = ["PreparedSource"]
+
+
+class PreparedSource:
+    """A source's examples, prepared once, with the labels of the item that each comes from.
+
+    Args:
+        source: Items and labels.
+        adapter: Prepares the items.
+        tasks: Those that the source labels, and others.
+        cache: What prepared items are looked up in; one of its own where not given.
+
+    Raises:
+        ValueError: A bad item, labels that do not fit it, or a sequence target for an item that makes
+            several sets; the message names the item's file and line where the source knows them.
+    """
+
+    def __init__(
+        self, source: Source, adapter: Adapter, tasks: Mapping[str, Task], cache: ItemCache | None = None
+    ) -> None:
+        self.adapter, self.adapter_name, self.weight = adapter, source.adapter, source.weight
+        for name in source.targets:
+            if name not in tasks or tasks[name].adapter != source.adapter:
+                of_adapter = [t for t in tasks if tasks[t].adapter == source.adapter]
+                raise ValueError(
+                    f"targets: got {name!r} for a source of {source.adapter!r}, expected one of {of_adapter}"
+                )
+        self.tasks = {name: tasks[name] for name in source.targets}
+        pieces = (cache or ItemCache()).examples(adapter, source.items, source.where)
+        for name, task in self.tasks.items():
+            several = [i for i, p in enumerate(pieces) if len(p) > 1 and source.targets[name][i] is not None]
+            if task.head.level == "sequence" and several:
+                place, sets = place_of(source.where, several[0]), len(pieces[several[0]])
+                raise ValueError(
+                    f"{place}: makes {sets} sets, but task {name!r} learns a sequence from one; "
+                    "raise the adapter's window, or cut the item and its text"
+                )
+        self.examples = [example for examples in pieces for example in examples]
+        self._item = [i for i, examples in enumerate(pieces) for _ in examples]
+        self._labels, self._where = {t: list(labels) for t, labels in source.targets.items()}, source.where
+        # An empty set costs something too, or a batch would hold them without end.
+        self.sizes = [max(1, adapter.num_vectors(example)) for example in self.examples]
+        self._short: dict[str, list[str]] = {}
+        self._drop_unlabelled()
+        for name, items in self._short.items():
+            warnings.warn(
+                f"task {name!r}: {len(items)} of {len(pieces)} items are too short for their text and left "
+                f"out ({'; '.join(items[:5])}). {TOO_SHORT}",
+                stacklevel=2,
+            )
+
+    def _drop_unlabelled(self) -> None:
+        """Leave out examples that no task has a label for (nodes of another part in node sets)."""
+        kept = []
+        for i in range(len(self.examples)):
+            found = [self._has(i, name) for name in self.tasks]  # all, so that all labels are checked
+            if any(found):
+                kept.append(i)
+        self.examples = [self.examples[i] for i in kept]
+        self.sizes = [self.sizes[i] for i in kept]
+        self._item = [self._item[i] for i in kept]
+
+    def _has(self, number: int, name: str) -> bool:
+        """Whether an example has a label for a task; one that does not fit is an error now, not later."""
+        labels, head = self._labels[name][self._item[number]], self.tasks[name].head
+        if labels is None:
+            return False
+        try:
+            if head.level != "vector":
+                head.target.batch([labels])
+                return not self._is_too_short(number, name)
+            aligned = self.adapter.align(labels, self.examples[number])
+            head.target.batch(aligned)
+        except ValueError as error:
+            raise ValueError(f"{place_of(self._where, self._item[number])}: {error}") from error
+        return any(v is not None for v in aligned)
+
+    def _is_too_short(self, number: int, name: str) -> bool:
+        """Whether an example has no path for its text (CTC); then it has no label from now on."""
+        head, item, example = self.tasks[name].head, self._item[number], self.examples[number]
+        if not isinstance(head, CTCHead):
+            return False
+        sizes = head.too_short(self.adapter.num_vectors(example), self._labels[name][item])
+        if sizes:
+            place = ", ".join(filter(None, (place_of(self._where, item), getattr(example, "source", ""))))
+            self._short.setdefault(name, []).append(f"{place}: {sizes}")
+            self._labels[name][item] = None
+        return bool(sizes)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def example(self, number: int, generator: torch.Generator) -> tuple[Any, dict[str, Any]]:
+        """One randomly augmented example with its labels by task."""
+        example = self.adapter.augment(self.examples[number], generator)
+        labels = {name: self._labels[name][self._item[number]] for name in self.tasks}
+        for name, task in self.tasks.items():
+            if task.head.level == "vector" and labels[name] is not None:
+                labels[name] = self.adapter.align(labels[name], example)
+        return example, labels

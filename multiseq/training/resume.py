@@ -1,0 +1,180 @@
+"""The resume file of a training: all that a run needs to go on as if it had never stopped.
+
+It is Lightning's checkpoint, written so that a kill or a full disk never costs the run: whole or not at all
+(`multiseq.system.files`), with the one before kept beside it. It is a zip file, whose checksums are verified
+before it is used. Nothing in it depends on the machine: tensors are contiguous, on the CPU when they are
+read.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import warnings
+import zipfile
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multiseq.requires import needed
+from multiseq.system.files import write_whole
+
+with needed("lightning"):
+    from lightning.pytorch.plugins.io import CheckpointIO
+
+__all__ = [
+    "PREVIOUS",
+    "RESUME",
+    "ResumeError",
+    "ResumeFile",
+    "check_identity",
+    "has_resume",
+    "read_resume",
+    "remove_resume",
+]
+
+RESUME, PREVIOUS = "resume.ckpt", "resume.previous.ckpt"
+OURS = "multiseq"
+"""The key that Lightning's checkpoints have besides, where they are ours."""
+
+
+class ResumeError(ValueError):
+    """A resume file that cannot be used; the message says why and what to do."""
+
+
+def has_resume(folder: Path) -> bool:
+    """Whether there is a resume file, or the one before it."""
+    return (folder / RESUME).is_file() or (folder / PREVIOUS).is_file()
+
+
+def remove_resume(folder: Path) -> None:
+    """Remove the resume file, and the one before."""
+    for name in (RESUME, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_resume(folder: Path) -> dict[str, Any]:
+    """The newest whole resume file, with a warning where that is not the newest.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ResumeError: None is whole.
+    """
+    damaged = []
+    for name in (RESUME, PREVIOUS):
+        if (folder / name).is_file():
+            try:
+                state = _read(folder / name)
+            except ResumeError as error:
+                damaged.append(str(error))
+                continue
+            if damaged:
+                warnings.warn(f"{damaged[0]}; going on from the one before, {name}", stacklevel=2)
+            return state
+    if not damaged:
+        raise FileNotFoundError(f"resume: {folder / RESUME} does not exist; train without resume first")
+    raise ResumeError(f"{damaged[0]}; copy it again, or train into another folder")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as file:
+            if (wrong := file.testzip()) is not None:
+                raise zipfile.BadZipFile(f"the checksum of {wrong} is wrong")
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ResumeError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, *_FORGED) as error:
+        first = str(error).strip().partition("\n")[0][:100]
+        raise ResumeError(f"{path}: damaged or no resume file ({first})") from error
+    if not isinstance(state, dict) or not isinstance(state.get(OURS), dict):
+        raise ResumeError(f"{path}: was not written by multiseq")
+    return state
+
+
+# What zipfile and torch raise of files that someone forged, besides their own errors.
+_FORGED = (EOFError, LookupError, TypeError, ValueError, AttributeError, NotImplementedError)
+
+
+def check_identity(now: Any, then: Any) -> None:
+    """Raises ResumeError where a run that goes on is not the one that was stopped; says what differs."""
+    found = _difference(now, then, "")
+    if found is not None:
+        place, got, expected = found
+        raise ResumeError(
+            f"resume: got {place} {_short(got)}, but the run began with {_short(expected)}; "
+            "go on with what it began with, or train into another folder"
+        )
+
+
+def _difference(now: Any, then: Any, place: str) -> tuple[str, Any, Any] | None:
+    """The first place where two JSON values differ by more than the rounding of another processor."""
+    if isinstance(now, dict) and isinstance(then, dict) and now.keys() == then.keys():
+        pairs = [(f"{place}.{key}".lstrip("."), now[key], then[key]) for key in now]
+    elif isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
+        pairs = [(f"{place}[{i}]", *both) for i, both in enumerate(zip(now, then, strict=True))]
+    elif isinstance(now, float) and isinstance(then, float):
+        # A mean over the data, say, added up in another order; the data have digests of their own.
+        return None if math.isclose(now, then, rel_tol=1e-3, abs_tol=1e-9) else (place, now, then)
+    else:
+        return None if now == then else (place, now, then)
+    differences = (_difference(a, b, inner) for inner, a, b in pairs)
+    return next((found for found in differences if found is not None), None)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+class ResumeFile(CheckpointIO):
+    """How Lightning writes and reads it.
+
+    Args:
+        state: What was read already, for a run that goes on.
+    """
+
+    def __init__(self, state: dict[str, Any] | None = None) -> None:
+        self.state = state
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write it in the place of the last, which is kept as the one before."""
+        path = Path(path)
+        buffer = io.BytesIO()  # torch's own writer does not survive a full disk
+        checks = torch.serialization.get_crc32_options()
+        torch.serialization.set_crc32_options(True)
+        try:
+            torch.save(_contiguous(checkpoint), buffer)
+        finally:
+            torch.serialization.set_crc32_options(checks)
+        write_whole(path, buffer.getbuffer(), previous=path.with_name(PREVIOUS))
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """What `read_resume` found."""
+        state, self.state = self.state, None
+        return read_resume(Path(path).parent) if state is None else state
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove it, and the one before."""
+        remove_resume(Path(path).parent)
+
+
+def _contiguous(value: Any) -> Any:
+    """The same nested values without layouts of tensors, which belong to a processor."""
+    if isinstance(value, Tensor):
+        return value.contiguous()
+    if isinstance(value, dict):
+        plain = copy(value)  # of the same class, with the attributes that torch gives a state_dict
+        plain.update((k, _contiguous(v)) for k, v in value.items())
+        return plain
+    if type(value) in (list, tuple):
+        return type(value)(_contiguous(v) for v in value)
+    return value

@@ -1,0 +1,110 @@
+"""`metrics.csv` of a run: one line a step and task, one a score. A resumed run cuts off what it repeats."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from torch import Tensor
+
+from multiseq.system.files import WriteError, not_written, write_whole
+
+if TYPE_CHECKING:
+    from multiseq.training.evaluation import Score
+
+__all__ = ["COLUMNS", "RunLog", "read_log"]
+
+COLUMNS = ("step", "part", "task", "metric", "value", "lr", "seconds")
+
+
+class RunLog:
+    """Writes ``metrics.csv`` in a run's folder, or nothing where there is no folder.
+
+    Columns: ``step`` (0 is the first), ``part`` (train or dev), ``task`` (or total), ``metric`` (loss or
+    the task's), ``value``, ``lr`` (learning rate, of losses), ``seconds`` (since this process began).
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.path = None if folder is None else folder / "metrics.csv"
+        self.started = time.perf_counter()
+        self._file: IO[str] | None = None
+        self._waiting: list[tuple[int, dict[str, Tensor], float, float]] = []
+
+    def begin(self, step: int) -> None:
+        """Open the file; lines of ``step`` and later are dropped, for they come again."""
+        if self.path is None:
+            return
+        kept = [row for row in read_log(self.path) if int(row["step"]) < step] if self.path.exists() else []
+        lines = io.StringIO(newline="")
+        csv.writer(lines).writerow(COLUMNS)
+        csv.writer(lines).writerows([row[c] for c in COLUMNS] for row in kept)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, lines.getvalue())
+        self._file = self.path.open("a", newline="", encoding="utf-8", buffering=1)
+
+    def losses(self, step: int, losses: Mapping[str, Tensor], lr: float) -> None:
+        """One step's mean losses by task. Reading them off a GPU waits for :meth:`flush`."""
+        self._waiting.append((step, dict(losses), lr, time.perf_counter() - self.started))
+        if len(self._waiting) >= 20:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the losses that wait. Raises ValueError where one is no number: training is lost."""
+        for step, losses, lr, seconds in self._waiting:
+            for task, value in losses.items():
+                self._write(step, "train", task, "loss", number := value.item(), f"{lr:.6g}", seconds)
+                if not math.isfinite(number):
+                    raise ValueError(f"step {step}: the loss of {task} is {number}; try a lower lr")
+        self._waiting.clear()
+
+    def sync(self) -> None:
+        """Write what waits, and have it on the disk before a resume file says that it is there."""
+        self.flush()
+        if self._file is not None:
+            with self._explained():
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
+    def scores(self, step: int, scores: Mapping[str, Score]) -> None:
+        """The dev part's scores after ``step`` steps."""
+        self.flush()
+        for task, score in scores.items():
+            seconds = time.perf_counter() - self.started
+            self._write(step - 1, "dev", task, score.metric, score.value, "", seconds)
+
+    def close(self, *, failed: bool = False) -> None:
+        """Write what waits and close the file; of a training that ``failed`` only close it."""
+        if not failed:
+            self.flush()
+        if self._file is not None:
+            with suppress(OSError) if failed else self._explained():
+                self._file.close()
+            self._file = None
+
+    def _write(
+        self, step: int, part: str, task: str, metric: str, value: float, lr: str, seconds: float
+    ) -> None:
+        if self._file is not None:
+            with self._explained():
+                csv.writer(self._file).writerow([step, part, task, metric, repr(value), lr, f"{seconds:.2f}"])
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            assert self.path is not None
+            raise WriteError(not_written(self.path, error)) from error
+
+
+def read_log(path: str | Path) -> list[dict[str, str]]:
+    """The lines of a ``metrics.csv`` as dictionaries; one that a kill cut short is left out."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["seconds"]]

@@ -30,7 +30,7 @@ from multiseq.machine import (
     versions,
 )
 from multiseq.recipe import Recipe, build_model, check_options, read, read_part, settings
-from multiseq.scoring import Report, check_labels, markdown, score
+from multiseq.scoring import Report, check_labels, check_metric, markdown, score
 from multiseq.stopping import terminable
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def train_run(
         devices: Handed to Lightning.
         num_nodes: Handed to Lightning.
         strategy: Handed to Lightning.
-        progress: Show a bar.
+        progress: Show a bar, or from time to time a line where the output is no terminal.
         cache: A folder in which prepared items are kept for other runs; None keeps them for this one.
         say: Gets each line that a person may want to read.
 
@@ -245,10 +245,7 @@ def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cach
     What a person may want to know besides is given back.
     """
     for name, task in model.tasks.items():
-        num = task.head.target.size
-        if task.metric == "roc_auc" and recipe.tasks[name]["target"] == "class" and num != 2:
-            place = f"{recipe.name}: [tasks.{name}] metric"
-            raise ValueError(f"{place}: got 'roc_auc' for {num} classes, expected two; use accuracy or f1")
+        check_metric(task, f"{recipe.name}: [tasks.{name}]")
     return [note for source in sources for note in check_labels(model, source, cache)]
 
 

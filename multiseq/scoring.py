@@ -20,6 +20,7 @@ __all__ = [
     "SILENCE",
     "Report",
     "check_labels",
+    "check_metric",
     "markdown",
     "score",
     "shown",
@@ -90,6 +91,7 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
     found, notes = cache.examples(adapter, source.items, source.where), []
     for name, labels in source.targets.items():
         task, unknown = model.task(name), list[str]()
+        check_metric(task, f"tasks[{name!r}]")
         for number, examples in enumerate(found):
             place, label = place_of(source.where, number), labels[number]
             if label is None:
@@ -107,6 +109,17 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
                 f"missed: {', '.join(unknown[:5])}{more}"
             )
     return notes
+
+
+def check_metric(task: Task, place: str) -> None:
+    """Raises ValueError, which begins with a place, where a metric cannot judge the classes of its task."""
+    from multiseq.targets import ClassTarget
+
+    target = task.head.target
+    if task.metric == "roc_auc" and isinstance(target, ClassTarget) and target.size != 2:
+        raise ValueError(
+            f"{place} metric: got 'roc_auc' for {target.size} classes, expected two; use accuracy or f1"
+        )
 
 
 def _unknown(task: Task, label: Any) -> list[str]:

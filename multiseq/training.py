@@ -29,6 +29,7 @@ from multiseq.lock import hold
 from multiseq.machine import deterministic_sums, explain_full_memory, is_first_process
 from multiseq.metrics import Score, evaluate_all
 from multiseq.model import Model
+from multiseq.progress import Bar, Lines, has_bar
 from multiseq.recipe_check import one_of
 from multiseq.requires import needed
 from multiseq.resume import (
@@ -41,17 +42,21 @@ from multiseq.resume import (
     remove_resume,
 )
 from multiseq.runlog import RunLog
+from multiseq.scoring import check_labels
 from multiseq.settings import Settings, check
 from multiseq.stopping import Stop, Terminated, terminable
 from multiseq.tasks import Source
 
 with needed("lightning"):
     import lightning
-    from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, RichProgressBar
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 
 __all__ = ["RESUME", "Settings", "make_optimizer", "train"]
 
 MODEL = "model"
+EVERY_DEVICE = ("auto", -1, "-1")
 AGREED = 10
 """Steps after which several processes ask each other whether one of them is to stop."""
 
@@ -83,17 +88,18 @@ def train(
         out: The run's folder: the best model in ``model``, ``metrics.csv``, and a resume file.
         settings: Where not given, made from ``changes``: ``train(…, steps=300, lr=2e-3)``.
         resume: Go on from the resume file in ``out``, exactly as if it had never stopped.
-        devices: Handed to ``lightning.Trainer``, like the next three.
+        devices: Handed to ``lightning.Trainer``, like the next three. Several GPUs share every batch; in a
+            notebook, where no other process can be started, one is taken.
         num_nodes: Machines.
         strategy: How processes work together.
         accelerator: What they run on; ``auto`` takes a GPU where there is one.
-        progress: Show a bar.
+        progress: Show a bar, or from time to time a line where the output is no terminal.
         cache: A folder in which prepared items are kept for other runs (`multiseq.item_cache`).
         **changes: Fields of `Settings`.
 
     Raises:
-        ValueError: Settings that do not fit, bad items, named by their number, a folder that another training
-            writes to, or one whose run began with something else.
+        ValueError: Settings that do not fit, bad items and labels, named by their number, a folder that
+            another training writes to, or one whose run began with something else.
         FileNotFoundError: ``resume`` without a resume file.
         MemoryError: What to lower where memory is full.
         SystemExit: SIGTERM came; what was learned is saved, and the exit code is 143.
@@ -121,16 +127,21 @@ def train(
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):
         cache = ItemCache(cache, workers=settings.workers)
+    if strategy == "auto":
+        devices = _startable(devices, accelerator)
     launch = {
         "accelerator": accelerator,
         "devices": devices,
         "num_nodes": num_nodes,
         "strategy": _strategy(strategy, devices, num_nodes),
-        "enable_progress_bar": progress,
+        "enable_progress_bar": progress and has_bar(),
     }
+    shown = [] if not progress else [Bar() if has_bar() else Lines()]
     with _held(folder), _told() as stop:
         saved = check_savable(model, folder / MODEL) if folder is not None else None
         state = _resumed(folder) if resume else None
+        for source in dev:
+            check_labels(model, source, cache)
         prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks, cache) for s in sources]
         plan = BatchPlan(
             prepared, budget=settings.budget, seed=settings.seed, temperature=settings.temperature
@@ -140,14 +151,20 @@ def train(
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
         module = _Module(model, _Data(plan, dev, cache), settings, folder, identity)
         with deterministic_sums(settings.deterministic):
-            _fit(module, stop, state, launch)
+            _fit(module, stop, state, launch, shown)
             module.finish()
         if folder is not None and is_first_process():
             (folder / PREVIOUS).unlink(missing_ok=True)  # its model is there, whole
     return model.eval()
 
 
-def _fit(module: _Module, stop: Stop, state: dict[str, Any] | None, launch: Mapping[str, Any]) -> None:
+def _fit(
+    module: _Module,
+    stop: Stop,
+    state: dict[str, Any] | None,
+    launch: Mapping[str, Any],
+    shown: Sequence[Callback],
+) -> None:
     """Lightning's loop over the steps that are left."""
     settings, folder, has_dev = module.settings, module.folder, bool(module.data.dev)
     callbacks = _callbacks(settings, folder, has_dev, stop)
@@ -161,8 +178,8 @@ def _fit(module: _Module, stop: Stop, state: dict[str, Any] | None, launch: Mapp
             check_val_every_n_epoch=None,
             limit_val_batches=1 if has_dev and settings.evaluate_every else 0,
             num_sanity_val_steps=0,
-            callbacks=[*callbacks, *([_Bar()] if launch["enable_progress_bar"] else [])],
-            plugins=[ResumeFile(state)],
+            callbacks=[*callbacks, *shown],
+            plugins=[ResumeFile(state), *_cluster()],
             logger=False,
             enable_checkpointing=False,  # ours, see _Saver
             enable_model_summary=False,
@@ -466,11 +483,6 @@ class _Patience(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
-class _Bar(RichProgressBar):
-    def _get_train_description(self, current_epoch: int) -> str:
-        return "training"  # not "Epoch 0/0": for Lightning the run is one epoch
-
-
 class _Saver(Callback):
     """Writes the resume file, and ends a run that SIGTERM stopped.
 
@@ -515,9 +527,33 @@ class _Saver(Callback):
         return bool(trainer.strategy.reduce_boolean_decision(self.stop.asked, all=False))
 
 
+def _startable(devices: int | str, accelerator: str) -> int | str:
+    """Of all GPUs one in a notebook or at Python's prompt, where Lightning can start no other process."""
+    if devices == "auto" and accelerator == "cpu":
+        return 1  # for Lightning too, however many GPUs there are
+    num = torch.cuda.device_count()
+    if devices not in EVERY_DEVICE or num < 2 or not hasattr(sys, "ps1"):
+        return devices
+    print(
+        f"multiseq: training on 1 of {num} GPUs: a notebook cannot start a process for each, a script can",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _cluster() -> list[SLURMEnvironment]:
+    """Under SLURM its environment without Lightning's own way to go on, whose files are not ours.
+
+    At SIGUSR1 it would write ``hpc_ckpt_1.ckpt`` beside our resume file, and hand the job in again.
+    """
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    return [SLURMEnvironment(auto_requeue=False)]
+
+
 def _strategy(strategy: str, devices: int | str, num_nodes: int) -> str:
     """A mixed batch need not hold every task on every process, so gradients may be missing on one."""
-    num = torch.cuda.device_count() if devices in ("auto", -1, "-1") else devices
+    num = torch.cuda.device_count() if devices in EVERY_DEVICE else devices
     several = num_nodes > 1 or str(num) not in ("0", "1")
     if strategy.startswith(("fsdp", "deepspeed")):
         raise ValueError(

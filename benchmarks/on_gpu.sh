@@ -77,6 +77,7 @@ if [[ -n $tiny ]]; then
     export MULTISEQ_QUICK=1 OMP_NUM_THREADS=1
     size=(--depth 1 --sets 4 --draws 1 --workload mixed)
     widths=(64 96 32) every=() some=() fewer=()
+    others=(limits) # of the other widths; the first one starts every part of the benchmark
     tests=(tests/test_gpu.py)
     small=(--set encoder.dim=32 --set encoder.depth=1 --set encoder.heads=2 --set training.steps=2
         --set training.evaluate_every=0)
@@ -84,6 +85,7 @@ if [[ -n $tiny ]]; then
 else
     size=(--depth 12 --draws 1)
     widths=(768 1024 256) every=() some=(--workload mixed) fewer=(--sets 680)
+    others=(limits variants encoders)
     tests=(tests/test_gpu.py $(grep -l "mark.gpu" tests/test_*.py))
     small=()
     large=(--set encoder.dim=512 --set encoder.depth=8 --set encoder.heads=8 --set training.budget=32768
@@ -100,8 +102,8 @@ part tests 100 "$python" -m pytest -m gpu -v -rs -W default --continue-on-collec
 bench "${widths[0]}" 70 "${widths[0]}" limits kernels variants "${some[@]}"
 bench "${widths[0]}-peers" 95 "${widths[0]}" encoders "${every[@]}"
 part starter 90 "$python" -m multiseq train --out "$work/starter" "${small[@]}"
-bench "${widths[1]}" 75 "${widths[1]}" limits variants encoders "${some[@]}" "${fewer[@]}"
-bench "${widths[2]}" 55 "${widths[2]}" limits variants encoders "${some[@]}" "${fewer[@]}"
+bench "${widths[1]}" 75 "${widths[1]}" "${others[@]}" "${some[@]}" "${fewer[@]}"
+bench "${widths[2]}" 55 "${widths[2]}" "${others[@]}" "${some[@]}" "${fewer[@]}"
 if [[ -d $data ]]; then
     part pos 40 "$python" -m multiseq train english-pos --data "$data" --out "$work/pos" "${large[@]}"
 else

@@ -21,6 +21,8 @@ from tests.processor import force
 torch.set_flush_denormal(True)
 # The tensors of the tests are small: more threads only wait for each other.
 torch.set_num_threads(1)
+if "PYTEST_XDIST_WORKER" in os.environ:  # of several at once, and what they start has one thread too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before multiseq is imported: here, and only here, the types and shapes in its signatures are
 # checked.
 jaxtyping.install_import_hook("multiseq", "beartype.beartype")

@@ -9,16 +9,17 @@ exchanged afterwards: `torchaudio` loads compiled code and then raises `OSError`
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 __all__ = ["MissingLibraryError", "need", "needed"]
 
 # import name: what it is for, what pip installs. The same requirements as in pyproject.toml.
 _LIBRARIES = {
-    "lightning": ("training", "lightning>=2.6,<3"),
+    "lightning": ("training", "lightning>=2.6,!=2.6.2,!=2.6.3,<3"),
     "matplotlib": ("plots", "matplotlib"),
     "rdkit": ("molecules", "rdkit"),
     "sacrebleu": ("BLEU", "sacrebleu"),
@@ -31,9 +32,12 @@ _LIBRARIES = {
     "torchmetrics": ("metrics", "torchmetrics>=1.9"),
 }
 
+_STOLEN = {"lightning": ("2.6.2", "2.6.3")}
+"""Releases that someone else put on PyPI: importing them reads the credentials of this machine."""
+
 
 class MissingLibraryError(ImportError):
-    """A library that is not installed, or does not fit the installed torch."""
+    """A library that is not installed, does not fit the installed torch, or must not be imported."""
 
 
 def need(module: str, *, package: str | None = None) -> ModuleType:
@@ -50,6 +54,7 @@ def need(module: str, *, package: str | None = None) -> ModuleType:
         >>> need("json").dumps([1])
         '[1]'
     """
+    _check_release(module.partition(".")[0])
     try:
         with warnings.catch_warnings():
             # torch-geometric uses it at import; its users can do nothing about it.
@@ -66,11 +71,32 @@ def needed(library: str) -> Iterator[None]:
     yield
 
 
+def _check_release(library: str) -> None:
+    """Raises MissingLibraryError, before anything of it is run, where a stolen release is installed."""
+    if library not in _STOLEN:
+        return
+    try:
+        installed = version(library)
+    except PackageNotFoundError:
+        return
+    if installed in _STOLEN[library]:
+        raise MissingLibraryError(
+            f"{library} {installed} is installed, a stolen release that reads credentials, so multiseq does "
+            f"not import it. Run: {_install(_LIBRARIES[library][1:])}; if it was ever imported here, change "
+            "the passwords and keys of this machine",
+            name=library,
+        )
+
+
+def _install(requirements: Sequence[str]) -> str:
+    return "pip install " + " ".join(f"'{requirement}'" for requirement in requirements)
+
+
 def _advice(module: str, package: str | None, cause: Exception) -> str:
     library = module.partition(".")[0]
     purpose, *requirements = _LIBRARIES.get(library, ("this", library))
     if package is not None:
         requirements = [package]
-    install = "pip install " + " ".join(f"'{requirement}'" for requirement in requirements)
+    install = _install(requirements)
     reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
     return f"multiseq needs {library} for {purpose}, and importing it failed: {reason}. Run: {install}"

@@ -29,6 +29,8 @@ if find_spec("triton") is not None:
     if not torch.cuda.is_available():
         os.environ["TRITON_INTERPRET"] = "1"
     import_module("multiseq.nn._triton")
+if "PYTEST_XDIST_WORKER" in os.environ:  # of several at once, and what they start has one thread too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before multiseq is imported: here, and only here, the types and shapes in its signatures are
 # checked.
 jaxtyping.install_import_hook("multiseq", "beartype.beartype")

@@ -260,12 +260,15 @@ def two(runs: Runs, found: Counter[str]) -> None:
         child.wait()
     children = [runs.start(run, resume=begun, output=name) for name in ("a", "b")]
     codes = [child.wait() for child in children]
-    if sorted(codes) != [0, 1]:
+    if codes == [0, 0] and begun:  # on a busy machine the second begins when the first is done
+        found["one after the other"] += 1
+    elif sorted(codes) == [0, 1]:
+        said = children[codes.index(1)].said()
+        if "trains into this folder" not in said and (begun or "holds a run already" not in said):
+            raise AssertionError(f"{run}: {said}")
+        found["one of two refused"] += 1
+    else:
         raise AssertionError(f"{run}: exit codes {codes}, expected 0 and 1: {[c.said() for c in children]}")
-    said = children[codes.index(1)].said()
-    if "trains into this folder" not in said:
-        raise AssertionError(f"{run}: {said}")
-    found["one of two refused"] += 1
     runs.finish(run, found)
 
 

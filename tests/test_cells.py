@@ -27,7 +27,7 @@ def learned() -> tuple[Model, dict[str, Source]]:
     starter = recipes.read("starter", CHANGES)
     sources = [ten(source) for source in read_part(starter, "train")]
     model = build.build_model(starter, sources)
-    train(model, sources, steps=300, budget=700, lr=4e-3, weight_decay=0.0, progress=False, accelerator="cpu")
+    train(model, sources, steps=200, budget=700, lr=4e-3, weight_decay=0.0, progress=False, accelerator="cpu")
     return model, {task: source for source in sources for task in source.targets}
 
 

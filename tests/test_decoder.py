@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from multiseq.heads import decoder as decoder_module
 from multiseq.heads import key_value_cache as caches
 from multiseq.heads.ctc import CTCHead
 from multiseq.heads.decoder import DecoderHead
@@ -73,6 +74,36 @@ def test_ctc_loss_is_the_sum_over_all_paths() -> None:
         wanted -= math.log(probabilities[tuple(TARGET.encode(text).tolist())])
     assert total.item() == pytest.approx(wanted, rel=1e-5)
     assert count.item() == 5
+
+
+def test_a_loss_in_blocks_is_the_loss_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch with many target tokens: its logits never stand in memory together."""
+    head = decoder(dropout=0.2, label_smoothing=0.1).train()
+    texts = TARGET.batch(["abba" * 5, "cab", "", "ab" * 11, "c" * 17, "ba" * 6])
+    most: list[int] = []
+    head.out.register_forward_hook(lambda module, inputs, logits: most.append(len(logits)))
+
+    def loss_and_gradients() -> list[torch.Tensor]:
+        sets = random_sets()
+        values = sets.values.requires_grad_()
+        torch.manual_seed(3)
+        total, count = head.loss(sets, texts)
+        gradients = torch.autograd.grad(total, [values, *head.parameters()])
+        return [total.detach(), count, *gradients]
+
+    whole = loss_and_gradients()
+    tokens = sum(texts.lengths) + len(LENGTHS)
+    assert len(most) == 1
+    assert most[0] >= tokens
+    most.clear()
+    monkeypatch.setattr(decoder_module, "BLOCK", 7 * TARGET.size + 3)
+    blocks = loss_and_gradients()
+    assert max(most) == 7
+    assert len(most) >= 2 * -(-tokens // 7)  # once forward, once backward
+    for one, other in zip(whole, blocks, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        assert head.loss(random_sets(), texts)[0] > 0
 
 
 def test_sets_too_short_for_their_text_are_named_and_left_out() -> None:

@@ -40,6 +40,23 @@ def test_a_file_is_replaced_and_the_one_before_is_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == {"a.txt", "a.old.txt"}
 
 
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_decides_who_may_read_what_is_written(tmp_path: Path, mask: int, mode: int) -> None:
+    def fill(folder: Path) -> None:
+        put(folder / "c.bin", b"c")
+
+    before = os.umask(mask)
+    try:
+        write_whole(tmp_path / "a.txt", "a")
+        write_whole(tmp_path / "a.txt", "b", previous=tmp_path / "a.old.txt")
+        replace_folder(tmp_path / "folder", fill)
+    finally:
+        os.umask(before)
+    written = [tmp_path / name for name in ("a.txt", "a.old.txt", "folder/c.bin")]
+    assert [path.stat().st_mode & 0o777 for path in written] == [mode] * 3
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == mode | (mode & 0o444) >> 2
+
+
 def test_it_never_leaves_the_folder_and_is_flushed_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,37 @@ except SystemExit as end:
     assert not loaded_by(code) & {*OPTIONAL, "torch"}
 
 
+UNIX = ("fcntl", "grp", "pwd", "resource", "termios", "tty")
+"""Modules that Python has not got on Windows."""
+
+
+def test_every_module_imports_without_what_only_unix_has() -> None:
+    """Libraries first: they know the system they are on, and it is ours that is asked."""
+    names = [
+        ".".join(("multiseq", *path.relative_to(ROOT / "multiseq").with_suffix("").parts))
+        for path in sorted((ROOT / "multiseq").rglob("*.py"))
+    ]
+    names += [f"multiseq.adapters.{path.stem}" for path in sorted((ROOT / "adapters").glob("*.py"))]
+    names = sorted({name.removesuffix(".__init__") for name in names} - {"multiseq.__main__"})
+    code = f"""
+import importlib, sys
+import lightning, rdkit, sklearn, soundfile, tokenizers, torch_geometric, torchaudio
+for name in {UNIX}:
+    sys.modules[name] = None
+for name in {names}:
+    importlib.import_module(name)
+from multiseq.runs.machine import describe_machine
+from multiseq.system.memory import peak_memory
+assert peak_memory() is None
+print(len(describe_machine()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(names) > 50
+
+
 def test_the_core_loads_no_library_of_a_modality() -> None:
     assert not loaded_by(f"import {', '.join(CORE)}") & OPTIONAL
 
@@ -120,7 +151,7 @@ LAYERS = (
     "data",
     "protocols tokenizer",
     "vectors pairs",
-    "results labels checks metric_names",
+    "results labels checks metric_names ranges",
     "system",
     "requires",
     "_version _lazy",

@@ -430,6 +430,8 @@ def test_save_and_load_predict_the_same_to_the_last_bit(point_adapter: Any, tmp_
         assert again.predict(task, clouds()) == model.predict(task, clouds())
     save(model, tmp_path / "model")  # replaces
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
+    os.umask(mask := os.umask(0o022))
+    assert {p.stat().st_mode & 0o777 for p in (tmp_path / "model").iterdir()} == {0o666 & ~mask}
 
 
 def test_the_folder_one_stands_in(

@@ -15,10 +15,11 @@ from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
-from multiseq.runs.scoring import check_labels, shown
+from multiseq.runs.scoring import shown
 from multiseq.tasks import Source, Task
 from multiseq.training.evaluation import evaluate
 from multiseq.training.item_cache import ItemCache
+from multiseq.training.label_check import check_labels
 
 DIM = 4
 

@@ -214,7 +214,8 @@ def test_nothing_empty_or_one(make):
 def test_a_neighbour_is_seen_and_the_next_but_one_is_not():
     adapter = words_adapter()
     before, after = (vectors_of(adapter, ["cat", "sat", "on", word]) for word in ("mat", "dog"))
-    same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    # To rounding: the two words are not cut into the same number of pieces.
+    same = [torch.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True)]
     assert same == [True, True, False, False]
 
 

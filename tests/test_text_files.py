@@ -7,6 +7,7 @@ import io
 import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,9 +89,10 @@ def test_old_line_ends_are_found_behind_a_long_line(tmp_path: Path) -> None:
         (b"a\nb\0", "utf-8", r"a\.txt:2: got a NUL \(byte 3\), expected text in utf-8; UTF-16 .*utf-16-le"),
         ("a\nb".encode("utf-16-le"), "latin-1", r"a\.txt:1: got a NUL \(byte 1\)"),
         (b"a", "utf-9", r"a\.txt: got the encoding 'utf-9', expected utf-8, latin-1"),
-        (gzip.compress(b"text")[:-9], "utf-8", r"a\.txt: cannot be read: "),
+        (gzip.compress(b"text", mtime=0)[:-9], "utf-8", r"a\.txt: cannot be read: "),
         (lzma.compress(b"text")[:-9], "utf-8", r"a\.txt: cannot be read: "),
         (zipped(b"text")[:-9], "utf-8", r"a\.txt: cannot be read: "),
+        (lzma.compress(b"text") + b"\0\0\0\0more", "utf-8", r"a\.txt: cannot be read: "),
         (zipped(b"a", b"b"), "utf-8", r"a\.txt: got a zip archive of 2 files, expected one"),
         (zipped(), "utf-8", r"a\.txt: not utf-8|a\.txt:1: got a NUL"),
     ],
@@ -117,6 +119,46 @@ def test_what_is_no_encoding_of_texts(name: str) -> None:
 
 
 # --- sizes ----------------------------------------------------------------------------------------
+
+
+def with_dictionary(packed: bytes, code: int) -> bytes:
+    """An xz file whose first block asks for another dictionary: byte 16, in a header with a checksum."""
+    header = bytearray(packed[12 : 12 + 4 * (packed[12] + 1)])
+    assert header[2:4] == b"\x21\x01"  # one filter, LZMA2, with one byte of properties
+    header[4] = code
+    header[-4:] = zlib.crc32(header[:-4]).to_bytes(4, "little")
+    return packed[:12] + bytes(header) + packed[12 + len(header) :]
+
+
+def test_an_xz_file_has_a_limit_of_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    packed = lzma.compress(TEXT.encode())
+    for code in (40, 38, 34):  # 4 GiB, 2 GiB, 512 MiB
+        path.write_bytes(with_dictionary(packed, code))
+        with pytest.raises(DataError, match=r"a\.txt: takes more than 256 MiB of memory to unpack; .* xz -9"):
+            text_of(path)
+    path.write_bytes(packed + b"\0" * 8 + with_dictionary(packed, 40))  # not the first one
+    with pytest.raises(DataError, match=r"more than 256 MiB of memory"):
+        text_of(path)
+    path.write_bytes(with_dictionary(packed, 28))  # 64 MiB, what `xz -9` takes
+    assert text_of(path) == TEXT
+    path.write_bytes(with_dictionary(packed, 31))  # 192 MiB
+    assert text_of(path) == TEXT
+
+
+def test_several_xz_streams_are_one_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    content = "".join(f"line {i}\n" for i in range(30_011))
+    packed = [lzma.compress(content[i : i + 70_001].encode()) for i in range(0, len(content), 70_001)]
+    path.write_bytes(b"\0\0\0\0".join(packed) + b"\0" * 8)
+    assert text_of(path) == content
+
+
+def test_a_zip_archive_packed_by_lzma_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.txt", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.txt", "text")
+    with pytest.raises(DataError, match=r"a\.txt: got a zip archive packed by LZMA, expected"):
+        text_of(tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize("kind", PACKERS)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import doctest
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,10 @@ from multiseq import ClassTarget, DecoderHead, Encoder, Model, SetHead, Source, 
 from multiseq.checkpoint import CheckpointError
 from multiseq.nn.bias import PairBias
 from multiseq.nn.linear import Linear
+from multiseq.ranges import RANGES
 from multiseq.runs.recipe import read
 from multiseq.runs.run import train_run
+from multiseq.training import loop
 from multiseq.training.run_log import read_log
 from multiseq.training.settings import Settings
 
@@ -222,6 +226,65 @@ def test_a_script_that_seeds_torch_makes_the_same_model_again(tmp_path: Path) ->
     assert weights[0] == weights[1]
 
 
+# --- devices and clusters -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("notebook", "options", "expected"),
+    [
+        (True, {}, (1, "auto")),
+        (True, {"devices": -1}, (1, "auto")),
+        (True, {"accelerator": "cpu"}, (1, "auto")),
+        (False, {}, ("auto", "ddp_find_unused_parameters_true")),
+        (False, {"devices": 1}, (1, "auto")),
+    ],
+)
+def test_a_notebook_trains_on_one_of_two_gpus(
+    point_adapter: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    notebook: bool,
+    options: dict[str, Any],
+    expected: tuple[Any, str],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(sys, "ps1", "In [1]: ", raising=False)
+    if not notebook:
+        monkeypatch.delattr(sys, "ps1")
+    chosen: list[Any] = []
+
+    def seen(**launch: Any) -> None:
+        chosen.append((launch["devices"], launch["strategy"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop.lightning, "Trainer", seen)
+    source = Source("points", CLOUDS, {"side": SIDES})
+    with pytest.raises(KeyboardInterrupt):
+        train(build(point_adapter), [source], steps=1, progress=False, **options)
+    assert chosen == [expected]
+    said = "multiseq: training on 1 of 2 GPUs: a notebook cannot start a process for each, a script can\n"
+    assert capsys.readouterr().err == (said if notebook and "accelerator" not in options else "")
+
+
+def test_slurm_does_not_go_on_with_files_of_lightning(
+    point_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning answers SIGUSR1 with a file of its own and hands the job in again, if we let it."""
+    job = {"NTASKS": 1, "NTASKS_PER_NODE": 1, "JOB_NAME": "job", "JOB_ID": 7, "PROCID": 0, "LOCALID": 0}
+    for name, value in {**job, "NODEID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    handlers: list[Any] = []
+    loss = Model.loss
+
+    def seen(self: Model, batch: Any) -> Any:
+        handlers.append(signal.getsignal(signal.SIGUSR1))
+        return loss(self, batch)
+
+    monkeypatch.setattr(Model, "loss", seen)
+    fit(build(point_adapter), steps=2, out=tmp_path / "run")
+    assert handlers == [signal.SIG_DFL, signal.SIG_DFL]
+
+
 # --- what is refused before the first step --------------------------------------------------------
 
 
@@ -232,20 +295,79 @@ def test_a_script_that_seeds_torch_makes_the_same_model_again(tmp_path: Path) ->
         ({"steps": 2.5}, r"steps: got 2\.5, expected a whole number"),
         ({"steps": True}, r"steps: got True, expected a whole number"),
         ({"lr": "fast"}, r"lr: got 'fast', expected a number"),
-        ({"lr": float("nan")}, r"lr: got nan, expected 0 or more, and finite"),
-        ({"lr": float("inf")}, r"lr: got inf, expected 0 or more, and finite"),
-        ({"warmup": float("-inf")}, r"warmup: got -inf, expected a fraction of all steps"),
+        ({"lr": float("nan")}, r"lr: got nan, expected a finite number"),
+        ({"lr": float("inf")}, r"lr: got inf, expected a finite number"),
+        ({"warmup": float("-inf")}, r"warmup: got -inf, expected a finite number"),
+        ({"warmup": 1.5}, r"warmup: got 1\.5, expected 0 up to 1$"),
+        ({"average": 1.0}, r"average: got 1\.0, expected 0 up to below 1"),
+        ({"clip": 0.0}, r"clip: got 0\.0, expected a number above 0"),
         ({"workers": -1}, r"workers: got -1, expected 0 or more"),
         ({"patience": -1}, r"patience: got -1, expected 0 or more"),
         ({"weight_decay": -0.1}, r"weight_decay: got -0\.1, expected 0 or more"),
-        ({"temperature": float("nan")}, r"temperature: got nan, expected a number above 0"),
-        ({"seed": 2**70}, r"seed: got \d+, expected a number of at most 64 bits"),
+        ({"temperature": float("nan")}, r"temperature: got nan, expected a finite number"),
+        ({"seed": 2**70}, r"seed: got \d+, expected -\d+ up to below 18446744073709551616"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
 def test_settings_that_cannot_be(point_adapter: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(build(point_adapter), **changes)
+
+
+def test_a_setting_has_one_range_in_python_and_in_a_recipe() -> None:
+    """One table says which numbers may be; the class has no second one."""
+    numbers = [f.name for f in fields(Settings) if type(f.default) in (int, float)]
+    assert set(numbers) <= set(RANGES)
+    for name in numbers:
+        below = {name: type(getattr(Settings(), name))(RANGES[name].least - 1)}
+        with pytest.raises(ValueError, match=rf"^{name}: got .*, expected "):
+            Settings(**below)
+
+
+@pytest.mark.parametrize(
+    ("labels", "metric", "message"),
+    [
+        (
+            ["even", "odd", "new"],
+            "roc_auc",
+            r"dev\.csv:3: label: got 'new', expected even or odd for roc_auc",
+        ),
+        (["even", "odd", None], "", None),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_labels_of_dev_are_checked_before_the_first_step(
+    point_adapter: Any, labels: list[Any], metric: str, message: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    loss = Model.loss
+    monkeypatch.setattr(Model, "loss", lambda self, batch: steps.append(1) or loss(self, batch))
+    model = build(point_adapter)
+    if metric:
+        model.tasks["side"] = Task("points", model.tasks["side"].head, metric=metric)
+    dev = Source("points", CLOUDS[:3], {"side": labels}, where=[f"dev.csv:{i}" for i in (1, 2, 3)])
+    if message is None:
+        fit(model, dev=[dev], steps=1)
+        assert steps == [1]
+        return
+    with pytest.raises(ValueError, match=message):
+        fit(model, dev=[dev], steps=1)
+    assert not steps
+
+
+def test_a_metric_that_cannot_judge_the_classes_is_found_before_the_first_step(point_adapter: Any) -> None:
+    torch.manual_seed(0)
+    head = SetHead(16, ClassTarget(["a", "b", "c"]))
+    model = Model(
+        {"points": point_adapter(dim=16)},
+        Encoder(dim=16, depth=1, heads=2),
+        {"side": Task("points", head, metric="roc_auc")},
+    )
+    source = Source("points", CLOUDS[:3], {"side": ["a", "b", "c"]})
+    with pytest.raises(
+        ValueError, match=r"tasks\['side'\] metric: got 'roc_auc' for 3 classes, expected two"
+    ):
+        train(model, [source], dev=[source], steps=1, **QUIET)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -50,6 +50,8 @@ SMALL = 256
 """MiB that a packed file may always unpack to, …"""
 TIMES = 20
 """… and how many times its own size. Texts shrink to a fifth or a tenth."""
+MEMORY = 256
+"""MiB that unpacking xz may take while it runs."""
 
 CHUNK = 2**16
 
@@ -201,12 +203,14 @@ def _unpacked(path: Path, limit: int | None = 0) -> Iterator[Any]:
         if start.startswith(b"\x1f\x8b"):
             opened = gzip.GzipFile(fileobj=raw)
         elif start == b"\xfd7zXZ\x00":
-            opened = lzma.LZMAFile(raw)  # noqa: SIM115 - what it reads is closed with the stack
+            opened = io.BufferedReader(_Xz(raw, path, None if limit == 0 else MEMORY * 2**20), CHUNK)
         elif start.startswith(b"PK\x03\x04"):
             archive = stack.enter_context(zipfile.ZipFile(raw))
             names = [name for name in archive.namelist() if not name.endswith("/")]
             if len(names) != 1:
                 raise DataError(f"{path}: got a zip archive of {len(names)} files, expected one")
+            if archive.getinfo(names[0]).compress_type == zipfile.ZIP_LZMA:
+                raise DataError(f"{path}: got a zip archive packed by LZMA, expected deflate, as usual")
             opened = archive.open(names[0])
         stack.enter_context(opened)
         if opened is not raw and limit != 0:
@@ -222,6 +226,67 @@ def _marked(raw: Any) -> str | None:
     """The encoding that a byte order mark says."""
     start = raw.peek(4)[:4]
     return next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), None)
+
+
+class _Xz(io.RawIOBase):
+    """The content of an xz file. Unlike `lzma.LZMAFile` it has a limit of memory.
+
+    The header of a block says how much memory unpacking takes: 65 MiB after ``xz -9``, up to 4 GiB.
+    """
+
+    def __init__(self, raw: Any, path: Path, limit: int | None) -> None:
+        self.raw, self.path, self.limit = raw, path, limit
+        self.place = 0
+        self._start()
+
+    def _start(self) -> None:
+        self.unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=self.limit)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if (offset, whence) != (0, io.SEEK_SET):
+            raise io.UnsupportedOperation("only back to the start")
+        self.raw.seek(0)
+        self.place = 0
+        self._start()
+        return 0
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            packed = self.raw.read(CHUNK) if self.unpacker.needs_input else b""
+            if self.unpacker.eof:  # another one may follow, after zeros
+                packed = self.unpacker.unused_data or self.raw.read(CHUNK)
+                while packed and not (packed := packed.lstrip(b"\0")):
+                    packed = self.raw.read(CHUNK)
+                if not packed:
+                    return 0
+                self._start()
+            elif self.unpacker.needs_input and not packed:
+                raise EOFError("the file ends in the middle of what is packed")
+            unpacked = self._unpacked(packed, len(buffer))
+            if unpacked:
+                buffer[: len(unpacked)] = unpacked
+                self.place += len(unpacked)
+                return len(unpacked)
+
+    def _unpacked(self, packed: bytes, size: int) -> bytes:
+        try:
+            return self.unpacker.decompress(packed, size)
+        except lzma.LZMAError as error:
+            if "memory usage limit" not in str(error).lower():
+                raise
+            raise DataError(
+                f"{self.path}: takes more than {MEMORY} MiB of memory to unpack; pack it again with xz -9 or "
+                "less, or give unpack_limit = 0 (no limit) where that is meant"
+            ) from error
 
 
 class _Text(io.RawIOBase):

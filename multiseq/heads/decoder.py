@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from multiseq.heads._shared import check_sets, inference
 from multiseq.heads.key_value_cache import SetMemory, TokenCache
@@ -30,6 +31,13 @@ from multiseq.system.memory import check_fits
 from multiseq.vectors import VectorSets, order_of, rows_of, to_device
 
 __all__ = ["DecoderHead"]
+
+BLOCK = 2**24
+"""Logits that a loss has in memory at once.
+
+A batch is filled to a number of the encoder's vectors, and a few of them can stand for a long text. Where
+there would be more logits than this, the loss is taken in blocks of tokens, whose logits are computed again
+for the gradient."""
 
 
 class DecoderHead(nn.Module):
@@ -86,6 +94,11 @@ class DecoderHead(nn.Module):
     def forward(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends size"]:
         """Logits of every target's tokens and end, each given the true tokens before it."""
         check_sets(sets, self.dim, targets)
+        logits: Tensor = self.out(self._taught(sets, targets))
+        return logits
+
+    def _taught(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends dim"]:
+        """What the logits of every target's tokens and end are read from."""
         lengths = [n + 1 for n in targets.lengths]
         order = order_of(lengths)
         tokens = _put(targets.values, order, 0, self.target.begin)
@@ -102,7 +115,7 @@ class DecoderHead(nn.Module):
 
         positions = to_device(order, sets.device)
         facing = _facing(positions, lengths, sets.ordered)
-        return self._logits(tokens, positions, facing, look_back, look_across)
+        return self._states(tokens, positions, facing, look_back, look_across)
 
     def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
         """Cross-entropy summed over all tokens and ends, and how many these are.
@@ -117,12 +130,23 @@ class DecoderHead(nn.Module):
             sets, targets, filling = _filled_and_sorted(sets, targets)
         wanted = _put(targets.values, order_of([n + 1 for n in targets.lengths]), -1, self.target.end)
         wanted[filling] = _IGNORED
+        states = self._taught(sets, targets)
+        rows = max(1, BLOCK // self.target.size)
+        if len(states) <= rows:
+            total = self._cross_entropy(states, wanted)
+        else:
+            blocks = zip(states.split(rows), wanted.split(rows), strict=True)
+            # Nothing in it is drawn at random.
+            options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+            total = torch.stack([checkpoint(self._cross_entropy, *b, **options) for b in blocks]).sum()
+        return total, to_device(count, sets.device)
+
+    def _cross_entropy(self, states: Float[Tensor, "rows dim"], wanted: Int[Tensor, " rows"]) -> Tensor:
         smoothing = self.label_smoothing if self.training else 0.0
-        logits = self(sets, targets).float()
-        total = F.cross_entropy(
+        logits = self.out(states).float()
+        return F.cross_entropy(
             logits, wanted, ignore_index=_IGNORED, label_smoothing=smoothing, reduction="sum"
         )
-        return total, to_device(count, sets.device)
 
     def decode(
         self, sets: VectorSets, *, beam: int = 1, alpha: float = 0.6, max_length: int | None = None
@@ -176,22 +200,22 @@ class DecoderHead(nn.Module):
         rotation = rotation_of(sets.positions, self.dim // self.heads)
         return [block.remember(sets.values, rotation) for block in self._each_block()]
 
-    def _logits(
+    def _states(
         self,
         tokens: Int[Tensor, " rows"],
         positions: Int[Tensor, " #rows"],
         facing: Int[Tensor, " #rows"] | None,
         look_back: _LookBack,
         look_across: _LookAcross,
-    ) -> Float[Tensor, "rows size"]:
+    ) -> Float[Tensor, "rows dim"]:
         head_dim = self.dim // self.heads
         back = rotation_of(positions, head_dim)
         rotations = back, back if facing is positions else rotation_of(facing, head_dim)
         x = F.dropout(self.embedding(tokens) * self.dim**0.5, self.dropout, self.training)
         for layer, block in enumerate(self._each_block()):
             x = block(x, rotations, partial(look_back, layer), partial(look_across, layer))
-        logits: Tensor = self.out(self.norm(x))
-        return logits
+        states: Tensor = self.norm(x)
+        return states
 
     def _each_block(self) -> Iterator[_Block]:
         for block in self.blocks:
@@ -274,7 +298,8 @@ class CachedSteps:
         facing = _facing(position, [rows] * len(self.ordered), self.ordered)
         self.past.grow(rows)
         with recurring_rows():
-            logits = self.head._logits(tokens.flatten(), position, facing, self.past.look, self.memory.look)
+            states = self.head._states(tokens.flatten(), position, facing, self.past.look, self.memory.look)
+            logits: Tensor = self.head.out(states)
         self.length += 1
         log_probs = logits.float().log_softmax(-1).index_fill_(1, self.never, -math.inf)
         return log_probs.view(-1, rows, log_probs.shape[1])

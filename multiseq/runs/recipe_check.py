@@ -16,7 +16,7 @@ from multiseq.checks import nearest
 from multiseq.data.formats import FORMATS, PARTS, PATHS
 from multiseq.data.text_files import check_encoding, parse_toml
 from multiseq.metric_names import METRICS_OF
-from multiseq.runs.recipe_ranges import check_range
+from multiseq.ranges import check_range
 
 __all__ = [
     "SECTIONS",

@@ -22,12 +22,13 @@ from multiseq.data import DataError
 from multiseq.runs.build import build_model, check_options, settings
 from multiseq.runs.machine import command, describe_machine, versions
 from multiseq.runs.recipe import Recipe, read
-from multiseq.runs.scoring import Report, check_labels, markdown, score
+from multiseq.runs.scoring import Report, markdown, score
 from multiseq.runs.sources import read_part
 from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, hold
 from multiseq.system.memory import peak_gpu_memory, peak_memory
 from multiseq.system.processes import is_first_process
+from multiseq.training.label_check import check_labels, check_metric
 from multiseq.training.stopping import terminable
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def train_run(
         devices: Handed to Lightning.
         num_nodes: Handed to Lightning.
         strategy: Handed to Lightning.
-        progress: Show a bar.
+        progress: Show a bar, or from time to time a line where the output is no terminal.
         cache: A folder in which prepared items are kept for other runs; None keeps them for this one.
         say: Gets each line that a person may want to read.
 
@@ -242,10 +243,7 @@ def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cach
     What a person may want to know besides is given back.
     """
     for name, task in model.tasks.items():
-        num = task.head.target.size
-        if task.metric == "roc_auc" and recipe.tasks[name]["target"] == "class" and num != 2:
-            place = f"{recipe.name}: [tasks.{name}] metric"
-            raise ValueError(f"{place}: got 'roc_auc' for {num} classes, expected two; use accuracy or f1")
+        check_metric(task, f"{recipe.name}: [tasks.{name}]")
     return [note for source in sources for note in check_labels(model, source, cache)]
 
 

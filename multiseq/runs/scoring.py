@@ -12,14 +12,13 @@ from multiseq.labels import class_name
 if TYPE_CHECKING:
     from multiseq.model import Model
     from multiseq.runs.recipe import Recipe
-    from multiseq.tasks import Source, Task
+    from multiseq.tasks import Source
     from multiseq.training.item_cache import ItemCache
 
 __all__ = [
     "HEADER",
     "SILENCE",
     "Report",
-    "check_labels",
     "markdown",
     "score",
     "shown",
@@ -56,6 +55,8 @@ def score(
     """
     import torch
 
+    from multiseq.training.label_check import check_labels
+
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     for source in sources:
         check_labels(model, source, cache)
@@ -71,65 +72,6 @@ def score(
         for task, spec in recipe.tasks.items()
         if task in scored
     }
-
-
-def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
-    """What would else be noticed after training, or never: items and labels that cannot be scored.
-
-    Returns:
-        For each task with such labels a line that names classes which no training item has: no prediction
-        can be one of them.
-
-    Raises:
-        ValueError: A bad item, labels that do not fit its vectors or that a task's metric cannot judge, with
-            the file and line.
-    """
-    from multiseq.batch import place_of
-
-    adapter = model.adapter(source.adapter)
-    found, notes = cache.examples(adapter, source.items, source.where), []
-    for name, labels in source.targets.items():
-        task, unknown = model.task(name), list[str]()
-        for number, examples in enumerate(found):
-            place, label = place_of(source.where, number), labels[number]
-            if label is None:
-                continue
-            try:
-                of_vectors = task.head.level == "vector"
-                rows = [v for e in examples for v in adapter.align(label, e)] if of_vectors else [label]
-                unknown += [f"{new!r} in {place}" for row in rows for new in _unknown(task, row)]
-            except ValueError as error:
-                raise ValueError(f"{place}: {error}") from error
-        if unknown:
-            more = " …" if unknown[5:] else ""
-            notes.append(
-                f"{name}: {len(unknown):,} labels are of classes that no training item has, and count as "
-                f"missed: {', '.join(unknown[:5])}{more}"
-            )
-    return notes
-
-
-def _unknown(task: Task, label: Any) -> list[str]:
-    """Classes of a label that training lacks. Raises ValueError for a label that cannot be judged."""
-    from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget, named_flags
-    from multiseq.heads.text_target import TextTarget
-
-    target = task.head.target
-    if isinstance(target, ClassTarget):
-        name = class_name(label)
-        if name is None or target.knows(name):
-            return []
-        if task.metric == "roc_auc":
-            raise ValueError(f"label: got {name!r}, expected {' or '.join(target.labels)} for roc_auc")
-        return [name]
-    if isinstance(target, LabelsTarget):
-        return [name for name, there in named_flags(label).items() if there and not target.knows(name)]
-    if isinstance(target, TextTarget):
-        for text in [label] if isinstance(label, str) else label:
-            target.encode(text)
-    elif isinstance(target, NumberTarget):
-        target.batch([label])
-    return []
 
 
 def _figures(

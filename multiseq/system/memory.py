@@ -57,10 +57,12 @@ def explain_full_memory(advice: str) -> Iterator[None]:
         raise
 
 
-def peak_memory() -> int:
-    """MiB of this process at its highest, loader workers not counted."""
-    import resource  # not on Windows
-
+def peak_memory() -> int | None:
+    """MiB of this process at its highest, loader workers not counted; None on Windows, which does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 

@@ -1,4 +1,4 @@
-"""What Lightning calls between steps: the running average, early stopping, resume files, the bar."""
+"""What Lightning calls between steps: the running average, early stopping, resume files."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from multiseq.requires import needed
-from multiseq.training.resume import (
-    RESUME,
-)
+from multiseq.training.resume import RESUME
 from multiseq.training.settings import Settings
 from multiseq.training.stopping import Stop, Terminated
 
 with needed("lightning"):
-    from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, RichProgressBar
+    from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 
-__all__ = ["Bar", "callbacks_for"]
+__all__ = ["callbacks_for"]
 
 AGREED = 10
 """Steps after which several processes ask each other whether one of them is to stop."""
@@ -43,13 +41,6 @@ class _Patience(EarlyStopping):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         # A run that was killed after it had stopped early, before its end.
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
-
-
-class Bar(RichProgressBar):
-    """Lightning's bar, with a name of ours."""
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        return "training"  # not "Epoch 0/0": for Lightning the run is one epoch
 
 
 class _Saver(Callback):

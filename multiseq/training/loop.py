@@ -24,11 +24,13 @@ from multiseq.system.memory import explain_full_memory
 from multiseq.system.processes import is_first_process
 from multiseq.tasks import Source
 from multiseq.training.batching import BatchPlan
-from multiseq.training.callbacks import Bar, callbacks_for
+from multiseq.training.callbacks import callbacks_for
 from multiseq.training.deterministic import deterministic_sums
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
+from multiseq.training.label_check import check_labels
 from multiseq.training.prepared_source import PreparedSource
+from multiseq.training.progress import Bar, Lines, has_bar
 from multiseq.training.resume import (
     PREVIOUS,
     RESUME,
@@ -43,9 +45,13 @@ from multiseq.training.stopping import Stop, Terminated, terminable
 
 with needed("lightning"):
     import lightning
-    from lightning.pytorch.callbacks import EMAWeightAveraging
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 
 __all__ = ["train"]
+
+EVERY_DEVICE = ("auto", -1, "-1")
 
 
 def train(
@@ -75,17 +81,18 @@ def train(
         out: The run's folder: the best model in ``model``, ``metrics.csv``, and a resume file.
         settings: Where not given, made from ``changes``: ``train(…, steps=300, lr=2e-3)``.
         resume: Go on from the resume file in ``out``, exactly as if it had never stopped.
-        devices: Handed to ``lightning.Trainer``, like the next three.
+        devices: Handed to ``lightning.Trainer``, like the next three. Several GPUs share every batch; in a
+            notebook, where no other process can be started, one is taken.
         num_nodes: Machines.
         strategy: How processes work together.
         accelerator: What they run on; ``auto`` takes a GPU where there is one.
-        progress: Show a bar.
+        progress: Show a bar, or from time to time a line where the output is no terminal.
         cache: A folder in which prepared items are kept for other runs (`multiseq.training.item_cache`).
         **changes: Fields of `Settings`.
 
     Raises:
-        ValueError: Settings that do not fit, bad items, named by their number, a folder that another training
-            writes to, or one whose run began with something else.
+        ValueError: Settings that do not fit, bad items and labels, named by their number, a folder that
+            another training writes to, or one whose run began with something else.
         FileNotFoundError: ``resume`` without a resume file.
         MemoryError: What to lower where memory is full.
         SystemExit: SIGTERM came; what was learned is saved, and the exit code is 143.
@@ -113,16 +120,21 @@ def train(
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):
         cache = ItemCache(cache, workers=settings.workers)
+    if strategy == "auto":
+        devices = _startable(devices, accelerator)
     launch = {
         "accelerator": accelerator,
         "devices": devices,
         "num_nodes": num_nodes,
         "strategy": _strategy(strategy, devices, num_nodes),
-        "enable_progress_bar": progress,
+        "enable_progress_bar": progress and has_bar(),
     }
+    shown = [] if not progress else [Bar() if has_bar() else Lines()]
     with _held(folder), _told() as stop:
         saved = check_savable(model, folder / MODEL) if folder is not None else None
         state = _resumed(folder) if resume else None
+        for source in dev:
+            check_labels(model, source, cache)
         prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks, cache) for s in sources]
         plan = BatchPlan(
             prepared, budget=settings.budget, seed=settings.seed, temperature=settings.temperature
@@ -132,7 +144,7 @@ def train(
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
         module = Module(model, Data(plan, dev, cache), settings, folder, identity)
         with deterministic_sums(settings.deterministic):
-            _fit(module, stop, state, launch)
+            _fit(module, stop, state, launch, shown)
             module.finish()
         if folder is not None and is_first_process():
             (folder / PREVIOUS).unlink(missing_ok=True)  # its model is there, whole
@@ -152,7 +164,13 @@ def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
         raise ValueError("patience: needs a dev part and evaluate_every above 0")
 
 
-def _fit(module: Module, stop: Stop, state: dict[str, Any] | None, launch: Mapping[str, Any]) -> None:
+def _fit(
+    module: Module,
+    stop: Stop,
+    state: dict[str, Any] | None,
+    launch: Mapping[str, Any],
+    shown: Sequence[Callback],
+) -> None:
     """Lightning's loop over the steps that are left."""
     settings, folder, has_dev = module.settings, module.folder, bool(module.data.dev)
     callbacks = callbacks_for(settings, folder, has_dev, stop)
@@ -166,8 +184,8 @@ def _fit(module: Module, stop: Stop, state: dict[str, Any] | None, launch: Mappi
             check_val_every_n_epoch=None,
             limit_val_batches=1 if has_dev and settings.evaluate_every else 0,
             num_sanity_val_steps=0,
-            callbacks=[*callbacks, *([Bar()] if launch["enable_progress_bar"] else [])],
-            plugins=[ResumeFile(state)],
+            callbacks=[*callbacks, *shown],
+            plugins=[ResumeFile(state), *_cluster()],
             logger=False,
             enable_checkpointing=False,  # ours, see `multiseq.training.callbacks`
             enable_model_summary=False,
@@ -264,9 +282,33 @@ def _identity(
     return plain
 
 
+def _startable(devices: int | str, accelerator: str) -> int | str:
+    """Of all GPUs one in a notebook or at Python's prompt, where Lightning can start no other process."""
+    if devices == "auto" and accelerator == "cpu":
+        return 1  # for Lightning too, however many GPUs there are
+    num = torch.cuda.device_count()
+    if devices not in EVERY_DEVICE or num < 2 or not hasattr(sys, "ps1"):
+        return devices
+    print(
+        f"multiseq: training on 1 of {num} GPUs: a notebook cannot start a process for each, a script can",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _cluster() -> list[SLURMEnvironment]:
+    """Under SLURM its environment without Lightning's own way to go on, whose files are not ours.
+
+    At SIGUSR1 it would write ``hpc_ckpt_1.ckpt`` beside our resume file, and hand the job in again.
+    """
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    return [SLURMEnvironment(auto_requeue=False)]
+
+
 def _strategy(strategy: str, devices: int | str, num_nodes: int) -> str:
     """A mixed batch need not hold every task on every process, so gradients may be missing on one."""
-    num = torch.cuda.device_count() if devices in ("auto", -1, "-1") else devices
+    num = torch.cuda.device_count() if devices in EVERY_DEVICE else devices
     several = num_nodes > 1 or str(num) not in ("0", "1")
     if strategy.startswith(("fsdp", "deepspeed")):
         raise ValueError(

@@ -34,6 +34,7 @@ class RunLog:
     def __init__(self, folder: Path | None) -> None:
         self.path = None if folder is None else folder / "metrics.csv"
         self.started = time.perf_counter()
+        self.total: Tensor | None = None  # the loss of the last step
         self._file: IO[str] | None = None
         self._waiting: list[tuple[int, dict[str, Tensor], float, float]] = []
 
@@ -51,6 +52,7 @@ class RunLog:
 
     def losses(self, step: int, losses: Mapping[str, Tensor], lr: float) -> None:
         """One step's mean losses by task. Reading them off a GPU waits for :meth:`flush`."""
+        self.total = losses.get("total")
         self._waiting.append((step, dict(losses), lr, time.perf_counter() - self.started))
         if len(self._waiting) >= 20:
             self.flush()

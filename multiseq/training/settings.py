@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = [
-    "Settings",
-]
+from multiseq.ranges import check_range
+
+__all__ = ["Settings"]
 
 
 @dataclass(frozen=True)
@@ -66,24 +65,11 @@ class Settings:
                 _set(self, field.name, int(_number(field.name, value, Integral, "a whole number")))
             elif kind is float:
                 _set(self, field.name, float(_number(field.name, value, Real, "a number")))
-        for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected {least} or more")
-        for name in ("lr", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 or more, and finite")
-        for name in ("temperature", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected a number above 0")
-        if not 0 <= self.warmup <= 1:
-            raise ValueError(f"warmup: got {self.warmup}, expected a fraction of all steps, from 0 to 1")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average: got {self.average}, expected 0 (none) up to below 1, as 0.99")
-        if not -(2**63) <= self.seed < 2**64:
-            raise ValueError(f"seed: got {self.seed}, expected a number of at most 64 bits")
+            try:
+                check_range(field.name, getattr(self, field.name))
+            except ValueError as error:
+                raise ValueError(f"{field.name}: {error}") from None
 
-
-LEAST = {"steps": 1, "budget": 1, "save_every": 1, "evaluate_every": 0, "patience": 0, "workers": 0}
 
 _set = object.__setattr__  # the dataclass is frozen
 

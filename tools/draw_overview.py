@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
+FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 WIDTH, HEIGHT = 900, 500  # of the page, in pixels; the origin is at the top left
 ROWS = (148, 284, 420)  # the middle of each modality's row
 NAMES = ("text", "speech", "graph")
@@ -205,4 +206,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "pictures")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

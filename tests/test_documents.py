@@ -301,3 +301,35 @@ def test_the_picture_of_the_front_page_is_drawn_alike_each_time(tmp_path: Path) 
     assert names == {file.name for file in picture.FOLDER.iterdir() if file.name.startswith("overview")}
     for name in names:
         assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+# --- the glossary ---------------------------------------------------------------------------------
+
+
+def test_the_names_in_the_glossary_are_in_the_library() -> None:
+    # A name that was changed in the library and not there would be a lie.
+    rows = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
+    names = {
+        name
+        for row in rows
+        if row.startswith("| ")
+        for code in re.findall(r"`([^`]+)`", row.split(" | ")[-1])
+        for name in re.findall(r"[A-Za-z_]\w*", code)
+        if not name.isupper()  # FILE, DIR
+    }
+    files = [file for folder in ("multiseq", "adapters") for file in (ROOT / folder).rglob("*.*")]
+    library = "\n".join(file.read_text(encoding="utf-8") for file in files if file.suffix in (".py", ".toml"))
+    assert len(names) > 80
+    assert names - {"multiseq"} <= set(re.findall(r"\w+", library))
+
+
+# --- the site -------------------------------------------------------------------------------------
+
+
+def test_examples_in_docstrings_become_blocks_of_code() -> None:
+    pytest.importorskip("griffe", reason="the extra docs is not installed")
+    changed = tool("docstrings").changed
+    assert changed("One.\n\n>>> f(1)\n[2]\n\nTwo :meth:`g`.") == (
+        "One.\n\n```pycon\n>>> f(1)\n[2]\n```\n\nTwo `g`."
+    )
+    assert changed("One.\n\nExample:\n    >>> f(1)\n    2") == "One.\n\nExamples:\n    >>> f(1)\n    2"

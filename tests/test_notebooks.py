@@ -47,7 +47,9 @@ def committed(request: pytest.FixtureRequest) -> Path:
 def test_a_run_gives_the_cells_that_were_committed(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTISEQ_QUICK", "1")
     before, now = nbformat.read(committed, 4), nbformat.read(committed, 4)
-    nbclient.NotebookClient(now, timeout=SECONDS, resources={"metadata": {"path": committed.parent}}).execute()
+    nbclient.NotebookClient(
+        now, timeout=SECONDS, resources={"metadata": {"path": committed.parent}}
+    ).execute()
     for old, new in zip(code(before), code(now), strict=True):
         assert shown(new) == shown(old), old.id
 
@@ -64,7 +66,9 @@ def test_its_outputs_are_of_no_machine(committed: Path) -> None:
         for cell in code(nbformat.read(committed, 4))
         for output in cell.outputs
     ]
-    assert not [text for text in texts if re.search(r"(^|[\s'\"(])(/\w+/|[A-Z]:\\)|Warning|0x[0-9a-f]{6}", text)]
+    assert not [
+        text for text in texts if re.search(r"(^|[\s'\"(])(/\w+/|[A-Z]:\\)|Warning|0x[0-9a-f]{6}", text)
+    ]
     assert all(
         output.get("name") != "stderr"
         for cell in code(nbformat.read(committed, 4))

@@ -80,32 +80,41 @@ def _filled(nav: Any, lists: dict[str, list[str]]) -> Any:
 
 def api_pages() -> dict[str, str]:
     """File name and Markdown of each page: what the files of a folder list in ``__all__``."""
-    pages = {}
+    pages, homes = {}, {}
     for folder, files in packages():
         name = folder.relative_to(ROOT).as_posix().replace("/", ".")
         name = name if name.startswith("multiseq") else f"multiseq.{name}"  # the adapters
         text = f"# {name}\n\n{sentence(folder / '__init__.py')}\n"
         for file in files:
             public = [] if file.name.startswith("_") else public_names(file)
+            homes |= {member: f"{name}.{file.stem}.{member}" for member in public}
             if public:
                 text += f"\n::: {name}.{file.stem}\n    options:\n      members: [{', '.join(public)}]\n"
         pages[f"api/{name}.md"] = text
-    return pages
+    root = all_of(ROOT / "multiseq" / "__init__.py")
+    names = "".join(f"- [`{member}`][{homes[member]}]\n" for member in root)
+    front = f"# Public names\n\n`from multiseq import …`:\n\n{names}\nAll other names, by folder:\n\n"
+    front += "".join(f"- [{name[4:-3]}]({name[4:]})\n" for name in pages)
+    return {"api/index.md": front, **pages}
 
 
 def public_names(file: Path) -> list[str]:
     """The names in a file's ``__all__`` that the file itself defines, in their order."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    listed, defined = [], set()
-    for node in tree.body:
+    defined = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             defined.add(node.name)
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        names = [target.id for target in targets if isinstance(target, ast.Name)]
-        defined.update(names)
-        if "__all__" in names:
-            listed = ast.literal_eval(node.value)
-    return [name for name in listed if name in defined]
+        defined.update(target.id for target in targets if isinstance(target, ast.Name))
+    return [name for name in all_of(file) if name in defined]
+
+
+def all_of(file: Path) -> list[str]:
+    """The ``__all__`` of a file; nothing where it has none."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return [str(name) for name in ast.literal_eval(node.value)]
+    return []
 
 
 def notebook_page(notebook: dict[str, Any]) -> str:

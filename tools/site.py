@@ -82,6 +82,8 @@ def api_pages() -> dict[str, str]:
     """File name and Markdown of each page: what the files of a folder list in ``__all__``."""
     pages, homes = {}, {}
     for folder, files in packages():
+        if folder.name.startswith("_"):
+            continue
         name = folder.relative_to(ROOT).as_posix().replace("/", ".")
         name = name if name.startswith("multiseq") else f"multiseq.{name}"  # the adapters
         text = f"# {name}\n\n{sentence(folder / '__init__.py')}\n"

@@ -62,6 +62,8 @@ def page() -> str:
     for folder, files in packages():
         text += f"\n## {folder.relative_to(ROOT).as_posix()}/\n\n{sentence(folder / '__init__.py')}\n\n"
         text += "| file | what it does |\n|---|---|\n"
+        below = [inner for inner, _ in packages() if inner.parent == folder]
+        text += "".join(f"| `{inner.name}/` | {sentence(inner / '__init__.py')} |\n" for inner in below)
         text += "".join(f"| `{file.name}` | {sentence(file)} |\n" for file in files)
     return text
 

@@ -22,7 +22,6 @@ from urllib.parse import unquote
 import pytest
 import typer
 
-import multiseq
 from multiseq import recipe, recipe_check
 
 ROOT = Path(__file__).parents[1]
@@ -328,11 +327,13 @@ def test_the_names_in_the_glossary_are_in_the_library() -> None:
 
 
 def test_the_citation_says_what_the_package_says() -> None:
+    from multiseq import __version__
+
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for key in ("cff-version: 1.2.0", "message:", "title:", "authors:"):
         assert re.search(f"^{key}", citation, re.M)
-    assert f"\nversion: {multiseq.__version__}\n" in citation
+    assert f"\nversion: {__version__}\n" in citation
     assert f"\nlicense: {project['license']}\n" in citation
     assert f"\nrepository-code: {project['urls']['Homepage']}\n" in citation
     assert all(f"- name: {author['name']}\n" in citation for author in project["authors"])

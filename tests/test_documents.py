@@ -303,6 +303,10 @@ def test_the_picture_of_the_front_page_is_drawn_alike_each_time(tmp_path: Path) 
         assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200
+
+
 # --- the glossary ---------------------------------------------------------------------------------
 
 

@@ -11,9 +11,11 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
+from importlib.util import module_from_spec, spec_from_file_location
 from io import StringIO
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,7 +25,6 @@ import typer
 from multiseq.runs import build, recipe, recipe_check
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
 PAGES = [
     page
     for pattern in ("*.md", "docs/**/*.md", "benchmarks/**/*.md", "notebooks/*.ipynb")
@@ -259,8 +260,96 @@ def top_level_folders() -> set[str]:
     return {name for name in folders if not name.startswith(".")}
 
 
-def test_the_file_tree_of_the_readme_is_complete() -> None:
-    trees = [code for _, code in blocks(README, "", "text") if "multiseq/" in code and "adapters/" in code]
-    assert len(trees) == 1, "expected one fenced block with the file tree in README.md"
-    named = set(re.findall(r"[\w.-]+(?=/)", trees[0]))
-    assert top_level_folders() <= named
+def tool(name: str) -> ModuleType:
+    """A script of tools/, imported."""
+    spec = spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_the_layout_says_what_the_folders_hold() -> None:
+    layout = tool("write_layout")
+    assert layout.PAGE.read_text(encoding="utf-8") == layout.page(), "run python tools/write_layout.py"
+    assert top_level_folders() == set(layout.FOLDERS), "FOLDERS of tools/write_layout.py"
+
+
+def test_the_page_of_the_layout_has_every_file_once() -> None:
+    layout = tool("write_layout")
+    rows = re.findall(r"^\| `([^`]+\.py)` \|", layout.page(), re.M)
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = [Path(name) for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+    own = [file.name for file in files if file.parts[0] in layout.LIBRARY and file.name != "__init__.py"]
+    assert sorted(rows) == sorted(own)
+
+
+def test_the_picture_of_the_front_page_is_drawn_alike_each_time(tmp_path: Path) -> None:
+    picture = tool("draw_overview")
+    (tmp_path / "again").mkdir()
+    picture.main(tmp_path)
+    picture.main(tmp_path / "again")
+    names = {file.name for file in (tmp_path / "again").iterdir()}
+    assert names == {file.name for file in picture.FOLDER.iterdir() if file.name.startswith("overview")}
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200
+
+
+# --- the glossary ---------------------------------------------------------------------------------
+
+
+def test_the_names_in_the_glossary_are_in_the_library() -> None:
+    # A name that was changed in the library and not there would be a lie.
+    rows = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
+    names = {
+        name
+        for row in rows
+        if row.startswith("| ")
+        for code in re.findall(r"`([^`]+)`", row.split(" | ")[-1])
+        for name in re.findall(r"[A-Za-z_]\w*", code)
+        if not name.isupper()  # FILE, DIR
+    }
+    files = [file for folder in ("multiseq", "adapters") for file in (ROOT / folder).rglob("*.*")]
+    library = "\n".join(file.read_text(encoding="utf-8") for file in files if file.suffix in (".py", ".toml"))
+    assert len(names) > 80
+    assert names - {"multiseq"} <= set(re.findall(r"\w+", library))
+
+
+# --- the citation ---------------------------------------------------------------------------------
+
+
+def test_the_citation_says_what_the_package_says() -> None:
+    from multiseq import __version__
+
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for key in ("cff-version: 1.2.0", "message:", "title:", "authors:"):
+        assert re.search(f"^{key}", citation, re.M)
+    assert f"\nversion: {__version__}\n" in citation
+    assert f"\nlicense: {project['license']}\n" in citation
+    assert f"\nrepository-code: {project['urls']['Homepage']}\n" in citation
+    assert all(f"- name: {author['name']}\n" in citation for author in project["authors"])
+
+
+# --- the site -------------------------------------------------------------------------------------
+
+
+def test_examples_in_docstrings_become_blocks_of_code() -> None:
+    pytest.importorskip("griffe", reason="the extra docs is not installed")
+    changed = tool("docstrings").changed
+    assert changed("One.\n\n>>> f(1)\n[2]\n\nTwo :meth:`g`.") == (
+        "One.\n\n```pycon\n>>> f(1)\n[2]\n```\n\nTwo `g`."
+    )
+    assert changed("One.\n\nExample:\n    >>> f(1)\n    2") == "One.\n\nExamples:\n    >>> f(1)\n    2"

@@ -699,7 +699,7 @@ def test_a_run_that_was_stopped_says_how_to_go_on(folder: Path) -> None:
     (folder / "stopped/recipe.toml").write_text(TINY)
     (folder / "stopped/run.json").write_text('{"recipe": "tiny", "data": ".", "sources": []}')
     for command in (("predict", "stopped", "--task", "mood", "a"), ("evaluate", "stopped", "--data", ".")):
-        assert "has not kept a model yet; go on with: multiseq train --resume --out" in error(*command)
+        assert "has not saved a model yet; go on with: multiseq train --resume --out" in error(*command)
 
 
 def test_a_task_alone_needs_no_name(folder: Path) -> None:

@@ -138,7 +138,7 @@ def test_numbers() -> None:
 
 @pytest.mark.parametrize("value", [["a", "b"], {"a": True}, torch.tensor([1, 2])])
 def test_several_labels_are_not_one(value: Any) -> None:
-    with pytest.raises(ValueError, match="expected one; several classes at once are for a LabelsTarget"):
+    with pytest.raises(ValueError, match="expected one label; use a LabelsTarget for several classes at once"):
         ClassTarget.fit([value])
 
 

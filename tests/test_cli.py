@@ -689,7 +689,7 @@ def test_items_of_several_parts(saved: Path, folder: Path) -> None:
 
 
 def test_items_or_a_file(saved: Path) -> None:
-    assert "give items or --input FILE" in error("predict", str(saved), "--task", "pos", code=2)
+    assert "give either items or --input FILE" in error("predict", str(saved), "--task", "pos", code=2)
     error("predict", str(saved), "--task", "pos", "a", "--input", "b.txt", code=2)
     assert "nowhere: no such folder" in error("predict", "nowhere", "a")
 

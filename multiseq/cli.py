@@ -46,7 +46,7 @@ Cache = Annotated[
     typer.Option(
         "--cache",
         metavar="DIR",
-        help="Keep prepared recordings and graphs in this folder, for other runs too.",
+        help="Store prepared recordings and graphs in this folder, for later runs too.",
         show_default=False,
     ),
 ]
@@ -66,7 +66,7 @@ def main() -> None:
 
 @app.command()
 def tasks() -> None:
-    """Show the starter tasks and the recipes of the package."""
+    """List the starter tasks and the recipes of the package."""
     from multiseq.runs import recipe as recipes
 
     with _plain_errors():
@@ -92,7 +92,7 @@ def _files(recipe: Recipe, task: str) -> str:
 def recipe(
     name: Annotated[str, typer.Argument(help="A recipe of the package, as `multiseq tasks` lists.")],
 ) -> None:
-    """Print a recipe, to copy and change."""
+    """Print a recipe of the package, as a start for your own."""
     from multiseq.runs import recipe as recipes
     from multiseq.runs.recipe_check import one_of
 
@@ -295,7 +295,7 @@ def cache(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that you gave as --cache.")],
     delete: Annotated[bool, typer.Option("--delete", help="Delete everything in it.")] = False,
 ) -> None:
-    """Show or delete the prepared items that runs have kept."""
+    """Show or delete prepared items that runs have stored in a cache folder."""
     with _plain_errors():
         from multiseq.training import item_cache_folder
 

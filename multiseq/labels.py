@@ -63,7 +63,7 @@ def in_order(values: Any, what: str) -> Any:
         raise ValueError(f"{what}: got {type(values).__name__}, expected a list or a column of a table")
     if hasattr(values, "to_dicts"):  # a table of polars
         return values.to_dicts()
-    if hasattr(values, "columns") and hasattr(values, "to_dict"):  # and of pandas
+    if hasattr(values, "columns") and hasattr(values, "to_dict"):  # a table of pandas
         return values.to_dict("records")
     return list(values) if hasattr(values, "tolist") or hasattr(values, "to_list") else values
 
@@ -112,7 +112,7 @@ def class_name(value: Any) -> str | None:
     return _name(str(value))
 
 
-@lru_cache(maxsize=10_000)  # the same few names come once for every vector
+@lru_cache(maxsize=10_000)  # few different names, but one call for every vector
 def _name(text: str) -> str:
     name = composed(text).strip()
     whole = _WHOLE.fullmatch(name)

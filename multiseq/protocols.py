@@ -125,7 +125,7 @@ class Adapter(Protocol):
         """Rebuild the adapter, without its weights, from :meth:`config` and :meth:`assets`."""
 
     def __call__(self, inputs: Inputs) -> VectorSets:
-        """``forward``, as ``nn.Module`` calls it."""
+        """Call ``forward``; every ``nn.Module`` has this method."""
 
 
 @runtime_checkable

@@ -240,7 +240,7 @@ class VectorSets:
         return filled, to_device(mask, self.device)
 
     def to_nested(self) -> Tensor:
-        """A torch nested tensor of jagged layout that shares the values."""
+        """Convert to a torch nested tensor of jagged layout, which shares the values."""
         return torch.nested.nested_tensor_from_jagged(self.values, self.offsets)
 
     @classmethod
@@ -252,7 +252,7 @@ class VectorSets:
         return cls.from_offsets(jagged.values(), jagged.offsets())
 
     def to_batch(self) -> Batch:
-        """A torch-geometric ``Batch`` whose ``x``, ``batch`` and ``ptr`` are these sets (no edges)."""
+        """Convert to a torch-geometric ``Batch`` (without edges) with these ``x``, ``batch`` and ``ptr``."""
         from torch_geometric.data import Batch
 
         return Batch(x=self.values, batch=self.set_index, ptr=self.offsets)
@@ -355,7 +355,7 @@ class VectorSets:
         return VectorSets(self.values[rows], [min(n, 1) for n in self.lengths])
 
     def with_values(self, values: Float[Tensor, "vectors other_dim"]) -> VectorSets:
-        """The same sets with other values, row for row."""
+        """The same sets with other values, one for each row; their width can differ."""
         return self._with(values, self.positions, self.pairs)
 
     # --- devices --------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ class CTCHead(nn.Module):
             found = [self._search(rows, beam) for rows in possible.cpu().split(list(sets.lengths))]
             tokens = torch.tensor([t for text in found for t in text], dtype=torch.long)
             texts = Packed(tokens.to(sets.device), [len(text) for text in found])
-            scores = (0.0 - self._losses(sets.with_values(log_probs), texts)).tolist()  # not -0.0
+            scores = (0.0 - self._losses(sets.with_values(log_probs), texts)).tolist()  # never -0.0
         return [Text(self.target.decode_tokens(t), s) for t, s in zip(found, scores, strict=True)]
 
     def _search(self, log_probs: Tensor, beam: int) -> list[int]:
@@ -150,7 +150,7 @@ class CTCHead(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> CTCHead:
-        """The inverse of :meth:`config`."""
+        """Rebuild the head, without its weights, from :meth:`config`."""
         target = TextTarget.from_config(config["target"])
         return cls(config["dim"], target, dropout=config["dropout"])
 
@@ -179,7 +179,7 @@ TOO_SHORT = (
     "Expected a vector for each token and one more for each token that repeats the one before it. Subsample "
     "the input less, use pieces as tokens, or use a DecoderHead"
 )
-"""What to do about sets that are too short for their text."""
+"""The end of messages about sets that are too short: what is expected, and what to do."""
 
 
 def _repetitions(text: Tensor) -> int:

@@ -172,7 +172,7 @@ class DecoderHead(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DecoderHead:
-        """The inverse of :meth:`config`."""
+        """Rebuild the head, without its weights, from :meth:`config`."""
         options = {k: v for k, v in config.items() if k not in ("kind", "dim", "target")}
         return cls(config["dim"], TextTarget.from_config(config["target"]), **options)
 
@@ -221,7 +221,7 @@ _LookAcross = Callable[[int, Tensor], Tensor]
 
 
 class _Block(nn.Module):
-    """Causal self-attention, cross-attention to the set, feed-forward."""
+    """One decoder block: causal self-attention, cross-attention to the set, feed-forward."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()

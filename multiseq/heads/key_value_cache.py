@@ -164,7 +164,7 @@ class SetMemory:
 
 @dataclass(frozen=True)
 class _Group:
-    """Neighbouring sets of similar length."""
+    """Neighbouring sets of similar length, which one dense attention call processes."""
 
     sets: int
     keys_and_values: Sequence[Tensor]  # keys, values of each layer: (sets * heads, longest, head_dim)

@@ -88,7 +88,7 @@ class SetHead(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SetHead:
-        """The inverse of :meth:`config`."""
+        """Rebuild the head, without its weights, from :meth:`config`."""
         target = target_from_config(config["target"])
         return cls(config["dim"], target, pool=config["pool"], dropout=config["dropout"])
 

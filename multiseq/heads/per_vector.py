@@ -64,5 +64,5 @@ class VectorHead(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> VectorHead:
-        """The inverse of :meth:`config`."""
+        """Rebuild the head, without its weights, from :meth:`config`."""
         return cls(config["dim"], target_from_config(config["target"]), dropout=config["dropout"])

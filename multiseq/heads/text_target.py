@@ -152,7 +152,7 @@ class TextTarget:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TextTarget:
-        """The inverse of :meth:`config`."""
+        """Rebuild the target from :meth:`config`."""
         return cls(config["unit"], config["vocabulary"], config["longest"])
 
 
@@ -168,7 +168,7 @@ def _checked(text: Any) -> str:
 
 
 def _train_pieces(texts: Sequence[str], vocab_size: int) -> str:
-    """Byte-pair encoding as a tokenizer's JSON string."""
+    """Train byte-pair encoding; return the tokenizer as a JSON string."""
     # A pair that occurs only once would make a piece with a single training example.
     options = {"vocab_size": vocab_size, "min_frequency": 2, "special_tokens": _SPECIALS}
     # A tokenizer that is read from JSON does not search texts for special tokens. So a text that contains

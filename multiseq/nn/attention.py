@@ -168,7 +168,7 @@ class AttentionPlan:
     def cuts(self, window: int | None) -> set[bool]:
         """Whether the window applies to the sets that are longer than it: ``{True}``, ``{False}`` or both.
 
-        Empty where no set is longer than the window.
+        Empty if there is no window, or if no set is longer than the window.
         """
         if window is None:
             return set()

@@ -159,7 +159,7 @@ class Encoder(nn.Module):
         return attention_weights(q, k, plan, bias=bias, window=self.window)
 
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The constructor's arguments, as plain JSON values."""
         names = ("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative", "pair_codes")
         return {name: getattr(self, name) for name in names}
 
@@ -267,7 +267,7 @@ class Block(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of each vector to its own set; queries and keys are rotated by position."""
+    """Multi-head attention of each vector to its own set, with rotary positions on queries and keys."""
 
     def __init__(self, dim: int, heads: int, window: int | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The order in which the encoder takes the sets of a batch on a CPU."""
+"""The order in which the encoder processes the sets of a batch on a CPU."""
 
 from __future__ import annotations
 

@@ -60,6 +60,9 @@ def write_whole(
 def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Replace a folder by a new one. At any moment, the old folder or the new one exists completely.
 
+    If the process is killed between the two renames, the old folder has a temporary name; `recover_folder`
+    restores it.
+
     Args:
         folder: The folder to replace; it need not exist.
         fill: Writes the content to the new folder, whose path it gets.

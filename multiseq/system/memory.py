@@ -64,7 +64,7 @@ def explain_full_memory(advice: str) -> Iterator[None]:
 
 def peak_memory() -> int:
     """The peak memory of this process in MiB, without its loader workers."""
-    import resource  # not on Windows
+    import resource  # Windows does not have it
 
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, others KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit

@@ -95,13 +95,13 @@ class Model(nn.Module):
     # --- parts ----------------------------------------------------------------------------------------
 
     def task(self, name: str) -> Task:
-        """The task called ``name``. Raises ValueError, with the names of all tasks, if none is."""
+        """The task called ``name``. Raises ValueError, which lists all tasks, if it does not exist."""
         if name not in self.tasks:
             raise ValueError(f"task: got {name!r}, expected one of {', '.join(self.tasks)}")
         return self.tasks[name]
 
     def adapter(self, name: str) -> Adapter:
-        """The adapter called ``name``. Raises ValueError, with the names of all adapters, if none is."""
+        """The adapter called ``name``. Raises ValueError, which lists all adapters, if it does not exist."""
         if name not in self.adapters:
             raise ValueError(f"adapter: got {name!r}, expected one of {', '.join(self.adapters)}")
         return self.adapters[name]

@@ -85,7 +85,7 @@ class Records:
         return chosen
 
     def column(self, name: str) -> list[Any]:
-        """The label column called ``name``. Raises DataError, with the names of all columns, if none is."""
+        """The label column called ``name``. Raises DataError, which lists all columns, if there is none."""
         if name not in self.columns:
             place = self.where[0].rsplit(":", 1)[0] if self.where else "data"
             raise DataError(f"{place}: no column {name!r}; there are {', '.join(self.columns)}")

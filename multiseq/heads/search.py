@@ -141,7 +141,7 @@ class _Beams:
     def advance(self, log_probs: Tensor, length: int) -> tuple[Tensor, list[int] | None]:
         """Extend each hypothesis by one token. Returns the arguments for `Steps.keep`."""
         totals, rows, tokens = self._extensions(log_probs)
-        # False for NaN too. NaN sorts first, so in a set with NaN no hypothesis is left.
+        # False for NaN too. NaN sorts first, so it takes all places of a set, and no hypothesis is left.
         possible = (totals > -math.inf) & (self.ranks[: totals.shape[1]] < self.places)
         ended = possible & (tokens == self.end)
         self._put_away(totals.masked_fill(~ended, -math.inf), rows, length)

@@ -1,7 +1,7 @@
 """One self-attention encoder for text, speech and graphs.
 
-Everything public is importable from here. The names are lazy: `import multiseq` loads neither torch
-nor any library of one modality; the first use of a name imports the module that defines it.
+All public names can be imported from here. They are lazy: `import multiseq` loads neither torch nor a library
+for text, speech or graphs. The first use of a name imports the module that defines it.
 """
 
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ __all__ = [
     "load",
 ]
 
-# Editors and mypy read the imports; _HOMES says the same at run time, and a test compares them.
+# Editors and mypy read these imports. At run time _HOMES has the same content; a test compares the two.
 if TYPE_CHECKING:
     from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
     from multiseq.checkpoint import load, save

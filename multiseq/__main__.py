@@ -1,4 +1,4 @@
-"""`python -m multiseq`."""
+"""The entry point of `python -m multiseq`, which runs the command line."""
 
 from multiseq.cli import main
 

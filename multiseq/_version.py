@@ -1,3 +1,3 @@
-"""The version: here, so that what is below the package need not import the package."""
+"""The version number. It has its own module, so that other modules can import it without the package."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Batch: what one step, or one call in prediction, hands to the model; and how items become examples."""
+"""Batches: the input of the model in one training step, and functions that prepare items and fill batches."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ __all__ = ["Batch", "Part", "fill", "place_of", "prepare", "prepare_all"]
 
 @dataclass
 class Part:
-    """What one adapter contributes to a batch.
+    """The examples of one adapter in a batch, with their labels.
 
-    ``targets``: task name -> (the sets that have a label, their labels as the head's loss takes them).
+    Args:
+        adapter: The adapter's name in the model.
+        inputs: The packed examples; each becomes one set.
+        targets: Task name -> (numbers of the sets that have a label, the labels in the form that the loss
+            of the task's head takes).
     """
 
     adapter: str
@@ -25,38 +29,40 @@ class Part:
     targets: dict[str, tuple[list[int], Any]]
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Part:
-        """The same part on another device."""
+        """A copy on another device."""
         moved = {k: (c, t.to(device, non_blocking=non_blocking)) for k, (c, t) in self.targets.items()}
         return Part(self.adapter, self.inputs.to(device, non_blocking=non_blocking), moved)
 
     def pin_memory(self) -> Part:
-        """The same part in page-locked memory."""
+        """A copy in page-locked (pinned) memory."""
         pinned = {k: (c, t.pin_memory()) for k, (c, t) in self.targets.items()}
         return Part(self.adapter, self.inputs.pin_memory(), pinned)
 
 
 @dataclass
 class Batch:
-    """One step's examples of all adapters."""
+    """The examples of all adapters for one step."""
 
     parts: list[Part]
 
     @property
     def num_vectors(self) -> int:
-        """Vectors that the encoder will see."""
+        """The number of vectors that the encoder will process."""
         return sum(sum(part.inputs.lengths) for part in self.parts)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The same batch on another device."""
+        """A copy on another device."""
         return Batch([part.to(device, non_blocking=non_blocking) for part in self.parts])
 
     def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory."""
+        """A copy in page-locked (pinned) memory."""
         return Batch([part.pin_memory() for part in self.parts])
 
 
 def fill(order: Sequence[int], sizes: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Take numbers in order and close a batch before its sizes exceed the budget.
+    """Split item numbers, in the given order, into batches whose sizes add up to at most ``budget``.
+
+    An item that is larger than the budget gets a batch of its own.
 
     >>> list(fill([0, 1, 2, 3], [3, 4, 9, 1], budget=8))
     [[0, 1], [2], [3]]
@@ -74,19 +80,19 @@ def fill(order: Sequence[int], sizes: Sequence[int], budget: int) -> Iterator[li
 
 
 def place_of(where: Sequence[str], number: int) -> str:
-    """What a message calls an item: its file and line where they are known, else its number."""
+    """The name of an item in messages: its file and line if they are known, otherwise its number."""
     return where[number] if where else f"item {number}"
 
 
 def prepare_all(
     adapter: Adapter, items: Sequence[Any], where: Sequence[str] = (), first: int = 0
 ) -> list[list[Any]]:
-    """The examples of every item; an error names its file and line, or its number from ``first`` on."""
+    """Prepare all items. An error names the item's file and line, or its number counted from ``first``."""
     return [prepare(adapter, item, place_of(where, first + i)) for i, item in enumerate(items)]
 
 
 def prepare(adapter: Adapter, item: Any, place: str) -> list[Any]:
-    """The examples of one item; an error names its ``place``."""
+    """Prepare one item: return its examples. An error begins with ``place``."""
     try:
         return adapter.prepare(item)
     except (ValueError, OSError) as error:

@@ -1,7 +1,7 @@
-"""Checkpoints: a folder with ``model.safetensors``, ``config.json`` and vocabularies. Nothing is unpickled.
+"""Checkpoints: a folder with ``model.safetensors``, ``config.json`` and vocabularies. No pickle is read.
 
-A folder is written beside its place and moved there when it is whole; ``config.json`` holds the digest of
-every other file, so what is damaged is found before it is used.
+A checkpoint is written to a temporary folder and moved to its place when it is complete. ``config.json``
+holds a digest (SHA-256) of every other file, so that damage is detected when the checkpoint is loaded.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ __all__ = ["CheckpointError", "load", "save"]
 
 WEIGHTS = "model.safetensors"
 FORMAT = 1
-"""Raised when the layout changes; older libraries refuse newer folders."""
+"""Version of the layout; it increases when the layout changes. Older multiseq refuses newer checkpoints."""
 
 
 class CheckpointError(ValueError):
-    """A folder that cannot be loaded; the message says why and what to do."""
+    """A checkpoint cannot be saved or loaded; the message says why and what to do."""
 
 
 def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = None) -> Path:
-    """Write the model to ``folder``, whole or not at all, in the place of what was there.
+    """Write the model to ``folder``, completely or not at all. Returns the absolute path.
 
     Args:
-        model: Ours in all parts, or parts whose ``config`` is plain JSON.
-        folder: Made with its parents. A checkpoint already there is replaced.
-        extra: Plain JSON values kept with the config (the recipe's name, say).
+        model: The model. The ``config`` of adapters and encoder must be plain JSON; heads must be ours.
+        folder: Where to write; it is created with its parents. An existing checkpoint is replaced.
+        extra: Plain JSON values to store in ``config.json`` (the name of the recipe, for example).
 
     Raises:
-        CheckpointError: ``folder`` exists and is something else.
+        CheckpointError: ``folder`` exists and is not a checkpoint, or the model cannot be saved.
+        WriteError: The files cannot be written.
     """
     folder = Path(folder).resolve()
     files = check_savable(model, folder, extra=extra)
@@ -61,17 +62,17 @@ def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = 
 def check_savable(
     model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The config and the vocabularies as they would be written to ``folder``.
+    """Check that the model can be saved to ``folder``; return the config and the vocabularies to write.
 
     Raises:
-        CheckpointError: What :func:`save` would refuse, before anything is written.
+        CheckpointError: The same errors as in :func:`save`, before anything is written.
     """
     folder = Path(folder).resolve()
     if not _may_replace(folder):
         raise CheckpointError(f"{folder}: exists and is not a checkpoint; choose another folder")
     foreign = [t.head.config()["kind"] for t in model.tasks.values() if t.head.config()["kind"] not in HEADS]
     if foreign:
-        raise CheckpointError(f"{folder}: a head of kind {foreign[0]!r} is not ours and could not be loaded")
+        raise CheckpointError(f"{folder}: got a head of kind {foreign[0]!r}, expected {', '.join(HEADS)}")
     config = {**_config(model), "extra": dict(extra or {})}
     parts = {"encoder": config["encoder"], "extra": config["extra"]}
     for kind in ("adapters", "tasks"):
@@ -85,7 +86,7 @@ def check_savable(
     }
     for file, text in assets.items():
         if not _is_plain(file):
-            raise CheckpointError(f"{file!r}: expected an adapter's assets to have plain file names")
+            raise CheckpointError(f"{file!r}: got this name among an adapter's assets, expected a file name")
         _check_encodable(text, file)
     return config, assets
 
@@ -94,7 +95,7 @@ def _check_json(value: Any, place: str) -> None:
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{place}: its config is no plain JSON: {error}") from error
+        raise CheckpointError(f"{place}: its config is not plain JSON: {error}") from error
     _check_encodable(text, place)
 
 
@@ -105,7 +106,7 @@ def _check_encodable(text: str, place: str) -> None:
         around = text[max(0, error.start - 20) : error.end + 20]
         raise CheckpointError(
             f"{place}: got {around!r}, which has half a character (a lone surrogate) and cannot be saved; "
-            "mend the text that it comes from"
+            "correct the text that it comes from"
         ) from None
 
 
@@ -124,16 +125,16 @@ def _fill(
 def load(
     folder: str | Path, *, adapters: Mapping[str, type] | None = None, encoder: type | None = None
 ) -> Model:
-    """Rebuild a model, ready to predict, on the CPU.
+    """Load a model on the CPU, in evaluation mode, ready to predict.
 
     Args:
-        folder: A checkpoint, or a run's folder that holds one as ``model``.
-        adapters: Your own adapter classes by the name that the model gives them. A class or path that a
-            config names is never imported.
-        encoder: Your own encoder class, made by ``encoder(**config)``.
+        folder: A checkpoint, or the folder of a run (it holds a checkpoint in its folder ``model``).
+        adapters: Your own adapter classes: adapter's name in the model -> class. For safety, a class or path
+            named in a config is never imported.
+        encoder: Your own encoder class; it is called as ``encoder(**config)``.
 
     Raises:
-        CheckpointError: Not a checkpoint, damaged, or of a newer version.
+        CheckpointError: The folder is not a checkpoint, is damaged, or was written by a newer version.
 
     Example:
         ``model = multiseq.load("runs/starter"); model.predict("pos", ["I saw a saw"])``
@@ -141,7 +142,7 @@ def load(
     folder = _find(Path(folder))
     config = _read(folder)
     with _errors_of(folder):
-        # A class of the user's own may make what it likes.
+        # Only our own classes are limited: a user's class may allocate what it needs.
         limited = nullcontext() if adapters or encoder else _NoMoreThan(_shapes(folder))
         with limited:
             model = _build(folder, config, adapters or {}, encoder)
@@ -150,7 +151,7 @@ def load(
 
 
 def restore(model: Model, folder: str | Path) -> None:
-    """Put the weights that :func:`save` wrote for this very model back into it."""
+    """Load the weights that :func:`save` wrote for this model back into it."""
     folder = _find(Path(folder))
     _read(folder)
     with _errors_of(folder):
@@ -165,7 +166,7 @@ def _load_weights(model: Model, folder: Path) -> None:
 
 @contextmanager
 def _errors_of(folder: Path) -> Iterator[None]:
-    """Whatever a forged or damaged folder makes the parts raise, as one of ours."""
+    """Turn any error that a damaged or forged checkpoint causes into a `CheckpointError`."""
     from multiseq.requires import MissingLibraryError
 
     try:
@@ -173,16 +174,16 @@ def _errors_of(folder: Path) -> Iterator[None]:
     except (CheckpointError, MissingLibraryError):
         raise
     except BaseException as error:
-        # A panic of a library in Rust is no Exception.
+        # A panic in a Rust library is a BaseException, not an Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        # Of our own errors what they say; of others their kind too.
+        # Our own errors explain themselves. For other errors, show their type too.
         said = " ".join((str(error) if type(error) is ValueError else repr(error)).split())[:500]
         raise CheckpointError(f"{folder}: its config.json does not fit its files: {said}") from error
 
 
 def _shapes(folder: Path) -> list[tuple[int, ...]]:
-    """Of all weights in the file, from its header."""
+    """The shapes of all weights in the file, read from its header."""
     from safetensors import safe_open
 
     with safe_open(folder / WEIGHTS, framework="pt") as file:
@@ -190,26 +191,29 @@ def _shapes(folder: Path) -> list[tuple[int, ...]]:
 
 
 class _NoMoreThan(TorchDispatchMode):
-    """Refuses to make weights that the file has not got, before there is memory for them.
+    """Inside this context, tensors cannot become much larger than the weights in the file.
+
+    A forged config could otherwise make us allocate all memory.
 
     Args:
-        shapes: Of the weights in the file. A few times as many numbers may be made, for what is no weight.
+        shapes: The shapes of the weights in the file. Three times as many numbers, plus a constant, may be
+            allocated, because constructors also make tensors that are not weights.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        # Small ones count as more, so that not too many of them are made one after another either.
+        # A small tensor counts as 1024 numbers, which limits the number of small tensors too.
         self.left = 2**22 + 3 * sum(max(1024, math.prod(shape)) for shape in shapes)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if args and func.overloadpacket.__name__ in MAKES:
-            # A shape; or, of arange, its end.
+            # The first argument is the shape; for arange, the largest of the first two is its end.
             num = math.prod(args[0]) if isinstance(args[0], list | tuple) else abs(max(args[:2]))
             self.left -= max(1024, num)
             if self.left < 0:
-                raise ValueError("asks for more weights than its file has")
+                raise ValueError("the config asks for more weights than the file has")
         return func(*args, **(kwargs or {}))
 
 
@@ -227,7 +231,8 @@ def _build(
     spec = config["encoder"]
     if encoder is None and spec["class"] != "Encoder":
         raise CheckpointError(
-            f"{folder}: its encoder is a {spec['class']}; pass your class as load(…, encoder=…)"
+            f"{folder}: its encoder is a {spec['class']}, which is not a class of multiseq; pass your class "
+            f"as load(…, encoder={spec['class']})"
         )
     built: EncoderLike = (encoder or Encoder)(**spec["config"])
     return Model(parts, built, tasks)
@@ -263,13 +268,13 @@ def _load_adapter(folder: Path, name: str, config: Mapping[str, Any], own: Mappi
         found = getattr(multiseq.adapters, spec["class"])
     else:
         raise CheckpointError(
-            f"{folder}: adapter {name!r} is a {spec['class']}, which is not of this library; "
+            f"{folder}: adapter {name!r} is a {spec['class']}, which is not a class of multiseq; "
             f"pass your class as load(…, adapters={{{name!r}: {spec['class']}}})"
         )
     prefix = f"{name}."
     files = [f for f in config["files"] if f.startswith(prefix) and f != WEIGHTS]
     assets = {f.removeprefix(prefix): (folder / f).read_text(encoding="utf-8") for f in files}
-    # Your own parts of a fused adapter: load(…, adapters={"NAME.PART": YourAdapter}).
+    # User's classes for parts of a fused adapter are given as load(…, adapters={"NAME.PART": YourAdapter}).
     deeper = {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
     options = {"adapters": deeper} if deeper else {}
     loaded: Adapter = found.from_config(spec["config"], assets, **options)
@@ -291,7 +296,7 @@ def _find(folder: Path) -> Path:
     run = folder.parent if folder.name == "model" else folder
     if (run / "run.json").is_file():
         raise CheckpointError(
-            f"{run}: its training has not kept a model yet; go on with: multiseq train --resume --out {run}"
+            f"{run}: its training has not saved a model yet; go on with: multiseq train --resume --out {run}"
         )
     if not folder.exists():
         raise CheckpointError(f"{folder}: no such folder")
@@ -301,7 +306,7 @@ def _find(folder: Path) -> Path:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """The config, after checking that every file is the one that was written."""
+    """The config, after a check that the files have not changed since they were saved."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -321,7 +326,7 @@ def _read(folder: Path) -> dict[str, Any]:
                 f"{folder / 'config.json'}: got {name!r} among its files, expected names in this folder"
             )
         file = folder / name
-        if not os.path.isfile(file):  # of a name that no system takes, pathlib raises an error
+        if not os.path.isfile(file):  # not pathlib, which raises an error for some invalid names
             raise CheckpointError(f"{file}: missing; the folder is incomplete, copy it again")
         if _digest(file) != digest:
             raise CheckpointError(f"{file}: damaged (its content is not what was saved); copy it again")
@@ -329,7 +334,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _may_replace(folder: Path) -> bool:
-    """Whether nothing but a checkpoint would be lost."""
+    """Whether replacing the folder loses at most a checkpoint."""
     names = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
     if not names:
         return not folder.is_file()
@@ -341,7 +346,7 @@ def _may_replace(folder: Path) -> bool:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether it names a file in a folder, and nothing anywhere else."""
+    """Whether ``name`` can only mean a file directly inside a folder."""
     return name not in ("", ".", "..") and not set(name) & set("/\\:\0")
 
 

@@ -1,4 +1,4 @@
-"""Checks of what is given to us: words out of a list, numbers in a range, training items, saved files."""
+"""Checks of arguments and files from users: words from a list, numbers in a range, items, saved files."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ __all__ = [
 ]
 
 WIDEST = 1 << 16
-"""Of a vector. A larger ``dim`` is a mistake, and takes all memory there is."""
+"""The largest ``dim`` of a vector. A larger one is a mistake and would use up the memory."""
 MANY = 1000
-"""Steps, rounds, hops: more would take for ever."""
+"""The most steps, rounds or hops. More would take too long."""
 
 
 def check_whole_number(name: str, value: Any, least: int, most: int | None = None, *, none: str = "") -> None:
-    """Raise ValueError for anything but a whole number in a range, or None where that means something.
+    """Raise ValueError unless ``value`` is a whole number in a range (or None, if that is allowed).
 
     Args:
-        name: Of the argument.
-        value: What was given.
-        least: The lowest that may be.
-        most: The highest that may be; None: there is none.
-        none: What None does, where it is allowed.
+        name: The argument's name, for the message.
+        value: The value to check.
+        least: The lowest allowed number.
+        most: The highest allowed number; None for no limit.
+        none: What the value None does, for the message. Empty: None is not allowed.
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     _check(name, value, whole, least, most, "a whole number", none)
 
 
 def check_number(name: str, value: Any, least: float, most: float | None = None, *, none: str = "") -> None:
-    """As :func:`check_whole_number`, for any finite number."""
+    """Like :func:`check_whole_number`, for any finite number."""
     real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     _check(name, value, real, least, most, "a number", none)
 
@@ -61,7 +61,7 @@ def _check(name: str, value: Any, fits: bool, least: Any, most: Any, kind: str, 
 
 
 def one_of(value: Any, allowed: Iterable[str], place: str) -> None:
-    """Raise ValueError, with the nearest right word, for anything but one of those allowed."""
+    """Raise ValueError unless ``value`` is one of ``allowed``; the message suggests the most similar word."""
     allowed = list(allowed)
     if value not in allowed:
         near = nearest(str(value), allowed)
@@ -69,7 +69,7 @@ def one_of(value: Any, allowed: Iterable[str], place: str) -> None:
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:
-    """What may have been meant, in brackets, or nothing.
+    """A suggestion in brackets with the candidate most similar to ``word``, or an empty string.
 
     >>> nearest("trian", ["train", "test"])
     " (did you mean 'train'?)"
@@ -79,45 +79,45 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
 
 
 def training_items(items: Any) -> Iterable[Any]:
-    """What was given to ``fit``. Raises ValueError for a single item, and what cannot be gone through."""
+    """The items given to ``fit``. Raises ValueError for a single item and for anything not iterable."""
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         raise ValueError(
             f"items: got {type(items).__name__}, expected a list of training items; put a "
-            "single one into a list"
+            "single item into a list"
         )
     return items
 
 
 def asset(assets: Mapping[str, str], name: str) -> str:
-    """A file of a checkpoint. Raises ValueError where it is missing."""
+    """The text of a file in a checkpoint. Raises ValueError if it is missing."""
     text = assets.get(name)
     if not isinstance(text, str):
-        raise ValueError(f"{name}: is missing, expected the files as they were saved; copy the model anew")
+        raise ValueError(f"{name}: is missing, expected all files that were saved; copy the model again")
     return text
 
 
 def json_asset(assets: Mapping[str, str], name: str, read: Callable[[Any], Any]) -> Any:
-    """What ``read`` makes of a JSON file of a checkpoint. Raises ValueError where that fails."""
+    """Parse a JSON file of a checkpoint and apply ``read`` to it. Raises ValueError if that fails."""
     with reading(name):
         return read(json.loads(asset(assets, name)))
 
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Errors of Python's own, of a file with other contents than were saved, as ours."""
+    """Turn Python's errors about wrong file contents into ValueErrors that name the file."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, RuntimeError) as error:
         raise ValueError(
             f"{name}: got other contents than this library saves ({type(error).__name__}: {error}); "
-            "copy the model anew"
+            "copy the model again"
         ) from error
     except ValueError as error:
         raise error if str(error).startswith(f"{name}: ") else ValueError(f"{name}: {error}") from error
 
 
 def config_of(given: Any, names: Iterable[str]) -> dict[str, Any]:
-    """The arguments of an adapter in a checkpoint. Raises ValueError for others than it takes."""
+    """The arguments of an adapter from a checkpoint. Raises ValueError for unknown arguments."""
     if not isinstance(given, Mapping):
         raise ValueError(f"config: got {type(given).__name__}, expected an adapter's arguments by name")
     known = list(names)

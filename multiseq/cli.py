@@ -1,7 +1,7 @@
 """The command line: tasks, train, evaluate, predict, recipe, cache.
 
-Nothing heavy is imported before a command needs it. Exit codes: 0 done, 1 an error of the user's
-(one or two lines on stderr), 2 a command line that cannot be read, 130 stopped by Ctrl-C, 143 by SIGTERM.
+Heavy libraries are imported only by the commands that need them. Exit codes: 0 for success; 1 for a user's
+error (one or two lines on stderr); 2 for an invalid command line; 130 after Ctrl-C; 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ app = typer.Typer(
     help="One self-attention encoder for text, speech and graphs.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # an error of ours shows Python's own traceback
+    pretty_exceptions_enable=False,  # a bug of ours shows Python's plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `multiseq train` wrote.")]
 Data = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="What paths in the recipe are relative to.", show_default=False),
+    typer.Option(metavar="DIR", help="The data folder, where paths in the recipe start.", show_default=False),
 ]
 Cache = Annotated[
     Path | None,
     typer.Option(
         "--cache",
         metavar="DIR",
-        help="Keep prepared recordings and graphs in this folder, for other runs too.",
+        help="Store prepared recordings and graphs in this folder, for later runs too.",
         show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 WIDE = 120
-"""Columns of a table that goes to a file or a pipe."""
+"""Width in characters of a table that is written to a file or a pipe."""
 
 
 def main() -> None:
-    """Run the command line. What the terminal or a file cannot show is printed as its number."""
+    """Run the command line. Characters that the output's encoding lacks are printed as escape codes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -66,7 +66,7 @@ def main() -> None:
 
 @app.command()
 def tasks() -> None:
-    """Show the starter tasks and the recipes of the package."""
+    """List the starter tasks and the recipes of the package."""
     from multiseq.runs import recipe as recipes
 
     with _plain_errors():
@@ -92,7 +92,7 @@ def _files(recipe: Recipe, task: str) -> str:
 def recipe(
     name: Annotated[str, typer.Argument(help="A recipe of the package, as `multiseq tasks` lists.")],
 ) -> None:
-    """Print a recipe, to copy and change."""
+    """Print a recipe of the package, as a start for your own."""
     from multiseq.runs import recipe as recipes
     from multiseq.runs.recipe_check import one_of
 
@@ -107,7 +107,7 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="[RECIPE.toml | NAME]…",
-            help="Files, or names of recipes in the package; several make one joint model.",
+            help="Recipe files, or names of recipes in the package; several train one joint model.",
             show_default="starter",
         ),
     ] = None,
@@ -121,16 +121,16 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change the recipe, as in training.steps=200.",
+            help="Change the recipe, for example training.steps=200.",
             show_default=False,
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where the run stopped.")] = False,
     cache: Cache = None,
     devices: Annotated[
-        str, typer.Option(metavar="N", help="Devices of this machine: a number, or auto for all.")
+        str, typer.Option(metavar="N", help="Devices on each machine: a number, or auto for all.")
     ] = "1",
-    num_nodes: Annotated[int, typer.Option(metavar="N", help="Machines.")] = 1,
+    num_nodes: Annotated[int, typer.Option(metavar="N", help="Number of machines.")] = 1,
     strategy: Annotated[str, typer.Option(metavar="NAME", help="Lightning's strategy.")] = "auto",
 ) -> None:
     """Train a recipe's model and score it on the test part."""
@@ -163,7 +163,7 @@ def train(
 
 
 def _launch(devices: str, num_nodes: int, strategy: str) -> dict[str, Any]:
-    """What Lightning is told."""
+    """The options for Lightning's trainer."""
     if devices != "auto" and not (devices.isdigit() and int(devices)):
         raise typer.BadParameter(f"got {devices!r}, expected a number or auto", param_hint="--devices")
     number: Any = "auto" if devices == "auto" else int(devices)
@@ -185,11 +185,11 @@ def _resume_command(out: Path, launch: dict[str, Any]) -> str:
 def evaluate(
     run: Run,
     data: Data = None,
-    part: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    part: Annotated[str, typer.Option(help="The part to score: train, dev or test.")] = "test",
     cache: Cache = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a trained run beside the baselines."""
+    """Score a trained run and compare it with the baselines."""
     with _plain_errors():
         from multiseq.data.formats import PARTS
         from multiseq.runs.recipe_check import one_of
@@ -216,35 +216,35 @@ def predict(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Needed where the run has several.", show_default=False),
+        typer.Option(metavar="NAME", help="The task; needed if the run has several.", show_default=False),
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
             "--input",
             metavar="FILE",
-            help="Items: a file as in training, a table, .jsonl, .json, audio, or text with one a line.",
+            help="File with items: like the training files, a table, .jsonl, .json, audio, or lines of text.",
             show_default=False,
         ),
     ] = None,
     column: Annotated[
         str | None,
-        typer.Option(help="Of a table, the items.", show_default="as in training"),
+        typer.Option(help="The column of a table that holds the items.", show_default="as in training"),
     ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Read the file otherwise than in training, as in encoding=latin-1 or format=text.",
+            help="Read the file differently from training, for example encoding=latin-1 or format=text.",
             show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict with a trained run, one line for each item."""
+    """Predict with a trained run; print one line for each item."""
     if bool(items) == (file is not None):
-        raise typer.BadParameter("give items or --input FILE, one of both", param_hint="ITEM")
+        raise typer.BadParameter("give either items or --input FILE", param_hint="ITEM")
     with _plain_errors():
         from multiseq.runs.items import item_of, line_of, read_items, reading_of, record_of
 
@@ -268,12 +268,12 @@ def predict(
             return
         for i, pieces in enumerate(results):
             line = line_of(model, task, pieces)
-            # Lines of several recordings would run into each other.
+            # Several results of several lines each: print the item above its lines.
             print(f"{raw[i]}:\n{line}" if "\n" in line and len(results) > 1 else line)
 
 
 def _load(run: Path, task: str | None) -> tuple[Any, str, Recipe | None]:
-    """The model, the task, and the recipe; None of a model that was saved in Python."""
+    """The model, the task's name, and the recipe (None for a model that was saved from Python)."""
     import torch
 
     from multiseq.checkpoint import load
@@ -292,10 +292,10 @@ def _load(run: Path, task: str | None) -> tuple[Any, str, Recipe | None]:
 
 @app.command()
 def cache(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that was given as --cache.")],
-    delete: Annotated[bool, typer.Option("--delete", help="Delete all that is in it.")] = False,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that you gave as --cache.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Delete everything in it.")] = False,
 ) -> None:
-    """Show or delete the prepared items that runs have kept."""
+    """Show or delete prepared items that runs have stored in a cache folder."""
     with _plain_errors():
         from multiseq.training import item_cache_folder
 
@@ -317,7 +317,7 @@ def _mib(size: int) -> str:
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: int = 99) -> None:
-    """A table; the columns from number ``right`` on are numbers."""
+    """Print a table. Columns from number ``right`` on are numbers, aligned to the right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -344,14 +344,14 @@ def _print_report(report: Report) -> None:
 
 
 def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
-    """A command that predicts, for one task of each modality, on an item of its data."""
+    """Example commands that predict: one for each modality, with an item from its data."""
     from multiseq.runs.sources import read_part
 
     try:
         sources = read_part(recipe, "test", data)
         if {task for source in sources for task in source.targets} < set(recipe.tasks):
             sources += read_part(recipe, "train", data)
-    except (ValueError, OSError):  # the data has gone meanwhile; the run is done
+    except (ValueError, OSError):  # the data is gone, but the run is finished anyway
         return []
     shown: dict[str, str] = {}
     stand_ins: dict[str, str] = {}
@@ -369,7 +369,7 @@ def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
 
 
 def _as_typed(item: Any) -> str:
-    """An item as one would type it, or nothing where that would be too long or has no such form."""
+    """An item as one would type it; an empty string if it is too long or cannot be typed."""
     typed = item if isinstance(item, str) else ""
     if isinstance(item, list):  # words, or triples
         words = all(isinstance(word, str) for word in item)
@@ -378,7 +378,7 @@ def _as_typed(item: Any) -> str:
 
 
 def _print_json(value: Any) -> None:
-    """JSON; in another encoding than UTF-8 with escapes, which are JSON in every one."""
+    """Print JSON. If the output is not in UTF-8, other characters than ASCII are escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     escaped = codecs.lookup(encoding).name != "utf-8"
     print(json.dumps(value, ensure_ascii=escaped, indent=1))
@@ -386,7 +386,7 @@ def _print_json(value: Any) -> None:
 
 @contextmanager
 def _unbreakable_output() -> Iterator[None]:
-    """A pipe that is closed, or a full disk under a redirected file, must not end a training."""
+    """Inside this context, a closed pipe or a full disk on the output's side does not end a training."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(TextIO, _Unbreakable(stream)) for stream in before)
     try:
@@ -397,7 +397,7 @@ def _unbreakable_output() -> Iterator[None]:
 
 
 class _Unbreakable:
-    """A stream whose text goes nowhere from its first error on."""
+    """A stream that discards all text after its first error."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -430,20 +430,20 @@ def _say_error(line: str) -> None:
 
 @contextmanager
 def _plain_errors(out: Path | None = None, resume: str = "") -> Iterator[None]:
-    """Errors of the user's as one or two lines and an exit code; any other keeps its traceback.
+    """Print a user's error as one or two lines and exit with a code; other errors keep their traceback.
 
     Args:
-        out: The folder of a run that Ctrl-C would stop.
-        resume: The command that goes on with it.
+        out: The folder of the run that is training, if any.
+        resume: The command that resumes the run, shown after Ctrl-C.
     """
     from multiseq.requires import MissingLibraryError
     from multiseq.training.stopping import SIGTERM_CODE, Terminated
 
-    # torch-geometric says this of two of its own functions, whenever it is imported.
+    # torch-geometric raises this warning for two of its own functions at every import.
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
     try:
         yield
-    except BrokenPipeError:  # `multiseq predict … | head`: typer knows
+    except BrokenPipeError:  # `multiseq predict … | head`: typer handles it
         raise
     except (ValueError, OSError, MemoryError, MissingLibraryError) as error:
         lines = [line for line in str(error).splitlines() if line.strip()]

@@ -1,15 +1,15 @@
-"""One canonical form of a label, whatever gave it: a table, JSON, Python, numpy, torch or pandas.
+"""Labels in one canonical form, whether they come from a table, JSON, Python, numpy, torch or pandas.
 
-    missing   None, NaN, pandas' NA and NaT, an empty text (a text that is to be learned may be empty)
-    a class   its name: a text without white space at its ends, Unicode composed (NFC). Whole numbers have
-              no point: 1, 1.0, "1" and "1.0" (pandas writes a column with a gap so) are the class "1".
-              True and False are the classes "True" and "False", as Python and pandas write them
-    a flag    whether a class is there: 1, 1.0, True, "1", "true" and "TRUE" say yes, 0 and so on no; "nan" is
-              missing
-    a number  a float; "nan" is missing
+    missing   None, NaN, pandas' NA and NaT, and an empty text (but the label of a text task may be empty)
+    class     a name: a text without white space at its ends, in composed Unicode (NFC). Whole numbers have no
+              decimal point: 1, 1.0, "1" and "1.0" are all the class "1" (pandas writes 1.0 if the column has
+              missing entries). True and False are the classes "True" and "False"
+    flag      whether a class is present: 1, 1.0, True, "1", "true" and "TRUE" mean yes; 0, False, "false" and
+              so on mean no; "nan" is missing
+    number    a float; "nan" is missing
 
-A number of numpy or torch counts as the Python value that it holds, and so does a list or an array with one
-entry. Columns are read by position: what the index of a pandas Series says is not looked at.
+Numbers of numpy or torch count as the Python value that they hold; so does a list or an array with one entry.
+Columns are read by position; the index of a pandas Series is ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 __all__ = ["ROUNDING", "class_name", "composed", "flag", "in_order", "number", "plain"]
 
 ROUNDING = 8 * sys.float_info.epsilon
-"""Numbers whose range is no greater than this, against their size, differ by rounding alone."""
+"""Numbers count as equal if their range divided by their absolute value is at most this (rounding errors)."""
 
 FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0")
@@ -33,9 +33,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def composed(text: str) -> str:
-    """A text in Unicode's composed form (NFC); half an emoji, which no file can hold, becomes "�".
+    """A text in composed Unicode (NFC). Half a character (a lone surrogate) becomes "�".
 
-    JSON of texts that were cut off has such halves (lone surrogates).
+    JSON files contain such halves where a text was cut off inside an emoji. They cannot be written to a file.
 
     >>> composed("cafe\u0301") == "caf\u00e9", composed(chr(0xD83D))
     (True, '�')
@@ -46,14 +46,14 @@ def composed(text: str) -> str:
 
 
 def in_order(values: Any, what: str) -> Any:
-    """A column of pandas or polars, an array or a tensor as a list by position; a table as its rows.
+    """Turn a column of pandas or polars, an array or a tensor into a list; a table into a list of its rows.
 
     Args:
-        values: Any sequence. What is none of the above is given back as it is.
-        what: Its name in messages.
+        values: Any sequence. Other sequences are returned unchanged.
+        what: The name of the values in error messages.
 
     Raises:
-        ValueError: One text, or a collection that has no order.
+        ValueError: ``values`` is a single text, or a collection without order.
 
     >>> import numpy
     >>> in_order(numpy.array([3, 1]), "labels") == [3, 1]
@@ -63,13 +63,13 @@ def in_order(values: Any, what: str) -> Any:
         raise ValueError(f"{what}: got {type(values).__name__}, expected a list or a column of a table")
     if hasattr(values, "to_dicts"):  # a table of polars
         return values.to_dicts()
-    if hasattr(values, "columns") and hasattr(values, "to_dict"):  # and of pandas
+    if hasattr(values, "columns") and hasattr(values, "to_dict"):  # a table of pandas
         return values.to_dict("records")
     return list(values) if hasattr(values, "tolist") or hasattr(values, "to_list") else values
 
 
 def plain(value: Any) -> Any:
-    """A label in Python's own values: None where it is missing, a list for an array; texts as they are.
+    """A label as plain Python values: None for missing, a list for an array; texts stay as they are.
 
     >>> import numpy
     >>> plain(numpy.array([2.5, math.nan])), plain({"a": numpy.int64(3)})
@@ -88,21 +88,21 @@ def plain(value: Any) -> Any:
 
 
 def _known(value: Any) -> Any:
-    # NaN differs from itself. Of pandas' NA that cannot be asked: the answer is NA again.
+    # Test pandas' NA by its type's name: comparing it with anything gives NA again.
     absent = type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value))
     return None if absent else value
 
 
 def class_name(value: Any) -> str | None:
-    """The name of a class, None where it is missing.
+    """The canonical name of a class; None if it is missing.
 
     Raises:
-        ValueError: Several labels.
+        ValueError: ``value`` holds several labels.
 
     >>> [class_name(v) for v in (1.0, "1.0", "cafe\u0301 ", True, math.nan, "")]
     ['1', '1', 'café', 'True', None, None]
     """
-    if type(value) is str:  # as nearly all are, one for every vector
+    if type(value) is str:  # the usual case, once for every vector: keep it fast
         return _name(value) or None
     value = _one(value)
     if value is None:
@@ -112,7 +112,7 @@ def class_name(value: Any) -> str | None:
     return _name(str(value))
 
 
-@lru_cache(maxsize=10_000)  # the same few names come once for every vector
+@lru_cache(maxsize=10_000)  # few different names, but one call for every vector
 def _name(text: str) -> str:
     name = composed(text).strip()
     whole = _WHOLE.fullmatch(name)
@@ -120,40 +120,40 @@ def _name(text: str) -> str:
 
 
 def flag(value: Any) -> bool | None:
-    """Whether a class is there, None where that is missing.
+    """Whether a class is present (True or False); None if that is missing.
 
     Raises:
-        ValueError: Neither yes nor no.
+        ValueError: ``value`` means neither yes nor no.
 
     >>> [flag(v) for v in (1.0, "0", "TRUE", None)]
     [True, False, True, None]
     """
     name = class_name(value)
-    if name is None or name.lower() == "nan":  # as numbers may be written that are missing
+    if name is None or name.lower() == "nan":  # missing numbers may be written so
         return None
     if name.lower() not in FLAGS:
-        raise ValueError(f"flag: got {value!r}, expected 1, 0, true, false or None where it is missing")
+        raise ValueError(f"flag: got {value!r}, expected 1, 0, true, false, or None if it is missing")
     return FLAGS[name.lower()]
 
 
 def number(value: Any) -> float:
-    """A finite number, NaN where it is missing.
+    """A finite number as a float; NaN if it is missing.
 
     Raises:
-        ValueError: No number, or infinity.
+        ValueError: ``value`` is no number, or is infinite.
     """
     given, value = value, _one(value)
     try:
         found = math.nan if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"number: got {given!r}, expected a number or None where it is missing") from None
+        raise ValueError(f"number: got {given!r}, expected a number, or None if it is missing") from None
     if math.isinf(found):
         raise ValueError(f"number: got {given!r}, expected finite numbers")
     return found
 
 
 def _one(value: Any) -> Any:
-    """A label as Python's own value, None where it is missing; of a list its one entry."""
+    """A single label as a plain Python value; None if missing. A list with one entry counts as the entry."""
     value = value if isinstance(value, str) else plain(value)
     while isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
@@ -161,7 +161,7 @@ def _one(value: Any) -> Any:
         return None
     if isinstance(value, list | tuple | set | frozenset | Mapping):
         raise ValueError(
-            f"label: got {value!r}, expected one; several classes at once are for a LabelsTarget, "
-            "a label for each vector is for a VectorHead"
+            f"label: got {value!r}, expected one label; use a LabelsTarget for several classes at once, "
+            "or a VectorHead for a label for each vector"
         )
     return value

@@ -1,4 +1,4 @@
-"""The names of metrics: which fit a target, and which are better when they are lower."""
+"""The names of all metrics, by kind of target, and which of them are better if lower."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ METRICS_OF = {
     "number": ("r2", "rmse", "mae"),
     "text": ("exact_match", "word_error_rate", "character_error_rate", "bleu"),
 }
-"""Target -> the metrics that fit it, the default one first."""
+"""Kind of target -> its possible metrics; the first one is the default."""
 
 LOWER_IS_BETTER = frozenset({"word_error_rate", "character_error_rate", "rmse", "mae"})

@@ -1,7 +1,7 @@
 """Model: adapters, one shared encoder, and a head for each task.
 
-raw items -> adapter.prepare -> examples -> adapter.collate -> inputs -> adapter -> vector sets
--> encoder (one call for all modalities) -> adapter.read -> head.loss or head.decode
+Data flow: raw items -> adapter.prepare -> examples -> adapter.collate -> inputs -> adapter -> vector sets
+-> encoder (one call for all modalities) -> adapter.read -> head.loss or head.decode.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from multiseq.vectors import VectorSets
 
 __all__ = ["Embedding", "Model"]
 
-# Denormal numbers make training on a CPU several times slower; this reaches all threads only before
-# torch's first parallel operation, hence at import.
+# Denormal numbers make training on a CPU several times slower. This setting reaches all threads only if it is
+# made before torch's first parallel operation, so it is made at import.
 torch.set_flush_denormal(True)
 
 _modes = threading.Lock()
-"""Of all models, because a model that has a lock cannot be copied."""
+"""Guards the mode (training or evaluation) of all models. A lock inside a model would prevent copying it."""
 
 BUDGET = 8192
-"""Vectors of one batch in prediction."""
+"""The most vectors in a batch for prediction."""
 PREPARED = 4096
-"""Items that are prepared at a time in prediction, so that memory does not grow with their number."""
+"""Items that prediction prepares at a time. The limit keeps memory constant for any number of items."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the encoder makes of one item: its vectors, their mean, and what each vector stands for."""
+    """The encoder's output for one item: its vectors, their mean, and what each vector stands for."""
 
     vectors: Float[Tensor, "vectors dim"]
     pooled: Float[Tensor, " dim"]
@@ -52,19 +52,19 @@ class Embedding:
 
 
 class Model(nn.Module):
-    """Adapters, one encoder, tasks. Everything is passed in; nothing is looked up.
+    """Adapters, one shared encoder, and tasks. All parts are passed in; there is no registry.
 
-    Parts draw their first weights from torch's generator when they are built. Call ``torch.manual_seed``
-    before, and the same script makes the same model.
+    Each part draws its initial weights from torch's global generator when it is built. Call
+    ``torch.manual_seed`` before building the parts to get the same model every time.
 
     Args:
-        adapters: Name -> adapter. All give vectors of the encoder's width.
-        encoder: Shared by all tasks.
+        adapters: Name -> adapter. The width (``dim``) of each must be that of the encoder.
+        encoder: The encoder, shared by all tasks.
         tasks: Name -> task.
 
     Raises:
-        ValueError: A task of an unknown adapter, widths that differ, a part that is in two places, or a
-            weight that is no number.
+        ValueError: A task names an unknown adapter, widths differ, two parts share weights, a task's weight
+            is negative or not finite, or a name cannot be used.
     """
 
     def __init__(
@@ -89,46 +89,53 @@ class Model(nn.Module):
         self.encoder = encoder
         self.stems = nn.ModuleDict({_key(name): cast(nn.Module, a) for name, a in adapters.items()})
         self.heads = nn.ModuleDict({_key(name): cast(nn.Module, t.head) for name, t in tasks.items()})
-        self._predictions = 0  # that are being made now, in several threads
-        self._paused: list[nn.Module] = []  # what was in training mode before the first of them
+        self._predictions = 0  # number of predictions running now, in several threads
+        self._paused: list[nn.Module] = []  # modules that were in training mode before the first of them
 
     # --- parts ----------------------------------------------------------------------------------------
 
     def task(self, name: str) -> Task:
-        """The task of that name. Raises ValueError naming the tasks there are."""
+        """The task called ``name``. Raises ValueError, which lists all tasks, if it does not exist."""
         if name not in self.tasks:
             raise ValueError(f"task: got {name!r}, expected one of {', '.join(self.tasks)}")
         return self.tasks[name]
 
     def adapter(self, name: str) -> Adapter:
-        """The adapter of that name."""
+        """The adapter called ``name``. Raises ValueError, which lists all adapters, if it does not exist."""
         if name not in self.adapters:
             raise ValueError(f"adapter: got {name!r}, expected one of {', '.join(self.adapters)}")
         return self.adapters[name]
 
     def cell(self, name: str) -> str:
-        """Modality and output of a task: ``text/vector`` … ``graph/sequence``."""
+        """The modality and the output level of a task: ``text/vector`` … ``graph/sequence``."""
         task = self.task(name)
         return f"{self.adapter(task.adapter).modality}/{task.head.level}"
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     # --- training -------------------------------------------------------------------------------------
 
     def encode(self, parts: Sequence[tuple[str, Inputs]]) -> list[VectorSets]:
-        """Inputs of several adapters through their stems and **one** call of the encoder."""
+        """Encode the inputs of several adapters: each passes its stem, then all share **one** encoder call.
+
+        Args:
+            parts: (adapter's name, its inputs) for each adapter.
+
+        Returns:
+            For each part the encoded sets, as the heads see them.
+        """
         stems = [self.adapter(name)(inputs) for name, inputs in parts]
-        # Under autocast stems differ in dtype; the residual stream stays in single precision.
+        # With autocast the outputs of stems differ in dtype. The residual stream has that of the weights.
         dtype = next(self.parameters()).dtype
         together = VectorSets.cat([s.with_values(s.values.to(dtype)) for s in stems])
         encoded = self.encoder(together).split([s.num_sets for s in stems])
         return [self.adapter(name).read(sets) for (name, _), sets in zip(parts, encoded, strict=True)]
 
     def loss(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each task of the batch the sum of its losses and the count of what was summed."""
+        """For each task in the batch, the sum of its losses and the number of losses in the sum."""
         losses: dict[str, tuple[Tensor, Tensor]] = {}
         encoded = self.encode([(part.adapter, part.inputs) for part in batch.parts])
         for part, sets in zip(batch.parts, encoded, strict=True):
@@ -139,17 +146,20 @@ class Model(nn.Module):
     # --- prediction -----------------------------------------------------------------------------------
 
     def predict(self, task: str, items: Iterable[Any], *, budget: int = BUDGET, **options: Any) -> list[Any]:
-        """One plain result for each raw item, in order, whatever else is in the list.
+        """Predict one result for each raw item, in order. A result does not depend on the other items.
 
         Args:
             task: The task's name.
             items: Raw items, as in training.
-            budget: Vectors of one batch.
-            options: For the head's ``decode``: ``beam`` of a sequence.
+            budget: The most vectors in a batch.
+            options: Passed to the head's ``decode``, for example ``beam`` for sequences.
 
         Returns:
-            For each item a `Label`, `Number`, `LabelSet` or `Text`; a list of them, one for each vector,
-            for a task per vector.
+            For each item a `Label`, `Number`, `LabelSet` or `Text`. For a task with a label per vector: a
+            list of these, one for each vector.
+
+        Raises:
+            ValueError: The task is unknown, an item cannot be prepared, or a result is NaN or infinite.
         """
         return [
             combine([result for _, result in pieces]) for pieces in self.run(task, items, budget, **options)
@@ -164,9 +174,9 @@ class Model(nn.Module):
         where: Sequence[str] = (),
         **options: Any,
     ) -> list[list[tuple[Any, Any]]]:
-        """For each item its examples, each with the head's result: what `predict` and scoring are made of.
+        """For each item, the list of (example, result of the head). `predict` and scoring build on this.
 
-        ``where`` says for each item what file and line an error is to name.
+        Arguments as in :meth:`predict`, and ``where``: file and line of each item, for error messages.
         """
         name, items = self.task(task).adapter, _listed(items)
         results = []
@@ -186,14 +196,17 @@ class Model(nn.Module):
         *,
         where: Sequence[str] = (),
     ) -> dict[str, list[list[tuple[Any, Any]]]]:
-        """As :meth:`run`, of items that are prepared, which are encoded once for several tasks.
+        """Like :meth:`run`, for prepared items. They are encoded once, for several tasks.
 
         Args:
-            adapter: Its name.
+            adapter: The adapter's name.
             pieces: The examples of each item.
-            tasks: Task -> options for its head's ``decode``.
-            budget: Vectors of one batch.
-            where: What an error calls each item.
+            tasks: Task's name -> options for the ``decode`` of its head.
+            budget: The most vectors in a batch.
+            where: The name of each item in error messages.
+
+        Returns:
+            Task's name -> for each item the list of (example, result).
         """
         results: dict[str, list[list[tuple[Any, Any]]]] = {
             task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
@@ -210,7 +223,13 @@ class Model(nn.Module):
         return results
 
     def embed(self, adapter: str, items: Iterable[Any], *, budget: int = BUDGET) -> list[Embedding]:
-        """The encoded vectors of each item, their mean, and what each vector stands for."""
+        """For each raw item its encoded vectors, their mean, and what each vector stands for.
+
+        Args:
+            adapter: The adapter's name.
+            items: Raw items.
+            budget: The most vectors in a batch.
+        """
         pieces = prepare_all(self.adapter(adapter), _listed(items))
         found: list[dict[int, Tensor]] = [{} for _ in pieces]
         for chosen, sets in self._encoded(adapter, pieces, budget):
@@ -225,10 +244,22 @@ class Model(nn.Module):
         return embeddings
 
     def attention(self, adapter: str, item: Any, *, layer: int = -1) -> tuple[list[str], list[Tensor]]:
-        """Names of one item's vectors, and the encoder's weights ``(heads, length, length)`` for each set."""
+        """The attention weights of one layer for one item.
+
+        Args:
+            adapter: The adapter's name.
+            item: A raw item.
+            layer: The number of the layer; negative numbers count from the last layer.
+
+        Returns:
+            What each vector stands for, and for each set the weights ``(heads, length, length)``.
+
+        Raises:
+            ValueError: The encoder cannot give its attention weights, or there is no such layer.
+        """
         found = getattr(self.encoder, "attention", None)
         if found is None:
-            raise ValueError("attention: this encoder has no method `attention` that gives its weights")
+            raise ValueError("attention: this encoder has no method `attention` that returns its weights")
         part = self.adapter(adapter)
         examples = part.prepare(item)
         with self._evaluating():
@@ -238,7 +269,7 @@ class Model(nn.Module):
     def _encoded(
         self, adapter: str, pieces: Sequence[Sequence[Any]], budget: int
     ) -> Iterator[tuple[list[tuple[int, int]], VectorSets]]:
-        """Batches of (item, example) numbers with their encoded sets, similar lengths together."""
+        """Batches of (item number, example number) pairs with their encoded sets, sorted by length."""
         part = self.adapter(adapter)
         flat = [(i, k) for i, examples in enumerate(pieces) for k in range(len(examples))]
         sizes = [part.num_vectors(pieces[i][k]) for i, k in flat]
@@ -252,7 +283,7 @@ class Model(nn.Module):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Evaluation mode; the last prediction of several threads gives each part its own mode back."""
+        """Evaluation mode without gradients. When the last of several threads ends, modes are restored."""
         with _modes:
             if not self._predictions:
                 self._paused = [module for module in self.modules() if module.training]
@@ -278,7 +309,7 @@ def _listed(items: Iterable[Any]) -> list[Any]:
 
 
 def _key(name: str) -> str:
-    """A name as torch takes it: a task may be called ``type``, which modules have too."""
+    """The name of a part in torch's ModuleDict. Brackets avoid clashes with attributes such as ``type``."""
     if not re.fullmatch(r"[\w -]+", name) or name in ("model", "config"):
         raise ValueError(
             f"name: got {name!r}, expected letters, digits, blanks, _ and -, and not model or config"
@@ -287,7 +318,7 @@ def _key(name: str) -> str:
 
 
 def _check_own(parts: Sequence[Any]) -> None:
-    """A checkpoint holds every weight once, so none may belong to two parts."""
+    """Raise ValueError if two parts share weights; a checkpoint stores each weight once."""
     seen: set[int] = set()
     for part in parts:
         own = {id(p) for p in part.parameters()}
@@ -299,10 +330,10 @@ def _check_own(parts: Sequence[Any]) -> None:
 
 
 def combine(results: Sequence[Any]) -> Any:
-    """The results of one item's examples put together: the one place where sets become an item again.
+    """Combine the results of one item's examples into one result.
 
-    Lists per vector are chained; classes and numbers are averaged; texts are joined by a space, their
-    scores added.
+    Lists of results per vector are concatenated. For classes the probabilities are averaged, and numbers are
+    averaged too. Texts are joined with spaces, and their scores are added.
 
     >>> combine([Label("a", 0.6, {"a": 0.6, "b": 0.4}), Label("b", 0.9, {"a": 0.1, "b": 0.9})]).label
     'b'

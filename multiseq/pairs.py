@@ -1,9 +1,10 @@
-"""Pairs: what kind of pair any two vectors of a set are, for a learned bias of attention.
+"""Pairs: integer codes for the pairs of vectors in a set, for a learned attention bias.
 
-A small integer for each pair of vectors, such as the distance of two nodes of a graph or the type of the
-bond between two atoms. They cost the square of a set's length, so only sets that need them have them.
+A code is a small integer for each pair of vectors, such as the distance between two nodes of a graph or the
+type of the bond between two atoms. Memory grows with the square of the length, so only sets that need codes
+have them.
 
-Axes: sets, pairs (of all coded parts of all sets), size (of a coded part).
+Axes: sets, pairs (of all coded parts of all sets), size (the number of vectors in a coded part).
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ __all__ = ["Pairs"]
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Codes of the pairs of vectors of each set, for the sets that have them.
+    """Codes for the pairs of vectors within each set, for the sets that have codes.
 
     Args:
-        codes: ``(pairs,)`` integers from 0 to ``num_codes``; 0 stands for a pair of which nothing is known.
-            Part after part the ``(size, size)`` matrix, row by row: what the column's vector is to the row's.
-        parts: For each set the parts that have codes, as (first vector, size). Mostly none or the whole set;
-            of a set that was joined from several, each its own.
-        num_codes: The largest code that there is.
+        codes: ``(pairs,)`` integers from 0 to ``num_codes``; 0 means that nothing is known about the pair. It
+            holds the ``(size, size)`` matrix of each part, flattened row by row, one after another. An entry
+            describes the relation of the column's vector to the row's vector.
+        parts: For each set the parts that have codes, as (first vector, size). Usually no part, or the whole
+            set. In a set that was joined from several sets, each of them is a part.
+        num_codes: The largest possible code.
 
     Raises:
-        ValueError: Codes that are no integers, or another number of them than the parts need.
+        ValueError: The codes are not integers, or their number does not fit the parts.
 
     Example:
         >>> chain = torch.tensor([[1, 2, 3], [2, 1, 2], [3, 2, 1]])  # distance + 1 in a chain of three
@@ -49,12 +51,16 @@ class Pairs:
             raise ValueError(f"pairs: got codes in {got}, expected integers in (pairs,)")
         if len(self.codes) != sum(self._counts):
             raise ValueError(
-                f"pairs: got {len(self.codes)} codes, expected {sum(self._counts)}: the square of every part"
+                f"pairs: got {len(self.codes)} codes, expected {sum(self._counts)}: size * size of every part"
             )
 
     @classmethod
     def from_list(cls, matrices: Sequence[Tensor | None], num_codes: int) -> Pairs:
-        """From one ``(length, length)`` matrix a set, or None for a set without codes."""
+        """Build from one ``(length, length)`` matrix for each set, or None for a set without codes.
+
+        Raises:
+            ValueError: A matrix is not square.
+        """
         for i, matrix in enumerate(matrices):
             if matrix is not None and (matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]):
                 raise ValueError(
@@ -66,14 +72,14 @@ class Pairs:
 
     @property
     def _counts(self) -> list[int]:
-        """Pairs of each set."""
+        """The number of pairs in each set."""
         return [sum(size * size for _, size in own) for own in self.parts]
 
-    # --- as the sets that they belong to are put together and taken apart -------------------------------
+    # --- the operations of VectorSets, for the codes ----------------------------------------------------
 
     @staticmethod
     def cat(batches: Sequence[tuple[Pairs | None, int]]) -> Pairs | None:
-        """Of several batches in a row, each with its number of sets; None where none has codes."""
+        """Concatenate batches, given as (pairs or None, number of sets). None if no batch has codes."""
         found = [pairs for pairs, _ in batches if pairs is not None]
         if not found:
             return None
@@ -81,7 +87,7 @@ class Pairs:
         return Pairs(torch.cat([p.codes for p in found]), tuple(parts), max(p.num_codes for p in found))
 
     def split(self, counts: Sequence[int]) -> list[Pairs | None]:
-        """The inverse of :meth:`cat`: one for each batch of ``counts`` sets, None where it has no codes."""
+        """The inverse of :meth:`cat`, for batches of ``counts`` sets; None for a batch without codes."""
         ends = [0]
         for count in counts:
             ends.append(ends[-1] + count)
@@ -91,7 +97,7 @@ class Pairs:
         return [replace(self, codes=c, parts=p) if any(p) else None for c, p in zip(codes, own, strict=True)]
 
     def select(self, chosen: Sequence[int]) -> Pairs | None:
-        """Of the chosen sets, in the order in which they were chosen."""
+        """The codes of the chosen sets, in the order of ``chosen``; None if none of them has codes."""
         parts = tuple(self.parts[i] for i in chosen)
         if not any(parts):
             return None
@@ -99,7 +105,7 @@ class Pairs:
         return replace(self, codes=torch.cat([by_set[i] for i in chosen]), parts=parts)
 
     def merge(self, counts: Sequence[int], lengths: Sequence[int]) -> Pairs:
-        """Neighbouring sets become one; a pair across two of them has no code (no copy)."""
+        """Merge neighbouring sets, without a copy. A pair of vectors from two different sets has no code."""
         merged, i = [], 0
         for count in counts:
             own, before = [], 0
@@ -110,9 +116,9 @@ class Pairs:
         return replace(self, parts=tuple(merged))
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Pairs:
-        """On another device."""
+        """A copy on another device."""
         return replace(self, codes=self.codes.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Pairs:
-        """In page-locked memory."""
+        """A copy in page-locked (pinned) memory."""
         return replace(self, codes=self.codes.pin_memory())

@@ -1,12 +1,12 @@
-"""The parts that `Model` puts together, as protocols: adapter, encoder, target, head.
+"""Protocols (interfaces) for the parts of a `Model`: adapter, encoder, target, head.
 
-A class of ours or of yours that has these methods can be passed to `Model`; nothing is registered and
-nothing is inherited. docs/adapters.md writes a fourth adapter step by step.
+Any class with these methods can be passed to `Model`, ours or yours. There is no registry and no base class.
+docs/adapters.md writes a new adapter step by step.
 
-Words: an **item** is what a user has (a sentence, a recording, a molecule, a network). `prepare` turns it
-into **examples**, one for each set of vectors that the encoder will see: mostly one, but a long document
-makes one for each window and a network in node sets one for each node. `Model` puts the results of an
-item's examples together again, in one place.
+Terms: an **item** is what a user has (a sentence, a recording, a molecule, a network). `prepare` turns it
+into **examples**; each example becomes one set of vectors for the encoder. Most items give one example, but a
+long document gives one for each window, and a network as node sets gives one for each node. `Model` combines
+the results of an item's examples into one result.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from multiseq.vectors import VectorSets
 __all__ = ["Adapter", "EncoderLike", "Head", "Inputs", "Level", "Packed", "RowTarget", "Target"]
 
 Level = Literal["vector", "set", "sequence"]
-"""What a head reads: a label per vector, a label per set, or a sequence."""
+"""What a head predicts: a label per vector (token or node classification), a label per set (sequence or
+graph classification), or a sequence (sequence to sequence). A label can be a number (regression)."""
 
 
 @dataclass
 class Inputs:
-    """Several examples, packed on the CPU by `collate` and moved to the device by the training loop.
+    """A batch of examples. `collate` packs it on the CPU, and the training loop moves it to the device.
 
     Args:
-        lengths: Vectors of each set, after the stem. Plain integers.
-        tensors: What the stem reads; moved with :meth:`to`.
-        host: Plain Python values that the stem needs (lengths before subsampling, counts).
+        lengths: The number of vectors in each set, after the stem. Plain integers.
+        tensors: Input tensors of the stem, by name. :meth:`to` moves them.
+        host: Other inputs of the stem, as plain Python values (lengths before subsampling, counts).
     """
 
     lengths: list[int]
@@ -41,11 +42,11 @@ class Inputs:
     host: dict[str, Any] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Inputs:
-        """The same inputs with their tensors on another device."""
+        """A copy with the tensors on another device."""
         return self._map(lambda t: t.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Inputs:
-        """The same inputs with their tensors in page-locked memory."""
+        """A copy with the tensors in page-locked (pinned) memory."""
         return self._map(lambda t: t.pin_memory())
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Inputs:
@@ -54,138 +55,145 @@ class Inputs:
 
 @dataclass
 class Packed:
-    """Target sequences of several sets, one after another: `values` (tokens,), `lengths` on the host."""
+    """Target sequences of several sets, packed: tokens ``values`` ``(tokens,)``, and plain ``lengths``."""
 
     values: Tensor
     lengths: list[int]
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Packed:
-        """The same sequences on another device."""
+        """A copy on another device."""
         return Packed(self.values.to(device, non_blocking=non_blocking), self.lengths)
 
     def pin_memory(self) -> Packed:
-        """The same sequences in page-locked memory."""
+        """A copy in page-locked (pinned) memory."""
         return Packed(self.values.pin_memory(), self.lengths)
 
 
 @runtime_checkable
 class Adapter(Protocol):
-    """Turns items of one modality into sets of vectors. An ``nn.Module`` with these methods.
+    """Turns items of one modality into sets of vectors. It must be an ``nn.Module`` with these methods.
 
-    `prepare`, `augment`, `num_vectors`, `align`, `names` and `collate` run on the CPU, in loader workers;
-    `forward` holds everything that learns and runs where the model is.
+    `prepare`, `augment`, `num_vectors`, `align`, `names` and `collate` run on the CPU, in loader workers.
+    `forward` contains all learned layers and runs on the model's device.
+
+    Attributes:
+        modality: The kind of data: "text", "speech", "graph", or a name of your own.
+        dim: The width of the vectors.
     """
 
     modality: str
     dim: int
 
     def prepare(self, item: Any) -> list[Any]:
-        """The examples of one item. Deterministic, so it can be cached. Raises ValueError on a bad item."""
+        """The examples of one item. Must be deterministic, so that it can be cached.
+
+        Raises ValueError for an invalid item.
+        """
 
     def augment(self, example: Any, generator: torch.Generator) -> Any:
-        """A randomly changed copy for training; all randomness comes from ``generator``."""
+        """A randomly changed copy for training. All random numbers must come from ``generator``."""
 
     def num_vectors(self, example: Any) -> int:
-        """How many vectors the set of this example will have: known before it is batched."""
+        """The number of vectors that this example's set will have. Needed before batching."""
 
     def align(self, labels: Any, example: Any) -> Sequence[Any]:
-        """The labels of one item cut to this example: one for each vector that :meth:`read` gives.
+        """From the labels of an item, those of this example: one for each vector that :meth:`read` gives.
 
-        Raises ValueError where the number of labels does not fit. None stands for a missing label.
+        None stands for a missing label. Raises ValueError if the number of labels does not fit.
         """
 
     def names(self, example: Any) -> list[str]:
-        """What each vector that :meth:`read` gives stands for: a word, a time in seconds, an atom."""
+        """For each vector that :meth:`read` gives, what it stands for: a word, a time in seconds, an atom."""
 
     def collate(self, examples: Sequence[Any]) -> Inputs:
-        """Pack examples. What a set gets must not depend on what else is in the list."""
+        """Pack examples into a batch. The result for one example must not depend on the others."""
 
     def forward(self, inputs: Inputs) -> VectorSets:
-        """The learned stem: one set of ``dim``-wide vectors for each example."""
+        """The learned stem (embedding layers): one set of vectors of width ``dim`` for each example."""
 
     def read(self, sets: VectorSets) -> VectorSets:
-        """What heads see of the encoded sets: mostly all; of a node set, its first vector."""
+        """The vectors that heads see. Usually all; for a node set only the first vector, that of the node."""
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values from which ``from_config`` rebuilds the adapter."""
+        """The adapter's settings as plain JSON values, for `from_config`."""
 
     def assets(self) -> dict[str, str]:
-        """Vocabularies: file name -> text, written beside the weights."""
+        """Vocabularies and the like: file name -> text. They are saved beside the weights."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> Adapter:
-        """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
+        """Rebuild the adapter, without its weights, from :meth:`config` and :meth:`assets`."""
 
     def __call__(self, inputs: Inputs) -> VectorSets:
-        """``forward``, as ``nn.Module`` calls it."""
+        """Call ``forward``; every ``nn.Module`` has this method."""
 
 
 @runtime_checkable
 class Keeps(Protocol):
-    """What an `Adapter` has besides, where its prepared items can be kept in a folder.
+    """Further methods for an `Adapter` whose prepared items can be stored in a cache folder.
 
-    ``kept``: the dataclasses that its examples are made of, besides tensors, numbers, strings, lists, tuples
-    and dictionaries with strings as keys.
+    ``kept`` lists the dataclasses that occur in its examples. Examples can also contain tensors, numbers,
+    strings, lists, tuples, and dictionaries with strings as keys.
     """
 
     kept: tuple[type, ...]
 
     def prepared_by(self) -> dict[str, Any]:
-        """All that `prepare` depends on besides the item, as plain JSON values."""
+        """Everything except the item on which the result of `prepare` depends, as plain JSON values."""
 
     def content(self, item: Any) -> Any:
-        """All of an item that `prepare` depends on: JSON values, bytes, arrays and tensors."""
+        """Everything in an item on which `prepare` depends: JSON values, bytes, arrays and tensors."""
 
 
 @runtime_checkable
 class EncoderLike(Protocol):
-    """Sets in, sets of the same lengths out. Ours is `multiseq.Encoder`; a pretrained one can stand in."""
+    """Maps sets to sets of the same lengths. Ours is `multiseq.Encoder`; a pretrained one can replace it."""
 
     dim: int
 
     def __call__(self, sets: VectorSets) -> VectorSets:
-        """Encode every set on its own."""
+        """Encode each set independently of the others."""
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values from which it is rebuilt."""
+        """The encoder's settings as plain JSON values: the arguments that rebuild it."""
 
 
 @runtime_checkable
 class Target(Protocol):
-    """What a label is: owns the vocabulary or the scale, the loss, and the way back to the user's words."""
+    """Defines what a label is: it holds the vocabulary or the scale and converts labels to tensors."""
 
     size: int
-    """How many numbers a head gives for one label."""
+    """The number of outputs (logits) that a head computes for one label."""
 
     def batch(self, values: Sequence[Any]) -> Any:
-        """The user's labels of a batch as what the loss takes. None is a missing label."""
+        """Convert the user's labels of a batch to the form that the loss takes. None is a missing label."""
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values, with ``kind``, from which it is rebuilt."""
+        """The target's settings as plain JSON values, including ``kind``, that rebuild it."""
 
 
 class RowTarget(Target, Protocol):
-    """A target of one label a row: one for each vector or one for each set."""
+    """A target for `VectorHead` and `SetHead`: one label for each row (a vector or a set)."""
 
     def loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """From ``(rows, size)``: the sum over labels that are there, and how many that is."""
+        """From logits ``(rows, size)``: the loss summed over the labels that are there, and their number."""
 
     def decode(self, logits: Tensor) -> list[Any]:
-        """From ``(rows, size)``: one plain result for each row."""
+        """From logits ``(rows, size)``: one result for each row."""
 
 
 @runtime_checkable
 class Head(Protocol):
-    """Reads a prediction from encoded sets. An ``nn.Module`` with these methods."""
+    """Predicts from encoded sets. It must be an ``nn.Module`` with these methods."""
 
     level: Level
     target: Any
 
     def loss(self, sets: VectorSets, targets: Any) -> tuple[Tensor, Tensor]:
-        """Sum of the losses and count of what was summed, so that shards of unequal size add up exactly."""
+        """The sum of the losses and their number. Sums from batches of unequal size add up exactly."""
 
     def decode(self, sets: VectorSets, **options: Any) -> list[Any]:
-        """One plain result for each set (for a vector head: a list with one result for each vector)."""
+        """One result for each set (for a vector head: a list with one result for each vector)."""
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values, with ``kind``, from which it is rebuilt (its target included)."""
+        """The settings of head and target as plain JSON values, including ``kind``, that rebuild the head."""

@@ -1,9 +1,10 @@
-"""Import a library where it is used, and say in one line what to install if that fails.
+"""Import a library where it is needed; if that fails, say in one line what to install.
 
     torchaudio = need("torchaudio")
 
-A plain `pip install multiseq` brings every library. What goes wrong in practice is a torch that was
-exchanged afterwards: `torchaudio` loads compiled code and then raises `OSError` or `RuntimeError`.
+A plain `pip install multiseq` installs all libraries. In practice an import fails if torch was replaced later
+by another version: the compiled code of `torchaudio` does not fit it, and its import raises `OSError` or
+`RuntimeError`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from types import ModuleType
 
 __all__ = ["MissingLibraryError", "need", "needed"]
 
-# import name: what it is for, what pip installs. The same requirements as in pyproject.toml.
+# Import name -> (what it is for, what to install with pip ...). The same requirements as in pyproject.toml.
 _LIBRARIES = {
     "lightning": ("training", "lightning>=2.6,!=2.6.2,!=2.6.3,<3"),
     "matplotlib": ("plots", "matplotlib"),
@@ -41,14 +42,14 @@ class MissingLibraryError(ImportError):
 
 
 def need(module: str, *, package: str | None = None) -> ModuleType:
-    """Import `module` on demand.
+    """Import and return `module`.
 
     Args:
-        module: What to import; submodules too, as in `need("torch_geometric.nn")`.
-        package: What pip installs, for a library that multiseq does not depend on.
+        module: The module to import; it can be a submodule, as in `need("torch_geometric.nn")`.
+        package: What to install with pip, if it is not a library that multiseq depends on.
 
     Raises:
-        MissingLibraryError: One line with the library, the cause and the pip command.
+        MissingLibraryError: The import fails. The message names the library, the cause and the pip command.
 
     Example:
         >>> need("json").dumps([1])
@@ -57,16 +58,16 @@ def need(module: str, *, package: str | None = None) -> ModuleType:
     _check_release(module.partition(".")[0])
     try:
         with warnings.catch_warnings():
-            # torch-geometric uses it at import; its users can do nothing about it.
+            # torch-geometric causes this warning at its import, and users cannot prevent it.
             warnings.filterwarnings("ignore", ".*torch.jit.*deprecated", FutureWarning)
             return import_module(module)
-    except Exception as cause:  # a library that does not fit raises anything: ImportError, OSError …
+    except Exception as cause:  # a library that does not fit can raise any error
         raise MissingLibraryError(_advice(module, package, cause), name=module) from cause
 
 
 @contextmanager
 def needed(library: str) -> Iterator[None]:
-    """For the imports of one library that a module cannot do without: fails as :func:`need` does."""
+    """For a block of imports from one library: if the library is missing, fail like :func:`need`."""
     need(library)
     yield
 

@@ -1,4 +1,4 @@
-"""What `predict` gives back: plain Python values that print well and turn into JSON."""
+"""The results of `predict`: plain Python values that are easy to print and to convert to JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["NOT_FINITE", "Label", "LabelSet", "NotFiniteError", "Number", "Share
 
 
 class NotFiniteError(ValueError):
-    """A prediction that is NaN or infinite: not given back as if it were one.
+    """A prediction is NaN or infinite. It is an error, so that such a value is never returned as a result.
 
     Args:
-        number: Of which set.
-        message: What happened, where it is not simply that.
+        number: The number of the set in the batch.
+        message: Another message than the usual one.
     """
 
     def __init__(self, number: int, message: str = "") -> None:
@@ -35,7 +35,7 @@ NOT_FINITE = (
 
 
 def check_finite(rows: Tensor, lengths: Sequence[int]) -> None:
-    """Raises `NotFiniteError` for the first set with a row that is not finite; every set has so many rows."""
+    """Raise `NotFiniteError` for the first set that has NaN or infinity in one of its ``lengths`` rows."""
     bad = ~rows.isfinite().all(-1)
     if bad.any():
         row = int(bad.nonzero()[0])
@@ -44,10 +44,10 @@ def check_finite(rows: Tensor, lengths: Sequence[int]) -> None:
 
 
 class Shares(Mapping[str, float]):
-    """The probability of every class: a row of a table that all results of a batch have in common.
+    """The probability of each class, as a read-only mapping. It is one row of a table for the whole batch.
 
-    A dictionary for each vector would take many times the memory of its numbers. Pickled or copied, it
-    becomes one.
+    A dictionary for each vector would need many times the memory. Pickling or copying makes a plain
+    dictionary of it.
 
     >>> import numpy
     >>> [row] = Shares.of_rows(["no", "yes"], numpy.array([[0.25, 0.75]]))
@@ -62,7 +62,7 @@ class Shares(Mapping[str, float]):
 
     @classmethod
     def of_rows(cls, names: Sequence[str], table: NDArray[Any]) -> list[Shares]:
-        """One for each row of ``(rows, classes)``."""
+        """One mapping for each row of a table ``(rows, classes)``."""
         index = {name: i for i, name in enumerate(names)}
         return [cls(index, table, row) for row in range(len(table))]
 
@@ -76,11 +76,11 @@ class Shares(Mapping[str, float]):
         return len(self._index)
 
     def items(self) -> Any:
-        """As of a dictionary; all numbers are read at once."""
+        """Like ``dict.items``; it reads all numbers at once."""
         return self._dict().items()
 
     def values(self) -> Any:
-        """Likewise."""
+        """Like ``dict.values``; it reads all numbers at once."""
         return self._dict().values()
 
     def _dict(self) -> dict[str, float]:
@@ -95,7 +95,7 @@ class Shares(Mapping[str, float]):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A class and how probable the model holds it."""
+    """The predicted class, its probability, and the probabilities of all classes."""
 
     label: str
     probability: float
@@ -107,7 +107,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """Several classes at once: those at least half probable, and every class's probability."""
+    """Several classes at once: those with a probability of at least 0.5, and all probabilities."""
 
     labels: tuple[str, ...]
     probabilities: Mapping[str, float] = field(repr=False, compare=False, default_factory=dict)
@@ -118,12 +118,12 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class Number:
-    """One or several numbers in the user's unit, by name.
+    """One or several predicted numbers (regression), in the user's unit.
 
     Args:
-        values: The numbers.
-        unit: Of all of them.
-        scales: Of each the deviation of the training numbers, which says how many digits are printed.
+        values: Name -> number.
+        unit: The unit of all numbers.
+        scales: Name -> standard deviation in the training data. It determines how many digits are printed.
     """
 
     values: dict[str, float]
@@ -132,9 +132,11 @@ class Number:
 
     @property
     def value(self) -> float:
-        """The number, where there is one."""
+        """The number, if there is only one. Raises ValueError if there are several."""
         if len(self.values) != 1:
-            raise ValueError(f"value: there are several numbers, {list(self.values)}; use .values[name]")
+            raise ValueError(
+                f"value: got several numbers, {list(self.values)}, expected one; use .values[name]"
+            )
         return next(iter(self.values.values()))
 
     def __str__(self) -> str:
@@ -146,9 +148,9 @@ class Number:
 
 
 def digits(value: float, scale: float | None = None) -> str:
-    """A number in four significant digits, or as many as show a thousandth of a scale.
+    """Format a number with four significant digits, or with enough digits to show 1/1000 of ``scale``.
 
-    The unit changes nothing: neither a factor nor a large number that is added hides a difference.
+    So relevant differences are visible in any unit, and if a large constant is added to all numbers.
 
     >>> digits(3.14159), digits(1700000012.345, 20.0), digits(2.5e-9, 1e-9), digits(0.00004, 1.0)
     ('3.142', '1700000012.35', '2.5e-09', '0')
@@ -160,12 +162,12 @@ def digits(value: float, scale: float | None = None) -> str:
 
 
 def _exponent(value: float) -> int:
-    return math.floor(math.log10(abs(value)) + 1e-9)  # the logarithm of 1000 may be 2.9999999999999996
+    return math.floor(math.log10(abs(value)) + 1e-9)  # log10(1000) may be 2.9999999999999996
 
 
 @dataclass(frozen=True)
 class Text:
-    """A decoded sequence and its score: the log-probability of its tokens (natural logarithm)."""
+    """A predicted text and its score: the log-probability of its tokens (natural logarithm)."""
 
     text: str
     score: float

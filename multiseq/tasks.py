@@ -1,4 +1,4 @@
-"""A task: what is read from the encoded sets of one adapter, by which head, and how it is judged."""
+"""Tasks (what the model learns to predict) and sources (training items with their labels)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ __all__ = ["Source", "Task"]
 
 @dataclass(frozen=True)
 class Task:
-    """One thing that the model learns to say about the items of one adapter.
+    """One thing that the model learns to predict for the items of one adapter.
 
     Args:
         adapter: The adapter's name in the model.
-        head: Reads the prediction; owns the target.
-        metric: A name from `multiseq.training.metrics`; the usual one of the target where not given.
-        weight: Of its mean loss in the sum over tasks.
+        head: The head that predicts; it holds the target.
+        metric: The name of a metric (`multiseq.metric_names`). Default: the first one for the target.
+        weight: The factor of this task's mean loss in the sum over tasks.
+
+    Raises:
+        ValueError: The metric does not fit the target.
     """
 
     adapter: str
@@ -41,20 +44,20 @@ class Task:
 
 @dataclass
 class Source:
-    """Items of one adapter with their labels: an item that several tasks label is encoded once.
+    """Items for one adapter, with their labels. An item that has labels for several tasks is encoded once.
 
-    Items and labels are paired by position: columns of pandas in their own order, whatever their index says.
+    Items and labels are paired by position; the index of a pandas column is ignored.
 
     Args:
         adapter: The adapter's name in the model.
-        items: Raw items, as the adapter's ``prepare`` takes them.
-        targets: Task name -> one label for each item; None where an item has none. Kept as plain Python
-            values (`multiseq.labels`).
-        weight: How often its items are drawn, against those of other sources.
-        where: File and line of each item, for messages.
+        items: Raw items, in the form that the adapter's ``prepare`` takes.
+        targets: Task's name -> one label for each item; None if an item has none. Labels are converted to
+            plain Python values (`multiseq.labels.plain`).
+        weight: How often its items are drawn, relative to those of other sources.
+        where: File and line of each item, for error messages.
 
     Raises:
-        ValueError: A number of labels that is not the number of items, or what has no order.
+        ValueError: The numbers of items and labels differ, or a collection has no order.
     """
 
     adapter: str
@@ -70,7 +73,9 @@ class Source:
             for task, labels in self.targets.items()
         }
         if self.where and len(self.where) != len(self.items):
-            raise ValueError(f"where: got {len(self.where)} places for {len(self.items)} items")
+            raise ValueError(
+                f"where: got {len(self.where)} places for {len(self.items)} items, expected one for each"
+            )
         for task, labels in self.targets.items():
             if len(labels) != len(self.items):
                 raise ValueError(f"targets[{task!r}]: got {len(labels)} labels for {len(self.items)} items")

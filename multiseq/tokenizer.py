@@ -1,7 +1,7 @@
-"""Vocabularies of sub-word pieces (byte-pair encoding): trained and read in one place.
+"""Sub-word tokenizers (byte-pair encoding): training them, and reading them from JSON.
 
-Training and encoding take time that grows with the square of the longest word, in compiled code that
-nothing can interrupt. Words are therefore cut before they reach it; one below `LONGEST_WORD` is not.
+The time for training and encoding grows with the square of the longest word, and the compiled code cannot be
+interrupted. Therefore words longer than `LONGEST_WORD` are cut before they reach it.
 """
 
 from __future__ import annotations
@@ -18,37 +18,38 @@ from multiseq.system.processes import tokenizers_on_one_thread
 __all__ = ["LONGEST_WORD", "read_tokenizer", "train_tokenizer"]
 
 LONGEST_WORD = 1000
-"""Characters (bytes, where pieces are made of bytes) up to which a word is left whole."""
+"""The longest word that is not cut, in characters (in bytes if pieces consist of bytes)."""
 
 
 def train_tokenizer(texts: Iterable[str], words: Any, **options: Any) -> Any:
-    """A tokenizer with the pieces of some texts; the same texts in the same order give the same one.
+    """Train a tokenizer. The same texts in the same order give the same tokenizer.
 
     Args:
         texts: Training texts.
-        words: Cuts a text into words: one of ``tokenizers.pre_tokenizers``.
-        options: Of ``tokenizers.trainers.BpeTrainer``, and ``unk_token``, the piece of unknown characters.
+        words: Splits a text into words: one of ``tokenizers.pre_tokenizers``.
+        options: Arguments of ``tokenizers.trainers.BpeTrainer``, and ``unk_token``, the piece for unknown
+            characters.
     """
     library = need("tokenizers")
     tokenizer = library.Tokenizer(library.models.BPE(unk_token=options.pop("unk_token", None)))
     tokenizer.pre_tokenizer = _cut(words)
     with tokenizers_on_one_thread():
-        # A lone surrogate is no character and has no bytes.
+        # A lone surrogate is not a character and cannot be encoded in UTF-8.
         sound = (re.sub("[\ud800-\udfff]", "\ufffd", text) for text in texts)
         tokenizer.train_from_iterator(sound, library.trainers.BpeTrainer(**options, show_progress=False))
     return tokenizer
 
 
 def read_tokenizer(text: str, name: str, words: Any) -> Any:
-    """A tokenizer from its JSON, of which only pieces and merges are taken: no step that texts go through.
+    """Read a tokenizer from JSON. Only its pieces and merges are used; its processing steps are ignored.
 
     Args:
-        text: What ``Tokenizer.to_str`` made of a tokenizer of :func:`train_tokenizer`.
-        name: Of the file, for messages.
+        text: The JSON (``Tokenizer.to_str``) of a tokenizer from :func:`train_tokenizer`.
+        name: The file's name, for error messages.
         words: As in :func:`train_tokenizer`.
 
     Raises:
-        ValueError: Anything else.
+        ValueError: ``text`` is not such a JSON.
     """
     library = need("tokenizers")
     with _refused(name):
@@ -57,7 +58,7 @@ def read_tokenizer(text: str, name: str, words: Any) -> Any:
         _check_vocabulary(vocabulary)
         model = {"type": "BPE", "unk_token": unknown, "vocab": vocabulary, "merges": merges}
         if unknown is not None and unknown not in vocabulary:
-            raise ValueError(f"its piece for unknown characters, {unknown!r}, is none of its pieces")
+            raise ValueError(f"its piece for unknown characters, {unknown!r}, is not in its vocabulary")
         tokenizer = library.Tokenizer.from_str(json.dumps({"version": "1.0", "model": model}))
     tokenizer.pre_tokenizer = _cut(words)
     return tokenizer
@@ -71,9 +72,9 @@ def _cut(words: Any) -> Any:
 
 def _check_vocabulary(vocabulary: Any) -> None:
     if not isinstance(vocabulary, Mapping) or not all(type(i) is int for i in vocabulary.values()):
-        raise ValueError("its pieces are no mapping to numbers")
+        raise ValueError("its vocabulary is not a mapping from pieces to numbers")
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-        raise ValueError(f"its {len(vocabulary)} pieces do not have the numbers from 0 on")
+        raise ValueError(f"its {len(vocabulary)} pieces are not numbered from 0 to {len(vocabulary) - 1}")
 
 
 @contextmanager
@@ -81,10 +82,10 @@ def _refused(name: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # The library raises plain Exceptions, and Rust's panics are not even those.
+        # The library raises plain Exceptions; a panic in Rust is only a BaseException.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise ValueError(
             f"{name}: got no tokenizer of this library ({type(error).__name__}: {error}), "
-            "expected the file as it was saved; save the model anew, or copy it anew"
+            "expected the file as it was saved; save the model again, or copy it again"
         ) from error

@@ -1,11 +1,11 @@
-"""VectorSets: the one exchange type, a packed ragged batch of sets of vectors.
+"""VectorSets: a packed (ragged) batch of sets of vectors. Adapters, encoder and heads exchange this type.
 
-Nothing is padded between an adapter and a loss: all rows of all sets stand one after another, and the
-lengths say where each set begins and ends. It is the layout of ``cu_seqlens`` in FlashAttention
-(https://arxiv.org/abs/2205.14135), of ``ptr`` in torch-geometric and of torch's jagged nested tensors.
+Nothing is padded between an adapter and a loss. The rows of all sets are concatenated, and the lengths tell
+where each set begins and ends. FlashAttention (``cu_seqlens``, https://arxiv.org/abs/2205.14135),
+torch-geometric (``ptr``) and torch's jagged nested tensors use the same layout.
 
-Axes used in the whole library: vectors (all rows of a batch), sets, dim, heads, head_dim, classes,
-longest (the longest set), tokens.
+Axes in the whole library: vectors (all rows of a batch), sets, dim, heads, head_dim, classes, longest (the
+longest set), tokens.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["VectorSets", "order_of", "rows_of", "to_device"]
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """A tensor of the host on another device, without waiting for a GPU.
+    """Copy a tensor from the host to a device without making the host wait for the GPU.
 
-    A copy to a GPU is queued only from page-locked memory; from any other the host waits until the GPU has
-    done all that was queued before, so a step that copies a length or an index so is a step with a pause.
+    A copy to a GPU is asynchronous only from page-locked (pinned) memory. From other memory, the host waits
+    until the GPU has finished all queued work.
     """
     if torch.device(device).type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
@@ -38,7 +38,7 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
 
 
 def order_of(lengths: Sequence[int], device: torch.device | None = None) -> Int[Tensor, " vectors"]:
-    """Where each row stands in its set: 0 … length - 1, set after set.
+    """The position of each row in its set: 0 … length - 1 for each set in turn.
 
     >>> order_of([2, 0, 3]).tolist()
     [0, 1, 0, 1, 2]
@@ -50,7 +50,7 @@ def order_of(lengths: Sequence[int], device: torch.device | None = None) -> Int[
 
 
 def rows_of(lengths: Sequence[int], chosen: Sequence[int]) -> Int[Tensor, " rows"]:
-    """The row numbers of the chosen sets, in the order in which they were chosen.
+    """The row numbers of the chosen sets, in the order of ``chosen``.
 
     >>> rows_of([2, 1, 3], [2, 0]).tolist()
     [3, 4, 5, 0, 1]
@@ -64,19 +64,19 @@ def rows_of(lengths: Sequence[int], chosen: Sequence[int]) -> Int[Tensor, " rows
 class VectorSets:
     """A packed batch of sets: ``values[offsets[i]:offsets[i + 1]]`` are the vectors of set *i*.
 
-    The number of sets is explicit, so a trailing empty set never vanishes; empty sets are legal
-    everywhere. ``lengths`` are plain integers on the host, so nothing waits for a GPU to learn a shape.
+    Sets can be empty everywhere in the library. The number of sets is stored, so that empty sets at the end
+    are not lost. ``lengths`` are plain integers on the host, so no shape has to be read from the GPU.
 
     Args:
-        values: All rows of all sets, ``(vectors, dim)``.
-        lengths: How many rows each set has.
-        positions: Where each vector stands in its set, ``(vectors,)``, or None where there is no order.
-        ordered: Which sets have an order; all or none where not given, as there are positions.
-        joined: Which sets are several parts put together; none where not given.
-        pairs: What kind of pair any two vectors of a set are, or None where no set has such codes.
+        values: The rows of all sets, ``(vectors, dim)``.
+        lengths: The number of rows in each set.
+        positions: The position of each vector in its set, ``(vectors,)``; None if the sets have no order.
+        ordered: For each set, whether it has an order. Default: all sets if there are positions, else none.
+        joined: For each set, whether it was joined from several parts. Default: none was.
+        pairs: Codes for the pairs of vectors within each set; None if no set has codes.
 
     Raises:
-        ValueError: Shapes, dtypes or devices that do not fit together.
+        ValueError: Shapes, dtypes or devices do not fit together.
 
     Example:
         >>> sets = VectorSets(torch.arange(6.0).view(3, 2), [1, 0, 2])
@@ -86,7 +86,7 @@ class VectorSets:
 
     def __init__(
         self,
-        values: Tensor,  # plain, for here the shapes are checked for everybody, not by pytest only
+        values: Tensor,  # no shape here: the constructor itself checks shapes, not only pytest
         lengths: Sequence[int],
         positions: Tensor | None = None,
         *,
@@ -120,21 +120,21 @@ class VectorSets:
         self.values = values
         self.lengths = tuple(lengths)
         self.positions = positions
-        # Which sets have an order: after `cat`, `split` gives back what was there.
+        # Remember which sets have an order, so that `split` restores what was there before `cat`.
         self.ordered = tuple(ordered) if ordered is not None else (positions is not None,) * len(lengths)
         self.joined = tuple(joined) if joined is not None else (False,) * len(lengths)
         self.pairs = pairs
 
-    # --- what it is -----------------------------------------------------------------------------------
+    # --- properties -----------------------------------------------------------------------------------
 
     @property
     def num_sets(self) -> int:
-        """How many sets, empty ones included."""
+        """The number of sets, including empty ones."""
         return len(self.lengths)
 
     @property
     def num_vectors(self) -> int:
-        """How many rows in all."""
+        """The number of rows of all sets."""
         return self.values.shape[0]
 
     @property
@@ -144,22 +144,22 @@ class VectorSets:
 
     @property
     def device(self) -> torch.device:
-        """Where the values are."""
+        """The device of the values."""
         return self.values.device
 
     @property
     def sequences(self) -> tuple[bool, ...]:
-        """Which sets are one sequence, row after row: those with an order that are not joined from parts."""
+        """For each set, whether it is a sequence: it has an order and was not joined from several parts."""
         return tuple(o and not j for o, j in zip(self.ordered, self.joined, strict=True))
 
     @property
     def offsets(self) -> Int[Tensor, " sets_and_one"]:
-        """``(sets + 1,)``: where each set begins, and the end of the last one."""
+        """``(sets + 1,)``, like ``cu_seqlens``: the first row of each set, and the end of the last set."""
         return to_device(torch.tensor([0, *accumulate(self.lengths)], dtype=torch.long), self.device)
 
     @property
     def set_index(self) -> Int[Tensor, " vectors"]:
-        """``(vectors,)``: the number of the set that each row belongs to."""
+        """``(vectors,)``: for each row the number of its set."""
         counts = torch.tensor(self.lengths, dtype=torch.long)
         return to_device(torch.arange(self.num_sets).repeat_interleave(counts), self.device)
 
@@ -199,23 +199,23 @@ class VectorSets:
         offsets: Int[Tensor, " sets_and_one"],
         positions: Int[Tensor, " vectors"] | None = None,
     ) -> VectorSets:
-        """From packed rows and ``cu_seqlens`` / ``ptr`` offsets; reads the offsets to the host once."""
+        """Build from packed rows and offsets (``cu_seqlens``, ``ptr``), which are copied to the host."""
         ends: list[int] = offsets.tolist()
         if offsets.dim() != 1 or not ends or ends[0] != 0:
-            raise ValueError(f"offsets: got {ends}, expected one axis that begins with 0")
+            raise ValueError(f"offsets: got {ends}, expected a tensor with one axis that begins with 0")
         if any(b < a for a, b in pairwise(ends)):
             raise ValueError(
-                f"offsets: got {ends}, which fall; expected every offset to be at least the one before"
+                f"offsets: got {ends}, which decrease, expected each offset to be at least the one before"
             )
         return cls(values, [b - a for a, b in pairwise(ends)], positions)
 
     def unpack(self) -> list[Float[Tensor, "_ dim"]]:
-        """One ``(length, dim)`` tensor a set (views, not copies)."""
+        """One ``(length, dim)`` tensor for each set (views, not copies)."""
         return list(self.values.split(list(self.lengths))) if self.lengths else []
 
     @classmethod
     def from_padded(cls, padded: Tensor, lengths: Sequence[int], *, ordered: bool = False) -> VectorSets:
-        """Drop the padding of a ``(sets, longest, dim)`` tensor."""
+        """Build from a padded ``(sets, longest, dim)`` tensor; the padding is dropped."""
         if padded.dim() != 3 or padded.shape[0] != len(lengths) or max(lengths, default=0) > padded.shape[1]:
             raise ValueError(
                 f"padded: got shape {tuple(padded.shape)} for lengths {list(lengths)[:8]}, "
@@ -228,7 +228,10 @@ class VectorSets:
     def to_padded(
         self, value: float = 0.0
     ) -> tuple[Float[Tensor, "sets longest dim"], Bool[Tensor, "sets longest"]]:
-        """``(sets, longest, dim)`` filled up with ``value``, and the mask that is True on real vectors."""
+        """A tensor ``(sets, longest, dim)`` padded with ``value``, and a mask that is True on real vectors.
+
+        The mask is the inverse of torch's ``key_padding_mask``.
+        """
         longest = max(self.lengths, default=0)
         rows = to_device(_padded_rows(self.lengths, longest), self.device)
         padded = self.values.new_full((self.num_sets * longest, self.dim), value)
@@ -237,33 +240,33 @@ class VectorSets:
         return filled, to_device(mask, self.device)
 
     def to_nested(self) -> Tensor:
-        """A torch nested tensor of jagged layout that shares the values."""
+        """Convert to a torch nested tensor of jagged layout, which shares the values."""
         return torch.nested.nested_tensor_from_jagged(self.values, self.offsets)
 
     @classmethod
     def from_nested(cls, nested: Tensor) -> VectorSets:
-        """From a torch nested tensor of jagged layout, sharing its values."""
+        """Build from a torch nested tensor of jagged layout; the values are shared."""
         if not nested.is_nested or nested.layout != torch.jagged:
             raise ValueError("nested: expected a nested tensor of jagged layout; use layout=torch.jagged")
         jagged: Any = nested  # torch has no type for it
         return cls.from_offsets(jagged.values(), jagged.offsets())
 
     def to_batch(self) -> Batch:
-        """A torch-geometric ``Batch`` whose ``x``, ``batch`` and ``ptr`` are these sets (no edges)."""
+        """Convert to a torch-geometric ``Batch`` (without edges) with these ``x``, ``batch`` and ``ptr``."""
         from torch_geometric.data import Batch
 
         return Batch(x=self.values, batch=self.set_index, ptr=self.offsets)
 
     @classmethod
     def from_batch(cls, batch: Any) -> VectorSets:
-        """From the ``x`` and ``ptr`` of a torch-geometric ``Batch``; trailing empty graphs are kept."""
+        """Build from ``x`` and ``ptr`` of a torch-geometric ``Batch``; empty graphs at the end are kept."""
         return cls.from_offsets(batch.x, batch.ptr)
 
-    # --- putting together and taking apart ------------------------------------------------------------
+    # --- combining and splitting ----------------------------------------------------------------------
 
     @classmethod
     def cat(cls, batches: Sequence[VectorSets]) -> VectorSets:
-        """More sets in one batch. Sets without positions get zeros beside sets that have them."""
+        """Concatenate batches. If some have positions, sets without positions get zeros."""
         _check_alike(batches, "cat")
         lengths = [n for b in batches for n in b.lengths]
         return cls(
@@ -276,9 +279,11 @@ class VectorSets:
         )
 
     def split(self, counts: Sequence[int]) -> list[VectorSets]:
-        """The inverse of :meth:`cat`: batches of ``counts`` sets, positions as they were before."""
+        """The inverse of :meth:`cat`: split into batches of ``counts`` sets, with the original positions."""
         if sum(counts) != self.num_sets:
-            raise ValueError(f"counts: got a sum of {sum(counts)} for {self.num_sets} sets")
+            raise ValueError(
+                f"counts: got a sum of {sum(counts)}, expected {self.num_sets}, the number of sets"
+            )
         parts, first, row = [], 0, 0
         pairs = [None] * len(counts) if self.pairs is None else self.pairs.split(counts)
         for count, own_pairs in zip(counts, pairs, strict=True):
@@ -297,18 +302,18 @@ class VectorSets:
 
     @classmethod
     def join(cls, parts: Sequence[VectorSets]) -> VectorSets:
-        """Set by set: set *i* of the result holds the vectors of set *i* of every part, in order."""
+        """Join parts set by set: set *i* of the result has the vectors of set *i* of each part, in order."""
         _check_alike(parts, "join")
         if len({p.num_sets for p in parts}) != 1:
             raise ValueError(
-                f"join: got parts of {[p.num_sets for p in parts]} sets, expected as many in each"
+                f"join: got parts of {[p.num_sets for p in parts]} sets, expected equal numbers of sets"
             )
         together, num = cls.cat(parts), parts[0].num_sets
         interleaved = [part * num + i for i in range(num) for part in range(len(parts))]
         return together.select(interleaved).merge([len(parts)] * num)
 
     def select(self, chosen: Sequence[int]) -> VectorSets:
-        """The chosen sets, in the order in which they were chosen (a copy of their rows)."""
+        """The chosen sets, in the order of ``chosen`` (their rows are copied)."""
         if list(chosen) == list(range(self.num_sets)):
             return self
         if any(not 0 <= i < self.num_sets for i in chosen):
@@ -327,9 +332,11 @@ class VectorSets:
         )
 
     def merge(self, counts: Sequence[int]) -> VectorSets:
-        """Neighbouring sets become one: the first ``counts[0]`` sets, the next ``counts[1]`` … (no copy)."""
+        """Merge neighbouring sets: the first ``counts[0]`` sets, the next ``counts[1]`` sets … (no copy)."""
         if sum(counts) != self.num_sets:
-            raise ValueError(f"counts: got a sum of {sum(counts)} for {self.num_sets} sets")
+            raise ValueError(
+                f"counts: got a sum of {sum(counts)}, expected {self.num_sets}, the number of sets"
+            )
         ends = [0, *accumulate(counts)]
         spans = list(pairwise(ends))
         return VectorSets(
@@ -348,19 +355,19 @@ class VectorSets:
         return VectorSets(self.values[rows], [min(n, 1) for n in self.lengths])
 
     def with_values(self, values: Float[Tensor, "vectors other_dim"]) -> VectorSets:
-        """The same sets with other values, row for row."""
+        """The same sets with other values, one for each row; their width can differ."""
         return self._with(values, self.positions, self.pairs)
 
-    # --- moving ---------------------------------------------------------------------------------------
+    # --- devices --------------------------------------------------------------------------------------
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> VectorSets:
-        """On another device."""
+        """A copy on another device."""
         positions = None if self.positions is None else self.positions.to(device, non_blocking=non_blocking)
         pairs = None if self.pairs is None else self.pairs.to(device, non_blocking=non_blocking)
         return self._with(self.values.to(device, non_blocking=non_blocking), positions, pairs)
 
     def pin_memory(self) -> VectorSets:
-        """In page-locked memory, from which copies to a GPU need not wait."""
+        """A copy in page-locked (pinned) memory, from which copies to a GPU are asynchronous."""
         positions = None if self.positions is None else self.positions.pin_memory()
         pairs = None if self.pairs is None else self.pairs.pin_memory()
         return self._with(self.values.pin_memory(), positions, pairs)
@@ -372,7 +379,7 @@ class VectorSets:
 
 
 def _padded_rows(lengths: Sequence[int], longest: int) -> Int[Tensor, " vectors"]:
-    """Where each vector stands in the ``sets * longest`` rows of the padded batch."""
+    """For each vector its row among the ``sets * longest`` rows of the padded batch."""
     counts = torch.tensor(lengths, dtype=torch.long)
     return order_of(lengths) + longest * torch.arange(len(lengths)).repeat_interleave(counts)
 
@@ -380,22 +387,28 @@ def _padded_rows(lengths: Sequence[int], longest: int) -> Int[Tensor, " vectors"
 def _check_positions(positions: Tensor, values: Tensor) -> None:
     if positions.shape != values.shape[:1]:
         raise ValueError(
-            f"positions: got shape {tuple(positions.shape)}, expected ({values.shape[0]},), one a vector"
+            f"positions: got shape {tuple(positions.shape)}, expected ({values.shape[0]},), one per vector"
         )
     if positions.is_floating_point():
         raise ValueError(f"positions: got dtype {positions.dtype}, expected integers; use positions.long()")
     if positions.device != values.device:
-        raise ValueError(f"positions: got device {positions.device}, expected {values.device} as the values")
+        raise ValueError(
+            f"positions: got device {positions.device}, expected {values.device}, the values' device"
+        )
 
 
 def _check_pairs(pairs: Pairs, lengths: Sequence[int], values: Tensor) -> None:
     if len(pairs.parts) != len(lengths):
-        raise ValueError(f"pairs: got those of {len(pairs.parts)} sets, expected {len(lengths)}")
+        raise ValueError(f"pairs: got pairs for {len(pairs.parts)} sets, expected {len(lengths)}")
     for i, (parts, length) in enumerate(zip(pairs.parts, lengths, strict=True)):
         if any(first < 0 or first + size > length for first, size in parts):
-            raise ValueError(f"pairs: got parts {parts} (first, size) in set {i} of {length} vectors")
+            raise ValueError(
+                f"pairs: got parts {parts} (first, size), expected parts inside the {length} rows of set {i}"
+            )
     if pairs.codes.device != values.device:
-        raise ValueError(f"pairs: got device {pairs.codes.device}, expected {values.device} as the values")
+        raise ValueError(
+            f"pairs: got device {pairs.codes.device}, expected {values.device}, the values' device"
+        )
 
 
 def _check_alike(batches: Sequence[VectorSets], name: str) -> None:

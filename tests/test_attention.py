@@ -157,11 +157,11 @@ def test_wrong_input_says_what_to_do() -> None:
         AttentionPlan([4], bins=[[1, 2]])
     with pytest.raises(ValueError, match="queries and keys of different lengths"):
         AttentionPlan([3], [4], bins=[[1, 2]])
-    with pytest.raises(ValueError, match="got one with bins, expected one without"):
+    with pytest.raises(ValueError, match="got a plan with bins, expected one without"):
         attention_weights(torch.zeros(5, 1, 2), torch.zeros(5, 1, 2), AttentionPlan([5], bins=[[2, 3]]))
     for plan, changes in (
         (AttentionPlan([4, 5], bins=[[4], [3, 2]]), {}),
         (AttentionPlan([4], bins=[[2, 2]]), {"window": 1}),
     ):
-        with pytest.raises(ValueError, match="got one with bins, expected one without"):
+        with pytest.raises(ValueError, match="got a plan with bins, expected one without"):
             attend_self(torch.zeros(sum(plan.q_lengths), 6), 1, None, plan, **changes)

@@ -195,7 +195,7 @@ def test_nothing_in_nothing_out(lengths: list[int]) -> None:
 
 
 def test_wrong_input_says_what_to_do() -> None:
-    with pytest.raises(ValueError, match=r"codes up to 5, and the encoder has a table for 0; .*pair_codes=5"):
+    with pytest.raises(ValueError, match=r"codes up to 5, but the encoder has a table for 0; .*pair_codes=5"):
         encoder(pair_codes=0)(sets(24))
     with pytest.raises(ValueError, match="window: got 0"):
         encoder(window=0)

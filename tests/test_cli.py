@@ -704,7 +704,7 @@ def test_items_of_several_parts(saved: Path, folder: Path) -> None:
 
 
 def test_items_or_a_file(saved: Path) -> None:
-    assert "give items or --input FILE" in error("predict", str(saved), "--task", "pos", code=2)
+    assert "give either items or --input FILE" in error("predict", str(saved), "--task", "pos", code=2)
     error("predict", str(saved), "--task", "pos", "a", "--input", "b.txt", code=2)
     assert "nowhere: no such folder" in error("predict", "nowhere", "a")
 
@@ -714,7 +714,7 @@ def test_a_run_that_was_stopped_says_how_to_go_on(folder: Path) -> None:
     (folder / "stopped/recipe.toml").write_text(TINY)
     (folder / "stopped/run.json").write_text('{"recipe": "tiny", "data": ".", "sources": []}')
     for command in (("predict", "stopped", "--task", "mood", "a"), ("evaluate", "stopped", "--data", ".")):
-        assert "has not kept a model yet; go on with: multiseq train --resume --out" in error(*command)
+        assert "has not saved a model yet; go on with: multiseq train --resume --out" in error(*command)
 
 
 def test_a_task_alone_needs_no_name(folder: Path) -> None:

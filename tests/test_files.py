@@ -91,7 +91,7 @@ def test_a_full_disk_leaves_what_was_there(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", full)
-    why = f"a.txt: not written to the folder {tmp_path}: {os.strerror(number)}; what was there before is kept"
+    why = f"a.txt: not written to the folder {tmp_path}: {os.strerror(number)}; its previous content is kept"
     with pytest.raises(WriteError) as caught:
         write_whole(path, b"two")
     assert str(caught.value) == why

@@ -145,13 +145,13 @@ def test_a_prediction_that_is_not_finite_is_an_error(target: Any) -> None:
     ("build", "message"),
     [
         (lambda: ClassTarget([]), "expected one or more"),
-        (lambda: ClassTarget.fit([None]), "no label that is not missing"),
+        (lambda: ClassTarget.fit([None]), "got only missing labels"),
         (lambda: ClassTarget(["a"]).batch(["b"]), "which no training item has"),
         (lambda: LabelsTarget(["a", "a"]), "each once"),
         (lambda: LabelsTarget(["a"]).batch([{"b"}]), "which no training item has"),
-        (lambda: NumberTarget.fit([None]), "expected some to learn the scale"),
-        (lambda: NumberTarget.fit(["x"]), "expected a number or None"),
-        (lambda: NumberTarget(["a"], [], []), "expected as many"),
+        (lambda: NumberTarget.fit([None]), "expected some to compute a scale"),
+        (lambda: NumberTarget.fit(["x"]), "expected a number, or None"),
+        (lambda: NumberTarget(["a"], [], []), "expected equally many"),
         (lambda: SetHead(5, ClassTarget(["a"]), pool="max"), "expected mean, sum or attention"),  # type: ignore[arg-type]
         (lambda: target_from_config({"kind": "colour"}), "expected one of class"),
     ],

@@ -124,13 +124,13 @@ def test_flags() -> None:
     assert [flag(v) for v in (1, 1.0, True, "1", "1.0", "true", "TRUE", np.bool_(True))] == [True] * 8
     assert [flag(v) for v in (0, 0.0, False, "0", "0.0", "false", "False")] == [False] * 7
     assert LabelsTarget(["a", "b"]).batch([{"a": "0", "b": "1"}]).tolist() == [[0.0, 1.0]]
-    with pytest.raises(ValueError, match="got 'yes', expected 1, 0, true, false or None"):
+    with pytest.raises(ValueError, match="got 'yes', expected 1, 0, true, false, or None"):
         flag("yes")
 
 
 def test_numbers() -> None:
     assert [number(v) for v in (1, "2.5", True, Decimal("0.1"), torch.tensor([3.0]))] == [1, 2.5, 1, 0.1, 3]
-    with pytest.raises(ValueError, match="got 'x', expected a number or None"):
+    with pytest.raises(ValueError, match="got 'x', expected a number, or None"):
         number("x")
     with pytest.raises(ValueError, match="expected finite numbers"):
         number(math.inf)
@@ -138,13 +138,13 @@ def test_numbers() -> None:
 
 @pytest.mark.parametrize("value", [["a", "b"], {"a": True}, torch.tensor([1, 2])])
 def test_several_labels_are_not_one(value: Any) -> None:
-    with pytest.raises(ValueError, match="expected one; several classes at once are for a LabelsTarget"):
+    with pytest.raises(ValueError, match="one label; use a LabelsTarget for several classes at once"):
         ClassTarget.fit([value])
 
 
 @pytest.mark.parametrize("value", [[1.0, 0.0, 1.0], torch.tensor([1.0, 0.0]), [True, False], ["a", "a"]])
 def test_flags_without_names_are_refused(value: Any) -> None:
-    with pytest.raises(ValueError, match="for flags a mapping"):
+    with pytest.raises(ValueError, match="for flags use a mapping"):
         LabelsTarget.fit([value])
 
 

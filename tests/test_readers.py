@@ -323,19 +323,19 @@ TABLES: dict[str, tuple[str, str, str]] = {
     "commas": (
         "a.tsv",
         "text,label\nx,up\n",
-        "1: .* there are text,label .one column; where commas separate",
+        "1: .* there are text,label .one column; if commas separate",
     ),
     "cells": ("a.tsv", "text\tlabel\nx\tup\ny\n", "3: got 1 cells, expected 2 as in the header"),
     "empty": ("a.tsv", "", " empty, expected a header line"),
     "blank": ("a.csv", "\ntext,label\n", " empty, expected a header line"),
-    "twice": ("a.csv", "text,label,label\n", "1: got two columns 'label', expected names that differ"),
+    "twice": ("a.csv", "text,label,label\n", "1: got two columns 'label', expected different names"),
     "quote": (
         "a.csv",
         'text,label\nx,up\n"y,up\nz,up\n',
-        "3: not comma-separated.* expected quotes in pairs",
+        "3: not valid CSV.* expected quotes in pairs",
     ),
-    "after": ("a.csv", 'text,label\n"x"y,up\n', "2: not comma-separated values"),
-    "return": ("a.csv", "text,label\nx,up\ry,up\n", "2: not comma-separated.* end in a newline"),
+    "after": ("a.csv", 'text,label\n"x"y,up\n', "2: not valid CSV"),
+    "return": ("a.csv", "text,label\nx,up\ry,up\n", "2: not valid CSV.* end in a newline"),
 }
 
 
@@ -393,7 +393,7 @@ def test_mistakes_in_recordings(write: Write, tmp_path: Path) -> None:
 
 
 GRAPHS: dict[str, tuple[str, str, str]] = {
-    "count": ("nodes", "net,node,age\nA,1,5\n", "2: got node '1' of 'A', expected 0: nodes count from 0"),
+    "count": ("nodes", "net,node,age\nA,1,5\n", "2: got node '1' of 'A', expected 0: nodes are numbered"),
     "feature": ("nodes", "net,node,ag\nA,0,5\n", "1: got the columns net, node, ag; expected .*node, age"),
     "first": ("nodes", "node,net,age\n0,A,5\n", "1: got the columns node, .*the graph's name, then node"),
     "gap": ("nodes", "net,node,age\nA,0,5\nA,1,\n", "3: column 'age' has '' among numbers, expected fin"),

@@ -172,7 +172,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
         made().prepare(AudioFile(tmp_path / "text.tar", "a.wav"))
     with tarfile.open(tmp_path / "some.tar", "w") as archive:
         archive.add(tmp_path / "text.wav", "b.wav")
-    with pytest.raises(ValueError, match=r"a\.wav: the archive has no such member; got 1: b\.wav"):
+    with pytest.raises(ValueError, match=r"a\.wav: the archive has no such member; it has 1: b\.wav"):
         made().prepare(AudioFile(tmp_path / "some.tar", "a.wav"))
     with pytest.raises(ValueError, match=r"some\.tar: b\.wav: not readable as audio"):
         made().prepare(AudioFile(tmp_path / "some.tar", "b.wav"))

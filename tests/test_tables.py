@@ -89,8 +89,8 @@ def test_lines_are_right_in_the_middle_of_a_long_file(tmp_path: Path) -> None:
     assert [found[i][0] for i in (1, ROWS + 7, ROWS + 8, -1)] == [2, ROWS + 8, ROWS + 10, number + 2]
     for row, message in (
         ("a,b,c", "got 3 cells, expected 2"),
-        ('a,"b', "not comma-separated"),
-        ('"a"b,c', "not comma-separated"),
+        ('a,"b', "not valid CSV"),
+        ('"a"b,c', "not valid CSV"),
     ):
         path.write_text("\n".join([*lines[: 2 * ROWS], row, *lines[2 * ROWS :]]) + "\n")
         with pytest.raises(DataError, match=rf"a\.csv:{2 * ROWS + 2}: {message}"):

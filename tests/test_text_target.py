@@ -104,7 +104,7 @@ def test_config_round_trip(unit: str) -> None:
 def test_wrong_input_says_what_to_do() -> None:
     with pytest.raises(ValueError, match="unit: got 'word', expected one of character, piece"):
         TextTarget.fit(TEXTS, unit="word")
-    with pytest.raises(ValueError, match="got none that is not missing"):
+    with pytest.raises(ValueError, match="got only missing texts"):
         TextTarget.fit([None], unit="character")
     with pytest.raises(ValueError, match="vocab_size: got 10, expected 22 or more"):
         TextTarget.fit(TEXTS, unit="piece", vocab_size=10)

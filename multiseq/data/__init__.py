@@ -1,4 +1,4 @@
-"""Reading labelled data from files: one function for each format, all of them giving `Records`."""
+"""Reading labelled data from files. Each format has a function that returns `Records`."""
 
 from multiseq.data.readers import READERS
 from multiseq.data.records import DataError, Records

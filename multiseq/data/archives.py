@@ -1,4 +1,4 @@
-"""Members of uncompressed .tar archives, read without unpacking."""
+"""Reading single files (members) from uncompressed .tar archives without unpacking."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["AudioFile", "member_of"]
 
 @dataclass(frozen=True)
 class AudioFile:
-    """A file inside an uncompressed .tar archive, read without unpacking.
+    """The name of a file inside an uncompressed .tar archive.
 
     Args:
         path: The archive.
-        member: The file's name in it, as ``tar tf`` prints it; a leading ``./`` makes no difference.
+        member: The file's name in the archive, as ``tar tf`` prints it. A leading ``./`` is ignored.
     """
 
     path: str | Path
@@ -31,10 +31,10 @@ class AudioFile:
 
 
 def member_of(file: AudioFile) -> BufferedReader:
-    """A member, open for reading. Each call opens the archive anew: nothing is shared by forked workers.
+    """Open a member for reading. Each call opens the archive itself, so that forked workers share no file.
 
     Raises:
-        ValueError: No such archive or member, or one that is cut off or stored in another way.
+        ValueError: The archive or the member does not exist, is cut off, or is stored in another format.
     """
     if not Path(file.path).is_file():
         raise ValueError(f"{file}: no such archive {file.path}; check the path")
@@ -43,7 +43,7 @@ def member_of(file: AudioFile) -> BufferedReader:
     name = posixpath.normpath(file.member)
     if name not in places:
         some = ", ".join(list(places)[:3]) or "none"
-        raise ValueError(f"{file}: the archive has no such member; got {len(places)}: {some} …")
+        raise ValueError(f"{file}: the archive has no such member; it has {len(places)}: {some} …")
     start, size, sparse = places[name]
     if sparse:
         raise ValueError(
@@ -51,14 +51,18 @@ def member_of(file: AudioFile) -> BufferedReader:
         )
     if start + size > status.st_size:
         raise ValueError(
-            f"{file}: got {max(status.st_size - start, 0)} bytes, expected {size}; the archive was cut off"
+            f"{file}: got {max(status.st_size - start, 0)} bytes, expected {size}; the archive was cut off: "
+            "copy it again"
         )
     return BufferedReader(_Member(str(file.path), start, size))
 
 
 @lru_cache(maxsize=8)
 def _index(path: str, changed: int, size: int) -> dict[str, tuple[int, int, bool]]:
-    """Where each member begins, its size, whether it is sparse; read anew when the archive has changed."""
+    """Member's name -> (its start in the archive, its size, whether it is sparse).
+
+    ``changed`` and ``size`` belong to the key of the cache, so that a changed archive is read again.
+    """
     try:
         with tarfile.open(path, "r:") as archive:
             members = [m for m in archive if m.isfile()]
@@ -70,7 +74,7 @@ def _index(path: str, changed: int, size: int) -> dict[str, tuple[int, int, bool
 
 
 class _Member(RawIOBase):
-    """A stretch of a file as a file of its own."""
+    """A range of bytes of a file, readable as if it were a file."""
 
     def __init__(self, path: str, start: int, size: int) -> None:
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by close

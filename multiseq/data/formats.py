@@ -1,11 +1,11 @@
-"""The formats' names and options, apart from the readers: checking a recipe imports nothing heavy."""
+"""Names and options of the file formats, apart from the readers, so that checking a recipe is fast."""
 
 from __future__ import annotations
 
 __all__ = ["FORMATS", "PARTS", "PART_NAMES", "PATHS"]
 
 TEXT = {"encoding": False, "unpack_limit": False}
-"""How a text file is opened."""
+"""Options of all formats that are text files."""
 TABLE = {"input": False, "separator": False, **TEXT}
 
 FORMATS: dict[str, dict[str, bool]] = {
@@ -18,12 +18,12 @@ FORMATS: dict[str, dict[str, bool]] = {
     "networks": {"edges": True, "features": True, "separator": False, **TEXT},
     "rdkit-logp": {},
 }
-"""Format -> the options of its reader, and whether each must be given. A test compares the signatures."""
+"""Format -> option of its reader -> whether it is required. A test compares this with the readers."""
 
 PATHS = ("audio", "segments", "edges")
-"""Options that are paths, relative to the data folder as the files are."""
+"""Options that are paths. Like the files, they are relative to the data folder."""
 
 PARTS = ("train", "dev", "test")
 
 PART_NAMES = {**{part: part for part in PARTS}, "val": "dev", "valid": "dev", "validation": "dev"}
-"""What data may call a part -> the part."""
+"""Name of a part in the data -> the part."""

@@ -1,4 +1,4 @@
-"""Molecules that ship inside RDKit: real structures of the NCI collection, read where they lie."""
+"""Molecules from a file inside the RDKit package: real structures of the NCI collection."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ __all__ = ["read"]
 
 @lru_cache(maxsize=1)  # train, dev and test come from one file
 def read(path: Path) -> Records:
-    """Distinct parsable molecules of RDKit's ``path`` with the columns ``logp`` and ``part``.
+    """Read the different valid molecules of a file, with the columns ``logp`` and ``part``.
 
-    ``logp`` is the octanol-water partition coefficient as RDKit computes it (Wildman and Crippen 1999,
-    https://doi.org/10.1021/ci990307l). ``part`` is train, dev or test (8 : 1 : 1) by a digest of the
-    canonical SMILES, so a molecule's part never changes and none is in two.
+    ``logp`` is the logarithm of the octanol-water partition coefficient, computed by RDKit (Wildman and
+    Crippen 1999, https://doi.org/10.1021/ci990307l). ``part`` is train, dev or test (8 : 1 : 1), chosen by a
+    hash of the canonical SMILES. So the part of a molecule never changes, and no molecule is in two parts.
 
     Args:
-        path: Relative to RDKit's data folder, as in ``NCI/first_5K.smi``.
+        path: Relative to RDKit's data folder, for example ``NCI/first_5K.smi``.
+
+    Raises:
+        DataError: RDKit has no such file.
     """
     chem, config = need("rdkit.Chem"), need("rdkit.RDConfig")
     crippen, log = need("rdkit.Chem.Crippen"), need("rdkit.RDLogger")
     file = Path(config.RDDataDir) / path
     if not file.is_file():
         raise DataError(f"{file}: no such file in this RDKit; reinstall it with: pip install rdkit")
-    log.DisableLog("rdApp.*")  # its complaints about lines that it cannot parse; those are left out
+    log.DisableLog("rdApp.*")  # no warnings about invalid lines, which are left out
     try:
         places = Places(file)
         records, seen = Records([], {"logp": [], "part": []}, places), set()

@@ -1,4 +1,4 @@
-"""Graphs from two tables, nodes and edges."""
+"""Building graphs from two tables: one of nodes and one of edges."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["read"]
 
 Row = tuple[int, dict[str, str]]
 Table = dict[str, dict[str, list[str]]]
-"""Graph -> column -> cells."""
+"""Graph's name -> column -> cells."""
 Lines = dict[str, list[int]]
-"""Graph -> the line of each of its rows."""
+"""Graph's name -> the line number of each of its rows."""
 
 
 def read(
@@ -26,15 +26,20 @@ def read(
     features: Sequence[str],
     numeric: Mapping[str, Mapping[str, bool]],
 ) -> Records:
-    """Put the rows of both tables together, graph by graph, in the order of the nodes' table.
+    """Build the graphs from the rows of both tables, in the order of the table of nodes.
 
     Args:
-        nodes: The nodes' file, for messages.
-        edges: The edges' file, for messages.
-        node_rows: (line, row): the first column names the graph, ``node`` numbers its nodes from 0.
-        edge_rows: (line, row): the graph, ``source``, ``target``, and columns of the edge.
-        features: The nodes' columns that the model sees; all others are label columns.
-        numeric: As for `multiseq.data.readers.read_networks`; what it does not name is guessed.
+        nodes: The file of nodes, for error messages.
+        edges: The file of edges, for error messages.
+        node_rows: (line number, row). The first column is the graph's name, and ``node`` is the number of the
+            node in its graph, from 0.
+        edge_rows: (line number, row). The first column is the graph's name; ``source`` and ``target`` are
+            numbers of nodes. Further columns describe the edge.
+        features: The columns of nodes that the model sees. All others are label columns.
+        numeric: As for `multiseq.data.readers.read_networks`. For other columns, it is decided by the cells.
+
+    Raises:
+        DataError: A column is missing, or a node's number or a number is wrong; the message names the line.
     """
     graphs, lines = _nodes(nodes, node_rows, features)
     pairs, ties, tie_lines = _edges(edges, edge_rows, lines)
@@ -59,7 +64,7 @@ def _nodes(path: Path, rows: Iterable[Row], features: Sequence[str]) -> tuple[Ta
         num = len(lines.setdefault(name, []))
         if node != str(num):
             raise DataError(
-                f"{path}:{line}: got node {node!r} of {name!r}, expected {num}: nodes count from 0"
+                f"{path}:{line}: got node {node!r} of {name!r}, expected {num}: nodes are numbered from 0"
             )
         _add(graphs, lines, name, line, columns)
     return graphs, lines
@@ -72,7 +77,7 @@ def _edges(path: Path, rows: Iterable[Row], nodes: Lines) -> tuple[dict[str, Any
     for line, row in rows:
         name, ends, columns = _parse(path, row, ("source", "target"), ())
         if name not in nodes:
-            raise DataError(f"{path}:{line}: got graph {name!r}, which has no nodes")
+            raise DataError(f"{path}:{line}: got graph {name!r}, which has no nodes, expected one with nodes")
         for end in ends:
             if not (end.isdecimal() and int(end) < len(nodes[name])):
                 last = len(nodes[name]) - 1
@@ -85,7 +90,7 @@ def _edges(path: Path, rows: Iterable[Row], nodes: Lines) -> tuple[dict[str, Any
 def _parse(
     path: Path, row: dict[str, str], numbers: Sequence[str], needed: Sequence[str]
 ) -> tuple[str, list[str], dict[str, str]]:
-    """The graph's name, which is the first column, the node numbers, and the other columns."""
+    """Split a row into the graph's name (the first column), the node numbers, and the other columns."""
     (_, name), *others = row.items()
     columns = dict(others)
     found = [columns.pop(column, None) for column in numbers]
@@ -107,7 +112,7 @@ def _add(table: Table, lines: Lines, name: str, line: int, columns: dict[str, st
 def _values(
     path: Path, table: Table, lines: Lines, columns: Iterable[str], known: Mapping[str, bool]
 ) -> dict[str, dict[str, Any]]:
-    """The chosen columns of each graph: numbers where all cells of a column are, else categories."""
+    """The chosen columns of each graph; a column is numeric if all its cells are numbers, or categorical."""
     numeric = {column: _is_numeric(path, table, lines, column, known.get(column)) for column in columns}
     return {
         name: {c: list(map(_number, own[c])) if flag else own[c] for c, flag in numeric.items()}
@@ -116,7 +121,7 @@ def _values(
 
 
 def _is_numeric(path: Path, table: Table, lines: Lines, column: str, known: bool | None) -> bool:
-    """Whether a column holds numbers. That of a trained model is ``known``, and is not guessed."""
+    """Whether a column is numeric. For a trained model this is ``known`` already."""
     if known is False:
         return False
     cells = [cell for own in table.values() for cell in own[column]]
@@ -129,13 +134,13 @@ def _is_numeric(path: Path, table: Table, lines: Lines, column: str, known: bool
         line = [line for own in lines.values() for line in own][bad]
         raise DataError(
             f"{path}:{line}: column {column!r} has {cells[bad]!r} among numbers, expected finite numbers"
-            + ("; fill in or leave out what is missing" if known is None else ", as in training")
+            + ("; fill in the missing cells or drop their rows" if known is None else ", as in training")
         )
     return True
 
 
 def _number(cell: str) -> float | None:
-    """NaN of an empty cell, None of words."""
+    """The number in a cell; NaN for an empty cell, None for anything but a number."""
     try:
         return float(cell.strip() or "nan")
     except ValueError:

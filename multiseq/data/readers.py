@@ -1,7 +1,7 @@
-"""Readers: a file format -> `Records`. Every error names the file and the line.
+"""Readers: one function for each file format, which returns `Records`. Errors name the file and the line.
 
-A reader takes the path of a part and the format's own options as keyword arguments. How a text file is
-unpacked and decoded is said in `multiseq.data.text_files`, how a table is read in `multiseq.data.tables`.
+A reader takes a path, and the options of the format as keyword arguments. `multiseq.data.text_files`
+describes how text files are unpacked and decoded, and `multiseq.data.tables` how tables are read.
 """
 
 from __future__ import annotations
@@ -30,21 +30,30 @@ __all__ = [
 ]
 
 FASTTEXT = "__label__"
-"""What begins every label in files of fastText."""
+"""The prefix of each label in files of fastText."""
 
 RECURRING = 4096
-"""Different cells of a column up to which equal ones are kept as one string."""
+"""Up to this number of different cells in a column, equal cells share one string."""
 
 
 ROW = re.compile(r"[0-9]+([-.][0-9]+)?")
-"""The first column of a treebank's row."""
+"""The first column of a row in a treebank."""
 
 
 def read_conllu(path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None) -> Records:
-    """CoNLL-U treebanks (https://universaldependencies.org/format.html): an item is a list of words.
+    """Read a CoNLL-U treebank (https://universaldependencies.org/format.html), for token classification.
 
-    Columns: ``upos``, ``xpos``, ``lemma``, ``deprel``, a list with one label for each word. Lines of
-    multi-word tokens (1-2) and empty nodes (1.1) are no words of the tree and are passed over.
+    An item is a sentence, as a list of words. The label columns are ``upos``, ``xpos``, ``lemma`` and
+    ``deprel``: lists with one label for each word. Multi-word tokens (1-2) and empty nodes (1.1) are skipped,
+    because they are not words of the tree.
+
+    Args:
+        path: The file.
+        encoding: The encoding of the file.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+
+    Raises:
+        DataError: A line is not CoNLL-U.
     """
     places = Places(path)
     records = Records([], {"upos": [], "xpos": [], "lemma": [], "deprel": []}, places)
@@ -66,7 +75,7 @@ def read_conllu(path: Path, *, encoding: str = "utf-8", unpack_limit: int | None
             if not ROW.fullmatch(fields[0]):
                 raise DataError(
                     f"{path}:{number}: got {fields[0]!r} in the first column, expected the number of a word "
-                    "(1), of several together (1-2) or of an empty node (1.1)"
+                    "(1), of a multi-word token (1-2) or of an empty node (1.1)"
                 )
             if fields[0].isdigit():
                 rows.append(fields)
@@ -88,21 +97,25 @@ def read_table(
     unpack_limit: int | None = None,
     columns: Collection[str] = (),
 ) -> Records:
-    """A table with a header, as `multiseq.data.tables.open_table` reads it.
+    """Read a table with a header (CSV, TSV, Parquet or Excel; see `multiseq.data.tables.open_table`).
 
     Args:
         path: The file.
-        input: The column that holds the items; the others are label columns. Empty cells are missing.
-        encoding: Of the file.
-        separator: What stands between its cells, where its name and header do not say.
-        unpack_limit: MiB that it may unpack to.
-        columns: Label columns to keep; all, where one is not there or none is named.
+        input: The column that holds the items. The others are label columns, in which an empty cell is a
+            missing label.
+        encoding: The encoding of a text file.
+        separator: The separator between cells. Default: derived from the file's name and header.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+        columns: The label columns to keep. All are kept if it is empty or names a column that does not exist.
+
+    Raises:
+        DataError: The file is not a table, or has no column ``input``.
     """
     table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit)
     if input not in table.names:
         names = ", ".join(table.names)
         if len(table.names) == 1 and "," in names:
-            names += " (one column; where commas separate, name the file .csv)"
+            names += " (one column; if commas separate the cells, name the file .csv)"
         raise DataError(f"{path}:1: no column {input!r} for the input; there are {names}")
     kept = {input, *columns} if columns and set(columns) <= set(table.names) else set(table.names)
     numbers = [i for i, name in enumerate(table.names) if name in kept]
@@ -117,7 +130,7 @@ def read_table(
 
 
 class _Column:
-    """The cells of a column, where those that recur are one string, and an empty one is ``empty``."""
+    """The cells of a column. Equal cells share one string, and an empty cell becomes ``empty``."""
 
     def __init__(self, empty: str | None) -> None:
         self.values: list[Any] = []
@@ -136,7 +149,17 @@ class _Column:
 def read_lines(
     path: Path, *, target: Path, encoding: str = "utf-8", unpack_limit: int | None = None
 ) -> Records:
-    """Two files of aligned lines, as for translation: items and the column ``target``."""
+    """Read two text files with aligned lines, for sequence to sequence (translation).
+
+    Args:
+        path: The file of items, one for each line.
+        target: The file of target texts, which become the column ``target``.
+        encoding: The encoding of both files.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+
+    Raises:
+        DataError: The files differ in their number of lines.
+    """
     items, labels = (
         [line.rstrip("\r\n") for line in lines_of(file, encoding, unpack_limit)] for file in (path, target)
     )
@@ -148,10 +171,19 @@ def read_lines(
 def read_labelled(
     path: Path, *, separator: str = " ", encoding: str = "utf-8", unpack_limit: int | None = None
 ) -> Records:
-    """Lines of a label, the separator, a text: columns ``label`` and ``coarse``, its part before a colon.
+    """Read lines of the form label, separator, text (text classification).
 
-    Where a line begins with several labels as fastText writes them (``__label__a __label__b text``), both
-    columns have a list of them.
+    The label columns are ``label`` and ``coarse``, which is the label up to its first colon. If a line begins
+    with several labels in fastText's form (``__label__a __label__b text``), both columns hold lists.
+
+    Args:
+        path: The file.
+        separator: The separator between label and text.
+        encoding: The encoding of the file.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+
+    Raises:
+        DataError: A line has no separator.
     """
     places = Places(path)
     records = Records([], {"label": [], "coarse": []}, places)
@@ -177,7 +209,17 @@ def read_labelled(
 def read_json_lines(
     path: Path, *, input: str = "text", encoding: str = "utf-8", unpack_limit: int | None = None
 ) -> Records:
-    """One JSON object a line; the field ``input`` is the item, the others are label columns."""
+    """Read JSON lines: one JSON object in each line. Fields other than ``input`` are label columns.
+
+    Args:
+        path: The file.
+        input: The field that holds the item.
+        encoding: The encoding of the file.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+
+    Raises:
+        DataError: A line is not a JSON object with the field ``input``.
+    """
     rows = []
     places = Places(path)
     for number, line in enumerate(lines_of(path, encoding, unpack_limit), 1):
@@ -206,18 +248,21 @@ def read_recordings(
     separator: str | None = None,
     unpack_limit: int | None = None,
 ) -> Records:
-    """A table that names recordings, which lie in a folder or inside a tar file.
+    """Read a table that names recordings, which are in a folder or in a tar file.
 
     Args:
-        path: The table; one row a recording.
-        input: The column with the file's name.
-        audio: A folder or a ``.tar`` that holds the files; the table's own folder where not given.
-        segments: A table whose columns are the file's name, start and end in seconds, and a label; it
+        path: The table, with one row for each recording.
+        input: The column with the name of the audio file.
+        audio: The folder or the ``.tar`` with the audio files. Default: the folder of the table.
+        segments: A table with four columns: the file's name, start and end in seconds, and a label. It
             becomes the column ``segments``: a list of (start, end, label) for each recording. An empty label
             is missing.
-        encoding: Of both tables, as the following.
-        separator: As for `read_table`.
-        unpack_limit: As for `read_table`.
+        encoding: The encoding of both tables.
+        separator: As for `read_table`, for both tables.
+        unpack_limit: As for `read_table`, for both tables.
+
+    Raises:
+        DataError: A table cannot be read, the audio does not exist, or a time is not a number.
     """
     options: dict[str, Any] = {"encoding": encoding, "separator": separator, "unpack_limit": unpack_limit}
     records = read_table(path, input=input, **options)
@@ -257,22 +302,26 @@ def read_networks(
     unpack_limit: int | None = None,
     numeric: Mapping[str, Mapping[str, bool]] | None = None,
 ) -> Records:
-    """Graphs as two tables: nodes (graph, node, columns …) and edges (graph, source, target, columns …).
+    """Read graphs from two tables, for node and graph classification or regression.
 
+    The columns are graph, node, … in the table of nodes, and graph, source, target, … in the table of edges.
     Nodes are numbered from 0 within their graph. An item is ``{"nodes": {column: values}, "edges":
-    [(source, target)], "edge_columns": {column: values}}``; a column of numbers only is a number, any
-    other a category. Numbers with an empty cell among them are an error.
+    [(source, target)], "edge_columns": {column: values}}``. A column is numeric if all its cells are numbers,
+    and categorical otherwise. An empty cell in a numeric column is an error.
 
     Args:
         path: The table of nodes.
         edges: The table of edges.
-        features: The nodes' columns that the model sees; the others are label columns, a list with one
-            label for each node, None where the cell is empty.
-        encoding: Of both tables, as the following.
-        separator: As for `read_table`.
-        unpack_limit: As for `read_table`.
-        numeric: Of a trained model, ``{"nodes": {column: whether it holds numbers}, "edges": …}``: a column
-            of categories that happens to hold digits here is read as what it was learned as.
+        features: The columns of nodes that the model sees. The others are label columns: a list with one
+            label for each node, None for an empty cell.
+        encoding: The encoding of both tables.
+        separator: As for `read_table`, for both tables.
+        unpack_limit: As for `read_table`, for both tables.
+        numeric: For a trained model, ``{"nodes": {column: whether it is numeric}, "edges": …}``. A column
+            that was categorical in training is then read as categorical, even if it contains only digits.
+
+    Raises:
+        DataError: A table cannot be read, or its rows do not form graphs.
     """
     from multiseq.data import networks
 
@@ -284,7 +333,10 @@ def read_networks(
 
 
 def read_rdkit_logp(path: Path) -> Records:
-    """SMILES that ship inside RDKit, with RDKit's own octanol-water logP (Crippen) as the column ``logp``."""
+    """Read SMILES from a file inside RDKit; see `multiseq.data.molecules.read`.
+
+    The column ``logp`` is RDKit's estimate of the octanol-water logP (Crippen), for graph regression.
+    """
     from multiseq.data import molecules
 
     return molecules.read(path)
@@ -300,4 +352,4 @@ READERS: dict[str, Callable[..., Records]] = {
     "networks": read_networks,
     "rdkit-logp": read_rdkit_logp,
 }
-"""Format name in a recipe -> reader."""
+"""Name of a format in a recipe -> its reader."""

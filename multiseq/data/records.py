@@ -1,4 +1,4 @@
-"""Records: items read from files, their label columns, and where each came from."""
+"""Records: items read from files, their label columns, and the file and line of each item."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["DataError", "Places", "Records"]
 
 
 class DataError(ValueError):
-    """Bad data; the message names the file and, where there is one, the line."""
+    """Invalid data. The message names the file and, if possible, the line."""
 
 
 class Places(Sequence[str]):
-    """File and line of each item. Kept as numbers, as tables may have millions of rows."""
+    """File and line of each item. Lines are stored as numbers, because tables can have millions of rows."""
 
     def __init__(self, path: Path | str, lines: Sequence[int] = ()) -> None:
         self.path, self.lines = path, array("q", lines)
@@ -38,21 +38,21 @@ class Places(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment]  # as of lists
+    __hash__ = None  # type: ignore[assignment]  # like lists, it is not hashable
 
     def select(self, rows: Sequence[int]) -> Places:
-        """The places of some items."""
+        """The places of the chosen items."""
         return Places(self.path, [self.lines[i] for i in rows])
 
 
 @dataclass
 class Records:
-    """Items in the order of the file.
+    """Items and their labels, in the order of the file.
 
     Args:
-        items: As an adapter's ``prepare`` takes them.
-        columns: Label columns by name, one entry for each item; None where an item has none.
-        where: File and line of each item, for messages.
+        items: The items, in the form that an adapter's ``prepare`` takes.
+        columns: Name of a label column -> one label for each item; None if an item has none.
+        where: File and line of each item, for error messages.
     """
 
     items: list[Any]
@@ -60,19 +60,20 @@ class Records:
     where: Sequence[str] = field(default_factory=list)
 
     def select(self, rows: Sequence[int]) -> Records:
-        """The chosen rows, in the order in which they were chosen."""
+        """The chosen rows, in the order of ``rows``."""
         columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
         where = self.where.select(rows) if isinstance(self.where, Places) else [self.where[i] for i in rows]
         return Records([self.items[i] for i in rows], columns, where)
 
     def of_part(self, part: str, column: str = "part") -> Records:
-        """The rows whose ``column`` says ``part``, in whichever of its names (val, valid for dev).
+        """The rows that belong to ``part`` according to ``column`` (val, valid and validation mean dev).
 
-        Where it has a list, as of a network's members, the item is in every part that a member is of; the
-        labels of members of other parts are None there.
+        The column can hold a list, with one part for each member (node) of the item. Then the item is in all
+        parts of its members, and the labels of members that belong to other parts are None.
 
         Raises:
-            DataError: Not the name of a part, or members of several parts with one label for all of them.
+            DataError: The column has another word than the names of parts, or an item has members of several
+                parts but a single label.
         """
         found = [_parts(value, where) for value, where in zip(self.column(column), self.where, strict=True)]
         rows = [i for i, parts in enumerate(found) if part in parts]
@@ -84,7 +85,7 @@ class Records:
         return chosen
 
     def column(self, name: str) -> list[Any]:
-        """A label column. Raises DataError naming those there are."""
+        """The label column called ``name``. Raises DataError, which lists all columns, if there is none."""
         if name not in self.columns:
             place = self.where[0].rsplit(":", 1)[0] if self.where else "data"
             raise DataError(f"{place}: no column {name!r}; there are {', '.join(self.columns)}")
@@ -105,6 +106,6 @@ def _of_members(labels: Any, parts: Sequence[str], part: str, place: str) -> lis
     if not isinstance(labels, list) or len(labels) != len(parts):
         raise DataError(
             f"{place}: got one value for members of the parts {', '.join(sorted(set(parts)))}, "
-            "expected a list with one for each member, or members of one part"
+            "expected a list with one value for each member, or all members in one part"
         )
     return [label if own == part else None for label, own in zip(labels, parts, strict=True)]

@@ -1,7 +1,8 @@
-"""Tables of any kind as text: delimited text, Parquet and Excel. Cells stay as they are written.
+"""Reading tables: CSV and other delimited text, Parquet and Excel. Cells are returned as text, unchanged.
 
-Delimited text is read by Python's `csv`, which alone knows the line of every row; Parquet by pyarrow, Excel
-by openpyxl (``pip install 'multiseq[tables]'``). Figures: docs/decisions/0011-tables.md.
+Delimited text is read by Python's `csv`, because no other library tells the line of each row. Parquet is read
+by pyarrow and Excel by openpyxl (``pip install 'multiseq[tables]'``). Measurements:
+docs/decisions/0011-tables.md.
 """
 
 from __future__ import annotations
@@ -27,33 +28,33 @@ __all__ = ["TABLES", "Table", "open_table"]
 
 EXCEL = (".xlsx", ".xlsm")
 TABLES = (".csv", ".tsv", ".tab", ".parquet", *EXCEL)
-"""Names that say that a file is a table."""
+"""Suffixes of file names that mean a table."""
 
 SEPARATORS = (",", ";", "\t", "|")
-"""What may stand between the cells of a .csv file, the likeliest first."""
+"""Possible separators in a .csv file, the most likely first."""
 
 ROWS = 256
-"""Rows that are read at a time: so few that Python's collector of cycles does not run for them, which would
-take longer than reading."""
+"""Rows that are read at a time. With so few, Python's garbage collector does not start, which would take
+longer than reading."""
 
 Batch = tuple[Sequence[int], list[Sequence[Any]]]
-"""The line in which each row begins, and the cells of each column."""
+"""The line number at which each row begins, and the cells of each column."""
 
 
 @dataclass
 class Table:
-    """A table while it is read.
+    """A table that is being read.
 
     Args:
-        names: Of the columns, without blanks around them.
-        batches: The rows, in their order, without those that have no cell filled in.
+        names: The names of the columns, without blanks at their ends.
+        batches: The rows in batches, in the order of the file. Rows without a filled cell are left out.
     """
 
     names: list[str]
     batches: Iterator[Batch]
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Row by row: the line, and the cells by name of the column."""
+        """Row by row: (line number, {column: cell})."""
         for lines, columns in self.batches:
             for line, *row in zip(lines, *columns, strict=True):
                 yield line, dict(zip(self.names, row, strict=True))
@@ -66,18 +67,19 @@ def open_table(
     separator: str | None = None,
     unpack_limit: int | None = None,
 ) -> Table:
-    """A table with a header.
+    """Open a table with a header.
 
     Args:
-        path: ``.parquet`` and ``.xlsx`` say what they are. ``.csv`` has quotes, and the first of comma,
-            semicolon, tab and bar that is in its header separates its cells. Any other file has tabs, and its
-            quotes are letters.
-        encoding: Of text.
-        separator: Another one; with it, quotes are quotes in every text file.
-        unpack_limit: As for `multiseq.data.text_files.lines_of`.
+        path: The file; its suffix decides the format. ``.parquet``, ``.xlsx`` and ``.xlsm`` are Parquet and
+            Excel. In ``.csv`` files, cells can be quoted, and the separator is the first of comma, semicolon,
+            tab and bar that occurs in the header. In all other files, the separator is a tab, and quotes are
+            ordinary characters.
+        encoding: The encoding of a text file.
+        separator: Another separator for a text file. If it is given, cells can be quoted in any text file.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
 
     Raises:
-        DataError: A file that is no such table, with the line where there is one.
+        DataError: The file is not such a table. The message names the line if there is one.
     """
     suffix = suffix_of(path)
     if suffix == ".parquet" or suffix in EXCEL:
@@ -92,7 +94,7 @@ def open_table(
         raise DataError(f"{path}: empty, expected a header line")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{path}:1: got two columns {twice!r}, expected names that differ")
+        raise DataError(f"{path}:1: got two columns {twice!r}, expected different names")
     return Table(names, batches)
 
 
@@ -102,12 +104,12 @@ def open_table(
 def _text(
     path: Path, encoding: str, separator: str | None, unpack_limit: int | None, quoted: bool
 ) -> Iterator[Any]:
-    """The header, then batches."""
+    """Yield the header, then batches of rows."""
     with open_text(path, encoding, unpack_limit) as file:
         first = file.readline()
         lines = chain([first] if first else [], file)
         rows = _quoted(first, lines, separator) if quoted else _Tabs(lines)
-        width, done = 0, 0  # cells, lines
+        width, done = 0, 0  # width: cells in a row; done: lines read so far
         for batch, error in _batches(rows):
             starts, done = _starts(batch, done, None if error else rows.line_num)
             if width and batch:
@@ -117,7 +119,7 @@ def _text(
                 width = len(batch[0])
             if error:
                 raise DataError(
-                    f"{path}:{done + 1}: not comma-separated values: {error}; expected quotes in pairs, and "
+                    f"{path}:{done + 1}: not valid CSV: {error}; expected quotes in pairs, and "
                     "lines that end in a newline"
                 )
 
@@ -125,12 +127,14 @@ def _text(
 def _quoted(first: str, lines: Iterable[str], separator: str | None) -> Any:
     bare = re.sub('"[^"]*"', "", first)
     found = separator or next((s for s in SEPARATORS if s in bare), ",")
-    csv.field_size_limit(2**31 - 1)  # of all readers, alas; Python's own 131,072 characters are a short book
-    return csv.reader(lines, strict=True, delimiter=found)  # or an open quote takes in the rest of the file
+    # A setting of the whole process. Python's default of 131,072 characters is too small for long texts.
+    csv.field_size_limit(2**31 - 1)
+    # Without `strict`, an open quote would swallow the rest of the file.
+    return csv.reader(lines, strict=True, delimiter=found)
 
 
 class _Tabs:
-    """Tab-separated rows without quotes, as `csv.reader` gives rows."""
+    """Tab-separated rows without quotes, with the interface of `csv.reader`."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines, self.line_num = iter(lines), 0
@@ -145,13 +149,13 @@ class _Tabs:
 
 
 def _batches(rows: Any) -> Iterator[tuple[list[list[str]], csv.Error | None]]:
-    """The header alone, then the other rows; the last ones with the error that follows them, if one does."""
+    """Yield the header alone, then batches of rows. If an error ends reading, the last batch carries it."""
     size = 1
     while True:
         batch: list[list[str]] = []
         try:
             batch.extend(islice(rows, size))
-        except csv.Error as error:  # what came before it is in the batch
+        except csv.Error as error:  # the rows before the error are in the batch
             yield batch, error
             return
         if not batch:
@@ -161,7 +165,7 @@ def _batches(rows: Any) -> Iterator[tuple[list[list[str]], csv.Error | None]]:
 
 
 def _starts(batch: list[list[str]], done: int, end: int | None) -> tuple[Sequence[int], int]:
-    """The line in which each row begins, and the number of lines so far."""
+    """The line number at which each row begins, and the number of lines read so far."""
     if end == done + len(batch):
         return range(done + 1, end + 1), end
     lengths = [1 + sum(cell.count("\n") for cell in row) for row in batch]
@@ -170,7 +174,7 @@ def _starts(batch: list[list[str]], done: int, end: int | None) -> tuple[Sequenc
 
 
 def _columns(path: Path, lines: Sequence[int], rows: list[Any], width: int) -> Batch:
-    """Rows as columns, without those that have no cell filled in (what Excel leaves below a table)."""
+    """Turn rows into columns. Empty rows are left out (Excel leaves some below a table)."""
     empty = [""] * width
     if [] in rows or [""] in rows or empty in rows:
         kept = [i for i, row in enumerate(rows) if any(row)]
@@ -185,7 +189,7 @@ def _columns(path: Path, lines: Sequence[int], rows: list[Any], width: int) -> B
 
 
 def _parquet(path: Path, limit: int | None) -> Iterator[Any]:
-    """Lines are numbers of rows, from 1."""
+    """Read Parquet. The number of a row, from 1, serves as its line number."""
     parquet = need("pyarrow.parquet", package="multiseq[tables]")
     with _named_errors(path, "Parquet"), path.open("rb") as raw, parquet.ParquetFile(raw) as file:
         groups = range(file.metadata.num_row_groups)
@@ -200,19 +204,19 @@ def _parquet(path: Path, limit: int | None) -> Iterator[Any]:
 
 
 def _excel(path: Path, limit: int | None) -> Iterator[Any]:
-    """The sheet that has cells; lines are Excel's numbers of rows."""
+    """Read the only sheet with cells of an Excel file. Line numbers are Excel's row numbers."""
     openpyxl = need("openpyxl", package="multiseq[tables]")
     with _named_errors(path, "Excel"):
         raw = io.BytesIO(path.read_bytes())
         with zipfile.ZipFile(raw) as archive:
             check_unpacked(path, sum(info.file_size for info in archive.infolist()), limit)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of styles and forms
+            warnings.simplefilter("ignore")  # warnings about styles and forms do not matter
             book = openpyxl.load_workbook(raw, read_only=True, data_only=True)
         sheets = [sheet for sheet in book.worksheets if _has_cells(sheet)]
         if len(sheets) > 1:
             names = ", ".join(sheet.title for sheet in sheets)
-            raise DataError(f"{path}: got the sheets {names}, expected one; save the one that is meant alone")
+            raise DataError(f"{path}: got the sheets {names}, expected one; save that one as its own file")
         found = (row for sheet in sheets for row in sheet.iter_rows(values_only=True))
         rows = ([_as_text(cell) for cell in row] for row in found)
         header = next(rows, [])
@@ -226,7 +230,7 @@ def _excel(path: Path, limit: int | None) -> Iterator[Any]:
 
 @contextmanager
 def _named_errors(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a library says of a file that it cannot read, with the file."""
+    """Turn any error of a library into a `DataError` that names the file."""
     try:
         yield
     except DataError:
@@ -240,14 +244,14 @@ def _has_cells(sheet: Any) -> bool:
 
 
 def _to_width(row: list[Any], width: int) -> list[Any]:
-    """A row without the empty cells that Excel has beside a table, or with those that it leaves out."""
+    """A row with ``width`` cells: drop empty cells beside the table, add those that Excel leaves out."""
     while len(row) > width and not row[-1]:
         row.pop()
     return row + [""] * (width - len(row))
 
 
 def _as_text(value: Any) -> Any:
-    """A cell as text; a list, which Parquet can hold, as a list of them."""
+    """A cell as text. A list (Parquet can contain lists) becomes a list of texts."""
     if isinstance(value, str):
         return value
     if value is None:

@@ -1,7 +1,7 @@
-"""Text files: the one place that says how they are unpacked, decoded and cut into lines.
+"""Reading text files: how they are unpacked, decoded and split into lines.
 
-What decides is the content: a byte order mark before the encoding that is given, the first bytes before the
-name's .gz, the line feeds that there are or are not.
+The content of the file decides. Its first bytes tell whether it is packed, not a suffix such as .gz; a byte
+order mark is stronger than the given encoding; and carriage returns end lines only if there is no line feed.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""Byte order mark -> encoding; the longer of two that begin alike comes first."""
+"""Byte order mark -> encoding. If one mark is the beginning of another, the longer comes first."""
 
 ESCAPES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
-"""What Python calls text encodings and no file is written in."""
+"""Encodings that Python knows, but in which no text file is written."""
 
 SMALL = 256
-"""MiB that a packed file may always unpack to, …"""
+"""Default limit in MiB for the unpacked size of a packed file …"""
 TIMES = 20
-"""… and how many times its own size. Texts shrink to a fifth or a tenth."""
+"""… or this many times its packed size, if that is more. Texts usually shrink to a fifth or a tenth."""
 MEMORY = 256
 """MiB that unpacking xz may take while it runs."""
 
 CHUNK = 2**16
 
 DEEP = 100
-"""Brackets within brackets in JSON. What is deeper ends in errors of Python's own."""
+"""The deepest nesting of JSON and TOML that is accepted. Deeper nesting causes Python's recursion errors."""
 
 BROKEN = (
     OSError,
@@ -67,11 +67,11 @@ BROKEN = (
     RuntimeError,
     NotImplementedError,
 )
-"""What the libraries raise at packed files that are damaged, encrypted, or packed in a rare way."""
+"""Errors of the libraries for packed files that are damaged, encrypted, or packed by a rare method."""
 
 
 def suffix_of(path: str | Path) -> str:
-    """What a file's name says of its format: in small letters, and without that of packing.
+    """The suffix of a file's name in lower case, without a suffix of packing (.gz, .xz, .zip).
 
     >>> suffix_of("NEW.CSV.Gz")
     '.csv'
@@ -83,11 +83,11 @@ def suffix_of(path: str | Path) -> str:
 
 
 def check_encoding(name: str) -> None:
-    """Raises ValueError where a name is not that of an encoding of texts."""
+    """Raise ValueError unless ``name`` is an encoding of texts."""
     try:
         found = codecs.lookup(name)
         text = found._is_text_encoding and found.name.replace("_", "-") not in ESCAPES
-    except (LookupError, ValueError):  # ValueError: a name with a NUL
+    except (LookupError, ValueError):  # ValueError: the name contains a NUL
         text = False
     if not text:
         raise ValueError(f"got the encoding {name!r}, expected utf-8, latin-1, cp1252, utf-16, …")
@@ -97,16 +97,16 @@ def check_encoding(name: str) -> None:
 def open_text(
     path: Path, encoding: str = "utf-8", unpack_limit: int | None = None
 ) -> Iterator[io.TextIOWrapper]:
-    """A text file, whose lines end in line feeds, or in carriage returns where no line feed is in the file.
+    """Open a text file. Lines end in line feeds, or in carriage returns if the file has no line feed.
 
     Args:
-        path: The file, which may be packed (gzip, xz, or zip with one file in it).
-        encoding: How it is decoded, unless a byte order mark says otherwise.
-        unpack_limit: MiB that a packed file may unpack to; 0 is no limit. Without one it is `SMALL` MiB, or
-            `TIMES` its own size where that is more.
+        path: The file. It can be packed (gzip, xz, or zip with a single file in it).
+        encoding: The encoding, unless the file has a byte order mark.
+        unpack_limit: The most MiB to which a packed file may unpack; 0 for no limit. Default: `SMALL` MiB or
+            `TIMES` its packed size, whichever is more.
 
     Raises:
-        DataError: A file that cannot be read, with the line where there is one.
+        DataError: The file cannot be read. The message names the line if there is one.
     """
     with _named_errors(path, encoding):
         with _decoded(path, encoding, "\n", unpack_limit) as file:
@@ -116,24 +116,24 @@ def open_text(
 
 
 def lines_of(path: Path, encoding: str = "utf-8", unpack_limit: int | None = None) -> Iterator[str]:
-    """The lines of a text file, each with its end, as `open_text` reads it."""
+    """The lines of a text file, including their line ends; see `open_text`."""
     with open_text(path, encoding, unpack_limit) as file:
         yield from file
 
 
 def text_of(path: Path, encoding: str = "utf-8", unpack_limit: int | None = None) -> str:
-    """A whole text file, as `open_text` reads it."""
+    """The whole content of a text file; see `open_text`."""
     with open_text(path, encoding, unpack_limit) as file:
         return file.read()
 
 
 def parse_json(text: str) -> Any:
-    """What JSON says. Raises ValueError also where it is nested too deeply."""
+    """Parse JSON. Raises ValueError for invalid JSON, and for nesting deeper than `DEEP`."""
     return _parsed(json.loads, text)
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """What TOML says. Raises ValueError also where it is nested too deeply."""
+    """Parse TOML. Raises ValueError for invalid TOML, and for nesting deeper than `DEEP`."""
     tables: dict[str, Any] = _parsed(tomllib.loads, text)
     return tables
 
@@ -144,7 +144,7 @@ def _parsed(parse: Callable[[str], Any], text: str) -> Any:
         value = parse(text)
     except RecursionError:
         raise ValueError(deep) from None
-    if sum(map(text.count, "[{.")) <= DEEP:  # the points nest tables of TOML
+    if sum(map(text.count, "[{.")) <= DEEP:  # dots nest tables in TOML
         return value
     level = [value]
     for _ in range(DEEP):
@@ -156,12 +156,12 @@ def _parsed(parse: Callable[[str], Any], text: str) -> Any:
 
 
 def check_unpacked(path: Path, unpacked: int, unpack_limit: int | None = None) -> None:
-    """Raises DataError where so many bytes are more than a packed file may unpack to."""
+    """Raise DataError if ``unpacked`` bytes exceed the limit for a packed file (see `open_text`)."""
     default = max(SMALL * 2**20, TIMES * path.stat().st_size)
     limit = default if unpack_limit is None else unpack_limit * 2**20
     if unpacked > limit and unpack_limit != 0:
         raise DataError(
-            f"{path}: unpacks to more than {limit / 2**20:,.0f} MiB; where that is meant, give "
+            f"{path}: unpacks to more than {limit / 2**20:,.0f} MiB; if that is intended, set "
             "unpack_limit = 0 (no limit), or another number of MiB"
         )
 
@@ -170,9 +170,10 @@ def check_unpacked(path: Path, unpacked: int, unpack_limit: int | None = None) -
 
 
 def _line_end(file: io.TextIOWrapper) -> str | None:
-    """A line feed; None (any line end) where only carriage returns end lines, as on old Macs.
+    """The line end of a file: a line feed, or None (any line end) if there are only carriage returns.
 
-    A lone carriage return beside line feeds is part of a line.
+    Old Macs wrote carriage returns only. In a file with line feeds, a single carriage return is part of a
+    line.
     """
     returns = False
     while chunk := file.read(CHUNK):
@@ -195,7 +196,7 @@ def _decoded(
 
 @contextmanager
 def _unpacked(path: Path, limit: int | None = 0) -> Iterator[Any]:
-    """The bytes of a file, unpacked. Where there is a limit, they are counted before any is kept."""
+    """The unpacked bytes of a file. If there is a limit, they are counted before any of them is used."""
     with ExitStack() as stack:
         raw = stack.enter_context(path.open("rb"))
         start = raw.peek(6)[:6]
@@ -223,7 +224,7 @@ def _unpacked(path: Path, limit: int | None = 0) -> Iterator[Any]:
 
 
 def _marked(raw: Any) -> str | None:
-    """The encoding that a byte order mark says."""
+    """The encoding according to the byte order mark; None without a mark."""
     start = raw.peek(4)[:4]
     return next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), None)
 
@@ -290,7 +291,7 @@ class _Xz(io.RawIOBase):
 
 
 class _Text(io.RawIOBase):
-    """The bytes of a text. One that no text has is an error."""
+    """The bytes of a text. A NUL byte, which no text contains, is an error (except in UTF-16 and UTF-32)."""
 
     def __init__(self, raw: Any, path: Path, encoding: str) -> None:
         self.raw, self.path, self.encoding = raw, path, encoding
@@ -336,7 +337,10 @@ def _named_errors(path: Path, encoding: str) -> Iterator[None]:
 
 
 def _undecodable(path: Path, encoding: str) -> str:
-    """Which byte of which line is not in the encoding; read anew, as decoders count within a chunk."""
+    """The message that names the line and the byte that cannot be decoded.
+
+    It reads the file again, because decoders count bytes only within a chunk.
+    """
     with _unpacked(path) as raw:
         marked = _marked(raw)
         found = (marked or encoding).removesuffix("-sig")

@@ -1,1 +1,1 @@
-"""What is read from encoded sets: a label per vector, a label per set, or a sequence; and what a label is."""
+"""Heads predict a label per vector, a label per set, or a sequence. Targets define what a label is."""

@@ -1,4 +1,4 @@
-"""What several heads need: evaluation mode, and a check of what they are given."""
+"""Helpers that several heads share: inference mode, and a check of their input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_sets", "inference"]
 
 
 def check_sets(sets: VectorSets, dim: int, targets: Packed | None = None) -> None:
-    """Raises ValueError where sequence heads get another width, or not one target for each set."""
+    """Raise ValueError unless the vectors have width ``dim`` and there is one target for each set."""
     if sets.dim != dim:
         raise ValueError(
             f"sets: got vectors of width {sets.dim}, expected {dim}; build the head with the encoder's dim"
@@ -23,13 +23,13 @@ def check_sets(sets: VectorSets, dim: int, targets: Packed | None = None) -> Non
     if targets is not None and len(targets.lengths) != sets.num_sets:
         raise ValueError(
             f"targets: got {len(targets.lengths)} texts for {sets.num_sets} sets, "
-            "expected one for each; leave out the sets that have none"
+            "expected one for each set; leave out the sets without a text"
         )
 
 
 @contextmanager
 def inference(module: nn.Module) -> Iterator[None]:
-    """Without gradients and dropout; the mode is restored afterwards."""
+    """Switch gradients and dropout off inside the block; restore the module's mode afterwards."""
     training = module.training
     module.eval()
     try:

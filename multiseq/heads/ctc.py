@@ -1,4 +1,7 @@
-"""A head whose output is a text no longer than the input and in its order: CTC, as for speech.
+"""CTC head: sequence to sequence, where the output follows the order of the input and is not longer.
+
+This fits speech recognition. If the output can be longer or in another order, use
+`multiseq.heads.decoder.DecoderHead`.
 
 Axes: vectors, sets, dim, size (of the target's vocabulary), tokens (of all targets, one after
 another).
@@ -26,17 +29,19 @@ __all__ = ["CTCHead"]
 
 
 class CTCHead(nn.Module):
-    """Connectionist temporal classification: a token or a blank per vector, repetitions merge.
+    """Connectionist temporal classification (CTC): each vector predicts one token or a blank.
 
-        P(text) = sum over paths that collapse to it of prod_t P(path_t | vector t)
+        P(text) = sum over all paths that collapse to the text of prod_t P(path_t | vector t)
 
-    Graves et al. 2006 (https://www.cs.toronto.edu/~graves/icml_2006.pdf). A set must have a vector
-    for every token of its target and one more between equal neighbours (for the blank).
+    A path is one token or blank per vector; it collapses when equal neighbours merge and then blanks are
+    dropped. Graves et al. 2006 (https://www.cs.toronto.edu/~graves/icml_2006.pdf). A set must have at least
+    one vector for each token of its target, and one more for each token that equals the token before it,
+    because a blank must separate the two.
 
     Args:
         dim: Width of the encoded vectors.
-        target: What a text is.
-        dropout: On the encoded vectors, in training.
+        target: The vocabulary, and the conversion between texts and tokens.
+        dropout: Dropout probability on the encoded vectors, in training only.
     """
 
     level: Level = "sequence"
@@ -47,7 +52,7 @@ class CTCHead(nn.Module):
         self.read = nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, target.size))
 
     def forward(self, sets: VectorSets) -> Float[Tensor, "vectors size"]:
-        """Log-probabilities of the tokens, blank among them, for every vector."""
+        """For each vector the log-probabilities of all tokens, including the blank."""
         check_sets(sets, self.dim)
         logits: Tensor = self.read(sets.values)
         return logits.float().log_softmax(-1)
@@ -55,11 +60,11 @@ class CTCHead(nn.Module):
     def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
         """Sum of -log P(text), and the number of target tokens.
 
-        A set too short for its target (no path gives the text) has no finite loss: it is left out
-        of both numbers, with a warning that names its lengths.
+        If a set is too short for its target (no path gives the text), its loss would be infinite. Such a
+        set is left out of both numbers, and a warning names its lengths.
 
         Raises:
-            ValueError: Another width, or not one target for each set.
+            ValueError: The vectors have another width, or there is not one target for each set.
         """
         check_sets(sets, self.dim, targets)
         log_probs = sets.with_values(self(sets))
@@ -71,34 +76,35 @@ class CTCHead(nn.Module):
         return total, to_device(torch.tensor(sum(targets.lengths)), sets.device)
 
     def too_short(self, length: int, text: str) -> str:
-        """The sizes of a set of so many vectors where they leave no path for a text, else nothing.
+        """Describe why a set of ``length`` vectors is too short for ``text``; an empty string if it is not.
 
-        Training asks before it begins: it knows the set's file and line.
+        Training calls this before it begins, so that its error can name the file and line of the item.
         """
         tokens = self.target.encode(text)
         repetitions = _repetitions(tokens)
         return _sizes(length, len(tokens), repetitions) if length < len(tokens) + repetitions else ""
 
     def decode(self, sets: VectorSets, *, beam: int = 1) -> list[Text]:
-        """A text for each set and its log-probability, summed over all its paths.
+        """For each set a text and its log-probability (natural logarithm), summed over all of its paths.
 
         Args:
             sets: Encoded sets.
-            beam: 1 takes the most probable path (greedy); more searches for the most probable text.
+            beam: Beam width. 1 takes the most probable path (greedy); a larger beam searches for the most
+                probable text.
 
         Raises:
-            NotFiniteError: A set whose probabilities are NaN.
+            NotFiniteError: The probabilities of a set are NaN or infinite.
         """
         with inference(self):
             log_probs = self(sets)
             check_finite(log_probs, sets.lengths)
             possible = log_probs.clone()
-            # No path may hold them: begin and end belong to decoders, unknown is no character.
+            # No path may contain these tokens: begin and end belong to decoders, unknown is no character.
             possible[:, [self.target.begin, self.target.end, self.target.unknown]] = -math.inf
             found = [self._search(rows, beam) for rows in possible.cpu().split(list(sets.lengths))]
             tokens = torch.tensor([t for text in found for t in text], dtype=torch.long)
             texts = Packed(tokens.to(sets.device), [len(text) for text in found])
-            scores = (0.0 - self._losses(sets.with_values(log_probs), texts)).tolist()  # not -0.0
+            scores = (0.0 - self._losses(sets.with_values(log_probs), texts)).tolist()  # never -0.0
         return [Text(self.target.decode_tokens(t), s) for t, s in zip(found, scores, strict=True)]
 
     def _search(self, log_probs: Tensor, beam: int) -> list[int]:
@@ -108,19 +114,19 @@ class CTCHead(nn.Module):
         return ctc_beam_search(log_probs, blank=blank, beam=beam)[0].tokens
 
     def _losses(self, log_probs: VectorSets, texts: Packed) -> Float[Tensor, " sets"]:
-        """-log P(text) of each set; 0 for an empty set, which can only say the empty text."""
+        """-log P(text) for each set; 0 for an empty set, whose only possible text is empty."""
         filled = [i for i, length in enumerate(log_probs.lengths) if length]
         losses = log_probs.values.new_zeros(log_probs.num_sets)
         if not filled:
-            return losses + log_probs.values.sum()  # of no rows: 0, and backward works
+            return losses + log_probs.values.sum()  # the sum over no rows is 0, and backward works
         padded, _ = log_probs.select(filled).to_padded()
         values = texts.values
         if padded.device.type == "mps" or torch.are_deterministic_algorithms_enabled():
-            # On the CPU: torch 2.11 has no such loss for Apple's GPUs, and on CUDA its gradient is added up
-            # in no fixed order.
+            # Use the CPU: torch 2.11 has no CTC loss for Apple's GPUs, and on CUDA the gradient is summed in
+            # an order that changes from run to run.
             padded, values = padded.cpu(), values.cpu()
-        # Lengths as plain numbers: torch would read tensors on a GPU back. It still waits there, while it
-        # copies the lengths: the one thing in a training step that does.
+        # Pass lengths as plain numbers, because torch would copy length tensors back from the GPU. The host
+        # still waits while torch copies the lengths to the GPU; it is the only wait in a training step.
         found: Tensor = torch.ctc_loss(
             padded.transpose(0, 1),
             values,
@@ -134,7 +140,7 @@ class CTCHead(nn.Module):
         return losses.index_put((to_device(torch.tensor(filled), log_probs.device),), found)
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The head's settings as plain JSON values, for `from_config`."""
         return {
             "kind": "ctc",
             "dim": self.dim,
@@ -144,15 +150,15 @@ class CTCHead(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> CTCHead:
-        """The inverse of :meth:`config`."""
+        """Rebuild the head, without its weights, from :meth:`config`."""
         target = TextTarget.from_config(config["target"])
         return cls(config["dim"], target, dropout=config["dropout"])
 
 
 def _long_enough(lengths: Sequence[int], targets: Packed) -> list[int]:
-    """The sets that have a path for their target; a warning names the others."""
+    """The numbers of the sets that are long enough for their target; a warning names the others."""
     repeated = [0] * len(lengths)
-    # To look at the tokens is to wait for a GPU; most sets are long enough for any repetitions.
+    # Reading the tokens waits for the GPU. Skip it if every set is long enough even for the most repetitions.
     if any(length < 2 * n - 1 for length, n in zip(lengths, targets.lengths, strict=True)):
         repeated = [_repetitions(text) for text in targets.values.cpu().split(targets.lengths)]
     needed = [n + r for n, r in zip(targets.lengths, repeated, strict=True)]
@@ -162,7 +168,7 @@ def _long_enough(lengths: Sequence[int], targets: Packed) -> list[int]:
             f"set {i}: {_sizes(lengths[i], targets.lengths[i], repeated[i])}" for i in short[:5]
         )
         warnings.warn(
-            f"CTC: {len(short)} of {len(lengths)} sets are too short for their target and left out "
+            f"CTC: {len(short)} of {len(lengths)} sets are too short for their target and are left out "
             f"of the loss ({named}). {TOO_SHORT}",
             stacklevel=3,
         )
@@ -170,10 +176,10 @@ def _long_enough(lengths: Sequence[int], targets: Packed) -> list[int]:
 
 
 TOO_SHORT = (
-    "Expected a vector for each token and one more where a token follows itself: subsample the input less, "
-    "use pieces, or use a DecoderHead"
+    "Expected a vector for each token and one more for each token that repeats the one before it. Subsample "
+    "the input less, use pieces as tokens, or use a DecoderHead"
 )
-"""What to do about sets that are too short for their text."""
+"""The end of messages about sets that are too short: what is expected, and what to do."""
 
 
 def _repetitions(text: Tensor) -> int:

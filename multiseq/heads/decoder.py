@@ -1,7 +1,9 @@
-"""A head whose output is a text of any length: a Transformer decoder that attends to the set.
+"""Decoder head: sequence to sequence with an autoregressive Transformer decoder that attends to the set.
 
-Axes: vectors, sets, dim, size (of the target's vocabulary), tokens (of all targets, one after
-another), rows (living hypotheses), heads, head_dim.
+The output can have any length, and need not follow the order of the input.
+
+Axes: vectors, sets, dim, size (of the target's vocabulary), tokens (of all targets, one after another), rows
+(hypotheses that are not finished), heads, head_dim.
 """
 
 from __future__ import annotations
@@ -41,28 +43,27 @@ for the gradient."""
 
 
 class DecoderHead(nn.Module):
-    """A Transformer decoder: each token from the tokens before it and the encoded set.
+    """A Transformer decoder: it predicts each token from the tokens before it and from the encoded set.
 
         x <- x + causal self-attention;  x <- x + cross-attention to the set;  x <- x + feed-forward
 
-    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), with the encoder's blocks: pre-norm,
-    rotary positions, gated feed-forward. Where a set has an order, the cross-attention is rotated
-    too, so that a token finds its place in it; a set without order stays a set. Targets are packed
-    as sets are: nothing is padded. Output weights are not the embeddings: with few data, tied ones
-    learned more slowly (docs/LOG.md).
+    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), with blocks like the encoder's: pre-norm, rotary
+    positions, gated feed-forward. If a set has an order, cross-attention uses rotary positions too, so that a
+    token can relate its position to positions in the set. If it has none, the order of its vectors does not
+    matter. Targets are packed like sets, without padding. The output weights are separate from the
+    embeddings, because tied weights learned more slowly from little data (docs/LOG.md).
 
     Args:
         dim: Width of the encoded vectors and of the decoder.
-        target: What a text is.
+        target: The vocabulary, and the conversion between texts and tokens.
         depth: Number of blocks.
-        heads: Attention heads; ``dim`` must be a multiple of twice their number.
-        dropout: Of residual branches and embeddings, in training.
-        label_smoothing: Of the training loss (not of the loss in evaluation).
-        max_length: Tokens of a decoded text at most; where not given, half more than the longest
-            training text has, and ten.
+        heads: Number of attention heads. ``dim`` must be a multiple of ``2 * heads``.
+        dropout: Dropout probability on residual branches and embeddings, in training only.
+        label_smoothing: Label smoothing in the training loss; the loss in evaluation has none.
+        max_length: The most tokens in a decoded text. Default: 1.5 times the longest training text, plus 10.
 
     Raises:
-        ValueError: Sizes that do not divide.
+        ValueError: ``dim`` is not a multiple of ``2 * heads``.
     """
 
     level: Level = "sequence"
@@ -81,7 +82,7 @@ class DecoderHead(nn.Module):
         super().__init__()
         if dim % (2 * heads):
             raise ValueError(f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads}")
-        check_fits(depth * 8 * dim**2, f"depth: got {depth} with dim {dim}")  # attention alone
+        check_fits(depth * 8 * dim**2, f"depth: got {depth} with dim {dim}")  # the weights of attention alone
         self.dim, self.target, self.depth, self.heads = dim, target, depth, heads
         self.dropout, self.label_smoothing = dropout, label_smoothing
         self.max_length = target.longest * 3 // 2 + 10 if max_length is None else max_length
@@ -92,7 +93,7 @@ class DecoderHead(nn.Module):
         self._initialise()
 
     def forward(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends size"]:
-        """Logits of every target's tokens and end, each given the true tokens before it."""
+        """Logits for the tokens and end of each target, given the true tokens before (teacher forcing)."""
         check_sets(sets, self.dim, targets)
         logits: Tensor = self.out(self._taught(sets, targets))
         return logits
@@ -118,10 +119,10 @@ class DecoderHead(nn.Module):
         return self._states(tokens, positions, facing, look_back, look_across)
 
     def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
-        """Cross-entropy summed over all tokens and ends, and how many these are.
+        """Cross-entropy summed over all tokens and ends, and their number.
 
         Raises:
-            ValueError: Another width, or not one target for each set.
+            ValueError: The vectors have another width, or there is not one target for each set.
         """
         check_sets(sets, self.dim, targets)
         count = torch.tensor(sum(targets.lengths) + sets.num_sets)
@@ -151,13 +152,17 @@ class DecoderHead(nn.Module):
     def decode(
         self, sets: VectorSets, *, beam: int = 1, alpha: float = 0.6, max_length: int | None = None
     ) -> list[Text]:
-        """A text for each set and the log-probability of its tokens and its end.
+        """For each set a text, and the log-probability (natural logarithm) of its tokens and its end.
 
         Args:
-            sets: Encoded sets. Of an empty one the text is empty and its score 0.
-            beam: Hypotheses of each set; 1 is greedy.
-            alpha: Of the length penalty, see `multiseq.heads.search.beam_search`.
-            max_length: Another limit than the head's; a text that reaches it is cut there.
+            sets: Encoded sets. An empty set gets an empty text with score 0.
+            beam: Beam width: the number of hypotheses for each set. 1 is greedy search.
+            alpha: Strength of the length penalty, see `multiseq.heads.search.beam_search`.
+            max_length: The most tokens in a text, instead of the head's limit. Longer texts are cut off.
+
+        Raises:
+            ValueError: The vectors have another width, or ``beam``, ``alpha`` or ``max_length`` is too small.
+            NotFiniteError: The probabilities of a set are NaN.
         """
         check_sets(sets, self.dim)
         filled = [i for i, length in enumerate(sets.lengths) if length]
@@ -177,26 +182,26 @@ class DecoderHead(nn.Module):
                     alpha=alpha,
                     device=sets.device,
                 )
-            except NotFiniteError as error:  # of the sets in that order
+            except NotFiniteError as error:  # its number counts the sorted sets
                 raise NotFiniteError(order[error.number]) from error
         for i, hypothesis in zip(order, found, strict=True):
             texts[i] = Text(self.target.decode_tokens(hypothesis.tokens), hypothesis.score)
         return texts
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The head's settings as plain JSON values, for `from_config`."""
         names = ("dim", "depth", "heads", "dropout", "label_smoothing", "max_length")
         options = {name: getattr(self, name) for name in names}
         return {"kind": "decoder", **options, "target": self.target.config()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DecoderHead:
-        """The inverse of :meth:`config`."""
+        """Rebuild the head, without its weights, from :meth:`config`."""
         options = {k: v for k, v in config.items() if k not in ("kind", "dim", "target")}
         return cls(config["dim"], TextTarget.from_config(config["target"]), **options)
 
     def _remember(self, sets: VectorSets) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of the sets for every block."""
+        """Keys and values for cross-attention to the sets, for each block."""
         rotation = rotation_of(sets.positions, self.dim // self.heads)
         return [block.remember(sets.values, rotation) for block in self._each_block()]
 
@@ -227,20 +232,20 @@ class DecoderHead(nn.Module):
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
         for block in self._each_block():
-            # Residual branches start small, as in the encoder; there are three in a block.
+            # Residual branches start small, as in the encoder. A block has three of them.
             for last in (block.attention.out, block.cross_out, block.feed_forward.out):
                 nn.init.normal_(last.weight, std=0.02 / (3 * self.depth) ** 0.5)
 
 
 _LookBack = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""Causal self-attention of a layer: over packed targets in training, over a cache in decoding."""
+"""Causal self-attention of one layer: over packed targets in training, with a KV cache in decoding."""
 
 _LookAcross = Callable[[int, Tensor], Tensor]
-"""Attention of a layer's queries to the sets, likewise."""
+"""Cross-attention of one layer to the sets: over packed keys in training, over cached ones in decoding."""
 
 
 class _Block(nn.Module):
-    """Causal self-attention, cross-attention to the set, feed-forward."""
+    """One decoder block: causal self-attention, cross-attention to the set, feed-forward."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -255,7 +260,7 @@ class _Block(nn.Module):
         self.feed_forward = FeedForward(dim, -(-8 * dim // 24) * 8)
 
     def remember(self, vectors: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
-        """Keys and values of the sets, each ``(vectors, heads, head_dim)``."""
+        """Keys and values for cross-attention to the sets, each ``(vectors, heads, head_dim)``."""
         k, v = self.cross_kv(vectors).unflatten(-1, (2 * self.heads, -1)).chunk(2, dim=1)
         return rotate(k, rotation), v
 
@@ -277,10 +282,10 @@ class _Block(nn.Module):
 
 
 class CachedSteps:
-    """A decoder as a beam search sees it: keys and values of earlier tokens and of sets are kept.
+    """A decoder with a KV cache, in the form that beam search calls it (`multiseq.heads.search.Steps`).
 
-    They are computed once, and once only for what beams of one set have in common; see
-    `multiseq.heads.key_value_cache` for their shapes.
+    Keys and values of earlier tokens and of the sets are computed once and stored. Hypotheses of the same set
+    share the keys they have in common. `multiseq.heads.key_value_cache` describes the shapes.
     """
 
     def __init__(self, head: DecoderHead, sets: VectorSets) -> None:
@@ -312,7 +317,7 @@ class CachedSteps:
 
 
 def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -> Tensor | None:
-    """Tokens' positions for the cross-attention: 0 (not rotated) where the set has no order."""
+    """Positions of tokens for cross-attention; 0 (no rotation) for tokens whose set has no order."""
     if all(ordered) or not any(ordered):
         return positions if any(ordered) else None
     flags = torch.tensor(ordered).repeat_interleave(torch.tensor(counts))
@@ -320,11 +325,12 @@ def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -
 
 
 def _filled_and_sorted(sets: VectorSets, targets: Packed) -> tuple[VectorSets, Packed, slice]:
-    """In attention's own order, once instead of in every layer, and the rows that only fill up.
+    """Sets and targets sorted as attention needs them, plus one padding set; and the slice of padding rows.
 
-    One more set and its text bring vectors and tokens to one of few numbers of rows (`padded_rows`).
+    Sorting here avoids sorting in every layer. The padding set and its text round the numbers of vectors and
+    tokens up (`padded_rows`).
     """
-    rows = sum(targets.lengths) + sets.num_sets + 1  # every text has an end, that of the new set too
+    rows = sum(targets.lengths) + sets.num_sets + 1  # every text has an end, and so has the padding set
     vectors, tokens = padded_rows(sets.num_vectors) - sets.num_vectors, padded_rows(rows) - rows
     lengths = [*zip(targets.lengths, sets.lengths, strict=True), (tokens, vectors)]
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
@@ -339,6 +345,6 @@ _IGNORED = -100
 
 
 def _put(tokens: Tensor, order: Tensor, step: int, special: int) -> Tensor:
-    """Packed texts with a special token before each (``step`` 0) or after each (-1)."""
+    """Packed texts with a special token before each text (``step`` 0) or after each text (``step`` -1)."""
     rows = to_device(order.nonzero().flatten(), tokens.device)
     return tokens.new_full((len(order),), special).index_copy_(0, rows + step, tokens)

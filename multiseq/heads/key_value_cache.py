@@ -1,7 +1,7 @@
-"""What a decoder keeps from one step to the next: keys and values of the tokens so far, and of the sets.
+"""KV cache of a decoder: keys and values of the tokens so far (`TokenCache`) and of the sets (`SetMemory`).
 
-Both are dense, for all rows of a step have as many tokens, and sets are grouped by length. Beams of one set
-share what they have in common: the set's keys, and the keys of the tokens they begin with.
+Both are dense tensors: in one step all hypotheses have the same number of tokens, and sets are grouped by
+length. The hypotheses of one set share the keys of the set, and the keys of the tokens with which they begin.
 
 Axes: layers, sets, rows (hypotheses of one set), heads, head_dim, nodes (tokens of the hypotheses of one
 set), vectors.
@@ -21,23 +21,23 @@ from torch import Tensor
 
 __all__ = ["SetMemory", "TokenCache"]
 
-# Vectors that a group of sets may waste on padding before another group is cheaper: what is read in about the
-# time of one more call. Measured on two CPU cores; for a GPU, where it is kernels that are dear, a guess.
+# The padding vectors that a group may have before a further group is cheaper. Reading so many vectors takes
+# about as long as one more call. The figure for CPUs was measured on two cores; that for GPUs is a guess.
 _WASTE = {"cpu": 200, "cuda": 16_384}
 
 
 class TokenCache:
-    """Keys and values of the tokens of every hypothesis, each written once and in place.
+    """Keys and values of the tokens of all hypotheses. Each is written once, in place.
 
-    The hypotheses of a set are a tree, and a token is a node of it: when a search goes on with some of them,
-    or with one of them twice, no key is copied; only `seen` changes, which says whose tokens are whose. It is
-    ``(sets, 1, rows, nodes)``, 0 where the node belongs to the row and -inf elsewhere, and None as long as
-    every row sees every node (greedy search). Keys and values are
-    ``(layers, 2, sets, heads, room, head_dim)``. When the room is used up, nodes that no row sees any more
-    are forgotten and the room is doubled.
+    The hypotheses of a set form a tree, in which each token is a node. When the search continues with some
+    hypotheses, or with one hypothesis several times, no key is copied. Only `seen` changes, the attention
+    mask between rows and nodes: ``(sets, 1, rows, nodes)``, 0 if the node belongs to the row and -inf
+    otherwise; None as long as every row sees every node (greedy search). Keys and values have the shape
+    ``(layers, 2, sets, heads, room, head_dim)``. When the room is full, nodes that no row sees any more are
+    dropped, and the room is enlarged.
 
     Args:
-        room: Empty, of the shape said above.
+        room: An uninitialised tensor of that shape.
     """
 
     def __init__(self, room: Tensor) -> None:
@@ -45,11 +45,11 @@ class TokenCache:
         self.seen: Tensor | None = None
         self._keys_and_values: Sequence[
             Tensor
-        ] = ()  # of layer after layer, each (sets * heads, nodes, head_dim)
-        self._newest: Sequence[Tensor] = ()  # their last nodes
+        ] = ()  # keys, values of each layer: (sets * heads, nodes, head_dim)
+        self._newest: Sequence[Tensor] = ()  # views of their newest nodes
 
     def grow(self, rows: int) -> None:
-        """One more token for each of the rows of every set; `look` fills it in, layer by layer."""
+        """Make room for one more token in each row of every set; `look` writes it, layer by layer."""
         if self.nodes + rows > self.kept.shape[4]:
             if self.seen is not None:
                 self._forget()
@@ -69,7 +69,7 @@ class TokenCache:
         k: Float[Tensor, "sets_rows heads head_dim"],
         v: Float[Tensor, "sets_rows heads head_dim"],
     ) -> Float[Tensor, "sets_rows heads head_dim"]:
-        """Attention of every row's newest token to itself and to the row's tokens before it."""
+        """Attention from each row's newest token to itself and to the earlier tokens of the row."""
         rows = self._newest[0].shape[1]
         for new, kept in zip((k, v), self._newest[2 * layer :], strict=False):
             kept.copy_(_by_set(new, rows))
@@ -77,7 +77,7 @@ class TokenCache:
         return _attend(q, keys, values, rows, self.seen)
 
     def keep(self, rows: Int[Tensor, "sets rows"], sets: Sequence[int] | None) -> None:
-        """Go on with these rows of the last step, of all sets or of some."""
+        """Continue with these rows of the last step; ``sets`` are the sets that stay (None: all)."""
         if sets is not None:
             chosen = torch.tensor(sets).to(self.kept.device)
             self.kept = self.kept.index_select(2, chosen)
@@ -89,7 +89,7 @@ class TokenCache:
             self.seen = self.kept.new_zeros(len(rows), 1, rows.shape[1], self.nodes)
 
     def _forget(self) -> None:
-        """Drop the nodes that no row sees; sets with fewer others keep some of them, still unseen."""
+        """Drop nodes that no row sees. All sets keep the same number, so some keep a few unseen nodes."""
         assert self.seen is not None
         wanted = (self.seen == 0).any(2)[:, 0]  # (sets, nodes)
         self.nodes = int(wanted.sum(1).max())
@@ -101,19 +101,19 @@ class TokenCache:
 
 
 class SetMemory:
-    """Keys and values of the sets, computed once, in dense groups of neighbouring sets of similar length.
+    """Keys and values for cross-attention to the sets, computed once.
 
-    A group is ``(layers, 2, sets, heads, longest, head_dim)`` with a mask where lengths differ. Rows of one
-    set are queries to the same keys.
+    Neighbouring sets of similar length form a dense group ``(layers, 2, sets, heads, longest, head_dim)``,
+    with a mask if their lengths differ. All rows of a set attend to the same keys.
 
     Args:
-        keys_and_values: Those of every layer, each ``(vectors, heads, head_dim)``.
-        lengths: Vectors of each set; longest first makes the fewest groups.
+        keys_and_values: For each layer the keys and the values, each ``(vectors, heads, head_dim)``.
+        lengths: Number of vectors in each set. Sorting with the longest first gives the fewest groups.
     """
 
     def __init__(self, keys_and_values: Sequence[tuple[Tensor, Tensor]], lengths: Sequence[int]) -> None:
         packed = torch.stack([torch.stack(pair) for pair in keys_and_values])
-        # A row of zeros at the end: the one key of an empty set, so that what it says is zeros too.
+        # Append a row of zeros. It is the only key and value of an empty set, whose output is then zero.
         self.packed = F.pad(packed, (0, 0, 0, 0, 0, 1))
         self._starts, self._lengths = list(accumulate(lengths, initial=0))[:-1], list(lengths)
         self._groups = list(self._group())
@@ -121,7 +121,7 @@ class SetMemory:
     def look(
         self, layer: int, q: Float[Tensor, "sets_rows heads head_dim"]
     ) -> Float[Tensor, "sets_rows heads head_dim"]:
-        """Attention of every row to its set."""
+        """Cross-attention from each row to its set, in one layer."""
         rows = len(q) // len(self._lengths)
         found = []
         parts = q.split([group.sets * rows for group in self._groups])
@@ -131,7 +131,7 @@ class SetMemory:
         return found[0] if len(found) == 1 else torch.cat(found)
 
     def keep(self, sets: Sequence[int]) -> None:
-        """Go on with some sets."""
+        """Continue with some of the sets."""
         self._starts, self._lengths = ([x[i] for i in sets] for x in (self._starts, self._lengths))
         self._groups = list(self._group())
 
@@ -164,10 +164,10 @@ class SetMemory:
 
 @dataclass(frozen=True)
 class _Group:
-    """Neighbouring sets of similar length."""
+    """Neighbouring sets of similar length, which one dense attention call processes."""
 
     sets: int
-    keys_and_values: Sequence[Tensor]  # of layer after layer, each (sets * heads, longest, head_dim)
+    keys_and_values: Sequence[Tensor]  # keys, values of each layer: (sets * heads, longest, head_dim)
     mask: Tensor | None  # (sets, 1, 1, longest): 0 on real vectors, -inf elsewhere
 
 
@@ -184,7 +184,7 @@ def _by_set(x: Tensor, rows: int) -> Tensor:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, rows: int, mask: Tensor | None) -> Tensor:
-    """Of packed queries to keys and values by set; packed again, ``(sets * rows, heads, head_dim)``."""
+    """Attention from packed queries to keys and values by set; result ``(sets * rows, heads, head_dim)``."""
     heads, head_dim = q.shape[1:]
     by_set = _by_set(q, rows)
     four = (-1, heads, rows, head_dim)
@@ -192,7 +192,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, rows: int, mask: Tensor | None) -> 
         k, v = (x.view(-1, heads, *x.shape[1:]) for x in (k, v))
         out = F.scaled_dot_product_attention(by_set.view(four), k, v, attn_mask=mask)
     else:
-        # For the few queries of a step, up to three times as fast on the CPU as the kernel for long sets.
+        # A step has few queries. On a CPU these products are up to three times as fast as torch's attention.
         products = torch.bmm(by_set * head_dim**-0.5, k.transpose(1, 2))
         if mask is not None:
             products.view(-1, heads, *products.shape[1:]).add_(mask)

@@ -1,9 +1,9 @@
-"""A head that reads a label per set from encoded sets.
+"""Set head: one label per set (sequence classification, graph classification, regression).
 
-What a label is (one class, several, numbers) belongs to the target; the head only brings a set to the
-target's size.
+The target defines what a label is (a class, several classes, numbers). The head pools each set and maps it to
+the numbers (logits) that the target needs.
 
-Axes: vectors, sets, dim, size (numbers that the target wants for a label).
+Axes: vectors, sets, dim, size (the numbers that the target needs for one label).
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ Pool = Literal["mean", "sum", "attention"]
 
 
 class SetHead(nn.Module):
-    """One label per set: pool the vectors, then a small network to the target's size.
+    """One label per set: pool the vectors of a set, then apply a small feed-forward network.
 
-    ``mean`` is that of the vectors. ``sum`` puts their sum beside it, in sixteenths, so that both are of
-    one size at first; it suits quantities that grow with the set (a molecule's solubility). ``attention``
-    weighs every vector by a learned score, ``softmax_i(w · x_i)`` within the set (Lee et al. 2019,
-    https://arxiv.org/abs/1810.00825, with one learned query and one head). An empty set pools to zeros.
+    Pooling is one of three. ``mean`` averages the vectors. ``sum`` concatenates the mean and 1/16 of the sum,
+    which start with a similar size; it suits quantities that grow with the set, such as a molecule's
+    solubility. ``attention`` is a weighted sum with learned weights ``softmax_i(w · x_i)`` within the set
+    (Lee et al. 2019, https://arxiv.org/abs/1810.00825, with one learned query and one head). An empty set
+    gives zeros.
 
     Args:
         dim: Width of the encoded vectors.
-        target: What a label is.
-        pool: How the vectors of a set become one.
-        dropout: On the pooled vector, in training.
+        target: Defines the labels and the loss.
+        pool: ``mean``, ``sum`` or ``attention``.
+        dropout: Dropout probability inside the network, in training only.
+
+    Raises:
+        ValueError: ``pool`` is none of the three.
     """
 
     level: Level = "set"
@@ -58,7 +62,7 @@ class SetHead(nn.Module):
         )
 
     def forward(self, sets: VectorSets) -> Float[Tensor, "sets size"]:
-        """The target's numbers for every set."""
+        """The logits of each set."""
         scores = None if self.score is None else self.score(sets.values)[:, 0]
         pooled = pool(sets, self.pool, scores)
         if self.pool == "sum":
@@ -67,24 +71,24 @@ class SetHead(nn.Module):
         return logits
 
     def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the losses, and how many labels were there."""
+        """The sum of the losses, and the number of labels that are not missing."""
         return self.target.loss(self(sets), targets)
 
     def decode(self, sets: VectorSets) -> list[Any]:
-        """One result for each set. Raises `NotFiniteError` on NaN and infinity."""
+        """One result for each set. Raises `NotFiniteError` if a logit is NaN or infinite."""
         with inference(self):
             logits = self(sets)
             check_finite(logits, [1] * sets.num_sets)
             return self.target.decode(logits)
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The head's settings as plain JSON values, for `from_config`."""
         target = self.target.config()
         return {"kind": "set", "dim": self.dim, "pool": self.pool, "dropout": self.dropout, "target": target}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SetHead:
-        """The inverse of :meth:`config`."""
+        """Rebuild the head, without its weights, from :meth:`config`."""
         target = target_from_config(config["target"])
         return cls(config["dim"], target, pool=config["pool"], dropout=config["dropout"])
 
@@ -92,7 +96,9 @@ class SetHead(nn.Module):
 def pool(
     sets: VectorSets, how: Pool = "mean", scores: Float[Tensor, " vectors"] | None = None
 ) -> Float[Tensor, "sets dim"]:
-    """One vector for each set; zeros for an empty one.
+    """Pool each set to one vector: mean, sum, or a sum weighted by the softmax of ``scores`` (attention).
+
+    An empty set gives zeros.
 
     >>> pool(VectorSets(torch.tensor([[1.0], [3.0], [5.0]]), [2, 0, 1])).tolist()
     [[2.0], [0.0], [5.0]]

@@ -1,9 +1,9 @@
-"""A head that reads a label per vector from encoded sets.
+"""Vector head: one label per vector (token classification, frame labelling, node classification).
 
-What a label is (one class, several, numbers) belongs to the target; the head only brings a vector to the
-target's size.
+The target defines what a label is (a class, several classes, numbers). The head maps each vector to the
+numbers (logits) that the target needs.
 
-Axes: vectors, sets, dim, size (numbers that the target wants for a label).
+Axes: vectors, sets, dim, size (the numbers that the target needs for one label).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["VectorHead"]
 
 
 class VectorHead(nn.Module):
-    """One label per vector: dropout, then a linear map to the target's size.
+    """One label per vector: dropout, then a linear layer.
 
     Args:
         dim: Width of the encoded vectors.
-        target: What a label is.
-        dropout: On the encoded vectors, in training.
+        target: Defines the labels and the loss.
+        dropout: Dropout probability on the encoded vectors, in training only.
     """
 
     level: Level = "vector"
@@ -41,16 +41,16 @@ class VectorHead(nn.Module):
         self.read = nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, target.size))
 
     def forward(self, sets: VectorSets) -> Float[Tensor, "vectors size"]:
-        """The target's numbers for every vector."""
+        """The logits of each vector."""
         logits: Tensor = self.read(sets.values)
         return logits
 
     def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the losses, and how many labels were there."""
+        """The sum of the losses, and the number of labels that are not missing."""
         return self.target.loss(self(sets), targets)
 
     def decode(self, sets: VectorSets) -> list[list[Any]]:
-        """For each set a list of one result per vector. Raises `NotFiniteError` on NaN and infinity."""
+        """For each set one result per vector. Raises `NotFiniteError` if a logit is NaN or infinite."""
         with inference(self):
             logits = self(sets)
             check_finite(logits, sets.lengths)
@@ -59,10 +59,10 @@ class VectorHead(nn.Module):
         return [results[a:b] for a, b in pairwise(ends)]
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The head's settings as plain JSON values, for `from_config`."""
         return {"kind": "vector", "dim": self.dim, "dropout": self.dropout, "target": self.target.config()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> VectorHead:
-        """The inverse of :meth:`config`."""
+        """Rebuild the head, without its weights, from :meth:`config`."""
         return cls(config["dim"], target_from_config(config["target"]), dropout=config["dropout"])

@@ -1,9 +1,9 @@
-"""Search for the best sequence: beam search, and greedy and prefix beam search for CTC.
+"""Search for the most probable sequence: beam search, and greedy and prefix beam search for CTC.
 
-Nothing here knows a network: beam search is given a function from tokens to log-probabilities, CTC
-a matrix of them. All scores are natural logarithms.
+The functions do not depend on a network. Beam search calls a function that maps tokens to log-probabilities;
+CTC search takes a matrix of log-probabilities. All scores are natural logarithms.
 
-Axes: sets, rows (living hypotheses of one set), size (of the vocabulary), frames, tokens.
+Axes: sets, rows (hypotheses of one set that are not finished), size (of the vocabulary), frames, tokens.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ class Hypothesis:
 
 @runtime_checkable
 class Steps(Protocol):
-    """The network as a beam search sees it: it remembers every row's tokens.
+    """The network in the form that `beam_search` calls. It must remember the tokens of each row.
 
-    All sets have as many rows. A set with fewer hypotheses repeats its first one, and a set that is finished
-    may stay for some steps; what is said of such rows is not read.
+    All sets have the same number of rows. A set with fewer hypotheses repeats its first one, and a finished
+    set may stay for some steps; the output for such rows is ignored.
     """
 
     def __call__(self, tokens: Int[Tensor, "sets rows"]) -> Float[Tensor, "sets rows size"]:
-        """Feed one token to every row: log-probabilities of the next one (-inf: never)."""
+        """Append one token to each row; return the log-probabilities of the next token (-inf: impossible)."""
 
     def keep(self, rows: Int[Tensor, "sets_kept rows_kept"], sets: Sequence[int] | None) -> None:
-        """Go on with some rows of the last call.
+        """Continue with some rows of the last call.
 
         Args:
-            rows: For each set that stays, which of its rows; one that goes on in several ways is there
-                several times.
-            sets: Which sets stay, in the order of the last call; None for all.
+            rows: For each set that stays, the numbers of the rows to continue with. A row that continues in
+                several ways appears several times.
+            sets: The sets that stay, in the order of the last call; None for all.
         """
 
 
@@ -69,28 +69,28 @@ def beam_search(
     alpha: float = 0.6,
     device: torch.device | str = "cpu",
 ) -> list[Hypothesis]:
-    """For each set the sequence of greatest log-probability / :func:`length_penalty`.
+    """For each set, search for the sequence with the highest log-probability / :func:`length_penalty`.
 
-    Both count `end` in. A hypothesis that ends keeps its place in the beam of its set, so fewer go
-    on. A set is finished when no place is left, or when no living hypothesis can overtake the best
-    ended one: it only loses probability, and the most it can gain is the penalty of the greatest
-    length. Hence the search stops by itself, a beam of 1 is greedy search, and a beam as wide as
-    there are sequences is exhaustive. After ``max_length`` tokens every living hypothesis must end.
+    Log-probability and length include `end`. A hypothesis that has ended keeps its place in the beam, so that
+    fewer hypotheses continue. A set is finished when no place is left, or when no unfinished hypothesis can
+    become better than the best ended one. (More tokens only lower its log-probability, and the largest
+    possible divisor is the penalty at ``max_length``.) A beam of 1 is greedy search; a beam as wide as the
+    number of possible sequences is exhaustive. After ``max_length`` tokens each hypothesis must end.
 
     Args:
-        steps: The network; its rows are at first one for each set.
-        num_sets: How many sets.
-        begin: The token fed first.
+        steps: The network. It starts with one row for each set.
+        num_sets: The number of sets.
+        begin: The first input token.
         end: The token that ends a sequence.
-        max_length: Tokens of a sequence at most, `end` not counted.
-        beam: Hypotheses of each set.
-        alpha: Strength of the length penalty; 0 compares bare probabilities, which favours short
+        max_length: The most tokens in a sequence, without `end`.
+        beam: Beam width: the number of hypotheses for each set.
+        alpha: Strength of the length penalty. 0 compares plain log-probabilities, which favours short
             sequences.
-        device: Where the network wants its tokens.
+        device: Device of the tokens that the network gets.
 
     Raises:
-        ValueError: A beam or limit below 1, or a negative alpha.
-        NotFiniteError: A network that gives NaN for every next token of a set.
+        ValueError: ``beam`` or ``max_length`` is below 1, or ``alpha`` is negative.
+        NotFiniteError: The network gives NaN for every next token of a set.
     """
     if beam < 1 or max_length < 1 or alpha < 0:
         raise ValueError(
@@ -111,10 +111,10 @@ def beam_search(
 
 
 class _Beams:
-    """The living hypotheses of all sets, best first, and each set's best ended one: tensors on the device.
+    """The unfinished hypotheses of all sets, best first, and the best ended hypothesis of each set.
 
-    What happens in a step is the same for every set, so that nothing is looped over and the host learns one
-    number a set: how many hypotheses go on.
+    All are tensors on the device, and a step treats all sets at once, without a loop. The host reads only one
+    number for each set: how many hypotheses continue.
     """
 
     def __init__(
@@ -128,20 +128,20 @@ class _Beams:
         device: torch.device | str,
     ) -> None:
         self.end, self.beam, self.alpha, self.greatest_penalty = end, beam, alpha, greatest_penalty
-        self.numbers = list(range(num_sets))  # which sets these are; the others have left
+        self.numbers = list(range(num_sets))  # the numbers of the sets that are still here
         self.tokens = torch.full((num_sets, 1, 1), begin, device=device)  # (sets, rows, tokens)
-        self.scores = torch.zeros(num_sets, 1, device=device)  # (sets, rows), -inf where there is none
+        self.scores = torch.zeros(num_sets, 1, device=device)  # (sets, rows), -inf for no hypothesis
         self.places = torch.full((num_sets, 1), beam, device=device)
         self.ranks = torch.arange(beam, device=device)
         self.best_value = torch.full((num_sets,), -math.inf, device=device)
         self.best_score = self.best_value
-        self.best_tokens = self.tokens[:, 0]  # (sets, tokens), filled up with `end`
+        self.best_tokens = self.tokens[:, 0]  # (sets, tokens), padded with `end`
         self._left: list[tuple[list[int], Tensor, Tensor]] = []  # numbers, scores, tokens
 
     def advance(self, log_probs: Tensor, length: int) -> tuple[Tensor, list[int] | None]:
-        """Extend every hypothesis by a token; what `Steps.keep` is to be told."""
+        """Extend each hypothesis by one token. Returns the arguments for `Steps.keep`."""
         totals, rows, tokens = self._extensions(log_probs)
-        # Not true of NaN either, which is sorted first and so takes all places.
+        # False for NaN too. NaN sorts first, so it takes all places of a set, and no hypothesis is left.
         possible = (totals > -math.inf) & (self.ranks[: totals.shape[1]] < self.places)
         ended = possible & (tokens == self.end)
         self._put_away(totals.masked_fill(~ended, -math.inf), rows, length)
@@ -152,7 +152,7 @@ class _Beams:
         scores = scores.masked_fill(hopeless[:, None], -math.inf)
         living = scores > -math.inf
         order = torch.where(living, order, order[:, :1])
-        counts = living.sum(1).tolist()  # the one thing that the host waits for
+        counts = living.sum(1).tolist()  # the only place where the host waits for the device
         width = max(1, *counts)
         rows, tokens = (x.gather(1, order[:, :width]) for x in (rows, tokens))
         before = self.tokens.gather(1, rows[:, :, None].expand(-1, -1, self.tokens.shape[2]))
@@ -163,15 +163,15 @@ class _Beams:
         return rows[self._leave(staying)], staying
 
     def _extensions(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of every set the most probable ones, best first: log-probabilities, rows, tokens."""
-        # No set can want more than `beam` tokens of one row.
+        """The most probable extensions of each set, best first: log-probabilities, rows, tokens."""
+        # A set keeps at most `beam` extensions, so at most `beam` tokens of each row can be among them.
         values, tokens = log_probs.topk(min(self.beam, log_probs.shape[2]))
         totals = (values + self.scores[:, :, None]).flatten(1)
         totals, where = totals.topk(min(self.beam, totals.shape[1]))
         return totals, where // values.shape[2], tokens.flatten(1).gather(1, where)
 
     def _put_away(self, ended: Tensor, rows: Tensor, length: int) -> None:
-        """Remember each set's best ended extension (-inf: not ended), if it is better than those before."""
+        """Store each set's best ended extension if it beats the earlier ones (score -inf: has not ended)."""
         score, first = ended.max(1)
         value = score / length_penalty(length, self.alpha)
         better = value > self.best_value
@@ -183,7 +183,7 @@ class _Beams:
         self.best_tokens = torch.where(better[:, None], found, before)
 
     def _leave(self, staying: list[int]) -> Tensor:
-        """Put the other sets' results aside; an index of those that stay."""
+        """Store the results of the sets that leave. Returns the indices of the sets that stay."""
         gone = sorted(set(range(len(self.numbers))) - set(staying))
         index = torch.tensor(gone, dtype=torch.long).to(self.scores.device)
         self._left.append(([self.numbers[i] for i in gone], self.best_score[index], self.best_tokens[index]))
@@ -202,16 +202,16 @@ class _Beams:
         if without:
             raise NotFiniteError(
                 without[0],
-                f"beam search: got NaN or -inf for every next token of set {without[0]}; the "
-                "weights or the encoded vectors hold NaN or infinity: look at the training loss",
+                f"beam search: got NaN or -inf for every next token of set {without[0]}, expected finite "
+                "numbers; the weights or the encoded vectors hold NaN or infinity: look at the training loss",
             )
         return [found[number] for number in sorted(found)]
 
 
 def _staying(counts: Sequence[int]) -> list[int]:
-    """The sets with hypotheses that go on, and as many finished ones as make the number 2^k or 3 * 2^k.
+    """The sets that continue, plus enough finished sets to round their number up to 2^k or 3 * 2^k.
 
-    Who stays is copied, and kernels are made for every size of a batch: better few sizes than each once.
+    Kernels are compiled for each batch size, so few different sizes save time.
 
     >>> _staying([1, 0, 0, 2, 1, 1, 0, 1, 0])
     [0, 1, 3, 4, 5, 7]
@@ -232,7 +232,7 @@ def _staying(counts: Sequence[int]) -> list[int]:
 
 
 def ctc_greedy(log_probs: Float[Tensor, "frames size"], *, blank: int) -> list[int]:
-    """The text of the most probable path: repetitions merged, then blanks dropped.
+    """Greedy CTC: the text of the most probable path. Equal neighbours merge, then blanks are dropped.
 
     Graves et al. 2006 (https://www.cs.toronto.edu/~graves/icml_2006.pdf).
 
@@ -246,25 +246,25 @@ def ctc_greedy(log_probs: Float[Tensor, "frames size"], *, blank: int) -> list[i
 def ctc_beam_search(
     log_probs: Float[Tensor, "frames size"], *, blank: int, beam: int, tokens: int = 20
 ) -> list[Hypothesis]:
-    """Prefix beam search: the most probable texts, best first, summed over the paths followed.
+    """CTC prefix beam search: the most probable texts, best first, summed over the paths that were followed.
 
-    Hannun et al. 2014, algorithm 1 (https://arxiv.org/abs/1408.2873), without a language model. A
-    prefix has two probabilities, of its paths that end in blank and of those that end in its last
-    token: only after a blank does that token again make the prefix longer.
+    Hannun et al. 2014, algorithm 1 (https://arxiv.org/abs/1408.2873), without a language model. Each prefix
+    has two probabilities: one for its paths that end in blank, and one for those that end in its last token.
+    They differ because the last token, if it comes again, makes the prefix longer only after a blank.
 
     Args:
-        log_probs: Of one set, normalised in every frame.
-        blank: Which token is blank.
-        beam: Prefixes kept after each frame.
-        tokens: How many tokens of each frame are tried: the most probable ones.
+        log_probs: Log-probabilities of one set, normalised in each frame.
+        blank: The number of the blank token.
+        beam: Beam width: the number of prefixes kept after each frame.
+        tokens: The number of tokens tried in each frame (the most probable ones).
 
     Raises:
-        ValueError: A beam below 1.
+        ValueError: ``beam`` is below 1.
     """
     if beam < 1:
         raise ValueError(f"beam: got {beam}, expected 1 or more")
     prefixes = _Prefixes(blank)
-    living = {0: (0.0, -math.inf)}  # node: log-probability of paths that end in blank, in a token
+    living = {0: (0.0, -math.inf)}  # node -> log-probabilities of paths that end in blank, in a token
     values, indices = log_probs.topk(min(tokens, log_probs.shape[1]))
     for frame in zip(indices.tolist(), values.tolist(), strict=True):
         living = _grow(living, dict(zip(*frame, strict=True)), prefixes, blank, beam)
@@ -272,15 +272,15 @@ def ctc_beam_search(
 
 
 class _Prefixes:
-    """Token sequences as a tree: extending or comparing one costs the same at any length."""
+    """Token sequences stored as a tree, so that extending or comparing them takes constant time."""
 
     def __init__(self, first: int) -> None:
-        self.last = [first]  # token of every node; the root stands for the empty sequence
+        self.last = [first]  # last token of each node; the root is the empty sequence
         self.parent = [-1]
         self._children: dict[tuple[int, int], int] = {}
 
     def extend(self, node: int, token: int) -> int:
-        """The node of the sequence with one more token."""
+        """The node for the sequence of ``node`` plus one token."""
         child = self._children.setdefault((node, token), len(self.last))
         if child == len(self.last):
             self.last.append(token)
@@ -288,7 +288,7 @@ class _Prefixes:
         return child
 
     def tokens(self, node: int) -> list[int]:
-        """The sequence of a node."""
+        """The sequence that a node stands for."""
         found = []
         while node > 0:
             found.append(self.last[node])
@@ -302,10 +302,10 @@ _Ends = tuple[float, float]
 def _grow(
     living: dict[int, _Ends], frame: dict[int, float], prefixes: _Prefixes, blank: int, beam: int
 ) -> dict[int, _Ends]:
-    """One frame more: every prefix stays, by blank or by its last token again, or takes a token.
+    """Process one frame: each prefix stays (by blank or by its last token again) or is extended by a token.
 
-    ``frame`` has the tokens that are tried, the most probable first. A new prefix has one parent only, so it
-    need not be looked at where enough of those that stay are more probable.
+    ``frame`` holds the tokens to try, the most probable first. A new prefix has a single parent, so its
+    probability is final here: it is skipped if ``beam`` prefixes that stay are more probable.
     """
     totals = {node: _add(*ends) for node, ends in living.items()}
     found = []

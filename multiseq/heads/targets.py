@@ -1,9 +1,10 @@
-"""Targets: what a label is. Each owns its vocabulary or scale, its loss, and the way back to the user.
+"""Targets define what a label is: a class, several classes at once, or numbers (regression).
 
-A task has one target, and every head of that task shares it: the vocabulary has one owner. When two labels
-are the same, and what a missing one is, `multiseq.labels` says for all of them.
+A target holds the vocabulary or the scale, computes the loss, and converts predictions back to the user's
+labels. A task has one target, which its head holds, so only one object holds the vocabulary.
+`multiseq.labels` decides when two labels are equal and when a label is missing.
 
-Axes: rows (labels of a batch: one a vector or one a set), classes, columns (several numbers at once).
+Axes: rows (labels of a batch, one for each vector or set), classes, columns (several numbers at once).
 """
 
 from __future__ import annotations
@@ -33,14 +34,17 @@ __all__ = [
 ]
 
 MISSING = -100
-"""The class number of a label that is missing (torch's own convention); it takes no part in the loss."""
+"""The class number of a missing label (torch's ``ignore_index``). The loss ignores it."""
 
 
 class ClassTarget:
-    """One class out of several; a missing label takes no part in the loss.
+    """One class out of several (single-label classification). The loss ignores missing labels.
 
     Args:
-        labels: The classes, in the order of the head's outputs.
+        labels: The names of the classes, in the order of the head's outputs.
+
+    Raises:
+        ValueError: No classes, or a class twice.
 
     Example:
         >>> target = ClassTarget.fit(["yes", "no", "yes", None])
@@ -57,10 +61,14 @@ class ClassTarget:
 
     @classmethod
     def fit(cls, values: Iterable[Any]) -> ClassTarget:
-        """The classes that occur in the training labels, sorted."""
+        """A target with the classes that occur in the training labels, sorted.
+
+        Raises:
+            ValueError: All labels are missing.
+        """
         found = {name for name in map(class_name, values) if name is not None}
         if not found:
-            raise ValueError("labels: got no label that is not missing, expected some to learn from")
+            raise ValueError("labels: got only missing labels, expected some labels to learn from")
         return cls(sorted(found))
 
     def knows(self, name: str) -> bool:
@@ -68,7 +76,7 @@ class ClassTarget:
         return name in self._index
 
     def is_missing(self, label: Any) -> bool:
-        """Whether a label names no class."""
+        """Whether a label is missing."""
         return class_name(label) is None
 
     def _number(self, value: Any) -> int:
@@ -77,15 +85,19 @@ class ClassTarget:
             return MISSING
         if name not in self._index:
             near = ", ".join(self.labels[:8])
-            raise ValueError(f"label: got {name!r}, which no training item has; expected one of {near} …")
+            raise ValueError(f"label: got {name!r}, which no training item has, expected one of {near} …")
         return self._index[name]
 
     def batch(self, values: Sequence[Any]) -> Tensor:
-        """``(rows,)`` class numbers of a batch's labels."""
+        """The class numbers of a batch of labels, ``(rows,)``; ``MISSING`` for a missing label.
+
+        Raises:
+            ValueError: A class that no training item has.
+        """
         return torch.tensor([self._number(v) for v in values], dtype=torch.long)
 
     def loss(self, logits: Float[Tensor, "rows classes"], targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy, summed, and the number of labels that are there."""
+        """The summed cross-entropy, and the number of labels that are not missing."""
         total = F.cross_entropy(logits.float(), targets, ignore_index=MISSING, reduction="sum")
         return total, (targets != MISSING).sum()
 
@@ -101,15 +113,22 @@ class ClassTarget:
         ]
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The target's settings as plain JSON values, for `target_from_config`."""
         return {"kind": "class", "labels": self.labels}
 
 
 class LabelsTarget:
-    """Several classes at once, each there or not; a class may be missing in some items.
+    """Several classes at once, each present or absent (multi-label classification).
 
-    A value is a collection of class names (those named are there, all others not) or a mapping from class
-    name to True, False or None (missing, like a class that it does not name).
+    A label is either a collection of class names (these are present, all others absent), or a mapping from
+    class name to True, False or None. In a mapping, a class with None or without an entry is missing, and the
+    loss ignores it.
+
+    Args:
+        labels: The names of the classes, in the order of the head's outputs.
+
+    Raises:
+        ValueError: No classes, or a class twice.
 
     Example:
         >>> target = LabelsTarget(["red", "round", "small"])
@@ -126,7 +145,7 @@ class LabelsTarget:
 
     @classmethod
     def fit(cls, values: Iterable[Any]) -> LabelsTarget:
-        """The classes that occur in the training labels, sorted."""
+        """A target with the classes that occur in the training labels, sorted."""
         return cls(sorted({name for v in values for name in named_flags(v)}))
 
     def knows(self, name: str) -> bool:
@@ -134,26 +153,30 @@ class LabelsTarget:
         return name in self._known
 
     def batch(self, values: Sequence[Any]) -> Tensor:
-        """``(rows, classes)``: ones, zeros and NaN (missing)."""
+        """The labels of a batch, ``(rows, classes)``: 1 (present), 0 (absent) or NaN (missing).
+
+        Raises:
+            ValueError: A class that no training item has.
+        """
         for value in values:
             unknown = [name for name in named_flags(value) if name not in self._known]
             if unknown:
                 known = f"expected some of {self.labels[:8]} …"
-                raise ValueError(f"labels: got {unknown}, which no training item has; {known}")
+                raise ValueError(f"labels: got {unknown}, which no training item has, {known}")
         rows = [[math.nan if f is None else float(f) for f in flags_of(v, self.labels)] for v in values]
         return torch.tensor(rows, dtype=torch.float32).view(-1, self.size)
 
     def loss(self, logits: Float[Tensor, "rows classes"], targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Binary cross-entropy, summed over what is not missing, and how many that is."""
+        """The binary cross-entropy summed over all flags that are not missing, and their number."""
         known = ~targets.isnan()
-        # By weights, for to pick the known ones out would make the host wait for a GPU.
+        # Use weights of 0 for missing flags. Selecting the others would make the host wait for the GPU.
         total = F.binary_cross_entropy_with_logits(
             logits.float(), targets.nan_to_num(), weight=known.float(), reduction="sum"
         )
         return total, known.sum()
 
     def decode(self, logits: Float[Tensor, "rows classes"]) -> list[LabelSet]:
-        """The classes that are at least half probable."""
+        """For each row the classes with a probability of at least 0.5."""
         table = logits.detach().float().sigmoid().cpu()
         there: list[list[str]] = [[] for _ in table]
         for row, column in (table >= 0.5).nonzero().tolist():
@@ -162,20 +185,25 @@ class LabelsTarget:
         return [LabelSet(tuple(names), row) for names, row in zip(there, rows, strict=True)]
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The target's settings as plain JSON values, for `target_from_config`."""
         return {"kind": "labels", "labels": self.labels}
 
 
 class NumberTarget:
-    """One number or several, standardised on the training data and given back in the user's unit.
+    """One number or several (regression).
 
-    Missing values take no part in the loss or in the scale. A number that never changes is measured by its
-    size.
+    The model learns standardised numbers, ``(number - mean) / std`` of the training data; predictions are in
+    the user's unit. Missing values count neither in the loss nor in mean and std. If a column is constant in
+    training, its absolute value takes the place of the standard deviation.
 
     Args:
-        names: The numbers' names, one for each column.
-        mean, std: Of each column, on the training data.
-        unit: Of the numbers, as printed.
+        names: The name of each column.
+        mean: The mean of each column in the training data.
+        std: The standard deviation of each column in the training data.
+        unit: The unit of the numbers, for printing.
+
+    Raises:
+        ValueError: ``names``, ``mean`` and ``std`` differ in length.
 
     Example:
         >>> target = NumberTarget.fit([1.0, 3.0, None], name="price", unit="euro")
@@ -188,14 +216,23 @@ class NumberTarget:
     ) -> None:
         if not len(names) == len(mean) == len(std):
             raise ValueError(
-                f"names, mean, std: got {len(names)}, {len(mean)}, {len(std)} entries, expected as many"
+                f"names, mean, std: got {len(names)}, {len(mean)}, {len(std)} entries, expected equally many"
             )
         self.names, self.unit, self.size = list(names), unit, len(names)
         self.mean, self.std = list(mean), list(std)
 
     @classmethod
     def fit(cls, values: Iterable[Any], *, name: str = "value", unit: str = "") -> NumberTarget:
-        """Mean and standard deviation of every column; a value is a number or a mapping of numbers."""
+        """A target with mean and standard deviation of the training labels.
+
+        Args:
+            values: Training labels: each a number, or a mapping from column name to number.
+            name: The name of the number if the labels are plain numbers.
+            unit: The unit of the numbers, for printing.
+
+        Raises:
+            ValueError: A column has no values, or a label is no number.
+        """
         rows = [v for v in values if v is not None]
         names = sorted({k for row in rows if isinstance(row, Mapping) for k in row}) or [name]
         columns = torch.tensor([_row(row, names) for row in rows], dtype=torch.float64).view(-1, len(names))
@@ -203,45 +240,45 @@ class NumberTarget:
         for name, column in zip(names, columns.T, strict=True):
             known = column[~column.isnan()]
             if not len(known):
-                raise ValueError(f"numbers: got no value for {name!r}, expected some to learn the scale from")
+                raise ValueError(f"numbers: got no value for {name!r}, expected some to compute a scale")
             scales.append(_scale_of(known))
         return cls(names, [mean for mean, _ in scales], [std for _, std in scales], unit=unit)
 
     def batch(self, values: Sequence[Any]) -> Tensor:
-        """``(rows, columns)``: standardised numbers, NaN where one is missing."""
+        """The standardised numbers of a batch, ``(rows, columns)``; NaN for a missing number."""
         rows = [_row(value, self.names) for value in values]
         raw = torch.tensor(rows, dtype=torch.float64).view(-1, self.size)
         mean, std = self._scale()
         return ((raw - mean) / std).float()
 
     def is_missing(self, label: Any) -> bool:
-        """Whether a label has no number."""
+        """Whether all numbers of a label are missing."""
         return all(map(math.isnan, _row(label, self.names)))
 
     def _scale(self) -> tuple[Tensor, Tensor]:
-        # In double precision: a time in seconds since 1970 has a large mean and a small deviation.
+        # Double precision, because the mean can be much larger than the deviation (seconds since 1970, say).
         return torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
 
     def loss(self, logits: Float[Tensor, "rows columns"], targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared error of the standardised numbers, summed over what is there, and how many that is."""
+        """The squared error of the standardised numbers that are not missing, summed; and their number."""
         known = ~targets.isnan()
         errors = (logits.float() - targets).masked_fill(~known, 0.0)
         return errors.square().sum(), known.sum()
 
     def decode(self, logits: Float[Tensor, "rows columns"]) -> list[Number]:
-        """Back in the user's unit."""
+        """One result for each row, in the user's unit."""
         mean, std = self._scale()
         scales = dict(zip(self.names, self.std, strict=True))
         rows = (logits.detach().cpu().double() * std + mean).tolist()  # Apple's GPUs have no double precision
         return [Number(dict(zip(self.names, row, strict=True)), self.unit, scales) for row in rows]
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The target's settings as plain JSON values, for `target_from_config`."""
         return {"kind": "number", "names": self.names, "mean": self.mean, "std": self.std, "unit": self.unit}
 
 
 def is_constant(numbers: Float[Tensor, " numbers"]) -> bool:
-    """Whether numbers differ by no more than rounding, in whatever unit they are.
+    """Whether numbers are equal up to rounding errors. The result does not depend on their unit.
 
     >>> is_constant(torch.tensor([0.3, 0.1 + 0.2]).double()), is_constant(torch.tensor([1e-12, 2e-12]))
     (True, False)
@@ -251,7 +288,7 @@ def is_constant(numbers: Float[Tensor, " numbers"]) -> bool:
 
 
 def _scale_of(numbers: Float[Tensor, " numbers"]) -> tuple[float, float]:
-    """Mean and deviation; of a number that never changes, its size instead (of zero, 1)."""
+    """Mean and standard deviation. If the numbers are constant, their absolute value instead (1 for zero)."""
     mean = numbers.mean()
     if is_constant(numbers):
         return mean.item(), abs(mean.item()) or 1.0
@@ -259,7 +296,7 @@ def _scale_of(numbers: Float[Tensor, " numbers"]) -> tuple[float, float]:
 
 
 def is_missing(target: Any, label: Any) -> bool:
-    """Whether a label says nothing to a target; a target without a word on that misses None alone."""
+    """Whether a label is missing: None, or what the target's method ``is_missing`` (if it has one) says."""
     if label is None:
         return True
     says_nothing = getattr(target, "is_missing", None)
@@ -267,22 +304,22 @@ def is_missing(target: Any, label: Any) -> bool:
 
 
 def flags_of(value: Any, labels: Sequence[str]) -> list[bool | None]:
-    """For each class whether a value of `LabelsTarget` has it, None where that is missing."""
+    """For each class whether a label of `LabelsTarget` has it: True, False, or None if that is missing."""
     named = named_flags(value)
     other = None if value is None or isinstance(value, Mapping) else False
     return [named.get(str(class_name(name)), other) for name in labels]
 
 
 def named_flags(value: Any) -> dict[str, bool | None]:
-    """The flags of the classes that a value of `LabelsTarget` names.
+    """The classes that a label of `LabelsTarget` names, each with its flag.
 
     Raises:
-        ValueError: A text, or flags without names.
+        ValueError: The label is a single text, or it has flags without class names.
     """
     if value is None:
         return {}
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ValueError(f"labels: got {value!r}, expected a collection of class names, as [{value!r}]")
+        raise ValueError(f"labels: got {value!r}, expected a collection of class names, such as [{value!r}]")
     if isinstance(value, Mapping):
         return {str(class_name(name)): flag(there) for name, there in value.items()}
     entries = plain(value if hasattr(value, "tolist") else list(value))
@@ -292,18 +329,18 @@ def named_flags(value: Any) -> dict[str, bool | None]:
     if entries and flags:
         raise ValueError(
             f"labels: got {entries}, expected a collection of class names, each once; "
-            "for flags a mapping, as {'red': True, 'round': False}"
+            "for flags use a mapping, such as {'red': True, 'round': False}"
         )
     return {name: True for name in names if name is not None}
 
 
 def number_of(value: Any, name: str) -> float:
-    """The number of that name in a label, NaN where it is missing."""
+    """The number called ``name`` in a label; NaN if it is missing."""
     return number(value.get(name) if isinstance(value, Mapping) else value)
 
 
 def _row(value: Any, names: Sequence[str]) -> list[float]:
-    """The columns of one label, NaN where missing. Raises ValueError on what is no number."""
+    """The numbers of one label by column, NaN if missing. Raises ValueError for anything but numbers."""
     if value is None:
         return [math.nan] * len(names)
     if set(value) - set(names) if isinstance(value, Mapping) else len(names) > 1:
@@ -312,7 +349,7 @@ def _row(value: Any, names: Sequence[str]) -> list[float]:
 
 
 def target_from_config(config: Mapping[str, Any]) -> Any:
-    """Rebuild a target from its ``config()``. Only the kinds of this library are known."""
+    """Rebuild a target from its ``config()``. Works only for the targets of this library."""
     from multiseq.heads.text_target import TextTarget
 
     options = {k: v for k, v in config.items() if k != "kind"}

@@ -1,8 +1,7 @@
-"""TextTarget: the target of a sequence head, a text made of characters or of sub-word pieces.
+"""TextTarget: the target of a sequence head. A text is a sequence of characters or of sub-word pieces.
 
-Sub-word pieces are found by byte-pair encoding, Sennrich et al. 2016
-(https://arxiv.org/abs/1508.07909); a piece that begins a word begins with "▁", as in SentencePiece
-(https://arxiv.org/abs/1808.06226).
+Sub-word pieces come from byte-pair encoding, Sennrich et al. 2016 (https://arxiv.org/abs/1508.07909). A piece
+at the beginning of a word starts with "▁", as in SentencePiece (https://arxiv.org/abs/1808.06226).
 
 Axes: tokens (of one text, or of all texts of a batch one after another).
 """
@@ -24,13 +23,13 @@ from multiseq.tokenizer import read_tokenizer, train_tokenizer
 __all__ = ["TextTarget", "normalise"]
 
 _UNITS = ("character", "piece")
-# Each has a space inside, which no piece can have: a text cannot spell a special token.
+# Each contains a space. No piece can contain one, so no text can spell a special token.
 _SPECIALS = ["<ctc blank>", "<begin of text>", "<end of text>", "<unknown character>"]
 _SPACE = "▁"
 
 
 def normalise(text: str) -> str:
-    """Unicode composed (see `multiseq.labels.composed`), white space to single spaces, none at the ends.
+    """The text in composed Unicode (`multiseq.labels.composed`), with single spaces, none at its ends.
 
     >>> normalise(" two  words ")
     'two words'
@@ -39,18 +38,18 @@ def normalise(text: str) -> str:
 
 
 class TextTarget:
-    """A text as tokens; owns the vocabulary. ``decode_tokens(encode(text)) == normalise(text)``.
+    """Converts texts to tokens and back; holds the vocabulary. It is the target of sequence heads.
 
-    The round trip is exact except for characters that no training text has: each becomes the token
-    `unknown`, printed as "�". In pieces, "▁" (U+2581) is read as a space.
+    ``decode_tokens(encode(text)) == normalise(text)``, with two exceptions. A character that no training text
+    has becomes the token `unknown`, which is printed as "�". With pieces, "▁" (U+2581) becomes a space.
 
     Args:
         unit: What a token is: "character", or "piece" of a word.
-        vocabulary: The characters, or the tokenizer of the pieces as a JSON string.
-        longest: Tokens of the longest training text, from which decoders derive their limit.
+        vocabulary: The characters, or for pieces the tokenizer as a JSON string.
+        longest: The number of tokens in the longest training text. Decoders derive their limit from it.
 
     Raises:
-        ValueError: An unknown unit, or a vocabulary with a character twice.
+        ValueError: The unit is unknown, or a token is twice in the vocabulary.
 
     Example:
         >>> target = TextTarget.fit(["abba", "cab"], unit="character")
@@ -59,7 +58,7 @@ class TextTarget:
     """
 
     blank, begin, end, unknown = range(len(_SPECIALS))
-    """The special tokens: nothing (CTC), a decoder's first input, its last output, unknown."""
+    """Special tokens: CTC's blank, a decoder's first input, its last output, an unknown character."""
 
     def __init__(self, unit: str, vocabulary: Sequence[str] | str, longest: int) -> None:
         _check_unit(unit)
@@ -78,22 +77,22 @@ class TextTarget:
 
     @classmethod
     def fit(cls, values: Iterable[Any], *, unit: str, vocab_size: int = 8000) -> TextTarget:
-        """The vocabulary of the training texts; the same texts give the same one, in any order.
+        """A target with the vocabulary of the training texts. Their order does not matter.
 
         Args:
-            values: Training texts; missing ones are passed over.
+            values: Training texts. Missing ones are skipped.
             unit: "character" or "piece".
-            vocab_size: Tokens at most, the special ones included. Pieces are added until it is
-                reached or no pair of pieces occurs twice; every character that occurs has a token.
+            vocab_size: The most tokens, including the special ones. Each character of the texts has a token.
+                Pieces are added until ``vocab_size`` is reached or no pair of pieces occurs twice.
 
         Raises:
-            ValueError: No text, or more characters than ``vocab_size`` has room for.
+            ValueError: There is no text, or the texts have more characters than ``vocab_size`` allows.
         """
         _check_unit(unit)
         texts = [_checked(value) for value in values if plain(value) is not None]
         if not texts:
-            raise ValueError("texts: got none that is not missing, expected some to learn from")
-        # Pieces always have a sign for the space.
+            raise ValueError("texts: got only missing texts, expected some texts to learn from")
+        # Pieces always include a sign for the space.
         alphabet = sorted(set().union(*texts, " " if unit == "piece" else ""))
         room = vocab_size - len(_SPECIALS)
         if len(alphabet) > room:
@@ -109,14 +108,14 @@ class TextTarget:
 
     @property
     def size(self) -> int:
-        """Number of tokens, the special ones included."""
+        """The number of tokens, including the special ones."""
         return len(self._tokens)
 
     def encode(self, text: Any) -> Int[Tensor, " tokens"]:
-        """The tokens of one text, without special tokens; unknown characters become `unknown`.
+        """The tokens of one text, without begin and end. Unknown characters become `unknown`.
 
         Raises:
-            ValueError: Not a string. Leave items without a text out before encoding.
+            ValueError: ``text`` is not a string. Leave items without a text out before encoding.
         """
         text = _checked(text)
         if self._tokenizer is None:
@@ -126,7 +125,7 @@ class TextTarget:
         return torch.tensor(ids, dtype=torch.long)
 
     def decode_tokens(self, ids: Sequence[int]) -> str:
-        """The text of some tokens; special tokens give nothing, `unknown` gives "�"."""
+        """The text for a sequence of tokens. Special tokens give no text, except that `unknown` gives "�"."""
         text = "".join(self._tokens[i] for i in ids)
         return text if self._tokenizer is None else normalise(text.replace(_SPACE, " "))
 
@@ -137,11 +136,11 @@ class TextTarget:
         return Packed(tokens, [len(text) for text in encoded])
 
     def is_missing(self, label: Any) -> bool:
-        """Whether there is no text; of several right ones, none at all. An empty text is one."""
+        """Whether a label is missing: None, or an empty list of reference texts. An empty text is a label."""
         return plain(label) in (None, [], ())
 
     def config(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The target's settings as plain JSON values, for `from_config`."""
         characters = self._tokens[len(_SPECIALS) :]
         vocabulary = characters if self._tokenizer is None else self._tokenizer.to_str()
         return {
@@ -153,7 +152,7 @@ class TextTarget:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TextTarget:
-        """The inverse of :meth:`config`."""
+        """Rebuild the target from :meth:`config`."""
         return cls(config["unit"], config["vocabulary"], config["longest"])
 
 
@@ -169,10 +168,11 @@ def _checked(text: Any) -> str:
 
 
 def _train_pieces(texts: Sequence[str], vocab_size: int) -> str:
-    """Byte-pair encoding as a tokenizer's JSON string."""
-    # A pair that occurs once makes a piece that has one example to learn from.
+    """Train byte-pair encoding; return the tokenizer as a JSON string."""
+    # A pair that occurs only once would make a piece with a single training example.
     options = {"vocab_size": vocab_size, "min_frequency": 2, "special_tokens": _SPECIALS}
-    # Read again, its special tokens are no longer found in texts: "<end of text>" is but characters.
+    # A tokenizer that is read from JSON does not search texts for special tokens. So a text that contains
+    # "<end of text>" is read as characters.
     return str(train_tokenizer(texts, _words(), unk_token=_SPECIALS[-1], **options).to_str())
 
 

@@ -1,1 +1,1 @@
-"""The network between adapters and heads: attention over packed sets, and the encoder made of it."""
+"""The network between adapters and heads: attention over packed sets, and the encoder built from it."""

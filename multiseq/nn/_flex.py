@@ -1,15 +1,15 @@
 """Attention with a bias on CUDA: FlexAttention over the packed rows of all sets.
 
-One mask for everything: a query row sees the key rows from ``first`` to ``last``, whether its set, a causal
-order or a window cuts them there. Which blocks of rows meet at all is worked out on the host from the
-lengths, so nothing waits for the device. The tables of the bias are looked up inside the kernel and get their
-gradient there, so no score is ever kept (https://arxiv.org/abs/2412.05496; gradients of what a score function
-captures: https://github.com/pytorch/pytorch/pull/137452).
+One mask covers all cases: a query row sees the key rows from ``first`` to ``last``, whatever sets the limits
+(its set, the causal order or a window). The host computes from the lengths which blocks of queries and keys
+have visible pairs, so the host never waits for the device. The kernel looks up the bias tables itself and
+computes their gradients, so the matrix of scores is never stored (https://arxiv.org/abs/2412.05496; gradients
+of captured tensors: https://github.com/pytorch/pytorch/pull/137452).
 
-The kernel is compiled when it is first used. Rows and codes are filled up to a power of two, so that batches
-of other lengths find it compiled, and the sizes of the kernel are few.
+Torch compiles the kernel at its first use. Rows and codes are padded to a power of two, so that batches with
+other lengths reuse the compiled kernel and only few sizes occur.
 
-Axes: vectors (rows of the batch), rows (with those that fill up), blocks (of rows), heads, head_dim.
+Axes: vectors (rows of the batch), rows (with padding), blocks (of rows), heads, head_dim.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ from multiseq.vectors import to_device
 __all__ = ["attend_flex", "block_mask", "flex_serves"]
 
 BLOCK = 128
-"""Rows of a block: what FlexAttention takes by itself, and a multiple of the tiles of its kernels."""
+"""Rows in a block. It is FlexAttention's default and a multiple of the tile sizes of its kernels."""
 FEWEST_ROWS = 1024
 FEWEST_CODES = 65_536
 COPIES = 128
-"""Of a table: its gradient is added up by atomic operations, which wait for each other at one address. The
-queries of a block add to a copy each; without copies nearly all pairs, which are masked and have no code, add
-their zeros to one number."""
+"""Copies of each bias table. The kernel sums the gradient of a table with atomic additions, and additions to
+the same address wait for each other. With copies, each query of a block adds to another copy. Without them,
+nearly all pairs (masked ones, and those without a code) add their zeros to the same number."""
 
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def flex_serves(q: Tensor) -> bool:
-    """What the kernel asks for: a GPU and its compiler, and heads of 16 to 256.
+    """Whether FlexAttention can process ``q``: it needs a GPU, Triton, and a head_dim from 16 to 256.
 
-    Not where results must be the same each time: it adds up the gradient of a table in no fixed order.
+    False if torch's deterministic algorithms are on: the kernel sums the gradient of a bias table in an
+    order that changes from run to run.
     """
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
     fits = q.is_cuda and q.dtype in dtypes and 16 <= q.shape[-1] <= 256
@@ -60,14 +61,14 @@ def attend_flex(
     mask: Any,
     bias: Bias | None,
 ) -> Float[Tensor, "vectors heads head_dim"]:
-    """Attention of every query to the keys that its mask and its block of rows show it.
+    """Attention of each query to the keys that the mask lets it see.
 
     Args:
-        q: Packed rows of all sets: queries,
-        k: keys,
-        v: and values.
-        mask: Of :func:`block_mask`; one serves all layers.
-        bias: What is added to the scaled products.
+        q: Queries, the packed rows of all sets.
+        k: Keys, likewise.
+        v: Values, likewise.
+        mask: A ``BlockMask`` from :func:`block_mask`. All layers can share it.
+        bias: Added to the scaled products, or None.
     """
     num, rows = len(q), int(mask.seq_lengths[0])
     filled = (F.pad(x, (0, 0, 0, 0, 0, rows - num)).transpose(0, 1)[None] for x in (q, k, v))
@@ -77,16 +78,16 @@ def attend_flex(
 
 
 def block_mask(seen: Visible, device: torch.device) -> Any:
-    """The ``BlockMask`` of what every row sees, from what the host knows, with no wait for the device.
+    """The ``BlockMask`` for the range of keys that each query sees; the host computes it alone.
 
-    The keys that a block of queries sees, and the queries that see a block of keys, are neighbours, for
-    ``first`` and ``last`` never fall from one row to the next.
+    ``first`` and ``last`` never decrease from one row to the next. Therefore the blocks of keys that a block
+    of queries sees are neighbours, and so are the blocks of queries that see a block of keys.
     """
     from torch.nn.attention.flex_attention import BlockMask
 
     num = len(seen.first)
     rows = _filled(num, FEWEST_ROWS)
-    # The rows that fill up see nothing, and nothing sees them.
+    # Padding rows see no row, and no row sees them.
     first = F.pad(seen.first, (0, rows - num), value=1).int()
     last = F.pad(seen.last, (0, rows - num), value=0).int()
     real, blocks = -(-num // BLOCK), rows // BLOCK
@@ -118,7 +119,7 @@ def block_mask(seen: Visible, device: torch.device) -> Any:
 
 
 def _run(low: Tensor, high: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
-    """How many blocks each block meets, and which: neighbours from ``low`` to ``high``."""
+    """For each block, the number and the indices of the blocks it needs: all from ``low`` to ``high``."""
     more = blocks - len(low)
     count = F.pad((high - low + 1).clamp(min=0), (0, more))
     index = F.pad(low, (0, more))[:, None] + torch.arange(blocks, dtype=torch.int32)
@@ -126,7 +127,7 @@ def _run(low: Tensor, high: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
 
 
 def _score(bias: Bias, rows: int) -> ScoreMod:
-    """What the kernel adds to a product; worked out once for all layers."""
+    """The ``score_mod`` that adds the bias to a product; built once and shared by all layers."""
     if rows not in bias.filled:
         bias.filled[rows] = _make_score(bias, rows)
     found: ScoreMod = bias.filled[rows]
@@ -134,7 +135,7 @@ def _score(bias: Bias, rows: int) -> ScoreMod:
 
 
 def _make_score(bias: Bias, rows: int) -> ScoreMod:
-    # Each table is indexed once: the kernel knows no other gradient.
+    # FlexAttention has gradients only for a captured tensor that is indexed once, so index each table once.
     mods: list[ScoreMod] = []
     if bias.by_distance is not None and bias.positions is not None:
         mods.append(_by_distance(_copies(bias.by_distance), _fill(bias.positions, rows)))
@@ -146,7 +147,8 @@ def _make_score(bias: Bias, rows: int) -> ScoreMod:
     return mods[0] if len(mods) == 1 else _both(*mods)
 
 
-# Torch traces the functions below into the kernel: nothing may be wrapped around them.
+# Torch traces the functions below into the kernel. A decorator that wraps them (a type checker, say) would
+# break the tracing.
 
 
 @no_type_check
@@ -193,7 +195,7 @@ def _fill(x: Tensor, number: int) -> Tensor:
 
 
 def _filled(number: int, fewest: int) -> int:
-    """The next power of two."""
+    """The next power of two, at least ``fewest``."""
     return max(fewest, 1 << max(number - 1, 0).bit_length())
 
 
@@ -202,7 +204,8 @@ def _compiled() -> Any:
     import torch._dynamo
     from torch.nn.attention.flex_attention import flex_attention
 
-    # The kernel is compiled anew for other tables, in training and in inference, and once more with open
-    # sizes when they change for the first time. Past the limit torch would keep every score instead.
+    # Torch recompiles the kernel for other tables, for training and inference, and once more with dynamic
+    # shapes when a size changes for the first time. Beyond the limit it would fall back to unfused attention,
+    # which stores all scores.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     return torch.compile(flex_attention)

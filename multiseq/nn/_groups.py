@@ -1,8 +1,8 @@
 """Groups of sets of similar length, for dense attention on packed rows.
 
-Sets stand one after another, the longest first, and are cut into groups, in each of which all sets are filled
-up to the longest. Which cut costs least is found by dynamic programming (`_cheapest`). `to_dense` and
-`to_packed` bring rows into groups and back.
+Sets are sorted by length, the longest first, and neighbours form groups. In a group all sets are padded to
+the longest. Dynamic programming finds the cheapest groups (`_cheapest`). `to_dense` copies packed rows into
+groups, and `to_packed` copies them back.
 
 Axes: vectors (rows of the batch), sets, longest (of a group), heads, head_dim.
 """
@@ -34,21 +34,21 @@ __all__ = [
     "to_packed",
 ]
 
-# What a dense call and the copy of a padded row cost, in pairs of a query and a key (on two CPU cores).
+# The costs of a dense call and of copying a padded row, measured in query-key pairs (on two CPU cores).
 _CALL = 4000
 _COPY = 15
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a group's queries, or of its keys: where they stand, and how they fill (sets, longest)."""
+    """The rows of a group's queries or keys: which packed rows they are, and how to pad and unpad them."""
 
     start: int
     lengths: list[int]
-    fill: Tensor | None  # row of the group for each of (sets * longest), None where no length differs
-    real: Tensor | None  # which of (sets * longest) are rows of the group
-    padding: Tensor | None  # and which are not
-    mask: Tensor | None  # (sets, 1, 1, longest): True on real ones
+    fill: Tensor | None  # row in the group for each of (sets * longest) entries; None if all lengths agree
+    real: Tensor | None  # indices of the entries that are real rows
+    padding: Tensor | None  # indices of the entries that are padding
+    mask: Tensor | None  # (sets, 1, 1, longest): True on real rows
 
     @property
     def num(self) -> int:
@@ -65,16 +65,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbouring sets (after sorting) of similar length, attended to in one dense call."""
+    """Neighbouring sets (after sorting) of similar length, which one dense attention call processes."""
 
-    sets: list[int]  # their numbers before sorting
+    sets: list[int]  # set numbers before sorting
     queries: Rows
     keys: Rows
-    cut: bool  # long sequences under a window: their rows, one after another, are attended to in chunks
+    cut: bool  # True for long sequences with a window: attention runs over chunks of their concatenated rows
 
 
 def longest_first(q_lengths: Sequence[int], k_lengths: Sequence[int]) -> list[int]:
-    """The numbers of the sets in the order in which they are grouped."""
+    """Set numbers sorted by length, the longest first: the order in which sets are grouped."""
     lengths = list(zip(q_lengths, k_lengths, strict=True))
     return sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
 
@@ -85,10 +85,10 @@ def groups_of(
     """The groups of a batch.
 
     Args:
-        q_lengths: Queries of each set, in any order.
-        k_lengths: Keys of each set.
-        cut: Sets that are not attended to densely; such neighbours are one group.
-        device: Where index tensors go.
+        q_lengths: Number of queries in each set, in any order.
+        k_lengths: Number of keys in each set.
+        cut: For each set, whether it is attended to in chunks. Such neighbours form one group.
+        device: Device of the index tensors.
     """
     groups: list[Group] = []
 
@@ -112,11 +112,12 @@ def groups_of(
 
 
 def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple[int, int], int]]]:
-    """Cut kinds of sets, ((queries, keys), how many), into runs whose dense calls cost least in all.
+    """Partition the kinds of sets, ((queries, keys), how many), into runs with the lowest total cost.
 
-    A run costs its call, the pairs of its padded sets, and, where lengths differ, a copy of its padded rows.
+    The cost of a run is its call, the query-key pairs of its padded sets, and, if lengths differ, the copying
+    of its padded rows.
     """
-    best = [(0.0, 0)]  # of the first n kinds: their cost, and where the last run begins
+    best = [(0.0, 0)]  # best[n], for the first n kinds: the lowest cost, and the start of the last run
     for end in range(1, len(kinds) + 1):
         found = (math.inf, 0)
         q, k = kinds[end - 1][0]
@@ -125,7 +126,7 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
         for start in range(end - 1, -1, -1):
             (q, k), count = kinds[start]
             if (q == 0, k == 0) != empty:
-                break  # nothing can be attended to in an empty set, padded or not
+                break  # an empty set has no row that padding could repeat
             num, queries, keys = num + count, max(queries, q), max(keys, k)
             cost = _CALL + num * queries * keys
             apart += _CALL + count * q * k
@@ -145,9 +146,10 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
 
 
 def to_dense(rows: Tensor, groups: list[Rows]) -> tuple[Tensor, ...]:
-    """Packed rows to one ``(sets, longest, heads, head_dim)`` a group: a view where no length differs.
+    """From packed rows to one ``(sets, longest, heads, head_dim)`` tensor for each group.
 
-    Padding repeats rows: it is masked as keys and dropped as queries.
+    If all lengths of a group agree, the tensor is a view. Otherwise padding repeats real rows; padded keys
+    are masked, and the outputs of padded queries are dropped.
     """
     dense: tuple[Tensor, ...] = _Dense.apply(rows, groups)
     return dense
@@ -160,9 +162,9 @@ def to_packed(dense: Sequence[Tensor], groups: list[Rows]) -> Tensor:
 
 
 class _Dense(torch.autograd.Function):
-    """Its gradient is `_Packed`, whose gradient it is: every row is copied once each way.
+    """`_Dense` and `_Packed` are each other's backward pass. Each copies every row once.
 
-    torch's own split, index and cat would copy it three times.
+    Torch's own split, index and cat would copy each row three times.
     """
 
     @staticmethod
@@ -197,12 +199,12 @@ def _packed(dense: Sequence[Tensor], groups: Sequence[Rows]) -> Tensor:
 
 
 def split(rows: Tensor, groups: Sequence[Rows]) -> tuple[Tensor, ...]:
-    """The rows of each group: views."""
+    """The rows of each group, as views."""
     return torch.split(rows, [group.num for group in groups])
 
 
 def fill(rows: Tensor, group: Rows, *, zeros: bool = False) -> Tensor:
-    """A group's rows as ``(sets, longest, …)``; what fills up repeats rows or, for gradients, is zero."""
+    """A group's rows as ``(sets, longest, …)``; padding repeats rows or, for gradients, is zero."""
     if group.fill is not None and group.padding is not None:
         rows = rows.index_select(0, group.fill)
         if zeros:
@@ -211,7 +213,7 @@ def fill(rows: Tensor, group: Rows, *, zeros: bool = False) -> Tensor:
 
 
 def pack(dense: Tensor, group: Rows, target: Tensor) -> None:
-    """The inverse of :func:`fill`, written into the rows of the group."""
+    """The inverse of :func:`fill`: writes the real rows to ``target``."""
     if group.real is None:
         target.view(dense.shape).copy_(dense)
     else:

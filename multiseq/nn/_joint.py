@@ -1,8 +1,9 @@
-"""Self-attention of packed rows on a CPU, all of it in one function with its gradient.
+"""Fused self-attention for packed rows on a CPU, with a backward pass of its own.
 
-What `rotate_parts`, `to_dense`, torch's ``scaled_dot_product_attention`` and `to_packed` do one after the
-other, with less between them: torch's kernel is called for each group without what chooses it and what
-records it, and the gradients of queries, keys and values are written into one tensor.
+The result equals `rotate_parts`, `to_dense`, torch's ``scaled_dot_product_attention`` and `to_packed` in this
+order. The fused function has less overhead: it calls torch's flash kernel directly for each group, without
+torch's dispatch and autograd records, and it writes the gradients of queries, keys and values into one
+tensor.
 
 Axes: vectors (rows of the batch), sets, longest (of a group), heads, head_dim.
 """
@@ -36,14 +37,15 @@ def attend_joint(
     """Attention of each vector to its own set.
 
     Args:
-        rows: Queries, keys and values, a third each, in the order of the groups. They are overwritten, being
-            rotated in place: who else kept them for a gradient is told so by torch.
-        heads: Attention heads.
-        rotation: Of queries and keys.
-        groups: Which rows are attended to together.
-        masks: What is added to the products, by group.
+        rows: Queries, keys and values side by side, in the order of the groups. They are rotated in place,
+            so their content changes. If another operation saved these rows for its backward pass, torch
+            raises an error.
+        heads: Number of attention heads.
+        rotation: Rotation for queries and keys, or None.
+        groups: The groups of sets; one kernel call processes one group.
+        masks: For each group the additive mask, or None.
     """
-    # Not those of empty sets, at which the kernel fails.
+    # The kernel fails on groups of empty sets, so they are left out.
     full = [(group, mask) for group, mask in zip(groups, masks, strict=True) if group.num]
     out: Tensor = _Joint.apply(rows, heads, rotation, full)
     return out

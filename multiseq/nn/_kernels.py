@@ -1,4 +1,4 @@
-"""Which tensors the kernels of `multiseq.nn._triton` serve."""
+"""Decides which tensors the Triton kernels in `multiseq.nn._triton` can process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def kernels_for(x: Tensor) -> ModuleType | None:
-    """`multiseq.nn._triton` where it serves a tensor: on a GPU of NVIDIA's, Ampere or newer; else None.
+    """The module `multiseq.nn._triton` if it can process ``x``, else None.
 
-    None too within ``torch.compile``, which makes kernels of its own, and where Triton is not installed
-    (torch for Windows comes without).
+    It needs an NVIDIA GPU (Ampere or newer) and Triton, which torch for Windows does not bring. Inside
+    ``torch.compile`` the result is None, because the compiler generates kernels itself.
     """
     if not x.is_cuda or x.dtype not in DTYPES or torch.compiler.is_compiling() or not _fits(x.device):
         return None
-    if x.device.index != torch.cuda.current_device():  # Triton launches on the current one
+    if x.device.index != torch.cuda.current_device():  # Triton launches on the current device
         return None
     return import_module("multiseq.nn._triton")
 

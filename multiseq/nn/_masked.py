@@ -1,13 +1,14 @@
-"""What a query of dense attention sees of its set, and with which bias: masks, and the band of a window.
+"""Masks and biases for dense attention, and sliding-window attention for long sequences.
 
-Everything is found from the row numbers of queries and keys in the batch: a query sees the keys from
-``first`` to ``last``, whatever cuts them there (its set, a causal order, a window).
+All masks follow from the row numbers of queries and keys in the batch: a query sees the keys from row
+``first`` to row ``last``. The limits come from its set, from the causal order and from the window.
 
-A window costs what it shows: long sequences are not attended to whole. Their rows, one sequence after
-another, are cut into chunks of queries, and each chunk meets its own keys and a window's length on either
-side, as in Longformer (Beltagy et al. 2020, section 3.1, https://arxiv.org/abs/2004.05150).
+With a window, long sequences are not attended to as a whole. Their rows, one sequence after another, are cut
+into chunks of queries. Each chunk sees its own keys and ``window`` keys on either side, as in Longformer
+(Beltagy et al. 2020, section 3.1, https://arxiv.org/abs/2004.05150).
 
-Axes: vectors (rows of the batch), pieces (of queries and keys), queries, keys, heads, head_dim.
+Axes: vectors (rows of the batch), pieces (the queries and keys of one dense call are cut into pieces of equal
+size), queries, keys, heads, head_dim.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from multiseq.vectors import rows_of, to_device
 __all__ = ["Piece", "Visible", "band", "band_piece", "group_piece", "is_long", "mask_of", "visible"]
 
 CHUNK = 128
-"""Queries of a chunk, unless the window is wider: fewer meet too many keys, more see too few of them."""
+"""Queries in a chunk, unless the window is wider. Smaller chunks read more keys for each query, because each
+chunk adds the window on both sides; larger chunks mask more of their products."""
 
 
 @dataclass(frozen=True, eq=False)
 class Visible:
-    """The first and the last key row that every query row sees, ``(vectors,)``; none where last < first."""
+    """First and last key row that each query row sees, ``(vectors,)``; it sees none if last < first."""
 
     first: Tensor
     last: Tensor
@@ -40,12 +42,13 @@ class Visible:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Queries and keys that meet in one dense call.
+    """The row numbers of queries and keys for one dense call, and its mask.
 
     Args:
-        q_rows: ``(pieces, queries)`` row numbers in the batch; padding repeats a piece's last row.
-        k_rows: ``(pieces, keys)``; padding is -1.
-        seen: ``(pieces, 1, queries, keys)``: True where the query sees the key; None where all do.
+        q_rows: ``(pieces, queries)`` row numbers in the batch. Padding repeats the last row of a piece.
+        k_rows: ``(pieces, keys)`` row numbers in the batch. Padding is -1.
+        seen: ``(pieces, 1, queries, keys)``: True where the query sees the key. None if every query sees
+            every key.
     """
 
     q_rows: Tensor
@@ -53,7 +56,7 @@ class Piece:
     seen: Tensor | None
 
     def to(self, device: torch.device) -> Piece:
-        """On another device."""
+        """A copy on another device."""
         seen = None if self.seen is None else to_device(self.seen, device)
         return Piece(to_device(self.q_rows, device), to_device(self.k_rows, device), seen)
 
@@ -66,14 +69,14 @@ def visible(
     window: int | None = None,
     sequences: Sequence[bool] | None = None,
 ) -> Visible:
-    """What every query sees, on the host.
+    """The range of keys that each query sees, computed on the host.
 
     Args:
-        q_lengths: Vectors of each set of queries.
-        k_lengths: Vectors of each set of keys.
-        causal: No key after the query.
-        window: No key further than this from the query, in the sets that are sequences.
-        sequences: Which sets are; all where not given.
+        q_lengths: Number of queries in each set.
+        k_lengths: Number of keys in each set.
+        causal: A query sees no later key.
+        window: In sets that are sequences, a query sees no key at a greater distance than this.
+        sequences: For each set, whether it is a sequence. Default: all are.
     """
     counts, ends = torch.tensor(q_lengths, dtype=torch.long), list(accumulate(k_lengths, initial=0))
     first = torch.tensor(ends[:-1], dtype=torch.long).repeat_interleave(counts)
@@ -90,14 +93,14 @@ def visible(
 def group_piece(
     q_lengths: Sequence[int], k_lengths: Sequence[int], sets: Sequence[int], seen: Visible
 ) -> Piece:
-    """Whole sets of similar length, each a piece."""
+    """Sets of similar length for one dense call; each set is one piece."""
     q_rows, _ = _rows(q_lengths, sets)
     k_rows, real = _rows(k_lengths, sets)
     return _piece(q_rows, torch.where(real, k_rows, -1), seen)
 
 
 def band_piece(lengths: Sequence[int], sets: Sequence[int], window: int, seen: Visible) -> Piece:
-    """Sequences cut into chunks, each a piece with the keys around it."""
+    """Long sequences for one dense call; each chunk of queries, with the keys around it, is one piece."""
     rows, chunk = rows_of(lengths, sets), _chunk(window)
     chunks = -(-len(rows) // chunk)
     queries = torch.arange(chunks * chunk).clamp_(max=len(rows) - 1).view(chunks, chunk)
@@ -107,7 +110,7 @@ def band_piece(lengths: Sequence[int], sets: Sequence[int], window: int, seen: V
 
 
 def is_long(length: int, window: int | None) -> bool:
-    """Whether a sequence is worth cutting: its queries see less than the chunks would show them."""
+    """Whether chunks make a sequence cheaper: it is longer than the keys that one chunk sees."""
     return window is not None and length > _chunk(window) + 2 * window
 
 
@@ -118,12 +121,12 @@ def band(
     window: int,
     mask: Tensor | None,
 ) -> Float[Tensor, "rows heads head_dim"]:
-    """Attention of every chunk to its own rows and a window's length on either side."""
+    """Attention of each chunk of queries to the keys of the chunk and ``window`` keys on either side."""
     rows, chunk = len(q), _chunk(window)
     more = -rows % chunk
     queries = F.pad(q, (0, 0, 0, 0, 0, more)).unflatten(0, (-1, chunk)).transpose(1, 2)
     keys, values = (
-        # (chunks, heads, chunk + 2 * window, head_dim): overlapping views, no row is copied twice.
+        # (chunks, heads, chunk + 2 * window, head_dim): overlapping views, which copy no row twice.
         F.pad(x, (0, 0, 0, 0, window, window + more)).unfold(0, chunk + 2 * window, chunk).transpose(2, 3)
         for x in (k, v)
     )
@@ -132,7 +135,7 @@ def band(
 
 
 def mask_of(piece: Piece, bias: Bias | None, dtype: torch.dtype) -> Tensor | None:
-    """What ``scaled_dot_product_attention`` takes as its mask."""
+    """``attn_mask`` for ``scaled_dot_product_attention``: boolean without a bias, additive with one."""
     if bias is None:
         return piece.seen
     if piece not in bias.dense:
@@ -146,7 +149,7 @@ def _chunk(window: int) -> int:
 
 
 def _rows(lengths: Sequence[int], sets: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Row numbers of the sets as ``(sets, longest)``, the last row repeated, and which are real."""
+    """Row numbers of the sets, ``(sets, longest)``, padded with each set's last row; and which are real."""
     starts = list(accumulate(lengths, initial=0))
     first = torch.tensor([starts[i] for i in sets])[:, None]
     counts = torch.tensor([lengths[i] for i in sets])[:, None]

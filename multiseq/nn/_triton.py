@@ -1,19 +1,20 @@
-"""Kernels for NVIDIA GPUs, in Triton: what surrounds the products of a block, each in one pass over memory.
+"""Triton kernels for NVIDIA GPUs: the operations between the matrix products of a Transformer block.
 
-    add_norm       x + dropout(branch), and its layer norm
-    rotated_parts  queries, keys and values, the first two rotated by position
+    add_norm       x + dropout(branch), and the layer norm of this sum
+    rotated_parts  queries, keys and values; queries and keys get rotary positions
     swiglu         silu(gate) * value
 
-Torch takes two to six passes for each, and as many launches. All compute in single precision, whatever the
-tensors hold. Where Triton is missing, `serves` says no, and the callers use torch's operations.
+Each kernel makes one pass over memory; torch's operations take two to six passes and as many launches. All
+kernels compute in single precision, whatever the dtype of the tensors. Callers ask
+`multiseq.nn._kernels.kernels_for` and use torch's operations if it returns None.
 
-Sources: layer norm, Ba et al. 2016 (https://arxiv.org/abs/1607.06450); its backward pass with partial sums of
-the weight's gradient as in Triton's tutorial 05. Rotation and SwiGLU: see `multiseq.nn.rotation` and
+Sources: layer norm, Ba et al. 2016 (https://arxiv.org/abs/1607.06450); its backward pass sums the gradient of
+the weight in parts, as in Triton's tutorial 05. Rotation and SwiGLU: see `multiseq.nn.rotation` and
 `multiseq.nn.encoder`.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
-# Kernels have no types: Triton reads a type of an argument as its own.
+# Kernel arguments have no type annotations, because Triton would interpret them.
 from __future__ import annotations
 
 from typing import Any
@@ -28,7 +29,7 @@ from torch.autograd.function import once_differentiable
 __all__ = ["add_norm", "rotated_parts", "swiglu"]
 
 TILE = 2048
-"""Numbers that one program holds at a time."""
+"""Numbers that one Triton program holds at a time."""
 ROTATED_ROWS = 16
 
 
@@ -41,10 +42,10 @@ def add_norm(
     dropout: float,
     dtype: torch.dtype,
 ) -> tuple[Float[Tensor, "vectors dim"], Float[Tensor, "vectors dim"]]:
-    """The sum ``x + dropout(branch)`` in the type of ``x``, and its layer norm in ``dtype``."""
+    """The sum ``x + dropout(branch)`` in the dtype of ``x``, and its layer norm in ``dtype``."""
     if branch is None:
         return x, _Norm.apply(x.contiguous(), weight, eps, dtype)
-    # The seed is the host's, so that `torch.manual_seed` decides it and nothing waits for the GPU.
+    # Draw the seed on the host: `torch.manual_seed` controls it, and the host need not wait for the GPU.
     seed = int(torch.randint(2**31 - 1, ())) if dropout else 0
     out: tuple[Tensor, Tensor] = _AddNorm.apply(
         x.contiguous(), branch.contiguous(), weight, eps, dropout, seed, dtype
@@ -55,9 +56,9 @@ def add_norm(
 def rotated_parts(
     rows: Float[Tensor, "vectors three_heads head_dim"], rotation: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of rows that hold all three, each ``(vectors, heads, head_dim)``.
+    """Split rows into queries, keys and values, each ``(vectors, heads, head_dim)``; rotate the first two.
 
-    Queries and keys are rotated, by the angles of their row or, where there is one row of them, by those.
+    ``rotation`` has one row of angles for each row, or a single row for all.
     """
     angles = torch.view_as_real(rotation).expand(len(rows), -1, -1, -1)
     out: tuple[Tensor, Tensor, Tensor] = _RotatedParts.apply(rows, angles.contiguous())
@@ -65,7 +66,7 @@ def rotated_parts(
 
 
 def swiglu(inner: Float[Tensor, "vectors two_dim"]) -> Float[Tensor, "vectors dim"]:
-    """``silu(gate) * value`` of rows that hold both, the gate first."""
+    """``silu(gate) * value``; each row of ``inner`` holds first the gate, then the value."""
     out: Tensor = _SwiGLU.apply(inner.contiguous())
     return out
 
@@ -156,7 +157,7 @@ def _norm_backward(
     to_normed = torch.zeros_like(total) if to_normed is None else to_normed.contiguous()
     to_total = None if to_total is None else to_total.contiguous()
     rows, columns, warps = _tile(dim)
-    # Each program adds up the weight's gradient of its rows; torch adds up the programs', in a fixed order.
+    # Each program sums the weight's gradient over its rows. Torch then sums over programs in a fixed order.
     programs = max(1, min(triton.cdiv(num, rows), 4 * _processors(total.device)))
     to_x, parts = torch.empty_like(total), total.new_zeros((programs, dim), dtype=torch.float32)
     if num:
@@ -170,7 +171,7 @@ def _norm_backward(
 
 
 def _tile(dim: int) -> tuple[int, int, int]:
-    """Rows and columns of one program, and its warps."""
+    """Number of rows, columns and warps for one program."""
     columns = triton.next_power_of_2(dim)
     rows = max(1, TILE // columns)
     return rows, columns, 4 if rows * columns <= TILE else 8
@@ -259,7 +260,7 @@ class _RotatedParts(torch.autograd.Function):
 
 
 def _rotate(parts: Any, angles: Tensor, sign: float) -> Tensor:
-    """Rows of all three parts, the first two rotated forth or, with sign -1, back.
+    """Concatenated rows of queries, keys and values; the first two are rotated (``sign`` -1 rotates back).
 
     ``angles``: cosines and sines, ``(vectors, 1, head_dim / 2, 2)``.
     """

@@ -1,19 +1,20 @@
-"""Attention over packed sets: a vector attends to its own set only, and nothing is padded around it.
+"""Attention over packed sets (variable-length attention): a vector attends to vectors of its own set only.
 
     attend(q, k, v)_i = softmax(q_i k_j^T / sqrt(head_dim) + bias_ij) v_j,   j in the set of i
 
-One entry point, `attend`, for self-attention, causal self-attention and cross-attention between two packed
-batches. It chooses the path by device and dtype:
+`attend` computes self-attention, causal self-attention, and cross-attention between two packed batches. It
+chooses an implementation by device and dtype:
 
 - CUDA in bf16 or fp16: torch's variable-length flash attention (https://arxiv.org/abs/2307.08691);
-- CUDA with a bias, or with a window of some sets only: FlexAttention (`multiseq.nn._flex`);
-- elsewhere: ``scaled_dot_product_attention`` over groups of sets of similar length, so that a group wastes
-  a few rows at most and every other operation of the encoder sees packed rows only. Long sequences
-  under a window are cut into chunks, whose cost grows with their length alone (`multiseq.nn._masked`).
+- CUDA with a bias, or with a window that limits only some of the sets: FlexAttention (`multiseq.nn._flex`);
+- elsewhere: ``scaled_dot_product_attention`` over groups of sets of similar length. Only this step pads, and
+  it pads few rows; all other operations of the encoder see packed rows. Long sequences with a window are cut
+  into chunks, so that their cost grows linearly with their length (`multiseq.nn._masked`).
 
-Self-attention has an entry of its own, `attend_self`, which on a CPU can take short sets in bins.
+`attend_self` computes self-attention. On a CPU it can process several short sets as one bin.
 
-Axes: q_vectors and k_vectors (rows of the two batches), heads, head_dim, pairs (query and key of one set).
+Axes: q_vectors and k_vectors (rows of the two batches), heads, head_dim, pairs (a query and a key of the
+same set).
 """
 
 from __future__ import annotations
@@ -49,18 +50,19 @@ __all__ = ["AttentionPlan", "attend", "attend_self", "attention_weights", "flash
 
 
 class AttentionPlan:
-    """What attention needs to know of a batch, worked out once on the host and shared by all layers.
+    """Offsets, groups and masks for one batch, computed once on the host and shared by all layers.
 
     Args:
-        q_lengths: Vectors of each set of queries.
-        k_lengths: Vectors of each set of keys; the queries' own where not given (self-attention).
-        device: Where the index tensors go.
-        sequences: Which sets a window cuts; all where not given.
-        bins: For `attend_self` on a CPU, without bias and window: the lengths of the sets that one of the
-            lengths stands for. A vector still attends to its own set only.
+        q_lengths: Number of queries in each set.
+        k_lengths: Number of keys in each set. Default: ``q_lengths`` (self-attention).
+        device: Device of the index tensors.
+        sequences: For each set, whether a window applies to it. Default: to all sets.
+        bins: For `attend_self` on a CPU without bias and window. Entry *i* lists the lengths of the short
+            sets that are packed into bin *i*; ``q_lengths[i]`` is their sum. A vector still attends to its
+            own set only.
 
     Raises:
-        ValueError: Different numbers of sets, or bins that do not add up to the lengths.
+        ValueError: The numbers of sets differ, or the bins do not add up to the lengths.
     """
 
     def __init__(
@@ -77,18 +79,18 @@ class AttentionPlan:
         if len(self.q_lengths) != len(self.k_lengths):
             raise ValueError(
                 f"plan: got {len(self.q_lengths)} sets of queries and {len(self.k_lengths)} sets of keys, "
-                "expected as many; every set of queries attends to the set of keys of the same number"
+                "expected equal numbers; set i of the queries attends to set i of the keys"
             )
         if bins is not None and self.q_lengths != tuple(map(sum, bins)):
             raise ValueError(
                 f"bins: got lengths that add up to {list(map(sum, bins))}, expected {list(self.q_lengths)}"
             )
         if bins is not None and not self.is_self:
-            raise ValueError("bins: got queries and keys of different lengths, expected the same sets")
+            raise ValueError("bins: got queries and keys of different lengths, expected equal lengths")
         self.bins = bins if bins is not None and any(len(own) > 1 for own in bins) else None
         self.device = torch.device(device)
         self.sequences = (True,) * len(self.q_lengths) if sequences is None else tuple(sequences)
-        # By causal order and window, as far as they matter.
+        # Results computed on demand; the keys are the settings (causal, window, dtype) that matter for each.
         self._groups: dict[int | None, list[Group]] = {}
         self._masks: dict[torch.dtype, list[Tensor | None]] = {}
         self._pieces: dict[tuple[bool, int | None], list[Piece]] = {}
@@ -104,11 +106,11 @@ class AttentionPlan:
 
     @property
     def longest(self) -> tuple[int, int]:
-        """Vectors of the longest set of queries, and of keys."""
+        """``(max_seqlen_q, max_seqlen_k)``: lengths of the longest set of queries and of keys."""
         return max(self.q_lengths, default=0), max(self.k_lengths, default=0)
 
     def offsets(self) -> tuple[Tensor, Tensor]:
-        """``cu_seqlens`` of queries and keys, int32 on the device, for the flash path."""
+        """``(cu_seqlens_q, cu_seqlens_k)`` for flash attention: int32, on the device."""
         if self._offsets is None:
             q, k = (
                 torch.tensor([0, *accumulate(n)], dtype=torch.int32) for n in (self.q_lengths, self.k_lengths)
@@ -117,16 +119,16 @@ class AttentionPlan:
         return self._offsets
 
     def groups(self, window: int | None = None) -> list[Group]:
-        """Groups of similar length, longest first, for the grouped path."""
+        """Groups of sets of similar length, the longest first, for dense attention."""
         if window not in self._groups:
             cut = [s and is_long(n, window) for s, n in zip(self.sequences, self.q_lengths, strict=True)]
             self._groups[window] = groups_of(self.q_lengths, self.k_lengths, cut, self.device)
         return self._groups[window]
 
     def masks(self, dtype: torch.dtype) -> list[Tensor | None]:
-        """What is added to the products of a group, ``(sets, 1, 1 or longest, longest)``, if anything.
+        """The additive mask of each group, ``(sets, 1, 1 or longest, longest)``; None if nothing is hidden.
 
-        It hides keys that fill up and, in a bin, those of other sets.
+        It hides padded keys (key padding mask) and, in a bin, the keys of other sets.
         """
         if dtype not in self._masks:
             masks = [self._mask(group) for group in self.groups()]
@@ -144,7 +146,7 @@ class AttentionPlan:
         return same if rows.mask is None else same & rows.mask
 
     def pieces(self, causal: bool, window: int | None) -> list[Piece]:
-        """What queries and keys of each group see of each other."""
+        """For each group, its queries, its keys, and which query sees which key."""
         if (causal, window) not in self._pieces:
             seen = self._visible(causal, window)
             self._pieces[causal, window] = [
@@ -158,13 +160,16 @@ class AttentionPlan:
         return self._pieces[causal, window]
 
     def block_mask(self, causal: bool, window: int | None) -> Any:
-        """The mask of FlexAttention."""
+        """The ``BlockMask`` for FlexAttention."""
         if (causal, window) not in self._block_masks:
             self._block_masks[causal, window] = block_mask(self._visible(causal, window), self.device)
         return self._block_masks[causal, window]
 
     def cuts(self, window: int | None) -> set[bool]:
-        """Whether the window cuts sets: of those that it could cut, all, none, or some."""
+        """Whether the window applies to the sets that are longer than it: ``{True}``, ``{False}`` or both.
+
+        Empty if there is no window, or if no set is longer than the window.
+        """
         if window is None:
             return set()
         return {s for s, n in zip(self.sequences, self.q_lengths, strict=True) if n > window + 1}
@@ -174,17 +179,17 @@ class AttentionPlan:
         return visible(self.q_lengths, self.k_lengths, causal=causal, window=window, sequences=self.sequences)
 
     def refuse_bins(self) -> None:
-        """Raise a ValueError where the plan has bins: of what cannot tell the sets of a bin apart."""
+        """Raise ValueError if the plan has bins; for kernels that cannot separate the sets of a bin."""
         if self.bins is not None:
             raise ValueError(
-                "plan: got one with bins, expected one without; bins serve attend_self on a CPU, "
-                "the longest first, without bias and window"
+                "plan: got a plan with bins, expected one without; bins work only in attend_self on a CPU, "
+                "with the longest bins first, and without bias and window"
             )
 
     def order(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Row orders that bring the sets into the groups' order: queries, keys, and queries back again.
+        """Row indices that sort the sets by length, for queries and for keys, and the inverse for queries.
 
-        None where the sets stand in that order already, as the encoder sees to.
+        None if the sets are already sorted. The encoder sorts them, so this is the usual case.
         """
         if self._in_order is None:
             order = longest_first(self.q_lengths, self.k_lengths)
@@ -213,37 +218,37 @@ def attend(
     """Scaled dot-product attention within each set. A query whose set has no keys gets zeros.
 
     Args:
-        q: Packed rows of all sets of queries.
-        k: Packed rows of all sets of keys.
-        v: The keys' values.
-        plan: The lengths of the sets; one plan serves all layers.
+        q: Queries, the packed rows of all sets.
+        k: Keys, the packed rows of all sets.
+        v: Values, one for each key.
+        plan: The lengths of the sets. All layers can share one plan.
         causal: Query *i* sees keys 0 … i of its set.
-        bias: Added to the scaled products: learned tables (`multiseq.nn.bias`), for self-attention, or for
-            each set its (queries x keys) matrix, row by row, set after set, for each head. It may need a
-            gradient.
-        window: Query *i* sees keys i - window … i + window of its set only, where that is a sequence.
+        bias: Added to the scaled products. Either learned tables (`multiseq.nn.bias`, for self-attention
+            only), or one number for each pair and head: the (queries x keys) matrices of all sets, each
+            flattened row by row, one after another. It may require a gradient.
+        window: Query *i* sees only keys i - window … i + window of its set, in sets that are sequences.
 
     Raises:
-        ValueError: Rows that do not fit the plan, a plan with bins, or ``causal``, ``window`` or tables
-            between different lengths.
+        ValueError: The rows do not fit the plan, the plan has bins, or queries and keys differ in length
+            while ``causal``, ``window`` or bias tables are given.
     """
     for name, rows, lengths in (("q", q, plan.q_lengths), ("k", k, plan.k_lengths), ("v", v, plan.k_lengths)):
         if rows.shape[0] != sum(lengths):
             raise ValueError(
-                f"{name}: got {rows.shape[0]} rows, expected {sum(lengths)} as the plan's lengths add up to"
+                f"{name}: got {rows.shape[0]} rows, expected {sum(lengths)}, the sum of the plan's lengths"
             )
     plan.refuse_bins()
     if window is not None and window < 0:
         raise ValueError(f"window: got {window}, expected 0 or more")
     if (causal or window is not None or isinstance(bias, Bias)) and not plan.is_self:
         raise ValueError(
-            "causal, window, bias tables: got queries and keys of different lengths, expected the same sets"
+            "causal, window, bias tables: got queries and keys of different lengths, expected equal lengths"
         )
     cuts = plan.cuts(window)
     if True not in cuts:
-        window = None  # every set is shorter, or no sequence
+        window = None  # it hides nothing: each set fits into the window or is not a sequence
     if isinstance(bias, Tensor):
-        # A number for each pair is dense already.
+        # The bias holds a number for each pair, so dense attention needs no more memory than the bias.
         tables = packed_bias(bias, plan.q_lengths, plan.k_lengths)
         return _grouped(q, k, v, plan, causal=causal, bias=tables, window=window)
     if bias is None and len(cuts) < 2 and _flash_serves(q):
@@ -262,13 +267,22 @@ def attend_self(
     bias: Bias | None = None,
     window: int | None = None,
 ) -> Float[Tensor, "vectors heads head_dim"]:
-    """Self-attention of rows that hold queries, keys and values, a third each; the first two are rotated.
+    """Self-attention on the output of a QKV projection; queries and keys get rotary positions.
 
-    What `rotate_parts` and `attend` give; on a CPU, where sets stand in the groups' order, by one function,
-    which overwrites the rows. Only that one serves a plan with bins.
+    The result equals `rotate_parts` followed by `attend`. On a CPU, without bias and effective window, and
+    with sets sorted by length, one fused function does both and overwrites ``rows``. Only that function
+    supports a plan with bins.
+
+    Args:
+        rows: Queries, keys and values side by side, ``(vectors, 3 * dim)``.
+        heads: Number of attention heads.
+        rotation: Rotation for the positions of the rows, or None for sets without order.
+        plan: The lengths of the sets.
+        bias: As in `attend`, tables only.
+        window: As in `attend`.
 
     Raises:
-        ValueError: As `attend`.
+        ValueError: As in `attend`.
     """
     dense = bias is None and True not in plan.cuts(window)
     if dense and rows.device.type == "cpu" and plan.order() is None:
@@ -286,7 +300,7 @@ def attention_weights(
     bias: Bias | None = None,
     window: int | None = None,
 ) -> list[Float[Tensor, "heads queries keys"]]:
-    """The weights themselves, ``(heads, queries, keys)`` for each set: to look at, not to train with."""
+    """The attention weights, ``(heads, queries, keys)`` for each set. For inspection, not for training."""
     scale = q.shape[-1] ** -0.5
     qs, ks = q.split(list(plan.q_lengths)), k.split(list(plan.k_lengths))
     seen = plan._visible(False, window)
@@ -319,7 +333,7 @@ def _grouped(
         q, k, v = q[order[0]], k[order[1]], v[order[1]]
     groups = plan.groups(window)
     if bias is None and window is None:
-        # Padding stands at the end of a set, so a causal query never sees it.
+        # Padding comes after the real keys of a set, so a causal query never sees it.
         masks = [None] * len(groups) if causal else plan.masks(q.dtype)
     else:
         masks = [mask_of(piece, bias, q.dtype) for piece in plan.pieces(causal, window)]
@@ -350,7 +364,7 @@ def _grouped(
 
 
 def _flash_serves(q: Tensor) -> bool:
-    """What torch's kernel asks for: half precision, heads of a multiple of 8 up to 256, Ampere or newer."""
+    """Torch's flash kernel needs half precision, a head_dim divisible by 8 up to 256, and Ampere or newer."""
     return (
         q.is_cuda
         and q.dtype in (torch.bfloat16, torch.float16)
@@ -372,26 +386,26 @@ def flash(
 ) -> Float[Tensor, "q_vectors heads head_dim"]:
     """Torch's variable-length flash attention, on CUDA in half precision.
 
-    Never cuDNN's, which torch 2.14 takes on Hopper where it is given no window: that one makes a plan for
-    every shape of a batch, on the host, and batches of other lengths are other shapes
-    (https://github.com/pytorch/pytorch/pull/191576 has milliseconds). So "no window" is said as one that
-    reaches beyond the longest set, which the flash kernels take as none.
+    This function avoids cuDNN attention. Without a window, torch 2.14 on Hopper chooses cuDNN, which builds
+    a plan on the host for each new combination of lengths; that takes milliseconds
+    (https://github.com/pytorch/pytorch/pull/191576). So where no window is wanted, we pass one as long as
+    the longest set. It hides nothing, and torch takes the flash kernels.
 
     Args:
-        q: Packed rows of all sets: queries,
-        k: keys,
-        v: and values.
-        offsets: ``cu_seqlens`` of queries and keys, int32, on the device.
-        longest: Vectors of the longest set of queries, and of keys.
-        causal: No key after the query.
-        window: No key further than this from the query.
+        q: Queries, the packed rows of all sets.
+        k: Keys, likewise.
+        v: Values, likewise.
+        offsets: ``(cu_seqlens_q, cu_seqlens_k)``, int32, on the device.
+        longest: ``(max_seqlen_q, max_seqlen_k)``.
+        causal: A query sees no later key.
+        window: A query sees no key at a greater distance than this.
     """
     from torch.nn.attention.varlen import varlen_attn
 
     if 0 in longest:
         return torch.zeros_like(q)
     reach = max(longest) if window is None else window
-    # Torch knows the causal order without a window as (-1, 0), and only as that.
+    # Torch recognises causal attention without a window only if it is given as (-1, 0).
     sides = (-1 if window is None else reach, 0) if causal else (reach, reach)
     out = varlen_attn(q, k, v, *offsets, *longest, window_size=sides)
     return out if isinstance(out, Tensor) else out[0]

@@ -2,16 +2,18 @@
 
     bias_ij = by_distance[bucket(position_j - position_i)] + by_code[code_ij]      (a number for each head)
 
-Two tables, either or both: relative positions of a sequence, in the buckets of T5 (Raffel et al. 2020,
-section 2.1, https://arxiv.org/abs/1910.10683), and codes that an adapter gave the pairs of a set, such as the
-distance of two nodes as in Graphormer (Ying et al. 2021, https://arxiv.org/abs/2106.05234). As in both, one
-table serves all layers. Nothing is kept for each pair but its code: what attends (dense groups, a window's
-band, FlexAttention) looks up what it needs from the row numbers of queries and keys.
+There are two tables; an encoder can have either or both. One is indexed by the relative position in a
+sequence, in the buckets of T5 (Raffel et al. 2020, section 2.1, https://arxiv.org/abs/1910.10683). The other
+is indexed by codes that an adapter assigns to the pairs of a set, such as the distance between two nodes as
+in Graphormer (Ying et al. 2021, https://arxiv.org/abs/2106.05234). As in both papers, all layers share the
+tables. Only the code is stored for each pair: each attention path (dense groups, chunks, FlexAttention) looks
+up the bias from the row numbers of queries and keys.
 
-Sets without positions have position 0 throughout, so each of their queries sees one bias for all keys, which
-softmax takes out; pairs without a code have none at all.
+In a set without positions all positions are 0. Then a query has the same bias for all its keys, and softmax
+cancels it. A pair without a code gets no bias from the code table.
 
-Axes: vectors (rows of the batch), heads, pieces (of queries and keys), queries, keys.
+Axes: vectors (rows of the batch), heads, pieces (the queries and keys of a dense call, cut to one size),
+queries, keys.
 """
 
 from __future__ import annotations
@@ -33,19 +35,20 @@ __all__ = ["Bias", "PairBias", "bucket_of", "packed_bias"]
 
 BUCKETS = 32
 FURTHEST = 128
-"""Positions further apart than this share a bucket for each direction."""
+"""All distances above this share one bucket for each direction."""
 
 Block = tuple[int, int, int, int]
-"""A coded rectangle: its first query row, number of queries, first key row, number of keys."""
+"""A rectangle of pairs with codes: first query row, number of queries, first key row, number of keys."""
 
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """The codes of a batch, found from row numbers: that of (query, key) is ``codes[base[query] + key]``.
+    """The codes of a batch. The code of rows (query, key) is ``codes[base[query] + key]``.
 
     Args:
-        codes: ``(pairs,)`` integers; 0 stands for none.
-        base, first, end: ``(vectors,)`` of every query: see above, and the keys for which it has codes.
+        codes: ``(pairs,)`` integers; 0 means no code.
+        base: ``(vectors,)``, the offset for each query row (see above).
+        first, end: ``(vectors,)``; a query row has codes for the key rows from ``first`` to ``end - 1``.
     """
 
     codes: Tensor
@@ -56,27 +59,28 @@ class Codes:
 
 @dataclass(eq=False)
 class Bias:
-    """The bias of one batch, shared by all layers: tables, and what finds the row of a pair in them.
+    """The bias of one batch, shared by all layers: the tables, and the positions and codes that index them.
 
     Args:
-        by_distance: ``(heads, 2 * FURTHEST + 1)``, by key's minus query's position plus FURTHEST, or None.
-        positions: ``(vectors,)``, with it.
-        by_code: ``(heads, 1 + codes)``, zero for code 0, or None.
-        codes: With it.
+        by_distance: ``(heads, 2 * FURTHEST + 1)``, or None. The index is the key's position minus the query's
+            position plus FURTHEST.
+        positions: ``(vectors,)``, the position of each row. Required with ``by_distance``.
+        by_code: ``(heads, 1 + codes)``, or None. The entry for code 0 is zero.
+        codes: The codes of the pairs. Required with ``by_code``.
     """
 
     by_distance: Tensor | None
     positions: Tensor | None
     by_code: Tensor | None
     codes: Codes | None
-    # What was looked up for the dense groups of a plan, and what FlexAttention takes: shared by all layers.
+    # Results that all layers share: the looked-up bias of each dense group, and FlexAttention's score_mods.
     dense: dict[Any, Tensor] = field(default_factory=dict)
     filled: dict[int, Any] = field(default_factory=dict)
 
     def between(
         self, q_rows: Int[Tensor, "pieces queries"], k_rows: Int[Tensor, "pieces keys"]
     ) -> Float[Tensor, "pieces heads queries keys"]:
-        """The bias of every query of a piece to every key of it, by their row numbers in the batch."""
+        """The bias for each pair of a query and a key of a piece, given their row numbers in the batch."""
         rows, columns = q_rows[:, :, None], k_rows[:, None]
         total: Tensor | None = None
         if self.by_distance is not None:
@@ -92,15 +96,15 @@ class Bias:
 
 
 class PairBias(nn.Module):
-    """The learned tables. Both begin at zero: no bias.
+    """The learned bias tables. They start at zero, so at first there is no bias.
 
     Args:
-        heads: Attention heads.
-        relative: Whether there is a table over relative positions.
-        num_codes: Rows of the table over codes of pairs; 0: there is none.
+        heads: Number of attention heads.
+        relative: Whether to learn a table over relative positions.
+        num_codes: The number of codes in the table over pair codes; 0 for no such table.
 
     Raises:
-        ValueError: Sets with codes that the table has no rows for.
+        ValueError: In ``forward``, the sets have codes above ``num_codes``.
     """
 
     def __init__(self, heads: int, *, relative: bool, num_codes: int) -> None:
@@ -113,12 +117,12 @@ class PairBias(nn.Module):
         self.buckets: Tensor
 
     def forward(self, sets: VectorSets) -> Bias | None:
-        """The bias of a batch, None where it has neither positions nor codes that need one."""
+        """The bias of a batch; None if the batch has no positions or codes for which there is a table."""
         pairs = sets.pairs
         if pairs is not None and pairs.num_codes > self.num_codes:
             raise ValueError(
-                f"sets: got pairs with codes up to {pairs.num_codes}, and the encoder has a table for "
-                f"{self.num_codes}; build it with pair_codes={pairs.num_codes} (an adapter's `pair_codes`)"
+                f"sets: got pairs with codes up to {pairs.num_codes}, but the encoder has a table for "
+                f"{self.num_codes}; build it with pair_codes={pairs.num_codes} (the adapter's `pair_codes`)"
             )
         by_distance, by_code, codes = None, None, None
         if self.relative is not None and sets.positions is not None:
@@ -140,10 +144,10 @@ class PairBias(nn.Module):
 def packed_bias(
     bias: Float[Tensor, "pairs heads"], q_lengths: Sequence[int], k_lengths: Sequence[int]
 ) -> Bias:
-    """A bias given for each pair, ``(queries x keys)`` of set after set: a table with a row for each.
+    """Make a `Bias` from one row of numbers for each pair, as `attend` takes it. Each pair gets its own code.
 
     Raises:
-        ValueError: Another number of rows.
+        ValueError: The number of rows is not the number of pairs.
     """
     if len(bias) != (pairs := sum(a * b for a, b in zip(q_lengths, k_lengths, strict=True))):
         raise ValueError(f"bias: got {len(bias)} rows, expected {pairs}: queries times keys of every set")
@@ -154,9 +158,10 @@ def packed_bias(
 
 
 def bucket_of(distance: Int[Tensor, " distances"]) -> Int[Tensor, " distances"]:
-    """The bucket of a key's position minus the query's: T5's, half of them for each direction.
+    """T5's bucket for a relative position (key's minus query's); half the buckets for each direction.
 
-    Of a direction's, the first half has one distance each, the others grow in equal steps of the logarithm.
+    In each direction, the first half of the buckets hold one distance each. The others grow in equal steps on
+    a logarithmic scale.
 
     >>> bucket_of(torch.tensor([0, -1, -7, -8, -127, -500, 1, 500])).tolist()
     [0, 1, 7, 8, 15, 15, 17, 31]
@@ -169,12 +174,12 @@ def bucket_of(distance: Int[Tensor, " distances"]) -> Int[Tensor, " distances"]:
 
 
 def _codes(codes: Tensor, blocks: Sequence[Block], num_rows: int) -> Codes:
-    """How the codes of the rectangles, one after another, are found from row numbers."""
-    # Built on the host, for the lengths are there, and sent in one piece.
+    """Index the concatenated codes of the rectangles by row numbers."""
+    # The lengths are on the host. So build the index there, and copy it to the device in one piece.
     found = torch.zeros(3, num_rows, dtype=torch.long)
     numbers = torch.tensor([b for b in blocks if b[1] * b[3]], dtype=torch.long).view(-1, 4)
     q_start, q_size, k_start, k_size = numbers.t()
-    own = torch.arange(len(numbers)).repeat_interleave(q_size)  # the block of each coded row
+    own = torch.arange(len(numbers)).repeat_interleave(q_size)  # the rectangle that each row belongs to
     inner = order_of(q_size.tolist())
     before = (q_size * k_size).cumsum(0) - q_size * k_size
     base = before[own] + inner * k_size[own] - k_start[own]

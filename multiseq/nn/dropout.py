@@ -1,8 +1,8 @@
-"""Dropout whose random numbers do not hold a CPU up.
+"""Dropout with fast random numbers on a CPU.
 
-torch draws the numbers one after another, on one thread, where the processor is not Intel's; for the
-width of an encoder's rows that takes as long as a product. Here one draw serves four entries, of 16 bits
-each: the probability is met to 1/65536.
+On processors that are not Intel's, torch draws the random numbers one by one on a single thread. For the
+rows of an encoder this takes as long as a matrix product. Here one 64-bit random number serves four entries,
+16 bits each, so the dropout probability is rounded to a multiple of 1/65536.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BITS = 16
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
-    """Each entry is 0 with probability ``p``, else divided by ``1 - p``.
+    """Set each entry to 0 with probability ``p``; divide the others by ``1 - p``.
 
     Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.
 
@@ -36,15 +36,15 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """The same as a module."""
+    """:func:`dropout` as a module."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of a tensor of any shape."""
+        """Apply dropout to a tensor of any shape, in training mode only."""
         return dropout(x, self.p, self.training)
 
 
 class _Dropout(torch.autograd.Function):
-    """Zero where a number of 16 bits is below ``least``."""
+    """Zeroes the entries whose 16-bit random number is below ``least``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, least: int) -> Tensor:

@@ -3,9 +3,11 @@
     x <- x + dropout(attention(norm(x)));   x <- x + dropout(feed_forward(norm(x)))
 
 Sources: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762); pre-norm, Xiong et al. 2020
-(https://arxiv.org/abs/2002.04745); rotary positions, Su et al. 2021 (https://arxiv.org/abs/2104.09864); gated
-feed-forward, Shazeer 2020 (https://arxiv.org/abs/2002.05202). We differ in that rows are packed, that order
-enters through rotation only, and that sets without positions are not rotated: they are sets.
+(https://arxiv.org/abs/2002.04745); rotary positions (RoPE), Su et al. 2021
+(https://arxiv.org/abs/2104.09864); gated feed-forward, Shazeer 2020 (https://arxiv.org/abs/2002.05202). We
+differ in three points: rows are packed; the order of vectors enters only through rotary positions and, if
+wanted, a learned bias or a window; and vectors of a set without positions are not rotated, so their order
+does not matter.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from multiseq.vectors import VectorSets
 __all__ = ["PRESETS", "Encoder", "FeedForward"]
 
 WIDEST_NORM = 8192
-"""Columns that the GPU's kernel of a norm holds in registers."""
+"""The largest ``dim`` for which the GPU's norm kernel can hold a row in registers."""
 
 PRESETS: dict[str, dict[str, int]] = {
     "tiny": {"dim": 128, "depth": 4, "heads": 4},
@@ -43,23 +45,27 @@ PRESETS: dict[str, dict[str, int]] = {
 
 
 class Encoder(nn.Module):
-    """Self-attention blocks over packed sets: lengths in, the same lengths out.
+    """A Transformer encoder over packed sets: the output has the same sets and lengths as the input.
 
     Args:
         dim: Width of every vector.
         depth: Number of blocks.
-        heads: Attention heads; ``dim`` must be a multiple of twice their number (rotation takes pairs).
-        ff_dim: Inner width of the feed-forward; derived from ``dim`` where not given.
-        gated: SwiGLU feed-forward, or a plain one with GELU.
+        heads: Number of attention heads. ``dim`` must be a multiple of ``2 * heads``, because rotary
+            positions rotate pairs of entries.
+        ff_dim: Inner width of the feed-forward network. Default: derived from ``dim``.
+        gated: Whether the feed-forward network is SwiGLU; otherwise it is a plain one with GELU.
         dropout: Probability of dropping an entry of a residual branch, in training only.
-        window: A vector sees those so far before and after it only, in sets that are a sequence; a layer
-            at a time, so the last one knows ``depth`` times as far. None: its whole set.
-        relative: A learned bias over relative positions, for each head.
-        pair_codes: A learned bias over so many codes of pairs, for each head: what an adapter says of
-            the pairs of a set, as its `pair_codes` (distances of nodes); 0: none.
+        window: In sets that are sequences, a vector attends only to vectors at most this far away (sliding
+            window). Each layer widens the view, so the output depends on vectors up to ``depth * window``
+            away. None: a vector attends to its whole set.
+        relative: Whether to learn an attention bias over relative positions, for each head.
+        pair_codes: The number of pair codes for which to learn an attention bias, for each head; 0 for none.
+            An adapter assigns the codes (for example distances between nodes) and states their number as
+            its attribute `pair_codes`.
 
     Raises:
-        ValueError: Sizes that do not divide, input of another width, or codes without a table.
+        ValueError: Sizes do not divide, the input has another width, or the input has pair codes for which
+            the encoder has no table.
 
     Example:
         >>> encoder = Encoder(dim=16, depth=2, heads=2)
@@ -95,7 +101,8 @@ class Encoder(nn.Module):
         self.dim, self.depth, self.heads = dim, depth, heads
         self.window, self.relative, self.pair_codes = window, relative, pair_codes
         self.gated, self.dropout = gated, dropout
-        # A gate has three matrices instead of two: 8/3 keeps the number of weights of a plain one of 4.
+        # A gated network has three matrices instead of two. With an inner width of 8/3 dim it has as many
+        # weights as a plain one with 4 dim.
         self.ff_dim = ff_dim or (-(-8 * dim // 24) * 8 if gated else 4 * dim)
         matrices = 4 * dim**2 + (3 if gated else 2) * dim * self.ff_dim
         check_fits(depth * matrices, f"dim: got {dim} with depth {depth} and ff_dim {self.ff_dim}")
@@ -114,26 +121,27 @@ class Encoder(nn.Module):
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Encoder:
-        """An encoder of a named size; keyword arguments change what the name stands for."""
+        """An encoder of a named size (see `PRESETS`); keyword arguments override the values of the preset."""
         if name not in PRESETS:
             raise ValueError(f"preset: got {name!r}, expected one of {', '.join(PRESETS)}")
         return cls(**{**PRESETS[name], **changes})
 
     def forward(self, sets: VectorSets) -> VectorSets:
-        """Encode every set on its own: what a set gets does not depend on what else is in the batch."""
+        """Encode each set independently: the output for a set does not depend on the rest of the batch."""
         if sets.device.type != "cpu":
             return sets.with_values(self._encode(sets, _plan_of(sets)))
         binned = self.window is None and not self.relative and not self.pair_codes
         encoded = self._encode_in(Order.of(sets.lengths, binned=binned), sets)
         if binned and not encoded.detach().isfinite().all():
-            # What is not finite reaches the sets of its bin, whose weights for it are zero: 0 * inf is nan.
-            # So does a gradient that is not finite, but with it those of all weights are lost.
+            # Inf or NaN in one set spreads to the other sets of its bin: their attention weights for it are
+            # 0, and 0 * inf is NaN. So encode again without bins. A gradient with inf or NaN spreads too, but
+            # it spoils the gradients of all weights anyway.
             encoded = self._encode_in(Order.of(sets.lengths), sets)
         return sets.with_values(encoded)
 
     @torch.no_grad()
     def attention(self, sets: VectorSets, layer: int = -1) -> list[Float[Tensor, "heads length length"]]:
-        """The attention weights of one layer, ``(heads, length, length)`` for each set, computed anew."""
+        """The attention weights of one layer, ``(heads, length, length)`` for each set; recomputed here."""
         if not -self.depth <= layer < self.depth:
             raise ValueError(f"layer: got {layer}, expected {-self.depth} to {self.depth - 1}")
         plan = _plan_of(sets)
@@ -151,7 +159,7 @@ class Encoder(nn.Module):
         return attention_weights(q, k, plan, bias=bias, window=self.window)
 
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The constructor's arguments, as plain JSON values."""
         names = ("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative", "pair_codes")
         return {name: getattr(self, name) for name in names}
 
@@ -182,7 +190,7 @@ class Encoder(nn.Module):
 
     def _initialise(self) -> None:
         for block in self.blocks:
-            # Residual branches start small, so that depth does not blow the sum up (GPT-2, section 2.3).
+            # Residual branches start small, so that their sum does not grow with depth (GPT-2, section 2.3).
             for last in ("attention.out.weight", "feed_forward.out.weight"):
                 nn.init.normal_(block.get_parameter(last), std=0.02 / (2 * self.depth) ** 0.5)
 
@@ -192,21 +200,21 @@ def _plan_of(sets: VectorSets) -> AttentionPlan:
 
 
 class AddNorm(nn.LayerNorm):
-    """Adds the branch that is due to the residual stream, and gives both the sum and its norm.
+    """Adds a branch to the residual stream; returns both the sum and its layer norm.
 
         x <- x + dropout(branch);   norm(x)
 
-    A GPU does it in one pass over memory, which is why the two stand together.
+    Both steps are in one module, because a GPU kernel computes them in one pass over memory.
     """
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__(dim, bias=False)
         self.dropout = dropout
 
-    def forward(  # type: ignore[override]  # the branch comes with it
+    def forward(  # type: ignore[override]  # it takes the branch too
         self, x: Tensor, branch: Tensor | None = None, *, dtype: torch.dtype | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The sum, and its norm, on a GPU in ``dtype``: where not given, as products there take it."""
+        """The sum and its norm; on a GPU the norm has ``dtype`` (default: autocast's, else that of x)."""
         kernels = kernels_for(x) if self.normalized_shape[0] <= WIDEST_NORM else None
         if kernels is None:
             if branch is not None:
@@ -222,13 +230,13 @@ class AddNorm(nn.LayerNorm):
 
 
 class Block(nn.Module):
-    """One pre-norm block: self-attention, then feed-forward. The last sum is left to the next norm.
+    """One pre-norm block: self-attention, then feed-forward. The next block's norm adds the last branch.
 
     Args:
-        attention: From normed vectors, plan, rotation and bias to a branch of the same shape.
-        feed_forward: From normed vectors to a branch.
-        attention_norm: From the residual stream and a branch to their sum and its norm, as `AddNorm`.
-        feed_forward_norm: Likewise.
+        attention: Maps normed vectors, plan, rotation and bias to a branch of the same shape.
+        feed_forward: Maps normed vectors to a branch.
+        attention_norm: Maps the residual stream and a branch to their sum and its norm, like `AddNorm`.
+        feed_forward_norm: The same, before the feed-forward.
     """
 
     def __init__(
@@ -252,14 +260,14 @@ class Block(nn.Module):
         rotation: Rotation | None,
         bias: Bias | None,
     ) -> tuple[Tensor, Tensor]:
-        """From the residual stream, and what is due to be added to it, to the same."""
+        """Map the residual stream and the branch still to be added to it to the next such pair."""
         x, normed = self.attention_norm(x, branch)
         x, normed = self.feed_forward_norm(x, self.attention(normed, plan, rotation, bias))
         return x, self.feed_forward(normed)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of each vector to its own set; queries and keys are rotated by position."""
+    """Multi-head attention of each vector to its own set, with rotary positions on queries and keys."""
 
     def __init__(self, dim: int, heads: int, window: int | None = None) -> None:
         super().__init__()
@@ -274,14 +282,14 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None = None
     ) -> Tensor:
-        """From ``(vectors, dim)`` to the same."""
+        """Self-attention, from ``(vectors, dim)`` to ``(vectors, dim)``."""
         rows = attend_self(self.qkv(x), self.heads, rotation, plan, bias=bias, window=self.window)
         out: Tensor = self.out(rows.flatten(1))
         return out
 
 
 class FeedForward(nn.Module):
-    """``out(silu(gate(x)) * inner(x))`` where gated, else ``out(gelu(inner(x)))``."""
+    """``out(silu(gate(x)) * inner(x))`` if gated (SwiGLU), else ``out(gelu(inner(x)))``."""
 
     def __init__(self, dim: int, ff_dim: int, *, gated: bool = True) -> None:
         super().__init__()
@@ -290,7 +298,7 @@ class FeedForward(nn.Module):
         self.out = Linear(ff_dim, dim)
 
     def forward(self, x: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors dim"]:
-        """From ``(vectors, dim)`` to the same."""
+        """The feed-forward network, from ``(vectors, dim)`` to ``(vectors, dim)``."""
         inner = self.inner(x)
         out: Tensor = self.out(_swiglu(inner) if self.gated else F.gelu(inner))
         return out
@@ -301,7 +309,7 @@ def _swiglu(inner: Tensor) -> Tensor:
     if kernels is not None:
         fused: Tensor = kernels.swiglu(inner)
         return fused
-    if torch.compiler.is_compiling():  # torch makes one kernel of it, and one of its gradient
+    if torch.compiler.is_compiling():  # torch fuses this, and its gradient, into one kernel each
         gate, value = inner.chunk(2, dim=-1)
         return F.silu(gate) * value
     out: Tensor = _SwiGLU.apply(inner)
@@ -309,7 +317,7 @@ def _swiglu(inner: Tensor) -> Tensor:
 
 
 class _SwiGLU(torch.autograd.Function):
-    """``silu(gate) * value`` of rows that hold both; both gradients are written into one tensor."""
+    """``silu(gate) * value``, where a row holds gate and value; both gradients go into one tensor."""
 
     @staticmethod
     def forward(ctx: Any, inner: Tensor) -> Tensor:
@@ -324,7 +332,7 @@ class _SwiGLU(torch.autograd.Function):
         gate, value = inner.chunk(2, dim=-1)
         grads = torch.empty_like(inner)
         to_gate, to_value = grads.chunk(2, dim=-1)
-        torch.ops.aten.silu.out(gate, out=to_value)  # anew: to keep it takes as long, and memory
+        torch.ops.aten.silu.out(gate, out=to_value)  # recompute: storing it takes as long, and memory
         to_value.mul_(grad)
         torch.mul(grad, value, out=to_gate)
         torch.ops.aten.silu_backward.grad_input(to_gate, gate, grad_input=to_gate)

@@ -1,10 +1,10 @@
-"""Linear: a matrix product by the library that does it fastest on this processor.
+"""Linear layers that use the fastest matrix product on this processor.
 
-torch multiplies fp32 matrices on a CPU with Intel's MKL, which stays with 256-bit instructions on the
-processors of other makers. oneDNN, which torch carries as well, takes 512-bit ones wherever they are: twice
-the rate. It makes a kernel for every shape (about a millisecond each, then kept), so it serves products of
-many rows, and `padded_rows` says to which number of rows a batch is best filled up; or of few rows, where the
-same few numbers come again and again (`recurring_rows`).
+On a CPU, torch multiplies fp32 matrices with Intel's MKL. On processors of other makers MKL uses only 256-bit
+instructions. oneDNN, which is also part of torch, uses 512-bit instructions on all processors that have them
+and is twice as fast there. But oneDNN compiles a kernel for each new shape, which takes about a millisecond.
+So we use it for products with many rows; `padded_rows` rounds the number of rows up, so that few different
+shapes occur. We use it for products with few rows only inside `recurring_rows`, where the same shapes recur.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["Linear", "padded_rows", "recurring_rows"]
 
-# Below this many rows a new kernel costs more than a slower product.
+# With fewer rows, compiling a kernel costs more time than the faster product saves.
 _FEWEST_ROWS = 256
-# Below this many it is no faster, even with its kernels made.
+# With fewer rows, oneDNN is no faster even if its kernel is already compiled.
 _FEWEST_RECURRING_ROWS = 4
 
 _recurring = ContextVar("recurring", default=False)
 
 
 class Linear(nn.Linear):
-    """``x @ weight.T + bias``, by default without a bias."""
+    """``x @ weight.T + bias``; without a bias by default."""
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
         super().__init__(in_features, out_features, bias=bias)
         if _is_faster() and out_features >= in_features:
-            # Column by column in memory, as the gradient comes: nothing is transposed to add or to keep it.
+            # Store the weight column by column. Its gradient has this layout too, so nothing is transposed
+            # when the gradient is added or stored.
             self.weight = nn.Parameter(self.weight.detach().t().contiguous().t())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class Linear(nn.Linear):
 
 @contextmanager
 def recurring_rows() -> Iterator[None]:
-    """Within it the numbers of rows recur, as in the steps of a decoder, so that kernels for few rows pay."""
+    """Inside this context `Linear` uses oneDNN for few rows too. For loops whose shapes recur (decoding)."""
     before = _recurring.set(True)
     try:
         yield
@@ -59,9 +60,10 @@ def recurring_rows() -> Iterator[None]:
 
 
 def padded_rows(rows: int) -> int:
-    """The number of rows to fill a batch up to on the CPU, so that few distinct numbers come.
+    """The number of rows to pad a batch to on a CPU, so that few different shapes occur.
 
-    At most a thirty-second more, or 15 rows; the number itself where torch's own product is taken.
+    It adds at most 1/32 of the rows or 15 rows, whichever is more. It returns ``rows`` unchanged if torch's
+    own product is used.
     """
     if not _is_faster() or rows < _FEWEST_ROWS:
         return rows
@@ -70,7 +72,7 @@ def padded_rows(rows: int) -> int:
 
 
 class _Product(torch.autograd.Function):
-    """``x @ weight.T`` and its two gradients by oneDNN."""
+    """``x @ weight.T`` and both of its gradients, computed by oneDNN."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -84,7 +86,7 @@ class _Product(torch.autograd.Function):
         to_x = _onednn(grad, weight.t()) if ctx.needs_input_grad[0] else None
         if not ctx.needs_input_grad[1]:
             return to_x, None
-        # Either product gives the gradient; the one whose second factor is the larger one is faster.
+        # Both products give the same gradient. The one with the larger second factor is faster.
         wide = weight.shape[0] >= weight.shape[1]
         return to_x, _onednn(x.t(), grad.t()).t() if wide else _onednn(grad.t(), x.t())
 
@@ -109,7 +111,7 @@ def _serves(x: Tensor) -> bool:
 
 @cache
 def _is_faster() -> bool:
-    """Whether MKL holds this processor back: one with 512-bit instructions that is not Intel's."""
+    """Whether oneDNN beats MKL here: the processor has AVX-512 and is not made by Intel."""
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():
         return False
     info = Path("/proc/cpuinfo")

@@ -1,4 +1,4 @@
-"""The order in which the encoder takes the sets of a batch on a CPU."""
+"""The order in which the encoder processes the sets of a batch on a CPU."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ from multiseq.vectors import VectorSets, rows_of
 
 __all__ = ["Order"]
 
-# On a CPU a batch goes through the blocks in parts of about so many rows: larger tensors are asked of the
-# system anew in every operation, and no cache holds them.
+# On a CPU a batch passes through the blocks in parts of about this many rows. Larger tensors fit into no
+# cache, and their memory is requested from the system anew in every operation.
 _MOST_ROWS = 4096
-# Bins are filled to a multiple of this: torch's attention kernel is at its best with a multiple of 16, and
-# with products no smaller than 32 x 32.
+# Bins are filled to a multiple of this length. Torch's attention kernel is fastest with multiples of 16 and
+# with products of at least 32 x 32.
 _STEP = 32
-# Sets longer than this stand alone.
+# A set longer than this gets a bin of its own.
 _LONGEST_IN_BIN = 64
 
 
 @dataclass(frozen=True)
 class Order:
-    """How the encoder sees a batch on a CPU: in bins, the longest first, in parts whose rows fit the caches.
+    """The order of sets and rows in which the encoder processes a batch on a CPU.
 
-    A bin holds one set, or short sets that attention takes together, each seeing itself only. A part ends
-    before the bin that would take it beyond `_MOST_ROWS`, and holds one more, which fills it up to one of few
-    numbers of rows (`padded_rows`).
+    Sets are packed into bins, and bins, the longest first, into parts whose rows fit into the processor's
+    caches. A bin holds one set, or several short sets that attention processes together (each attends only
+    to itself). A part has at most `_MOST_ROWS` rows or a single bin, and one more bin of padding rows that
+    rounds its size up (`padded_rows`).
     """
 
-    parts: list[list[list[int]]]  # lengths of the sets of each bin
-    sets: list[int]  # which set stands where; the number of sets for what only fills up
-    rows: Tensor  # which row stands where; row 0 in what only fills up
-    back: Tensor  # where every row stands
-    filling: Tensor  # where the rows are that only fill up
+    parts: list[list[list[int]]]  # for each part and bin the lengths of the sets
+    sets: list[int]  # set number of each entry; padding entries hold the number of sets
+    rows: Tensor  # row number of each entry; padding entries hold 0
+    back: Tensor  # for each row of the batch its place in this order
+    filling: Tensor  # the places of padding rows
 
     @classmethod
     def of(cls, lengths: Sequence[int], *, binned: bool = False) -> Order:
-        """The order of a batch; where it is not binned every bin holds one set."""
-        num, sizes = sum(lengths), list(lengths)  # sizes: of sets, then of what only fills up
+        """The order for a batch. Without ``binned`` every bin holds one set."""
+        num, sizes = sum(lengths), list(lengths)  # sizes of the sets, followed by those of padding entries
         bins = _bins_of(sizes) if binned else [[i] for i in range(len(sizes))]
         numbers = _parts_of(bins, sizes)
         sets = [i for part in numbers for own in part for i in own]
@@ -57,7 +58,7 @@ class Order:
         return cls(parts, sets, rows.where(real, 0), back[:num], back[num:])
 
     def enter(self, sets: VectorSets) -> VectorSets:
-        """The sets in this order, with those that only fill up."""
+        """The sets in this order, padding sets included."""
         ordered, joined = (*sets.ordered, False), (*sets.joined, False)
         pairs = None if sets.pairs is None else Pairs.cat([(sets.pairs, sets.num_sets), (None, 1)])
         return VectorSets(
@@ -70,15 +71,15 @@ class Order:
         )
 
     def leave(self, rows: Tensor) -> Tensor:
-        """Rows in this order, back in the order of the batch; those that only filled up are dropped."""
+        """Rows in this order, moved back to the order of the batch, without padding rows."""
         left: Tensor = _Gather.apply(rows, self.back, self.rows, self.filling)
         return left
 
 
 class _Gather(torch.autograd.Function):
-    """``rows[index]``; the gradient is gathered too, where torch's own adds row after row.
+    """``rows[index]``. The gradient is ``grad[back]``, zero for the rows that were dropped.
 
-    It is ``grad[back]``, zero in the rows that were dropped.
+    Torch's own gradient would add row by row, which is slower.
     """
 
     @staticmethod
@@ -96,7 +97,7 @@ class _Gather(torch.autograd.Function):
 
 
 def _parts_of(bins: list[list[int]], sizes: list[int]) -> list[list[list[int]]]:
-    """Cut bins into parts of few rows; what fills a part up is a bin of it, and appended to the sizes."""
+    """Cut bins into parts of few rows. Padding is one more bin of a part; its size is appended to sizes."""
     parts: list[list[list[int]]] = [[]]
     total = 0
     for own in _longest_first(bins, sizes):
@@ -120,15 +121,16 @@ def _longest_first(bins: list[list[int]], sizes: Sequence[int]) -> list[list[int
 
 
 def _bins_of(sizes: list[int]) -> list[list[int]]:
-    """Put sets into bins: the longest left, with those that fill its bin best, again and again.
+    """Pack sets into bins: take the longest set left and the sets that best fill the rest of its bin; repeat.
 
-    What a bin then lacks is filled up, and appended to the sizes, as long as all of it is a 64th of the rows
-    at most, beside what `padded_rows` would add anyway to a batch of one part. Other bins stay short.
+    A bin that is not full gets a padding set, whose size is appended to ``sizes``. All padding together is at
+    most 1/64 of the rows, plus what `padded_rows` would add anyway to a batch of one part. The remaining
+    bins stay short.
     """
     num = sum(sizes)
     spare = num // 64 + (padded_rows(num) - num if num <= _MOST_ROWS else 0)
     bins: list[list[int]] = []
-    left: dict[int, list[int]] = {}  # sets by length, the longest first
+    left: dict[int, list[int]] = {}  # length -> its sets, the longest first
     for i in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
         if 0 < sizes[i] <= _LONGEST_IN_BIN:
             left.setdefault(sizes[i], []).append(i)
@@ -150,9 +152,9 @@ def _bins_of(sizes: list[int]) -> list[list[int]]:
 
 
 def _fullest(sizes: Sequence[tuple[int, int]], room: int) -> list[int]:
-    """Of the sizes, (size, how many) and the largest first, those that fill so much room best.
+    """Choose from sizes, given as (size, how many) with the largest first, those that best fill ``room``.
 
-    By subset sums: bit *n* says whether the sizes seen so far can add up to *n*.
+    The algorithm is subset sum: bit *n* of ``sums`` says whether the sizes so far can add up to *n*.
     """
     fitting = [size for size, count in sizes for _ in range(min(count, room // size))]
     sums, before = 1, []

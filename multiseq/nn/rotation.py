@@ -1,8 +1,9 @@
-"""Rotary positions: queries and keys are rotated by their row's position, so that products know distances.
+"""Rotary positions (RoPE): queries and keys are rotated by their position.
 
     <R_m q, R_n k> = <q, R_(n - m) k>
 
-Su et al. 2021 (https://arxiv.org/abs/2104.09864). A pair is two neighbouring entries, taken as one complex
+So the product of a query and a key depends on the distance of their positions. Su et al. 2021
+(https://arxiv.org/abs/2104.09864). Two neighbouring entries form a pair, which is treated as one complex
 number.
 
 Axes: vectors (rows of the batch), heads, head_dim.
@@ -22,13 +23,13 @@ from multiseq.nn._kernels import kernels_for
 __all__ = ["Rotation", "rotate", "rotate_", "rotate_parts", "rotation_of"]
 
 Rotation = Tensor
-"""Every row's angles as complex numbers of size 1, ``(vectors, 1, head_dim / 2)``."""
+"""The angles of each row as complex numbers of absolute value 1, ``(vectors, 1, head_dim / 2)``."""
 
 
 def rotation_of(
     positions: Int[Tensor, " vectors"] | None, head_dim: int, base: float = 10_000.0
 ) -> Rotation | None:
-    """Position times frequency as an angle, for each pair of a head; None means no rotation."""
+    """The angles (position times frequency) for each pair of a head; None means no rotation."""
     if positions is None:
         return None
     frequencies = base ** -(torch.arange(0, head_dim, 2, device=positions.device) / head_dim)
@@ -39,15 +40,15 @@ def rotation_of(
 def rotate(
     x: Float[Tensor, "vectors heads head_dim"], rotation: Rotation | None
 ) -> Float[Tensor, "vectors heads head_dim"]:
-    """Rotate the pairs (2i, 2i + 1) of every head by the row's angles: one product of complex numbers."""
+    """Rotate the pairs (2i, 2i + 1) of each head by the row's angles, as a product of complex numbers."""
     if rotation is None:
         return x
-    exact = x.to(torch.promote_types(x.dtype, rotation.dtype.to_real()))  # not in half precision
+    exact = x.to(torch.promote_types(x.dtype, rotation.dtype.to_real()))  # half precision is too coarse
     return torch.view_as_real(_pairs(exact) * rotation).flatten(-2).to(x.dtype)
 
 
 def rotate_(x: Float[Tensor, "vectors heads head_dim"], rotation: Rotation | None) -> None:
-    """:func:`rotate`, in place."""
+    """Like :func:`rotate`, in place."""
     if rotation is None:
         return
     if x.dtype == torch.promote_types(x.dtype, rotation.dtype.to_real()):
@@ -63,10 +64,7 @@ def _pairs(x: Tensor) -> Tensor:
 def rotate_parts(
     rows: Float[Tensor, "vectors three_heads head_dim"], rotation: Rotation | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of rows that hold a third each, ``(vectors, heads, head_dim)``.
-
-    The first two are rotated.
-    """
+    """Split rows into queries, keys and values, each ``(vectors, heads, head_dim)``; rotate the first two."""
     if rotation is not None:
         kernels = kernels_for(rows)
         if kernels is not None:
@@ -91,7 +89,7 @@ class _RotateParts(torch.autograd.Function):
 
 
 def _rotated_parts_by_real_numbers(rows: Tensor, rotation: Rotation) -> Tensor:
-    """The same for torch's compiler, which makes no kernels of complex numbers."""
+    """`_rotated_parts` without complex numbers, for which torch's compiler has no kernels."""
     values = rows.shape[1] // 3
     cosines, sines = torch.view_as_real(rotation).unbind(-1)
     x, y = rows[:, :-values].to(cosines.dtype).unflatten(-1, (-1, 2)).unbind(-1)

@@ -1,1 +1,1 @@
-"""What is asked of the operating system: files written whole, locks on folders, memory, processes."""
+"""Services of the operating system: safe writing of files, locks on folders, memory, processes."""

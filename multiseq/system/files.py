@@ -1,8 +1,8 @@
-"""Files that survive: written whole or not at all, and on the disk when the call returns.
+"""Safe writing: a file or folder is written completely or not at all, and is on the disk after the call.
 
-A file is written beside its place, in the same folder, flushed to the disk and then renamed. A kill, a power
-cut or a full disk at any moment leaves what was there before, and at most one leftover, which the next start
-removes.
+A new file is written under a temporary name in the same folder, flushed to the disk and then renamed. If the
+process is killed, the power fails or the disk is full, the old file is still there. At most one temporary
+file is left over, which the next start removes.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ __all__ = [
 
 
 class WriteError(OSError):
-    """A file or folder that could not be written; what was there before is still there."""
+    """A file or folder could not be written. Its previous content is still there."""
 
 
 def write_whole(
     path: str | Path, data: bytes | bytearray | memoryview | str, *, previous: Path | None = None
 ) -> None:
-    """Write a file in the place of what was there.
+    """Write a file, completely or not at all. An existing file is replaced.
 
     Args:
-        path: Its folder must be there.
-        data: All of it; text is encoded as UTF-8.
-        previous: Where the file that was there before is kept.
+        path: The file. Its folder must exist.
+        data: The content; text is encoded as UTF-8.
+        previous: If given, an existing file is renamed to this path instead of being lost.
 
     Raises:
-        WriteError: A full disk or a folder that takes no files.
+        WriteError: The disk is full, or the folder cannot be written to.
     """
     path = Path(path)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
@@ -58,7 +58,14 @@ def write_whole(
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Put a folder that ``fill`` fills in the place of one that was there; either can be had at any moment.
+    """Replace a folder by a new one. At any moment, the old folder or the new one exists completely.
+
+    If the process is killed between the two renames, the old folder has a temporary name; `recover_folder`
+    restores it.
+
+    Args:
+        folder: The folder to replace; it need not exist.
+        fill: Writes the content to the new folder, whose path it gets.
 
     Raises:
         WriteError: As for `write_whole`.
@@ -81,7 +88,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def recover_folder(folder: Path) -> None:
-    """Undo the half of `replace_folder` that a kill left: what was there before goes back to its place."""
+    """Repair a `replace_folder` that was interrupted between its two renames: restore the old folder."""
     old = _beside(folder, "old")
     if old.is_dir() and not folder.exists():
         old.rename(folder)
@@ -89,7 +96,7 @@ def recover_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path, *, seconds: float = 0.0) -> None:
-    """Remove what killed processes left of files that they were writing, at least so many seconds ago."""
+    """Remove temporary files that killed processes left, if they are at least ``seconds`` old."""
     for path in filter(lambda path: is_leftover(path.name), folder.glob(".*")):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime >= seconds:
@@ -97,7 +104,7 @@ def remove_leftovers(folder: Path, *, seconds: float = 0.0) -> None:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a name in a folder is that of a file that was being written."""
+    """Whether ``name`` is the name of a temporary file, one that was being written."""
     return name.startswith(".") and name.endswith(".new")
 
 
@@ -110,10 +117,10 @@ def put(path: Path, data: bytes | bytearray | memoryview | str) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Flush the names in a folder to the disk, where the system can."""
+    """Flush a folder's list of names to the disk, on systems that can."""
     if os.name != "posix":
         return
-    with suppress(OSError):  # some network file systems cannot, and need not
+    with suppress(OSError):  # some network file systems cannot do it and do not need it
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -122,7 +129,7 @@ def _flush(folder: Path) -> None:
 
 
 def not_written(path: Path, error: OSError) -> str:
-    """What to say of a file or folder that could not be written."""
+    """The error message for a file or folder that could not be written."""
     return f"{path.name}: not written to the folder {path.parent}: {error.strerror or error}"
 
 
@@ -131,12 +138,12 @@ def _beside(folder: Path, what: str) -> Path:
 
 
 def _or_nothing(target: Path, fresh: Path, write: Callable[[], None]) -> None:
-    """Write, or leave nothing behind."""
+    """Call ``write``. If it fails, remove the temporary file or folder ``fresh``."""
     try:
         write()
     except OSError as error:
         _remove(fresh)
-        raise WriteError(f"{not_written(target, error)}; what was there before is kept") from error
+        raise WriteError(f"{not_written(target, error)}; its previous content is kept") from error
     except BaseException:
         _remove(fresh)
         raise

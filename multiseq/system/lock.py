@@ -1,7 +1,7 @@
-"""A lock on a run's folder: one process trains into it at a time.
+"""A lock on a run's folder, so that only one process at a time trains into it.
 
-The system gives the lock back when its process ends, however it ends. Processes that it forks (loader
-workers) do not hold it.
+The operating system releases the lock when the process ends, even if it is killed. Processes that it forks
+(loader workers) do not hold the lock.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ LOCK = ".lock"
 
 _guard = threading.Lock()
 _in_process: set[Path] = set()
-"""Folders held by this process: the system's lock does not keep its own threads apart."""
+"""Folders that this process holds. The system's lock does not exclude other threads of the same process."""
 _in_call: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
-"""Folders held by who called us."""
+"""Folders that the callers of the current code hold already."""
 
 
 class FolderInUseError(ValueError):
-    """Another training writes to this folder."""
+    """Another training uses this folder."""
 
 
 @contextmanager
 def hold(folder: str | Path) -> Iterator[None]:
-    """Hold the folder while the block runs; it is made where it is missing, and removed if it stays empty.
+    """Hold the lock of a folder while the block runs.
 
-    Within the block the same folder can be held again.
+    A missing folder is created, and removed again if it stays empty. Inside the block, the same folder can be
+    held again.
 
     Raises:
-        FolderInUseError: Someone else holds it.
-        OSError: A folder that cannot be made or written to.
+        FolderInUseError: Another process or thread holds it.
+        OSError: The folder cannot be created or written to.
     """
     folder = Path(folder).resolve()
     if folder in _in_call.get():
@@ -81,11 +82,11 @@ def _acquire(folder: Path) -> int:
             os.truncate(handle, 0)
             os.write(handle, str(os.getpid()).encode())
             return handle
-        os.close(handle)  # who held it has removed the file since we opened it
+        os.close(handle)  # the previous holder removed the file after we opened it: try again
 
 
 def _release(path: Path, handle: int) -> None:
-    if os.name == "posix":  # Windows removes no file that is open
+    if os.name == "posix":  # Windows cannot remove an open file
         path.unlink(missing_ok=True)
     os.close(handle)
     if os.name != "posix":
@@ -103,14 +104,15 @@ def _is_same(handle: int, path: Path) -> bool:
 def _lock(handle: int) -> None:
     """Lock an open file for this process, or raise OSError."""
     try:
-        # A lock of the process; loader workers would inherit flock's, and it would outlive the process.
+        # fcntl's lock belongs to the process. A lock by flock would be inherited by loader workers and could
+        # outlive the process.
         import fcntl
     except ImportError:
         import msvcrt
 
-        # Far behind the number of the process, which others may read.
+        # Lock a byte far behind the process number in the file, so that others can still read the number.
         os.lseek(handle, 1 << 20, os.SEEK_SET)
-        # Windows alone has it.
+        # msvcrt exists only on Windows.
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         os.lseek(handle, 0, os.SEEK_SET)
         return
@@ -120,7 +122,7 @@ def _lock(handle: int) -> None:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
         warnings.warn(
-            f"this file system has no locks ({error.strerror}): let no two trainings write to one folder",
+            f"this file system has no locks ({error.strerror}): do not run two trainings in one folder",
             stacklevel=2,
         )
 

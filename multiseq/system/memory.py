@@ -1,4 +1,4 @@
-"""Memory: whether weights fit into it, what to do where it is full, and how much was in use."""
+"""Memory: whether weights fit, what to do if it is full, and how much was in use."""
 
 from __future__ import annotations
 
@@ -19,38 +19,43 @@ __all__ = [
     "peak_memory",
 ]
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # constants from glibc's malloc.h
 
 
 def memory() -> int | None:
-    """Bytes of this machine's memory; None where the system does not say."""
+    """The size of this machine's memory in bytes; None if the system does not tell."""
     if not hasattr(os, "sysconf"):
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_fits(weights: int, what: str) -> None:
-    """Raises ValueError, before anything is allocated, where so many weights do not fit into memory."""
+    """Raise ValueError if ``weights`` numbers in float32 do not fit into memory. Nothing is allocated.
+
+    Args:
+        weights: The number of weights.
+        what: What needs them; the message begins with it.
+    """
     limit = memory()
     if limit is not None and 4 * weights > limit:
         raise ValueError(
             f"{what}, whose weights take {4 * weights / 2**30:,.0f} GiB; this machine has "
-            f"{limit / 2**30:,.0f} GiB of memory"
+            f"{limit / 2**30:,.0f} GiB of memory, so choose smaller sizes"
         )
 
 
 @contextmanager
 def explain_full_memory(advice: str) -> Iterator[None]:
-    """Where memory ends within the block, say what to do about it.
+    """If memory runs out inside the block, raise an error that says what to do.
 
     Raises:
-        MemoryError: With the advice.
+        MemoryError: The message contains ``advice``.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         line = str(error).strip().partition("\n")[0]
-        # torch has a class for it on a GPU only.
+        # torch has its own class for this error only on a GPU. On a CPU, the message must tell.
         signs = ("can't allocate memory", "out of memory", "insufficient shared memory")
         if isinstance(error, MemoryError) or any(sign in line.lower() for sign in signs):
             raise MemoryError(f"memory is full; {advice} ({line or 'no more memory'})") from error
@@ -58,27 +63,27 @@ def explain_full_memory(advice: str) -> Iterator[None]:
 
 
 def peak_memory() -> int | None:
-    """MiB of this process at its highest, loader workers not counted; None on Windows, which does not say."""
+    """The peak memory of this process in MiB, without its loader workers. None on Windows."""
     try:
         import resource
     except ImportError:
         return None
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, others KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 
 
 def peak_gpu_memory() -> int | None:
-    """MiB of the first GPU that this process held at its highest; None where there is no GPU."""
+    """The peak memory of this process on its GPU in MiB; None without a GPU."""
     import torch
 
     return torch.cuda.max_memory_allocated() // 2**20 if torch.cuda.is_available() else None
 
 
 def keep_memory() -> None:
-    """From now on memory that is freed stays with this process, where its C library is glibc.
+    """Keep freed memory in this process from now on (if the C library is glibc).
 
-    glibc gives the largest tensors of a step back to the system, which clears every page of them before the
-    next step gets it again: on a CPU up to a fifth of the step.
+    By default, glibc returns the memory of large tensors to the system. The system then clears each page
+    before the next training step gets it again, which takes up to a fifth of a step on a CPU.
     """
     if (mallopt := _of_c_library("mallopt")) is not None:
         mallopt(M_MMAP_THRESHOLD, 2**30)
@@ -86,11 +91,11 @@ def keep_memory() -> None:
 
 
 def give_back_memory() -> None:
-    """Hand memory that was freed back to the system."""
+    """Return freed memory to the system (if the C library is glibc)."""
     if (trim := _of_c_library("malloc_trim")) is not None:
         trim(0)
 
 
 def _of_c_library(function: str) -> Any:
-    """None where it is not glibc."""
+    """A function of the C library; None if the library does not have it (only glibc does)."""
     return getattr(ctypes.CDLL(None), function, None) if os.name == "posix" else None

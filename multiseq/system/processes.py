@@ -1,4 +1,4 @@
-"""Processes: which of several writes and speaks, and what makes a fork of them safe."""
+"""Processes: which of several writes files and prints, and how to fork safely after using tokenizers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["is_first_process", "tokenizers_on_one_thread"]
 
 
 def is_first_process() -> bool:
-    """Whether this is the one that writes and speaks, of those that Lightning or torchrun start."""
+    """Whether this is the first of the processes that Lightning or torchrun start. It writes and prints."""
     if "RANK" in os.environ:
         return int(os.environ["RANK"]) == 0
     names = ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
@@ -19,7 +19,7 @@ def is_first_process() -> bool:
 
 @contextmanager
 def tokenizers_on_one_thread() -> Iterator[None]:
-    """Where `tokenizers` would work in several: they make a later fork of loader workers warn."""
+    """Make `tokenizers` use a single thread. After it used several, forking loader workers would warn."""
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:

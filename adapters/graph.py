@@ -3,7 +3,7 @@
     nodes = message_passing(embed(categories, numbers, texts, walks), edges)
 
 A graph is one set, or, where it is too large to attend over whole, one short set for each of its
-nodes (`hops`). Axes: nodes, edges, pair (source and target), columns, sets, places, dim.
+nodes (`num_hops`). Axes: nodes, edges, pair (source and target), columns, sets, places, dim.
 """
 
 from __future__ import annotations
@@ -61,7 +61,17 @@ MOST_NODES = 4096
 MOST_CODES = 32767
 """For pairs of nodes: codes have 16 bits."""
 
-OPTIONS = ("kind", "dim", "hops", "rounds", "walk_steps", "distances", "directed", "dropout", "drop")
+OPTIONS = (
+    "kind",
+    "dim",
+    "num_hops",
+    "num_layers",
+    "walk_length",
+    "max_distance",
+    "directed",
+    "dropout",
+    "edge_dropout",
+)
 """The constructor's arguments but columns and text."""
 
 READERS: dict[str, Callable[[Any], Graph]] = {
@@ -85,7 +95,7 @@ class GraphAdapter(nn.Module):
     - a list of (subject, relation, object) strings: one vector an entity, in order of appearance,
       then one a triple.
 
-    With ``hops=K`` each node becomes a set of its own: its features and those averaged over 1, 2 …
+    With ``num_hops=K`` each node becomes a set of its own: its features and those averaged over 1, 2 …
     K steps along the edges (and as many against them, where edges are directed), computed once in
     `prepare`. Such node sets train in mini-batches on graphs of any size. They hold category and
     number features and degrees; texts and edge features they cannot hold.
@@ -95,22 +105,22 @@ class GraphAdapter(nn.Module):
         nodes, edges: What the columns hold.
         dim: Width of the vectors.
         text: The stem of nodes and edges that are described in words.
-        hops: Steps of a node set, or None: the whole graph is one set.
-        rounds: Rounds of message passing (whole graphs).
-        walk_steps: Return probabilities of so many steps as structural encodings (whole graphs).
+        num_hops: Steps of a node set, or None: the whole graph is one set.
+        num_layers: Rounds of message passing (whole graphs).
+        walk_length: Return probabilities of so many steps as structural encodings (whole graphs).
             On networks of many thousand nodes that are well connected they cost too much and are refused:
             0 turns them off.
         directed: Messages run both ways, and against an edge they differ from along it. If not, a
             tie may be given once or both ways. Molecules and triples know their edges themselves.
-        distances: Attention learns a bias for each number of steps between two nodes up to this one,
+        max_distance: Attention learns a bias for each number of steps between two nodes up to this one,
             for none (unreachable), and for neighbours by the first category of their edge and, where
             edges are directed, its direction (whole graphs). The encoder needs a table for them:
             ``Encoder(..., pair_codes=adapter.pair_codes)``. 0: no such codes.
         dropout: Probability of dropping an entry of a vector in the stem, in training only.
-        drop: Probability with which :meth:`augment` leaves out an edge or a feature of a node.
+        edge_dropout: Probability with which :meth:`augment` leaves out an edge or a feature of a node.
 
     Raises:
-        ValueError: Texts, edge features or ``distances`` together with ``hops``; an unknown kind.
+        ValueError: Texts, edge features or ``max_distance`` together with ``num_hops``; an unknown kind.
 
     Example:
         >>> adapter = GraphAdapter.fit([[("Ada", "wrote", "notes"), ("Ada", "met", "Mary")]], dim=8)
@@ -130,42 +140,51 @@ class GraphAdapter(nn.Module):
         dim: int,
         *,
         text: Any = None,
-        hops: int | None = None,
-        rounds: int = 3,
-        walk_steps: int = 8,
-        distances: int = 0,
+        num_hops: int | None = None,
+        num_layers: int = 3,
+        walk_length: int = 8,
+        max_distance: int = 0,
         directed: bool = True,
         dropout: float = 0.1,
-        drop: float = 0.05,
+        edge_dropout: float = 0.05,
     ) -> None:
         super().__init__()
         if not isinstance(kind, str) or kind not in READERS:
             raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(READERS)}")
         check_whole_number("dim", dim, 1, WIDEST)
-        check_whole_number("hops", hops, 0, MANY, none="make one set of each graph")
-        for name, value in (("rounds", rounds), ("walk_steps", walk_steps), ("distances", distances)):
+        check_whole_number("num_hops", num_hops, 0, MANY, none="make one set of each graph")
+        for name, value in (
+            ("num_layers", num_layers),
+            ("walk_length", walk_length),
+            ("max_distance", max_distance),
+        ):
             check_whole_number(name, value, 0, MANY)
         check_number("dropout", dropout, 0.0, 1.0)
-        check_number("drop", drop, 0.0, 1.0)
+        check_number("edge_dropout", edge_dropout, 0.0, 1.0)
         self.kind, self.nodes, self.edges, self.dim, self.text = kind, nodes, edges, dim, text
-        self.hops, self.rounds, self.walk_steps = hops, rounds, walk_steps
-        self.distances, self.directed, self.dropout, self.drop = distances, directed, dropout, drop
-        self.preparation = Preparation(nodes, edges, directed, text, distances)
+        self.num_hops, self.num_layers, self.walk_length = num_hops, num_layers, walk_length
+        self.max_distance, self.directed, self.dropout, self.edge_dropout = (
+            max_distance,
+            directed,
+            dropout,
+            edge_dropout,
+        )
+        self.preparation = Preparation(nodes, edges, directed, text, max_distance)
         if self.pair_codes > MOST_CODES:
             raise ValueError(
-                f"distances: got {distances} with {edges.sizes[:1]} kinds of edges, {self.pair_codes} codes "
-                f"for pairs of nodes, expected at most {MOST_CODES}; use distances=0 or fewer kinds"
+                f"max_distance: got {max_distance} with {edges.sizes[:1]} kinds of edges, {self.pair_codes} codes "
+                f"for pairs of nodes, expected at most {MOST_CODES}; use max_distance=0 or fewer kinds"
             )
-        if hops is not None:
-            _check_hops(hops, nodes, edges, distances)
+        if num_hops is not None:
+            _check_hops(num_hops, nodes, edges, max_distance)
             ways = 2 if directed else 1
             width = sum(nodes.sizes) + nodes.width + ways  # with the degrees
-            self.hop_stem = HopStem(width, 1 + hops * ways, dim, dropout)
+            self.hop_stem = HopStem(width, 1 + num_hops * ways, dim, dropout)
             return
         edge_sizes = [*edges.sizes, 2] if directed else edges.sizes
-        self.node_embedding = RowEmbedding(nodes.sizes, nodes.width + walk_steps, dim)
+        self.node_embedding = RowEmbedding(nodes.sizes, nodes.width + walk_length, dim)
         self.edge_embedding = RowEmbedding(edge_sizes, edges.width, dim)
-        self.message_stem = MessageStem(dim, rounds, dropout)
+        self.message_stem = MessageStem(dim, num_layers, dropout)
 
     @classmethod
     def fit(
@@ -173,26 +192,26 @@ class GraphAdapter(nn.Module):
         items: Iterable[Any],
         *,
         dim: int,
-        hops: int | None = None,
-        rounds: int = 3,
-        walk_steps: int = 8,
-        distances: int = 0,
+        num_hops: int | None = None,
+        num_layers: int = 3,
+        walk_length: int = 8,
+        max_distance: int = 0,
         directed: bool | None = None,
         dropout: float = 0.1,
-        drop: float = 0.05,
+        edge_dropout: float = 0.05,
     ) -> GraphAdapter:
         """An adapter with vocabularies and scales of the training graphs; ready to be trained.
 
         Args:
             items: Training graphs of one kind, read once.
             dim: Width of the vectors.
-            hops: As in the constructor, like all below.
-            rounds: Rounds of message passing.
-            walk_steps: Steps of the structural encodings.
-            distances: Up to which attention tells them apart.
+            num_hops: As in the constructor, like all below.
+            num_layers: Rounds of message passing.
+            walk_length: Steps of the structural encodings.
+            max_distance: Up to which attention tells them apart.
             directed: None finds out: where every edge has its reverse, edges are not directed.
             dropout: Of the stem.
-            drop: Of :meth:`augment`.
+            edge_dropout: Of :meth:`augment`.
 
         Raises:
             ValueError: No items, items of two kinds, or a bad item; it is numbered.
@@ -217,13 +236,13 @@ class GraphAdapter(nn.Module):
             edges,
             dim,
             text=_fit_text(texts, dim),
-            hops=hops,
-            rounds=rounds,
-            walk_steps=walk_steps,
-            distances=distances,
+            num_hops=num_hops,
+            num_layers=num_layers,
+            walk_length=walk_length,
+            max_distance=max_distance,
             directed=not symmetric if directed is None else directed and not graph.both_ways,
             dropout=dropout,
-            drop=drop,
+            edge_dropout=edge_dropout,
         )
 
     @property
@@ -234,21 +253,21 @@ class GraphAdapter(nn.Module):
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
     def prepare(self, item: Any) -> list[Any]:
-        """One example, or one for each node where there are `hops`: these share one tensor.
+        """One example, or one for each node where there are `num_hops`: these share one tensor.
 
         Raises:
             ValueError: A bad item, with the node, edge or triple; an item of another kind; a graph too
-                large for ``distances``.
+                large for ``max_distance``.
         """
         graph = _read(item, self.kind)
-        if self.distances and graph.nodes.count > MOST_NODES:
+        if self.max_distance and graph.nodes.count > MOST_NODES:
             raise ValueError(
                 f"graph: got {graph.nodes.count} nodes, expected at most {MOST_NODES} with distances, which "
-                "cost the square of that; use distances=0, or node sets (hops)"
+                "cost the square of that; use max_distance=0, or node sets (num_hops)"
             )
-        if self.hops is None:
-            return [self.preparation.whole(graph, self.walk_steps)]
-        network = self.preparation.network(graph, self.hops)
+        if self.num_hops is None:
+            return [self.preparation.whole(graph, self.walk_length)]
+        network = self.preparation.network(graph, self.num_hops)
         return [NodeExample(network, node) for node in range(graph.nodes.count)]
 
     def augment(self, example: Any, generator: torch.Generator) -> Any:
@@ -260,9 +279,9 @@ class GraphAdapter(nn.Module):
         if isinstance(example, NodeExample) or self.kind in ("molecule", "triples"):
             return example
         width = self.nodes.width
-        kept = torch.rand(example.edge_index.shape[1], generator=generator) >= self.drop
-        hidden = torch.rand(example.codes.shape, generator=generator) < self.drop
-        zeroed = torch.rand(example.numbers.shape, generator=generator) < self.drop
+        kept = torch.rand(example.edge_index.shape[1], generator=generator) >= self.edge_dropout
+        hidden = torch.rand(example.codes.shape, generator=generator) < self.edge_dropout
+        zeroed = torch.rand(example.numbers.shape, generator=generator) < self.edge_dropout
         zeroed[:, width:] = False
         unknown = torch.tensor(self.nodes.starts, dtype=torch.long)
         edge_text = example.edge_text
@@ -308,10 +327,10 @@ class GraphAdapter(nn.Module):
     def collate(self, examples: Sequence[Any]) -> Inputs:
         """Pack examples; edges get the node numbers of the batch."""
         lengths = [self.num_vectors(e) for e in examples]
-        if self.hops is not None:
+        if self.num_hops is not None:
             none = torch.zeros(0, *self.hop_stem.shape)
             return Inputs(lengths, {"features": pack_nodes(examples) if examples else none})
-        graphs = examples or [self.preparation.empty(self.walk_steps)]
+        graphs = examples or [self.preparation.empty(self.walk_length)]
         tensors, host = pack_graphs(graphs), {}
         if self.text is not None:
             inner = self.text.collate([text for g in graphs for text in g.texts])
@@ -323,7 +342,7 @@ class GraphAdapter(nn.Module):
 
     def prepared_by(self) -> dict[str, Any]:
         """What `prepare` depends on besides the graph: vocabularies and scales of the training graphs too."""
-        names = ("kind", "hops", "walk_steps", "distances", "directed")
+        names = ("kind", "num_hops", "walk_length", "max_distance", "directed")
         columns = {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()}
         text = None if self.text is None else self.text.prepared_by()
         return {**{name: getattr(self, name) for name in names}, **columns, "text": text}
@@ -340,7 +359,7 @@ class GraphAdapter(nn.Module):
     def forward(self, inputs: Inputs) -> VectorSets:
         """One set of ``dim``-wide vectors for each example, without positions."""
         tensors = inputs.tensors
-        if self.hops is not None:
+        if self.num_hops is not None:
             return VectorSets(self.hop_stem(tensors["features"]).flatten(0, 1), inputs.lengths)
         nodes = self.node_embedding(tensors["codes"], tensors["numbers"])
         edges = self.edge_embedding(tensors["edge_codes"], tensors["edge_numbers"])
@@ -350,14 +369,14 @@ class GraphAdapter(nn.Module):
             edges = edges + texts[tensors["edge_text"]] if self.edges.text else edges
         values = self.message_stem(nodes, edges, tensors["edge_index"])
         pairs = None
-        if self.distances:
+        if self.max_distance:
             parts = tuple(((0, length),) if length else () for length in inputs.lengths)
             pairs = Pairs(tensors["pairs"], parts, self.pair_codes)
         return VectorSets(values, inputs.lengths, pairs=pairs)
 
     def read(self, sets: VectorSets) -> VectorSets:
         """Every node; of a node set, the node itself."""
-        return sets if self.hops is None else sets.first()
+        return sets if self.num_hops is None else sets.first()
 
     # --- to disk and back -------------------------------------------------------------------------
 
@@ -401,15 +420,19 @@ def _read(item: Any, kind: str) -> Graph:
     return READERS[kind](item)
 
 
-def _check_hops(hops: int, nodes: Columns, edges: Columns, distances: int) -> None:
-    if distances:
-        raise ValueError(f"distances: got {distances} with hops={hops}, expected whole graphs; use hops=None")
+def _check_hops(num_hops: int, nodes: Columns, edges: Columns, max_distance: int) -> None:
+    if max_distance:
+        raise ValueError(
+            f"max_distance: got {max_distance} with num_hops={num_hops}, expected whole graphs; use num_hops=None"
+        )
     if nodes.text or edges.text:
-        raise ValueError("hops: got graphs with texts, expected categories and numbers only; use hops=None")
+        raise ValueError(
+            "num_hops: got graphs with texts, expected categories and numbers only; use num_hops=None"
+        )
     if edges.sizes or edges.width:
         raise ValueError(
-            "hops: got graphs with edge features, which node sets cannot hold; "
-            "leave them out or use hops=None"
+            "num_hops: got graphs with edge features, which node sets cannot hold; "
+            "leave them out or use num_hops=None"
         )
 
 

@@ -70,7 +70,7 @@ __all__ = ["AudioFile", "SpeechAdapter", "SpeechExample"]
 FITTED_ON = 500
 """Training recordings, at most, that mean and standard deviation are taken from: evenly spread."""
 OPTIONS = (
-    *("dim", "rate", "subsample", "chunk_seconds", "max_seconds"),
+    *("dim", "sample_rate", "subsample", "chunk_seconds", "max_seconds"),
     *("specaugment", "speeds", "gain", "dropout"),
 )
 """The constructor's arguments but mean and standard deviation."""
@@ -121,7 +121,7 @@ class SpeechAdapter(nn.Module):
     Args:
         mean, std: Of each mel's logarithmic power, over the training data.
         dim: Width of the vectors.
-        rate: Hz, to which all audio is resampled.
+        sample_rate: Hz, to which all audio is resampled.
         subsample: Frames of 10 ms to a vector: 1, 2 or 4.
         chunk_seconds: Cut longer recordings into sets of equal length, at most this; None
             never cuts.
@@ -137,7 +137,7 @@ class SpeechAdapter(nn.Module):
         ValueError: A subsampling, rate, speed or chunk that cannot be.
 
     Example:
-        >>> adapter = SpeechAdapter.fit([(torch.randn(4000) / 10, 16000)], dim=8, mels=20)
+        >>> adapter = SpeechAdapter.fit([(torch.randn(4000) / 10, 16000)], dim=8, n_mels=20)
         >>> [example] = adapter.prepare((torch.zeros(1601), 16000))
         >>> adapter(adapter.collate([example]))
         VectorSets(1 sets, 6 vectors of 8, ordered)
@@ -152,7 +152,7 @@ class SpeechAdapter(nn.Module):
         std: Sequence[float],
         dim: int,
         *,
-        rate: int = 16000,
+        sample_rate: int = 16000,
         subsample: int = 2,
         chunk_seconds: float | None = None,
         max_seconds: float | None = LONGEST,
@@ -166,19 +166,19 @@ class SpeechAdapter(nn.Module):
         if isinstance(speeds, str) or not isinstance(speeds, Sequence):
             raise ValueError(f"speeds: got {speeds!r}, expected a list of numbers from 0.5 to 2")
         check_number("dropout", dropout, 0.0, 1.0)
-        self.mels, self.dim, self.rate, self.subsample = len(mean), dim, rate, subsample
+        self.n_mels, self.dim, self.sample_rate, self.subsample = len(mean), dim, sample_rate, subsample
         self.chunk_seconds, self.max_seconds = chunk_seconds, max_seconds
         self.specaugment = specaugment
         self.speeds, self.gain = tuple(speeds), gain
         self._check()
         # Not buffers: they are used on the CPU, in loader workers.
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
-        self.stem = ConvStem(self.mels, dim, subsample)
+        self.stem = ConvStem(self.n_mels, dim, subsample)
         self.dropout = Dropout(dropout)
 
     def _check(self) -> None:
         check_whole_number("dim", self.dim, 1, WIDEST)
-        check_whole_number("rate", self.rate, LOWEST_RATE, HIGHEST_RATE)
+        check_whole_number("sample_rate", self.sample_rate, LOWEST_RATE, HIGHEST_RATE)
         if self.subsample not in (1, 2, 4):
             raise ValueError(f"subsample: got {self.subsample!r}, expected 1, 2 or 4")
         if not self.speeds:
@@ -200,8 +200,8 @@ class SpeechAdapter(nn.Module):
         items: Iterable[Any],
         *,
         dim: int,
-        rate: int = 16000,
-        mels: int = 80,
+        sample_rate: int = 16000,
+        n_mels: int = 80,
         **options: Any,
     ) -> SpeechAdapter:
         """An adapter with the statistics of the training recordings; ready to be trained.
@@ -209,22 +209,22 @@ class SpeechAdapter(nn.Module):
         Args:
             items: Training recordings.
             dim: Width of the vectors.
-            rate: Hz, to which all audio is resampled.
-            mels: Bands of a frame.
+            sample_rate: Hz, to which all audio is resampled.
+            n_mels: Bands of a frame.
             options: Further arguments of the constructor.
 
         Raises:
             ValueError: A recording that cannot be read, by its number, or no sample in any.
         """
-        check_whole_number("mels", mels, 1, MANY)
-        adapter = cls([0.0] * mels, [1.0] * mels, dim, rate=rate, **options)
+        check_whole_number("n_mels", n_mels, 1, MANY)
+        adapter = cls([0.0] * n_mels, [1.0] * n_mels, dim, sample_rate=sample_rate, **options)
         given = list(training_items(items))
-        count, total, squares = 0, torch.zeros(mels).double(), torch.zeros(mels).double()
+        count, total, squares = 0, torch.zeros(n_mels).double(), torch.zeros(n_mels).double()
         for number in range(0, len(given), -(-len(given) // FITTED_ON) or 1):
             try:
                 recording = open_audio(given[number], adapter.max_seconds)
                 stretch, length = adapter._resampled(recording)
-                for block in log_mel_blocks(stretch, length, rate, mels):
+                for block in log_mel_blocks(stretch, length, sample_rate, n_mels):
                     frames = block.double()
                     count += len(frames)
                     total, squares = total + frames.sum(0), squares + frames.square().sum(0)
@@ -240,11 +240,11 @@ class SpeechAdapter(nn.Module):
     @property
     def vector_seconds(self) -> float:
         """From one vector to the next."""
-        return self._vector_samples / self.rate
+        return self._vector_samples / self.sample_rate
 
     @property
     def _vector_samples(self) -> int:
-        return self.subsample * hop_of(self.rate)
+        return self.subsample * hop_of(self.sample_rate)
 
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class SpeechAdapter(nn.Module):
 
     def _resampled(self, recording: Recording) -> tuple[Stretches, int]:
         """The samples at the adapter's rate, to be asked for from the first to the last, and their number."""
-        ratio = Fraction(recording.rate, self.rate)
+        ratio = Fraction(recording.rate, self.sample_rate)
         blocks = resample_blocks(recording.blocks(), recording.length, ratio)
         return Stretches(blocks), resampled_length(recording.length, ratio)
 
@@ -280,8 +280,8 @@ class SpeechAdapter(nn.Module):
                 samples[begin:end] = to_int16(chunk)
             return chunk
 
-        frames = log_mel_of(own, last - first, self.rate, self.mels)
-        start, seconds = first // self._vector_samples, (last - first) / self.rate
+        frames = log_mel_of(own, last - first, self.sample_rate, self.n_mels)
+        start, seconds = first // self._vector_samples, (last - first) / self.sample_rate
         return SpeechExample(frames, samples, seconds, start, total, 1.0, name)
 
     def features(self, example: SpeechExample) -> Float[Tensor, "frames mels"]:
@@ -298,7 +298,7 @@ class SpeechAdapter(nn.Module):
         frames = example.log_mel
         if speed != 1 and example.samples is not None:
             samples = resample(from_int16(example.samples), Fraction(speed))
-            frames = log_mel(samples, self.rate, self.mels)
+            frames = log_mel(samples, self.sample_rate, self.n_mels)
         else:
             speed = 1.0
         # A factor of the samples is a term of the logarithm of their power (the floor aside).
@@ -354,7 +354,7 @@ class SpeechAdapter(nn.Module):
     def collate(self, examples: Sequence[SpeechExample]) -> Inputs:
         """Pack examples: all frames, and which rows each convolution reads."""
         lengths, taps = self.stem.taps([e.num_frames for e in examples])
-        none = torch.zeros(0, self.mels)  # torch.cat wants one tensor at least
+        none = torch.zeros(0, self.n_mels)  # torch.cat wants one tensor at least
         features = torch.cat([none, *(self.features(e) for e in examples)])
         return Inputs(lengths, {"features": features, "positions": order_of(lengths), **taps})
 
@@ -362,7 +362,7 @@ class SpeechAdapter(nn.Module):
 
     def prepared_by(self) -> dict[str, Any]:
         """What `prepare` depends on besides the recording; mean and standard deviation are none of it."""
-        names = ("rate", "mels", "subsample", "chunk_seconds")
+        names = ("sample_rate", "n_mels", "subsample", "chunk_seconds")
         return {**{name: getattr(self, name) for name in names}, "samples": self.speeds != (1.0,)}
 
     def content(self, item: Any) -> Any:
@@ -395,11 +395,11 @@ class SpeechAdapter(nn.Module):
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> SpeechAdapter:
         """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
         options = config_of(config, OPTIONS)
-        mels = json_asset(assets, "mels.json", lambda given: (given["mean"], given["std"]))
+        statistics = json_asset(assets, "mels.json", lambda given: (given["mean"], given["std"]))
         with reading("mels.json"):
-            _check_statistics(*mels)
+            _check_statistics(*statistics)
         with reading("config"):
-            return cls(*mels, **options)
+            return cls(*statistics, **options)
 
 
 def _check_statistics(mean: Any, std: Any) -> None:

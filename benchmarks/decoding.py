@@ -151,7 +151,7 @@ def _ours(head: DecoderHead, sets: VectorSets, texts: Sequence[int], beam: int) 
                 begin=head.target.begin,
                 end=head.target.end,
                 max_length=max(texts) + 1,
-                beam=beam,
+                num_beams=beam,
                 device=sets.device,
             )
         return [found[place].tokens for place in sorted(range(len(order)), key=order.__getitem__)]
@@ -270,7 +270,7 @@ def _ctc(setting: Setting) -> Table:
     log_probs = [_log_probs(n, seed) for seed, n in enumerate(n for batch in lengths for n in batch)]
     searches: Mapping[str, Callable[[Tensor], list[int]]] = {
         "CTC greedy": lambda x: ctc_greedy(x, blank=0),
-        f"CTC prefix beam {CTC_BEAM}": lambda x: ctc_beam_search(x, blank=0, beam=CTC_BEAM)[0].tokens,
+        f"CTC prefix beam {CTC_BEAM}": lambda x: ctc_beam_search(x, blank=0, num_beams=CTC_BEAM)[0].tokens,
     }
     tokens = {name: sum(len(search(x)) for x in log_probs) for name, search in searches.items()}
 

@@ -146,7 +146,7 @@ def _pace(steps: list[list[float]]) -> float:
 
 def _budget(command: str) -> int:
     """Vectors of a step at most, as the command says."""
-    _, found, rest = command.partition("training.budget=")
+    _, found, rest = command.partition("training.max_vectors=")
     return int(rest.split()[0]) if found else 0
 
 

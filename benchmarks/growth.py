@@ -215,13 +215,13 @@ def _graph(nodes: int) -> Any:
 
 def _node_work(graph: Any, device: torch.device) -> None:
     """Fit and prepare, one training step, and the prediction of the nodes of a batch."""
-    adapter = GraphAdapter.fit([graph], dim=NODE_DIM, hops=HOPS)
+    adapter = GraphAdapter.fit([graph], dim=NODE_DIM, num_hops=HOPS)
     head: Any = VectorHead(NODE_DIM, ClassTarget([str(i) for i in range(CLASSES)]))
     encoder = Encoder(NODE_DIM, NODE_DEPTH, NODE_HEADS)
     model = Model({"graph": adapter}, encoder, {"label": Task("graph", head)}).to(device)
     labels = [i % CLASSES for i in range(graph.num_nodes)]
     source = PreparedSource(Source("graph", [graph], {"label": [labels]}), adapter, model.tasks)
-    plan = BatchPlan([source], budget=NODE_BUDGET)
+    plan = BatchPlan([source], max_vectors=NODE_BUDGET)
     batch = plan.collate(*next(plan.steps())).to(device)
     total, count = model.loss(batch)["label"]
     (total / count).backward()

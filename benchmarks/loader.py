@@ -65,9 +65,9 @@ def _row(modality: Modality, setting: Setting, folder: Path) -> dict[str, Any]:
 def _fed(modality: Modality, setting: Setting, folder: Path) -> tuple[float, float]:
     """Vectors a second of the first epoch, from raw items on, and of those after it."""
     start = time.perf_counter()
-    plan = _plan(modality, setting, ItemCache(folder, workers=WORKERS))
+    plan = _plan(modality, setting, ItemCache(folder, num_workers=WORKERS))
     batches = len(plan.epoch(0))
-    loader = Loader(plan, steps=EPOCHS * batches, workers=WORKERS)
+    loader = Loader(plan, steps=EPOCHS * batches, num_workers=WORKERS)
     vectors, ends = [0], [start]
     for number, batch in enumerate(loader, start=1):
         vectors[-1] += batch.num_vectors
@@ -91,4 +91,4 @@ def _plan(modality: Modality, setting: Setting, cache: ItemCache) -> BatchPlan:
     """Batches of about as many vectors as the sets of one batch of the workload have."""
     adapter = modality.model.adapter(modality.name)
     source = PreparedSource(modality.source, adapter, modality.model.tasks, cache)
-    return BatchPlan([source], budget=sum(source.sizes) * setting.sets // len(source))
+    return BatchPlan([source], max_vectors=sum(source.sizes) * setting.sets // len(source))

@@ -22,7 +22,7 @@ from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.adapters._speech.audio import read_audio
 from multiseq.requires import need
 from multiseq.runs.recipe import read
-from multiseq.runs.sources import read_part
+from multiseq.runs.sources import read_split
 
 __all__ = ["MODALITIES", "Modality", "make"]
 
@@ -112,11 +112,11 @@ _BUILDERS: dict[str, Callable[[Sequence[int], int], Parts]] = {
 
 
 def _starter(data: str) -> Source:
-    """The training part of one data table of the starter recipe."""
+    """The training split of one data table of the starter recipe."""
     recipe = read("starter")
     recipe.tables["data"] = {data: recipe.tables["data"][data]}
     recipe.tables["tasks"] = {name: spec for name, spec in recipe.tasks.items() if spec["data"] == data}
-    return read_part(recipe, "train")[0]
+    return read_split(recipe, "train")[0]
 
 
 def _written(item: tuple[torch.Tensor, int], path: Path) -> str:

@@ -88,7 +88,7 @@ else
     others=(limits encoders)
     tests=(tests/test_gpu.py $(grep -l "mark.gpu" tests/test_*.py))
     small=()
-    large=(--set encoder.dim=512 --set encoder.depth=8 --set encoder.heads=8 --set training.budget=32768
+    large=(--set encoder.dim=512 --set encoder.depth=8 --set encoder.heads=8 --set training.max_vectors=32768
         --set training.steps=120 --set training.evaluate_every=0)
 fi
 if [[ $device == cpu ]]; then export MULTISEQ_GPU_TESTS=cpu; fi

@@ -44,7 +44,7 @@ def measure(setting: Setting) -> list[Table]:
 def _row(name: str, setting: Setting) -> dict[str, Any]:
     modality = make(name, setting, setting.draws * setting.sets)
     adapter, tasks = modality.model.adapter(name), modality.model.tasks
-    plan = BatchPlan([PreparedSource(modality.source, adapter, tasks)], budget=1)
+    plan = BatchPlan([PreparedSource(modality.source, adapter, tasks)], max_vectors=1)
     trainer = Trainer(modality.model, setting)
     shares: dict[str, list[float]] = {part: [] for part in PARTS}
     rates, whole = [], []
@@ -103,7 +103,7 @@ class Trainer:
         return clock.seconds
 
     def _update(self) -> None:
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
 

@@ -34,7 +34,7 @@ def sources(part: str) -> list[Source]:
     """Networks as two tables, molecules that ship with RDKit, facts as JSON lines."""
     folder = starter / "networks"
     members = read_networks(folder / "nodes.tsv", edges=folder / "edges.tsv", features=FEATURES)
-    networks, molecules = members.of_part(part), read_rdkit_logp(Path("NCI/first_5K.smi")).of_part(part)
+    networks, molecules = members.of_split(part), read_rdkit_logp(Path("NCI/first_5K.smi")).of_split(part)
     facts = read_json_lines(starter / f"facts/{part}.jsonl", input="triples")
     return [
         Source("networks", networks.items, {"buyers": networks.column("buys")}),
@@ -61,7 +61,7 @@ def build(data: list[Source]) -> Model:
 
 if __name__ == "__main__":
     data = sources("train")
-    model = train(build(data), data, steps=STEPS, budget=2000, lr=2e-3, average=0.98, temperature=3.0)
+    model = train(build(data), data, steps=STEPS, max_vectors=2000, lr=2e-3, ema_decay=0.98, temperature=3.0)
     for source in sources("test"):
         for task in source.targets:
             score = evaluate(model, task, source)
@@ -69,4 +69,4 @@ if __name__ == "__main__":
 
     print(model.predict("logp", ["CC(=O)Oc1ccccc1C(=O)O"])[0])
     facts = [["Emil Grantham", "profession", "baker"], ["Emil Grantham", "hobby", "pottery"]]
-    print(model.predict("facts", [facts], beam=5)[0])
+    print(model.predict("facts", [facts], num_beams=5)[0])

@@ -34,7 +34,7 @@ def sources(part: str) -> list[Source]:
     records = read_recordings(
         clips / "manifest.tsv", input="clip", audio=clips / "clips.tar", segments=clips / "phones.tsv"
     )
-    own = records.of_part(part)
+    own = records.of_split(part)
     labels = {"phonemes": "segments", "speaker": "speaker", "recognition": "text"}
     return [Source("speech", own.items, {task: own.column(name) for task, name in labels.items()})]
 
@@ -57,7 +57,7 @@ def build(data: list[Source]) -> Model:
 
 if __name__ == "__main__":
     data = sources("train")
-    model = train(build(data), data, steps=STEPS, budget=2000, lr=3e-3, average=0.98)
+    model = train(build(data), data, steps=STEPS, max_vectors=2000, lr=3e-3, ema_decay=0.98)
     test = sources("test")[0]
     for task in test.targets:
         score = evaluate(model, task, test)
@@ -67,4 +67,6 @@ if __name__ == "__main__":
     frames = [frame.label for frame in model.predict("phonemes", [clip])[0]]
     print(" ".join(phone for phone, _ in groupby(frames)))
     print(model.predict("speaker", [clip])[0], "| said to be", test.targets["speaker"][0])
-    print(model.predict("recognition", [clip], beam=8)[0], "| said to be", test.targets["recognition"][0])
+    print(
+        model.predict("recognition", [clip], num_beams=8)[0], "| said to be", test.targets["recognition"][0]
+    )

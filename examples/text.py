@@ -58,7 +58,7 @@ def build(data: list[Source]) -> Model:
 
 if __name__ == "__main__":
     data = sources("train")
-    model = train(build(data), data, steps=STEPS, budget=1500, lr=2e-3, average=0.98)
+    model = train(build(data), data, steps=STEPS, max_vectors=1500, lr=2e-3, ema_decay=0.98)
     for source in sources("test"):
         for task in source.targets:
             score = evaluate(model, task, source)
@@ -68,4 +68,4 @@ if __name__ == "__main__":
     tags = model.predict("pos", [sentence])[0]
     print(" ".join(f"{word}/{tag.label}" for word, tag in zip(sentence, tags, strict=True)))
     print(model.predict("sentiment", ["Cheap, but it never let me down."])[0])
-    print(model.predict("translation", ["My sister bought two red books yesterday."], beam=5)[0])
+    print(model.predict("translation", ["My sister bought two red books yesterday."], num_beams=5)[0])

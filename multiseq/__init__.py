@@ -22,7 +22,7 @@ __all__ = [
     "CTCHead",
     "DecoderHead",
     "ClassTarget",
-    "LabelsTarget",
+    "MultiLabelTarget",
     "NumberTarget",
     "TextTarget",
     "Task",
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from multiseq.heads.decoder import DecoderHead
     from multiseq.heads.per_set import SetHead
     from multiseq.heads.per_vector import VectorHead
-    from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
+    from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
     from multiseq.heads.text_target import TextTarget
     from multiseq.model import Model
     from multiseq.nn.attention import attend
@@ -65,7 +65,7 @@ else:
         "CTCHead": "multiseq.heads.ctc",
         "DecoderHead": "multiseq.heads.decoder",
         "ClassTarget": "multiseq.heads.targets",
-        "LabelsTarget": "multiseq.heads.targets",
+        "MultiLabelTarget": "multiseq.heads.targets",
         "NumberTarget": "multiseq.heads.targets",
         "TextTarget": "multiseq.heads.text_target",
         "Task": "multiseq.tasks",

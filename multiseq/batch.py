@@ -59,18 +59,18 @@ class Batch:
         return Batch([part.pin_memory() for part in self.parts])
 
 
-def fill(order: Sequence[int], sizes: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Split item numbers, in the given order, into batches whose sizes add up to at most ``budget``.
+def fill(order: Sequence[int], sizes: Sequence[int], max_vectors: int) -> Iterator[list[int]]:
+    """Split item numbers, in the given order, into batches whose sizes add up to at most ``max_vectors``.
 
     An item that is larger than the budget gets a batch of its own.
 
-    >>> list(fill([0, 1, 2, 3], [3, 4, 9, 1], budget=8))
+    >>> list(fill([0, 1, 2, 3], [3, 4, 9, 1], max_vectors=8))
     [[0, 1], [2], [3]]
     """
     batch: list[int] = []
     used = 0
     for number in order:
-        if batch and used + sizes[number] > budget:
+        if batch and used + sizes[number] > max_vectors:
             yield batch
             batch, used = [], 0
         batch.append(number)
@@ -79,16 +79,16 @@ def fill(order: Sequence[int], sizes: Sequence[int], budget: int) -> Iterator[li
         yield batch
 
 
-def place_of(where: Sequence[str], number: int) -> str:
+def place_of(locations: Sequence[str], number: int) -> str:
     """The name of an item in messages: its file and line if they are known, otherwise its number."""
-    return where[number] if where else f"item {number}"
+    return locations[number] if locations else f"item {number}"
 
 
 def prepare_all(
-    adapter: Adapter, items: Sequence[Any], where: Sequence[str] = (), first: int = 0
+    adapter: Adapter, items: Sequence[Any], locations: Sequence[str] = (), first: int = 0
 ) -> list[list[Any]]:
     """Prepare all items. An error names the item's file and line, or its number counted from ``first``."""
-    return [prepare(adapter, item, place_of(where, first + i)) for i, item in enumerate(items)]
+    return [prepare(adapter, item, place_of(locations, first + i)) for i, item in enumerate(items)]
 
 
 def prepare(adapter: Adapter, item: Any, place: str) -> list[Any]:

@@ -133,7 +133,7 @@ def train(
     num_nodes: Annotated[int, typer.Option(metavar="N", help="Number of machines.")] = 1,
     strategy: Annotated[str, typer.Option(metavar="NAME", help="Lightning's strategy.")] = "auto",
 ) -> None:
-    """Train a recipe's model and score it on the test part."""
+    """Train a recipe's model and score it on the test split."""
     from multiseq.runs.recipe import read_together
 
     changes = changes or []
@@ -185,18 +185,18 @@ def _resume_command(out: Path, launch: dict[str, Any]) -> str:
 def evaluate(
     run: Run,
     data: Data = None,
-    part: Annotated[str, typer.Option(help="The part to score: train, dev or test.")] = "test",
+    split: Annotated[str, typer.Option(help="The part to score: train, dev or test.")] = "test",
     cache: Cache = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a trained run and compare it with the baselines."""
     with _plain_errors():
-        from multiseq.data.formats import PARTS
+        from multiseq.data.formats import SPLITS
         from multiseq.runs.recipe_check import one_of
         from multiseq.runs.run import evaluate_run
 
-        one_of(part, PARTS, "--part")
-        report = evaluate_run(run, data=data, part=part, cache=cache, say=_say_error)
+        one_of(split, SPLITS, "--split")
+        report = evaluate_run(run, data=data, split=split, cache=cache, say=_say_error)
         if as_json:
             _print_json({"tasks": report})
         else:
@@ -250,18 +250,18 @@ def predict(
 
         model, task, found = _load(run, task)
         adapter, head = model.adapter(model.task(task).adapter), model.task(task).head
-        where: Sequence[str]
+        locations: Sequence[str]
         if file is not None:
             reading = reading_of(file, adapter.modality, found, task, changes or [])
             options = {**reading.options, "input": column} if column else reading.options
             labels = getattr(head.target, "labels", ())
-            raw, where = read_items(adapter, file, replace(reading, options=options, labels=labels))
+            raw, locations = read_items(adapter, file, replace(reading, options=options, labels=labels))
         else:
             given = items or []
-            where = [f"item {i}" for i in range(1, len(given) + 1)]
-            raw = [item_of(adapter, v, where=w) for v, w in zip(given, where, strict=True)]
+            locations = [f"item {i}" for i in range(1, len(given) + 1)]
+            raw = [item_of(adapter, v, location=w) for v, w in zip(given, locations, strict=True)]
         decode = {} if found is None else found.tasks[task].get("decode", {})
-        results = model.run(task, raw, where=where, **decode)
+        results = model.run(task, raw, locations=locations, **decode)
         if as_json:
             records = [record_of(model, task, i, r) for i, r in zip(raw, results, strict=True)]
             _print_json(records)
@@ -336,21 +336,21 @@ def _print_report(report: Report) -> None:
     from multiseq.runs.scoring import HEADER, table_rows
 
     if not report:
-        print("No data has a test part, so there is nothing to score.")
+        print("No data has a test split, so there is nothing to score.")
         return
     _print_table(HEADER, table_rows(report), right=3)
-    part = next(iter(report.values()))["part"]
-    print(f"On the {part} part; seconds are those that the model took to predict it.")
+    split = next(iter(report.values()))["split"]
+    print(f"On the {split} split; seconds are those that the model took to predict it.")
 
 
 def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
     """Example commands that predict: one for each modality, with an item from its data."""
-    from multiseq.runs.sources import read_part
+    from multiseq.runs.sources import read_split
 
     try:
-        sources = read_part(recipe, "test", data)
+        sources = read_split(recipe, "test", data)
         if {task for source in sources for task in source.targets} < set(recipe.tasks):
-            sources += read_part(recipe, "train", data)
+            sources += read_split(recipe, "train", data)
     except (ValueError, OSError):  # the data is gone, but the run is finished anyway
         return []
     shown: dict[str, str] = {}

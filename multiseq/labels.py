@@ -161,7 +161,7 @@ def _one(value: Any) -> Any:
         return None
     if isinstance(value, list | tuple | set | frozenset | Mapping):
         raise ValueError(
-            f"label: got {value!r}, expected one label; use a LabelsTarget for several classes at once, "
+            f"label: got {value!r}, expected one label; use a MultiLabelTarget for several classes at once, "
             "or a VectorHead for a label for each vector"
         )
     return value

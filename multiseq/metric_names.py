@@ -6,7 +6,7 @@ __all__ = ["LOWER_IS_BETTER", "METRICS_OF"]
 
 METRICS_OF = {
     "class": ("accuracy", "frame_accuracy", "f1", "roc_auc"),
-    "labels": ("f1", "roc_auc"),
+    "multilabel": ("f1", "roc_auc"),
     "number": ("r2", "rmse", "mae"),
     "text": ("exact_match", "word_error_rate", "character_error_rate", "bleu"),
 }

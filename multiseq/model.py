@@ -145,14 +145,16 @@ class Model(nn.Module):
 
     # --- prediction -----------------------------------------------------------------------------------
 
-    def predict(self, task: str, items: Iterable[Any], *, budget: int = BUDGET, **options: Any) -> list[Any]:
+    def predict(
+        self, task: str, items: Iterable[Any], *, max_vectors: int = BUDGET, **options: Any
+    ) -> list[Any]:
         """Predict one result for each raw item, in order. A result does not depend on the other items.
 
         Args:
             task: The task's name.
             items: Raw items, as in training.
-            budget: The most vectors in a batch.
-            options: Passed to the head's ``decode``, for example ``beam`` for sequences.
+            max_vectors: The most vectors in a batch.
+            options: Passed to the head's ``decode``, for example ``num_beams`` for sequences.
 
         Returns:
             For each item a `Label`, `Number`, `LabelSet` or `Text`. For a task with a label per vector: a
@@ -162,16 +164,17 @@ class Model(nn.Module):
             ValueError: The task is unknown, an item cannot be prepared, or a result is NaN or infinite.
         """
         return [
-            combine([result for _, result in pieces]) for pieces in self.run(task, items, budget, **options)
+            combine([result for _, result in pieces])
+            for pieces in self.run(task, items, max_vectors, **options)
         ]
 
     def run(
         self,
         task: str,
         items: Iterable[Any],
-        budget: int = BUDGET,
+        max_vectors: int = BUDGET,
         *,
-        where: Sequence[str] = (),
+        locations: Sequence[str] = (),
         **options: Any,
     ) -> list[list[tuple[Any, Any]]]:
         """For each item, the list of (example, result of the head). `predict` and scoring build on this.
@@ -182,9 +185,9 @@ class Model(nn.Module):
         results = []
         for first in range(0, len(items), PREPARED):
             some = items[first : first + PREPARED]
-            pieces = prepare_all(self.adapter(name), some, where, first)
-            places = [place_of(where, first + i) for i in range(len(some))]
-            results += self.run_prepared(name, pieces, {task: options}, budget, where=places)[task]
+            pieces = prepare_all(self.adapter(name), some, locations, first)
+            places = [place_of(locations, first + i) for i in range(len(some))]
+            results += self.run_prepared(name, pieces, {task: options}, max_vectors, locations=places)[task]
         return results
 
     def run_prepared(
@@ -192,9 +195,9 @@ class Model(nn.Module):
         adapter: str,
         pieces: Sequence[Sequence[Any]],
         tasks: Mapping[str, Mapping[str, Any]],
-        budget: int = BUDGET,
+        max_vectors: int = BUDGET,
         *,
-        where: Sequence[str] = (),
+        locations: Sequence[str] = (),
     ) -> dict[str, list[list[tuple[Any, Any]]]]:
         """Like :meth:`run`, for prepared items. They are encoded once, for several tasks.
 
@@ -202,8 +205,8 @@ class Model(nn.Module):
             adapter: The adapter's name.
             pieces: The examples of each item.
             tasks: Task's name -> options for the ``decode`` of its head.
-            budget: The most vectors in a batch.
-            where: The name of each item in error messages.
+            max_vectors: The most vectors in a batch.
+            locations: The name of each item in error messages.
 
         Returns:
             Task's name -> for each item the list of (example, result).
@@ -211,28 +214,28 @@ class Model(nn.Module):
         results: dict[str, list[list[tuple[Any, Any]]]] = {
             task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
         }
-        for chosen, sets in self._encoded(adapter, pieces, budget):
+        for chosen, sets in self._encoded(adapter, pieces, max_vectors):
             for task, options in tasks.items():
                 try:
                     decoded = self.task(task).head.decode(sets, **options)
                 except NotFiniteError as error:
-                    place = place_of(where, chosen[error.number][0])
+                    place = place_of(locations, chosen[error.number][0])
                     raise ValueError(f"{place}: {task}: got {NOT_FINITE}") from error
                 for (item, number), result in zip(chosen, decoded, strict=True):
                     results[task][item][number] = pieces[item][number], result
         return results
 
-    def embed(self, adapter: str, items: Iterable[Any], *, budget: int = BUDGET) -> list[Embedding]:
+    def embed(self, adapter: str, items: Iterable[Any], *, max_vectors: int = BUDGET) -> list[Embedding]:
         """For each raw item its encoded vectors, their mean, and what each vector stands for.
 
         Args:
             adapter: The adapter's name.
             items: Raw items.
-            budget: The most vectors in a batch.
+            max_vectors: The most vectors in a batch.
         """
         pieces = prepare_all(self.adapter(adapter), _listed(items))
         found: list[dict[int, Tensor]] = [{} for _ in pieces]
-        for chosen, sets in self._encoded(adapter, pieces, budget):
+        for chosen, sets in self._encoded(adapter, pieces, max_vectors):
             for (item, number), vectors in zip(chosen, sets.unpack(), strict=True):
                 found[item][number] = vectors
         names = self.adapter(adapter).names
@@ -267,14 +270,14 @@ class Model(nn.Module):
         return [n for e in examples for n in part.names(e)], weights
 
     def _encoded(
-        self, adapter: str, pieces: Sequence[Sequence[Any]], budget: int
+        self, adapter: str, pieces: Sequence[Sequence[Any]], max_vectors: int
     ) -> Iterator[tuple[list[tuple[int, int]], VectorSets]]:
         """Batches of (item number, example number) pairs with their encoded sets, sorted by length."""
         part = self.adapter(adapter)
         flat = [(i, k) for i, examples in enumerate(pieces) for k in range(len(examples))]
         sizes = [part.num_vectors(pieces[i][k]) for i, k in flat]
         order = sorted(range(len(flat)), key=sizes.__getitem__)
-        for numbers in fill(order, sizes, budget):
+        for numbers in fill(order, sizes, max_vectors):
             chosen = [flat[n] for n in numbers]
             with self._evaluating():
                 inputs = part.collate([pieces[i][k] for i, k in chosen]).to(self.device)
@@ -291,7 +294,10 @@ class Model(nn.Module):
                     module.training = False
             self._predictions += 1
         try:
-            with torch.inference_mode(), explain_full_memory("lower budget, or predict on shorter items"):
+            with (
+                torch.inference_mode(),
+                explain_full_memory("lower max_vectors, or predict on shorter items"),
+            ):
                 yield
         finally:
             with _modes:

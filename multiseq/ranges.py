@@ -53,11 +53,11 @@ RANGES: dict[str, Range] = {
     "lr": COUNT,
     "weight_decay": COUNT,
     "steps": AT_LEAST_ONE,
-    "budget": AT_LEAST_ONE,
+    "max_vectors": AT_LEAST_ONE,
     "save_every": AT_LEAST_ONE,
     "evaluate_every": COUNT,
     "patience": COUNT,
-    "workers": COUNT,
+    "num_workers": COUNT,
     "warmup": Range(0, 1),
     "average": SHARE,
     "temperature": POSITIVE,
@@ -65,16 +65,16 @@ RANGES: dict[str, Range] = {
     "seed": Range(-(2**63), 2**64, (False, True)),
     # speech and graphs
     "rate": Range(1000),
-    "mels": AT_LEAST_ONE,
+    "n_mels": AT_LEAST_ONE,
     "chunk_seconds": POSITIVE,
     "speeds": POSITIVE,
     "gain": COUNT,
-    "hops": COUNT,
-    "rounds": COUNT,
-    "walk_steps": COUNT,
-    "distances": COUNT,
+    "num_hops": COUNT,
+    "num_layers": COUNT,
+    "walk_length": COUNT,
+    "max_distance": COUNT,
     # reading off texts
-    "beam": AT_LEAST_ONE,
+    "num_beams": AT_LEAST_ONE,
     "alpha": COUNT,
     # files
     "unpack_limit": COUNT,
@@ -86,8 +86,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {"pool": ("mean", "sum", "attention"), "su
 def check_range(key: str, value: Any) -> None:
     """Raises ValueError where a value, or one of a list, is not what its key may have.
 
-    >>> check_range("beam", 5)
-    >>> check_range("beam", 0)
+    >>> check_range("num_beams", 5)
+    >>> check_range("num_beams", 0)
     Traceback (most recent call last):
     ValueError: got 0, expected 1 or more
     """

@@ -34,11 +34,11 @@ _LIBRARIES = {
 }
 
 _STOLEN = {"lightning": ("2.6.2", "2.6.3")}
-"""Releases that someone else put on PyPI: importing them reads the credentials of this machine."""
+"""Malicious releases on PyPI. Importing them steals the credentials of the machine."""
 
 
 class MissingLibraryError(ImportError):
-    """A library that is not installed, does not fit the installed torch, or must not be imported."""
+    """A library is not installed, does not fit the installed torch, or must not be imported."""
 
 
 def need(module: str, *, package: str | None = None) -> ModuleType:
@@ -73,7 +73,7 @@ def needed(library: str) -> Iterator[None]:
 
 
 def _check_release(library: str) -> None:
-    """Raises MissingLibraryError, before anything of it is run, where a stolen release is installed."""
+    """Raise MissingLibraryError if a malicious release is installed. The library itself is not imported."""
     if library not in _STOLEN:
         return
     try:

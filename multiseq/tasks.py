@@ -54,7 +54,7 @@ class Source:
         targets: Task's name -> one label for each item; None if an item has none. Labels are converted to
             plain Python values (`multiseq.labels.plain`).
         weight: How often its items are drawn, relative to those of other sources.
-        where: File and line of each item, for error messages.
+        locations: File and line of each item, for error messages.
 
     Raises:
         ValueError: The numbers of items and labels differ, or a collection has no order.
@@ -64,7 +64,7 @@ class Source:
     items: Sequence[Any]
     targets: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     weight: float = 1.0
-    where: Sequence[str] = ()
+    locations: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.items = in_order(self.items, "items")
@@ -72,9 +72,9 @@ class Source:
             task: [plain(label) for label in in_order(labels, f"targets[{task!r}]")]
             for task, labels in self.targets.items()
         }
-        if self.where and len(self.where) != len(self.items):
+        if self.locations and len(self.locations) != len(self.items):
             raise ValueError(
-                f"where: got {len(self.where)} places for {len(self.items)} items, expected one for each"
+                f"locations: got {len(self.locations)} places for {len(self.items)} items, expected one for each"
             )
         for task, labels in self.targets.items():
             if len(labels) != len(self.items):

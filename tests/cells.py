@@ -16,7 +16,7 @@ from multiseq.model import Model
 from multiseq.results import Label, Number, Text
 from multiseq.runs import build
 from multiseq.runs import recipe as recipes
-from multiseq.runs.sources import read_part
+from multiseq.runs.sources import read_split
 from multiseq.tasks import Source
 from multiseq.training.batching import BatchPlan
 from multiseq.training.prepared_source import PreparedSource
@@ -40,7 +40,7 @@ CHANGES = [
     *(f"adapters.{name}.dropout=0.0" for name in ("text", "speech", "networks", "molecules", "triples")),
     "adapters.text.word_dropout=0.0",
     "adapters.speech.specaugment=false",
-    "adapters.networks.drop=0.0",
+    "adapters.networks.edge_dropout=0.0",
     *(f"tasks.{name}.head.dropout=0.0" for name in CELLS),
 ]
 
@@ -52,7 +52,7 @@ def ten(source: Source) -> Source:
         source,
         items=source.items[few],
         targets={task: labels[few] for task, labels in source.targets.items()},
-        where=source.where[few],
+        locations=source.locations[few],
         weight=1.0,
     )
 
@@ -60,7 +60,7 @@ def ten(source: Source) -> Source:
 @cache
 def starter_sources() -> list[Source]:
     """Ten items of each kind of data."""
-    return [ten(source) for source in read_part(recipes.read("starter"), "train")]
+    return [ten(source) for source in read_split(recipes.read("starter"), "train")]
 
 
 def starter(changes: Sequence[str] = ()) -> tuple[Model, list[Source]]:
@@ -73,7 +73,7 @@ def starter(changes: Sequence[str] = ()) -> tuple[Model, list[Source]]:
 def batch_of(model: Model, sources: Sequence[Source]) -> Batch:
     """All items of the sources in one batch."""
     prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in sources]
-    plan = BatchPlan(prepared, budget=100_000)
+    plan = BatchPlan(prepared, max_vectors=100_000)
     return plan.collate(0, plan.epoch(0)[0])
 
 

@@ -35,13 +35,13 @@ RECIPE = """
 dim = 16
 depth = 1
 heads = 2
-relative = true
+relative_bias = true
 
 [training]
 steps = 30
-budget = 24
+max_vectors = 24
 save_every = 2
-average = 0.9
+ema_decay = 0.9
 evaluate_every = 5
 
 [data.comments]

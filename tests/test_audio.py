@@ -79,7 +79,7 @@ def test_examples_made_in_blocks_are_those_made_at_once(
     monkeypatch: pytest.MonkeyPatch, rate: int, chunk_seconds: float | None
 ) -> None:
     items = [(noise(round(rate * 1.37)), rate)]
-    options: dict[str, Any] = {"dim": 8, "mels": 20, "chunk_seconds": chunk_seconds, "speeds": (0.9, 1.0)}
+    options: dict[str, Any] = {"dim": 8, "n_mels": 20, "chunk_seconds": chunk_seconds, "speeds": (0.9, 1.0)}
     whole = SpeechAdapter.fit(items, **options)
     expected = whole.prepare(items[0])
     monkeypatch.setattr(_audio, "BLOCK", 997)
@@ -250,8 +250,8 @@ def test_a_rate_that_cannot_be_is_refused_before_a_filter_is_made(tmp_path: Path
     message = r"a\.wav: got a rate of 10000019, expected .* at least 1000 and at most 768000"
     with pytest.raises(ValueError, match=message):
         SpeechAdapter([0.0], [1.0], 8).prepare(path)
-    with pytest.raises(ValueError, match=r"rate: got 10000019, expected from 1000 to 768000"):
-        SpeechAdapter([0.0], [1.0], 8, rate=10_000_019)
+    with pytest.raises(ValueError, match=r"sample_rate: got 10000019, expected from 1000 to 768000"):
+        SpeechAdapter([0.0], [1.0], 8, sample_rate=10_000_019)
 
 
 @pytest.mark.parametrize("rate", [767_999, 384_001, 192_001, 44_101])
@@ -268,7 +268,7 @@ def test_a_recording_longer_than_the_limit_is_refused(tmp_path: Path, file: str)
     with pytest.raises(ValueError, match=rf"{file}: got a recording of 5 s or more, expected at most 3 s"):
         short.prepare(path)
     with pytest.raises(ValueError, match=r"item 0: .* expected at most 3 s"):
-        SpeechAdapter.fit([path], dim=8, mels=1, max_seconds=3.0)
+        SpeechAdapter.fit([path], dim=8, n_mels=1, max_seconds=3.0)
     assert long.prepare(path)[0].seconds == pytest.approx(5, abs=0.2)
     assert SpeechAdapter([0.0], [1.0], 8).max_seconds == 4 * 3600
     assert SpeechAdapter.from_config(long.config(), long.assets()).max_seconds is None

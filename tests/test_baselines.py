@@ -13,7 +13,7 @@ from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.heads.ctc import CTCHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
-from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
@@ -73,7 +73,7 @@ def test_bags_of_words() -> None:
 
 
 def test_several_labels_one_by_one_with_some_missing() -> None:
-    head = SetHead(DIM, LabelsTarget(["big", "red"]))
+    head = SetHead(DIM, MultiLabelTarget(["big", "red"]))
     items = ["red big", "red", "big", "none of it"]
     flags = [{"red": True, "big": None}, {"red": True, "big": False}, {"red": False, "big": True}, set()]
     [found, other] = results("text", head, (items * 3, flags * 3), (["red", "big"], [{"red"}, {"big"}]))
@@ -168,8 +168,8 @@ def test_own_features_of_nodes_do_not_know_the_neighbours() -> None:
     head = VectorHead(DIM, ClassTarget(["no", "yes"]))
     train = ([ring("rgrgb", [1, 1, 5, 5, 5])] * 3, [["yes", "no", "yes", "no", None]] * 3)
     test = ([ring("ggr", [1, 5, 5])], [["no", "no", "yes"]])
-    for hops in (None, 2):
-        found = results("graph", head, train, test, hops=hops)
+    for num_hops in (None, 2):
+        found = results("graph", head, train, test, num_hops=num_hops)
         assert labels_of(found) == ["no", "no", "yes"]
     same, other, _ = results("graph", head, train, test)
     assert same.probability == pytest.approx(other.probability, abs=0.2)
@@ -230,7 +230,7 @@ def test_a_class_that_thinning_removes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("modality", "items"), [("text", ["a b", "c d"]), ("speech", TONES[:2])])
 def test_a_column_that_is_never_known(modality: str, items: list[Any]) -> None:
-    head = SetHead(DIM, LabelsTarget(["big", "red"]))
+    head = SetHead(DIM, MultiLabelTarget(["big", "red"]))
     flags = [{"red": True, "big": None}, {"red": False, "big": None}]
     [found] = results(modality, head, (items, flags), (items[:1], [{"red"}]))
     assert found.probabilities["big"] == 0.0
@@ -240,13 +240,13 @@ def test_a_column_that_is_never_known(modality: str, items: list[Any]) -> None:
     assert found.values == {"a": pytest.approx(1.0), "b": 0.0}
 
 
-@pytest.mark.parametrize("hops", [None, 2])
-def test_a_graph_without_nodes(hops: int | None) -> None:
+@pytest.mark.parametrize("num_hops", [None, 2])
+def test_a_graph_without_nodes(num_hops: int | None) -> None:
     full = {"nodes": {"age": [1, 5], "city": ["A", "B"]}, "edges": [(0, 1)]}
     none: dict[str, Any] = {"nodes": {"age": [], "city": []}, "edges": []}
     head = SetHead(DIM, ClassTarget(["empty", "full"]))
     train = ([full, none, full, none], ["full", "empty", "full", "empty"])
-    assert labels_of(results("graph", head, train, ([none, full], ["empty", "full"]), hops=hops)) == [
+    assert labels_of(results("graph", head, train, ([none, full], ["empty", "full"]), num_hops=num_hops)) == [
         "empty",
         "full",
     ]

@@ -24,11 +24,11 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(decoding, name, value)
 
 
-@pytest.mark.parametrize("beam", [1, 3])
-def test_texts_have_the_lengths_that_are_wanted(beam: int) -> None:
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_texts_have_the_lengths_that_are_wanted(num_beams: int) -> None:
     sets, texts = sets_of([5, 1, 7, 2, 11], TINY), [3, 19, 1, 4, 0]
-    ours = decoding._ours(decoding._head(TINY), sets, texts, beam)
-    generate = decoding._generate(decoding._marian(TINY), sets, texts, beam)
+    ours = decoding._ours(decoding._head(TINY), sets, texts, num_beams)
+    generate = decoding._generate(decoding._marian(TINY), sets, texts, num_beams)
     for decode in (ours, generate, ours, generate):
         found = decode()
         assert [len(tokens) for tokens in found] == texts

@@ -22,7 +22,8 @@ def test_a_step_in_parts_is_the_step(name: str) -> None:
     for kind in ("step", "step_in_parts"):
         modality = make(name, TINY, 3)
         plan = BatchPlan(
-            [PreparedSource(modality.source, modality.model.adapter(name), modality.model.tasks)], budget=1
+            [PreparedSource(modality.source, modality.model.adapter(name), modality.model.tasks)],
+            max_vectors=1,
         )
         trainer = steps.Trainer(modality.model, TINY)
         torch.manual_seed(0)

@@ -117,7 +117,7 @@ def test_no_table_sees_a_long_window_whole() -> None:
 
 def encoder(**changes: Any) -> Encoder:
     torch.manual_seed(0)
-    options = {"dim": 24, "depth": 2, "heads": 3, "window": 2, "relative": True, "pair_codes": CODES}
+    options = {"dim": 24, "depth": 2, "heads": 3, "window": 2, "relative_bias": True, "pair_codes": CODES}
     model = Encoder(**{**options, **changes}).eval()
     for parameter in model.bias.parameters():
         torch.nn.init.normal_(parameter)
@@ -143,7 +143,7 @@ def test_permuting_nodes_with_their_codes_permutes_the_outputs() -> None:
 
 
 def test_sets_without_order_and_codes_get_no_bias_beside_others() -> None:
-    model, plain = encoder(), encoder(window=None, relative=False, pair_codes=0)
+    model, plain = encoder(), encoder(window=None, relative_bias=False, pair_codes=0)
     plain.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("bias")})
     nodes, words = VectorSets(torch.randn(9, 24), [9]), sets(24)
     both = model(VectorSets.cat([words, nodes])).split([7, 1])
@@ -178,12 +178,12 @@ def test_attention_weights_are_those_that_were_used() -> None:
 
 
 def test_tables_learn_and_config_rebuilds() -> None:
-    model = Encoder(dim=24, depth=2, heads=3, window=2, relative=True, pair_codes=CODES)
+    model = Encoder(dim=24, depth=2, heads=3, window=2, relative_bias=True, pair_codes=CODES)
     out = model(sets(24)).values
     out.square().mul(torch.randn_like(out)).sum().backward()
     assert all(parameter.grad.any() for parameter in model.bias.parameters())
     assert Encoder(**model.config()).load_state_dict(model.state_dict())
-    before = {k: v for k, v in model.config().items() if k not in ("window", "relative", "pair_codes")}
+    before = {k: v for k, v in model.config().items() if k not in ("window", "relative_bias", "pair_codes")}
     assert not list(Encoder(**before).bias.parameters())  # checkpoints from before there were tables
 
 

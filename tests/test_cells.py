@@ -14,7 +14,7 @@ import multiseq
 from multiseq.model import Model
 from multiseq.runs import build
 from multiseq.runs import recipe as recipes
-from multiseq.runs.sources import read_part
+from multiseq.runs.sources import read_split
 from multiseq.tasks import Source
 from multiseq.training.evaluation import evaluate
 from multiseq.training.loop import train
@@ -25,9 +25,18 @@ from tests.cells import CELLS, CHANGES, assert_alike, ten
 def learned() -> tuple[Model, dict[str, Source]]:
     """The model and each task's source."""
     starter = recipes.read("starter", CHANGES)
-    sources = [ten(source) for source in read_part(starter, "train")]
+    sources = [ten(source) for source in read_split(starter, "train")]
     model = build.build_model(starter, sources)
-    train(model, sources, steps=200, budget=700, lr=4e-3, weight_decay=0.0, progress=False, accelerator="cpu")
+    train(
+        model,
+        sources,
+        steps=200,
+        max_vectors=700,
+        lr=4e-3,
+        weight_decay=0.0,
+        progress=False,
+        accelerator="cpu",
+    )
     return model, {task: source for source in sources for task in source.targets}
 
 
@@ -51,7 +60,8 @@ def test_beams_together_are_beams_one_by_one(learned: tuple[Model, dict[str, Sou
     model, sources = learned
     items = sources[task].items[:4]
     assert_alike(
-        model.predict(task, items, beam=3), [model.predict(task, [item], beam=3)[0] for item in items]
+        model.predict(task, items, num_beams=3),
+        [model.predict(task, [item], num_beams=3)[0] for item in items],
     )
 
 
@@ -78,7 +88,7 @@ def test_a_step_over_three_modalities_is_one_call_of_the_encoder(
     model, sources = learned
     every = {id(s): s for s in sources.values()}.values()
     plan = BatchPlan(
-        [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in every], budget=100_000
+        [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in every], max_vectors=100_000
     )
     batch = plan.collate(0, plan.epoch(0)[0])
     calls: list[int] = []
@@ -102,7 +112,7 @@ def test_order_of_the_items_changes_nothing(learned: tuple[Model, dict[str, Sour
 
 def test_unlabelled_items_are_left_out_of_one_task_only() -> None:
     starter = recipes.read("starter", CHANGES)
-    clips = next(s for s in map(ten, read_part(starter, "train")) if s.adapter == "speech")
+    clips = next(s for s in map(ten, read_split(starter, "train")) if s.adapter == "speech")
     targets = dict(clips.targets)
     targets["speaker"] = [None, *targets["speaker"][1:]]
     targets["recognition"] = [None] * 10
@@ -113,7 +123,7 @@ def test_unlabelled_items_are_left_out_of_one_task_only() -> None:
     from multiseq.training.prepared_source import PreparedSource
 
     prepared = PreparedSource(replace(clips, targets=targets), model.adapter("speech"), model.tasks)
-    losses = model.loss((plan := BatchPlan([prepared], budget=100_000)).collate(0, plan.epoch(0)[0]))
+    losses = model.loss((plan := BatchPlan([prepared], max_vectors=100_000)).collate(0, plan.epoch(0)[0]))
     assert set(losses) == {"phonemes", "speaker"}
     assert losses["speaker"][1] == 9
     assert torch.isfinite(losses["phonemes"][0])

@@ -32,8 +32,8 @@ ARGUMENTS: list[tuple[Any, str, list[Any]]] = [
     (TextAdapter, "word_dropout", SHARE),
     (TextAdapter, "unit", ["letter", None, 3, ["word"]]),
     (SpeechAdapter, "dim", [*WHOLE, 0, 1_000_000]),
-    (SpeechAdapter, "mels", [*WHOLE, 0, 100_000]),
-    (SpeechAdapter, "rate", [*WHOLE, 0, 16, 10_000_019]),
+    (SpeechAdapter, "n_mels", [*WHOLE, 0, 100_000]),
+    (SpeechAdapter, "sample_rate", [*WHOLE, 0, 16, 10_000_019]),
     (SpeechAdapter, "subsample", [*WHOLE[:5], [1], 3]),
     (SpeechAdapter, "chunk_seconds", ["7", NAN, INF, True, [3], -1, 0]),
     (SpeechAdapter, "max_seconds", ["7", NAN, INF, True, [3], -1]),
@@ -41,12 +41,12 @@ ARGUMENTS: list[tuple[Any, str, list[Any]]] = [
     (SpeechAdapter, "gain", ["7", NAN, INF, None, True, -1]),
     (SpeechAdapter, "dropout", SHARE),
     (GraphAdapter, "dim", [*WHOLE, 0, 1_000_000]),
-    (GraphAdapter, "hops", [w for w in WHOLE if w is not None] + [2_000_000_000]),
-    (GraphAdapter, "rounds", [*WHOLE, 2_000_000_000]),
-    (GraphAdapter, "walk_steps", [*WHOLE, 2_000_000_000]),
-    (GraphAdapter, "distances", [*WHOLE, 2_000_000_000]),
+    (GraphAdapter, "num_hops", [w for w in WHOLE if w is not None] + [2_000_000_000]),
+    (GraphAdapter, "num_layers", [*WHOLE, 2_000_000_000]),
+    (GraphAdapter, "walk_length", [*WHOLE, 2_000_000_000]),
+    (GraphAdapter, "max_distance", [*WHOLE, 2_000_000_000]),
     (GraphAdapter, "dropout", SHARE),
-    (GraphAdapter, "drop", SHARE),
+    (GraphAdapter, "edge_dropout", SHARE),
 ]
 EACH = [(adapter, name, value) for adapter, name, values in ARGUMENTS for value in values]
 
@@ -120,10 +120,10 @@ def saved() -> dict[str, Adapter]:
     return {
         "words": text,
         "pieces": TextAdapter.fit(ITEMS[TextAdapter], dim=8, vocab_size=270, unit="piece"),
-        "speech": SpeechAdapter.fit([CLIP], dim=8, mels=5),
+        "speech": SpeechAdapter.fit([CLIP], dim=8, n_mels=5),
         "table": GraphAdapter.fit([table], dim=8),
         "triples": GraphAdapter.fit([TRIPLES], dim=8),
-        "fused": FusedAdapter({"a": text, "b": SpeechAdapter.fit([CLIP], dim=8, mels=5)}),
+        "fused": FusedAdapter({"a": text, "b": SpeechAdapter.fit([CLIP], dim=8, n_mels=5)}),
     }
 
 

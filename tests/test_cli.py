@@ -24,7 +24,7 @@ from multiseq.cli import _examples, app
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
-from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
@@ -60,7 +60,7 @@ data = "lines"
 output = "sequence"
 target = "text"
 column = "label"
-decode = { beam = 2 }
+decode = { num_beams = 2 }
 """
 
 
@@ -171,8 +171,8 @@ def test_the_whole_way(folder: Path) -> None:
     tasks = json.loads(well("evaluate", "runs/tiny", "--json"))["tasks"]
     assert list(tasks) == ["mood", "echo"]
     mood = tasks["mood"]
-    assert set(mood) == {"cell", "metric", "value", "baseline", "num_items", "part", "seconds"}
-    assert (mood["cell"], mood["metric"], mood["num_items"], mood["part"]) == (
+    assert set(mood) == {"cell", "metric", "value", "baseline", "num_items", "split", "seconds"}
+    assert (mood["cell"], mood["metric"], mood["num_items"], mood["split"]) == (
         "text/set",
         "accuracy",
         2,
@@ -182,7 +182,7 @@ def test_the_whole_way(folder: Path) -> None:
     assert 0 <= mood["value"] <= 1
     saved = json.loads((folder / "runs/tiny/test.json").read_text())["tasks"]
     assert {t: e["value"] for t, e in saved.items()} == {t: e["value"] for t, e in tasks.items()}
-    assert "On the train part" in well("evaluate", "runs/tiny", "--part", "train")
+    assert "On the train split" in well("evaluate", "runs/tiny", "--split", "train")
 
     # Of a table, the column is the one of training; sequences decode as the recipe says.
     lines = well("predict", "runs/tiny", "--task", "mood", "--input", "train.tsv").splitlines()
@@ -202,8 +202,8 @@ def test_the_whole_way(folder: Path) -> None:
     assert "another recipe" in error("train", "tiny.toml", "--set", "training.steps=3", "--resume")
     assert "several tasks, choose with --task: mood, echo" in error("predict", "runs/tiny", "x")
     assert "(did you mean 'mood'?)" in error("predict", "runs/tiny", "--task", "moood", "x")
-    assert "(did you mean 'test'?)" in error("evaluate", "runs/tiny", "--part", "tset")
-    assert "part: got 'dev', but no data of tiny has it" in error("evaluate", "runs/tiny", "--part", "dev")
+    assert "(did you mean 'test'?)" in error("evaluate", "runs/tiny", "--split", "tset")
+    assert "split: got 'dev', but no data of tiny has it" in error("evaluate", "runs/tiny", "--split", "dev")
 
 
 def test_several_recipes_make_one_run(folder: Path) -> None:
@@ -219,7 +219,7 @@ def test_several_recipes_make_one_run(folder: Path) -> None:
 def test_a_recipe_without_a_test_part(folder: Path) -> None:
     (folder / "tiny.toml").write_text(TINY.replace('test = "train.tsv"\n', ""))
     shown = well("train", "tiny.toml")
-    assert "No data has a test part, so there is nothing to score." in shown
+    assert "No data has a test split, so there is nothing to score." in shown
     assert "runs/tiny has the model, the curves (curves.png).\n" in shown
     assert "  multiseq predict runs/tiny --task mood 'so bad'\n" in shown
 
@@ -262,7 +262,10 @@ def test_prepared_items_are_kept_seen_and_deleted(folder: Path) -> None:
     well("evaluate", "again", "--cache", "kept")
     assert list((folder / "kept").glob("*/*.safetensors")) == [pack]
     shown = well("cache", "kept")
-    assert " ".join(shown.split()).count("rate 16000, mels 80, subsample 2, samples False 1 0.0 MiB") == 1
+    assert (
+        " ".join(shown.split()).count("sample_rate 16000, n_mels 80, subsample 2, samples False 1 0.0 MiB")
+        == 1
+    )
     assert "delete it with: multiseq cache kept --delete" in shown
     assert well("cache", "kept", "--delete") == "kept: deleted 0.0 MiB\n"
     assert not (folder / "kept").exists()
@@ -401,7 +404,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("saved")
     adapters: dict[str, Any] = {
         "text": TextAdapter.fit(["I saw a saw"], dim=DIM),
-        "speech": SpeechAdapter.fit([tone(where / "tone.wav")], dim=DIM, rate=8000, mels=20),
+        "speech": SpeechAdapter.fit([tone(where / "tone.wav")], dim=DIM, sample_rate=8000, n_mels=20),
         "molecule": GraphAdapter.fit(["CCO"], dim=DIM),
         "triples": GraphAdapter.fit([TRIPLES], dim=DIM),
         "network": GraphAdapter.fit([NETWORK], dim=DIM),
@@ -412,7 +415,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = TextTarget.fit(["Ada is a baker."], unit="character")
     heads = {
         "pos": ("text", VectorHead(DIM, tags)),
-        "topics": ("text", SetHead(DIM, LabelsTarget(["art", "sport"]))),
+        "topics": ("text", SetHead(DIM, MultiLabelTarget(["art", "sport"]))),
         "phones": ("speech", VectorHead(DIM, tags)),
         "speaker": ("speech", SetHead(DIM, tags)),
         "logp": ("molecule", SetHead(DIM, logp)),
@@ -652,7 +655,7 @@ def test_json_lines_are_read_as_in_training(folder: Path) -> None:
 
 def test_networks_are_read_as_in_training(folder: Path) -> None:
     data = 'adapter = "graph"\nformat = "networks"\nfile = "nodes.csv"\nedges = "edges.csv"\n'
-    data += 'features = ["zone", "age"]\npart_column = "part"'
+    data += 'features = ["zone", "age"]\nsplit_column = "part"'
     nodes = "net,part,node,zone,age,label\nA,train,0,1,2,up\nA,train,1,x,3,down\n"
     files = {"nodes.csv": nodes, "edges.csv": "net,source,target\nA,0,1\n"}
     trained(folder, data, files, output="vector")
@@ -668,7 +671,7 @@ def test_networks_are_read_as_in_training(folder: Path) -> None:
     assert items_of("new/some.csv", "--set", "edges=ties.csv")[0]["edges"] == [[1, 1]]
     (folder / "new" / "some.csv").write_text("net,node,zone,age\nB,0,1,old\nB,1,1,2\n")
     assert "some.csv:2: column 'age' has 'old'" in error("predict", "run", "--input", "new/some.csv")
-    well("evaluate", "run", "--part", "train", "--data", ".")
+    well("evaluate", "run", "--split", "train", "--data", ".")
 
 
 def test_recordings_are_read_as_in_training(folder: Path) -> None:

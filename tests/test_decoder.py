@@ -165,17 +165,17 @@ def test_label_smoothing_is_for_training_only() -> None:
 # --- decoding -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("beam", [1, 2, 5])
+@pytest.mark.parametrize("num_beams", [1, 2, 5])
 @pytest.mark.parametrize("name", HEADS)
-def test_a_set_is_decoded_the_same_alone_and_in_any_company(name: str, beam: int) -> None:
+def test_a_set_is_decoded_the_same_alone_and_in_any_company(name: str, num_beams: int) -> None:
     head, lengths = HEADS[name](), [*LENGTHS, 2, 3, 3, 17, 0]
     sets = mixed_sets(lengths)
-    together = head.decode(sets, beam=beam)
+    together = head.decode(sets, num_beams=num_beams)
     assert len({result.text for result in together}) > 3
     order = torch.randperm(len(lengths)).tolist()
-    shuffled = head.decode(sets.select(order), beam=beam)
+    shuffled = head.decode(sets.select(order), num_beams=num_beams)
     for place, i in enumerate(order):
-        (alone,) = head.decode(sets.select([i]), beam=beam)
+        (alone,) = head.decode(sets.select([i]), num_beams=num_beams)
         for result in (together[i], shuffled[place]):
             assert result.text == alone.text
             assert result.score == pytest.approx(alone.score, abs=1e-4)
@@ -184,13 +184,13 @@ def test_a_set_is_decoded_the_same_alone_and_in_any_company(name: str, beam: int
 def test_sets_in_many_groups_are_decoded_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     head, lengths = decoder(), [30, 17, 16, 3, 2, 0, 0]
     whole = SetMemory(head._remember(random_sets(lengths)), lengths)
-    texts = head.decode(random_sets(lengths), beam=3)
+    texts = head.decode(random_sets(lengths), num_beams=3)
     monkeypatch.setitem(caches._WASTE, "cpu", 2)
     parts = SetMemory(head._remember(random_sets(lengths)), lengths)
     assert [group.sets for group in whole._groups] == [7]
     assert [group.sets for group in parts._groups] == [1, 2, 2, 2]
     assert [group.keys_and_values[0].shape[1] for group in parts._groups] == [30, 17, 3, 1]
-    for result, text in zip(head.decode(random_sets(lengths), beam=3), texts, strict=True):
+    for result, text in zip(head.decode(random_sets(lengths), num_beams=3), texts, strict=True):
         assert result.text == text.text
         assert result.score == pytest.approx(text.score, abs=1e-4)
 
@@ -236,24 +236,24 @@ def test_a_set_with_order_is_read_in_order_and_one_without_is_a_set() -> None:
     assert head.loss(together, TARGET.batch(["abba"] * 2))[0].item() == pytest.approx(total)
 
 
-@pytest.mark.parametrize("beam", [1, 4])
-def test_scores_are_those_of_teacher_forcing(beam: int) -> None:
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_scores_are_those_of_teacher_forcing(num_beams: int) -> None:
     head, sets = decoder(max_length=21).eval(), random_sets()
-    for vectors, result in zip(sets.unpack(), head.decode(sets, beam=beam), strict=True):
+    for vectors, result in zip(sets.unpack(), head.decode(sets, num_beams=num_beams), strict=True):
         if not len(vectors):
             continue
         tokens = tuple(TARGET.encode(result.text).tolist())
         assert result.score == pytest.approx(reference.teacher_forced(head, vectors, tokens), abs=1e-4)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_a_beam_of_everything_finds_the_best_text(alpha: float) -> None:
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+def test_a_beam_of_everything_finds_the_best_text(length_penalty: float) -> None:
     head, sets = decoder().eval(), random_sets([3, 1, 5])
     letters = [TARGET.encode(letter).item() for letter in "abc"]
-    found = head.decode(sets, beam=100, alpha=alpha, max_length=3)
+    found = head.decode(sets, num_beams=100, length_penalty=length_penalty, max_length=3)
     for vectors, result in zip(sets.unpack(), found, strict=True):
         tokens, score = reference.best_sequence(
-            lambda t, v=vectors: reference.teacher_forced(head, v, t), letters, 3, alpha
+            lambda t, v=vectors: reference.teacher_forced(head, v, t), letters, 3, length_penalty
         )
         assert result.text == TARGET.decode_tokens(tokens)
         assert result.score == pytest.approx(score, abs=1e-4)
@@ -261,15 +261,15 @@ def test_a_beam_of_everything_finds_the_best_text(alpha: float) -> None:
 
 def test_ctc_scores_are_the_texts_probabilities() -> None:
     head, sets = ctc().eval(), random_sets([3, 0, 5])
-    for beam in (1, 50):
-        found = head.decode(sets, beam=beam)
+    for num_beams in (1, 50):
+        found = head.decode(sets, num_beams=num_beams)
         for log_probs, result in zip(sets.with_values(head(sets)).unpack(), found, strict=True):
             texts = reference.ctc_probabilities(log_probs.detach(), TARGET.blank)
             special = {TARGET.begin, TARGET.end, TARGET.unknown}
             sayable = {t: p for t, p in texts.items() if not special & set(t)}
             tokens = tuple(TARGET.encode(result.text).tolist())
             assert math.exp(result.score) == pytest.approx(texts[tokens], rel=1e-4)
-            if beam > 1:
+            if num_beams > 1:
                 assert tokens == max(sayable, key=sayable.__getitem__)
 
 
@@ -278,8 +278,10 @@ def test_the_limit_holds_and_is_half_more_than_the_longest_training_text() -> No
     assert head.max_length == 4 * 3 // 2 + 10
     with torch.no_grad():
         head.out.bias[TARGET.end] = -100.0  # the end is never the best
-    for beam in (1, 3):
-        texts = [r.text for r in head.decode(random_sets(), beam=beam, max_length=2, alpha=5.0)]
+    for num_beams in (1, 3):
+        texts = [
+            r.text for r in head.decode(random_sets(), num_beams=num_beams, max_length=2, length_penalty=5.0)
+        ]
         assert max(map(len, texts)) == 2
     assert decoder(max_length=3).max_length == 3
 
@@ -343,8 +345,8 @@ def test_overfits_ten_texts_exactly(name: str, unit: str) -> None:
         optimizer.zero_grad()
         (total / count).backward()
         optimizer.step()
-    for beam in (1, 3):
-        assert [r.text for r in head.decode(sets, beam=beam)] == texts
+    for num_beams in (1, 3):
+        assert [r.text for r in head.decode(sets, num_beams=num_beams)] == texts
 
 
 @pytest.mark.parametrize("unit", ["character", "piece"])
@@ -360,7 +362,7 @@ def test_config_round_trip_decodes_the_same(make: Any, unit: str) -> None:
     again = make.from_config(config)
     again.load_state_dict(head.state_dict())
     assert again.config() == config
-    assert again.decode(random_sets(), beam=2) == head.decode(random_sets(), beam=2)
+    assert again.decode(random_sets(), num_beams=2) == head.decode(random_sets(), num_beams=2)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -387,9 +389,9 @@ def test_wrong_input_says_what_to_do(name: str) -> None:
         head.loss(wide, TARGET.batch(["a"]))
     with pytest.raises(ValueError, match="got 2 texts for 1 sets, expected one for each"):
         head.loss(random_sets([4]), TARGET.batch(["a", "b"]))
-    for beam in (0, -1):
-        with pytest.raises(ValueError, match="beam"):
-            head.decode(random_sets([4]), beam=beam)
+    for num_beams in (0, -1):
+        with pytest.raises(ValueError, match="num_beams"):
+            head.decode(random_sets([4]), num_beams=num_beams)
 
 
 def test_a_width_that_heads_do_not_divide() -> None:
@@ -403,12 +405,12 @@ def test_a_gpu_finds_the_same(name: str) -> None:
     head, sets = HEADS[name](), mixed_sets(LENGTHS)
     targets = TARGET.batch(["ab", "", "", "abba", "a", "cab"])
     loss = head.eval().loss(sets, targets)[0].item()
-    found = [head.decode(sets, beam=beam) for beam in (1, 5)]
+    found = [head.decode(sets, num_beams=num_beams) for num_beams in (1, 5)]
     head.cuda()
     there = sets.to("cuda")
     on_gpu = Packed(targets.values.cuda(), targets.lengths)
     assert head.loss(there, on_gpu)[0].item() == pytest.approx(loss, rel=1e-4)
-    for beam, texts in zip((1, 5), found, strict=True):
-        for result, text in zip(head.decode(there, beam=beam), texts, strict=True):
+    for num_beams, texts in zip((1, 5), found, strict=True):
+        for result, text in zip(head.decode(there, num_beams=num_beams), texts, strict=True):
             assert result.text == text.text
             assert result.score == pytest.approx(text.score, abs=1e-3)

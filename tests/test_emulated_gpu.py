@@ -36,7 +36,7 @@ def ctc_may_wait() -> Iterator[None]:
 
 @pytest.mark.usefixtures("ctc_may_wait")
 @pytest.mark.parametrize(
-    "changes", [[], ["encoder.window=5"], ["encoder.relative=true", "adapters.molecules.distances=3"]]
+    "changes", [[], ["encoder.window=5"], ["encoder.relative_bias=true", "adapters.molecules.max_distance=3"]]
 )
 def test_losses_and_gradients_are_those_of_the_cpu_and_no_step_waits(changes: list[str]) -> None:
     model, sources = starter(changes)
@@ -63,7 +63,7 @@ def test_losses_and_gradients_are_those_of_the_cpu_and_no_step_waits(changes: li
 def test_predictions_are_those_of_the_cpu(task: str) -> None:
     model, sources = starter()
     source = next(s for s in sources if task in s.targets)
-    options = [{}, {"beam": 3}] if CELLS[task].endswith("sequence") else [{}]
+    options = [{}, {"num_beams": 3}] if CELLS[task].endswith("sequence") else [{}]
     few = source.items[:2]
     wanted = [model.predict(task, few, **o) for o in options]
     with emulated_gpu(), waiting_allowed():
@@ -76,7 +76,9 @@ def test_predictions_are_those_of_the_cpu(task: str) -> None:
 def test_scores_in_half_precision_are_those_of_the_cpu() -> None:
     model, sources = starter()
     few = [
-        replace(s, items=s.items[:2], targets={t: v[:2] for t, v in s.targets.items()}, where=s.where[:2])
+        replace(
+            s, items=s.items[:2], targets={t: v[:2] for t, v in s.targets.items()}, locations=s.locations[:2]
+        )
         for s in sources
     ]
     wanted = evaluate_all(model, few)

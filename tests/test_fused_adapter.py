@@ -48,7 +48,7 @@ def words(dim: int = DIM, **options: Any) -> TextAdapter:
 
 
 def molecules(dim: int = DIM, **options: Any) -> GraphAdapter:
-    return GraphAdapter.fit(SMILES, dim=dim, rounds=2, walk_steps=3, **options)
+    return GraphAdapter.fit(SMILES, dim=dim, num_layers=2, walk_length=3, **options)
 
 
 @pytest.fixture
@@ -104,13 +104,13 @@ def test_a_missing_part_leaves_the_other_as_it_is(fused: FusedAdapter) -> None:
 
 
 def test_codes_of_pairs_stay_with_their_part() -> None:
-    adapter = FusedAdapter({"words": words(), "molecule": molecules(distances=2)}).eval()
+    adapter = FusedAdapter({"words": words(), "molecule": molecules(max_distance=2)}).eval()
     sets = sets_of(adapter, ITEMS)
     assert sets.pairs is not None
     assert sets.pairs.parts == (((3, 3),), (), ((0, 6),), (), ((5, 1),), ((0, 5),))
     assert sets.pairs.num_codes == adapter.pair_codes
     assert sets.joined == (True, False, False, False, True, False)
-    encoder = Encoder(DIM, 1, 2, pair_codes=adapter.pair_codes, relative=True, window=1).eval()
+    encoder = Encoder(DIM, 1, 2, pair_codes=adapter.pair_codes, relative_bias=True, window=1).eval()
     for table in encoder.bias.parameters():
         torch.nn.init.normal_(table)
     for item, vectors in zip(ITEMS, encoder(sets).unpack(), strict=True):
@@ -175,7 +175,7 @@ def test_labels_are_one_list_or_a_mapping(fused: FusedAdapter) -> None:
 
 def test_one_list_fits_a_clip_at_another_speed() -> None:
     clip = (torch.randn(8000) / 10, 16000)
-    speech = SpeechAdapter.fit([clip], dim=DIM, mels=20, speeds=(2.0,), specaugment=False)
+    speech = SpeechAdapter.fit([clip], dim=DIM, n_mels=20, speeds=(2.0,), specaugment=False)
     adapter = FusedAdapter({"clip": speech, "words": words()})
     [example] = adapter.prepare({"clip": clip, "words": "a b"})
     labels = [*range(adapter.num_vectors(example) - 2), "a", "b"]
@@ -267,8 +267,8 @@ def test_parts_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"name 'a\.b', expected a word"):
         FusedAdapter({"a.b": words()})
     table = {"nodes": {"x": [0.1, 0.2]}, "edges": [(0, 1)]}
-    with pytest.raises(ValueError, match=r"part 'net': heads do not read every vector.*hops=None"):
-        FusedAdapter({"net": GraphAdapter.fit([table], dim=DIM, hops=1)})
+    with pytest.raises(ValueError, match=r"part 'net': heads do not read every vector.*num_hops=None"):
+        FusedAdapter({"net": GraphAdapter.fit([table], dim=DIM, num_hops=1)})
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]
 HALF = 0.03
 """How far results in bfloat16 (8 bits) may be apart that are of size 1: what is batched and what is alone."""
 
-CHANGES = [[], ["encoder.window=5"], ["encoder.relative=true", "adapters.molecules.distances=3"]]
+CHANGES = [[], ["encoder.window=5"], ["encoder.relative_bias=true", "adapters.molecules.max_distance=3"]]
 
 # Lengths of queries and keys: one vector, an empty set, more of the one or of the other, more than a tile.
 SELF, CROSS = [5, 1, 0, 7, 3, 149], [3, 2, 4, 11, 1, 131]
@@ -97,7 +97,7 @@ def test_together_is_one_by_one_in_half_precision(device: str, modality: str) ->
 def test_predictions_in_single_precision_are_those_of_the_cpu(device: str, task: str) -> None:
     model, sources = starter()
     items = next(s for s in sources if task in s.targets).items[:4]
-    options = [{}, {"beam": 3}] if CELLS[task].endswith("sequence") else [{}]
+    options = [{}, {"num_beams": 3}] if CELLS[task].endswith("sequence") else [{}]
     wanted = [model.predict(task, items, **o) for o in options]
     model.to(device)
     for o, theirs in zip(options, wanted, strict=True):
@@ -118,7 +118,7 @@ def test_what_was_saved_on_a_gpu_is_loaded_anywhere(device: str, tmp_path: Path)
 
 def short(model: multiseq.Model, sources: list[Source], device: str, **options: Any) -> dict[str, Tensor]:
     """The weights after a few steps with everything that is random."""
-    settings = {"steps": 6, "budget": 700, "deterministic": True, "progress": False, "devices": 1}
+    settings = {"steps": 6, "max_vectors": 700, "deterministic": True, "progress": False, "devices": 1}
     train(model, sources, **{**settings, "accelerator": device, **options})
     return {name: value.cpu() for name, value in model.state_dict().items()}
 
@@ -160,9 +160,9 @@ def test_batches_that_lack_a_task(device: str) -> None:
     model, sources = starter()
     two = [s for s in sources if s.adapter in ("text", "molecules")]
     prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in two]
-    plan = BatchPlan(prepared, budget=30)
+    plan = BatchPlan(prepared, max_vectors=30)
     assert any(len(plan.collate(n, chosen).parts) == 1 for n, chosen in enumerate(plan.epoch(0)))
-    weights = short(model, two, device, budget=30, deterministic=False)
+    weights = short(model, two, device, max_vectors=30, deterministic=False)
     assert all(value.isfinite().all() for value in weights.values())
 
 

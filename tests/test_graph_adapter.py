@@ -74,8 +74,8 @@ ITEMS: dict[str, list[Any]] = {
 
 
 def fitted(name: str) -> GraphAdapter:
-    hops = 2 if name.startswith("node sets") else None
-    return GraphAdapter.fit(ITEMS[name], dim=DIM, hops=hops, rounds=2, walk_steps=5).eval()
+    num_hops = 2 if name.startswith("node sets") else None
+    return GraphAdapter.fit(ITEMS[name], dim=DIM, num_hops=num_hops, num_layers=2, walk_length=5).eval()
 
 
 def vectors(adapter: GraphAdapter, item: Any) -> Tensor:
@@ -189,14 +189,14 @@ def test_different_molecules_differ(one: str, other: str) -> None:
     assert not torch.allclose(vectors(adapter, one), vectors(adapter, other))
 
 
-@pytest.mark.parametrize("hops", [None, 2])
-def test_direction_counts_only_where_edges_are_directed(hops: int | None) -> None:
+@pytest.mark.parametrize("num_hops", [None, 2])
+def test_direction_counts_only_where_edges_are_directed(num_hops: int | None) -> None:
     x = torch.randn(3, 2)
     chain = torch.tensor([[0, 1], [1, 2]])
     there, back = Data(x=x, edge_index=chain), Data(x=x, edge_index=chain.flip(0))
     both = Data(x=x, edge_index=torch.cat([chain, chain.flip(0)], dim=1))
     for directed, same in ((None, False), (True, False), (False, True)):
-        adapter = GraphAdapter.fit([there], dim=DIM, hops=hops, directed=directed).eval()
+        adapter = GraphAdapter.fit([there], dim=DIM, num_hops=num_hops, directed=directed).eval()
         assert torch.allclose(vectors(adapter, there), vectors(adapter, back)) is same
         if same:
             torch.testing.assert_close(vectors(adapter, there), vectors(adapter, both))
@@ -263,7 +263,7 @@ def test_codes_of_pairs_match_the_reference(nodes: int, ties: int, furthest: int
 
 
 def test_distances_move_with_the_nodes_into_the_attention() -> None:
-    adapter = GraphAdapter.fit([TABLE], dim=12, distances=3).eval()
+    adapter = GraphAdapter.fit([TABLE], dim=12, max_distance=3).eval()
     assert adapter.pair_codes == 2 + 3 + 2 * 3  # edges of two kinds or an unknown one, either way
     encoder = Encoder(dim=12, depth=1, heads=2, pair_codes=adapter.pair_codes).eval()
     plain = encoder(adapter(adapter.collate(adapter.prepare(TABLE)))).values
@@ -281,14 +281,14 @@ def test_distances_move_with_the_nodes_into_the_attention() -> None:
 
 
 def test_distances_say_what_they_need() -> None:
-    with pytest.raises(ValueError, match="distances: got 2 with hops=1"):
-        GraphAdapter.fit([data()], dim=DIM, hops=1, distances=2)
-    with pytest.raises(ValueError, match="distances: got -1, expected from 0 to 1000"):
-        GraphAdapter.fit([data()], dim=DIM, distances=-1)
-    adapter = GraphAdapter.fit([data()], dim=DIM, distances=2)
-    with pytest.raises(ValueError, match=r"got 5000 nodes, expected at most 4096 .* use distances=0"):
+    with pytest.raises(ValueError, match="max_distance: got 2 with num_hops=1"):
+        GraphAdapter.fit([data()], dim=DIM, num_hops=1, max_distance=2)
+    with pytest.raises(ValueError, match="max_distance: got -1, expected from 0 to 1000"):
+        GraphAdapter.fit([data()], dim=DIM, max_distance=-1)
+    adapter = GraphAdapter.fit([data()], dim=DIM, max_distance=2)
+    with pytest.raises(ValueError, match=r"got 5000 nodes, expected at most 4096 .* use max_distance=0"):
         adapter.prepare(data(0, 5000, 10))
-    small = GraphAdapter.fit([data()], dim=DIM + 1, distances=2)
+    small = GraphAdapter.fit([data()], dim=DIM + 1, max_distance=2)
     with pytest.raises(ValueError, match="pair_codes=6"):
         Encoder(dim=DIM + 1, depth=1, heads=1)(small(small.collate(small.prepare(data()))))
 
@@ -307,7 +307,7 @@ def test_hops_match_the_reference(reverses: bool) -> None:
 def test_a_node_set_by_hand() -> None:
     """Two nodes of category 0 and 1 and an edge: one-hot after the unknown column, then degrees."""
     graph = Data(x=torch.tensor([0, 1]), edge_index=torch.tensor([[0], [1]]))
-    adapter = GraphAdapter.fit([graph], dim=DIM, hops=1)
+    adapter = GraphAdapter.fit([graph], dim=DIM, num_hops=1)
     features = adapter.collate(adapter.prepare(graph)).tensors["features"]
     one = math.log(2)
     own, other = [0, 1, 0, one, 0], [0, 0, 1, 0, one]
@@ -331,7 +331,7 @@ def test_node_sets_share_one_tensor_and_read_the_node() -> None:
 
 def test_a_large_graph_prepares_in_seconds() -> None:
     graph = Data(x=torch.randn(100_000, 17), edge_index=random_edges(100_000, 400_000))
-    adapter = GraphAdapter.fit([graph], dim=DIM, hops=3)
+    adapter = GraphAdapter.fit([graph], dim=DIM, num_hops=3)
     start = time.perf_counter()
     examples = adapter.prepare(graph)
     assert time.perf_counter() - start < 20  # about one second on a free core
@@ -342,9 +342,9 @@ def test_a_large_graph_prepares_in_seconds() -> None:
 # --- small graphs ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hops", [None, 2])
-def test_empty_single_and_isolated_nodes(hops: int | None) -> None:
-    adapter = GraphAdapter.fit([data()], dim=DIM, hops=hops).eval()
+@pytest.mark.parametrize("num_hops", [None, 2])
+def test_empty_single_and_isolated_nodes(num_hops: int | None) -> None:
+    adapter = GraphAdapter.fit([data()], dim=DIM, num_hops=num_hops).eval()
     for nodes in (0, 1, 5):
         graph = Data(x=torch.randn(nodes, 3), edge_index=torch.zeros(2, 0, dtype=torch.long))
         sets = adapter(adapter.collate(adapter.prepare(graph)))
@@ -354,8 +354,8 @@ def test_empty_single_and_isolated_nodes(hops: int | None) -> None:
 
 def test_a_graph_without_features_has_its_structure() -> None:
     path = Data(num_nodes=3, edge_index=torch.tensor([[0, 1], [1, 2]]))
-    for hops in (None, 1):
-        adapter = GraphAdapter.fit([path], dim=DIM, hops=hops, directed=False).eval()
+    for num_hops in (None, 1):
+        adapter = GraphAdapter.fit([path], dim=DIM, num_hops=num_hops, directed=False).eval()
         values = adapter.read(adapter(adapter.collate(adapter.prepare(path)))).values
         torch.testing.assert_close(values[0], values[2])
         assert not torch.allclose(values[0], values[1])
@@ -480,7 +480,7 @@ def test_labels_are_one_a_node() -> None:
 @pytest.mark.parametrize("name", ITEMS)
 def test_augment_depends_on_the_generator_only(name: str) -> None:
     adapter = fitted(name)
-    adapter.drop = 0.5
+    adapter.edge_dropout = 0.5
     examples = adapter.prepare(ITEMS[name][0])
     same = [adapter.augment(e, torch.Generator().manual_seed(3)) for e in (examples[0],) * 2]
     before, *after = (adapter(adapter.collate([e])).values for e in (examples[0], *same))
@@ -492,7 +492,7 @@ def test_augment_depends_on_the_generator_only(name: str) -> None:
 
 def test_augment_hides_features_and_keeps_walks() -> None:
     adapter = fitted("table")
-    adapter.drop = 1.0
+    adapter.edge_dropout = 1.0
     [example] = adapter.prepare(TABLE)
     changed = adapter.augment(example, torch.Generator().manual_seed(0))
     assert changed.edge_index.shape == (2, 0)
@@ -595,12 +595,12 @@ def test_fit_says_what_is_wrong() -> None:
         GraphAdapter.fit(["CC", TABLE], dim=DIM)
     with pytest.raises(ValueError, match=r"item 1: nodes: got .*x \(2\).* expected .*x \(3\)"):
         GraphAdapter.fit([data(), Data(x=torch.ones(2, 2), edge_index=PAIR)], dim=DIM)
-    with pytest.raises(ValueError, match="hops: got -1"):
-        GraphAdapter.fit([data()], dim=DIM, hops=-1)
-    with pytest.raises(ValueError, match="hops: got graphs with texts"):
-        GraphAdapter.fit([TRIPLES], dim=DIM, hops=1)
-    with pytest.raises(ValueError, match="hops: got graphs with edge features"):
-        GraphAdapter.fit([TABLE], dim=DIM, hops=1)
+    with pytest.raises(ValueError, match="num_hops: got -1"):
+        GraphAdapter.fit([data()], dim=DIM, num_hops=-1)
+    with pytest.raises(ValueError, match="num_hops: got graphs with texts"):
+        GraphAdapter.fit([TRIPLES], dim=DIM, num_hops=1)
+    with pytest.raises(ValueError, match="num_hops: got graphs with edge features"):
+        GraphAdapter.fit([TABLE], dim=DIM, num_hops=1)
     with pytest.raises(ValueError, match="kind: got 'graph'"):
         GraphAdapter("graph", Columns("node"), Columns("edge"), DIM)
 
@@ -669,16 +669,16 @@ def test_real_molecules(data_dir: Path) -> None:
     torch.testing.assert_close(sets.unpack()[7], vectors(adapter, smiles[7]), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("hops", [None, 2])
-def test_a_real_network(data_dir: Path, hops: int | None) -> None:
+@pytest.mark.parametrize("num_hops", [None, 2])
+def test_a_real_network(data_dir: Path, num_hops: int | None) -> None:
     file = np.load(data_dir / "graph_node" / "heterophilous" / "chameleon_filtered.npz")
     graph = Data(
         x=torch.from_numpy(file["node_features"]).float(),
         edge_index=torch.from_numpy(file["edges"]).t().contiguous(),
     )
-    adapter = GraphAdapter.fit([graph], dim=DIM, hops=hops, directed=False).eval()
+    adapter = GraphAdapter.fit([graph], dim=DIM, num_hops=num_hops, directed=False).eval()
     examples = adapter.prepare(graph)
     labels = file["node_labels"]
-    assert len(examples) == (890 if hops else 1)
+    assert len(examples) == (890 if num_hops else 1)
     assert sum(len(adapter.align(labels, e)) for e in examples) == 890
     assert adapter.read(adapter(adapter.collate(examples))).num_vectors == 890

@@ -12,7 +12,7 @@ import torch
 
 from multiseq.heads.per_set import SetHead, pool
 from multiseq.heads.per_vector import VectorHead
-from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget, target_from_config
+from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, target_from_config
 from multiseq.results import NotFiniteError
 from multiseq.vectors import VectorSets
 
@@ -97,21 +97,25 @@ def test_several_numbers_with_missing_ones() -> None:
 
 
 def test_several_classes_at_once_with_missing_ones() -> None:
-    target = LabelsTarget.fit([{"red", "round"}, {"small"}])
+    target = MultiLabelTarget.fit([{"red", "round"}, {"small"}])
     batch = target.batch([{"red"}, {"round": True, "red": None}])
     assert batch[0].tolist() == [1.0, 0.0, 0.0]
     total, count = target.loss(torch.zeros(2, 3), batch)
     assert count.item() == 4  # red of the second and small, which it does not name, are missing
     torch.testing.assert_close(total, torch.tensor(4 * math.log(2)))
-    assert LabelsTarget.fit([{1: True, 2: False}]).batch([{1}]).tolist() == [[1.0, 0.0]]
+    assert MultiLabelTarget.fit([{1: True, 2: False}]).batch([{1}]).tolist() == [[1.0, 0.0]]
     with pytest.raises(ValueError, match="expected a collection of class names"):
-        LabelsTarget.fit(["red", "blue"])
+        MultiLabelTarget.fit(["red", "blue"])
     result = target.decode(torch.tensor([[5.0, -5.0, 5.0]]))[0]
     assert (result.labels, str(result)) == (("red", "small"), "red, small")
 
 
 def test_every_head_and_target_is_rebuilt_from_json() -> None:
-    targets = [ClassTarget(["a", "b"]), LabelsTarget(["x", "y"]), NumberTarget(["v"], [1.0], [2.0], unit="m")]
+    targets = [
+        ClassTarget(["a", "b"]),
+        MultiLabelTarget(["x", "y"]),
+        NumberTarget(["v"], [1.0], [2.0], unit="m"),
+    ]
     for target in targets:
         again = target_from_config(json.loads(json.dumps(target.config())))
         assert again.config() == target.config()
@@ -128,7 +132,7 @@ def test_vector_head_gives_a_list_for_each_set() -> None:
     assert sum(results[0][0].probabilities.values()) == pytest.approx(1.0)
 
 
-TARGETS = [ClassTarget(["a", "b"]), LabelsTarget(["x", "y"]), NumberTarget(["v"], [1.0], [2.0])]
+TARGETS = [ClassTarget(["a", "b"]), MultiLabelTarget(["x", "y"]), NumberTarget(["v"], [1.0], [2.0])]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -147,8 +151,8 @@ def test_a_prediction_that_is_not_finite_is_an_error(target: Any) -> None:
         (lambda: ClassTarget([]), "expected one or more"),
         (lambda: ClassTarget.fit([None]), "got only missing labels"),
         (lambda: ClassTarget(["a"]).batch(["b"]), "which no training item has"),
-        (lambda: LabelsTarget(["a", "a"]), "each once"),
-        (lambda: LabelsTarget(["a"]).batch([{"b"}]), "which no training item has"),
+        (lambda: MultiLabelTarget(["a", "a"]), "each once"),
+        (lambda: MultiLabelTarget(["a"]).batch([{"b"}]), "which no training item has"),
         (lambda: NumberTarget.fit([None]), "expected some to compute a scale"),
         (lambda: NumberTarget.fit(["x"]), "expected a number, or None"),
         (lambda: NumberTarget(["a"], [], []), "expected equally many"),
@@ -165,7 +169,7 @@ def test_probabilities_are_a_mapping_over_one_table() -> None:
     """For each row what its numbers take, in single precision, and little more; not a dictionary."""
     names = [f"class {i}" for i in range(101)]
     logits = torch.randn(13, 101)
-    for target in (ClassTarget(names), LabelsTarget(names)):
+    for target in (ClassTarget(names), MultiLabelTarget(names)):
         results = target.decode(logits)
         wanted = logits.softmax(-1) if isinstance(target, ClassTarget) else logits.sigmoid()
         for result, row in zip(results, wanted.tolist(), strict=True):

@@ -40,7 +40,7 @@ def recordings(folder: Path, num: int = 3) -> list[Any]:
 
 
 def speech(**options: Any) -> SpeechAdapter:
-    return SpeechAdapter([-5.0] * MELS, [2.0] * MELS, 8, rate=RATE, **options)
+    return SpeechAdapter([-5.0] * MELS, [2.0] * MELS, 8, sample_rate=RATE, **options)
 
 
 MOLECULES = ["CCO", "c1ccccc1", "C", "CCO"]
@@ -60,7 +60,7 @@ def cases(folder: Path) -> dict[str, tuple[Any, list[Any]]]:
         "molecules": (molecules, MOLECULES),
         "triples": (GraphAdapter.fit(TRIPLES, dim=8), TRIPLES),
         "data": (GraphAdapter.fit(DATA, dim=8), DATA),
-        "node sets": (GraphAdapter.fit([CHAIN], dim=8, hops=2), [CHAIN]),
+        "node sets": (GraphAdapter.fit([CHAIN], dim=8, num_hops=2), [CHAIN]),
         "fused": (FusedAdapter({"text": text, "graph": molecules}), [{"text": "a cat", "graph": "CCO"}]),
     }
 
@@ -99,14 +99,14 @@ def packs(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_hit_is_a_miss_to_the_last_bit(
-    case: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: str, num_workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(item_cache, "ALONE", 0.0)
     adapter, items = cases(tmp_path / "audio")[case]
     expected = [adapter.prepare(item) for item in items]
-    cold = ItemCache(tmp_path / "cache", workers=workers).examples(adapter, items)
+    cold = ItemCache(tmp_path / "cache", num_workers=num_workers).examples(adapter, items)
     seen = count(adapter, monkeypatch)
     warm = ItemCache(tmp_path / "cache").examples(adapter, items)
     assert not seen
@@ -168,9 +168,9 @@ def test_a_changed_file_is_prepared_again(tmp_path: Path, monkeypatch: pytest.Mo
         (speech(subsample=4), True),
         (speech(chunk_seconds=0.1), True),
         (speech(speeds=[0.9]), True),
-        (SpeechAdapter([-5.0] * 10, [2.0] * 10, 8, rate=RATE), True),
-        (SpeechAdapter([-5.0] * MELS, [2.0] * MELS, 8, rate=16000), True),
-        (SpeechAdapter([-4.0] * MELS, [3.0] * MELS, 16, rate=RATE, dropout=0.5), False),
+        (SpeechAdapter([-5.0] * 10, [2.0] * 10, 8, sample_rate=RATE), True),
+        (SpeechAdapter([-5.0] * MELS, [2.0] * MELS, 8, sample_rate=16000), True),
+        (SpeechAdapter([-4.0] * MELS, [3.0] * MELS, 16, sample_rate=RATE, dropout=0.5), False),
     ],
 )
 def test_another_setting_is_another_example(
@@ -216,8 +216,8 @@ def test_a_damaged_pack_is_prepared_again(
 def test_what_was_there_before_a_bad_item_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(item_cache, "ALONE", 0.0)
     adapter = GraphAdapter.fit(MOLECULES, dim=8)
-    for workers in (0, 2):
-        cache = ItemCache(tmp_path, workers=workers)
+    for num_workers in (0, 2):
+        cache = ItemCache(tmp_path, num_workers=num_workers)
         with pytest.raises(ValueError, match=r"^b\.smi:2: molecule: got 'C\(', which RDKit cannot read"):
             cache.examples(adapter, ["CCO", "C("], ["b.smi:1", "b.smi:2"])
     assert [entry.items for entry in entries(tmp_path)] == [1]
@@ -268,7 +268,7 @@ def test_what_is_there_can_be_seen_and_deleted(tmp_path: Path) -> None:
     ItemCache(folder).examples(speech(), recordings(tmp_path / "audio"))
     [entry] = entries(folder)
     assert (entry.items, entry.bytes) == (3, sum(p.stat().st_size for p in entry.folder.iterdir()))
-    assert entry.about() == "rate 8000, mels 20, subsample 2, samples False"
+    assert entry.about() == "sample_rate 8000, n_mels 20, subsample 2, samples False"
     (entry.folder / ".left.new").write_text("by a run that was killed")
     assert delete(folder) == entry.bytes + len("by a run that was killed")
     assert not folder.exists()
@@ -313,7 +313,7 @@ def trained(items: Sequence[Any], **options: Any) -> dict[str, Tensor]:
     head = SetHead(8, ClassTarget(["a", "b"]))
     model = Model({"speech": adapter}, Encoder(8, 1, 2), {"kind": Task("speech", head)})
     source = Source("speech", items, {"kind": ["a", "b", "a"]})
-    train(model, [source], dev=[source], steps=4, budget=20, lr=1e-2, progress=False, **options)
+    train(model, [source], dev=[source], steps=4, max_vectors=20, lr=1e-2, progress=False, **options)
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 

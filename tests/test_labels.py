@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget, is_missing
+from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, is_missing
 from multiseq.heads.text_target import TextTarget
 from multiseq.labels import class_name, composed, flag, in_order, number, plain
 from multiseq.results import Label, LabelSet, Number
@@ -89,7 +89,7 @@ def test_labels_that_are_the_same(same: list[Any], name: str) -> None:
     assert set(target.batch(same).tolist()) == {target.labels.index(name)}
     results = [Label(name, 1.0, {name: 1.0, "other": 0.0})] * len(same)
     assert compute("accuracy", results, same) == compute("f1", results, same) == 1.0
-    sets = LabelsTarget.fit([{value if isinstance(value, str) else name} for value in same])
+    sets = MultiLabelTarget.fit([{value if isinstance(value, str) else name} for value in same])
     assert sets.labels == [name]
 
 
@@ -99,7 +99,7 @@ def test_what_is_missing_is_missing_everywhere(value: Any) -> None:
     assert flag(value) is None
     assert math.isnan(number(value))
     assert ClassTarget.fit(["a", value]).batch([value, "a"]).tolist() == [-100, 0]
-    assert LabelsTarget(["a"]).batch([{"a": value}]).isnan().all()
+    assert MultiLabelTarget(["a"]).batch([{"a": value}]).isnan().all()
     target = NumberTarget.fit([1.0, 3.0, value])
     assert target.mean == [2.0]
     assert target.batch([value]).isnan().all()
@@ -123,7 +123,7 @@ def test_a_text_may_be_empty_but_an_empty_list_of_texts_is_missing() -> None:
 def test_flags() -> None:
     assert [flag(v) for v in (1, 1.0, True, "1", "1.0", "true", "TRUE", np.bool_(True))] == [True] * 8
     assert [flag(v) for v in (0, 0.0, False, "0", "0.0", "false", "False")] == [False] * 7
-    assert LabelsTarget(["a", "b"]).batch([{"a": "0", "b": "1"}]).tolist() == [[0.0, 1.0]]
+    assert MultiLabelTarget(["a", "b"]).batch([{"a": "0", "b": "1"}]).tolist() == [[0.0, 1.0]]
     with pytest.raises(ValueError, match="got 'yes', expected 1, 0, true, false, or None"):
         flag("yes")
 
@@ -138,14 +138,14 @@ def test_numbers() -> None:
 
 @pytest.mark.parametrize("value", [["a", "b"], {"a": True}, torch.tensor([1, 2])])
 def test_several_labels_are_not_one(value: Any) -> None:
-    with pytest.raises(ValueError, match="one label; use a LabelsTarget for several classes at once"):
+    with pytest.raises(ValueError, match="one label; use a MultiLabelTarget for several classes at once"):
         ClassTarget.fit([value])
 
 
 @pytest.mark.parametrize("value", [[1.0, 0.0, 1.0], torch.tensor([1.0, 0.0]), [True, False], ["a", "a"]])
 def test_flags_without_names_are_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="for flags use a mapping"):
-        LabelsTarget.fit([value])
+        MultiLabelTarget.fit([value])
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -69,7 +69,7 @@ def build(adapter: Any, **changes: Any) -> Model:
 
 def plan_of(model: Model, **changes: Any) -> BatchPlan:
     return BatchPlan(
-        [PreparedSource(source(), model.adapter("points"), model.tasks)], **{"budget": 20, **changes}
+        [PreparedSource(source(), model.adapter("points"), model.tasks)], **{"max_vectors": 20, **changes}
     )
 
 
@@ -77,10 +77,12 @@ def plan_of(model: Model, **changes: Any) -> BatchPlan:
 
 
 @pytest.mark.parametrize("task", ["half", "extent"])
-@pytest.mark.parametrize("budget", [1, 9, 8192])
-def test_predicting_together_is_predicting_one_by_one(point_adapter: Any, task: str, budget: int) -> None:
+@pytest.mark.parametrize("max_vectors", [1, 9, 8192])
+def test_predicting_together_is_predicting_one_by_one(
+    point_adapter: Any, task: str, max_vectors: int
+) -> None:
     model = build(point_adapter).eval()
-    together = model.predict(task, clouds(), budget=budget)
+    together = model.predict(task, clouds(), max_vectors=max_vectors)
     alone = [model.predict(task, [cloud])[0] for cloud in clouds()]
     for a, b in zip(together, alone, strict=True):
         if task == "half":
@@ -94,7 +96,7 @@ def test_one_step_is_one_call_of_the_encoder(point_adapter: Any) -> None:
     model = build(point_adapter)
     calls: list[int] = []
     model.encoder.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[attr-defined]
-    plan = plan_of(model, budget=1000)
+    plan = plan_of(model, max_vectors=1000)
     losses = model.loss(plan.collate(0, plan.epoch(0)[0]))
     assert len(calls) == 1
     assert set(losses) == {"half", "extent"}
@@ -104,7 +106,7 @@ def test_one_step_is_one_call_of_the_encoder(point_adapter: Any) -> None:
 
 def test_embed_gives_vectors_and_their_mean(point_adapter: Any) -> None:
     model = build(point_adapter).eval()
-    found = model.embed("points", clouds(), budget=9)
+    found = model.embed("points", clouds(), max_vectors=9)
     assert [tuple(e.vectors.shape) for e in found] == [(n, 16) for n in LENGTHS]
     torch.testing.assert_close(found[0].pooled, found[0].vectors.mean(0))
     assert found[1].names == ["point 0", "point 1", "point 2"]
@@ -138,7 +140,9 @@ def test_a_prediction_that_is_not_finite_names_the_item(point_adapter: Any) -> N
         model.adapter("points").stem[0].weight.fill_(1.0)  # type: ignore[attr-defined]  # sums are infinite
     with pytest.raises(ValueError, match="item 3: half: got a prediction that is NaN or infinite, expected"):
         model.predict("half", items)
-    labelled = Source("points", items, {"extent": [1.0] * len(items)}, where=[f"f:{i}" for i in range(10)])
+    labelled = Source(
+        "points", items, {"extent": [1.0] * len(items)}, locations=[f"f:{i}" for i in range(10)]
+    )
     with pytest.raises(ValueError, match="f:3: extent: got a prediction that is NaN or infinite"):
         evaluate(model, "extent", labelled)
     with torch.no_grad():
@@ -151,7 +155,7 @@ def test_texts_that_are_too_short_for_ctc_are_named_before_training(point_adapte
     head = CTCHead(16, TextTarget.fit(["abba", "c"], unit="character"))
     model = Model({"points": point_adapter(dim=16)}, Encoder(16, 1, 2), {"say": Task("points", head)})
     items = [cloud for cloud in clouds() if len(cloud) in (5, 3, 7)]
-    texts = Source("points", items, {"say": ["abba", "abba", "c"]}, where=["f:1", "f:2", "f:3"])
+    texts = Source("points", items, {"say": ["abba", "abba", "c"]}, locations=["f:1", "f:2", "f:3"])
     with pytest.warns(UserWarning, match=r"'say': 1 of 3 items .* \(f:2: 3 vectors, 4 tokens, 1 rep"):
         prepared = PreparedSource(texts, model.adapter("points"), model.tasks)
     assert len(prepared) == 2
@@ -188,7 +192,7 @@ def test_wrong_input_says_what_to_do(point_adapter: Any) -> None:
     with pytest.raises(ValueError, match=r"expected one of \['half', 'extent'\]"):
         train(model, [Source("points", clouds(), {"hlaf": [None] * 10})], steps=1)
     where = ["points.txt:1", "points.txt:2"]
-    uneven = Source("points", clouds()[:2], {"half": [["up"] * 5, ["up"]]}, where=where)
+    uneven = Source("points", clouds()[:2], {"half": [["up"] * 5, ["up"]]}, locations=where)
     with pytest.raises(ValueError, match=r"points\.txt:2: labels: got 1 for 3 points"):
         train(model, [uneven], steps=1)
     with pytest.raises(ValueError, match="item 0: label: got 'sideways'"):
@@ -218,7 +222,9 @@ def test_temperature_shows_small_sources_more_often(point_adapter: Any) -> None:
     prepared = [PreparedSource(s, model.adapter("points"), model.tasks) for s in (data, small)]
     shares = {}
     for temperature in (1.0, 100.0):
-        flat = [s for b in BatchPlan(prepared, budget=20, temperature=temperature).epoch(0) for s, _ in b]
+        flat = [
+            s for b in BatchPlan(prepared, max_vectors=20, temperature=temperature).epoch(0) for s, _ in b
+        ]
         shares[temperature] = flat.count(1) / len(flat)
     assert shares[1.0] == pytest.approx(2 / 11)
     assert shares[100.0] > 0.4
@@ -236,7 +242,7 @@ def test_any_step_is_the_same_from_wherever_one_starts(point_adapter: Any) -> No
 
 def test_workers_change_nothing(point_adapter: Any) -> None:
     plan = plan_of(build(point_adapter))
-    alone, helped = list(Loader(plan, steps=5)), list(Loader(plan, steps=5, workers=2))
+    alone, helped = list(Loader(plan, steps=5)), list(Loader(plan, steps=5, num_workers=2))
     for a, b in zip(alone, helped, strict=True):
         assert torch.equal(a.parts[0].inputs.tensors["points"], b.parts[0].inputs.tensors["points"])
 
@@ -254,14 +260,21 @@ def test_nothing_to_learn_from_is_an_error(point_adapter: Any) -> None:
         Source("points", clouds(), {"extent": [None] * 10}), model.adapter("points"), model.tasks
     )
     with pytest.raises(ValueError, match="at least one labelled item"):
-        BatchPlan([empty], budget=10)
+        BatchPlan([empty], max_vectors=10)
 
 
 # --- training -------------------------------------------------------------------------------------------
 
 
 def fit(model: Model, **changes: Any) -> Model:
-    settings = {"steps": 30, "budget": 20, "lr": 5e-3, "progress": False, "accelerator": "cpu", "devices": 1}
+    settings = {
+        "steps": 30,
+        "max_vectors": 20,
+        "lr": 5e-3,
+        "progress": False,
+        "accelerator": "cpu",
+        "devices": 1,
+    }
     return train(model, [source()], **{**settings, **changes})
 
 
@@ -269,11 +282,11 @@ def losses(folder: Path) -> list[tuple[int, str, float]]:
     from multiseq.training.run_log import read_log
 
     rows = read_log(folder / "metrics.csv")
-    return [(int(r["step"]), r["task"], float(r["value"])) for r in rows if r["part"] == "train"]
+    return [(int(r["step"]), r["task"], float(r["value"])) for r in rows if r["split"] == "train"]
 
 
 def test_ten_items_are_learned_by_heart(point_adapter: Any) -> None:
-    model = fit(build(point_adapter, dropout=0.0), steps=200, budget=100, lr=1e-2)
+    model = fit(build(point_adapter, dropout=0.0), steps=200, max_vectors=100, lr=1e-2)
     results = model.predict("half", clouds())
     labels = source().targets["half"]
     right = [
@@ -292,7 +305,7 @@ def test_the_same_seed_gives_the_same_weights(point_adapter: Any) -> None:
 
 
 def test_the_best_weights_on_dev_are_kept(point_adapter: Any, tmp_path: Path) -> None:
-    model = fit(build(point_adapter), dev=[source()], out=tmp_path / "run", evaluate_every=10, average=0.9)
+    model = fit(build(point_adapter), dev=[source()], out=tmp_path / "run", evaluate_every=10, ema_decay=0.9)
     kept = load(tmp_path / "run", adapters={"points": point_adapter})
     assert all(torch.equal(v, kept.state_dict()[k]) for k, v in model.state_dict().items())
     assert {task for _, task, _ in scores(tmp_path / "run")} == {"half", "extent"}
@@ -314,7 +327,7 @@ def scores(folder: Path) -> list[tuple[int, str, float]]:
     from multiseq.training.run_log import read_log
 
     rows = read_log(folder / "metrics.csv")
-    return [(int(r["step"]), r["task"], float(r["value"])) for r in rows if r["part"] == "dev"]
+    return [(int(r["step"]), r["task"], float(r["value"])) for r in rows if r["split"] == "dev"]
 
 
 SCRIPT = """
@@ -333,7 +346,7 @@ SCRIPT = """
         for task in model.tasks.values():
             task.head.read.eval() if {dropout} == 0.0 else None
         {before}
-        t.fit(model, out={out!r}, steps=40, save_every=10, average=0.9, {options})
+        t.fit(model, out={out!r}, steps=40, save_every=10, ema_decay=0.9, {options})
 """
 
 
@@ -357,7 +370,7 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(
     # With an evaluation, it falls on the steps that are saved.
     more: dict[str, Any] = {"dev": [source()], "evaluate_every": 10} if evaluates else {}
     options = "dev=[t.source()], evaluate_every=10" if evaluates else ""
-    fit(build(point_adapter), out=whole, steps=40, save_every=10, average=0.9, **more)
+    fit(build(point_adapter), out=whole, steps=40, save_every=10, ema_decay=0.9, **more)
     # The process kills itself with SIGKILL in step 27, in the middle of an epoch and 7 steps after it saved.
     before = (
         "import os, signal; step = [0]; old = model.loss\n"
@@ -373,8 +386,8 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(
     assert ended.returncode == -signal.SIGKILL
     assert max(step for step, _, _ in losses(killed)) < 28
     with pytest.raises(ValueError, match="but the run began with"):
-        fit(build(point_adapter), out=killed, steps=41, save_every=10, average=0.9, resume=True, **more)
-    fit(build(point_adapter), out=killed, steps=40, save_every=10, average=0.9, resume=True, **more)
+        fit(build(point_adapter), out=killed, steps=41, save_every=10, ema_decay=0.9, resume=True, **more)
+    fit(build(point_adapter), out=killed, steps=40, save_every=10, ema_decay=0.9, resume=True, **more)
     assert losses(killed) == losses(whole)
     assert scores(killed) == scores(whole)
     assert len(scores(whole)) == (8 if evaluates else 0)
@@ -413,7 +426,7 @@ def test_wrong_settings_say_what_to_do(point_adapter: Any, tmp_path: Path) -> No
         fit(model, strategy="fsdp")
     with pytest.raises(ValueError, match="the loss of half is nan"):
         fit(model, lr=1e30, steps=25)
-    with pytest.raises(ValueError, match="needs a dev part"):
+    with pytest.raises(ValueError, match="needs a dev split"):
         fit(model, patience=2)
     with pytest.raises(FileNotFoundError, match="train without resume first"):
         fit(model, out=tmp_path, resume=True)

@@ -41,7 +41,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def lines_of(records: Records) -> list[int]:
-    return [int(where.rpartition(":")[2]) for where in records.where]
+    return [int(where.rpartition(":")[2]) for where in records.locations]
 
 
 # --- texts ----------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_molecules_are_distinct_and_in_one_part_each(write: Write, monkeypatch: 
     records = read_rdkit_logp(Path("few.smi"))
     assert (records.items, lines_of(records)) == (["CCO", "C"], [1, 5])
     assert records.column("logp") == pytest.approx([-0.0014, 0.6361], abs=1e-4)  # as RDKit prints them
-    assert sum(len(records.of_part(part).items) for part in ("train", "dev", "test")) == 2
+    assert sum(len(records.of_split(part).items) for part in ("train", "dev", "test")) == 2
 
 
 # --- of all formats -------------------------------------------------------------------------------
@@ -273,28 +273,28 @@ def test_other_encodings(write: Write, encoding: str) -> None:
 def test_rows_of_a_part_by_any_of_its_names() -> None:
     parts = ["train", "val", "dev", "valid", "test", "validation"]
     records = Records(list("abcdef"), {"part": list(parts)}, [f"f:{i}" for i in range(6)])
-    assert [records.of_part(part).items for part in ("train", "dev", "test")] == [
+    assert [records.of_split(part).items for part in ("train", "dev", "test")] == [
         ["a"],
         ["b", "c", "d", "f"],
         ["e"],
     ]
-    assert records.of_part("dev").where == ["f:1", "f:2", "f:3", "f:5"]
+    assert records.of_split("dev").locations == ["f:1", "f:2", "f:3", "f:5"]
 
 
 @pytest.mark.parametrize("wrong", ["Test", "validate", None, 3, ["train", "Test"]])
 def test_another_name_of_a_part_is_an_error(wrong: Any) -> None:
     records = Records(["a", "b"], {"part": ["train", wrong]}, ["f:2", "f:3"])
     with pytest.raises(
-        DataError, match=r"^f:3: got the part '\w+', expected train, dev \(or val, valid\) or test"
+        DataError, match=r"^f:3: got the split '\w+', expected train, dev \(or val, valid\) or test"
     ):
-        records.of_part("train")
+        records.of_split("train")
 
 
 def test_members_of_several_parts(write: Write) -> None:
     nodes = "net,part,node,age,buys\nA,train,0,1,no\nA,test,1,2,yes\nA,val,2,3,no\nB,train,0,4,yes\n"
     path = write("nodes.csv", nodes)
     records = read_networks(path, edges=write("edges.tsv", "net\tsource\ttarget\n"), features=["age"])
-    train, dev, test = (records.of_part(part) for part in ("train", "dev", "test"))
+    train, dev, test = (records.of_split(part) for part in ("train", "dev", "test"))
     assert train.column("buys") == [["no", None, None], ["yes"]]
     assert dev.column("buys") == [[None, None, "no"]]
     assert test.column("buys") == [[None, "yes", None]]
@@ -306,9 +306,9 @@ def test_one_label_cannot_be_shared_out_among_members_of_several_parts() -> None
     columns = {"part": [["train", "test"]], "size": ["big"], "tags": [None]}
     records = Records(["ab"], columns, ["f:2"])
     with pytest.raises(DataError, match=r"f:2: size: got one value for members of the parts test, train"):
-        records.of_part("train")
+        records.of_split("train")
     same = Records(["ab"], {**columns, "part": [["train", "train"]]}, ["f:2"])
-    assert same.of_part("train").column("size") == ["big"]
+    assert same.of_split("train").column("size") == ["big"]
 
 
 def test_a_column_that_is_not_there() -> None:

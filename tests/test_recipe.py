@@ -15,7 +15,7 @@ from multiseq.runs import recipe as recipes
 from multiseq.runs.build import build_model, check_options
 from multiseq.runs.recipe import RecipeError, read, read_together
 from multiseq.runs.recipe_check import SECTIONS
-from multiseq.runs.sources import read_part
+from multiseq.runs.sources import read_split
 from multiseq.training.metrics import METRICS
 
 TINY = """
@@ -84,7 +84,7 @@ def test_changes_are_toml_or_plain_text(folder: Path) -> None:
 def test_the_seed_settles_the_weights(folder: Path) -> None:
     def weights(*changes: str) -> torch.Tensor:
         found = read(folder / "tiny.toml", changes)
-        model = build_model(found, read_part(found, "train"))
+        model = build_model(found, read_split(found, "train"))
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     assert torch.equal(weights(), weights())
@@ -103,12 +103,12 @@ def test_two_recipes_make_one_model(folder: Path) -> None:
     found = read_together([folder / "tiny.toml", other / "second.toml"])
     assert found.name == "tiny+second"
     assert list(found.tasks) == ["mood", "tone"]
-    first, last = read_part(found, "train")  # each beside its own recipe
+    first, last = read_split(found, "train")  # each beside its own recipe
     assert (len(first.items), last.items) == (2, ["loud"])
     model = build_model(found, [first, last])
     assert list(model.adapters) == ["text"]
     assert list(model.tasks) == ["mood", "tone"]
-    [one, *_] = read_part(
+    [one, *_] = read_split(
         read_together([folder / "tiny.toml", other / "second.toml"], data=other), "train", other
     )
     assert one.items == ["loud"]
@@ -159,7 +159,7 @@ WRONG = {
         'tasks.mood = {data="lines", output="sequence", target="text", column="label", tokens="word"}',
         r"tokens: got 'word'; expected one of character, piece",
     ),
-    "columns": ('tasks.mood.columns = ["a"]', r"columns go with the target number or labels"),
+    "columns": ('tasks.mood.columns = ["a"]', r"columns go with the target number or multilabel"),
     "format": ('data.lines.format = "tabel"', r"got 'tabel' \(did you mean 'table'\?\)"),
     "data key": ("data.lines.trian = 1", r"\[data\.lines\]: no key 'trian' \(did you mean 'train'\?\)"),
     "share": ("data.lines.dev = 1.5", r"dev: got 1\.5, expected a share between 0 and 1"),
@@ -167,9 +167,9 @@ WRONG = {
     "lines": ('data.lines.format = "lines"', r"train: got 'train\.tsv', expected \[input, target\]"),
     "modality": ('data.lines.adapter = "words"', r"modality: got 'words'; expected one of text"),
     "file": ('data.lines.file = "x"', r"got file and train; expected one file for all parts"),
-    "part column": ('data.lines.part_column = "x"', r"got train and part_column, which goes with file"),
-    "split": ('data.lines.split = "x"', r"got train and split, which goes with file"),
-    "fold": ("data.lines.fold = 1", r"fold: got 1, expected 0 or more, and split = the file of folds"),
+    "part column": ('data.lines.split_column = "x"', r"got train and split_column, which goes with file"),
+    "split": ('data.lines.split_file = "x"', r"got train and split_file, which goes with file"),
+    "fold": ("data.lines.fold = 1", r"fold: got 1, expected 0 or more, and split_file = the file of folds"),
     "networks": (
         'data.lines = {adapter="text", format="networks", edges="e", features=["a"], train="x"}',
         r"expected file = \"…\": one table of nodes, as of edges, for all parts",
@@ -181,11 +181,11 @@ WRONG = {
         r"features: got \[\['a'\]\], expected a list of names of columns",
     ),
     "no columns": (
-        'tasks.mood = {data="lines", output="set", target="labels", columns=[]}',
+        'tasks.mood = {data="lines", output="set", target="multilabel", columns=[]}',
         r"columns: got \[\], expected a list of names of columns",
     ),
     "both columns": (
-        'tasks.mood = {data="lines", output="set", target="labels", columns=["a"], column="b"}',
+        'tasks.mood = {data="lines", output="set", target="multilabel", columns=["a"], column="b"}',
         r'expected column = "…" or columns = \[…\]',
     ),
     "unit": ('tasks.mood.unit = "kg"', r"\[tasks\.mood\]: unit goes with the target number, got class"),
@@ -215,14 +215,14 @@ HEAVY = {
     "preset": ("encoder.preset = 'tny'", r"\[encoder\] preset: got 'tny' \(did you mean 'tiny'\?\)"),
     "adapter": ("adapters.text.unt = 1", r"\[adapters\.text\]: no key 'unt' \(did you mean 'unit'\?\)"),
     "head": ("tasks.mood.head.pol = 1", r"\[tasks\.mood\] head: no key 'pol' \(did you mean 'pool'\?\)"),
-    "decode": ("tasks.mood.decode.beam = 4", r"\[tasks\.mood\] decode: no key 'beam'"),
+    "decode": ("tasks.mood.decode.num_beams = 4", r"\[tasks\.mood\] decode: no key 'num_beams'"),
     "not a number": ("training.lr = nan", r"\[training\] lr: got nan, expected a finite number"),
     "infinite": ("training.warmup = -inf", r"\[training\] warmup: got -inf, expected a finite number"),
     "half a step": ("training.steps = 2.5", r"\[training\] steps: got 2\.5, expected a whole number"),
-    "negative": ("training.workers = -1", r"\[training\] workers: got -1, expected 0 or more"),
+    "negative": ("training.num_workers = -1", r"\[training\] num_workers: got -1, expected 0 or more"),
     "fraction": ("training.warmup = 1.5", r"\[training\] warmup: got 1\.5, expected 0 up to 1"),
-    "below": ("training.average = 1.0", r"\[training\] average: got 1\.0, expected 0 up to below 1"),
-    "above": ("training.clip = 0", r"\[training\] clip: got 0, expected a number above 0"),
+    "below": ("training.ema_decay = 1.0", r"\[training\] ema_decay: got 1\.0, expected 0 up to below 1"),
+    "above": ("training.max_grad_norm = 0", r"\[training\] max_grad_norm: got 0, expected a number above 0"),
     "seed": ("training.seed = 1e99", r"\[training\] seed: got 1e\+99, expected a whole number"),
     "monitor": ('training.monitor = "moood"', r"\[training\] monitor: got 'moood' \(did you mean 'mood'\?\)"),
     "patience": ("training.patience = 3", r"\[training\] patience: needs evaluate_every above 0, got 0"),
@@ -241,8 +241,14 @@ HEAVY = {
 }
 SEQUENCE = 'tasks.mood = { data = "lines", output = "sequence", target = "text", column = "label", '
 HEAVY |= {
-    "beam": (SEQUENCE + "decode = { beam = 0 } }", r"\[tasks\.mood\] decode beam: got 0, expected 1 or more"),
-    "alpha": (SEQUENCE + "decode = { alpha = -inf } }", r"decode alpha: got -inf, expected a finite number"),
+    "num_beams": (
+        SEQUENCE + "decode = { num_beams = 0 } }",
+        r"\[tasks\.mood\] decode num_beams: got 0, expected 1 or more",
+    ),
+    "length_penalty": (
+        SEQUENCE + "decode = { length_penalty = -inf } }",
+        r"decode length_penalty: got -inf, expected a finite number",
+    ),
     "decoder": (SEQUENCE + "head = { heads = 3 } }", r"\[tasks\.mood\] head: dim: got 16 for 3 heads"),
 }
 
@@ -257,12 +263,18 @@ def test_mistakes_that_are_found_at_once(folder: Path, case: str) -> None:
 
 
 ONE_FILE = {
-    "neither": ("", r"with file, expected part_column or split, one of them, to tell the parts apart"),
-    "both": ('split = "s"\npart_column = "p"', r"with file, expected part_column or split, one of them"),
-    "share": ('split = "s"\ndev = 0.5', r"got split and dev = 0\.5; expected the dev rows in the split"),
-    "file": ('part_column = "p"\ndev = "d"', r"got file and dev; expected one file for all parts"),
-    "fold": ('split = "s"\nfold = -1', r"fold: got -1, expected 0 or more"),
-    "no split": ('part_column = "p"\nfold = 1', r"fold: got 1, expected 0 or more, and split ="),
+    "neither": ("", r"with file, expected split_column or split_file, one of them, to tell the splits apart"),
+    "both": (
+        'split_file = "s"\nsplit_column = "p"',
+        r"with file, expected split_column or split_file, one of them",
+    ),
+    "share": (
+        'split_file = "s"\ndev = 0.5',
+        r"got split_file and dev = 0\.5; expected the dev rows in the split",
+    ),
+    "file": ('split_column = "p"\ndev = "d"', r"got file and dev; expected one file for all parts"),
+    "fold": ('split_file = "s"\nfold = -1', r"fold: got -1, expected 0 or more"),
+    "no split": ('split_column = "p"\nfold = 1', r"fold: got 1, expected 0 or more, and split_file ="),
 }
 
 
@@ -338,21 +350,21 @@ def test_a_bad_item_is_named_by_file_and_line(folder: Path) -> None:
     change = ['adapters.text.modality="graph"']
     found = read(folder / "tiny.toml", change)
     with pytest.raises(RecipeError, match=r"\[adapters\.text\]: .*train\.tsv:3: molecule: got 'C\(C'"):
-        build_model(found, read_part(found, "train"))
+        build_model(found, read_split(found, "train"))
 
 
 def test_the_encoder_gets_a_table_for_the_codes_of_its_adapters(folder: Path) -> None:
     (folder / "train.tsv").write_text("text\tlabel\nCCO\tup\nC#N\tdown\n")
-    graph = ['adapters.text.modality="graph"', "adapters.text.distances=3"]
-    found = read(folder / "tiny.toml", [*graph, "encoder.window=8", "encoder.relative=true"])
-    model = build_model(found, read_part(found, "train"))
+    graph = ['adapters.text.modality="graph"', "adapters.text.max_distance=3"]
+    found = read(folder / "tiny.toml", [*graph, "encoder.window=8", "encoder.relative_bias=true"])
+    model = build_model(found, read_split(found, "train"))
     # Itself, unreachable, three distances; bonds that are unknown, single and triple.
     assert model.encoder.pair_codes == model.adapter("text").pair_codes == 2 + 3 + 3
-    assert (model.encoder.window, model.encoder.relative) == (8, True)
+    assert (model.encoder.window, model.encoder.relative_bias) == (8, True)
     assert model.predict("mood", ["CCO"])[0].label in ("up", "down")
     wrong = read(folder / "tiny.toml", ["encoder.window=0"])
     with pytest.raises(RecipeError, match=r"\[encoder\] window: got 0"):
-        build_model(wrong, read_part(wrong, "train"))
+        build_model(wrong, read_split(wrong, "train"))
 
 
 # --- lists that say the same twice ----------------------------------------------------------------

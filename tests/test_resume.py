@@ -40,7 +40,7 @@ def build(texts: list[str] | None = None, classes: list[str] | None = None) -> M
 
 
 def fit(out: Path | None, model: Model | None = None, **changes: Any) -> Model:
-    settings: dict[str, Any] = {"steps": 8, "budget": 10, "save_every": 2, "progress": False}
+    settings: dict[str, Any] = {"steps": 8, "max_vectors": 10, "save_every": 2, "progress": False}
     sources = changes.pop("sources", [Source("text", TEXTS, {"colour": COLOURS})])
     settings |= {"accelerator": "cpu", "devices": 1, "out": out, **changes}
     return train(model or build(), sources, **settings)
@@ -305,7 +305,7 @@ def test_sigterm_saves_and_exits_with_143(tmp_path: Path) -> None:
 def test_sigterm_reaches_the_loader_processes_too(tmp_path: Path) -> None:
     """As `timeout` and clusters send it."""
     out = tmp_path / "run"
-    done = terminated(tmp_path, out, "workers=2", ALL)
+    done = terminated(tmp_path, out, "num_workers=2", ALL)
     assert done.returncode == 143, done.stderr
     assert done.stderr == f"multiseq: stopped by SIGTERM after step 5; saved to {out / RESUME}\n"
     assert read_resume(out)["global_step"] == 5

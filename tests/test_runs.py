@@ -35,9 +35,9 @@ dropout = 0.1
 
 [training]
 steps = 60
-budget = 150
+max_vectors = 150
 save_every = 10
-average = 0.9
+ema_decay = 0.9
 evaluate_every = 30
 
 [data.sentences]
@@ -137,7 +137,7 @@ def test_the_recipe_as_run_has_the_changes(whole: Path) -> None:
 
 def test_losses_and_dev_scores_are_logged(whole: Path) -> None:
     header, *rows = log_of(whole)
-    assert header == ["step", "part", "task", "metric", "value", "lr"]
+    assert header == ["step", "split", "task", "metric", "value", "lr"]
     assert [int(r[0]) for r in rows if r[1:3] == ["train", "pos"]] == list(range(60))
     assert [int(r[0]) for r in rows if r[1] == "dev"] == [29, 59]
 
@@ -145,7 +145,7 @@ def test_losses_and_dev_scores_are_logged(whole: Path) -> None:
 def test_the_scores_are_what_evaluate_says(whole: Path) -> None:
     scores = scores_of(whole)
     assert set(scores["pos"]) == {
-        "cell", "metric", "value", "baseline", "num_items", "part",
+        "cell", "metric", "value", "baseline", "num_items", "split",
         "value_without_silence", "baseline_without_silence",
     }  # fmt: skip
     again = evaluate_run(whole)
@@ -157,7 +157,7 @@ def test_the_scores_are_what_evaluate_says(whole: Path) -> None:
 
 
 def test_other_parts_and_other_data(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate_run(whole, part="train")["pos"]["num_items"] == 835
+    assert evaluate_run(whole, split="train")["pos"]["num_items"] == 835
     with pytest.raises(ValueError, match=r"short\.conllu: no such file"):
         evaluate_run(whole, data=tmp_path)
     recipe_in(tmp_path)
@@ -267,7 +267,7 @@ def test_a_resumed_run_keeps_its_recipe_and_its_data(whole: Path, tmp_path: Path
     record = json.loads((run / "run.json").read_text())
     record["sources"][0]["items"] = 99
     (run / "run.json").write_text(json.dumps(record))
-    message = r"the data is not what this run began with \(training part: then .*'items': 99"
+    message = r"the data is not what this run began with \(training split: then .*'items': 99"
     with pytest.raises(ValueError, match=message):
         train_run(recipe, run, resume=True, say=lambda line: None)
 
@@ -299,7 +299,7 @@ def test_a_resumed_run_notices_other_dev_and_test_files(tmp_path: Path, part: st
     train_run(recipe, run, progress=False, say=lambda line: None)
     (run / "test.json").unlink()
     (tmp_path / f"{part}.conllu").write_text(SHORT.replace("VERB", "NOUN") + "\n")
-    with pytest.raises(ValueError, match=rf"not what this run began with \({part} part: then .*digest"):
+    with pytest.raises(ValueError, match=rf"not what this run began with \({part} split: then .*digest"):
         train_run(recipe, run, resume=True, say=lambda line: None)
 
 
@@ -325,7 +325,7 @@ def test_a_resumed_run_notices_recordings_that_changed(tmp_path: Path) -> None:
     changed[5001] ^= 1
     path.write_bytes(changed)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    with pytest.raises(ValueError, match=r"the data is not what this run began with \(training part"):
+    with pytest.raises(ValueError, match=r"the data is not what this run began with \(training split"):
         train_run(recipe, run, data=moved, resume=True, say=lambda line: None)
 
 
@@ -337,7 +337,7 @@ heads = 2
 
 [training]
 steps = 2
-budget = 60
+max_vectors = 60
 
 [data.tones]
 adapter = "speech"
@@ -426,7 +426,7 @@ def test_folders_that_are_no_runs_or_no_data(whole: Path, tmp_path: Path) -> Non
 
 def test_scores_on_a_dev_part_need_one(tmp_path: Path) -> None:
     text = TINY.replace('dev = "short.conllu"\n', "")
-    with pytest.raises(ValueError, match=r"tiny: evaluate_every needs data with a dev part, and none has"):
+    with pytest.raises(ValueError, match=r"tiny: evaluate_every needs data with a dev split, and none has"):
         train_run(read(recipe_in(tmp_path, text)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -526,7 +526,7 @@ def test_a_run_that_never_began_is_no_obstacle(tmp_path: Path) -> None:
 
 ENTRY = {
     "cell": "speech/vector", "metric": "frame_accuracy", "value": 0.75, "baseline": 0.5, "seconds": 1.26,
-    "value_without_silence": 0.7, "baseline_without_silence": None, "num_items": 9, "part": "test",
+    "value_without_silence": 0.7, "baseline_without_silence": None, "num_items": 9, "split": "test",
 }  # fmt: skip
 
 
@@ -547,7 +547,7 @@ def test_losses_scores_and_errors_have_a_panel_each(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure))
     rows = [("train", "a", "loss", 0.0), ("train", "total", "loss", 9.0), ("dev", "a", "bleu", 50.0)]
     rows += [("dev", "b", "word_error_rate", 0.5), ("train", "b", "loss", 2.0)]
-    log = [{"step": "7", "part": p, "task": t, "metric": m, "value": str(v)} for p, t, m, v in rows]
+    log = [{"step": "7", "split": p, "task": t, "metric": m, "value": str(v)} for p, t, m, v in rows]
     draw_curves(log, tmp_path / "curves.png")
     axes = seen.pop().axes
     assert [a.get_yscale() for a in axes] == ["log", "linear", "log"]

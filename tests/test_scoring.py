@@ -11,7 +11,7 @@ from multiseq.adapters import TextAdapter
 from multiseq.heads.ctc import CTCHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
-from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
+from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
@@ -31,7 +31,7 @@ def model_of(head: Any, metric: str = "") -> Model:
 
 def check(head: Any, labels: list[Any], metric: str = "") -> list[str]:
     source = Source(
-        "a", ["a b"] * len(labels), {"t": labels}, where=[f"f:{i + 1}" for i in range(len(labels))]
+        "a", ["a b"] * len(labels), {"t": labels}, locations=[f"f:{i + 1}" for i in range(len(labels))]
     )
     return check_labels(model_of(head, metric), source, ItemCache())
 
@@ -41,7 +41,7 @@ def check(head: Any, labels: list[Any], metric: str = "") -> list[str]:
     [
         (SetHead(DIM, ClassTarget(["a"])), ["a", "b ", None], "t: 1 labels are of classes .*: 'b' in f:2"),
         (VectorHead(DIM, ClassTarget(["a"])), [["b", "c"]], "t: 2 labels .*: 'b' in f:1, 'c' in f:1"),
-        (SetHead(DIM, LabelsTarget(["a"])), [["a"], {"c": 1, "d": 0}], "t: 1 labels .*: 'c' in f:2"),
+        (SetHead(DIM, MultiLabelTarget(["a"])), [["a"], {"c": 1, "d": 0}], "t: 1 labels .*: 'c' in f:2"),
     ],
 )
 def test_classes_that_training_lacks_are_named(head: Any, labels: list[Any], message: str) -> None:
@@ -61,7 +61,12 @@ def test_classes_that_training_lacks_are_named(head: Any, labels: list[Any], mes
         (SetHead(DIM, NumberTarget(["v"], [0.0], [1.0])), ["x"], "", "f:1: number: got 'x', expected a num"),
         (CTCHead(DIM, TextTarget.fit(["a"], unit="character")), [["a", 3]], "", "f:1: text: got 3, expected"),
         (VectorHead(DIM, ClassTarget(["a"])), [["a"]], "", "f:1: labels: got 1 labels for 2 words"),
-        (SetHead(DIM, LabelsTarget(["a"])), [{"a": "maybe"}], "", "f:1: flag: got 'maybe', expected 1, 0"),
+        (
+            SetHead(DIM, MultiLabelTarget(["a"])),
+            [{"a": "maybe"}],
+            "",
+            "f:1: flag: got 'maybe', expected 1, 0",
+        ),
     ],
 )
 def test_labels_that_cannot_be_judged_are_refused(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from multiseq.heads.search import beam_search, ctc_beam_search, ctc_greedy, length_penalty
+from multiseq.heads.search import beam_search, ctc_beam_search, ctc_greedy, gnmt_penalty
 from tests.reference import decoding as reference
 
 BEGIN, END, A, B = range(4)
@@ -60,23 +60,23 @@ def search(steps: Tables, **options: float) -> list[tuple[tuple[int, ...], float
     return [(tuple(h.tokens), h.score) for h in found]
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 3.0])
-def test_a_beam_of_everything_is_exhaustive_search(alpha: float) -> None:
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 3.0])
+def test_a_beam_of_everything_is_exhaustive_search(length_penalty: float) -> None:
     tables = [random_table(5, seed) for seed in range(30)]
-    found = search(Tables(tables), max_length=5, beam=200, alpha=alpha)
+    found = search(Tables(tables), max_length=5, num_beams=200, length_penalty=length_penalty)
     for table, (tokens, score) in zip(tables, found, strict=True):
-        wanted, best = reference.best_sequence(lambda s, t=table: score_in(t, s), [A, B], 5, alpha)
+        wanted, best = reference.best_sequence(lambda s, t=table: score_in(t, s), [A, B], 5, length_penalty)
         assert tokens == wanted
         assert score == pytest.approx(best, abs=1e-5)
 
 
-@pytest.mark.parametrize("beam", [1, 2, 3])
-def test_scores_are_the_networks_and_company_changes_nothing(beam: int) -> None:
+@pytest.mark.parametrize("num_beams", [1, 2, 3])
+def test_scores_are_the_networks_and_company_changes_nothing(num_beams: int) -> None:
     tables = [random_table(7, seed) for seed in range(11)]
-    together = search(Tables(tables), max_length=7, beam=beam)
+    together = search(Tables(tables), max_length=7, num_beams=num_beams)
     for table, (tokens, score) in zip(tables, together, strict=True):
         assert score == pytest.approx(score_in(table, tokens), abs=1e-5)
-        assert search(Tables([table]), max_length=7, beam=beam) == [(tokens, score)]
+        assert search(Tables([table]), max_length=7, num_beams=num_beams) == [(tokens, score)]
 
 
 def test_a_beam_of_one_takes_the_most_probable_token() -> None:
@@ -94,8 +94,8 @@ def test_by_hand_a_beam_finds_what_greedy_misses() -> None:
         return torch.tensor([0.0, end, a, b]).log()
 
     table = {(): row(0.0, 0.6, 0.4), (A,): row(0.1, 0.5, 0.4), (B,): row(0.9, 0.05, 0.05)}
-    (greedy,) = search(Tables([table]), max_length=1, beam=1)
-    (wide,) = search(Tables([table]), max_length=1, beam=2)
+    (greedy,) = search(Tables([table]), max_length=1, num_beams=1)
+    (wide,) = search(Tables([table]), max_length=1, num_beams=2)
     assert greedy == ((A,), pytest.approx(math.log(0.06)))
     assert wide == ((B,), pytest.approx(math.log(0.36)))
 
@@ -114,7 +114,7 @@ def test_finished_sets_leave_and_the_search_stops_by_itself() -> None:
     assert [tokens for tokens, _ in search(steps, max_length=4)] == [(), (A, A), (A,) * 4]
     assert steps.calls == [3, 2, 2, 1, 1]
     steps = Tables([always(END, 6)] * 2)
-    search(steps, max_length=6, beam=3)
+    search(steps, max_length=6, num_beams=3)
     # log(.97) cannot be overtaken by what begins with log(.01), even at the limit.
     assert steps.calls == [2]
 
@@ -132,20 +132,20 @@ def test_batches_shrink_to_few_sizes_and_finished_sets_fill_them() -> None:
 
 
 def test_length_penalty() -> None:
-    assert length_penalty(1, 0.6) == 1.0
-    assert length_penalty(7, 1.0) == 2.0
-    assert length_penalty(100, 0.0) == 1.0
+    assert gnmt_penalty(1, 0.6) == 1.0
+    assert gnmt_penalty(7, 1.0) == 2.0
+    assert gnmt_penalty(100, 0.0) == 1.0
 
 
 def test_wrong_input_says_what_to_do() -> None:
-    for options in ({"beam": 0}, {"max_length": 0}, {"alpha": -1.0}):
+    for options in ({"num_beams": 0}, {"max_length": 0}, {"length_penalty": -1.0}):
         with pytest.raises(ValueError, match="expected at least 1, 1 and 0"):
             search(Tables([always(A, 1)]), **{"max_length": 1, **options})
     broken = {(): torch.full((4,), math.nan)}
     with pytest.raises(ValueError, match=r"NaN or -inf for every next token of set 1"):
         search(Tables([always(END, 2), broken]), max_length=2)
-    with pytest.raises(ValueError, match="beam: got 0"):
-        ctc_beam_search(torch.zeros(1, 2), blank=0, beam=0)
+    with pytest.raises(ValueError, match="num_beams: got 0"):
+        ctc_beam_search(torch.zeros(1, 2), blank=0, num_beams=0)
 
 
 # --- CTC ------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_ctc_beam_of_everything_gives_every_texts_probability(frames: int, size:
         generator = torch.Generator().manual_seed(seed)
         log_probs = (2 * torch.randn(frames, size, generator=generator)).log_softmax(-1)
         wanted = reference.ctc_probabilities(log_probs, blank=0)
-        found = ctc_beam_search(log_probs, blank=0, beam=10_000)
+        found = ctc_beam_search(log_probs, blank=0, num_beams=10_000)
         assert {tuple(h.tokens): math.exp(h.score) for h in found} == pytest.approx(wanted, abs=1e-6)
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
         assert sum(math.exp(h.score) for h in found) == pytest.approx(1.0)
@@ -167,7 +167,7 @@ def test_ctc_beam_finds_what_the_best_path_misses() -> None:
     """Two frames of blank .4, a .3, b .3: the best path is blank, but "a" has three paths: .33."""
     log_probs = torch.tensor([[0.4, 0.3, 0.3]] * 2).log()
     assert ctc_greedy(log_probs, blank=0) == []
-    best = ctc_beam_search(log_probs, blank=0, beam=3)[0]
+    best = ctc_beam_search(log_probs, blank=0, num_beams=3)[0]
     assert best.tokens in ([1], [2])
     assert math.exp(best.score) == pytest.approx(0.3 * 0.3 + 2 * 0.4 * 0.3)
 
@@ -179,7 +179,7 @@ def test_a_narrow_ctc_beam_is_near_the_best_text() -> None:
         generator = torch.Generator().manual_seed(seed)
         log_probs = (2 * torch.randn(6, 4, generator=generator)).log_softmax(-1)
         texts = reference.ctc_probabilities(log_probs, blank=0)
-        best = ctc_beam_search(log_probs, blank=0, beam=5, tokens=3)[0]
+        best = ctc_beam_search(log_probs, blank=0, num_beams=5, tokens=3)[0]
         assert math.exp(best.score) <= texts[tuple(best.tokens)] + 1e-6
         hits += tuple(best.tokens) == max(texts, key=texts.__getitem__)
     assert hits >= 18

@@ -14,7 +14,7 @@ import torch
 from multiseq.data import DataError
 from multiseq.runs.build import build_model
 from multiseq.runs.recipe import read
-from multiseq.runs.sources import read_part
+from multiseq.runs.sources import read_split
 from multiseq.tasks import Source
 
 ENCODER = "[encoder]\ndim = 16\ndepth = 1\nheads = 2\n"
@@ -41,7 +41,7 @@ class Folder:
         return read(self.path / "tiny.toml")
 
     def part(self, part: str = "train", data: dict[str, Any] | None = None, **task: Any) -> Source:
-        [source] = read_part(self.recipe(data or DATA, task), part)
+        [source] = read_split(self.recipe(data or DATA, task), part)
         return source
 
     def table(self, content: str, **task: Any) -> list[Any]:
@@ -71,9 +71,9 @@ def test_paths_are_relative_to_the_recipe_or_to_the_data_folder(folder: Folder) 
     source = folder.part()
     assert source.items == ["good train", "bad train"]
     assert source.targets == {"mood": ["up", "down"]}
-    assert source.where == [f"{folder.path}/train.tsv:2", f"{folder.path}/train.tsv:3"]
+    assert source.locations == [f"{folder.path}/train.tsv:2", f"{folder.path}/train.tsv:3"]
     with pytest.raises(DataError, match=r"elsewhere.train\.tsv: no such file"):
-        read_part(folder.recipe(DATA, {}), "train", folder.path / "elsewhere")
+        read_split(folder.recipe(DATA, {}), "train", folder.path / "elsewhere")
 
 
 def test_a_share_of_train_is_held_out_and_no_item_is_lost(folder: Folder) -> None:
@@ -88,12 +88,12 @@ def test_a_share_of_train_is_held_out_and_no_item_is_lost(folder: Folder) -> Non
 def parts_of(folder: Folder, data: dict[str, Any]) -> list[list[Any]]:
     """The items of train, dev and test."""
     recipe = folder.recipe(data, {})
-    parts = [read_part(recipe, part) for part in ("train", "dev", "test")]
+    parts = [read_split(recipe, part) for part in ("train", "dev", "test")]
     return [[item for source in sources for item in source.items] for sources in parts]
 
 
 def test_rows_of_a_split_file(folder: Folder) -> None:
-    data = {**DATA, "file": "train.tsv", "split": "split.json", "train": None, "test": None}
+    data = {**DATA, "file": "train.tsv", "split_file": "split.json", "train": None, "test": None}
     splits = {"splits": [{"train": [0]}, {"train": [1], "val": [0], "left out": "a note"}]}
     folder.write("split.json", "\ufeff" + json.dumps(splits))
     assert parts_of(folder, {**data, "fold": 1}) == [["bad train"], ["good train"], []]
@@ -115,15 +115,18 @@ def test_rows_of_a_split_file(folder: Folder) -> None:
         ('{"train": 2}', "expected row numbers from 0 to 1 under 'train'"),
         (
             '{"train": [0], "test_idx": [1]}',
-            r"got the part 'test_idx', expected train, dev \(or val, valid\)",
+            r"got the split 'test_idx', expected train, dev \(or val, valid\)",
         ),
         ('{"train": [0, 1], "test": [1]}', "row 1 is in 'train' and in 'test', expected one"),
-        ('{"train": [0], "val": [1], "dev": []}', "got the part dev twice, once as 'dev'; expected one list"),
+        (
+            '{"train": [0], "val": [1], "dev": []}',
+            "got the split dev twice, once as 'dev'; expected one list",
+        ),
         ("[" * 5000, "not JSON: nested more than 100 deep"),
     ],
 )
 def test_split_files_that_are_none(folder: Folder, split: str, message: str) -> None:
-    data = {**DATA, "file": "train.tsv", "split": "split.json", "train": None, "test": None}
+    data = {**DATA, "file": "train.tsv", "split_file": "split.json", "train": None, "test": None}
     folder.write("split.json", split)
     with pytest.raises(DataError, match=rf"split\.json: {message}"):
         folder.part("train", data)
@@ -133,39 +136,39 @@ def test_split_files_that_are_none(folder: Folder, split: str, message: str) -> 
 
 
 def test_rows_by_a_column(folder: Folder) -> None:
-    data = {**DATA, "file": "all.tsv", "part_column": "part", "train": None, "test": None}
+    data = {**DATA, "file": "all.tsv", "split_column": "part", "train": None, "test": None}
     folder.write("all.tsv", "text\tlabel\tpart\na\tx\ttrain\nb\tx\tval\nc\tx\ttrain\n")
     assert parts_of(folder, data) == [["a", "c"], ["b"], []]
-    with pytest.raises(DataError, match=r"all\.tsv: part has rows of the part dev; leave out dev = 0.5"):
+    with pytest.raises(DataError, match=r"all\.tsv: part has rows of the split dev; leave out dev = 0.5"):
         parts_of(folder, {**data, "dev": 0.5})
     folder.write("all.tsv", "text\tlabel\tpart\na\tx\ttrain\nb\tx\ttest\nc\tx\ttrain\n")
     assert sorted(map(len, parts_of(folder, {**data, "dev": 0.5}))) == [1, 1, 1]
     folder.write("all.tsv", "text\tlabel\tpart\na\tx\ttrain\nb\tx\tTest\n")
-    with pytest.raises(DataError, match=r"all\.tsv:3: got the part 'Test', expected train"):
+    with pytest.raises(DataError, match=r"all\.tsv:3: got the split 'Test', expected train"):
         parts_of(folder, data)
 
 
 def test_no_item_to_train_on_is_an_error(folder: Folder) -> None:
     folder.write("train.tsv", "text\tlabel\n")
-    with pytest.raises(DataError, match=r"tiny: \[data\.lines\]: no item of the part 'train' in train\.tsv"):
+    with pytest.raises(DataError, match=r"tiny: \[data\.lines\]: no item of the split 'train' in train\.tsv"):
         folder.part()
-    with pytest.raises(DataError, match=r"no item of the part 'test' in train\.tsv"):
+    with pytest.raises(DataError, match=r"no item of the split 'test' in train\.tsv"):
         folder.part("test", {**DATA, "test": "train.tsv"})
-    with pytest.raises(DataError, match=r"no item of the part 'train' in train\.jsonl"):
+    with pytest.raises(DataError, match=r"no item of the split 'train' in train\.jsonl"):
         folder.json()
     folder.write("all.tsv", "text\tlabel\tpart\na\tx\ttest\n")
-    data = {**DATA, "file": "all.tsv", "part_column": "part", "train": None, "test": None}
-    with pytest.raises(DataError, match=r"no item of the part 'train' in all\.tsv"):
+    data = {**DATA, "file": "all.tsv", "split_column": "part", "train": None, "test": None}
+    with pytest.raises(DataError, match=r"no item of the split 'train' in all\.tsv"):
         folder.part("train", data)
 
 
 def test_nodes_of_several_parts_hide_their_labels_from_each_other(folder: Folder) -> None:
     folder.write("nodes.csv", "net,part,node,age,buys\nA,train,0,1,no\nA,test,1,2,yes\nB,train,0,3,yes\n")
     folder.write("edges.csv", "net,source,target\nA,0,1\n")
-    data = {"adapter": "graph", "format": "networks", "file": "nodes.csv", "part_column": "part"}
+    data = {"adapter": "graph", "format": "networks", "file": "nodes.csv", "split_column": "part"}
     data |= {"edges": "edges.csv", "features": ["age"]}
     recipe = folder.recipe(data, {"output": "vector", "column": "buys"})
-    [train], [test] = read_part(recipe, "train"), read_part(recipe, "test")
+    [train], [test] = read_split(recipe, "train"), read_split(recipe, "test")
     assert train.targets == {"mood": [["no", None], ["yes"]]}
     assert test.targets == {"mood": [[None, "yes"]]}
     assert build_model(recipe, [train]).task("mood").head.target.labels == ["no", "yes"]
@@ -175,19 +178,19 @@ def test_nodes_of_several_parts_hide_their_labels_from_each_other(folder: Folder
 
 
 def test_several_labels(folder: Folder) -> None:
-    found = folder.table("text\tlabel\na\tred, very round\nb\tred,\nc\t\n", target="labels")
+    found = folder.table("text\tlabel\na\tred, very round\nb\tred,\nc\t\n", target="multilabel")
     assert found == [["red", "very round"], ["red"], None]
     rows = [{"text": "a", "label": ["very round", "red", 3]}, {"text": "b", "label": []}, {"text": "c"}]
-    assert folder.json(*rows, target="labels") == [["3", "red", "very round"], [], None]
+    assert folder.json(*rows, target="multilabel") == [["3", "red", "very round"], [], None]
     words = {"text": ["x", "y", "z"], "label": [["red", "round"], "red, small", None]}
-    assert folder.json(words, target="labels", output="vector") == [
+    assert folder.json(words, target="multilabel", output="vector") == [
         [["red", "round"], ["red", "small"], None]
     ]
 
 
 def test_a_column_for_each_label(folder: Folder) -> None:
     rows = "text\tred\tround\na\t1\t0.0\nb\tnan\t\n"
-    two = {"target": "labels", "column": None, "columns": ["red", "round"]}
+    two = {"target": "multilabel", "column": None, "columns": ["red", "round"]}
     assert folder.table(rows, **two) == [{"red": True, "round": False}, {"red": None, "round": None}]
     pandas = rows.replace("1", "True").replace("0.0", "False")
     assert folder.table(pandas, **two) == folder.table(rows, **two)
@@ -224,13 +227,13 @@ def test_several_columns_for_each_vector_can_be_learned(folder: Folder) -> None:
     data = {"adapter": "text", "format": "jsonl", "train": "train.jsonl"}
     task = {"target": "number", "output": "vector", "column": None, "columns": ["x", "y"]}
     recipe = folder.recipe(data, task)
-    model = build_model(recipe, read_part(recipe, "train"))
+    model = build_model(recipe, read_split(recipe, "train"))
     [results] = model.predict("mood", [["a", "b"]])
     assert [set(result.values) for result in results] == [{"x", "y"}] * 2
     assert model.task("mood").head.target.mean == [1.5, 3.0]
 
 
-@pytest.mark.parametrize("target", ["class", "number", "labels"])
+@pytest.mark.parametrize("target", ["class", "number", "multilabel"])
 def test_a_label_for_each_vector_is_a_list(folder: Folder, target: str) -> None:
     message = r"tsv:2: label: got '3', expected a list with a label for each vector; .* output = \"set\""
     with pytest.raises(DataError, match=message):
@@ -268,7 +271,7 @@ def test_recordings_of_any_format_lie_beside_their_table(folder: Folder) -> None
     folder.write("clips/list.jsonl", json.dumps({"text": "a.wav", "label": segments}) + "\n")
     data = {"adapter": "speech", "format": "jsonl", "train": "clips/list.jsonl"}
     recipe = folder.recipe(data, {"output": "vector"})
-    [source] = read_part(recipe, "train")
+    [source] = read_split(recipe, "train")
     assert source.items == [str(folder.path / "clips" / "a.wav")]
     assert source.targets == {"mood": [[(0, 0.3, "a"), (0.3, 1.0, None)]]}
     assert build_model(recipe, [source]).task("mood").head.target.labels == ["a"]
@@ -279,7 +282,9 @@ def test_segments_have_labels_of_any_target(folder: Folder) -> None:
     task: dict[str, Any] = {"adapter": "speech", "output": "vector"}
     assert folder.json(row, target="number", **task) == [[(0, 1, 2.5), (1, 2, None)]]
     row = {"text": "a.wav", "label": [[0, 1, ["loud", "low"]], [1, 2, "high, loud"]]}
-    assert folder.json(row, target="labels", **task) == [[(0, 1, ["loud", "low"]), (1, 2, ["high", "loud"])]]
+    assert folder.json(row, target="multilabel", **task) == [
+        [(0, 1, ["loud", "low"]), (1, 2, ["high", "loud"])]
+    ]
     with pytest.raises(DataError, match=r"train\.jsonl:1: label: labels: got 'x' as number 1 among segments"):
         folder.json({"text": "a.wav", "label": [[0, 1, "y"], "x"]}, **task)
 
@@ -289,16 +294,16 @@ def test_segments_have_labels_of_any_target(folder: Folder) -> None:
 
 def test_columns_of_graphs_hold_what_they_held_in_training(folder: Folder) -> None:
     """Categories that are digits by chance, in another file, are categories."""
-    data = {"adapter": "graph", "format": "networks", "file": "nodes.csv", "part_column": "part"}
+    data = {"adapter": "graph", "format": "networks", "file": "nodes.csv", "split_column": "part"}
     data |= {"edges": "edges.csv", "features": ["zone", "age"]}
     folder.write("nodes.csv", "net,part,node,zone,age,buys\nA,train,0,1,2,no\nA,train,1,x,3,yes\n")
     folder.write("edges.csv", "net,source,target,kind\nA,0,1,7\nA,1,0,y\n")
     recipe = folder.recipe(data, {"output": "vector", "column": "buys"})
-    [train] = read_part(recipe, "train")
+    [train] = read_split(recipe, "train")
     model = build_model(recipe, [train])
     folder.write("nodes.csv", "net,part,node,zone,age,buys\nB,test,0,1,4,no\nB,test,1,01,5,yes\n")
     folder.write("edges.csv", "net,source,target,kind\nB,0,1,7\n")
-    [test] = read_part(recipe, "test", model=model)
+    [test] = read_split(recipe, "test", model=model)
     assert test.items[0]["nodes"] == {"zone": ["1", "01"], "age": [4.0, 5.0]}
     assert test.items[0]["edge_columns"] == {"kind": ["7"]}
     assert len(model.predict("mood", test.items)[0]) == 2

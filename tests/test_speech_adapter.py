@@ -42,9 +42,9 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def made(dim: int = 12, mels: int = 20, **options: Any) -> SpeechAdapter:
+def made(dim: int = 12, n_mels: int = 20, **options: Any) -> SpeechAdapter:
     """An adapter in evaluation: mean -5 and standard deviation 2 in every mel."""
-    return SpeechAdapter([-5.0] * mels, [2.0] * mels, dim, **options).eval()
+    return SpeechAdapter([-5.0] * n_mels, [2.0] * n_mels, dim, **options).eval()
 
 
 def example_of(adapter: SpeechAdapter, item: Any) -> SpeechExample:
@@ -221,7 +221,7 @@ def test_every_hop_that_begins_makes_a_frame(samples: int, frames: int) -> None:
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 24000, 44100, 44101, 48000])
 def test_resampling_keeps_tone_and_time(rate: int) -> None:
-    adapter = made(mels=80)
+    adapter = made(n_mels=80)
     other = example_of(adapter, (sine(1000, 0.5, rate), rate))
     same = example_of(adapter, (sine(1000, 0.5), RATE))
     assert other.seconds == pytest.approx(0.5, abs=2 / RATE)
@@ -231,7 +231,7 @@ def test_resampling_keeps_tone_and_time(rate: int) -> None:
 
 def test_low_rates_have_no_empty_filter_and_too_many_mels_are_refused() -> None:
     assert log_mel(noise(0.1), 8000, 80).std(0).min() > 0
-    with pytest.raises(ValueError, match=r"mels: got 400 at 16000 Hz, .* use fewer"):
+    with pytest.raises(ValueError, match=r"n_mels: got 400 at 16000 Hz, .* use fewer"):
         log_mel(noise(0.1), RATE, 400)
 
 
@@ -240,14 +240,14 @@ def test_low_rates_have_no_empty_filter_and_too_many_mels_are_refused() -> None:
 
 def test_fit_standardises_the_training_recordings() -> None:
     items = [(noise(0.3, seed) * (1 + 9 * (seed % 2)), RATE) for seed in range(11)]
-    adapter = SpeechAdapter.fit(items, dim=8, mels=20)
+    adapter = SpeechAdapter.fit(items, dim=8, n_mels=20)
     frames = torch.cat([adapter.features(example_of(adapter, item)) for item in items])
     torch.testing.assert_close(frames.mean(0), torch.zeros(20), atol=1e-4, rtol=0)
     torch.testing.assert_close(frames.std(0), torch.ones(20), atol=1e-2, rtol=0)
 
 
 def test_a_band_that_is_silent_in_training_is_not_blown_up() -> None:
-    adapter = SpeechAdapter.fit([(sine(500, 0.3, 8000), 8000)], dim=8, mels=20)
+    adapter = SpeechAdapter.fit([(sine(500, 0.3, 8000), 8000)], dim=8, n_mels=20)
     assert adapter.std.min() == 1.0
     assert adapter.features(example_of(adapter, (noise(0.3), RATE))).abs().max() < 20
 
@@ -256,7 +256,9 @@ def test_fit_reads_a_part_of_many_recordings_evenly_spread(monkeypatch: Any) -> 
     monkeypatch.setattr(speech, "FITTED_ON", 50)
     loud = (torch.ones(161) * 0.5, RATE)  # would raise the mean if it were read
     items = [(torch.zeros(161), RATE) if i % 3 == 0 else loud for i in range(150)]
-    torch.testing.assert_close(SpeechAdapter.fit(items, dim=8, mels=20).mean, torch.full((20,), np.log(1e-6)))
+    torch.testing.assert_close(
+        SpeechAdapter.fit(items, dim=8, n_mels=20).mean, torch.full((20,), np.log(1e-6))
+    )
 
 
 def test_fit_says_which_recording_is_bad() -> None:
@@ -273,12 +275,12 @@ def test_fit_says_which_recording_is_bad() -> None:
     ("options", "message"),
     [
         ({"subsample": 3}, "subsample: got 3, expected 1, 2 or 4"),
-        ({"rate": 16}, "rate: got 16, expected from 1000 to 768000, a whole number"),
+        ({"sample_rate": 16}, "sample_rate: got 16, expected from 1000 to 768000, a whole number"),
         ({"speeds": []}, r"speeds: got \(\), expected one or more"),
         ({"speeds": [1.0, 90.0]}, "speeds: got 90.0, expected from 0.5 to 2"),
         ({"gain": -1.0}, "gain: got -1.0, expected at least 0, a number"),
         ({"chunk_seconds": 0.01}, "chunk_seconds: got 0.01, expected at least a vector's 0.02 s"),
-        ({"mels": 0}, "mels: got 0, expected from 1 to 1000"),
+        ({"n_mels": 0}, "n_mels: got 0, expected from 1 to 1000"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
@@ -455,10 +457,10 @@ def test_preparing_is_not_random_and_augmenting_follows_its_generator() -> None:
 
 
 def test_spec_augment_hides_two_bands_and_two_stretches() -> None:
-    frames, mels = 101, 80
+    frames, n_mels = 101, 80
     hidden_frames, hidden_mels = [], []
     for seed in range(200):
-        given = torch.ones(frames, mels)
+        given = torch.ones(frames, n_mels)
         hidden = spec_augment(given, seeded(seed)) == 0
         assert given.all()  # what was prepared stays as it is
         rows, columns = hidden.all(1), hidden.all(0)
@@ -497,7 +499,7 @@ def test_nothing_is_changed_where_all_is_switched_off() -> None:
 
 @pytest.mark.parametrize("speed", [0.9, 1.1])
 def test_speed_scales_time_pitch_and_labels(speed: float) -> None:
-    adapter = made(mels=80, specaugment=False, gain=0.0, speeds=[speed])
+    adapter = made(n_mels=80, specaugment=False, gain=0.0, speeds=[speed])
     # 1000 Hz for 0.4 s, then 3000 Hz for 0.6 s.
     item = (torch.cat([sine(1000, 0.4), sine(3000, 0.6)]), RATE)
     example = adapter.augment(example_of(adapter, item), seeded(0))
@@ -538,7 +540,7 @@ def test_it_is_an_adapter() -> None:
 @pytest.mark.parametrize("options", [{}, {"speeds": (0.9, 1.1), "chunk_seconds": 0.3, "subsample": 4}])
 def test_config_and_assets_rebuild_it(options: dict[str, Any]) -> None:
     item = (noise(0.5), RATE)
-    adapter = SpeechAdapter.fit([item], dim=8, mels=20, gain=3.0, dropout=0.2, **options).eval()
+    adapter = SpeechAdapter.fit([item], dim=8, n_mels=20, gain=3.0, dropout=0.2, **options).eval()
     config = json.loads(json.dumps(adapter.config()))
     again = SpeechAdapter.from_config(config, adapter.assets()).eval()
     again.load_state_dict(adapter.state_dict())
@@ -558,7 +560,7 @@ def test_it_goes_to_loader_workers() -> None:
 
 def test_the_stem_learns_ten_clips() -> None:
     items = [(sine(200 * (i + 1), 0.1) + noise(0.1, seed=i), RATE) for i in range(10)]
-    adapter = SpeechAdapter.fit(items, dim=16, mels=20, dropout=0.0)
+    adapter = SpeechAdapter.fit(items, dim=16, n_mels=20, dropout=0.0)
     inputs = adapter.collate([example_of(adapter, item) for item in items])
     readout = nn.Linear(16, 10)
     optimizer = torch.optim.Adam([*adapter.parameters(), *readout.parameters()], lr=0.01)

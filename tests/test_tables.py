@@ -105,8 +105,8 @@ def test_equal_cells_are_one_string_and_empty_ones_are_missing(tmp_path: Path) -
     assert len({id(item) for item in records.items}) == 1
     assert len({id(label) for label in records.column("label")}) == 1
     assert records.column("id") == [None, *map(str, range(1, number))]
-    assert records.where[number - 1] == f"{path}:{number + 1}"
-    assert records.where[-2:] == [f"{path}:{number}", f"{path}:{number + 1}"]
+    assert records.locations[number - 1] == f"{path}:{number + 1}"
+    assert records.locations[-2:] == [f"{path}:{number}", f"{path}:{number + 1}"]
 
 
 def test_blanks_around_names(tmp_path: Path) -> None:

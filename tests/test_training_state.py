@@ -46,7 +46,7 @@ def build(adapter: Any, **changes: Any) -> Model:
 
 
 def fit(model: Model, **changes: Any) -> Model:
-    settings = {"steps": 12, "budget": 20, "lr": 5e-3, **QUIET}
+    settings = {"steps": 12, "max_vectors": 20, "lr": 5e-3, **QUIET}
     return train(model, [Source("points", CLOUDS, {"side": SIDES})], **{**settings, **changes})
 
 
@@ -87,11 +87,11 @@ class Counting(nn.Module):
 
 def test_no_buffer_is_averaged(point_adapter: Any) -> None:
     assert classes_with_buffers() == {PairBias.__name__}, "another module has buffers: put it into this test"
-    model = build(point_adapter, relative=True, pair_codes=3)
+    model = build(point_adapter, relative_bias=True, pair_codes=3)
     model.encoder = Counting(model.encoder)  # type: ignore[assignment]
     before = {name: value.clone() for name, value in model.named_buffers()}
     assert {"encoder.inner.bias.buckets", "encoder.table", "encoder.flags"} <= set(before)
-    fit(model, average=0.9, steps=7)
+    fit(model, ema_decay=0.9, steps=7)
     after = dict(model.named_buffers())
     for name in ("inner.bias.buckets", "table", "flags"):
         assert torch.equal(after[f"encoder.{name}"], before[f"encoder.{name}"]), name
@@ -100,8 +100,8 @@ def test_no_buffer_is_averaged(point_adapter: Any) -> None:
 
 def test_the_model_that_is_saved_is_the_one_that_was_judged(point_adapter: Any, tmp_path: Path) -> None:
     dev = [Source("points", CLOUDS, {"side": SIDES})]
-    model = build(point_adapter, relative=True)
-    fit(model, average=0.5, dev=dev, evaluate_every=4, out=tmp_path / "run")
+    model = build(point_adapter, relative_bias=True)
+    fit(model, ema_decay=0.5, dev=dev, evaluate_every=4, out=tmp_path / "run")
     again = load(tmp_path / "run", adapters={"points": point_adapter})
     for (name, ours), theirs in zip(model.named_buffers(), again.buffers(), strict=True):
         assert torch.equal(ours, theirs), name
@@ -115,12 +115,12 @@ def force_layout(monkeypatch: pytest.MonkeyPatch, column_by_column: bool) -> Non
     monkeypatch.setattr(multiseq.nn.linear, "_is_faster", lambda: column_by_column)
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 @pytest.mark.parametrize("first", [False, True])
 def test_a_run_goes_on_where_weights_are_laid_out_otherwise(
-    point_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool, average: float
+    point_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool, ema_decay: float
 ) -> None:
-    changes: dict[str, Any] = {"steps": 12, "save_every": 5, "average": average}
+    changes: dict[str, Any] = {"steps": 12, "save_every": 5, "ema_decay": ema_decay}
     force_layout(monkeypatch, first)
     fit(build(point_adapter), out=tmp_path / "whole", **changes)
     with pytest.raises(RuntimeError, match="stopped here"):
@@ -190,7 +190,7 @@ def test_a_run_that_was_killed_after_it_had_stopped_early_stays_stopped(
         "evaluate_every": 2,
         "save_every": 2,
         "patience": 1,
-        "average": 0.5,
+        "ema_decay": 0.5,
     }
     changes |= {"monitor": "side", "lr": 0.0, "out": tmp_path / "run"}
 
@@ -291,7 +291,7 @@ def test_slurm_does_not_go_on_with_files_of_lightning(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"step": 5}, r"settings: got 'step' \(did you mean 'steps'\?\); expected one of steps, budget"),
+        ({"step": 5}, r"settings: got 'step' \(did you mean 'steps'\?\); expected one of steps, max_vectors"),
         ({"steps": 2.5}, r"steps: got 2\.5, expected a whole number"),
         ({"steps": True}, r"steps: got True, expected a whole number"),
         ({"lr": "fast"}, r"lr: got 'fast', expected a number"),
@@ -299,9 +299,9 @@ def test_slurm_does_not_go_on_with_files_of_lightning(
         ({"lr": float("inf")}, r"lr: got inf, expected a finite number"),
         ({"warmup": float("-inf")}, r"warmup: got -inf, expected a finite number"),
         ({"warmup": 1.5}, r"warmup: got 1\.5, expected 0 up to 1$"),
-        ({"average": 1.0}, r"average: got 1\.0, expected 0 up to below 1"),
-        ({"clip": 0.0}, r"clip: got 0\.0, expected a number above 0"),
-        ({"workers": -1}, r"workers: got -1, expected 0 or more"),
+        ({"ema_decay": 1.0}, r"ema_decay: got 1\.0, expected 0 up to below 1"),
+        ({"max_grad_norm": 0.0}, r"max_grad_norm: got 0\.0, expected a number above 0"),
+        ({"num_workers": -1}, r"num_workers: got -1, expected 0 or more"),
         ({"patience": -1}, r"patience: got -1, expected 0 or more"),
         ({"weight_decay": -0.1}, r"weight_decay: got -0\.1, expected 0 or more"),
         ({"temperature": float("nan")}, r"temperature: got nan, expected a finite number"),
@@ -345,7 +345,7 @@ def test_labels_of_dev_are_checked_before_the_first_step(
     model = build(point_adapter)
     if metric:
         model.tasks["side"] = Task("points", model.tasks["side"].head, metric=metric)
-    dev = Source("points", CLOUDS[:3], {"side": labels}, where=[f"dev.csv:{i}" for i in (1, 2, 3)])
+    dev = Source("points", CLOUDS[:3], {"side": labels}, locations=[f"dev.csv:{i}" for i in (1, 2, 3)])
     if message is None:
         fit(model, dev=[dev], steps=1)
         assert steps == [1]
@@ -372,7 +372,7 @@ def test_a_metric_that_cannot_judge_the_classes_is_found_before_the_first_step(p
 
 @pytest.mark.usefixtures("unchecked")
 def test_numbers_of_numpy_are_settings() -> None:
-    settings = Settings(steps=np.int64(7), lr=np.float32(0.5), budget=11)
+    settings = Settings(steps=np.int64(7), lr=np.float32(0.5), max_vectors=11)
     assert [type(v) for v in (settings.steps, settings.lr)] == [int, float]
 
 
@@ -421,11 +421,13 @@ def failing(model: Model, error: Exception) -> Model:
 
 def test_full_memory_says_what_to_lower(point_adapter: Any) -> None:
     torchs = RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory: …")
-    with pytest.raises(MemoryError, match=r"memory is full; lower budget, which is 20, or cut long items"):
+    with pytest.raises(
+        MemoryError, match=r"memory is full; lower max_vectors, which is 20, or cut long items"
+    ):
         fit(failing(build(point_adapter), torchs))
     model = build(point_adapter)
     model.encode = lambda parts: torch.empty(2**60)  # type: ignore[assignment,method-assign,return-value]
-    with pytest.raises(MemoryError, match=r"memory is full; lower budget, or predict on shorter items"):
+    with pytest.raises(MemoryError, match=r"memory is full; lower max_vectors, or predict on shorter items"):
         model.predict("side", CLOUDS)
     with pytest.raises(RuntimeError, match="another"):
         fit(failing(build(point_adapter), RuntimeError("another")))
@@ -470,7 +472,7 @@ def test_a_model_in_training_mode_predicts_in_threads(point_adapter: Any) -> Non
     model.train()
     head.eval()  # frozen by its user
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: model.predict("side", CLOUDS, budget=5), range(40)))
+        found = list(pool.map(lambda _: model.predict("side", CLOUDS, max_vectors=5), range(40)))
     for results in found:
         for a, b in zip(results, expected, strict=True):
             assert a.probability == pytest.approx(b.probability, abs=1e-5)

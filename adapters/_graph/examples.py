@@ -91,19 +91,19 @@ class Preparation:
         nodes, edges: What the columns hold.
         directed: Whether an edge and its added reverse are told apart.
         text: The text adapter, where nodes or edges have texts.
-        distances: Steps up to which distances of nodes are told apart; 0: they are not worked out.
+        max_distance: Steps up to which distances of nodes are told apart; 0: they are not worked out.
     """
 
     nodes: Columns
     edges: Columns
     directed: bool
     text: Any
-    distances: int = 0
+    max_distance: int = 0
 
     @property
     def pair_codes(self) -> int:
         """How many codes there are for pairs of nodes: self, unreachable, distances, kinds of edges."""
-        return UNREACHABLE + self.distances + self._num_kinds if self.distances else 0
+        return UNREACHABLE + self.max_distance + self._num_kinds if self.max_distance else 0
 
     @property
     def _num_kinds(self) -> int:
@@ -112,7 +112,7 @@ class Preparation:
         kinds = 2 * kinds if self.directed else kinds
         return kinds if kinds > 1 else 0
 
-    def whole(self, graph: Graph, walk_steps: int) -> GraphExample:
+    def whole(self, graph: Graph, walk_length: int) -> GraphExample:
         """The whole graph as one example."""
         codes, numbers = _encoded(self.nodes, graph.nodes)
         texts = _different_texts(graph)
@@ -123,11 +123,11 @@ class Preparation:
         if self.directed:
             way = sum(self.edges.sizes) + reverse.long()
             edge_codes = torch.cat([edge_codes, way.unsqueeze(1)], dim=1)
-        walks = return_probabilities(edge_index, graph.nodes.count, walk_steps)
+        walks = return_probabilities(edge_index, graph.nodes.count, walk_length)
         pairs = torch.zeros(0, 0, dtype=torch.short)
-        if self.distances:
+        if self.max_distance:
             kinds = self._kinds(edge_codes, reverse)
-            pairs = pair_codes(edge_index, kinds, graph.nodes.count, self.distances)
+            pairs = pair_codes(edge_index, kinds, graph.nodes.count, self.max_distance)
         edge_text = _which(texts, graph.edges.texts)
         return GraphExample(
             names=graph.names,
@@ -149,18 +149,18 @@ class Preparation:
         way = reverse.long() * (sizes[0] if sizes else 1)
         return edge_codes[:, 0] + way if sizes else way
 
-    def empty(self, walk_steps: int) -> GraphExample:
+    def empty(self, walk_length: int) -> GraphExample:
         """A graph without nodes."""
-        return self.whole(Graph(Rows(0), Rows(0), torch.zeros(2, 0, dtype=torch.long)), walk_steps)
+        return self.whole(Graph(Rows(0), Rows(0), torch.zeros(2, 0, dtype=torch.long)), walk_length)
 
-    def network(self, graph: Graph, hops: int) -> Network:
+    def network(self, graph: Graph, num_hops: int) -> Network:
         """The graph in node sets.
 
         How many neighbours *n* a node has rides along as ``log(1 + n)`` (out and in, where edges
         are directed), because a mean cannot count.
         """
         ways = 2 if self.directed else 1
-        self._check_categories(graph.nodes.count * (1 + hops * ways))
+        self._check_categories(graph.nodes.count * (1 + num_hops * ways))
         codes, numbers = _encoded(self.nodes, graph.nodes)
         self.edges.encode(graph.edges)  # complains about edge features, which the training graphs lack
         one_hot = torch.zeros(len(codes), sum(self.nodes.sizes)).scatter_(1, codes, 1.0)
@@ -168,7 +168,7 @@ class Preparation:
         ends = edge_index if self.directed else edge_index[:1]
         degrees = [torch.bincount(end, minlength=len(codes)).float().log1p() for end in ends]
         features = torch.cat([one_hot, numbers, torch.stack(degrees, dim=1)], dim=1)
-        places = gather_hops(features, edge_index, hops, reverses=self.directed)
+        places = gather_hops(features, edge_index, num_hops, reverses=self.directed)
         return Network(graph.names, places)
 
     def _check_categories(self, rows: int) -> None:
@@ -177,9 +177,9 @@ class Preparation:
             names, sizes = list(self.nodes.vocabularies or {}), self.nodes.sizes
             most = max(range(len(sizes)), key=sizes.__getitem__)
             raise ValueError(
-                f"hops: got {sum(sizes) - len(sizes)} different values of categories in {rows} rows of node "
+                f"num_hops: got {sum(sizes) - len(sizes)} different values of categories in {rows} rows of node "
                 f"sets, {sizes[most] - 1} of them in {names[most]!r}, expected fewer than "
-                f"{MOST_VALUES // max(rows, 1)}; leave out what names each node (an id), or use hops=None"
+                f"{MOST_VALUES // max(rows, 1)}; leave out what names each node (an id), or use num_hops=None"
             )
 
     def _both_ways(self, graph: Graph) -> tuple[Tensor, Tensor, Tensor]:

@@ -61,12 +61,12 @@ class MessageStem(nn.Module):
     Norms are over a node's own vector, so that what a graph gets does not depend on the batch.
     """
 
-    def __init__(self, dim: int, rounds: int, dropout: float) -> None:
+    def __init__(self, dim: int, num_layers: int, dropout: float) -> None:
         super().__init__()
         conv = need("torch_geometric.nn").GINEConv
         self.enter = nn.LayerNorm(dim)
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(rounds))
-        self.rounds = nn.ModuleList(conv(_mlp(dim), train_eps=True) for _ in range(rounds))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_layers))
+        self.layers = nn.ModuleList(conv(_mlp(dim), train_eps=True) for _ in range(num_layers))
         self.dropout = dropout
         self.leave = nn.LayerNorm(dim)
 
@@ -81,7 +81,7 @@ class MessageStem(nn.Module):
         if nodes.device.type == "cpu":  # products are ready for few numbers of rows
             nodes = F.pad(nodes, (0, 0, 0, padded_rows(count) - count))
         x: Tensor = dropout(self.enter(nodes), self.dropout, self.training)
-        for norm, layer in zip(self.norms, self.rounds, strict=True):
+        for norm, layer in zip(self.norms, self.layers, strict=True):
             branch = layer(norm(x), edge_index, edges)
             x = x + dropout(branch, self.dropout, self.training)
         x = self.leave(x[:count])

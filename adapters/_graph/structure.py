@@ -85,9 +85,9 @@ def return_probabilities(
     sparse = _sparse_returns(walk, against, sample, steps)[1] * num_nodes // len(sample) * SPARSE_COST
     if min(dense, sparse) > MOST_PRODUCTS:
         raise ValueError(
-            f"walk_steps: got {steps} steps on {num_nodes} nodes and {edge_index.shape[1]} edges, "
+            f"walk_length: got {steps} steps on {num_nodes} nodes and {edge_index.shape[1]} edges, "
             f"about {min(dense, sparse):.0e} products, expected at most {MOST_PRODUCTS:.0e}; use fewer "
-            "steps, none (walk_steps=0), or node sets (hops)"
+            "steps, none (walk_length=0), or node sets (num_hops)"
         )
     if dense <= sparse:
         return _dense_returns(edge_index, num_nodes, steps)
@@ -203,11 +203,11 @@ def _components(edge_index: Tensor, num_nodes: int) -> Tensor:
 def gather_hops(
     features: Float[Tensor, "nodes columns"],
     edge_index: Int[Tensor, "pair edges"],
-    hops: int,
+    num_hops: int,
     *,
     reverses: bool,
 ) -> Float[Tensor, "nodes places columns"]:
-    """Each node's own features, then those averaged over 1, 2, … ``hops`` steps along its edges.
+    """Each node's own features, then those averaged over 1, 2, … ``num_hops`` steps along its edges.
 
         X_k = D^-1 A X_{k-1}
 
@@ -222,12 +222,12 @@ def gather_hops(
     [1.0, 2.0, 4.0, 0.0, 0.0]
     """
     ways = [edge_index, edge_index.flip(0)] if reverses else [edge_index]
-    gathered = features.new_empty(len(features), 1 + hops * len(ways), features.shape[1])
+    gathered = features.new_empty(len(features), 1 + num_hops * len(ways), features.shape[1])
     gathered[:, 0] = features
     place = 1
     for way in ways:
         average, x = _average(way, len(features)), features
-        for _ in range(hops):
+        for _ in range(num_hops):
             x = average @ x
             gathered[:, place] = x
             place += 1

@@ -122,36 +122,38 @@ def _resampler(old: int, new: int) -> Any:
     return need("torchaudio").transforms.Resample(old, new)
 
 
-def hop_of(rate: int) -> int:
+def hop_of(sample_rate: int) -> int:
     """Samples from one frame to the next: 10 ms."""
-    return round(rate / 100)
+    return round(sample_rate / 100)
 
 
-def log_mel(samples: Float[Tensor, " samples"], rate: int, mels: int) -> Float[Tensor, "frames mels"]:
+def log_mel(
+    samples: Float[Tensor, " samples"], sample_rate: int, n_mels: int
+) -> Float[Tensor, "frames mels"]:
     """Log-mel frames, as the top of this module defines them.
 
-    >>> log_mel(torch.zeros(321), rate=16000, mels=40).shape
+    >>> log_mel(torch.zeros(321), sample_rate=16000, n_mels=40).shape
     torch.Size([3, 40])
     """
-    return log_mel_of(lambda first, last: samples[first:last], len(samples), rate, mels)
+    return log_mel_of(lambda first, last: samples[first:last], len(samples), sample_rate, n_mels)
 
 
 def log_mel_of(
-    stretch: Callable[[int, int], Tensor], length: int, rate: int, mels: int
+    stretch: Callable[[int, int], Tensor], length: int, sample_rate: int, n_mels: int
 ) -> Float[Tensor, "frames mels"]:
     """:func:`log_mel` of samples that are asked for piece by piece, each piece a little after the last.
 
     Args:
         stretch: From first and last sample (left out) to samples.
         length: How many samples there are.
-        rate: Hz.
-        mels: Bands of a frame.
+        sample_rate: Hz.
+        n_mels: Bands of a frame.
     """
-    blocks = log_mel_blocks(stretch, length, rate, mels)
-    count, first = -(-length // hop_of(rate)), next(blocks, torch.zeros(0, mels))
+    blocks = log_mel_blocks(stretch, length, sample_rate, n_mels)
+    count, first = -(-length // hop_of(sample_rate)), next(blocks, torch.zeros(0, n_mels))
     if len(first) == count:
         return first
-    frames = first.new_empty(count, mels)  # or all frames would be there twice
+    frames = first.new_empty(count, n_mels)  # or all frames would be there twice
     place = 0
     for block in chain([first], blocks):
         frames[place : place + len(block)] = block
@@ -160,10 +162,10 @@ def log_mel_of(
 
 
 def log_mel_blocks(
-    stretch: Callable[[int, int], Tensor], length: int, rate: int, mels: int
+    stretch: Callable[[int, int], Tensor], length: int, sample_rate: int, n_mels: int
 ) -> Iterator[Float[Tensor, "frames mels"]]:
     """The frames of :func:`log_mel_of`, block by block."""
-    hop, mel = hop_of(rate), _mel_transform(rate, mels)
+    hop, mel = hop_of(sample_rate), _mel_transform(sample_rate, n_mels)
     frames, lead = -(-length // hop), mel.n_fft // 2 - hop // 2
     step = max(BLOCK // mel.n_fft, 1)
     for first in range(0, frames, step):
@@ -175,18 +177,18 @@ def log_mel_blocks(
 
 
 @lru_cache(maxsize=8)
-def _mel_transform(rate: int, mels: int) -> Any:
+def _mel_transform(sample_rate: int, n_mels: int) -> Any:
     """Samples to mel power. Raises ValueError for more filters than the spectrum has lines for."""
-    window = round(rate * 0.025)
+    window = round(sample_rate * 0.025)
     # Not below 512, or the lowest filters fall between the lines at low rates.
     lines = 1 << (max(window, 512) - 1).bit_length()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "At least one mel filterbank")  # is our error below
         mel = need("torchaudio").transforms.MelSpectrogram(
-            rate, lines, window, hop_of(rate), f_min=20.0, n_mels=mels, center=False
+            sample_rate, lines, window, hop_of(sample_rate), f_min=20.0, n_mels=n_mels, center=False
         )
     if not mel.mel_scale.fb.any(0).all():
-        raise ValueError(f"mels: got {mels} at {rate} Hz, which leaves filters empty; use fewer")
+        raise ValueError(f"n_mels: got {n_mels} at {sample_rate} Hz, which leaves filters empty; use fewer")
     return mel
 
 
@@ -208,9 +210,9 @@ def spec_augment(
     Widths are uniform up to 70 frames or a fifth of the recording, and up to 15 of 80 mels.
     """
     features = features.clone()
-    frames, mels = features.shape
+    frames, n_mels = features.shape
     draws = torch.rand(4, 2, generator=generator).tolist()
-    widest = [min(70, frames // 5)] * 2 + [round(mels * 15 / 80)] * 2
+    widest = [min(70, frames // 5)] * 2 + [round(n_mels * 15 / 80)] * 2
     for (width, place), most, axis in zip(draws, widest, (0, 0, 1, 1), strict=True):
         hidden = int(width * (most + 1))
         first = int(place * (features.shape[axis] - hidden + 1))

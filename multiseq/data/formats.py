@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FORMATS", "PARTS", "PART_NAMES", "PATHS"]
+__all__ = ["FORMATS", "SPLITS", "SPLIT_NAMES", "PATHS"]
 
 TEXT = {"encoding": False, "unpack_limit": False}
 """Options of all formats that are text files."""
@@ -23,7 +23,7 @@ FORMATS: dict[str, dict[str, bool]] = {
 PATHS = ("audio", "segments", "edges")
 """Options that are paths. Like the files, they are relative to the data folder."""
 
-PARTS = ("train", "dev", "test")
+SPLITS = ("train", "dev", "test")
 
-PART_NAMES = {**{part: part for part in PARTS}, "val": "dev", "valid": "dev", "validation": "dev"}
+SPLIT_NAMES = {**{split: split for split in SPLITS}, "val": "dev", "valid": "dev", "validation": "dev"}
 """Name of a part in the data -> the part."""

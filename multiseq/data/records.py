@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
-from multiseq.data.formats import PART_NAMES
+from multiseq.data.formats import SPLIT_NAMES
 
 __all__ = ["DataError", "Places", "Records"]
 
@@ -52,21 +52,25 @@ class Records:
     Args:
         items: The items, in the form that an adapter's ``prepare`` takes.
         columns: Name of a label column -> one label for each item; None if an item has none.
-        where: File and line of each item, for error messages.
+        locations: File and line of each item, for error messages.
     """
 
     items: list[Any]
     columns: dict[str, list[Any]] = field(default_factory=dict)
-    where: Sequence[str] = field(default_factory=list)
+    locations: Sequence[str] = field(default_factory=list)
 
     def select(self, rows: Sequence[int]) -> Records:
         """The chosen rows, in the order of ``rows``."""
         columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
-        where = self.where.select(rows) if isinstance(self.where, Places) else [self.where[i] for i in rows]
-        return Records([self.items[i] for i in rows], columns, where)
+        locations = (
+            self.locations.select(rows)
+            if isinstance(self.locations, Places)
+            else [self.locations[i] for i in rows]
+        )
+        return Records([self.items[i] for i in rows], columns, locations)
 
-    def of_part(self, part: str, column: str = "part") -> Records:
-        """The rows that belong to ``part`` according to ``column`` (val, valid and validation mean dev).
+    def of_split(self, split: str, column: str = "part") -> Records:
+        """The rows that belong to ``split`` according to ``column`` (val, valid and validation mean dev).
 
         The column can hold a list, with one part for each member (node) of the item. Then the item is in all
         parts of its members, and the labels of members that belong to other parts are None.
@@ -75,32 +79,37 @@ class Records:
             DataError: The column has another word than the names of parts, or an item has members of several
                 parts but a single label.
         """
-        found = [_parts(value, where) for value, where in zip(self.column(column), self.where, strict=True)]
-        rows = [i for i, parts in enumerate(found) if part in parts]
+        found = [
+            _parts(value, location)
+            for value, location in zip(self.column(column), self.locations, strict=True)
+        ]
+        rows = [i for i, parts in enumerate(found) if split in parts]
         chosen = self.select(rows)
         for i, row in enumerate(rows):
-            if set(found[row]) != {part}:
+            if set(found[row]) != {split}:
                 for name, values in chosen.columns.items():
-                    values[i] = _of_members(values[i], found[row], part, f"{chosen.where[i]}: {name}")
+                    values[i] = _of_members(values[i], found[row], split, f"{chosen.locations[i]}: {name}")
         return chosen
 
     def column(self, name: str) -> list[Any]:
         """The label column called ``name``. Raises DataError, which lists all columns, if there is none."""
         if name not in self.columns:
-            place = self.where[0].rsplit(":", 1)[0] if self.where else "data"
+            place = self.locations[0].rsplit(":", 1)[0] if self.locations else "data"
             raise DataError(f"{place}: no column {name!r}; there are {', '.join(self.columns)}")
         return self.columns[name]
 
 
-def _parts(value: Any, where: str) -> list[str]:
+def _parts(value: Any, location: str) -> list[str]:
     names = list(map(str, value if isinstance(value, list) else [value]))
     for name in names:
-        if name not in PART_NAMES:
-            raise DataError(f"{where}: got the part {name!r}, expected train, dev (or val, valid) or test")
-    return [PART_NAMES[name] for name in names]
+        if name not in SPLIT_NAMES:
+            raise DataError(
+                f"{location}: got the split {name!r}, expected train, dev (or val, valid) or test"
+            )
+    return [SPLIT_NAMES[name] for name in names]
 
 
-def _of_members(labels: Any, parts: Sequence[str], part: str, place: str) -> list[Any] | None:
+def _of_members(labels: Any, parts: Sequence[str], split: str, place: str) -> list[Any] | None:
     if labels is None:
         return None
     if not isinstance(labels, list) or len(labels) != len(parts):
@@ -108,4 +117,4 @@ def _of_members(labels: Any, parts: Sequence[str], part: str, place: str) -> lis
             f"{place}: got one value for members of the parts {', '.join(sorted(set(parts)))}, "
             "expected a list with one value for each member, or all members in one part"
         )
-    return [label if own == part else None for label, own in zip(labels, parts, strict=True)]
+    return [label if own == split else None for label, own in zip(labels, parts, strict=True)]

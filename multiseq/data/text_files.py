@@ -51,7 +51,7 @@ SMALL = 256
 TIMES = 20
 """… or this many times its packed size, if that is more. Texts usually shrink to a fifth or a tenth."""
 MEMORY = 256
-"""MiB that unpacking xz may take while it runs."""
+"""The most MiB of memory that unpacking an xz file may use."""
 
 CHUNK = 2**16
 
@@ -230,9 +230,9 @@ def _marked(raw: Any) -> str | None:
 
 
 class _Xz(io.RawIOBase):
-    """The content of an xz file. Unlike `lzma.LZMAFile` it has a limit of memory.
+    """The unpacked content of an xz file. Unlike `lzma.LZMAFile`, it limits the memory for unpacking.
 
-    The header of a block says how much memory unpacking takes: 65 MiB after ``xz -9``, up to 4 GiB.
+    The header of each block determines how much memory is needed: 65 MiB for ``xz -9``, at most 4 GiB.
     """
 
     def __init__(self, raw: Any, path: Path, limit: int | None) -> None:
@@ -263,7 +263,7 @@ class _Xz(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while True:
             packed = self.raw.read(CHUNK) if self.unpacker.needs_input else b""
-            if self.unpacker.eof:  # another one may follow, after zeros
+            if self.unpacker.eof:  # another xz stream may follow, after zeros
                 packed = self.unpacker.unused_data or self.raw.read(CHUNK)
                 while packed and not (packed := packed.lstrip(b"\0")):
                     packed = self.raw.read(CHUNK)
@@ -271,7 +271,7 @@ class _Xz(io.RawIOBase):
                     return 0
                 self._start()
             elif self.unpacker.needs_input and not packed:
-                raise EOFError("the file ends in the middle of what is packed")
+                raise EOFError("the packed data is cut off")
             unpacked = self._unpacked(packed, len(buffer))
             if unpacked:
                 buffer[: len(unpacked)] = unpacked
@@ -286,7 +286,7 @@ class _Xz(io.RawIOBase):
                 raise
             raise DataError(
                 f"{self.path}: takes more than {MEMORY} MiB of memory to unpack; pack it again with xz -9 or "
-                "less, or give unpack_limit = 0 (no limit) where that is meant"
+                "less, or set unpack_limit = 0 (no limit) if that is intended"
             ) from error
 
 

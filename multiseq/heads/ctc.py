@@ -84,12 +84,12 @@ class CTCHead(nn.Module):
         repetitions = _repetitions(tokens)
         return _sizes(length, len(tokens), repetitions) if length < len(tokens) + repetitions else ""
 
-    def decode(self, sets: VectorSets, *, beam: int = 1) -> list[Text]:
+    def decode(self, sets: VectorSets, *, num_beams: int = 1) -> list[Text]:
         """For each set a text and its log-probability (natural logarithm), summed over all of its paths.
 
         Args:
             sets: Encoded sets.
-            beam: Beam width. 1 takes the most probable path (greedy); a larger beam searches for the most
+            num_beams: Beam width. 1 takes the most probable path (greedy); a larger beam searches for the most
                 probable text.
 
         Raises:
@@ -101,17 +101,17 @@ class CTCHead(nn.Module):
             possible = log_probs.clone()
             # No path may contain these tokens: begin and end belong to decoders, unknown is no character.
             possible[:, [self.target.begin, self.target.end, self.target.unknown]] = -math.inf
-            found = [self._search(rows, beam) for rows in possible.cpu().split(list(sets.lengths))]
+            found = [self._search(rows, num_beams) for rows in possible.cpu().split(list(sets.lengths))]
             tokens = torch.tensor([t for text in found for t in text], dtype=torch.long)
             texts = Packed(tokens.to(sets.device), [len(text) for text in found])
             scores = (0.0 - self._losses(sets.with_values(log_probs), texts)).tolist()  # never -0.0
         return [Text(self.target.decode_tokens(t), s) for t, s in zip(found, scores, strict=True)]
 
-    def _search(self, log_probs: Tensor, beam: int) -> list[int]:
+    def _search(self, log_probs: Tensor, num_beams: int) -> list[int]:
         blank = self.target.blank
-        if beam == 1:
+        if num_beams == 1:
             return ctc_greedy(log_probs, blank=blank)
-        return ctc_beam_search(log_probs, blank=blank, beam=beam)[0].tokens
+        return ctc_beam_search(log_probs, blank=blank, num_beams=num_beams)[0].tokens
 
     def _losses(self, log_probs: VectorSets, texts: Packed) -> Float[Tensor, " sets"]:
         """-log P(text) for each set; 0 for an empty set, whose only possible text is empty."""

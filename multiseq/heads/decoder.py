@@ -35,11 +35,11 @@ from multiseq.vectors import VectorSets, order_of, rows_of, to_device
 __all__ = ["DecoderHead"]
 
 BLOCK = 2**24
-"""Logits that a loss has in memory at once.
+"""The most logits that the loss holds in memory at once.
 
-A batch is filled to a number of the encoder's vectors, and a few of them can stand for a long text. Where
-there would be more logits than this, the loss is taken in blocks of tokens, whose logits are computed again
-for the gradient."""
+The size of a batch is limited by the number of encoder vectors, but few vectors can have a long target text.
+If there are more logits than this, the loss is computed in blocks of tokens, and the backward pass computes
+the logits of each block again (activation checkpointing)."""
 
 
 class DecoderHead(nn.Module):
@@ -99,7 +99,7 @@ class DecoderHead(nn.Module):
         return logits
 
     def _taught(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends dim"]:
-        """What the logits of every target's tokens and end are read from."""
+        """The last hidden states for the tokens and end of each target (teacher forcing)."""
         lengths = [n + 1 for n in targets.lengths]
         order = order_of(lengths)
         tokens = _put(targets.values, order, 0, self.target.begin)
@@ -137,7 +137,7 @@ class DecoderHead(nn.Module):
             total = self._cross_entropy(states, wanted)
         else:
             blocks = zip(states.split(rows), wanted.split(rows), strict=True)
-            # Nothing in it is drawn at random.
+            # The recomputed part draws no random numbers, so their state need not be saved.
             options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
             total = torch.stack([checkpoint(self._cross_entropy, *b, **options) for b in blocks]).sum()
         return total, to_device(count, sets.device)
@@ -150,18 +150,23 @@ class DecoderHead(nn.Module):
         )
 
     def decode(
-        self, sets: VectorSets, *, beam: int = 1, alpha: float = 0.6, max_length: int | None = None
+        self,
+        sets: VectorSets,
+        *,
+        num_beams: int = 1,
+        length_penalty: float = 0.6,
+        max_length: int | None = None,
     ) -> list[Text]:
         """For each set a text, and the log-probability (natural logarithm) of its tokens and its end.
 
         Args:
             sets: Encoded sets. An empty set gets an empty text with score 0.
-            beam: Beam width: the number of hypotheses for each set. 1 is greedy search.
-            alpha: Strength of the length penalty, see `multiseq.heads.search.beam_search`.
+            num_beams: Beam width: the number of hypotheses for each set. 1 is greedy search.
+            length_penalty: Strength of the length penalty, see `multiseq.heads.search.beam_search`.
             max_length: The most tokens in a text, instead of the head's limit. Longer texts are cut off.
 
         Raises:
-            ValueError: The vectors have another width, or ``beam``, ``alpha`` or ``max_length`` is too small.
+            ValueError: The vectors have another width, or ``num_beams``, ``length_penalty`` or ``max_length`` is too small.
             NotFiniteError: The probabilities of a set are NaN.
         """
         check_sets(sets, self.dim)
@@ -178,8 +183,8 @@ class DecoderHead(nn.Module):
                     begin=self.target.begin,
                     end=self.target.end,
                     max_length=self.max_length if max_length is None else max_length,
-                    beam=beam,
-                    alpha=alpha,
+                    num_beams=num_beams,
+                    length_penalty=length_penalty,
                     device=sets.device,
                 )
             except NotFiniteError as error:  # its number counts the sorted sets

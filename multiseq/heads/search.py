@@ -21,7 +21,7 @@ from torch import Tensor
 
 from multiseq.results import NotFiniteError
 
-__all__ = ["Hypothesis", "Steps", "beam_search", "ctc_beam_search", "ctc_greedy", "length_penalty"]
+__all__ = ["Hypothesis", "Steps", "beam_search", "ctc_beam_search", "ctc_greedy", "gnmt_penalty"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Steps(Protocol):
         """
 
 
-def length_penalty(length: int, alpha: float) -> float:
+def gnmt_penalty(length: int, length_penalty: float) -> float:
     """``((5 + length) / 6) ** alpha``, Wu et al. 2016, equation 14 (https://arxiv.org/abs/1609.08144)."""
-    return float(((5 + length) / 6) ** alpha)
+    return float(((5 + length) / 6) ** length_penalty)
 
 
 def beam_search(
@@ -65,8 +65,8 @@ def beam_search(
     begin: int,
     end: int,
     max_length: int,
-    beam: int = 1,
-    alpha: float = 0.6,
+    num_beams: int = 1,
+    length_penalty: float = 0.6,
     device: torch.device | str = "cpu",
 ) -> list[Hypothesis]:
     """For each set, search for the sequence with the highest log-probability / :func:`length_penalty`.
@@ -83,20 +83,22 @@ def beam_search(
         begin: The first input token.
         end: The token that ends a sequence.
         max_length: The most tokens in a sequence, without `end`.
-        beam: Beam width: the number of hypotheses for each set.
-        alpha: Strength of the length penalty. 0 compares plain log-probabilities, which favours short
+        num_beams: Beam width: the number of hypotheses for each set.
+        length_penalty: Strength of the length penalty. 0 compares plain log-probabilities, which favours short
             sequences.
         device: Device of the tokens that the network gets.
 
     Raises:
-        ValueError: ``beam`` or ``max_length`` is below 1, or ``alpha`` is negative.
+        ValueError: ``num_beams`` or ``max_length`` is below 1, or ``length_penalty`` is negative.
         NotFiniteError: The network gives NaN for every next token of a set.
     """
-    if beam < 1 or max_length < 1 or alpha < 0:
+    if num_beams < 1 or max_length < 1 or length_penalty < 0:
         raise ValueError(
-            f"beam, max_length, alpha: got {beam}, {max_length}, {alpha}, expected at least 1, 1 and 0"
+            f"num_beams, max_length, length_penalty: got {num_beams}, {max_length}, {length_penalty}, expected at least 1, 1 and 0"
         )
-    beams = _Beams(num_sets, begin, end, beam, alpha, length_penalty(max_length + 1, alpha), device)
+    beams = _Beams(
+        num_sets, begin, end, num_beams, length_penalty, gnmt_penalty(max_length + 1, length_penalty), device
+    )
     for length in range(1, max_length + 2):
         if not beams.numbers:
             break
@@ -122,17 +124,22 @@ class _Beams:
         num_sets: int,
         begin: int,
         end: int,
-        beam: int,
-        alpha: float,
+        num_beams: int,
+        length_penalty: float,
         greatest_penalty: float,
         device: torch.device | str,
     ) -> None:
-        self.end, self.beam, self.alpha, self.greatest_penalty = end, beam, alpha, greatest_penalty
+        self.end, self.num_beams, self.length_penalty, self.greatest_penalty = (
+            end,
+            num_beams,
+            length_penalty,
+            greatest_penalty,
+        )
         self.numbers = list(range(num_sets))  # the numbers of the sets that are still here
         self.tokens = torch.full((num_sets, 1, 1), begin, device=device)  # (sets, rows, tokens)
         self.scores = torch.zeros(num_sets, 1, device=device)  # (sets, rows), -inf for no hypothesis
-        self.places = torch.full((num_sets, 1), beam, device=device)
-        self.ranks = torch.arange(beam, device=device)
+        self.places = torch.full((num_sets, 1), num_beams, device=device)
+        self.ranks = torch.arange(num_beams, device=device)
         self.best_value = torch.full((num_sets,), -math.inf, device=device)
         self.best_score = self.best_value
         self.best_tokens = self.tokens[:, 0]  # (sets, tokens), padded with `end`
@@ -164,16 +171,16 @@ class _Beams:
 
     def _extensions(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The most probable extensions of each set, best first: log-probabilities, rows, tokens."""
-        # A set keeps at most `beam` extensions, so at most `beam` tokens of each row can be among them.
-        values, tokens = log_probs.topk(min(self.beam, log_probs.shape[2]))
+        # A set keeps at most `num_beams` extensions, so at most `num_beams` tokens of each row can be among them.
+        values, tokens = log_probs.topk(min(self.num_beams, log_probs.shape[2]))
         totals = (values + self.scores[:, :, None]).flatten(1)
-        totals, where = totals.topk(min(self.beam, totals.shape[1]))
+        totals, where = totals.topk(min(self.num_beams, totals.shape[1]))
         return totals, where // values.shape[2], tokens.flatten(1).gather(1, where)
 
     def _put_away(self, ended: Tensor, rows: Tensor, length: int) -> None:
         """Store each set's best ended extension if it beats the earlier ones (score -inf: has not ended)."""
         score, first = ended.max(1)
-        value = score / length_penalty(length, self.alpha)
+        value = score / gnmt_penalty(length, self.length_penalty)
         better = value > self.best_value
         self.best_value = torch.where(better, value, self.best_value)
         self.best_score = torch.where(better, score, self.best_score)
@@ -244,7 +251,7 @@ def ctc_greedy(log_probs: Float[Tensor, "frames size"], *, blank: int) -> list[i
 
 
 def ctc_beam_search(
-    log_probs: Float[Tensor, "frames size"], *, blank: int, beam: int, tokens: int = 20
+    log_probs: Float[Tensor, "frames size"], *, blank: int, num_beams: int, tokens: int = 20
 ) -> list[Hypothesis]:
     """CTC prefix beam search: the most probable texts, best first, summed over the paths that were followed.
 
@@ -255,19 +262,19 @@ def ctc_beam_search(
     Args:
         log_probs: Log-probabilities of one set, normalised in each frame.
         blank: The number of the blank token.
-        beam: Beam width: the number of prefixes kept after each frame.
+        num_beams: Beam width: the number of prefixes kept after each frame.
         tokens: The number of tokens tried in each frame (the most probable ones).
 
     Raises:
-        ValueError: ``beam`` is below 1.
+        ValueError: ``num_beams`` is below 1.
     """
-    if beam < 1:
-        raise ValueError(f"beam: got {beam}, expected 1 or more")
+    if num_beams < 1:
+        raise ValueError(f"num_beams: got {num_beams}, expected 1 or more")
     prefixes = _Prefixes(blank)
     living = {0: (0.0, -math.inf)}  # node -> log-probabilities of paths that end in blank, in a token
     values, indices = log_probs.topk(min(tokens, log_probs.shape[1]))
     for frame in zip(indices.tolist(), values.tolist(), strict=True):
-        living = _grow(living, dict(zip(*frame, strict=True)), prefixes, blank, beam)
+        living = _grow(living, dict(zip(*frame, strict=True)), prefixes, blank, num_beams)
     return [Hypothesis(prefixes.tokens(node), _add(*ends)) for node, ends in living.items()]
 
 
@@ -300,12 +307,12 @@ _Ends = tuple[float, float]
 
 
 def _grow(
-    living: dict[int, _Ends], frame: dict[int, float], prefixes: _Prefixes, blank: int, beam: int
+    living: dict[int, _Ends], frame: dict[int, float], prefixes: _Prefixes, blank: int, num_beams: int
 ) -> dict[int, _Ends]:
     """Process one frame: each prefix stays (by blank or by its last token again) or is extended by a token.
 
     ``frame`` holds the tokens to try, the most probable first. A new prefix has a single parent, so its
-    probability is final here: it is skipped if ``beam`` prefixes that stay are more probable.
+    probability is final here: it is skipped if ``num_beams`` prefixes that stay are more probable.
     """
     totals = {node: _add(*ends) for node, ends in living.items()}
     found = []
@@ -318,7 +325,7 @@ def _grow(
             in_token = _add(in_token, before + value)
         ends = totals[node] + frame.get(blank, -math.inf), in_token
         found.append((_add(*ends), node, ends))
-    least = sorted(found)[-beam][0] if len(found) >= beam else -math.inf
+    least = sorted(found)[-num_beams][0] if len(found) >= num_beams else -math.inf
     for node, total in totals.items():
         for token, value in frame.items():
             if not total + value > least:
@@ -329,7 +336,7 @@ def _grow(
             child = prefixes.extend(node, token)
             if child not in living:
                 found.append((before + value, child, (-math.inf, before + value)))
-    return {node: ends for _, node, ends in sorted(found, reverse=True)[:beam]}
+    return {node: ends for _, node, ends in sorted(found, reverse=True)[:num_beams]}
 
 
 def _add(a: float, b: float) -> float:

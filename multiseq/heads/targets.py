@@ -23,7 +23,7 @@ from multiseq.results import Label, LabelSet, Number, Shares
 
 __all__ = [
     "ClassTarget",
-    "LabelsTarget",
+    "MultiLabelTarget",
     "NumberTarget",
     "flags_of",
     "is_constant",
@@ -117,7 +117,7 @@ class ClassTarget:
         return {"kind": "class", "labels": self.labels}
 
 
-class LabelsTarget:
+class MultiLabelTarget:
     """Several classes at once, each present or absent (multi-label classification).
 
     A label is either a collection of class names (these are present, all others absent), or a mapping from
@@ -131,7 +131,7 @@ class LabelsTarget:
         ValueError: No classes, or a class twice.
 
     Example:
-        >>> target = LabelsTarget(["red", "round", "small"])
+        >>> target = MultiLabelTarget(["red", "round", "small"])
         >>> target.batch([{"red", "small"}, {"round": True, "red": None}]).tolist()
         [[1.0, 0.0, 1.0], [nan, 1.0, nan]]
     """
@@ -144,7 +144,7 @@ class LabelsTarget:
         self._known = {class_name(label) for label in self.labels}
 
     @classmethod
-    def fit(cls, values: Iterable[Any]) -> LabelsTarget:
+    def fit(cls, values: Iterable[Any]) -> MultiLabelTarget:
         """A target with the classes that occur in the training labels, sorted."""
         return cls(sorted({name for v in values for name in named_flags(v)}))
 
@@ -186,7 +186,7 @@ class LabelsTarget:
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": "labels", "labels": self.labels}
+        return {"kind": "multilabel", "labels": self.labels}
 
 
 class NumberTarget:
@@ -304,14 +304,14 @@ def is_missing(target: Any, label: Any) -> bool:
 
 
 def flags_of(value: Any, labels: Sequence[str]) -> list[bool | None]:
-    """For each class whether a label of `LabelsTarget` has it: True, False, or None if that is missing."""
+    """For each class whether a label of `MultiLabelTarget` has it: True, False, or None if that is missing."""
     named = named_flags(value)
     other = None if value is None or isinstance(value, Mapping) else False
     return [named.get(str(class_name(name)), other) for name in labels]
 
 
 def named_flags(value: Any) -> dict[str, bool | None]:
-    """The classes that a label of `LabelsTarget` names, each with its flag.
+    """The classes that a label of `MultiLabelTarget` names, each with its flag.
 
     Raises:
         ValueError: The label is a single text, or it has flags without class names.
@@ -355,7 +355,7 @@ def target_from_config(config: Mapping[str, Any]) -> Any:
     options = {k: v for k, v in config.items() if k != "kind"}
     if config["kind"] == "text":
         return TextTarget.from_config(config)
-    kinds = {"class": ClassTarget, "labels": LabelsTarget, "number": NumberTarget}
+    kinds = {"class": ClassTarget, "multilabel": MultiLabelTarget, "number": NumberTarget}
     if config["kind"] not in kinds:
         raise ValueError(
             f"target: got kind {config['kind']!r}, expected one of {', '.join([*kinds, 'text'])}"

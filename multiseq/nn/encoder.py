@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         window: In sets that are sequences, a vector attends only to vectors at most this far away (sliding
             window). Each layer widens the view, so the output depends on vectors up to ``depth * window``
             away. None: a vector attends to its whole set.
-        relative: Whether to learn an attention bias over relative positions, for each head.
+        relative_bias: Whether to learn an attention bias over relative positions, for each head.
         pair_codes: The number of pair codes for which to learn an attention bias, for each head; 0 for none.
             An adapter assigns the codes (for example distances between nodes) and states their number as
             its attribute `pair_codes`.
@@ -83,7 +83,7 @@ class Encoder(nn.Module):
         gated: bool = True,
         dropout: float = 0.1,
         window: int | None = None,
-        relative: bool = False,
+        relative_bias: bool = False,
         pair_codes: int = 0,
     ) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Encoder(nn.Module):
                 f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads} (twice the heads)"
             )
         self.dim, self.depth, self.heads = dim, depth, heads
-        self.window, self.relative, self.pair_codes = window, relative, pair_codes
+        self.window, self.relative_bias, self.pair_codes = window, relative_bias, pair_codes
         self.gated, self.dropout = gated, dropout
         # A gated network has three matrices instead of two. With an inner width of 8/3 dim it has as many
         # weights as a plain one with 4 dim.
@@ -115,7 +115,7 @@ class Encoder(nn.Module):
             )
             for _ in range(depth)
         )
-        self.bias = PairBias(heads, relative=relative, num_codes=pair_codes)
+        self.bias = PairBias(heads, relative=relative_bias, num_codes=pair_codes)
         self.norm = AddNorm(dim, dropout)
         self._initialise()
 
@@ -130,7 +130,7 @@ class Encoder(nn.Module):
         """Encode each set independently: the output for a set does not depend on the rest of the batch."""
         if sets.device.type != "cpu":
             return sets.with_values(self._encode(sets, _plan_of(sets)))
-        binned = self.window is None and not self.relative and not self.pair_codes
+        binned = self.window is None and not self.relative_bias and not self.pair_codes
         encoded = self._encode_in(Order.of(sets.lengths, binned=binned), sets)
         if binned and not encoded.detach().isfinite().all():
             # Inf or NaN in one set spreads to the other sets of its bin: their attention weights for it are
@@ -160,7 +160,17 @@ class Encoder(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain JSON values."""
-        names = ("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative", "pair_codes")
+        names = (
+            "dim",
+            "depth",
+            "heads",
+            "ff_dim",
+            "gated",
+            "dropout",
+            "window",
+            "relative_bias",
+            "pair_codes",
+        )
         return {name: getattr(self, name) for name in names}
 
     def _enter(self, sets: VectorSets) -> tuple[Tensor, Rotation | None, Bias | None]:

@@ -88,7 +88,7 @@ def _rows(model: Model, task: str, source: Source, cache: ItemCache) -> tuple[li
     look = VIEWS[adapter.modality, head.level]
     x: list[Any] = []
     y: list[Any] = []
-    found = cache.examples(adapter, source.items, source.where)
+    found = cache.examples(adapter, source.items, source.locations)
     known = zip(source.items, source.targets[task], found, strict=True)
     for item, labels, examples in known:
         if labels is None:
@@ -139,14 +139,14 @@ def _bag(adapter: Any, item: Any, examples: Any) -> list[str]:
 
 def _average_frame(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
     frames = np.concatenate([adapter.features(e).numpy() for e in examples])
-    return frames.mean(0) if len(frames) else np.zeros(adapter.mels)
+    return frames.mean(0) if len(frames) else np.zeros(adapter.n_mels)
 
 
 def _counts(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
     if adapter.nodes.text:
         return _graph_bag(adapter, item, examples)
     width = sum(adapter.nodes.sizes) + adapter.nodes.width
-    width = width if adapter.hops is None else adapter.hop_stem.shape[1]  # with the degrees
+    width = width if adapter.num_hops is None else adapter.hop_stem.shape[1]  # with the degrees
     rows = [row for example in examples for row in _own_features(adapter, example)]
     return np.append(np.array(rows).reshape(-1, width).sum(0), len(rows))  # a graph may have no node
 
@@ -214,7 +214,7 @@ def _texts(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[A
 
 METHODS: dict[str, Callable[..., list[Any]]] = {
     "class": _labels,
-    "labels": _label_sets,
+    "multilabel": _label_sets,
     "number": _numbers,
     "text": _texts,
 }

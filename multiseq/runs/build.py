@@ -125,12 +125,12 @@ def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int) -> 
     try:
         return _adapter_class(recipe, name).fit(items, dim=dim, **options)
     except ValueError as error:
-        where = [place for source in sources for place in source.where]
+        locations = [place for source in sources for place in source.locations]
         place = f"{recipe.name}: [adapters.{name}]"
-        raise RecipeError(f"{place}: {_located(error, where)}") from error
+        raise RecipeError(f"{place}: {_located(error, locations)}") from error
 
 
-def _located(error: ValueError, where: Sequence[str]) -> str:
+def _located(error: ValueError, locations: Sequence[str]) -> str:
     """An error's message with the file and line of the item that it numbers.
 
     >>> _located(ValueError("item 1: no words"), ["a.txt:1", "a.txt:2"])
@@ -138,9 +138,9 @@ def _located(error: ValueError, where: Sequence[str]) -> str:
     """
     message = str(error)
     numbered = re.match(r"item (\d+): ", message)
-    if numbered is None or int(numbered[1]) >= len(where):
+    if numbered is None or int(numbered[1]) >= len(locations):
         return message
-    return f"{where[int(numbered[1])]}: {message[numbered.end() :]}"
+    return f"{locations[int(numbered[1])]}: {message[numbered.end() :]}"
 
 
 def _head_class(spec: Mapping[str, Any], place: str) -> tuple[Any, dict[str, Any]]:
@@ -166,7 +166,7 @@ def _head(kind: Any, dim: int, target: Any, options: Mapping[str, Any], place: s
 
 
 def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
-    from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget
+    from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
     from multiseq.heads.text_target import TextTarget
 
     rows = labels
@@ -176,8 +176,8 @@ def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
         ]
     if spec["target"] == "class":
         return ClassTarget.fit(rows)
-    if spec["target"] == "labels":
-        return LabelsTarget.fit(rows)
+    if spec["target"] == "multilabel":
+        return MultiLabelTarget.fit(rows)
     if spec["target"] == "number":
         return NumberTarget.fit(rows, name=spec.get("column", "value"), unit=spec.get("unit", ""))
     options = {"vocab_size": spec["vocab_size"]} if "vocab_size" in spec else {}

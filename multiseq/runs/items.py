@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import DataError, Records
-from multiseq.data.formats import FORMATS, PARTS, TEXT
+from multiseq.data.formats import FORMATS, SPLITS, TEXT
 from multiseq.data.tables import TABLES
 from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
 from multiseq.labels import class_name
@@ -102,7 +102,7 @@ def reading_of(
 
 def _suffixes(spec: Mapping[str, Any]) -> set[str]:
     """Of the files that a run was trained on."""
-    files = [spec[key] for key in ("file", *PARTS) if isinstance(spec.get(key), str)]
+    files = [spec[key] for key in ("file", *SPLITS) if isinstance(spec.get(key), str)]
     return {suffix_of(file) for file in files}
 
 
@@ -134,18 +134,18 @@ def read_items(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], S
     if kind in FORMATS and kind not in ("jsonl", "lines"):
         return _records(adapter, file, reading)
     if kind == "json":
-        raw, where = [_json("".join(_lines(adapter, file, reading)), str(file), adapter)], [str(file)]
+        raw, locations = [_json("".join(_lines(adapter, file, reading)), str(file), adapter)], [str(file)]
     else:
         lines = [line.rstrip("\r\n") for line in _lines(adapter, file, reading)]
         # An empty line of text is an empty item, one between objects is nothing.
         kept = [i for i, line in enumerate(lines) if line.strip() or kind != "jsonl"]
-        raw, where = [lines[i] for i in kept], [f"{file}:{i + 1}" for i in kept]
+        raw, locations = [lines[i] for i in kept], [f"{file}:{i + 1}" for i in kept]
         if kind == "jsonl":
-            raw = [_json(v, w, adapter) for v, w in zip(raw, where, strict=True)]
+            raw = [_json(v, w, adapter) for v, w in zip(raw, locations, strict=True)]
             if adapter.modality != "fused":
                 column = reading.options.get("input", "text")
-                raw = [_field(v, column, w) for v, w in zip(raw, where, strict=True)]
-    return [item_of(adapter, v, file.parent, w) for v, w in zip(raw, where, strict=True)], where
+                raw = [_field(v, column, w) for v, w in zip(raw, locations, strict=True)]
+    return [item_of(adapter, v, file.parent, w) for v, w in zip(raw, locations, strict=True)], locations
 
 
 def _records(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Sequence[str]]:
@@ -153,32 +153,32 @@ def _records(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Seq
     records = read_records(reading.format, file, reading.options, speech, adapter)
     if reading.format == "labelled":
         _check_labelled(records, reading)
-    items, where = records.items, records.where
+    items, locations = records.items, records.locations
     if not speech:  # whose recordings have been found already
-        items = [item_of(adapter, v, file.parent, w) for v, w in zip(items, where, strict=True)]
-    return items, where
+        items = [item_of(adapter, v, file.parent, w) for v, w in zip(items, locations, strict=True)]
+    return items, locations
 
 
 def _check_labelled(records: Records, reading: Reading) -> None:
     """Lines without a label must not lose their first word to one."""
-    for label, where in zip(records.columns.get(reading.column, []), records.where, strict=True):
+    for label, location in zip(records.columns.get(reading.column, []), records.locations, strict=True):
         given = label if isinstance(label, list) else [label]
         new = [one for one in given if class_name(one) not in reading.labels]
         if reading.labels and new:
             raise ValueError(
-                f"{where}: got the label {new[0]!r}, which training has not seen; where the lines are texts "
+                f"{location}: got the label {new[0]!r}, which training has not seen; where the lines are texts "
                 "without labels, give --set format=text"
             )
 
 
-def item_of(adapter: Any, given: Any, folder: Path = Path(), where: str = "item") -> Any:
+def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "item") -> Any:
     """An item as its adapter takes it.
 
     Args:
         adapter: What will read it.
         given: A string, or what JSON says.
         folder: What paths are relative to.
-        where: For messages.
+        location: For messages.
 
     Raises:
         ValueError: Bad JSON, or items that have no written form.
@@ -198,17 +198,19 @@ def item_of(adapter: Any, given: Any, folder: Path = Path(), where: str = "item"
     if given.strip().endswith(".json"):
         path = folder / given.strip()
         if not path.is_file():
-            raise ValueError(f"{where}: {path}: no such file")
+            raise ValueError(f"{location}: {path}: no such file")
         return _json(text_of(path), str(path), adapter)
-    return _json(given, where, adapter)
+    return _json(given, location, adapter)
 
 
-def _field(value: Any, column: str, where: str) -> Any:
+def _field(value: Any, column: str, location: str) -> Any:
     """The field of an object that holds the item; a network is an object itself."""
     if not isinstance(value, dict) or "nodes" in value:
         return value
     if column not in value:
-        raise ValueError(f"{where}: no field {column!r}; there are {', '.join(value)}: choose with --column")
+        raise ValueError(
+            f"{location}: no field {column!r}; there are {', '.join(value)}: choose with --column"
+        )
     return value[column]
 
 
@@ -223,12 +225,12 @@ def _lines(adapter: Any, file: Path, reading: Reading) -> Iterator[str]:
         raise
 
 
-def _json(text: str, where: str, adapter: Any) -> Any:
+def _json(text: str, location: str, adapter: Any) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
         form = FORMS.get(getattr(adapter, "kind", adapter.modality), FORMS["text"])
-        raise ValueError(f"{where}: got {text[:40]!r}, expected JSON, as in {form} ({error})") from None
+        raise ValueError(f"{location}: got {text[:40]!r}, expected JSON, as in {form} ({error})") from None
 
 
 # --- out ------------------------------------------------------------------------------------------

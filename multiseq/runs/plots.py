@@ -1,4 +1,4 @@
-"""Pictures of a run: the losses of every task, and the scores on the dev part."""
+"""Pictures of a run: the losses of every task, and the scores on the dev split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multiseq.system.files import write_whole
 
 __all__ = ["draw_curves"]
 
-LOSSES, SCORES, ERRORS = "loss in training", "dev part: more is better", "dev part: errors"
+LOSSES, SCORES, ERRORS = "loss in training", "dev split: more is better", "dev split: errors"
 
 Log = Sequence[Mapping[str, str]]
 Curve = list[tuple[int, float]]
@@ -57,7 +57,7 @@ def _panels(log: Log) -> dict[str, dict[tuple[str, str], Curve]]:
     for row in log:
         task, metric, value = row["task"], row["metric"], float(row["value"])
         title, label = LOSSES, task
-        if row["part"] == "dev":
+        if row["split"] == "dev":
             title = ERRORS if metric in LOWER_IS_BETTER else SCORES
             label = f"{task}: {metric.replace('_', ' ')}"
         if metric == "bleu":

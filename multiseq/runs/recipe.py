@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from multiseq.checks import nearest
-from multiseq.data.formats import PARTS, PATHS
+from multiseq.data.formats import PATHS, SPLITS
 from multiseq.data.text_files import parse_toml, text_of
 from multiseq.metric_names import METRICS_OF
 from multiseq.runs.recipe_check import SECTIONS, RecipeError, check, modality_of, value_of
@@ -211,7 +211,7 @@ def _with_absolute_paths(recipe: Recipe) -> dict[str, dict[str, Any]]:
 
     data = {}
     for name, spec in recipe.tables["data"].items():
-        keys = () if spec["format"] == "rdkit-logp" else ("file", "split", *PARTS, *PATHS)
+        keys = () if spec["format"] == "rdkit-logp" else ("file", "split_file", *SPLITS, *PATHS)
         data[name] = {k: absolute(v) if k in keys else v for k, v in spec.items()}
     return {**recipe.tables, "data": data}
 

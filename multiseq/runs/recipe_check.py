@@ -13,7 +13,7 @@ from typing import Any
 
 from multiseq import checks
 from multiseq.checks import nearest
-from multiseq.data.formats import FORMATS, PARTS, PATHS
+from multiseq.data.formats import FORMATS, PATHS, SPLITS
 from multiseq.data.text_files import check_encoding, parse_toml
 from multiseq.metric_names import METRICS_OF
 from multiseq.ranges import check_range
@@ -38,7 +38,7 @@ OUTPUTS = ("vector", "set", "sequence")
 NUMBER = (int, float)
 DATA_KEYS: dict[str, Any] = {
     "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
-    "test": (str, list), "part_column": str, "split": str, "fold": int, "weight": NUMBER,
+    "test": (str, list), "split_column": str, "split_file": str, "fold": int, "weight": NUMBER,
 }  # fmt: skip
 OPTIONS: dict[str, Any] = {
     "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
@@ -131,7 +131,7 @@ def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
     modality = modality_of(tables, spec["adapter"])
     one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
     _check_parts(spec, place)
-    for key in ("file", *PARTS):
+    for key in ("file", *SPLITS):
         _check_paths(spec, key, f"{place} {key}")
 
 
@@ -188,8 +188,8 @@ def value_of(text: str) -> Any:
 def _check_parts(spec: Mapping[str, Any], place: str) -> None:
     """A file for each part, or one file and one way to tell them apart."""
     share = isinstance(spec.get("dev"), float)
-    files = [key for key in PARTS if key in spec and not (key == "dev" and share)]
-    ways = [key for key in ("part_column", "split") if key in spec]
+    files = [key for key in SPLITS if key in spec and not (key == "dev" and share)]
+    ways = [key for key in ("split_column", "split_file") if key in spec]
     if "file" not in spec:
         if spec["format"] == "networks":
             raise RecipeError(f'{place}: expected file = "…": one table of nodes, as of edges, for all parts')
@@ -203,13 +203,15 @@ def _check_parts(spec: Mapping[str, Any], place: str) -> None:
         )
     elif len(ways) != 1:
         raise RecipeError(
-            f"{place}: with file, expected part_column or split, one of them, to tell the parts apart"
+            f"{place}: with file, expected split_column or split_file, one of them, to tell the splits apart"
         )
-    if "split" in spec and share:
-        raise RecipeError(f"{place}: got split and dev = {spec['dev']}; expected the dev rows in the split")
-    if "fold" in spec and ("split" not in spec or spec["fold"] < 0):
+    if "split_file" in spec and share:
         raise RecipeError(
-            f"{place} fold: got {spec['fold']}, expected 0 or more, and split = the file of folds"
+            f"{place}: got split_file and dev = {spec['dev']}; expected the dev rows in the split"
+        )
+    if "fold" in spec and ("split_file" not in spec or spec["fold"] < 0):
+        raise RecipeError(
+            f"{place} fold: got {spec['fold']}, expected 0 or more, and split_file = the file of folds"
         )
 
 
@@ -238,8 +240,8 @@ def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
             f"{place}: got output {spec['output']!r} with target {spec['target']!r}; "
             "the target text goes with the output sequence, all others with vector or set"
         )
-    if "columns" in spec and spec["target"] not in ("number", "labels"):
-        raise RecipeError(f"{place}: columns go with the target number or labels; use column")
+    if "columns" in spec and spec["target"] not in ("number", "multilabel"):
+        raise RecipeError(f"{place}: columns go with the target number or multilabel; use column")
     if ("column" in spec) == ("columns" in spec):
         raise RecipeError(f'{place}: expected column = "…" or columns = […], the labels\' name in the data')
     _names(spec.get("columns"), f"{place} columns")

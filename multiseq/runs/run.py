@@ -3,7 +3,7 @@
 recipe.toml   the recipe as run             run.json     versions, machine, command, time, memory
 metrics.csv   losses and dev scores         curves.png   a picture of them
 model/        the weights that were kept    resume.ckpt  where training goes on from
-test.json     the scores on the test part   test.md      the same as a table
+test.json     the scores on the test split   test.md      the same as a table
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from multiseq.runs.build import build_model, check_options, settings
 from multiseq.runs.machine import command, describe_machine, versions
 from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.scoring import Report, markdown, score
-from multiseq.runs.sources import read_part
+from multiseq.runs.sources import read_split
 from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, hold
 from multiseq.system.memory import peak_gpu_memory, peak_memory
@@ -42,7 +42,7 @@ __all__ = ["evaluate_run", "read_run", "train_run"]
 COUNTED = 50
 """Items of a source that are prepared to say about how many vectors it has."""
 
-NAMES = {"sources": "training part", "dev": "dev part", "test": "test part"}
+NAMES = {"sources": "training split", "dev": "dev split", "test": "test split"}
 
 Say = Callable[[str], None]
 
@@ -60,7 +60,7 @@ def train_run(
     cache: str | Path | None = None,
     say: Say = print,
 ) -> Report:
-    """Train a recipe's model, score it on the test part, and write all of it to a folder.
+    """Train a recipe's model, score it on the test split, and write all of it to a folder.
 
     Args:
         recipe: What to train.
@@ -75,7 +75,7 @@ def train_run(
         say: Gets each line that a person may want to read.
 
     Returns:
-        The scores of the test part, as `evaluate_run` gives them. Empty in all processes but the
+        The scores of the test split, as `evaluate_run` gives them. Empty in all processes but the
         first.
 
     Raises:
@@ -112,12 +112,12 @@ def _train(
     check_options(recipe)
     options = settings(recipe)
     base = _data_folder(recipe, data)
-    train, test = _read_part(recipe, "train", base), _read_part(recipe, "test", base)
-    dev = _read_part(recipe, "dev", base) if options.evaluate_every else []
+    train, test = _read_split(recipe, "train", base), _read_split(recipe, "test", base)
+    dev = _read_split(recipe, "dev", base) if options.evaluate_every else []
     if options.evaluate_every and not dev:
-        raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev part, and none has")
+        raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
     model = build_model(recipe, train)
-    kept = ItemCache(cache, workers=options.workers)
+    kept = ItemCache(cache, num_workers=options.num_workers)
     goes_on = resume and has_resume(out)
     record: dict[str, Any] = {}
     if is_first_process():
@@ -128,7 +128,7 @@ def _train(
         check_savable(model, out / "model")
         _announce(model, train, options, out, say)
         parts = {"sources": train, "dev": dev, "test": test}
-        digests = {name: _digests(model, part, kept) for name, part in parts.items()}
+        digests = {name: _digests(model, split, kept) for name, split in parts.items()}
         record = _begin(out, recipe, base, model, digests, resume)
     began = time.perf_counter()
     with _plain_lightning():
@@ -145,7 +145,7 @@ def evaluate_run(
     folder: str | Path,
     *,
     data: str | Path | None = None,
-    part: str = "test",
+    split: str = "test",
     cache: str | Path | None = None,
     say: Say = print,
 ) -> Report:
@@ -154,12 +154,12 @@ def evaluate_run(
     Args:
         folder: The run.
         data: The data's folder, where it is another one than in training.
-        part: train, dev or test.
+        split: train, dev or test.
         cache: A folder in which prepared items are kept, as in training.
         say: Gets a line where there is no training data for the baselines.
 
     Returns:
-        ``{task: {"cell", "metric", "value", "baseline", "num_items", "seconds", "part"}}``.
+        ``{task: {"cell", "metric", "value", "baseline", "num_items", "seconds", "split"}}``.
         Accuracies, error rates and R² are fractions, BLEU is 0 to 100, RMSE and MAE are in the
         user's unit; ``seconds`` are those of the model; for frame accuracy there are also
         ``value_without_silence`` and ``baseline_without_silence``. None is what has no value.
@@ -173,15 +173,15 @@ def evaluate_run(
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
     base = _data_folder(recipe, data)
-    sources = _read_part(recipe, part, base, model)
+    sources = _read_split(recipe, split, base, model)
     if not sources:
-        raise ValueError(f"part: got {part!r}, but no data of {recipe.name} has it")
+        raise ValueError(f"split: got {split!r}, but no data of {recipe.name} has it")
     try:
-        train = read_part(recipe, "train", base, model)
+        train = read_split(recipe, "train", base, model)
     except DataError as error:
         train = []
         say(f"no baselines, for want of the training data: {error}")
-    return score(model, recipe, train, sources, part, ItemCache(cache))
+    return score(model, recipe, train, sources, split, ItemCache(cache))
 
 
 def read_run(folder: str | Path) -> Recipe:
@@ -227,10 +227,10 @@ def _data_folder(recipe: Recipe, data: str | Path | None) -> Path:
     return Path(data if data is not None else recipe.folder).resolve()
 
 
-def _read_part(recipe: Recipe, part: str, base: Path, model: Model | None = None) -> list[Source]:
-    """`read_part`, which needs the folder only where a path is relative to it."""
+def _read_split(recipe: Recipe, split: str, base: Path, model: Model | None = None) -> list[Source]:
+    """`read_split`, which needs the folder only where a path is relative to it."""
     try:
-        return read_part(recipe, part, base, model)
+        return read_split(recipe, split, base, model)
     except DataError as error:
         if base.is_dir():
             raise
@@ -296,11 +296,11 @@ def _begin(
     }
     if resume:
         before = _read_json(out / "run.json")
-        for part, now in digests.items():
-            if before.get(part) != now:
+        for split, now in digests.items():
+            if before.get(split) != now:
                 raise ValueError(
-                    f"{out}: the data is not what this run began with ({NAMES[part]}: then "
-                    f"{before.get(part)}, now {now}); start a new run with --out"
+                    f"{out}: the data is not what this run began with ({NAMES[split]}: then "
+                    f"{before.get(split)}, now {now}); start a new run with --out"
                 )
         record = {**before, "resumed": [*before.get("resumed", []), record["started"]]}
     out.mkdir(parents=True, exist_ok=True)
@@ -324,7 +324,7 @@ def _announce(model: Model, train: Sequence[Source], options: Settings, out: Pat
     cpu = f"CPU (threads: {torch.get_num_threads()})"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     weights = _num_weights(model)
-    kept = 4 + bool(options.average)  # themselves, their gradients and two moments; the running average
+    kept = 4 + bool(options.ema_decay)  # themselves, their gradients and two moments; the running average
     size = f"{4 * kept * weights / 2**20:,.1f} MiB with gradients and moments"
     say(f"{weights:,} weights on {device}, {size}; writing to {out}")
 

@@ -40,7 +40,7 @@ def score(
     recipe: Recipe,
     train: Sequence[Source],
     sources: Sequence[Source],
-    part: str,
+    split: str,
     cache: ItemCache,
 ) -> Report:
     """Every task that the sources label, in the order of the recipe.
@@ -50,7 +50,7 @@ def score(
         recipe: For the order of the tasks and their options of decoding.
         train: What the baselines learn from; without it there are none.
         sources: Items with labels.
-        part: Which part of the data the sources are.
+        split: Which part of the data the sources are.
         cache: What prepared items are looked up in.
     """
     import torch
@@ -67,7 +67,7 @@ def score(
             "cell": model.cell(task),
             "metric": model.task(task).metric,
             **_figures(model, task, training.get(task), scored[task], spec.get("decode", {}), cache),
-            "part": part,
+            "split": split,
         }
         for task, spec in recipe.tasks.items()
         if task in scored

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import READERS, DataError, Records
-from multiseq.data.formats import FORMATS, PART_NAMES, PATHS
+from multiseq.data.formats import FORMATS, PATHS, SPLIT_NAMES
 from multiseq.data.text_files import parse_json, text_of
 from multiseq.labels import flag, number
 from multiseq.runs.recipe import Recipe, resolve
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from multiseq.tasks import Source
 
 __all__ = [
-    "read_part",
+    "read_split",
     "read_records",
 ]
 
 
-def read_part(
-    recipe: Recipe, part: str, data: Path | None = None, model: Model | None = None
+def read_split(
+    recipe: Recipe, split: str, data: Path | None = None, model: Model | None = None
 ) -> list[Source]:
     """The sources of one part, each with the labels of all tasks that read it.
 
     Args:
         recipe: Which data.
-        part: train, dev or test.
+        split: train, dev or test.
         data: What relative paths are relative to; the recipe's folder where not given.
         model: The trained one, which knows which columns of graphs hold numbers; guessed where not given.
 
@@ -48,17 +48,17 @@ def read_part(
         adapter = None if model is None else model.adapter(spec["adapter"])
         tasks = {task: own for task, own in recipe.tasks.items() if own["data"] == name}
         used = _columns_used(spec, tasks.values())
-        records = _records({**spec, "columns": used}, part, data or recipe.folder, speech, adapter)
+        records = _records({**spec, "columns": used}, split, data or recipe.folder, speech, adapter)
         if records is None:
             continue
         if not records.items:
-            if part == "train" or "file" not in spec:
-                what = spec.get("file", spec.get(part, spec.get("train")))
-                raise DataError(f"{recipe.name}: [data.{name}]: no item of the part {part!r} in {what}")
+            if split == "train" or "file" not in spec:
+                what = spec.get("file", spec.get(split, spec.get("train")))
+                raise DataError(f"{recipe.name}: [data.{name}]: no item of the split {split!r} in {what}")
             continue
         targets = {task: _labels(records, own, speech) for task, own in tasks.items()}
         sources.append(
-            Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.where)
+            Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.locations)
         )
     return sources
 
@@ -66,33 +66,33 @@ def read_part(
 def _columns_used(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> list[str]:
     """The columns that the tasks and the parts need. A table may have many more."""
     named = [name for task in tasks for name in task.get("columns", [task.get("column")])]
-    return [*named, spec["part_column"]] if "part_column" in spec else named
+    return [*named, spec["split_column"]] if "split_column" in spec else named
 
 
 # --- items ----------------------------------------------------------------------------------------
 
 
-def _records(spec: Mapping[str, Any], part: str, base: Path, speech: bool, adapter: Any) -> Records | None:
+def _records(spec: Mapping[str, Any], split: str, base: Path, speech: bool, adapter: Any) -> Records | None:
     share = spec["dev"] if isinstance(spec.get("dev"), float) else 0
-    own = "train" if share and part == "dev" else part
-    if "split" in spec:
+    own = "train" if share and split == "dev" else split
+    if "split_file" in spec:
         whole = _read(spec, spec["file"], base, speech, adapter)
-        rows = _rows_of_split(resolve(spec["split"], base), spec.get("fold", 0), part, len(whole.items))
+        rows = _rows_of_split(resolve(spec["split_file"], base), spec.get("fold", 0), split, len(whole.items))
         return whole.select(rows)
     if "file" in spec:
-        whole, column = _read(spec, spec["file"], base, speech, adapter), spec["part_column"]
-        if share and whole.of_part("dev", column).items:
-            raise DataError(f"{spec['file']}: {column} has rows of the part dev; leave out dev = {share}")
-        records = whole.of_part(own, column)
+        whole, column = _read(spec, spec["file"], base, speech, adapter), spec["split_column"]
+        if share and whole.of_split("dev", column).items:
+            raise DataError(f"{spec['file']}: {column} has rows of the split dev; leave out dev = {share}")
+        records = whole.of_split(own, column)
     elif own in spec:
         records = _read(spec, spec[own], base, speech, adapter)
     else:
         return None
-    if not share or part == "test":
+    if not share or split == "test":
         return records
     num = len(records.items)
     held = set(random.Random(0).sample(range(num), round(share * num)))
-    return records.select([i for i in range(num) if (i in held) == (part == "dev")])
+    return records.select([i for i in range(num) if (i in held) == (split == "dev")])
 
 
 def _read(spec: Mapping[str, Any], paths: Any, base: Path, speech: bool, adapter: Any) -> Records:
@@ -127,7 +127,7 @@ def read_records(
     return records
 
 
-def _rows_of_split(path: Path, fold: int, part: str, num: int) -> list[int]:
+def _rows_of_split(path: Path, fold: int, split: str, num: int) -> list[int]:
     """Row numbers from JSON: ``{"train": […], …}``, or ``{"splits": [{…}, …]}``, one a fold."""
     try:
         found = parse_json(text_of(path))
@@ -137,27 +137,29 @@ def _rows_of_split(path: Path, fold: int, part: str, num: int) -> list[int]:
     if not isinstance(splits, list) or fold >= len(splits) or not isinstance(splits[fold], dict):
         form = '{"train": [row numbers], …}, or several of them under "splits"'
         raise DataError(f"{path}: no fold {fold} in it; expected {form}")
-    parts = _parts_of_split(path, splits[fold], num)
-    return parts.get(part, [])
+    parts = _rows_by_split(path, splits[fold], num)
+    return parts.get(split, [])
 
 
-def _parts_of_split(path: Path, split: Mapping[str, Any], num: int) -> dict[str, list[int]]:
+def _rows_by_split(path: Path, given: Mapping[str, Any], num: int) -> dict[str, list[int]]:
     """Part -> row numbers. Notes, which are no lists, are passed over; lists of no part are an error."""
     parts: dict[str, list[int]] = {}
     owners: dict[int, str] = {}
-    for name, rows in split.items():
-        if name not in PART_NAMES:
+    for name, rows in given.items():
+        if name not in SPLIT_NAMES:
             if isinstance(rows, list):
-                raise DataError(f"{path}: got the part {name!r}, expected train, dev (or val, valid) or test")
+                raise DataError(
+                    f"{path}: got the split {name!r}, expected train, dev (or val, valid) or test"
+                )
             continue
         if not isinstance(rows, list) or not all(type(i) is int and 0 <= i < num for i in rows):
             raise DataError(f"{path}: expected row numbers from 0 to {num - 1} under {name!r}")
-        part = PART_NAMES[name]
-        if part in parts:
+        split = SPLIT_NAMES[name]
+        if split in parts:
             raise DataError(
-                f"{path}: got the part {part} twice, once as {name!r}; expected one list for each"
+                f"{path}: got the split {split} twice, once as {name!r}; expected one list for each"
             )
-        parts[part] = rows
+        parts[split] = rows
         for row in rows:
             if owners.setdefault(row, name) != name:
                 raise DataError(
@@ -177,14 +179,19 @@ def _labels(records: Records, spec: Mapping[str, Any], speech: bool) -> list[Any
     rows = list(zip(*columns, strict=True))
     if spec["output"] != "vector":
         return [dict(zip(spec["columns"], row, strict=True)) for row in rows]
-    return [_by_vector(spec["columns"], row, where) for row, where in zip(rows, records.where, strict=True)]
+    return [
+        _by_vector(spec["columns"], row, location)
+        for row, location in zip(rows, records.locations, strict=True)
+    ]
 
 
-def _by_vector(names: Sequence[str], row: Sequence[Any], where: str) -> list[dict[str, Any]] | None:
+def _by_vector(names: Sequence[str], row: Sequence[Any], location: str) -> list[dict[str, Any]] | None:
     """Of one item, a list a column -> its labels by name, one a vector."""
     lengths = {len(labels) for labels in row if labels is not None}
     if len(lengths) > 1:
-        raise DataError(f"{where}: got lists of {sorted(lengths)} labels in {list(names)}, expected as many")
+        raise DataError(
+            f"{location}: got lists of {sorted(lengths)} labels in {list(names)}, expected as many"
+        )
     lists = [[None] * max(lengths, default=0) if labels is None else labels for labels in row]
     return [dict(zip(names, labels, strict=True)) for labels in zip(*lists, strict=True)] if lengths else None
 
@@ -201,7 +208,7 @@ def _column(records: Records, name: str, spec: Mapping[str, Any], speech: bool) 
             labels.append(_of_vectors(value, spec, speech) if several else _label(value, spec))
         except ValueError as error:
             what = str(error).removeprefix("flag: ").removeprefix("number: ")  # the column says it better
-            raise DataError(f"{records.where[i]}: {name}: {what}") from None
+            raise DataError(f"{records.locations[i]}: {name}: {what}") from None
     return labels
 
 
@@ -220,7 +227,7 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     target, several = spec["target"], isinstance(value, list)
     if value is None or value != value:  # JSON may have NaN
         return None
-    if target == "labels" and "columns" not in spec:
+    if target == "multilabel" and "columns" not in spec:
         names = value if several else str(_plain(value)).split(",")
         return sorted({str(_plain(name)).strip() for name in names} - {""})
     if target == "text":
@@ -230,11 +237,13 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     value = _plain(value)
     if target == "class":
         return value
-    return flag(value) if target == "labels" else number(value)
+    return flag(value) if target == "multilabel" else number(value)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, list | dict) or value is None:
-        lists = 'several go with target = "labels", a list with one for each vector with output = "vector"'
+        lists = (
+            'several go with target = "multilabel", a list with one for each vector with output = "vector"'
+        )
         raise ValueError(f"got {value!r}, expected one label; {lists}")
     return value

@@ -63,7 +63,7 @@ def explain_full_memory(advice: str) -> Iterator[None]:
 
 
 def peak_memory() -> int | None:
-    """The peak memory of this process in MiB, without its loader workers. None on Windows."""
+    """The peak memory of this process in MiB, without its loader workers; None on Windows."""
     try:
         import resource
     except ImportError:

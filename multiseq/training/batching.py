@@ -47,7 +47,7 @@ class BatchPlan:
     """
 
     def __init__(
-        self, sources: Sequence[PreparedSource], *, budget: int, seed: int = 0, temperature: float = 1.0
+        self, sources: Sequence[PreparedSource], *, max_vectors: int, seed: int = 0, temperature: float = 1.0
     ) -> None:
         unseen = [s for s in sources if not 0 < s.weight < math.inf]
         if unseen:
@@ -60,7 +60,12 @@ class BatchPlan:
             raise ValueError(
                 f"sources: got none or an empty one {empty}, expected at least one labelled item in each"
             )
-        self.sources, self.budget, self.seed, self.temperature = list(sources), budget, seed, temperature
+        self.sources, self.max_vectors, self.seed, self.temperature = (
+            list(sources),
+            max_vectors,
+            seed,
+            temperature,
+        )
         self._epochs: dict[int, list[list[tuple[int, int]]]] = {}
 
     def epoch(self, number: int) -> list[list[tuple[int, int]]]:
@@ -69,7 +74,7 @@ class BatchPlan:
             flat = [pair for s, draws in enumerate(self._draws()) for pair in self._draw(s, draws, number)]
             sizes = [self.sources[s].sizes[i] for s, i in flat]
             order = torch.randperm(len(flat), generator=self._generator("order", number)).tolist()
-            batches = [[flat[n] for n in batch] for batch in fill(order, sizes, self.budget)]
+            batches = [[flat[n] for n in batch] for batch in fill(order, sizes, self.max_vectors)]
             self._epochs = {number: batches}  # one epoch is kept: steps come in order
         return self._epochs[number]
 
@@ -139,7 +144,7 @@ class Loader(DataLoader[Batch]):
     Args:
         plan: Which examples each step has.
         steps: How many there are in all.
-        workers: Processes that augment and collate; 0 does it in the training process.
+        num_workers: Processes that augment and collate; 0 does it in the training process.
         rank, world: This process and how many there are.
     """
 
@@ -148,7 +153,7 @@ class Loader(DataLoader[Batch]):
         plan: BatchPlan,
         *,
         steps: int,
-        workers: int = 0,
+        num_workers: int = 0,
         rank: int = 0,
         world: int = 1,
         pin_memory: bool = False,
@@ -158,7 +163,7 @@ class Loader(DataLoader[Batch]):
         super().__init__(
             stream,
             batch_size=None,
-            num_workers=workers,
+            num_workers=num_workers,
             pin_memory=pin_memory,
             worker_init_fn=_ignore_sigterm,
         )

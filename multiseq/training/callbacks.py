@@ -23,9 +23,9 @@ AGREED = 10
 def callbacks_for(settings: Settings, folder: Path | None, has_dev: bool, stop: Stop) -> list[Callback]:
     """What Lightning calls in between: the running average, early stopping, resume files."""
     callbacks: list[Callback] = []
-    if settings.average:
+    if settings.ema_decay:
         # A buffer is no weight (a table of buckets, a count): it is taken over as it is.
-        callbacks.append(EMAWeightAveraging(decay=settings.average, use_buffers=False))
+        callbacks.append(EMAWeightAveraging(decay=settings.ema_decay, use_buffers=False))
     if settings.patience:
         callbacks.append(_Patience("monitor", mode="max", patience=settings.patience))
     return [*callbacks, _Saver(folder, settings, has_dev, stop)]

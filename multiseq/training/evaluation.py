@@ -112,7 +112,7 @@ def labelled_results(
     cache: ItemCache | None = None,
 ) -> dict[str, list[Pair]]:
     """Of each task (with options for its head's ``decode``), everything that has a label, in pairs."""
-    found = (cache or ItemCache()).examples(model.adapter(source.adapter), source.items, source.where)
+    found = (cache or ItemCache()).examples(model.adapter(source.adapter), source.items, source.locations)
     together: dict[tuple[bool, ...], list[str]] = {}  # tasks that label the same items share an encoding
     for task in tasks:
         together.setdefault(tuple(label is not None for label in source.targets[task]), []).append(task)
@@ -120,7 +120,7 @@ def labelled_results(
     for labelled, names in together.items():
         pieces = [examples if known else [] for examples, known in zip(found, labelled, strict=True)]
         own = {task: tasks[task] for task in names}
-        runs = model.run_prepared(source.adapter, pieces, own, where=source.where)
+        runs = model.run_prepared(source.adapter, pieces, own, locations=source.locations)
         pairs |= {task: list(_pairs(model, task, source.targets[task], runs[task])) for task in names}
     return pairs
 

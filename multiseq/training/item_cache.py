@@ -49,29 +49,31 @@ class ItemCache:
     Args:
         folder: Where they are kept for other runs; None keeps them in memory, as long as this object lives.
             Texts are never kept in a folder: to prepare one takes no longer than to read it back.
-        workers: Processes that prepare what the folder has not got; 0 does it in this one.
+        num_workers: Processes that prepare what the folder has not got; 0 does it in this one.
     """
 
-    def __init__(self, folder: str | Path | None = None, *, workers: int = 0) -> None:
+    def __init__(self, folder: str | Path | None = None, *, num_workers: int = 0) -> None:
         self.folder = None if folder is None else Path(folder)
-        self.workers = workers
+        self.num_workers = num_workers
         self._known: dict[tuple[int, int], tuple[Adapter, Sequence[Any], list[list[Any]]]] = {}
         self._digests: dict[int, tuple[Source, str]] = {}
 
-    def examples(self, adapter: Adapter, items: Sequence[Any], where: Sequence[str] = ()) -> list[list[Any]]:
+    def examples(
+        self, adapter: Adapter, items: Sequence[Any], locations: Sequence[str] = ()
+    ) -> list[list[Any]]:
         """The examples of every item: those of a list that was asked for before are the same objects.
 
         Args:
             adapter: Its `prepare` makes them.
             items: Raw items. The list and the adapter must not be changed afterwards.
-            where: File and line of each, for messages.
+            locations: File and line of each, for messages.
 
         Raises:
             ValueError: A bad item, with its place.
         """
         key = id(adapter), id(items)
         if key not in self._known:
-            found = self._in_folder(adapter, items, where)
+            found = self._in_folder(adapter, items, locations)
             self._known[key] = adapter, items, found  # held, so that no other object gets their ids
         return self._known[key][2]
 
@@ -87,20 +89,20 @@ class ItemCache:
             self._digests[id(source)] = source, found
         return self._digests[id(source)][1]
 
-    def _in_folder(self, adapter: Adapter, items: Sequence[Any], where: Sequence[str]) -> list[list[Any]]:
+    def _in_folder(self, adapter: Adapter, items: Sequence[Any], locations: Sequence[str]) -> list[list[Any]]:
         if self.folder is None or adapter.modality == "text" or not isinstance(adapter, Keeps):
-            return prepare_all(adapter, items, where)
+            return prepare_all(adapter, items, locations)
         shelf = Shelf(self.folder, adapter)
         keys = [shelf.key(item) for item in items]
         missing = [i for i, key in enumerate(keys) if key not in shelf]
-        todo = _Missing(shelf, adapter, items, where, missing)
-        todo.numbers = todo.keep(missing, ALONE if self.workers else math.inf)
+        todo = _Missing(shelf, adapter, items, locations, missing)
+        todo.numbers = todo.keep(missing, ALONE if self.num_workers else math.inf)
         if todo.numbers:
-            for message in DataLoader(todo, batch_size=None, num_workers=self.workers):
+            for message in DataLoader(todo, batch_size=None, num_workers=self.num_workers):
                 raise ValueError(message)
         shelf.refresh()
         return [
-            shelf.examples(key) if key in shelf else prepare(adapter, item, place_of(where, i))
+            shelf.examples(key) if key in shelf else prepare(adapter, item, place_of(locations, i))
             for i, (item, key) in enumerate(zip(items, keys, strict=True))
         ]
 
@@ -125,10 +127,10 @@ class _Missing(IterableDataset[str]):
         shelf: Shelf,
         adapter: Adapter,
         items: Sequence[Any],
-        where: Sequence[str],
+        locations: Sequence[str],
         numbers: Sequence[int],
     ) -> None:
-        self.shelf, self.adapter, self.items, self.where = shelf, adapter, items, where
+        self.shelf, self.adapter, self.items, self.locations = shelf, adapter, items, locations
         self.numbers = numbers
 
     def __iter__(self) -> Iterator[str]:
@@ -151,7 +153,7 @@ class _Missing(IterableDataset[str]):
                 if key is None or key in begun:
                     continue
                 begun.add(key)
-                pack.add(key, prepare(self.adapter, self.items[i], place_of(self.where, i)))
+                pack.add(key, prepare(self.adapter, self.items[i], place_of(self.locations, i)))
                 if pack.size > PACK:
                     full, pack = pack, Pack(self.shelf.kinds)
                     if not self.shelf.keep(full):

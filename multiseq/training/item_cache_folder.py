@@ -137,7 +137,7 @@ class Entry:
     bytes: int
 
     def about(self) -> str:
-        """The settings that are single values: ``rate 16000, mels 80``."""
+        """The settings that are single values: ``sample_rate 16000, n_mels 80``."""
         plain = {k: v for k, v in self.settings.items() if isinstance(v, str | int | float)}
         return ", ".join(f"{k} {v}" for k, v in plain.items())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from multiseq.batch import place_of
-from multiseq.heads.targets import ClassTarget, LabelsTarget, NumberTarget, named_flags
+from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, named_flags
 from multiseq.heads.text_target import TextTarget
 from multiseq.labels import class_name
 from multiseq.model import Model
@@ -27,12 +27,12 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
             the file and line.
     """
     adapter = model.adapter(source.adapter)
-    found, notes = cache.examples(adapter, source.items, source.where), []
+    found, notes = cache.examples(adapter, source.items, source.locations), []
     for name, labels in source.targets.items():
         task, unknown = model.task(name), list[str]()
         check_metric(task, f"tasks[{name!r}]")
         for number, examples in enumerate(found):
-            place, label = place_of(source.where, number), labels[number]
+            place, label = place_of(source.locations, number), labels[number]
             if label is None:
                 continue
             try:
@@ -69,7 +69,7 @@ def _unknown(task: Task, label: Any) -> list[str]:
         if task.metric == "roc_auc":
             raise ValueError(f"label: got {name!r}, expected {' or '.join(target.labels)} for roc_auc")
         return [name]
-    if isinstance(target, LabelsTarget):
+    if isinstance(target, MultiLabelTarget):
         return [name for name, there in named_flags(label).items() if there and not target.knows(name)]
     if isinstance(target, TextTarget):
         for text in [label] if isinstance(label, str) else label:

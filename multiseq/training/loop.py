@@ -119,7 +119,7 @@ def train(
     _check(settings, model, dev)
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):
-        cache = ItemCache(cache, workers=settings.workers)
+        cache = ItemCache(cache, num_workers=settings.num_workers)
     if strategy == "auto":
         devices = _startable(devices, accelerator)
     launch = {
@@ -137,7 +137,7 @@ def train(
             check_labels(model, source, cache)
         prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks, cache) for s in sources]
         plan = BatchPlan(
-            prepared, budget=settings.budget, seed=settings.seed, temperature=settings.temperature
+            prepared, max_vectors=settings.max_vectors, seed=settings.seed, temperature=settings.temperature
         )
         identity = {} if saved is None else _identity(*saved, model, sources, dev, settings, cache)
         if state is not None:
@@ -152,7 +152,7 @@ def train(
 
 
 def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
-    """Raises ValueError where a setting does not fit the model and the dev part."""
+    """Raises ValueError where a setting does not fit the model and the dev split."""
     if settings.monitor != "mean" and settings.monitor not in model.tasks:
         raise ValueError(
             f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}"
@@ -161,7 +161,7 @@ def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
     if dev and settings.monitor != "mean" and settings.monitor not in labelled:
         raise ValueError(f"monitor: got {settings.monitor!r}, which no dev source labels")
     if settings.patience and not (dev and settings.evaluate_every):
-        raise ValueError("patience: needs a dev part and evaluate_every above 0")
+        raise ValueError("patience: needs a dev split and evaluate_every above 0")
 
 
 def _fit(
@@ -193,7 +193,9 @@ def _fit(
             default_root_dir=folder,
         )
         checkpoint = None if state is None or folder is None else str(folder / RESUME)
-        advice = f"lower budget, which is {settings.budget}, or cut long items; then go on with resume"
+        advice = (
+            f"lower max_vectors, which is {settings.max_vectors}, or cut long items; then go on with resume"
+        )
         try:
             with explain_full_memory(advice):
                 trainer.fit(module, ckpt_path=checkpoint, weights_only=True)

@@ -42,18 +42,21 @@ class PreparedSource:
                     f"targets: got {name!r} for a source of {source.adapter!r}, expected one of {of_adapter}"
                 )
         self.tasks = {name: tasks[name] for name in source.targets}
-        pieces = (cache or ItemCache()).examples(adapter, source.items, source.where)
+        pieces = (cache or ItemCache()).examples(adapter, source.items, source.locations)
         for name, task in self.tasks.items():
             several = [i for i, p in enumerate(pieces) if len(p) > 1 and source.targets[name][i] is not None]
             if task.head.level == "sequence" and several:
-                place, sets = place_of(source.where, several[0]), len(pieces[several[0]])
+                place, sets = place_of(source.locations, several[0]), len(pieces[several[0]])
                 raise ValueError(
                     f"{place}: makes {sets} sets, but task {name!r} learns a sequence from one; "
                     "raise the adapter's window, or cut the item and its text"
                 )
         self.examples = [example for examples in pieces for example in examples]
         self._item = [i for i, examples in enumerate(pieces) for _ in examples]
-        self._labels, self._where = {t: list(labels) for t, labels in source.targets.items()}, source.where
+        self._labels, self._locations = (
+            {t: list(labels) for t, labels in source.targets.items()},
+            source.locations,
+        )
         # An empty set costs something too, or a batch would hold them without end.
         self.sizes = [max(1, adapter.num_vectors(example)) for example in self.examples]
         self._short: dict[str, list[str]] = {}
@@ -88,7 +91,7 @@ class PreparedSource:
             aligned = self.adapter.align(labels, self.examples[number])
             head.target.batch(aligned)
         except ValueError as error:
-            raise ValueError(f"{place_of(self._where, self._item[number])}: {error}") from error
+            raise ValueError(f"{place_of(self._locations, self._item[number])}: {error}") from error
         return any(v is not None for v in aligned)
 
     def _is_too_short(self, number: int, name: str) -> bool:
@@ -98,7 +101,7 @@ class PreparedSource:
             return False
         sizes = head.too_short(self.adapter.num_vectors(example), self._labels[name][item])
         if sizes:
-            place = ", ".join(filter(None, (place_of(self._where, item), getattr(example, "source", ""))))
+            place = ", ".join(filter(None, (place_of(self._locations, item), getattr(example, "source", ""))))
             self._short.setdefault(name, []).append(f"{place}: {sizes}")
             self._labels[name][item] = None
         return bool(sizes)

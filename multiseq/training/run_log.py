@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "RunLog", "read_log"]
 
-COLUMNS = ("step", "part", "task", "metric", "value", "lr", "seconds")
+COLUMNS = ("step", "split", "task", "metric", "value", "lr", "seconds")
 
 
 class RunLog:
@@ -75,7 +75,7 @@ class RunLog:
                 os.fsync(self._file.fileno())
 
     def scores(self, step: int, scores: Mapping[str, Score]) -> None:
-        """The dev part's scores after ``step`` steps."""
+        """The dev split's scores after ``step`` steps."""
         self.flush()
         for task, score in scores.items():
             seconds = time.perf_counter() - self.started
@@ -91,11 +91,13 @@ class RunLog:
             self._file = None
 
     def _write(
-        self, step: int, part: str, task: str, metric: str, value: float, lr: str, seconds: float
+        self, step: int, split: str, task: str, metric: str, value: float, lr: str, seconds: float
     ) -> None:
         if self._file is not None:
             with self._explained():
-                csv.writer(self._file).writerow([step, part, task, metric, repr(value), lr, f"{seconds:.2f}"])
+                csv.writer(self._file).writerow(
+                    [step, split, task, metric, repr(value), lr, f"{seconds:.2f}"]
+                )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

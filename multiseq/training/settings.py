@@ -17,19 +17,19 @@ class Settings:
 
     Args:
         steps: Optimiser steps in all; the learning rate falls to zero at the last one.
-        budget: Vectors of one step's batch, over all tasks and processes.
+        max_vectors: Vectors of one step's batch, over all tasks and processes.
         lr: Highest learning rate of AdamW (https://arxiv.org/abs/1711.05101).
         warmup: Steps over which it rises, as a fraction of all steps.
         weight_decay: Of matrices; biases and norms have none.
-        clip: Largest norm of the gradient.
+        max_grad_norm: Largest norm of the gradient.
         temperature: 1 draws sources by their size, higher ones draw small sources more often.
-        average: Decay of the running average of the weights that is evaluated and kept; 0 keeps the last.
-        evaluate_every: Steps between evaluations on the dev part, of which the best weights are kept; where
-            there is a dev part, one follows at the end in any case.
+        ema_decay: Decay of the running average of the weights that is evaluated and kept; 0 keeps the last.
+        evaluate_every: Steps between evaluations on the dev split, of which the best weights are kept; where
+            there is a dev split, one follows at the end in any case.
         patience: Evaluations without a better ``monitor`` before stopping; 0 never stops early.
         monitor: A task's name, or ``mean`` over the tasks' scores (1 is perfect).
         save_every: Steps between resume files.
-        workers: Processes that augment and collate.
+        num_workers: Processes that augment and collate.
         seed: Of the order of the batches, of augmentation and of dropout. The first weights are drawn when
             the parts are built, by torch's generator: seed it with ``torch.manual_seed``, as recipes do.
         deterministic: The same seed gives the same weights on a GPU too, to the last bit, on one machine and
@@ -41,18 +41,18 @@ class Settings:
     """
 
     steps: int = 1000
-    budget: int = 4096
+    max_vectors: int = 4096
     lr: float = 1e-3
     warmup: float = 0.1
     weight_decay: float = 0.05
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
     temperature: float = 1.0
-    average: float = 0.0
+    ema_decay: float = 0.0
     evaluate_every: int = 0
     patience: int = 0
     monitor: str = "mean"
     save_every: int = 100
-    workers: int = 0
+    num_workers: int = 0
     seed: int = 0
     deterministic: bool = False
 

@@ -1,4 +1,4 @@
-"""The step of a mixed batch, the evaluation on the dev part, and what is kept of both.
+"""The step of a mixed batch, the evaluation on the dev split, and what is kept of both.
 
 A step's loss is, over the tasks in its batch, the weighted sum of (sum of losses / count), both over all
 processes; so two processes with halves of unequal size compute what one does with the whole.
@@ -52,7 +52,7 @@ class Data:
 
 
 class Module(lightning.LightningModule):
-    """The step of a mixed batch, the evaluation on the dev part, and what is kept of both."""
+    """The step of a mixed batch, the evaluation on the dev split, and what is kept of both."""
 
     def __init__(
         self,
@@ -78,14 +78,14 @@ class Module(lightning.LightningModule):
         return Loader(
             self.data.plan,
             steps=self.settings.steps,
-            workers=self.settings.workers,
+            num_workers=self.settings.num_workers,
             rank=rank,
             world=world,
             pin_memory=pin,
         )
 
     def val_dataloader(self) -> list[int]:
-        """One entry, which stands for the dev part."""
+        """One entry, which stands for the dev split."""
         return [0]  # evaluation reads the dev sources itself
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -131,11 +131,11 @@ class Module(lightning.LightningModule):
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Score the dev part."""
+        """Score the dev split."""
         self.log("monitor", self.judge(self.global_step), prog_bar=True, batch_size=1)
 
     def judge(self, step: int) -> float:
-        """Score the dev part, and keep the weights where they are the best so far."""
+        """Score the dev split, and keep the weights where they are the best so far."""
         scores = evaluate_all(self.model, self.data.dev, self.data.cache)
         goodness = _monitored(scores, self.settings.monitor)
         self.record.scores(step, scores)
@@ -155,7 +155,7 @@ class Module(lightning.LightningModule):
         """Scale the gradient down to the largest norm that the settings allow."""
         # Lightning's own refuses fused optimisers under mixed precision, for the sake of a loss scaler that
         # bf16 does not have.
-        torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.clip)
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_grad_norm)
 
     def on_train_start(self) -> None:
         """Open the log."""
@@ -174,7 +174,7 @@ class Module(lightning.LightningModule):
         self.best = checkpoint["multiseq"]["best"]
 
     def finish(self) -> None:
-        """Leave the best weights in the model; without a dev part those are the last."""
+        """Leave the best weights in the model; without a dev split those are the last."""
         every = self.settings.evaluate_every
         if self.data.dev and (not every or self.settings.steps % every):
             with self.trainer.precision_plugin.val_step_context():  # as the evaluations during training

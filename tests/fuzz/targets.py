@@ -79,7 +79,7 @@ def reader(name: str, file: str, count: Callable[[str], int | None], **options: 
                 more[key].write_bytes({"target": LINES, "edges": EDGES}[key])
         records = READERS[name](folder / file, **more)
         assert all(len(column) == len(records.items) for column in records.columns.values())
-        assert len(records.where) == len(records.items)
+        assert len(records.locations) == len(records.items)
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -222,7 +222,7 @@ TRIPLES = [["Ada", "wrote", "notes"], ["Ada", "met", "Mary"]]
 def graphs(kind: str) -> GraphAdapter:
     """For graphs of a kind."""
     items: dict[str, Any] = {"table": [TABLE], "triples": [TRIPLES], "molecule": ["CCO", "c1ccccc1"]}
-    return GraphAdapter.fit(items[kind], dim=8, distances=2)
+    return GraphAdapter.fit(items[kind], dim=8, max_distance=2)
 
 
 def graph(kind: str) -> Any:

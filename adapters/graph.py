@@ -172,8 +172,8 @@ class GraphAdapter(nn.Module):
         self.preparation = Preparation(nodes, edges, directed, text, max_distance)
         if self.pair_codes > MOST_CODES:
             raise ValueError(
-                f"max_distance: got {max_distance} with {edges.sizes[:1]} kinds of edges, {self.pair_codes} codes "
-                f"for pairs of nodes, expected at most {MOST_CODES}; use max_distance=0 or fewer kinds"
+                f"max_distance: got {max_distance} with {edges.sizes[:1]} kinds of edges, {self.pair_codes} "
+                f"codes for pairs of nodes, expected at most {MOST_CODES}; use max_distance=0 or fewer kinds"
             )
         if num_hops is not None:
             _check_hops(num_hops, nodes, edges, max_distance)
@@ -423,7 +423,8 @@ def _read(item: Any, kind: str) -> Graph:
 def _check_hops(num_hops: int, nodes: Columns, edges: Columns, max_distance: int) -> None:
     if max_distance:
         raise ValueError(
-            f"max_distance: got {max_distance} with num_hops={num_hops}, expected whole graphs; use num_hops=None"
+            f"max_distance: got {max_distance} with num_hops={num_hops}, expected whole graphs; "
+            "use num_hops=None"
         )
     if nodes.text or edges.text:
         raise ValueError(

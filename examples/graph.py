@@ -46,7 +46,7 @@ def sources(part: str) -> list[Source]:
 def build(data: list[Source]) -> Model:
     """Three kinds of graph have three stems and one encoder."""
     stems = {s.adapter: GraphAdapter.fit(s.items, dim=DIM, directed=False) for s in data}
-    logp = NumberTarget.fit(data[1].targets["logp"], unit="logP")
+    logp = NumberTarget.fit(data[1].targets["logp"], unit="logP (higher: more lipophilic)")
     texts = TextTarget.fit(data[2].targets["facts"], unit="piece", vocab_size=1000)
     return Model(
         adapters=stems,
@@ -64,7 +64,7 @@ if __name__ == "__main__":
     model = train(build(data), data, steps=STEPS, max_vectors=2000, lr=2e-3, ema_decay=0.98, temperature=3.0)
     for source in sources("test"):
         for task in source.targets:
-            score = evaluate(model, task, source)
+            score = evaluate(model, [source], task=task)
             print(f"{score.cell:15} {task:12} {score.metric} {score.value:.3f}")
 
     print(model.predict("logp", ["CC(=O)Oc1ccccc1C(=O)O"])[0])

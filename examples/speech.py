@@ -60,7 +60,7 @@ if __name__ == "__main__":
     model = train(build(data), data, steps=STEPS, max_vectors=2000, lr=3e-3, ema_decay=0.98)
     test = sources("test")[0]
     for task in test.targets:
-        score = evaluate(model, task, test)
+        score = evaluate(model, [test], task=task)
         print(f"{score.cell:15} {task:12} {score.metric} {score.value:.3f}")
 
     clip = test.items[0]

@@ -61,7 +61,7 @@ if __name__ == "__main__":
     model = train(build(data), data, steps=STEPS, max_vectors=1500, lr=2e-3, ema_decay=0.98)
     for source in sources("test"):
         for task in source.targets:
-            score = evaluate(model, task, source)
+            score = evaluate(model, [source], task=task)
             print(f"{score.cell:15} {task:12} {score.metric} {score.value:.3f}")
 
     sentence = ["I", "saw", "a", "saw"]

@@ -28,6 +28,13 @@ __all__ = [
     "Task",
     "Source",
     "Model",
+    "Label",
+    "LabelSet",
+    "Number",
+    "Text",
+    "Embedding",
+    "Score",
+    "Settings",
     "train",
     "evaluate",
     "save",
@@ -44,12 +51,14 @@ if TYPE_CHECKING:
     from multiseq.heads.per_vector import VectorHead
     from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
     from multiseq.heads.text_target import TextTarget
-    from multiseq.model import Model
+    from multiseq.model import Embedding, Model
     from multiseq.nn.attention import attend
     from multiseq.nn.encoder import Encoder
+    from multiseq.results import Label, LabelSet, Number, Text
     from multiseq.tasks import Source, Task
-    from multiseq.training.evaluation import evaluate
+    from multiseq.training.evaluation import Score, evaluate
     from multiseq.training.loop import train
+    from multiseq.training.settings import Settings
     from multiseq.vectors import VectorSets
 else:
     _HOMES = {
@@ -73,6 +82,13 @@ else:
         "evaluate": "multiseq.training.evaluation",
         "save": "multiseq.checkpoint",
         "Model": "multiseq.model",
+        "Embedding": "multiseq.model",
+        "Label": "multiseq.results",
+        "LabelSet": "multiseq.results",
+        "Number": "multiseq.results",
+        "Text": "multiseq.results",
+        "Score": "multiseq.training.evaluation",
+        "Settings": "multiseq.training.settings",
         "train": "multiseq.training.loop",
         "load": "multiseq.checkpoint",
     }

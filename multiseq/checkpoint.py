@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from multiseq._version import __version__
+from multiseq.checks import one_of
 from multiseq.heads.ctc import CTCHead
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.per_set import SetHead
@@ -131,7 +132,7 @@ def load(
         folder: A checkpoint, or the folder of a run (it holds a checkpoint in its folder ``model``).
         adapters: Your own adapter classes: adapter's name in the model -> class. For safety, a class or path
             named in a config is never imported.
-        encoder: Your own encoder class; it is called as ``encoder(**config)``.
+        encoder: Your own encoder class; it is built by ``encoder.from_config(config)``.
 
     Raises:
         CheckpointError: The folder is not a checkpoint, is damaged, or was written by a newer version.
@@ -234,7 +235,8 @@ def _build(
             f"{folder}: its encoder is a {spec['class']}, which is not a class of multiseq; pass your class "
             f"as load(…, encoder={spec['class']})"
         )
-    built: EncoderLike = (encoder or Encoder)(**spec["config"])
+    kind: Any = encoder or Encoder
+    built: EncoderLike = kind.from_config(spec["config"])
     return Model(parts, built, tasks)
 
 
@@ -282,8 +284,7 @@ def _load_adapter(folder: Path, name: str, config: Mapping[str, Any], own: Mappi
 
 
 def _head(config: Mapping[str, Any]) -> Head:
-    if config["kind"] not in HEADS:
-        raise CheckpointError(f"head: got kind {config['kind']!r}, expected one of {', '.join(HEADS)}")
+    one_of(config["kind"], HEADS, "head: kind")
     head: Head = HEADS[config["kind"]].from_config(config)
     return head
 

@@ -12,6 +12,7 @@ from typing import Any
 
 __all__ = [
     "MANY",
+    "RENAMED",
     "WIDEST",
     "asset",
     "check_number",
@@ -27,7 +28,31 @@ __all__ = [
 WIDEST = 1 << 16
 """The largest ``dim`` of a vector. A larger one is a mistake and would use up the memory."""
 MANY = 1000
-"""The most steps, rounds or hops. More would take too long."""
+"""The most steps, layers or hops. More would take too long."""
+
+RENAMED = {
+    # training
+    "average": "ema_decay",
+    "budget": "max_vectors",
+    "clip": "max_grad_norm",
+    "workers": "num_workers",
+    # encoder and adapters
+    "distances": "max_distance",
+    "drop": "edge_dropout",
+    "hops": "num_hops",
+    "mels": "n_mels",
+    "rate": "sample_rate",
+    "relative": "relative_bias",
+    "rounds": "num_layers",
+    "walk_steps": "walk_length",
+    # data and tasks
+    "alpha": "length_penalty",
+    "beam": "num_beams",
+    "labels": "multilabel",
+    "part_column": "split_column",
+    "split": "split_file",
+}
+"""Old name -> new name, in recipes, settings and options of parts. Errors name the new one."""
 
 
 def check_whole_number(name: str, value: Any, least: int, most: int | None = None, *, none: str = "") -> None:
@@ -73,8 +98,13 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
 
     >>> nearest("trian", ["train", "test"])
     " (did you mean 'train'?)"
+    >>> nearest("budget", ["steps", "max_vectors"])
+    " (it is called 'max_vectors' now)"
     """
-    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+    candidates = list(candidates)
+    if RENAMED.get(word) in candidates:
+        return f" (it is called {RENAMED[word]!r} now)"
+    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
@@ -117,10 +147,11 @@ def reading(name: str) -> Iterator[None]:
 
 
 def config_of(given: Any, names: Iterable[str]) -> dict[str, Any]:
-    """The arguments of an adapter from a checkpoint. Raises ValueError for unknown arguments."""
+    """The arguments of an adapter or encoder from a checkpoint. Raises ValueError for unknown arguments."""
     if not isinstance(given, Mapping):
-        raise ValueError(f"config: got {type(given).__name__}, expected an adapter's arguments by name")
+        raise ValueError(f"config: got {type(given).__name__}, expected arguments by name")
     known = list(names)
     if unknown := [name for name in given if name not in known]:
-        raise ValueError(f"config: got {unknown}, expected some of {', '.join(known)}")
+        near = nearest(str(unknown[0]), known)
+        raise ValueError(f"config: got {unknown}{near}, expected some of {', '.join(known)}")
     return dict(given)

@@ -36,7 +36,7 @@ torch.set_flush_denormal(True)
 _modes = threading.Lock()
 """Guards the mode (training or evaluation) of all models. A lock inside a model would prevent copying it."""
 
-BUDGET = 8192
+MAX_VECTORS = 8192
 """The most vectors in a batch for prediction."""
 PREPARED = 4096
 """Items that prediction prepares at a time. The limit keeps memory constant for any number of items."""
@@ -146,7 +146,7 @@ class Model(nn.Module):
     # --- prediction -----------------------------------------------------------------------------------
 
     def predict(
-        self, task: str, items: Iterable[Any], *, max_vectors: int = BUDGET, **options: Any
+        self, task: str, items: Iterable[Any], *, max_vectors: int = MAX_VECTORS, **options: Any
     ) -> list[Any]:
         """Predict one result for each raw item, in order. A result does not depend on the other items.
 
@@ -172,7 +172,7 @@ class Model(nn.Module):
         self,
         task: str,
         items: Iterable[Any],
-        max_vectors: int = BUDGET,
+        max_vectors: int = MAX_VECTORS,
         *,
         locations: Sequence[str] = (),
         **options: Any,
@@ -195,7 +195,7 @@ class Model(nn.Module):
         adapter: str,
         pieces: Sequence[Sequence[Any]],
         tasks: Mapping[str, Mapping[str, Any]],
-        max_vectors: int = BUDGET,
+        max_vectors: int = MAX_VECTORS,
         *,
         locations: Sequence[str] = (),
     ) -> dict[str, list[list[tuple[Any, Any]]]]:
@@ -225,7 +225,7 @@ class Model(nn.Module):
                     results[task][item][number] = pieces[item][number], result
         return results
 
-    def embed(self, adapter: str, items: Iterable[Any], *, max_vectors: int = BUDGET) -> list[Embedding]:
+    def embed(self, adapter: str, items: Iterable[Any], *, max_vectors: int = MAX_VECTORS) -> list[Embedding]:
         """For each raw item its encoded vectors, their mean, and what each vector stands for.
 
         Args:

@@ -155,7 +155,11 @@ class EncoderLike(Protocol):
         """Encode each set independently of the others."""
 
     def config(self) -> dict[str, Any]:
-        """The encoder's settings as plain JSON values: the arguments that rebuild it."""
+        """The encoder's settings as plain JSON values, from which ``from_config`` rebuilds it."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> EncoderLike:
+        """The inverse of :meth:`config`."""
 
 
 @runtime_checkable

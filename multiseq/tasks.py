@@ -10,7 +10,7 @@ from multiseq.labels import in_order, plain
 from multiseq.metric_names import METRICS_OF
 from multiseq.protocols import Head
 
-__all__ = ["Source", "Task"]
+__all__ = ["Source", "Task", "listed"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,14 @@ class Source:
         for task, labels in self.targets.items():
             if len(labels) != len(self.items):
                 raise ValueError(f"targets[{task!r}]: got {len(labels)} labels for {len(self.items)} items")
+
+
+def listed(name: str, sources: Any) -> list[Source]:
+    """Several sources as a list. Raises ValueError for a single one, and for anything else among them."""
+    if isinstance(sources, Source):
+        raise ValueError(f"{name}: got one Source, expected a list of them; use [source]")
+    chosen = list(sources)
+    for source in chosen:
+        if not isinstance(source, Source):
+            raise ValueError(f"{name}: got a {type(source).__name__} in it, expected Source(adapter, …)")
+    return chosen

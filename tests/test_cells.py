@@ -43,7 +43,7 @@ def learned() -> tuple[Model, dict[str, Source]]:
 @pytest.mark.parametrize("task", CELLS)
 def test_ten_items_are_learned_by_heart(learned: tuple[Model, dict[str, Source]], task: str) -> None:
     model, sources = learned
-    score = evaluate(model, task, sources[task])
+    score = evaluate(model, [sources[task]], task=task)
     assert score.cell == CELLS[task]
     assert score.goodness >= 0.95, score
 

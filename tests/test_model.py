@@ -144,7 +144,7 @@ def test_a_prediction_that_is_not_finite_names_the_item(point_adapter: Any) -> N
         "points", items, {"extent": [1.0] * len(items)}, locations=[f"f:{i}" for i in range(10)]
     )
     with pytest.raises(ValueError, match="f:3: extent: got a prediction that is NaN or infinite"):
-        evaluate(model, "extent", labelled)
+        evaluate(model, [labelled], task="extent")
     with torch.no_grad():
         model.task("extent").head.read[0].weight[0, 0] = math.nan
     with pytest.raises(ValueError, match=r"item \d: extent: got a prediction that is NaN"):
@@ -314,7 +314,7 @@ def test_the_best_weights_on_dev_are_kept(point_adapter: Any, tmp_path: Path) ->
         build(point_adapter), dev=[source(), source()], out=tmp_path / "late"
     )  # at the end in any case
     assert [step for step, _, _ in scores(tmp_path / "late")] == [29, 29]
-    assert evaluate(late, "half", source(), source()).num_items == 2 * sum(LENGTHS)
+    assert evaluate(late, [source(), source()], task="half").num_items == 2 * sum(LENGTHS)
 
 
 def test_patience_stops_early(point_adapter: Any, tmp_path: Path) -> None:
@@ -506,6 +506,10 @@ def test_another_encoder_can_stand_in(point_adapter: Any, tmp_path: Path) -> Non
 
         def config(self) -> dict[str, Any]:
             return {"dim": self.dim}
+
+        @classmethod
+        def from_config(cls, config: Any) -> Any:
+            return cls(**config)
 
     model = Model({"points": point_adapter(16)}, Identity(16), build(point_adapter).tasks)
     folder = save(model, tmp_path / "model")

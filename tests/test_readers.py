@@ -305,7 +305,7 @@ def test_members_of_several_parts(write: Write) -> None:
 def test_one_label_cannot_be_shared_out_among_members_of_several_parts() -> None:
     columns = {"part": [["train", "test"]], "size": ["big"], "tags": [None]}
     records = Records(["ab"], columns, ["f:2"])
-    with pytest.raises(DataError, match=r"f:2: size: got one value for members of the parts test, train"):
+    with pytest.raises(DataError, match=r"f:2: size: got one value for members of the splits test, train"):
         records.of_split("train")
     same = Records(["ab"], {**columns, "part": [["train", "train"]]}, ["f:2"])
     assert same.of_split("train").column("size") == ["big"]

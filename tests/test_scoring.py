@@ -83,8 +83,17 @@ def test_good_labels_are_passed_over_in_silence() -> None:
 
 def test_an_item_without_a_reference_is_left_out() -> None:
     model = model_of(CTCHead(DIM, TextTarget.fit(["a"], unit="character")))
-    score = evaluate(model, "t", Source("a", ["", "b"], {"t": [["x", ""], []]}))
+    score = evaluate(model, [Source("a", ["", "b"], {"t": [["x", ""], []]})], task="t")
     assert (score.value, score.num_items) == (1.0, 1)  # of an empty set the text is empty
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_which_sources_are_scored() -> None:
+    model, source = model_of(SetHead(DIM, ClassTarget(["x"]))), Source("a", ["b"], {"t": ["x"]})
+    with pytest.raises(ValueError, match=r"sources: got one Source, expected a list of them; use \[source\]"):
+        evaluate(model, source, task="t")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"task: got 'u'; expected one of t"):
+        evaluate(model, [source], task="u")
 
 
 def test_errors_are_printed_with_their_digits() -> None:

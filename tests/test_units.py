@@ -150,7 +150,9 @@ def source_of(unit: Unit, stop: int | None = None) -> Source:
 @pytest.mark.parametrize("metric", ["r2", "rmse", "mae"])
 @pytest.mark.parametrize("stop", [None, 1], ids=["ten items", "one item"])
 def test_goodness(metric: str, stop: int | None) -> None:
-    found = [evaluate(model_of(unit, metric), "t", source_of(unit, stop)).goodness for unit in EXAMPLES]
+    found = [
+        evaluate(model_of(unit, metric), [source_of(unit, stop)], task="t").goodness for unit in EXAMPLES
+    ]
     assert found == pytest.approx([found[0]] * len(EXAMPLES), rel=ROUNDING)
     assert math.isfinite(found[0])
 
@@ -164,7 +166,7 @@ def test_goodness_of_numbers_in_different_units() -> None:
         model = model_of(EXAMPLES[0], "rmse")
         head = SetHead(8, NumberTarget.fit(labels))
         model = Model({"a": model.adapter("a")}, Encoder(8, 1, 2), {"t": Task("a", head, metric="rmse")})
-        found.append(evaluate(model, "t", Source("a", TEXTS, {"t": labels})).goodness)
+        found.append(evaluate(model, [Source("a", TEXTS, {"t": labels})], task="t").goodness)
     assert found[1] == pytest.approx(found[0])
 
 

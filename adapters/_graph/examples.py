@@ -177,8 +177,8 @@ class Preparation:
             names, sizes = list(self.nodes.vocabularies or {}), self.nodes.sizes
             most = max(range(len(sizes)), key=sizes.__getitem__)
             raise ValueError(
-                f"num_hops: got {sum(sizes) - len(sizes)} different values of categories in {rows} rows of node "
-                f"sets, {sizes[most] - 1} of them in {names[most]!r}, expected fewer than "
+                f"num_hops: got {sum(sizes) - len(sizes)} different values of categories in {rows} rows of "
+                f"node sets, {sizes[most] - 1} of them in {names[most]!r}, expected fewer than "
                 f"{MOST_VALUES // max(rows, 1)}; leave out what names each node (an id), or use num_hops=None"
             )
 

@@ -26,4 +26,4 @@ PATHS = ("audio", "segments", "edges")
 SPLITS = ("train", "dev", "test")
 
 SPLIT_NAMES = {**{split: split for split in SPLITS}, "val": "dev", "valid": "dev", "validation": "dev"}
-"""Name of a part in the data -> the part."""
+"""Name of a split in the data -> the split."""

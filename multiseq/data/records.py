@@ -72,18 +72,18 @@ class Records:
     def of_split(self, split: str, column: str = "part") -> Records:
         """The rows that belong to ``split`` according to ``column`` (val, valid and validation mean dev).
 
-        The column can hold a list, with one part for each member (node) of the item. Then the item is in all
-        parts of its members, and the labels of members that belong to other parts are None.
+        The column can hold a list, with one split for each member (node) of the item. Then the item is in all
+        splits of its members, and the labels of members that belong to other splits are None.
 
         Raises:
-            DataError: The column has another word than the names of parts, or an item has members of several
-                parts but a single label.
+            DataError: The column has another word than the names of splits, or an item has members of several
+                splits but a single label.
         """
         found = [
-            _parts(value, location)
+            _splits(value, location)
             for value, location in zip(self.column(column), self.locations, strict=True)
         ]
-        rows = [i for i, parts in enumerate(found) if split in parts]
+        rows = [i for i, splits in enumerate(found) if split in splits]
         chosen = self.select(rows)
         for i, row in enumerate(rows):
             if set(found[row]) != {split}:
@@ -99,7 +99,7 @@ class Records:
         return self.columns[name]
 
 
-def _parts(value: Any, location: str) -> list[str]:
+def _splits(value: Any, location: str) -> list[str]:
     names = list(map(str, value if isinstance(value, list) else [value]))
     for name in names:
         if name not in SPLIT_NAMES:
@@ -109,12 +109,12 @@ def _parts(value: Any, location: str) -> list[str]:
     return [SPLIT_NAMES[name] for name in names]
 
 
-def _of_members(labels: Any, parts: Sequence[str], split: str, place: str) -> list[Any] | None:
+def _of_members(labels: Any, splits: Sequence[str], split: str, place: str) -> list[Any] | None:
     if labels is None:
         return None
-    if not isinstance(labels, list) or len(labels) != len(parts):
+    if not isinstance(labels, list) or len(labels) != len(splits):
         raise DataError(
-            f"{place}: got one value for members of the parts {', '.join(sorted(set(parts)))}, "
-            "expected a list with one value for each member, or all members in one part"
+            f"{place}: got one value for members of the splits {', '.join(sorted(set(splits)))}, "
+            "expected a list with one value for each member, or all members in one split"
         )
-    return [label if own == split else None for label, own in zip(labels, parts, strict=True)]
+    return [label if of == split else None for label, of in zip(labels, splits, strict=True)]

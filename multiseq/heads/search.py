@@ -94,7 +94,8 @@ def beam_search(
     """
     if num_beams < 1 or max_length < 1 or length_penalty < 0:
         raise ValueError(
-            f"num_beams, max_length, length_penalty: got {num_beams}, {max_length}, {length_penalty}, expected at least 1, 1 and 0"
+            f"num_beams, max_length, length_penalty: got {num_beams}, {max_length}, {length_penalty}, "
+            "expected at least 1, 1 and 0"
         )
     beams = _Beams(
         num_sets, begin, end, num_beams, length_penalty, gnmt_penalty(max_length + 1, length_penalty), device
@@ -129,12 +130,8 @@ class _Beams:
         greatest_penalty: float,
         device: torch.device | str,
     ) -> None:
-        self.end, self.num_beams, self.length_penalty, self.greatest_penalty = (
-            end,
-            num_beams,
-            length_penalty,
-            greatest_penalty,
-        )
+        self.end, self.num_beams = end, num_beams
+        self.length_penalty, self.greatest_penalty = length_penalty, greatest_penalty
         self.numbers = list(range(num_sets))  # the numbers of the sets that are still here
         self.tokens = torch.full((num_sets, 1, 1), begin, device=device)  # (sets, rows, tokens)
         self.scores = torch.zeros(num_sets, 1, device=device)  # (sets, rows), -inf for no hypothesis

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from multiseq.checks import one_of
 from multiseq.labels import ROUNDING, class_name, flag, number, plain
 from multiseq.results import Label, LabelSet, Number, Shares
 
@@ -116,6 +117,11 @@ class ClassTarget:
         """The target's settings as plain JSON values, for `target_from_config`."""
         return {"kind": "class", "labels": self.labels}
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ClassTarget:
+        """The inverse of :meth:`config`."""
+        return cls(config["labels"])
+
 
 class MultiLabelTarget:
     """Several classes at once, each present or absent (multi-label classification).
@@ -187,6 +193,11 @@ class MultiLabelTarget:
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
         return {"kind": "multilabel", "labels": self.labels}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> MultiLabelTarget:
+        """The inverse of :meth:`config`."""
+        return cls(config["labels"])
 
 
 class NumberTarget:
@@ -276,6 +287,11 @@ class NumberTarget:
         """The target's settings as plain JSON values, for `target_from_config`."""
         return {"kind": "number", "names": self.names, "mean": self.mean, "std": self.std, "unit": self.unit}
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> NumberTarget:
+        """The inverse of :meth:`config`."""
+        return cls(config["names"], config["mean"], config["std"], unit=config["unit"])
+
 
 def is_constant(numbers: Float[Tensor, " numbers"]) -> bool:
     """Whether numbers are equal up to rounding errors. The result does not depend on their unit.
@@ -352,12 +368,11 @@ def target_from_config(config: Mapping[str, Any]) -> Any:
     """Rebuild a target from its ``config()``. Works only for the targets of this library."""
     from multiseq.heads.text_target import TextTarget
 
-    options = {k: v for k, v in config.items() if k != "kind"}
-    if config["kind"] == "text":
-        return TextTarget.from_config(config)
-    kinds = {"class": ClassTarget, "multilabel": MultiLabelTarget, "number": NumberTarget}
-    if config["kind"] not in kinds:
-        raise ValueError(
-            f"target: got kind {config['kind']!r}, expected one of {', '.join([*kinds, 'text'])}"
-        )
-    return kinds[config["kind"]](**options)
+    kinds: dict[str, Any] = {
+        "class": ClassTarget,
+        "multilabel": MultiLabelTarget,
+        "number": NumberTarget,
+        "text": TextTarget,
+    }
+    one_of(config["kind"], kinds, "target: kind")
+    return kinds[config["kind"]].from_config(config)

@@ -12,6 +12,7 @@ does not matter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from multiseq.checks import MANY, WIDEST, check_number, check_whole_number
+from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of
 from multiseq.nn._kernels import kernels_for
 from multiseq.nn.attention import AttentionPlan, attend_self, attention_weights
 from multiseq.nn.bias import Bias, PairBias
@@ -35,6 +36,12 @@ __all__ = ["PRESETS", "Encoder", "FeedForward"]
 
 WIDEST_NORM = 8192
 """The largest ``dim`` for which the GPU's norm kernel can hold a row in registers."""
+
+OPTIONS = (
+    *("dim", "depth", "heads", "ff_dim", "gated", "dropout"),
+    *("window", "relative_bias", "pair_codes"),
+)
+"""The constructor's arguments."""
 
 PRESETS: dict[str, dict[str, int]] = {
     "tiny": {"dim": 128, "depth": 4, "heads": 4},
@@ -160,18 +167,12 @@ class Encoder(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain JSON values."""
-        names = (
-            "dim",
-            "depth",
-            "heads",
-            "ff_dim",
-            "gated",
-            "dropout",
-            "window",
-            "relative_bias",
-            "pair_codes",
-        )
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in OPTIONS}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Encoder:
+        """The inverse of :meth:`config`."""
+        return cls(**config_of(config, OPTIONS))
 
     def _enter(self, sets: VectorSets) -> tuple[Tensor, Rotation | None, Bias | None]:
         if sets.dim != self.dim:

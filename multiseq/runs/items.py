@@ -166,8 +166,8 @@ def _check_labelled(records: Records, reading: Reading) -> None:
         new = [one for one in given if class_name(one) not in reading.labels]
         if reading.labels and new:
             raise ValueError(
-                f"{location}: got the label {new[0]!r}, which training has not seen; where the lines are texts "
-                "without labels, give --set format=text"
+                f"{location}: got the label {new[0]!r}, which training has not seen; where the lines are "
+                "texts without labels, give --set format=text"
             )
 
 

@@ -127,8 +127,8 @@ def _train(
             say(note)
         check_savable(model, out / "model")
         _announce(model, train, options, out, say)
-        parts = {"sources": train, "dev": dev, "test": test}
-        digests = {name: _digests(model, split, kept) for name, split in parts.items()}
+        splits = {"sources": train, "dev": dev, "test": test}
+        digests = {name: _digests(model, split, kept) for name, split in splits.items()}
         record = _begin(out, recipe, base, model, digests, resume)
     began = time.perf_counter()
     with _plain_lightning():

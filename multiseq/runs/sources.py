@@ -26,7 +26,7 @@ __all__ = [
 def read_split(
     recipe: Recipe, split: str, data: Path | None = None, model: Model | None = None
 ) -> list[Source]:
-    """The sources of one part, each with the labels of all tasks that read it.
+    """The sources of one split, each with the labels of all tasks that read it.
 
     Args:
         recipe: Which data.
@@ -35,7 +35,7 @@ def read_split(
         model: The trained one, which knows which columns of graphs hold numbers; guessed where not given.
 
     Returns:
-        One source for each data table that has this part.
+        One source for each data table that has this split.
 
     Raises:
         DataError: Files that cannot be read, labels that do not fit the task, no item to train on.
@@ -64,7 +64,7 @@ def read_split(
 
 
 def _columns_used(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The columns that the tasks and the parts need. A table may have many more."""
+    """The columns that the tasks and the splits need. A table may have many more."""
     named = [name for task in tasks for name in task.get("columns", [task.get("column")])]
     return [*named, spec["split_column"]] if "split_column" in spec else named
 
@@ -137,13 +137,12 @@ def _rows_of_split(path: Path, fold: int, split: str, num: int) -> list[int]:
     if not isinstance(splits, list) or fold >= len(splits) or not isinstance(splits[fold], dict):
         form = '{"train": [row numbers], …}, or several of them under "splits"'
         raise DataError(f"{path}: no fold {fold} in it; expected {form}")
-    parts = _rows_by_split(path, splits[fold], num)
-    return parts.get(split, [])
+    return _rows_by_split(path, splits[fold], num).get(split, [])
 
 
 def _rows_by_split(path: Path, given: Mapping[str, Any], num: int) -> dict[str, list[int]]:
-    """Part -> row numbers. Notes, which are no lists, are passed over; lists of no part are an error."""
-    parts: dict[str, list[int]] = {}
+    """Split -> row numbers. Notes, which are no lists, are passed over; lists of no split are an error."""
+    chosen: dict[str, list[int]] = {}
     owners: dict[int, str] = {}
     for name, rows in given.items():
         if name not in SPLIT_NAMES:
@@ -155,17 +154,17 @@ def _rows_by_split(path: Path, given: Mapping[str, Any], num: int) -> dict[str, 
         if not isinstance(rows, list) or not all(type(i) is int and 0 <= i < num for i in rows):
             raise DataError(f"{path}: expected row numbers from 0 to {num - 1} under {name!r}")
         split = SPLIT_NAMES[name]
-        if split in parts:
+        if split in chosen:
             raise DataError(
                 f"{path}: got the split {split} twice, once as {name!r}; expected one list for each"
             )
-        parts[split] = rows
+        chosen[split] = rows
         for row in rows:
             if owners.setdefault(row, name) != name:
                 raise DataError(
                     f"{path}: row {row} is in {owners[row]!r} and in {name!r}, expected one of them"
                 )
-    return parts
+    return chosen
 
 
 # --- labels ---------------------------------------------------------------------------------------

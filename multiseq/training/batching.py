@@ -60,12 +60,8 @@ class BatchPlan:
             raise ValueError(
                 f"sources: got none or an empty one {empty}, expected at least one labelled item in each"
             )
-        self.sources, self.max_vectors, self.seed, self.temperature = (
-            list(sources),
-            max_vectors,
-            seed,
-            temperature,
-        )
+        self.sources, self.max_vectors = list(sources), max_vectors
+        self.seed, self.temperature = seed, temperature
         self._epochs: dict[int, list[list[tuple[int, int]]]] = {}
 
     def epoch(self, number: int) -> list[list[tuple[int, int]]]:

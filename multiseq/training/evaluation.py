@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from multiseq.checks import one_of
 from multiseq.heads.targets import NumberTarget, is_missing
 from multiseq.metric_names import LOWER_IS_BETTER
 from multiseq.model import Model, combine
 from multiseq.results import Number
-from multiseq.tasks import Source
+from multiseq.tasks import Source, listed
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.metrics import columns_of, compute
 
@@ -56,16 +57,25 @@ class Score:
         return 1 - self.value if self.metric in LOWER_IS_BETTER else self.value
 
 
-def evaluate(model: Model, task: str, *sources: Source, **options: Any) -> Score:
+def evaluate(model: Model, sources: Sequence[Source], *, task: str, **options: Any) -> Score:
     """Score one task on the labels of sources; items and vectors without a label are left out.
 
     Args:
-        model: Has the task and the source's adapter.
+        model: Has the task and the sources' adapter.
+        sources: Items with labels for that task, as for `train`.
         task: The task's name.
-        sources: Items with labels for that task.
-        options: For the head's ``decode``.
+        options: For the head's ``decode``: ``num_beams`` of a sequence.
+
+    Raises:
+        ValueError: No such task, a source without labels for it, or a single source instead of a list.
+
+    Example:
+        ``evaluate(model, [test], task="pos").value``
     """
-    found = [labelled_results(model, source, {task: options})[task] for source in sources]
+    found = []
+    for source in listed("sources", sources):
+        one_of(task, source.targets, "task")
+        found.append(labelled_results(model, source, {task: options})[task])
     return _score(model, task, [pair for pairs in found for pair in pairs])
 
 

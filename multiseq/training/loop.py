@@ -8,21 +8,20 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from multiseq.checkpoint import check_savable
-from multiseq.checks import one_of
 from multiseq.model import Model
 from multiseq.requires import needed
 from multiseq.system.files import recover_folder, remove_leftovers
 from multiseq.system.lock import hold
 from multiseq.system.memory import explain_full_memory
 from multiseq.system.processes import is_first_process
-from multiseq.tasks import Source
+from multiseq.tasks import Source, listed
 from multiseq.training.batching import BatchPlan
 from multiseq.training.callbacks import callbacks_for
 from multiseq.training.deterministic import deterministic_sums
@@ -112,10 +111,8 @@ def train(
     """
     if settings is not None and changes:
         raise ValueError(f"settings: got settings and {', '.join(changes)}, expected one or the other")
-    for name in changes:
-        one_of(name, [field.name for field in fields(Settings)], "settings")
     settings = settings or Settings(**changes)
-    sources, dev = _listed("sources", sources), _listed("dev", dev)
+    sources, dev = listed("sources", sources), listed("dev", dev)
     _check(settings, model, dev)
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):
@@ -209,16 +206,6 @@ def _fit(
                     callback.on_train_end(trainer, module)
         # Lightning leaves the model on the CPU; the last evaluation and what comes after go on where it was.
         module.model.to(trainer.strategy.root_device)
-
-
-def _listed(name: str, sources: Any) -> list[Source]:
-    if isinstance(sources, Source):
-        raise ValueError(f"{name}: got one Source, expected a list of them; use [source]")
-    listed = list(sources)
-    for source in listed:
-        if not isinstance(source, Source):
-            raise ValueError(f"{name}: got a {type(source).__name__} in it, expected Source(adapter, …)")
-    return listed
 
 
 @contextmanager

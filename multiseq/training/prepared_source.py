@@ -53,10 +53,8 @@ class PreparedSource:
                 )
         self.examples = [example for examples in pieces for example in examples]
         self._item = [i for i, examples in enumerate(pieces) for _ in examples]
-        self._labels, self._locations = (
-            {t: list(labels) for t, labels in source.targets.items()},
-            source.locations,
-        )
+        self._labels = {t: list(labels) for t, labels in source.targets.items()}
+        self._locations = source.locations
         # An empty set costs something too, or a batch would hold them without end.
         self.sizes = [max(1, adapter.num_vectors(example)) for example in self.examples]
         self._short: dict[str, list[str]] = {}

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multiseq.checks import RENAMED
 from multiseq.requires import needed
 from multiseq.system.files import write_whole
 
@@ -105,10 +106,19 @@ def check_identity(now: Any, then: Any) -> None:
     found = _difference(now, then, "")
     if found is not None:
         place, got, expected = found
+        if old := [name for name in RENAMED if _has(expected, name) and not _has(got, name)]:
+            names = ", ".join(f"{name} is called {RENAMED[name]}" for name in old)
+            raise ResumeError(
+                f"resume: an older multiseq wrote this run ({place}: {names} now); train into another folder"
+            )
         raise ResumeError(
             f"resume: got {place} {_short(got)}, but the run began with {_short(expected)}; "
             "go on with what it began with, or train into another folder"
         )
+
+
+def _has(config: Any, name: str) -> bool:
+    return isinstance(config, dict) and name in config
 
 
 def _difference(now: Any, then: Any, place: str) -> tuple[str, Any, Any] | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
+from multiseq.checks import one_of
 from multiseq.ranges import check_range
 
 __all__ = ["Settings"]
@@ -55,6 +56,12 @@ class Settings:
     num_workers: int = 0
     seed: int = 0
     deterministic: bool = False
+
+    def __new__(cls, *args: Any, **options: Any) -> Settings:
+        """Refuse names that are no settings, with the nearest one or the one of today."""
+        for name in options:
+            one_of(name, [field.name for field in fields(cls)], "settings")
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         for field in fields(self):

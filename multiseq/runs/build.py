@@ -27,7 +27,7 @@ def settings(recipe: Recipe) -> Settings:
     from multiseq.training.settings import Settings
 
     place = f"{recipe.name}: [training]"
-    fits(recipe.tables["training"], [Settings], place)
+    fits(recipe.tables["training"], [Settings.__init__], place, without=("self",))
     try:
         chosen = Settings(**recipe.tables["training"])
     except ValueError as error:

@@ -10,7 +10,7 @@ import torch
 
 from multiseq.protocols import Adapter, Inputs
 
-__all__ = ["Batch", "Part", "fill", "place_of", "prepare", "prepare_all"]
+__all__ = ["Batch", "Part", "fill_batches", "place_of", "prepare", "prepare_all"]
 
 
 @dataclass
@@ -59,12 +59,12 @@ class Batch:
         return Batch([part.pin_memory() for part in self.parts])
 
 
-def fill(order: Sequence[int], sizes: Sequence[int], max_vectors: int) -> Iterator[list[int]]:
+def fill_batches(order: Sequence[int], sizes: Sequence[int], max_vectors: int) -> Iterator[list[int]]:
     """Split item numbers, in the given order, into batches whose sizes add up to at most ``max_vectors``.
 
     An item that is larger than the budget gets a batch of its own.
 
-    >>> list(fill([0, 1, 2, 3], [3, 4, 9, 1], max_vectors=8))
+    >>> list(fill_batches([0, 1, 2, 3], [3, 4, 9, 1], max_vectors=8))
     [[0, 1], [2], [3]]
     """
     batch: list[int] = []

@@ -56,7 +56,7 @@ def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = 
     folder = Path(folder).resolve()
     files = check_savable(model, folder, extra=extra)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    replace_folder(folder, lambda fresh: _fill(fresh, weights, *files))
+    replace_folder(folder, lambda fresh: _write_into(fresh, weights, *files))
     return folder
 
 
@@ -111,7 +111,7 @@ def _check_encodable(text: str, place: str) -> None:
         ) from None
 
 
-def _fill(
+def _write_into(
     folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any], assets: Mapping[str, str]
 ) -> None:
     from safetensors.torch import save as to_bytes

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.batch import Batch, fill, place_of, prepare_all
+from multiseq.batch import Batch, fill_batches, place_of, prepare_all
 from multiseq.heads.per_set import pool
 from multiseq.labels import in_order
 from multiseq.protocols import Adapter, EncoderLike, Inputs
@@ -277,7 +277,7 @@ class Model(nn.Module):
         flat = [(i, k) for i, examples in enumerate(pieces) for k in range(len(examples))]
         sizes = [part.num_vectors(pieces[i][k]) for i, k in flat]
         order = sorted(range(len(flat)), key=sizes.__getitem__)
-        for numbers in fill(order, sizes, max_vectors):
+        for numbers in fill_batches(order, sizes, max_vectors):
             chosen = [flat[n] for n in numbers]
             with self._evaluating():
                 inputs = part.collate([pieces[i][k] for i, k in chosen]).to(self.device)

@@ -10,11 +10,11 @@ from multiseq.data.records import DataError, Places, Records
 from multiseq.data.text_files import lines_of
 from multiseq.requires import need
 
-__all__ = ["read"]
+__all__ = ["read_molecules"]
 
 
 @lru_cache(maxsize=1)  # train, dev and test come from one file
-def read(path: Path) -> Records:
+def read_molecules(path: Path) -> Records:
     """Read the different valid molecules of a file, with the columns ``logp`` and ``part``.
 
     ``logp`` is the logarithm of the octanol-water partition coefficient, computed by RDKit (Wildman and

@@ -9,16 +9,16 @@ from typing import Any
 
 from multiseq.data.records import DataError, Places, Records
 
-__all__ = ["read"]
+__all__ = ["read_graphs"]
 
 Row = tuple[int, dict[str, str]]
-Table = dict[str, dict[str, list[str]]]
+GraphColumns = dict[str, dict[str, list[str]]]
 """Graph's name -> column -> cells."""
 Lines = dict[str, list[int]]
 """Graph's name -> the line number of each of its rows."""
 
 
-def read(
+def read_graphs(
     nodes: Path,
     edges: Path,
     node_rows: Iterable[Row],
@@ -56,8 +56,8 @@ def read(
     return records
 
 
-def _nodes(path: Path, rows: Iterable[Row], features: Sequence[str]) -> tuple[Table, Lines]:
-    graphs: Table = {}
+def _nodes(path: Path, rows: Iterable[Row], features: Sequence[str]) -> tuple[GraphColumns, Lines]:
+    graphs: GraphColumns = {}
     lines: Lines = {}
     for line, row in rows:
         name, (node,), columns = _parse(path, row, ("node",), features)
@@ -70,9 +70,9 @@ def _nodes(path: Path, rows: Iterable[Row], features: Sequence[str]) -> tuple[Ta
     return graphs, lines
 
 
-def _edges(path: Path, rows: Iterable[Row], nodes: Lines) -> tuple[dict[str, Any], Table, Lines]:
+def _edges(path: Path, rows: Iterable[Row], nodes: Lines) -> tuple[dict[str, Any], GraphColumns, Lines]:
     pairs: dict[str, list[tuple[int, int]]] = {}
-    ties: Table = {}
+    ties: GraphColumns = {}
     lines: Lines = {}
     for line, row in rows:
         name, ends, columns = _parse(path, row, ("source", "target"), ())
@@ -102,7 +102,7 @@ def _parse(
     return name, [number for number in found if number is not None], columns
 
 
-def _add(table: Table, lines: Lines, name: str, line: int, columns: dict[str, str]) -> None:
+def _add(table: GraphColumns, lines: Lines, name: str, line: int, columns: dict[str, str]) -> None:
     lines.setdefault(name, []).append(line)
     own = table.setdefault(name, {column: [] for column in columns})
     for column, value in columns.items():
@@ -110,7 +110,7 @@ def _add(table: Table, lines: Lines, name: str, line: int, columns: dict[str, st
 
 
 def _values(
-    path: Path, table: Table, lines: Lines, columns: Iterable[str], known: Mapping[str, bool]
+    path: Path, table: GraphColumns, lines: Lines, columns: Iterable[str], known: Mapping[str, bool]
 ) -> dict[str, dict[str, Any]]:
     """The chosen columns of each graph; a column is numeric if all its cells are numbers, or categorical."""
     numeric = {column: _is_numeric(path, table, lines, column, known.get(column)) for column in columns}
@@ -120,7 +120,7 @@ def _values(
     }
 
 
-def _is_numeric(path: Path, table: Table, lines: Lines, column: str, known: bool | None) -> bool:
+def _is_numeric(path: Path, table: GraphColumns, lines: Lines, column: str, known: bool | None) -> bool:
     """Whether a column is numeric. For a trained model this is ``known`` already."""
     if known is False:
         return False

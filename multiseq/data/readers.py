@@ -329,7 +329,7 @@ def read_networks(
         open_table(file, encoding=encoding, separator=separator, unpack_limit=unpack_limit).rows()
         for file in (path, edges)
     )
-    return networks.read(path, edges, node_rows, edge_rows, features, numeric or {})
+    return networks.read_graphs(path, edges, node_rows, edge_rows, features, numeric or {})
 
 
 def read_rdkit_logp(path: Path) -> Records:
@@ -339,7 +339,7 @@ def read_rdkit_logp(path: Path) -> Records:
     """
     from multiseq.data import molecules
 
-    return molecules.read(path)
+    return molecules.read_molecules(path)
 
 
 READERS: dict[str, Callable[..., Records]] = {

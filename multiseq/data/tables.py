@@ -37,7 +37,7 @@ ROWS = 256
 """Rows that are read at a time. With so few, Python's garbage collector does not start, which would take
 longer than reading."""
 
-Batch = tuple[Sequence[int], list[Sequence[Any]]]
+RowBatch = tuple[Sequence[int], list[Sequence[Any]]]
 """The line number at which each row begins, and the cells of each column."""
 
 
@@ -51,7 +51,7 @@ class Table:
     """
 
     names: list[str]
-    batches: Iterator[Batch]
+    batches: Iterator[RowBatch]
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Row by row: (line number, {column: cell})."""
@@ -173,7 +173,7 @@ def _starts(batch: list[list[str]], done: int, end: int | None) -> tuple[Sequenc
     return starts, last - 1
 
 
-def _columns(path: Path, lines: Sequence[int], rows: list[Any], width: int) -> Batch:
+def _columns(path: Path, lines: Sequence[int], rows: list[Any], width: int) -> RowBatch:
     """Turn rows into columns. Empty rows are left out (Excel leaves some below a table)."""
     empty = [""] * width
     if [] in rows or [""] in rows or empty in rows:

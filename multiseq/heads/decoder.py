@@ -87,7 +87,7 @@ class DecoderHead(nn.Module):
         self.dropout, self.label_smoothing = dropout, label_smoothing
         self.max_length = target.longest * 3 // 2 + 10 if max_length is None else max_length
         self.embedding = nn.Embedding(target.size, dim)
-        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(_DecoderBlock(dim, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, bias=False)
         self.out = Linear(dim, target.size, bias=True)
         self._initialise()
@@ -227,9 +227,9 @@ class DecoderHead(nn.Module):
         states: Tensor = self.norm(x)
         return states
 
-    def _each_block(self) -> Iterator[_Block]:
+    def _each_block(self) -> Iterator[_DecoderBlock]:
         for block in self.blocks:
-            assert isinstance(block, _Block)
+            assert isinstance(block, _DecoderBlock)
             yield block
 
     def _initialise(self) -> None:
@@ -249,7 +249,7 @@ _LookAcross = Callable[[int, Tensor], Tensor]
 """Cross-attention of one layer to the sets: over packed keys in training, over cached ones in decoding."""
 
 
-class _Block(nn.Module):
+class _DecoderBlock(nn.Module):
     """One decoder block: causal self-attention, cross-attention to the set, feed-forward."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:

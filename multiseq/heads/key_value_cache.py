@@ -135,7 +135,7 @@ class SetMemory:
         self._starts, self._lengths = ([x[i] for i in sets] for x in (self._starts, self._lengths))
         self._groups = list(self._group())
 
-    def _group(self) -> Iterator[_Group]:
+    def _group(self) -> Iterator[_MemoryGroup]:
         first, longest, waste = 0, 0, 0
         limit = _WASTE.get(self.packed.device.type, _WASTE["cuda"])
         for i, length in enumerate(self._lengths):
@@ -148,7 +148,7 @@ class SetMemory:
         if self._lengths:
             yield self._dense(first, len(self._lengths))
 
-    def _dense(self, first: int, end: int) -> _Group:
+    def _dense(self, first: int, end: int) -> _MemoryGroup:
         starts = torch.tensor(self._starts[first:end])[:, None]
         lengths = torch.tensor(self._lengths[first:end])[:, None]
         inner = torch.arange(max(1, int(lengths.max())))
@@ -159,11 +159,11 @@ class SetMemory:
         if not real.all():
             mask = torch.zeros(real.shape, dtype=kept.dtype).masked_fill_(~real & (inner > 0), -math.inf)
             mask = mask[:, None, None].to(kept.device)
-        return _Group(end - first, _layers(kept).unbind(), mask)
+        return _MemoryGroup(end - first, _layers(kept).unbind(), mask)
 
 
 @dataclass(frozen=True)
-class _Group:
+class _MemoryGroup:
     """Neighbouring sets of similar length, which one dense attention call processes."""
 
     sets: int

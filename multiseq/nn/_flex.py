@@ -138,11 +138,11 @@ def _make_score(bias: Bias, rows: int) -> ScoreMod:
     # FlexAttention has gradients only for a captured tensor that is indexed once, so index each table once.
     mods: list[ScoreMod] = []
     if bias.by_distance is not None and bias.positions is not None:
-        mods.append(_by_distance(_copies(bias.by_distance), _fill(bias.positions, rows)))
+        mods.append(_by_distance(_copies(bias.by_distance), _padded_to(bias.positions, rows)))
     if bias.by_code is not None and bias.codes is not None:
         found = bias.codes
-        codes = _fill(found.codes, _filled(len(found.codes), FEWEST_CODES))
-        places = (_fill(x, rows) for x in (found.base, found.first, found.end))
+        codes = _padded_to(found.codes, _filled(len(found.codes), FEWEST_CODES))
+        places = (_padded_to(x, rows) for x in (found.base, found.first, found.end))
         mods.append(_by_code(_copies(bias.by_code), codes, *places))
     return mods[0] if len(mods) == 1 else _both(*mods)
 
@@ -190,7 +190,7 @@ def _copies(table: Tensor) -> Tensor:
     return table.expand(COPIES, -1, -1).contiguous()
 
 
-def _fill(x: Tensor, number: int) -> Tensor:
+def _padded_to(x: Tensor, number: int) -> Tensor:
     return F.pad(x, (0, number - len(x)))
 
 

@@ -24,8 +24,8 @@ from multiseq.vectors import to_device
 
 __all__ = [
     "Group",
-    "Rows",
-    "fill",
+    "GroupRows",
+    "fill_group",
     "groups_of",
     "longest_first",
     "pack",
@@ -40,7 +40,7 @@ _COPY = 15
 
 
 @dataclass(frozen=True)
-class Rows:
+class GroupRows:
     """The rows of a group's queries or keys: which packed rows they are, and how to pad and unpad them."""
 
     start: int
@@ -68,8 +68,8 @@ class Group:
     """Neighbouring sets (after sorting) of similar length, which one dense attention call processes."""
 
     sets: list[int]  # set numbers before sorting
-    queries: Rows
-    keys: Rows
+    queries: GroupRows
+    keys: GroupRows
     cut: bool  # True for long sequences with a window: attention runs over chunks of their concatenated rows
 
 
@@ -145,7 +145,7 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
     return runs[::-1]
 
 
-def to_dense(rows: Tensor, groups: list[Rows]) -> tuple[Tensor, ...]:
+def to_dense(rows: Tensor, groups: list[GroupRows]) -> tuple[Tensor, ...]:
     """From packed rows to one ``(sets, longest, heads, head_dim)`` tensor for each group.
 
     If all lengths of a group agree, the tensor is a view. Otherwise padding repeats real rows; padded keys
@@ -155,7 +155,7 @@ def to_dense(rows: Tensor, groups: list[Rows]) -> tuple[Tensor, ...]:
     return dense
 
 
-def to_packed(dense: Sequence[Tensor], groups: list[Rows]) -> Tensor:
+def to_packed(dense: Sequence[Tensor], groups: list[GroupRows]) -> Tensor:
     """The inverse of :func:`to_dense`."""
     rows: Tensor = _Packed.apply(groups, *dense)
     return rows
@@ -168,9 +168,9 @@ class _Dense(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, groups: list[Rows]) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, rows: Tensor, groups: list[GroupRows]) -> tuple[Tensor, ...]:
         ctx.groups = groups
-        return tuple(fill(own, group) for group, own in zip(groups, split(rows, groups), strict=True))
+        return tuple(fill_group(own, group) for group, own in zip(groups, split(rows, groups), strict=True))
 
     @staticmethod
     @once_differentiable
@@ -180,7 +180,7 @@ class _Dense(torch.autograd.Function):
 
 class _Packed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, groups: list[Rows], *dense: Tensor) -> Tensor:
+    def forward(ctx: Any, groups: list[GroupRows], *dense: Tensor) -> Tensor:
         ctx.groups = groups
         return _packed(dense, groups)
 
@@ -188,22 +188,24 @@ class _Packed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         parts = split(grad, ctx.groups)
-        return None, *(fill(own, group, zeros=True) for group, own in zip(ctx.groups, parts, strict=True))
+        return None, *(
+            fill_group(own, group, zeros=True) for group, own in zip(ctx.groups, parts, strict=True)
+        )
 
 
-def _packed(dense: Sequence[Tensor], groups: Sequence[Rows]) -> Tensor:
+def _packed(dense: Sequence[Tensor], groups: Sequence[GroupRows]) -> Tensor:
     rows = dense[0].new_empty(sum(g.num for g in groups), *dense[0].shape[2:])
     for group, own, target in zip(groups, dense, split(rows, groups), strict=True):
         pack(own, group, target)
     return rows
 
 
-def split(rows: Tensor, groups: Sequence[Rows]) -> tuple[Tensor, ...]:
+def split(rows: Tensor, groups: Sequence[GroupRows]) -> tuple[Tensor, ...]:
     """The rows of each group, as views."""
     return torch.split(rows, [group.num for group in groups])
 
 
-def fill(rows: Tensor, group: Rows, *, zeros: bool = False) -> Tensor:
+def fill_group(rows: Tensor, group: GroupRows, *, zeros: bool = False) -> Tensor:
     """A group's rows as ``(sets, longest, …)``; padding repeats rows or, for gradients, is zero."""
     if group.fill is not None and group.padding is not None:
         rows = rows.index_select(0, group.fill)
@@ -212,22 +214,24 @@ def fill(rows: Tensor, group: Rows, *, zeros: bool = False) -> Tensor:
     return rows.view(*group.shape, *rows.shape[1:])
 
 
-def pack(dense: Tensor, group: Rows, target: Tensor) -> None:
-    """The inverse of :func:`fill`: writes the real rows to ``target``."""
+def pack(dense: Tensor, group: GroupRows, target: Tensor) -> None:
+    """The inverse of :func:`fill_group`: writes the real rows to ``target``."""
     if group.real is None:
         target.view(dense.shape).copy_(dense)
     else:
         torch.index_select(dense.flatten(0, 1), 0, group.real, out=target)
 
 
-def _rows(start: int, lengths: list[int], device: torch.device) -> Rows:
+def _rows(start: int, lengths: list[int], device: torch.device) -> GroupRows:
     longest = max(lengths)
     if min(lengths) == longest:
-        return Rows(start, lengths, None, None, None, None)
+        return GroupRows(start, lengths, None, None, None, None)
     counts = torch.tensor(lengths)[:, None]
     starts = torch.tensor([0, *accumulate(lengths)][:-1])[:, None]
     inner = torch.arange(longest)[None]
     mask = inner < counts
     fill = (starts + torch.minimum(inner, counts - 1)).flatten()
     real, padding = (m.flatten().nonzero().flatten() for m in (mask, ~mask))
-    return Rows(start, lengths, *(to_device(x, device) for x in (fill, real, padding, mask[:, None, None])))
+    return GroupRows(
+        start, lengths, *(to_device(x, device) for x in (fill, real, padding, mask[:, None, None]))
+    )

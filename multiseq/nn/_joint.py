@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from multiseq.nn._groups import Rows, fill, pack, split
+from multiseq.nn._groups import GroupRows, fill_group, pack, split
 from multiseq.nn.rotation import Rotation, rotate_
 
 __all__ = ["attend_joint"]
@@ -31,7 +31,7 @@ def attend_joint(
     rows: Float[Tensor, "vectors three_dim"],
     heads: int,
     rotation: Rotation | None,
-    groups: Sequence[Rows],
+    groups: Sequence[GroupRows],
     masks: Sequence[Tensor | None],
 ) -> Float[Tensor, "vectors heads head_dim"]:
     """Attention of each vector to its own set.
@@ -58,7 +58,7 @@ class _Joint(torch.autograd.Function):
         rows: Tensor,
         heads: int,
         rotation: Rotation | None,
-        groups: list[tuple[Rows, Tensor | None]],
+        groups: list[tuple[GroupRows, Tensor | None]],
     ) -> Tensor:
         ctx.rotation, ctx.groups = rotation, groups
         by_head = rows.unflatten(-1, (3 * heads, -1))
@@ -67,7 +67,7 @@ class _Joint(torch.autograd.Function):
         saved: list[Tensor] = []
         parts = (split(x, [group for group, _ in groups]) for x in (by_head, out))
         for (group, mask), own, target in zip(groups, *parts, strict=True):
-            q, k, v = _by_head(fill(own, group)).chunk(3, dim=1)
+            q, k, v = _by_head(fill_group(own, group)).chunk(3, dim=1)
             found, log_sums = _flash(q, k, v, attn_mask=mask)
             pack(_by_head(found), group, target)
             saved += [q, k, v, found, log_sums]
@@ -83,7 +83,7 @@ class _Joint(torch.autograd.Function):
         parts = (split(x, [group for group, _ in ctx.groups]) for x in (grad, grads))
         for (group, mask), own, targets in zip(ctx.groups, *parts, strict=True):
             forward = (next(saved) for _ in range(5))
-            to_out = _by_head(fill(own, group, zeros=True))
+            to_out = _by_head(fill_group(own, group, zeros=True))
             found = _flash_backward(to_out, *forward, 0.0, False, attn_mask=mask)
             for target, to_part in zip(targets.chunk(3, dim=1), found, strict=True):
                 pack(_by_head(to_part), group, target)

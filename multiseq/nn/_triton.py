@@ -47,7 +47,7 @@ def add_norm(
         return x, _Norm.apply(x.contiguous(), weight, eps, dtype)
     # Draw the seed on the host: `torch.manual_seed` controls it, and the host need not wait for the GPU.
     seed = int(torch.randint(2**31 - 1, ())) if dropout else 0
-    out: tuple[Tensor, Tensor] = _AddNorm.apply(
+    out: tuple[Tensor, Tensor] = _TritonAddNorm.apply(
         x.contiguous(), branch.contiguous(), weight, eps, dropout, seed, dtype
     )
     return out
@@ -67,14 +67,14 @@ def rotated_parts(
 
 def swiglu(inner: Float[Tensor, "vectors two_dim"]) -> Float[Tensor, "vectors dim"]:
     """``silu(gate) * value``; each row of ``inner`` holds first the gate, then the value."""
-    out: Tensor = _SwiGLU.apply(inner.contiguous())
+    out: Tensor = _TritonSwiGLU.apply(inner.contiguous())
     return out
 
 
 # --- layer norm -----------------------------------------------------------------------------------------
 
 
-class _AddNorm(torch.autograd.Function):
+class _TritonAddNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -307,7 +307,7 @@ def _turned(entries, cosine, sine, height: tl.constexpr, width: tl.constexpr):
 # --- SwiGLU ---------------------------------------------------------------------------------------------
 
 
-class _SwiGLU(torch.autograd.Function):
+class _TritonSwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inner: Tensor) -> Tensor:
         ctx.save_for_backward(inner)

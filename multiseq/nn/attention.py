@@ -30,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multiseq.nn._flex import attend_flex, block_mask, flex_serves
-from multiseq.nn._groups import Group, fill, groups_of, longest_first, to_dense, to_packed
+from multiseq.nn._groups import Group, fill_group, groups_of, longest_first, to_dense, to_packed
 from multiseq.nn._joint import attend_joint
 from multiseq.nn._masked import (
     Piece,
@@ -141,7 +141,7 @@ class AttentionPlan:
         if all(len(own) < 2 for own in bins):
             return rows.mask
         sizes = torch.tensor([size for own in bins for size in own])
-        sets = fill(torch.arange(len(sizes)).repeat_interleave(sizes), rows)
+        sets = fill_group(torch.arange(len(sizes)).repeat_interleave(sizes), rows)
         same = (sets[:, :, None] == sets[:, None])[:, None]
         return same if rows.mask is None else same & rows.mask
 

@@ -37,7 +37,7 @@ BUCKETS = 32
 FURTHEST = 128
 """All distances above this share one bucket for each direction."""
 
-Block = tuple[int, int, int, int]
+CodedBlock = tuple[int, int, int, int]
 """A rectangle of pairs with codes: first query row, number of queries, first key row, number of keys."""
 
 
@@ -173,7 +173,7 @@ def bucket_of(distance: Int[Tensor, " distances"]) -> Int[Tensor, " distances"]:
     return torch.where(size < exact, size, far) + half * (distance > 0)
 
 
-def _codes(codes: Tensor, blocks: Sequence[Block], num_rows: int) -> Codes:
+def _codes(codes: Tensor, blocks: Sequence[CodedBlock], num_rows: int) -> Codes:
     """Index the concatenated codes of the rectangles by row numbers."""
     # The lengths are on the host. So build the index there, and copy it to the device in one piece.
     found = torch.zeros(3, num_rows, dtype=torch.long)

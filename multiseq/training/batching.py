@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from multiseq.batch import Batch, Part, fill
+from multiseq.batch import Batch, Part, fill_batches
 from multiseq.protocols import Level
 from multiseq.training.prepared_source import PreparedSource
 
@@ -70,7 +70,7 @@ class BatchPlan:
             flat = [pair for s, draws in enumerate(self._draws()) for pair in self._draw(s, draws, number)]
             sizes = [self.sources[s].sizes[i] for s, i in flat]
             order = torch.randperm(len(flat), generator=self._generator("order", number)).tolist()
-            batches = [[flat[n] for n in batch] for batch in fill(order, sizes, self.max_vectors)]
+            batches = [[flat[n] for n in batch] for batch in fill_batches(order, sizes, self.max_vectors)]
             self._epochs = {number: batches}  # one epoch is kept: steps come in order
         return self._epochs[number]
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["digest_of", "plain"]
+__all__ = ["as_json", "digest_of"]
 
 
 def digest_of(rows: Iterable[Any]) -> str:
@@ -31,7 +31,7 @@ def digest_of(rows: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """For digests: what JSON has no word for. Raises TypeError of objects that are no data."""
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
@@ -39,11 +39,11 @@ def plain(value: Any) -> Any:
         tensor = value.detach().cpu()
         if tensor.layout != torch.strided:
             tensor = tensor.to_sparse_coo().coalesce()
-            return ["sparse", list(value.shape), plain(tensor.indices()), plain(tensor.values())]
+            return ["sparse", list(value.shape), as_json(tensor.indices()), as_json(tensor.values())]
         numbers = tensor.contiguous().flatten().view(torch.uint8).numpy()
-        return [str(value.dtype), list(value.shape), plain(numbers.tobytes())]
+        return [str(value.dtype), list(value.shape), as_json(numbers.tobytes())]
     if isinstance(value, np.ndarray):
-        numbers = value.tolist() if value.dtype == object else plain(value.tobytes())
+        numbers = value.tolist() if value.dtype == object else as_json(value.tobytes())
         return [str(value.dtype), list(value.shape), numbers]
     if isinstance(value, np.generic):
         return value.item()
@@ -57,7 +57,7 @@ def _anything(value: Any) -> Any:
     if isinstance(value, Set):
         return sorted(json.dumps(_nameless(v), default=_anything) for v in value)
     try:
-        return plain(value)
+        return as_json(value)
     except TypeError:
         return [type(value).__name__, _nameless(getattr(value, "__dict__", {}))]
 

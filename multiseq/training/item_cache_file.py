@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["KEY", "Numbers", "Pack", "decoded", "read"]
+__all__ = ["KEY", "Numbers", "Pack", "decoded", "read_pack"]
 
 KEY = 16
 """Bytes of a digest."""
@@ -112,7 +112,7 @@ def decoded(value: Any, kinds: tuple[type, ...], numbers: Numbers, built: list[A
     return made
 
 
-def read(path: Path) -> Numbers | None:
+def read_pack(path: Path) -> Numbers | None:
     """The tensors of a pack, mapped into memory; None of a file that is damaged. Raises OSError."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 
 from multiseq.protocols import Adapter, Keeps
 from multiseq.system.files import remove_leftovers, write_whole
-from multiseq.training.digest import plain
-from multiseq.training.item_cache_file import KEY, Numbers, Pack, decoded, read
+from multiseq.training.digest import as_json
+from multiseq.training.item_cache_file import KEY, Numbers, Pack, decoded, read_pack
 
 __all__ = ["Entry", "Shelf", "delete", "entries"]
 
@@ -56,7 +56,7 @@ class Shelf:
             if path.name in self._packs:
                 continue
             try:
-                pack = read(path)
+                pack = read_pack(path)
                 if pack is None:
                     path.unlink(missing_ok=True)
             except OSError:  # not there any more, or not ours to read or delete
@@ -71,7 +71,7 @@ class Shelf:
     def key(self, item: Any) -> bytes | None:
         """A digest of all that decides an item's examples; None where it cannot be read."""
         try:
-            text = json.dumps(self.content(item), default=plain)
+            text = json.dumps(self.content(item), default=as_json)
         except (ValueError, TypeError, LookupError, AttributeError, OSError):
             # `prepare` says what is wrong with it.
             return None

@@ -39,7 +39,7 @@ from multiseq.training.resume import (
     read_resume,
 )
 from multiseq.training.settings import Settings
-from multiseq.training.step import MODEL, Data, Module
+from multiseq.training.step import MODEL, Module, TrainingData
 from multiseq.training.stopping import Stop, Terminated, terminable
 
 with needed("lightning"):
@@ -139,7 +139,7 @@ def train(
         identity = {} if saved is None else _identity(*saved, model, sources, dev, settings, cache)
         if state is not None:
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
-        module = Module(model, Data(plan, dev, cache), settings, folder, identity)
+        module = Module(model, TrainingData(plan, dev, cache), settings, folder, identity)
         with deterministic_sums(settings.deterministic):
             _fit(module, stop, state, launch, shown)
             module.finish()

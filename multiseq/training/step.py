@@ -34,20 +34,20 @@ with needed("lightning"):
     import lightning
 from multiseq.training.optimizer import make_optimizer, rate_at
 
-__all__ = ["MODEL", "Data", "Module"]
+__all__ = ["MODEL", "Module", "TrainingData"]
 
 MODEL = "model"
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """What is learned from: shared, not copied, where the averaging of weights copies the module."""
 
     plan: BatchPlan
     dev: Sequence[Source]
     cache: ItemCache
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Data:
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrainingData:
         return self
 
 
@@ -57,7 +57,7 @@ class Module(lightning.LightningModule):
     def __init__(
         self,
         model: Model,
-        data: Data,
+        data: TrainingData,
         settings: Settings,
         folder: Path | None,
         identity: Mapping[str, Any],

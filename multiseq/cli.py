@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -72,19 +72,18 @@ def tasks() -> None:
     with _plain_errors():
         starter = recipes.read("starter")
         rows = [
-            (name, starter.cell(name), _target(spec), starter.metric(name), _files(starter, name))
+            (name, starter.cell(name), spec["target"], starter.metric(name), _files(starter, name))
             for name, spec in starter.tasks.items()
         ]
         _print_table(("task", "cell", "target", "metric", "data"), rows)
+        for name, spec in starter.tasks.items():
+            if "unit" in spec:
+                print(f"The unit of {name}: {spec['unit']}")
         print("\nRecipes of the package:")
         for name in recipes.names():
             print(f"  {name:16}{recipes.read(name).text.partition(chr(10))[0].lstrip('# ')}")
         print("\nTrain all starter tasks together:  multiseq train")
         print("Make your own recipe:              multiseq recipe starter > mine.toml")
-
-
-def _target(spec: Mapping[str, Any]) -> str:
-    return f"{spec['target']}: {spec['unit']}" if "unit" in spec else str(spec["target"])
 
 
 def _files(recipe: Recipe, task: str) -> str:

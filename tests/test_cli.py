@@ -141,7 +141,7 @@ def test_tasks_shows_all_nine_and_the_recipes() -> None:
         ("facts", "graph/sequence", "bleu"),
     ]:
         assert any(line.split()[:2] == [task, cell] and metric in line.split() for line in lines)
-    assert any("hydrophilicity" in line and "logP (higher: more lipophilic)" in line for line in lines)
+    assert "The unit of hydrophilicity: logP (higher: more lipophilic)" in lines
     names = [line.split()[0] for line in lines if line.split()]
     assert set(recipes.names()) <= set(names)
     assert set(recipes.read("starter").tasks) <= set(names)

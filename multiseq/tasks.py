@@ -74,7 +74,7 @@ class Source:
         }
         if self.locations and len(self.locations) != len(self.items):
             raise ValueError(
-                f"locations: got {len(self.locations)} places for {len(self.items)} items, expected one for each"
+                f"locations: got {len(self.locations)} for {len(self.items)} items, expected one for each"
             )
         for task, labels in self.targets.items():
             if len(labels) != len(self.items):

@@ -333,7 +333,7 @@ def read_networks(
 
 
 def read_rdkit_logp(path: Path) -> Records:
-    """Read SMILES from a file inside RDKit; see `multiseq.data.molecules.read`.
+    """Read SMILES from a file inside RDKit; see `multiseq.data.molecules.read_molecules`.
 
     The column ``logp`` is RDKit's estimate of the octanol-water logP (Crippen), for graph regression.
     """

@@ -89,8 +89,8 @@ class CTCHead(nn.Module):
 
         Args:
             sets: Encoded sets.
-            num_beams: Beam width. 1 takes the most probable path (greedy); a larger beam searches for the most
-                probable text.
+            num_beams: Beam width. 1 takes the most probable path (greedy); a larger beam searches for the
+                most probable text.
 
         Raises:
             NotFiniteError: The probabilities of a set are NaN or infinite.

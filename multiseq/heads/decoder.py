@@ -166,7 +166,8 @@ class DecoderHead(nn.Module):
             max_length: The most tokens in a text, instead of the head's limit. Longer texts are cut off.
 
         Raises:
-            ValueError: The vectors have another width, or ``num_beams``, ``length_penalty`` or ``max_length`` is too small.
+            ValueError: The vectors have another width, or ``num_beams``, ``length_penalty`` or ``max_length``
+                is too small.
             NotFiniteError: The probabilities of a set are NaN.
         """
         check_sets(sets, self.dim)

@@ -84,8 +84,8 @@ def beam_search(
         end: The token that ends a sequence.
         max_length: The most tokens in a sequence, without `end`.
         num_beams: Beam width: the number of hypotheses for each set.
-        length_penalty: Strength of the length penalty. 0 compares plain log-probabilities, which favours short
-            sequences.
+        length_penalty: Strength of the length penalty. 0 compares plain log-probabilities, which favours
+            short sequences.
         device: Device of the tokens that the network gets.
 
     Raises:
@@ -168,7 +168,7 @@ class _Beams:
 
     def _extensions(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The most probable extensions of each set, best first: log-probabilities, rows, tokens."""
-        # A set keeps at most `num_beams` extensions, so at most `num_beams` tokens of each row can be among them.
+        # A set keeps at most `num_beams` extensions, so at most as many tokens of a row can be among them.
         values, tokens = log_probs.topk(min(self.num_beams, log_probs.shape[2]))
         totals = (values + self.scores[:, :, None]).flatten(1)
         totals, where = totals.topk(min(self.num_beams, totals.shape[1]))

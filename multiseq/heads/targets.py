@@ -320,7 +320,7 @@ def is_missing(target: Any, label: Any) -> bool:
 
 
 def flags_of(value: Any, labels: Sequence[str]) -> list[bool | None]:
-    """For each class whether a label of `MultiLabelTarget` has it: True, False, or None if that is missing."""
+    """For each class whether a label of `MultiLabelTarget` has it: True, False, or None if missing."""
     named = named_flags(value)
     other = None if value is None or isinstance(value, Mapping) else False
     return [named.get(str(class_name(name)), other) for name in labels]

@@ -14,11 +14,12 @@ if __name__ != "multiseq.adapters":
 
 from multiseq._lazy import lazy_names
 
-__all__ = ["TextAdapter", "SpeechAdapter", "GraphAdapter", "FusedAdapter"]
+__all__ = ["TextAdapter", "SpeechAdapter", "GraphAdapter", "NeighborhoodAdapter", "FusedAdapter"]
 
 if TYPE_CHECKING:
     from multiseq.adapters.fused import FusedAdapter
     from multiseq.adapters.graph import GraphAdapter
+    from multiseq.adapters.neighborhood import NeighborhoodAdapter
     from multiseq.adapters.speech import SpeechAdapter
     from multiseq.adapters.text import TextAdapter
 else:
@@ -26,6 +27,7 @@ else:
         "TextAdapter": "multiseq.adapters.text",
         "SpeechAdapter": "multiseq.adapters.speech",
         "GraphAdapter": "multiseq.adapters.graph",
+        "NeighborhoodAdapter": "multiseq.adapters.neighborhood",
         "FusedAdapter": "multiseq.adapters.fused",
     }
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

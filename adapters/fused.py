@@ -286,8 +286,8 @@ def _check_parts(parts: Mapping[str, Adapter]) -> None:
         seen = part.read(sets)
         if seen.lengths != sets.lengths or not torch.equal(seen.values, sets.values):
             raise ValueError(
-                f"part {name!r}: heads do not read every vector of this adapter (node sets: num_hops=K), "
-                "expected one whose read gives back all; use whole graphs (num_hops=None)"
+                f"part {name!r}: heads do not read every vector of this adapter (of a node's "
+                "neighbourhood they read the node), expected one whose read gives back all; use GraphAdapter"
             )
 
 

@@ -21,7 +21,7 @@ from benchmarks.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.timing import median, ratio, seconds_of
 from benchmarks.workloads import draw, sets_of, workloads
-from multiseq import ClassTarget, Encoder, GraphAdapter, Model, Source, Task, VectorHead
+from multiseq import ClassTarget, Encoder, Model, NeighborhoodAdapter, Source, Task, VectorHead
 from multiseq.requires import need
 from multiseq.system.memory import keep_memory
 from multiseq.training.batching import BatchPlan
@@ -215,7 +215,7 @@ def _graph(nodes: int) -> Any:
 
 def _node_work(graph: Any, device: torch.device) -> None:
     """Fit and prepare, one training step, and the prediction of the nodes of a batch."""
-    adapter = GraphAdapter.fit([graph], dim=NODE_DIM, num_hops=HOPS)
+    adapter = NeighborhoodAdapter.fit([graph], dim=NODE_DIM, num_hops=HOPS)
     head: Any = VectorHead(NODE_DIM, ClassTarget([str(i) for i in range(CLASSES)]))
     encoder = Encoder(NODE_DIM, NODE_DEPTH, NODE_HEADS)
     model = Model({"graph": adapter}, encoder, {"label": Task("graph", head)}).to(device)

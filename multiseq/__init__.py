@@ -16,6 +16,7 @@ __all__ = [
     "TextAdapter",
     "SpeechAdapter",
     "GraphAdapter",
+    "NeighborhoodAdapter",
     "FusedAdapter",
     "VectorHead",
     "SetHead",
@@ -43,7 +44,13 @@ __all__ = [
 
 # Editors and mypy read these imports. At run time _HOMES has the same content; a test compares the two.
 if TYPE_CHECKING:
-    from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
+    from multiseq.adapters import (
+        FusedAdapter,
+        GraphAdapter,
+        NeighborhoodAdapter,
+        SpeechAdapter,
+        TextAdapter,
+    )
     from multiseq.checkpoint import load, save
     from multiseq.heads.ctc import CTCHead
     from multiseq.heads.decoder import DecoderHead
@@ -68,6 +75,7 @@ else:
         "TextAdapter": "multiseq.adapters",
         "SpeechAdapter": "multiseq.adapters",
         "GraphAdapter": "multiseq.adapters",
+        "NeighborhoodAdapter": "multiseq.adapters",
         "FusedAdapter": "multiseq.adapters",
         "VectorHead": "multiseq.heads.per_vector",
         "SetHead": "multiseq.heads.per_set",

@@ -261,12 +261,12 @@ def _config(model: Model) -> dict[str, Any]:
 
 
 def _load_adapter(folder: Path, name: str, config: Mapping[str, Any], own: Mapping[str, type]) -> Adapter:
+    import multiseq.adapters
+
     spec = config["adapters"][name]
     if name in own:
         found: Any = own[name]
-    elif spec["class"] in ("TextAdapter", "SpeechAdapter", "GraphAdapter", "FusedAdapter"):
-        import multiseq.adapters
-
+    elif spec["class"] in multiseq.adapters.__all__:
         found = getattr(multiseq.adapters, spec["class"])
     else:
         raise CheckpointError(

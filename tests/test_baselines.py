@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
+from multiseq.adapters import GraphAdapter, NeighborhoodAdapter, SpeechAdapter, TextAdapter
 from multiseq.heads.ctc import CTCHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
@@ -23,7 +24,12 @@ from multiseq.tasks import Source, Task
 from multiseq.training.item_cache import ItemCache
 
 DIM = 4
-FITS: dict[str, Any] = {"text": TextAdapter.fit, "speech": SpeechAdapter.fit, "graph": GraphAdapter.fit}
+FITS: dict[str, Any] = {
+    "text": TextAdapter.fit,
+    "speech": SpeechAdapter.fit,
+    "graph": GraphAdapter.fit,
+    "neighborhood": partial(NeighborhoodAdapter.fit, num_hops=2),
+}
 RATE = 16_000
 
 
@@ -168,8 +174,8 @@ def test_own_features_of_nodes_do_not_know_the_neighbours() -> None:
     head = VectorHead(DIM, ClassTarget(["no", "yes"]))
     train = ([ring("rgrgb", [1, 1, 5, 5, 5])] * 3, [["yes", "no", "yes", "no", None]] * 3)
     test = ([ring("ggr", [1, 5, 5])], [["no", "no", "yes"]])
-    for num_hops in (None, 2):
-        found = results("graph", head, train, test, num_hops=num_hops)
+    for name in ("graph", "neighborhood"):
+        found = results(name, head, train, test)
         assert labels_of(found) == ["no", "no", "yes"]
     same, other, _ = results("graph", head, train, test)
     assert same.probability == pytest.approx(other.probability, abs=0.2)
@@ -240,16 +246,14 @@ def test_a_column_that_is_never_known(modality: str, items: list[Any]) -> None:
     assert found.values == {"a": pytest.approx(1.0), "b": 0.0}
 
 
-@pytest.mark.parametrize("num_hops", [None, 2])
-def test_a_graph_without_nodes(num_hops: int | None) -> None:
+@pytest.mark.parametrize("name", ["graph", "neighborhood"])
+def test_a_graph_without_nodes(name: str) -> None:
     full = {"nodes": {"age": [1, 5], "city": ["A", "B"]}, "edges": [(0, 1)]}
     none: dict[str, Any] = {"nodes": {"age": [], "city": []}, "edges": []}
     head = SetHead(DIM, ClassTarget(["empty", "full"]))
     train = ([full, none, full, none], ["full", "empty", "full", "empty"])
-    assert labels_of(results("graph", head, train, ([none, full], ["empty", "full"]), num_hops=num_hops)) == [
-        "empty",
-        "full",
-    ]
+    test = ([none, full], ["empty", "full"])
+    assert labels_of(results(name, head, train, test)) == ["empty", "full"]
 
 
 def test_tasks_of_one_source_prepare_it_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from multiseq import Encoder, FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
+from multiseq import Encoder, FusedAdapter, GraphAdapter, NeighborhoodAdapter, SpeechAdapter, TextAdapter
 from multiseq.protocols import Adapter
 
 CLIP = (torch.zeros(1601), 16000)
 TRIPLES = [("Ada", "wrote", "notes")]
-ITEMS: dict[Any, Any] = {TextAdapter: ["a cat sat", "it sat"], SpeechAdapter: [CLIP], GraphAdapter: [TRIPLES]}
+NETWORK = {"nodes": {"age": [1, 2]}, "edges": [(0, 1)]}
+ITEMS: dict[Any, Any] = {
+    TextAdapter: ["a cat sat", "it sat"],
+    SpeechAdapter: [CLIP],
+    GraphAdapter: [TRIPLES],
+    NeighborhoodAdapter: [NETWORK],
+}
 NAN, INF = math.nan, math.inf
 
 WHOLE = ["7", 2.5, NAN, INF, None, True, [3], -1]
@@ -41,12 +47,14 @@ ARGUMENTS: list[tuple[Any, str, list[Any]]] = [
     (SpeechAdapter, "gain", ["7", NAN, INF, None, True, -1]),
     (SpeechAdapter, "dropout", SHARE),
     (GraphAdapter, "dim", [*WHOLE, 0, 1_000_000]),
-    (GraphAdapter, "num_hops", [w for w in WHOLE if w is not None] + [2_000_000_000]),
     (GraphAdapter, "num_layers", [*WHOLE, 2_000_000_000]),
     (GraphAdapter, "walk_length", [*WHOLE, 2_000_000_000]),
     (GraphAdapter, "max_distance", [*WHOLE, 2_000_000_000]),
     (GraphAdapter, "dropout", SHARE),
     (GraphAdapter, "edge_dropout", SHARE),
+    (NeighborhoodAdapter, "dim", [*WHOLE, 0, 1_000_000]),
+    (NeighborhoodAdapter, "num_hops", [*WHOLE, 2_000_000_000]),
+    (NeighborhoodAdapter, "dropout", SHARE),
 ]
 EACH = [(adapter, name, value) for adapter, name, values in ARGUMENTS for value in values]
 
@@ -123,6 +131,7 @@ def saved() -> dict[str, Adapter]:
         "speech": SpeechAdapter.fit([CLIP], dim=8, n_mels=5),
         "table": GraphAdapter.fit([table], dim=8),
         "triples": GraphAdapter.fit([TRIPLES], dim=8),
+        "neighborhood": NeighborhoodAdapter.fit([NETWORK], dim=8),
         "fused": FusedAdapter({"a": text, "b": SpeechAdapter.fit([CLIP], dim=8, n_mels=5)}),
     }
 

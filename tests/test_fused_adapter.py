@@ -15,6 +15,7 @@ from multiseq import (
     FusedAdapter,
     GraphAdapter,
     Model,
+    NeighborhoodAdapter,
     SetHead,
     SpeechAdapter,
     Task,
@@ -267,8 +268,8 @@ def test_parts_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"name 'a\.b', expected a word"):
         FusedAdapter({"a.b": words()})
     table = {"nodes": {"x": [0.1, 0.2]}, "edges": [(0, 1)]}
-    with pytest.raises(ValueError, match=r"part 'net': heads do not read every vector.*num_hops=None"):
-        FusedAdapter({"net": GraphAdapter.fit([table], dim=DIM, num_hops=1)})
+    with pytest.raises(ValueError, match=r"part 'net': heads do not read every vector.*use GraphAdapter"):
+        FusedAdapter({"net": NeighborhoodAdapter.fit([table], dim=DIM, num_hops=1)})
 
 
 @pytest.mark.parametrize(

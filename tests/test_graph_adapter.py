@@ -21,6 +21,7 @@ from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.items import Rows
 from multiseq.adapters._graph.structure import gather_hops, pair_codes, return_probabilities
 from multiseq.adapters.graph import GraphAdapter
+from multiseq.adapters.neighborhood import NeighborhoodAdapter
 from multiseq.protocols import Adapter, Inputs
 from tests.reference import graph as reference
 
@@ -73,12 +74,23 @@ ITEMS: dict[str, list[Any]] = {
 }
 
 
-def fitted(name: str) -> GraphAdapter:
-    num_hops = 2 if name.startswith("node sets") else None
-    return GraphAdapter.fit(ITEMS[name], dim=DIM, num_hops=num_hops, num_layers=2, walk_length=5).eval()
+AnyAdapter = GraphAdapter | NeighborhoodAdapter
 
 
-def vectors(adapter: GraphAdapter, item: Any) -> Tensor:
+def fitted(name: str) -> AnyAdapter:
+    if name.startswith("node sets"):
+        return NeighborhoodAdapter.fit(ITEMS[name], dim=DIM, num_hops=2).eval()
+    return GraphAdapter.fit(ITEMS[name], dim=DIM, num_layers=2, walk_length=5).eval()
+
+
+def fitted_to(graph: Any, num_hops: int | None, directed: bool | None = None) -> AnyAdapter:
+    """To one graph: whole, or its nodes with their neighborhoods."""
+    if num_hops is None:
+        return GraphAdapter.fit([graph], dim=DIM, directed=directed).eval()
+    return NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=num_hops, directed=directed).eval()
+
+
+def vectors(adapter: AnyAdapter, item: Any) -> Tensor:
     return adapter(adapter.collate(adapter.prepare(item))).values
 
 
@@ -114,7 +126,7 @@ def test_an_item_gets_the_same_alone_and_in_any_company(name: str) -> None:
 @pytest.mark.parametrize("name", ITEMS)
 def test_from_config_gives_the_same_bits(name: str) -> None:
     adapter = fitted(name)
-    again = GraphAdapter.from_config(adapter.config(), adapter.assets())
+    again = type(adapter).from_config(adapter.config(), adapter.assets())
     again.load_state_dict(adapter.state_dict())
     again.eval()
     assert again.config() == adapter.config()
@@ -196,7 +208,7 @@ def test_direction_counts_only_where_edges_are_directed(num_hops: int | None) ->
     there, back = Data(x=x, edge_index=chain), Data(x=x, edge_index=chain.flip(0))
     both = Data(x=x, edge_index=torch.cat([chain, chain.flip(0)], dim=1))
     for directed, same in ((None, False), (True, False), (False, True)):
-        adapter = GraphAdapter.fit([there], dim=DIM, num_hops=num_hops, directed=directed).eval()
+        adapter = fitted_to(there, num_hops, directed)
         assert torch.allclose(vectors(adapter, there), vectors(adapter, back)) is same
         if same:
             torch.testing.assert_close(vectors(adapter, there), vectors(adapter, both))
@@ -281,8 +293,6 @@ def test_distances_move_with_the_nodes_into_the_attention() -> None:
 
 
 def test_distances_say_what_they_need() -> None:
-    with pytest.raises(ValueError, match="max_distance: got 2 with num_hops=1"):
-        GraphAdapter.fit([data()], dim=DIM, num_hops=1, max_distance=2)
     with pytest.raises(ValueError, match="max_distance: got -1, expected from 0 to 1000"):
         GraphAdapter.fit([data()], dim=DIM, max_distance=-1)
     adapter = GraphAdapter.fit([data()], dim=DIM, max_distance=2)
@@ -307,7 +317,7 @@ def test_hops_match_the_reference(reverses: bool) -> None:
 def test_a_node_set_by_hand() -> None:
     """Two nodes of category 0 and 1 and an edge: one-hot after the unknown column, then degrees."""
     graph = Data(x=torch.tensor([0, 1]), edge_index=torch.tensor([[0], [1]]))
-    adapter = GraphAdapter.fit([graph], dim=DIM, num_hops=1)
+    adapter = NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=1)
     features = adapter.collate(adapter.prepare(graph)).tensors["features"]
     one = math.log(2)
     own, other = [0, 1, 0, one, 0], [0, 0, 1, 0, one]
@@ -331,7 +341,7 @@ def test_node_sets_share_one_tensor_and_read_the_node() -> None:
 
 def test_a_large_graph_prepares_in_seconds() -> None:
     graph = Data(x=torch.randn(100_000, 17), edge_index=random_edges(100_000, 400_000))
-    adapter = GraphAdapter.fit([graph], dim=DIM, num_hops=3)
+    adapter = NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=3)
     start = time.perf_counter()
     examples = adapter.prepare(graph)
     assert time.perf_counter() - start < 20  # about one second on a free core
@@ -344,7 +354,7 @@ def test_a_large_graph_prepares_in_seconds() -> None:
 
 @pytest.mark.parametrize("num_hops", [None, 2])
 def test_empty_single_and_isolated_nodes(num_hops: int | None) -> None:
-    adapter = GraphAdapter.fit([data()], dim=DIM, num_hops=num_hops).eval()
+    adapter = fitted_to(data(), num_hops)
     for nodes in (0, 1, 5):
         graph = Data(x=torch.randn(nodes, 3), edge_index=torch.zeros(2, 0, dtype=torch.long))
         sets = adapter(adapter.collate(adapter.prepare(graph)))
@@ -355,7 +365,7 @@ def test_empty_single_and_isolated_nodes(num_hops: int | None) -> None:
 def test_a_graph_without_features_has_its_structure() -> None:
     path = Data(num_nodes=3, edge_index=torch.tensor([[0, 1], [1, 2]]))
     for num_hops in (None, 1):
-        adapter = GraphAdapter.fit([path], dim=DIM, num_hops=num_hops, directed=False).eval()
+        adapter = fitted_to(path, num_hops, directed=False)
         values = adapter.read(adapter(adapter.collate(adapter.prepare(path)))).values
         torch.testing.assert_close(values[0], values[2])
         assert not torch.allclose(values[0], values[1])
@@ -596,11 +606,11 @@ def test_fit_says_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"item 1: nodes: got .*x \(2\).* expected .*x \(3\)"):
         GraphAdapter.fit([data(), Data(x=torch.ones(2, 2), edge_index=PAIR)], dim=DIM)
     with pytest.raises(ValueError, match="num_hops: got -1"):
-        GraphAdapter.fit([data()], dim=DIM, num_hops=-1)
-    with pytest.raises(ValueError, match="num_hops: got graphs with texts"):
-        GraphAdapter.fit([TRIPLES], dim=DIM, num_hops=1)
-    with pytest.raises(ValueError, match="num_hops: got graphs with edge features"):
-        GraphAdapter.fit([TABLE], dim=DIM, num_hops=1)
+        NeighborhoodAdapter.fit([data()], dim=DIM, num_hops=-1)
+    with pytest.raises(ValueError, match=r"got texts, expected categories and numbers .* use GraphAdapter"):
+        NeighborhoodAdapter.fit([TRIPLES], dim=DIM, num_hops=1)
+    with pytest.raises(ValueError, match=r"got features of edges, .* use GraphAdapter"):
+        NeighborhoodAdapter.fit([TABLE], dim=DIM, num_hops=1)
     with pytest.raises(ValueError, match="kind: got 'graph'"):
         GraphAdapter("graph", Columns("node"), Columns("edge"), DIM)
 
@@ -676,7 +686,7 @@ def test_a_real_network(data_dir: Path, num_hops: int | None) -> None:
         x=torch.from_numpy(file["node_features"]).float(),
         edge_index=torch.from_numpy(file["edges"]).t().contiguous(),
     )
-    adapter = GraphAdapter.fit([graph], dim=DIM, num_hops=num_hops, directed=False).eval()
+    adapter = fitted_to(graph, num_hops, directed=False)
     examples = adapter.prepare(graph)
     labels = file["node_labels"]
     assert len(examples) == (890 if num_hops else 1)

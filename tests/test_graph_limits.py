@@ -19,6 +19,7 @@ from multiseq.adapters._graph import items as _graph_items
 from multiseq.adapters._graph import structure as _graph_structure
 from multiseq.adapters._graph.structure import return_probabilities
 from multiseq.adapters.graph import GraphAdapter
+from multiseq.adapters.neighborhood import NeighborhoodAdapter
 
 DIM = 8
 
@@ -74,7 +75,7 @@ def test_walks_on_a_large_grid_take_seconds() -> None:
 def test_walks_that_would_take_minutes_are_refused() -> None:
     start = time.process_time()
     pairs = torch.randint(0, 50_000, (2, 2_500_000), generator=seeded(0))
-    message = r"got 8 steps on 50000 nodes and 2500000 edges, .* \(walk_length=0\), or node sets \(num_hops\)"
+    message = r"got 8 steps on 50000 nodes and 2500000 edges, .* \(walk_length=0\), or NeighborhoodAdapter"
     with pytest.raises(ValueError, match=message):
         return_probabilities(pairs, 50_000, 8)
     assert return_probabilities(pairs, 50_000, 0).shape == (50_000, 0)
@@ -86,7 +87,7 @@ def test_walks_that_would_take_minutes_are_refused() -> None:
 
 def test_a_category_that_names_each_node_is_refused_before_anything_is_allocated() -> None:
     table = {"nodes": {"id": [f"n{i}" for i in range(40_000)], "age": [1.0] * 40_000}, "edges": [(0, 1)]}
-    adapter = GraphAdapter.fit([table], dim=DIM, num_hops=1)
+    adapter = NeighborhoodAdapter.fit([table], dim=DIM, num_hops=1)
     message = (
         r"num_hops: got 40000 different values .* 40000 of them in 'id', .* leave out what names each node"
     )
@@ -97,7 +98,7 @@ def test_a_category_that_names_each_node_is_refused_before_anything_is_allocated
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_node_sets_in_other_precisions(dtype: torch.dtype) -> None:
     data = Data(x=torch.randn(5, 3), edge_index=torch.tensor([[0, 1, 2], [1, 2, 3]]))
-    adapter = GraphAdapter.fit([data], dim=DIM, num_hops=2).eval()
+    adapter = NeighborhoodAdapter.fit([data], dim=DIM, num_hops=2).eval()
     inputs = adapter.collate(adapter.prepare(data))
     expected = adapter(inputs).values
     found = adapter.to(dtype)(inputs).values

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch_geometric.data import Data
 
-from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
+from multiseq.adapters import FusedAdapter, GraphAdapter, NeighborhoodAdapter, SpeechAdapter, TextAdapter
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.targets import ClassTarget
 from multiseq.model import Model
@@ -60,7 +60,7 @@ def cases(folder: Path) -> dict[str, tuple[Any, list[Any]]]:
         "molecules": (molecules, MOLECULES),
         "triples": (GraphAdapter.fit(TRIPLES, dim=8), TRIPLES),
         "data": (GraphAdapter.fit(DATA, dim=8), DATA),
-        "node sets": (GraphAdapter.fit([CHAIN], dim=8, num_hops=2), [CHAIN]),
+        "node sets": (NeighborhoodAdapter.fit([CHAIN], dim=8, num_hops=2), [CHAIN]),
         "fused": (FusedAdapter({"text": text, "graph": molecules}), [{"text": "a cat", "graph": "CCO"}]),
     }
 

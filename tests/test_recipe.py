@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from multiseq.adapters import NeighborhoodAdapter
 from multiseq.data.formats import FORMATS
 from multiseq.metric_names import METRICS_OF
 from multiseq.runs import build
@@ -16,6 +17,7 @@ from multiseq.runs.build import build_model, check_options
 from multiseq.runs.recipe import RecipeError, read, read_together
 from multiseq.runs.recipe_check import SECTIONS
 from multiseq.runs.sources import read_split
+from multiseq.tasks import Source
 from multiseq.training.metrics import METRICS
 
 TINY = """
@@ -79,6 +81,18 @@ def test_changes_are_toml_or_plain_text(folder: Path) -> None:
     assert tables["training"] == {"steps": 200, "monitor": "mood"}
     assert tables["tasks"]["mood"]["head"] == {"dropout": 0.2}
     assert tables["encoder"]["gated"] is False
+
+
+def test_hops_make_a_set_of_each_node(folder: Path) -> None:
+    change = ["data.lines.adapter=graph", "adapters.graph.num_hops=1"]
+    network = {"nodes": {"age": [20, 30]}, "edges": [(0, 1)]}
+    found = read(folder / "tiny.toml", change)
+    model = build_model(found, [Source("graph", [network], {"mood": ["up"]})])
+    adapter = model.adapter("graph")
+    assert isinstance(adapter, NeighborhoodAdapter)
+    assert (adapter.num_hops, model.cell("mood")) == (1, "graph/set")
+    with pytest.raises(RecipeError, match=r"\[adapters.graph\]: no key 'num_layers'"):
+        check_options(read(folder / "tiny.toml", [*change, "adapters.graph.num_layers=2"]))
 
 
 def test_the_seed_settles_the_weights(folder: Path) -> None:

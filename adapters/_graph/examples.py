@@ -1,13 +1,12 @@
-"""From a graph as it was read to an example, and from examples to a batch.
+"""From a whole graph as it was read to an example, and from examples to a batch.
 
-Axes: nodes, edges, pair (source and target), columns, sets, places (of a node set).
+Axes: nodes, edges, pair (source and target), columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.items import Graph, Rows
 from multiseq.adapters._graph.structure import (
     UNREACHABLE,
-    gather_hops,
     missing_reverses,
     pair_codes,
     return_probabilities,
@@ -26,19 +24,16 @@ from multiseq.adapters._graph.structure import (
 
 __all__ = [
     "GraphExample",
-    "Network",
-    "NodeExample",
     "Preparation",
+    "both_ways",
+    "encoded",
     "one_way",
     "pack_graphs",
-    "pack_nodes",
 ]
 
 
 FURTHEST = 1e15
 """Standard deviations. The square of more, summed over a vector, comes near what floats can hold."""
-MOST_VALUES = 1 << 30
-"""Of the categories of all node sets of a graph, as ones and zeros: 4 GiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,22 +60,6 @@ class GraphExample:
     node_text: Int[Tensor, " nodes_or_none"]
     edge_text: Int[Tensor, " edges_or_none"]
     pairs: Int[Tensor, "coded coded"]
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    """A graph in node sets: the features gathered for every node, shared by its examples."""
-
-    names: list[str] | None
-    features: Float[Tensor, "nodes places columns"]
-
-
-@dataclass(frozen=True, eq=False)
-class NodeExample:
-    """One node of a network, with what was gathered around it."""
-
-    network: Network
-    node: int
 
 
 @dataclass(frozen=True)
@@ -114,10 +93,10 @@ class Preparation:
 
     def whole(self, graph: Graph, walk_length: int) -> GraphExample:
         """The whole graph as one example."""
-        codes, numbers = _encoded(self.nodes, graph.nodes)
+        codes, numbers = encoded(self.nodes, graph.nodes)
         texts = _different_texts(graph)
-        edge_index, origin, reverse = self._both_ways(graph)
-        edge_codes, edge_numbers = _encoded(self.edges, graph.edges)
+        edge_index, origin, reverse = both_ways(graph, self.edges, self.directed)
+        edge_codes, edge_numbers = encoded(self.edges, graph.edges)
         if not graph.both_ways:
             edge_codes, edge_numbers = edge_codes[origin], edge_numbers[origin]
         if self.directed:
@@ -153,48 +132,20 @@ class Preparation:
         """A graph without nodes."""
         return self.whole(Graph(Rows(0), Rows(0), torch.zeros(2, 0, dtype=torch.long)), walk_length)
 
-    def network(self, graph: Graph, num_hops: int) -> Network:
-        """The graph in node sets.
 
-        How many neighbours *n* a node has rides along as ``log(1 + n)`` (out and in, where edges
-        are directed), because a mean cannot count.
-        """
-        ways = 2 if self.directed else 1
-        self._check_categories(graph.nodes.count * (1 + num_hops * ways))
-        codes, numbers = _encoded(self.nodes, graph.nodes)
-        self.edges.encode(graph.edges)  # complains about edge features, which the training graphs lack
-        one_hot = torch.zeros(len(codes), sum(self.nodes.sizes)).scatter_(1, codes, 1.0)
-        edge_index = graph.edge_index if self.directed else self._both_ways(graph)[0]
-        ends = edge_index if self.directed else edge_index[:1]
-        degrees = [torch.bincount(end, minlength=len(codes)).float().log1p() for end in ends]
-        features = torch.cat([one_hot, numbers, torch.stack(degrees, dim=1)], dim=1)
-        places = gather_hops(features, edge_index, num_hops, reverses=self.directed)
-        return Network(graph.names, places)
-
-    def _check_categories(self, rows: int) -> None:
-        """Every value of a category is a column of ones and zeros in a node set."""
-        if rows * sum(self.nodes.sizes) > MOST_VALUES:
-            names, sizes = list(self.nodes.vocabularies or {}), self.nodes.sizes
-            most = max(range(len(sizes)), key=sizes.__getitem__)
-            raise ValueError(
-                f"num_hops: got {sum(sizes) - len(sizes)} different values of categories in {rows} rows of "
-                f"node sets, {sizes[most] - 1} of them in {names[most]!r}, expected fewer than "
-                f"{MOST_VALUES // max(rows, 1)}; leave out what names each node (an id), or use num_hops=None"
-            )
-
-    def _both_ways(self, graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
-        """Edges and their reverses, the given edge that each comes from, and which are reverses."""
-        count = graph.edge_index.shape[1]
-        given = torch.arange(count)
-        if graph.both_ways:
-            return graph.edge_index, given, torch.zeros(count, dtype=torch.bool)
-        added = given if self.directed else one_way(graph, self.edges)
-        edge_index = torch.cat([graph.edge_index, graph.edge_index[:, added].flip(0)], dim=1)
-        origin = torch.cat([given, added])
-        return edge_index, origin, torch.arange(len(origin)) >= count
+def both_ways(graph: Graph, edges: Columns, directed: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Edges and their reverses, the given edge that each comes from, and which are reverses."""
+    count = graph.edge_index.shape[1]
+    given = torch.arange(count)
+    if graph.both_ways:
+        return graph.edge_index, given, torch.zeros(count, dtype=torch.bool)
+    added = given if directed else one_way(graph, edges)
+    edge_index = torch.cat([graph.edge_index, graph.edge_index[:, added].flip(0)], dim=1)
+    origin = torch.cat([given, added])
+    return edge_index, origin, torch.arange(len(origin)) >= count
 
 
-def _encoded(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:
+def encoded(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:
     """What the columns make of some rows. Raises ValueError for numbers that sums would overflow with."""
     codes, numbers = columns.encode(rows)
     far = ~(numbers.abs() <= FURTHEST)  # NaN too
@@ -232,12 +183,6 @@ def pack_graphs(graphs: Sequence[GraphExample]) -> dict[str, Tensor]:
         packed[name] = torch.cat(which) + shift
     packed["pairs"] = torch.cat([g.pairs.flatten() for g in graphs])
     return packed
-
-
-def pack_nodes(examples: Sequence[NodeExample]) -> Float[Tensor, "sets places columns"]:
-    """What was gathered for the nodes of the batch, one indexing for each network in a row."""
-    runs = [list(run) for _, run in groupby(examples, key=lambda e: id(e.network))]
-    return torch.cat([run[0].network.features[[e.node for e in run]] for run in runs])
 
 
 def _different_texts(graph: Graph) -> dict[str, int]:

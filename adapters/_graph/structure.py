@@ -87,7 +87,7 @@ def return_probabilities(
         raise ValueError(
             f"walk_length: got {steps} steps on {num_nodes} nodes and {edge_index.shape[1]} edges, "
             f"about {min(dense, sparse):.0e} products, expected at most {MOST_PRODUCTS:.0e}; use fewer "
-            "steps, none (walk_length=0), or node sets (num_hops)"
+            "steps, none (walk_length=0), or NeighborhoodAdapter"
         )
     if dense <= sparse:
         return _dense_returns(edge_index, num_nodes, steps)

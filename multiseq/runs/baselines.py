@@ -146,7 +146,7 @@ def _counts(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
     if adapter.nodes.text:
         return _graph_bag(adapter, item, examples)
     width = sum(adapter.nodes.sizes) + adapter.nodes.width
-    width = width if adapter.num_hops is None else adapter.hop_stem.shape[1]  # with the degrees
+    width = adapter.stem.shape[1] if hasattr(adapter, "stem") else width  # with the degrees
     rows = [row for example in examples for row in _own_features(adapter, example)]
     return np.append(np.array(rows).reshape(-1, width).sum(0), len(rows))  # a graph may have no node
 

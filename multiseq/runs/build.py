@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["build_model", "check_options", "settings"]
 
 ADAPTERS = {"text": "TextAdapter", "speech": "SpeechAdapter", "graph": "GraphAdapter"}
+SPLIT = {"graph": ("num_hops", "NeighborhoodAdapter")}
+"""Modality -> the option that asks for an adapter which makes a set of each node, and that adapter."""
 PRESET = "tiny"
 
 
@@ -116,7 +118,9 @@ def _encoder(recipe: Recipe, **more: Any) -> Encoder:
 def _adapter_class(recipe: Recipe, name: str) -> Any:
     import multiseq.adapters
 
-    return getattr(multiseq.adapters, ADAPTERS[recipe.modality(name)])
+    modality, options = recipe.modality(name), recipe.tables["adapters"].get(name, {})
+    key, other = SPLIT.get(modality, ("", ""))
+    return getattr(multiseq.adapters, other if key in options else ADAPTERS[modality])
 
 
 def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int) -> Any:

@@ -1,0 +1,120 @@
+"""What the adapters of graphs share: reading an item, learning the columns of training graphs, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from multiseq.adapters._graph.columns import Columns
+from multiseq.adapters._graph.examples import one_way
+from multiseq.adapters._graph.items import (
+    DATA_NAMES,
+    Graph,
+    dense,
+    is_sparse,
+    kind_of,
+    read_data,
+    read_table,
+    read_triples,
+)
+from multiseq.adapters._graph.molecules import read_molecule
+from multiseq.checks import json_asset, one_of, training_items
+
+__all__ = ["Learned", "aligned", "check_kind", "columns_of", "content", "learn", "read"]
+
+READERS: dict[str, Callable[[Any], Graph]] = {
+    "molecule": read_molecule,
+    "data": read_data,
+    "table": read_table,
+    "triples": read_triples,
+}
+
+
+def check_kind(kind: Any) -> None:
+    """Raises ValueError for anything but a kind of graph."""
+    one_of(kind, READERS, "kind")
+
+
+def read(item: Any, kind: str) -> Graph:
+    """A graph of that kind. Raises ValueError for one of another kind, or a bad one."""
+    if (got := kind_of(item)) != kind:
+        raise ValueError(f"graph: got an item of kind {got!r}, expected {kind!r} as the first training item")
+    return READERS[kind](item)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What training graphs have in common.
+
+    Args:
+        kind: "molecule", "data", "table" or "triples".
+        nodes, edges: What the columns hold.
+        texts: All texts of nodes and edges.
+        directed: Whether an edge differs from its reverse.
+    """
+
+    kind: str
+    nodes: Columns
+    edges: Columns
+    texts: list[str]
+    directed: bool
+
+
+def learn(items: Iterable[Any], directed: bool | None) -> Learned:
+    """The columns of the training graphs, which are read once.
+
+    Args:
+        items: Training graphs of one kind.
+        directed: None finds out: where every edge has its reverse, edges are not directed.
+
+    Raises:
+        ValueError: No items, items of two kinds, or a bad item; it is numbered.
+    """
+    kind, nodes, edges, symmetric = None, Columns("node"), Columns("edge"), True
+    texts: list[str] = []
+    for i, item in enumerate(training_items(items)):
+        try:
+            kind = kind or kind_of(item)
+            graph = read(item, kind)
+            nodes.learn(graph.nodes)
+            edges.learn(graph.edges)
+        except ValueError as error:
+            raise ValueError(f"item {i}: {error}") from None
+        texts += [*(graph.nodes.texts or []), *(graph.edges.texts or [])]
+        symmetric = symmetric and (graph.both_ways or len(one_way(graph, edges)) == 0)
+    if kind is None:
+        raise ValueError("items: got no graph, expected training graphs to learn columns from")
+    differs = not symmetric if directed is None else directed and not graph.both_ways
+    return Learned(kind, nodes, edges, texts, differs)
+
+
+def columns_of(assets: Mapping[str, str]) -> list[Columns]:
+    """The columns of nodes and of edges in the file ``columns.json`` of a checkpoint."""
+    found: list[Columns] = json_asset(
+        assets,
+        "columns.json",
+        lambda given: [Columns.from_json(row, given[f"{row}s"]) for row in ("node", "edge")],
+    )
+    return found
+
+
+def content(item: Any, kind: str) -> Any:
+    """What of an item its examples depend on: of a torch-geometric `Data` all that is read of it."""
+    if kind != "data":
+        return item
+    values = {name: getattr(item, name, None) for name in DATA_NAMES}
+    return {name: dense(value, name) if is_sparse(value) else value for name, value in values.items()}
+
+
+def aligned(labels: Any, count: int, kind: str) -> list[Any]:
+    """The labels of a graph's nodes. Raises ValueError where there is not one a node."""
+    if isinstance(labels, str) or not hasattr(labels, "__len__"):
+        got = type(labels).__name__
+        raise ValueError(f"labels: got {got}, expected a list with a label for each node")
+    if len(labels) != count:
+        raise ValueError(
+            f"labels: got {len(labels)} labels for {count} nodes, expected one a node"
+            + (": one an entity, then one a triple" if kind == "triples" else "")
+        )
+    return [label.item() if hasattr(label, "item") else label for label in labels]

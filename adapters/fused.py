@@ -63,6 +63,7 @@ class FusedAdapter(nn.Module):
     """
 
     modality = "fused"
+    json_form = '{"NAME OF A PART": "ITEM OF THAT PART"}'
 
     def __init__(self, parts: Mapping[str, Adapter]) -> None:
         super().__init__()
@@ -191,6 +192,12 @@ class FusedAdapter(nn.Module):
         """What the parts' adapters read of their items."""
         parts: dict[str, Any] = self.parts
         return {name: parts[name].content(own) for name, own in item.items() if own is not None}
+
+    # --- for the command line ---------------------------------------------------------------------
+
+    def is_item(self, value: Mapping[str, Any]) -> bool:
+        """A mapping from parts to their items is an item."""
+        return True
 
     # --- on the device ---------------------------------------------------------------------------
 

@@ -11,19 +11,33 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.examples import GraphExample, Preparation, pack_graphs
 from multiseq.adapters._graph.stem import MessageStem, RowEmbedding
-from multiseq.adapters._graph.training import aligned, check_kind, columns_of, content, learn, read
+from multiseq.adapters._graph.training import (
+    JSON_FORMS,
+    aligned,
+    check_kind,
+    columns_of,
+    content,
+    learn,
+    parse,
+    read,
+    stand_in,
+    sums,
+    word_bag,
+)
 from multiseq.adapters.text import TextExample
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading
 from multiseq.pairs import Pairs
-from multiseq.protocols import Inputs
+from multiseq.protocols import Inputs, Level
 from multiseq.vectors import VectorSets
 
 __all__ = ["GraphAdapter", "GraphExample"]
@@ -253,6 +267,47 @@ class GraphAdapter(nn.Module):
     def content(self, item: Any) -> Any:
         """The item, of a torch-geometric `Data` all that is read of it."""
         return content(item, self.kind)
+
+    # --- for the command line and baselines --------------------------------------------------------
+
+    @property
+    def json_form(self) -> str:
+        """A graph in JSON, for messages."""
+        return JSON_FORMS[self.kind]
+
+    def parse(self, text: str, folder: Path) -> Any:
+        """A SMILES, JSON, or the path of a ``.json`` file."""
+        return parse(text, folder, self.kind)
+
+    def is_item(self, value: Mapping[str, Any]) -> bool:
+        """A table of nodes is a graph itself."""
+        return "nodes" in value
+
+    @staticmethod
+    def stand_in(item: Any) -> str:
+        """What to show in place of a graph that nobody can type."""
+        return stand_in(item)
+
+    def reader_options(self) -> dict[str, Any]:
+        """Which columns hold numbers, as in training."""
+        return {"numeric": {"nodes": self.nodes.numeric, "edges": self.edges.numeric}}
+
+    def baseline_vectors(self, example: GraphExample) -> Sequence[Any]:
+        """Each node's own categories and numbers, without its neighbours; of described nodes the texts."""
+        if self.nodes.text:
+            return self.names(example)
+        one_hot = np.zeros((len(example.codes), sum(self.nodes.sizes)), dtype=np.float32)
+        np.put_along_axis(one_hot, example.codes.numpy(), 1.0, axis=1)
+        # Beyond the columns there are random walks, which know the neighbours.
+        numbers = example.numbers[:, : self.nodes.width].numpy()
+        return list(np.concatenate([one_hot, numbers], axis=1))
+
+    def baseline_item(self, item: Any, examples: Sequence[GraphExample], level: Level) -> Any:
+        """Counts of nodes by category and sums of their numbers; of described nodes, and for texts, words."""
+        if self.nodes.text or level == "sequence":
+            return word_bag(item, [name for example in examples for name in self.names(example)])
+        rows = [row for example in examples for row in self.baseline_vectors(example)]
+        return sums(rows, sum(self.nodes.sizes) + self.nodes.width)
 
     # --- on the device ----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +19,21 @@ from torch import nn
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.neighborhoods import Network, NodeExample, gather, pack_nodes
 from multiseq.adapters._graph.stem import HopStem
-from multiseq.adapters._graph.training import aligned, check_kind, columns_of, content, learn, read
+from multiseq.adapters._graph.training import (
+    JSON_FORMS,
+    aligned,
+    check_kind,
+    columns_of,
+    content,
+    learn,
+    parse,
+    read,
+    stand_in,
+    sums,
+    word_bag,
+)
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading
-from multiseq.protocols import Inputs
+from multiseq.protocols import Inputs, Level
 from multiseq.vectors import VectorSets
 
 __all__ = ["NeighborhoodAdapter", "Network", "NodeExample"]
@@ -152,6 +165,41 @@ class NeighborhoodAdapter(nn.Module):
     def content(self, item: Any) -> Any:
         """The item, of a torch-geometric `Data` all that is read of it."""
         return content(item, self.kind)
+
+    # --- for the command line and baselines --------------------------------------------------------
+
+    @property
+    def json_form(self) -> str:
+        """A graph in JSON, for messages."""
+        return JSON_FORMS[self.kind]
+
+    def parse(self, text: str, folder: Path) -> Any:
+        """JSON, or the path of a ``.json`` file."""
+        return parse(text, folder, self.kind)
+
+    def is_item(self, value: Mapping[str, Any]) -> bool:
+        """A table of nodes is a graph itself."""
+        return "nodes" in value
+
+    @staticmethod
+    def stand_in(item: Any) -> str:
+        """What to show in place of a graph that nobody can type."""
+        return stand_in(item)
+
+    def reader_options(self) -> dict[str, Any]:
+        """Which columns hold numbers, as in training."""
+        return {"numeric": {"nodes": self.nodes.numeric, "edges": self.edges.numeric}}
+
+    def baseline_vectors(self, example: NodeExample) -> list[Any]:
+        """The node's own features, the first place of its set."""
+        return [example.network.features[example.node, 0].numpy()]
+
+    def baseline_item(self, item: Any, examples: Sequence[NodeExample], level: Level) -> Any:
+        """Counts of nodes by category, and sums of their numbers; for texts, the words of nodes."""
+        if level == "sequence":
+            return word_bag(item, [name for example in examples for name in self.names(example)])
+        rows = [row for example in examples for row in self.baseline_vectors(example)]
+        return sums(rows, self.stem.shape[1])
 
     # --- on the device ----------------------------------------------------------------------------
 

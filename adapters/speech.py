@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ from multiseq.adapters._speech.log_mel import (
     to_int16,
 )
 from multiseq.adapters._speech.packed_conv import ConvStem
-from multiseq.adapters._speech.segments import are_segments, labels_at
+from multiseq.adapters._speech.segments import labels_at
 from multiseq.checks import (
     MANY,
     WIDEST,
@@ -61,8 +62,9 @@ from multiseq.checks import (
     reading,
     training_items,
 )
+from multiseq.labels import are_segments
 from multiseq.nn.dropout import Dropout
-from multiseq.protocols import Inputs
+from multiseq.protocols import Inputs, Level
 from multiseq.vectors import VectorSets, order_of
 
 __all__ = ["AudioFile", "SpeechAdapter", "SpeechExample"]
@@ -145,6 +147,8 @@ class SpeechAdapter(nn.Module):
 
     modality = "speech"
     kept = (SpeechExample,)
+    suffixes = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
+    json_form = '"a.wav" or {"file": "a.wav"}'
 
     def __init__(
         self,
@@ -368,6 +372,27 @@ class SpeechAdapter(nn.Module):
     def content(self, item: Any) -> Any:
         """The bytes of a file, and its name, which an example has for messages; samples as they are."""
         return {"name": name_of(item), "bytes": bytes_of(item)} if names_a_file(item) else item
+
+    # --- for the command line and baselines --------------------------------------------------------
+
+    def parse(self, text: str, folder: Path) -> str:
+        """The path of a recording."""
+        return str(folder / text)
+
+    @staticmethod
+    def stand_in(item: Any) -> str:
+        """What to show in place of a recording."""
+        return "YOUR.wav"
+
+    def baseline_vectors(self, example: SpeechExample) -> list[Any]:
+        """The mean of the frames behind each vector."""
+        frames = self.features(example).numpy()
+        return [frames[i : i + self.subsample].mean(0) for i in range(0, len(frames), self.subsample)]
+
+    def baseline_item(self, item: Any, examples: Sequence[SpeechExample], level: Level) -> Any:
+        """The average frame."""
+        frames = np.concatenate([self.features(example).numpy() for example in examples])
+        return frames.mean(0) if len(frames) else np.zeros(self.n_mels)
 
     # --- on the device ----------------------------------------------------------------------------
 

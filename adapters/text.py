@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from multiseq.adapters._text.words import UNKNOWN, Parts, PieceParts, WordParts
+from multiseq.adapters._text.words import UNKNOWN, Parts, PieceParts, WordParts, bag_of_words
 from multiseq.checks import (
     WIDEST,
     check_number,
@@ -31,7 +32,7 @@ from multiseq.checks import (
 )
 from multiseq.nn.dropout import Dropout
 from multiseq.nn.linear import Linear, padded_rows
-from multiseq.protocols import Inputs
+from multiseq.protocols import Inputs, Level
 from multiseq.vectors import VectorSets, order_of, to_device
 
 __all__ = ["TextAdapter", "TextExample", "Unit"]
@@ -91,6 +92,8 @@ class TextAdapter(nn.Module):
 
     modality = "text"
     kept = (TextExample,)
+    quick_to_prepare = True
+    json_form = '"I saw it" or {"text": "I saw it"}'
 
     def __init__(
         self,
@@ -232,6 +235,25 @@ class TextAdapter(nn.Module):
     def content(self, item: Any) -> Any:
         """The text, or the list of words."""
         return item
+
+    # --- for the command line and baselines --------------------------------------------------------
+
+    def parse(self, text: str, folder: Path) -> str:
+        """A text is itself."""
+        return text
+
+    @staticmethod
+    def stand_in(item: Any) -> str:
+        """What to show in place of a text that is too long to type."""
+        return "YOUR TEXT"
+
+    def baseline_vectors(self, example: TextExample) -> Sequence[str]:
+        """The words, or the texts of the pieces."""
+        return example.names
+
+    def baseline_item(self, item: Any, examples: Sequence[TextExample], level: Level) -> list[str]:
+        """The bag of words."""
+        return bag_of_words(item if isinstance(item, str) else " ".join(item))
 
     # --- on the device ---------------------------------------------------------------------------
 

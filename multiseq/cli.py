@@ -255,7 +255,7 @@ def predict(
         adapter, head = model.adapter(model.task(task).adapter), model.task(task).head
         locations: Sequence[str]
         if file is not None:
-            reading = reading_of(file, adapter.modality, found, task, changes or [])
+            reading = reading_of(file, adapter, found, task, changes or [])
             options = {**reading.options, "input": column} if column else reading.options
             labels = getattr(head.target, "labels", ())
             raw, locations = read_items(adapter, file, replace(reading, options=options, labels=labels))
@@ -348,6 +348,7 @@ def _print_report(report: Report) -> None:
 
 def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
     """Example commands that predict: one for each modality, with an item from its data."""
+    from multiseq.runs.build import adapter_class
     from multiseq.runs.sources import read_split
 
     try:
@@ -364,9 +365,7 @@ def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
         typed = list(filter(None, map(_as_typed, source.items[:50])))
         if typed:
             shown.setdefault(modality, shlex.join([*command, min(typed, key=len)]))
-        stand_in = {"speech": "YOUR.wav", "graph": "YOUR.json"}.get(modality, "YOUR TEXT")
-        if modality == "graph" and isinstance(source.items[0], str):
-            stand_in = "CCO"  # ethanol
+        stand_in = adapter_class(recipe, source.adapter).stand_in(source.items[0])
         stand_ins.setdefault(modality, shlex.join([*command, stand_in]))
     return list((stand_ins | shown).values())
 

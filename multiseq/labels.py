@@ -18,11 +18,12 @@ import math
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from numbers import Real
 from typing import Any
 
-__all__ = ["ROUNDING", "class_name", "composed", "flag", "in_order", "number", "plain"]
+__all__ = ["ROUNDING", "are_segments", "class_name", "composed", "flag", "in_order", "number", "plain"]
 
 ROUNDING = 8 * sys.float_info.epsilon
 """Numbers count as equal if their range divided by their absolute value is at most this (rounding errors)."""
@@ -165,3 +166,25 @@ def _one(value: Any) -> Any:
             "or a VectorHead for a label for each vector"
         )
     return value
+
+
+def are_segments(labels: Sequence[Any]) -> bool:
+    """Whether labels are ``(start, end, label)``, all of them or none.
+
+    Raises:
+        ValueError: Some are and some are not.
+    """
+    flags = [_is_segment(label) for label in labels]
+    if any(flags) and not all(flags):
+        number = flags.index(False)
+        raise ValueError(
+            f"labels: got {labels[number]!r} as number {number} among segments, expected "
+            "(start, end, label) in seconds for all"
+        )
+    return any(flags)
+
+
+def _is_segment(label: Any) -> bool:
+    if not isinstance(label, tuple | list) or len(label) != 3:
+        return False
+    return all(isinstance(t, Real) and not isinstance(t, bool) for t in label[:2])

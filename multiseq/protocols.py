@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from multiseq.vectors import VectorSets
 
-__all__ = ["Adapter", "EncoderLike", "Head", "Inputs", "Level", "Packed", "RowTarget", "Target"]
+__all__ = ["Adapter", "EncoderLike", "Extras", "Head", "Inputs", "Level", "Packed", "RowTarget", "Target"]
 
 Level = Literal["vector", "set", "sequence"]
 """What a head predicts: a label per vector (token or node classification), a label per set (sequence or
@@ -143,6 +144,58 @@ class Keeps(Protocol):
 
     def content(self, item: Any) -> Any:
         """Everything in an item on which `prepare` depends: JSON values, bytes, arrays and tensors."""
+
+
+class Extras(Protocol):
+    """What an `Adapter` may have besides: all of it is optional, each member by itself.
+
+    `multiseq train` asks the class before there is an adapter, so what is no method is a class attribute or a
+    property. Our adapters show what each is for.
+    """
+
+    suffixes: tuple[str, ...]
+    """Suffixes of files that are one item each, as ``(".wav",)``. Then an item is a path, and relative to the
+    file that names it. Without it, items are not files."""
+
+    vector_seconds: float
+    """Seconds from one vector to the next. With it, labels may be segments (start, end, label) in seconds, as
+    results are shown."""
+
+    quick_to_prepare: bool
+    """True: to prepare an item takes no longer than to read it back, so items are not kept in a folder."""
+
+    json_form: str
+    """An item in JSON, for messages: ``[["Ada", "profession", "baker"]]``."""
+
+    pair_codes: int
+    """How many codes for pairs of vectors there are; the encoder of a recipe gets a table for them."""
+
+    def parse(self, text: str, folder: Path) -> Any:
+        """An item as a command line or a line of a file has it. Without it: JSON, or the path of a ``.json``.
+
+        Paths are relative to ``folder``. Raises ValueError on what is no item.
+        """
+
+    def is_item(self, value: Mapping[str, Any]) -> bool:
+        """Whether an object in JSON is an item itself. Without it, it holds the item in one of its fields."""
+
+    def reader_options(self) -> dict[str, Any]:
+        """What a reader of `multiseq.data` must know of training: which columns of networks are numbers."""
+
+    def stand_in(self, item: Any) -> str:
+        """What to show in place of an item that nobody can type: ``YOUR.wav``. A static method."""
+
+    def baseline_vectors(self, example: Any) -> Sequence[Any]:
+        """What a simple method sees of each vector that heads read: a word, or an array of numbers.
+
+        Without it, the baseline is the most frequent label or the mean.
+        """
+
+    def baseline_item(self, item: Any, examples: Sequence[Any], level: Level) -> Any:
+        """What a simple method sees of an item: a list of words, or an array of numbers.
+
+        ``level``: "set" or "sequence". Without it, as above.
+        """
 
 
 @runtime_checkable

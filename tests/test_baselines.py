@@ -19,7 +19,7 @@ from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
 from multiseq.runs import baselines
-from multiseq.runs.baselines import VIEWS, baseline, baseline_results
+from multiseq.runs.baselines import baseline, baseline_results
 from multiseq.tasks import Source, Task
 from multiseq.training.item_cache import ItemCache
 
@@ -269,7 +269,3 @@ def test_tasks_of_one_source_prepare_it_once(monkeypatch: pytest.MonkeyPatch) ->
     for task in heads:
         assert labels_of(baseline_results(model, task, source, source, cache)[0]) == labels
     assert len(seen) == len(TONES)
-
-
-def test_every_cell_has_a_view() -> None:
-    assert set(VIEWS) == {(m, o) for m in ("text", "speech", "graph") for o in ("vector", "set", "sequence")}

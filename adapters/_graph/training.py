@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.examples import one_way
@@ -19,9 +22,24 @@ from multiseq.adapters._graph.items import (
     read_triples,
 )
 from multiseq.adapters._graph.molecules import read_molecule
+from multiseq.adapters._text.words import bag_of_words
 from multiseq.checks import json_asset, one_of, training_items
+from multiseq.data.text_files import json_item
 
-__all__ = ["Learned", "aligned", "check_kind", "columns_of", "content", "learn", "read"]
+__all__ = [
+    "JSON_FORMS",
+    "Learned",
+    "aligned",
+    "check_kind",
+    "columns_of",
+    "content",
+    "learn",
+    "parse",
+    "read",
+    "stand_in",
+    "sums",
+    "word_bag",
+]
 
 READERS: dict[str, Callable[[Any], Graph]] = {
     "molecule": read_molecule,
@@ -105,6 +123,41 @@ def content(item: Any, kind: str) -> Any:
         return item
     values = {name: getattr(item, name, None) for name in DATA_NAMES}
     return {name: dense(value, name) if is_sparse(value) else value for name, value in values.items()}
+
+
+JSON_FORMS = {
+    "molecule": '"CCO" or {"smiles": "CCO"}',
+    "data": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
+    "table": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
+    "triples": '[["Ada", "profession", "baker"]]',
+}
+
+
+def parse(text: str, folder: Path, kind: str) -> Any:
+    """A graph as one types it: a SMILES, JSON, or the path of a ``.json`` file. Raises ValueError."""
+    if kind == "data":
+        raise ValueError(
+            "this model was trained on torch-geometric Data, which a command line cannot hold; "
+            "use multiseq.load(…).predict(…) in Python"
+        )
+    return text.strip() if kind == "molecule" else json_item(text, folder, JSON_FORMS[kind])
+
+
+def stand_in(item: Any) -> str:
+    """What to show in place of a graph that nobody can type."""
+    return "CCO" if isinstance(item, str) else "YOUR.json"  # ethanol
+
+
+def word_bag(item: Any, names: Iterable[str]) -> list[str]:
+    """The words of nodes, or groups of one to three characters of a SMILES, for simple methods."""
+    if isinstance(item, str):
+        return [item[i : i + n] for n in (1, 2, 3) for i in range(len(item) - n + 1)]
+    return bag_of_words(" ".join(names))
+
+
+def sums(rows: Sequence[Any], width: int) -> Any:
+    """The sum over nodes of their features, and how many nodes there are: none, maybe."""
+    return np.append(np.array(rows).reshape(-1, width).sum(0), len(rows))
 
 
 def aligned(labels: Any, count: int, kind: str) -> list[Any]:

@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["are_segments", "labels_at"]
+__all__ = ["labels_at"]
 
 Times = NDArray[np.float64]
 
 TOUCHING = 1e-3
 """Seconds by which neighbours may overlap: times in files are rounded."""
-
-
-def are_segments(labels: Sequence[Any]) -> bool:
-    """Whether labels are ``(start, end, label)``, all of them or none.
-
-    Raises:
-        ValueError: Some are and some are not.
-    """
-    flags = [_is_segment(label) for label in labels]
-    if any(flags) and not all(flags):
-        number = flags.index(False)
-        raise ValueError(
-            f"labels: got {labels[number]!r} as number {number} among segments, expected "
-            "(start, end, label) in seconds for all"
-        )
-    return any(flags)
-
-
-def _is_segment(label: Any) -> bool:
-    if not isinstance(label, tuple | list) or len(label) != 3:
-        return False
-    return all(isinstance(t, Real) and not isinstance(t, bool) for t in label[:2])
 
 
 def labels_at(times: Times, segments: Sequence[Sequence[Any]], seconds: float, source: str) -> list[Any]:

@@ -22,7 +22,7 @@ from multiseq.labels import composed
 from multiseq.requires import need
 from multiseq.tokenizer import LONGEST_WORD, read_tokenizer, train_tokenizer
 
-__all__ = ["PieceParts", "WordParts", "split_words", "train_pieces"]
+__all__ = ["PieceParts", "WordParts", "bag_of_words", "split_words", "train_pieces"]
 
 UNKNOWN = 0
 """The row of the table for what no training text has, and for what word dropout hides."""
@@ -50,6 +50,11 @@ def split_words(text: str) -> list[str]:
     ["Don't", 'pay', '1,200.50', 'for', 'well', '-', 'known', '東', '京', '...']
     """
     return [match.group() for match in _word_pattern().finditer(text)]
+
+
+def bag_of_words(text: str) -> list[str]:
+    """The words of a text in lower case, as simple methods count them."""
+    return split_words(composed(text).lower())
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,8 @@ from multiseq.data.records import DataError
 __all__ = [
     "check_encoding",
     "check_unpacked",
+    "json_item",
+    "json_of",
     "lines_of",
     "open_text",
     "parse_json",
@@ -130,6 +132,38 @@ def text_of(path: Path, encoding: str = "utf-8", unpack_limit: int | None = None
 def parse_json(text: str) -> Any:
     """Parse JSON. Raises ValueError for invalid JSON, and for nesting deeper than `DEEP`."""
     return _parsed(json.loads, text)
+
+
+def json_item(text: str, folder: Path, form: str = "") -> Any:
+    """An item as JSON, or what is in the ``.json`` file that a text names.
+
+    Args:
+        text: JSON, or a path.
+        folder: What the path is relative to.
+        form: An item as it may be, for the message.
+
+    Raises:
+        ValueError: No such file, or no JSON.
+    """
+    if not text.strip().endswith(".json"):
+        return json_of(text, form)
+    path = folder / text.strip()
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    content = text_of(path)
+    try:
+        return json_of(content, form)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def json_of(text: str, form: str = "") -> Any:
+    """As `parse_json`, with a message for people, who may see by ``form`` what is expected."""
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        example = f", as in {form}" if form else ""
+        raise ValueError(f"got {text[:40]!r}, expected JSON{example} ({error})") from None
 
 
 def parse_toml(text: str) -> dict[str, Any]:

@@ -13,7 +13,9 @@
             sequence     copying the text of the nearest training graph (tf-idf of its words, or of
                          the characters of a SMILES)
 
-Several labels or numbers at once are predicted one by one. Features come from `adapter.prepare`.
+An adapter says what a simple method sees of its items (`baseline_vectors` and `baseline_item` of
+`multiseq.protocols.Extras`). Where it says nothing, the baseline is the most frequent label, the mean number,
+or the most frequent text. Several labels or numbers at once are predicted one by one.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from numpy.typing import NDArray
 
 from multiseq.heads.targets import flags_of, is_missing, number_of
 from multiseq.heads.text_target import normalise
-from multiseq.labels import class_name, composed
+from multiseq.labels import class_name
+from multiseq.protocols import Level
 from multiseq.requires import need
 from multiseq.results import Label, LabelSet, Number, Shares, Text
 from multiseq.tasks import Source
@@ -85,7 +88,6 @@ def baseline_results(
 def _rows(model: Model, task: str, source: Source, cache: ItemCache) -> tuple[list[Any], list[Any]]:
     """What there is to see of every vector or item that has a label, and the label."""
     adapter, head = model.adapter(source.adapter), model.task(task).head
-    look = VIEWS[adapter.modality, head.level]
     x: list[Any] = []
     y: list[Any] = []
     found = cache.examples(adapter, source.items, source.locations)
@@ -95,80 +97,29 @@ def _rows(model: Model, task: str, source: Source, cache: ItemCache) -> tuple[li
             continue
         if head.level != "vector":
             if not is_missing(head.target, labels):
-                x.append(look(adapter, item, examples))
+                x.append(_seen_of_item(adapter, item, examples, head.level))
                 y.append(labels)
             continue
         for example in examples:
-            pairs = zip(look(adapter, example), adapter.align(labels, example), strict=True)
-            for row, label in pairs:
+            aligned = adapter.align(labels, example)
+            for row, label in zip(_seen_of_vectors(adapter, example, len(aligned)), aligned, strict=True):
                 if not is_missing(head.target, label):
                     x.append(row)
                     y.append(label)
     return x, y
 
 
-def _words(adapter: Any, example: Any) -> list[str]:
-    return list(adapter.names(example))
+NOTHING = ""
+"""One word for all, where an adapter does not say what a simple method may see."""
 
 
-def _frames(adapter: Any, example: Any) -> list[Any]:
-    """The mean of the log-mel frames behind each vector."""
-    frames = adapter.features(example).numpy()
-    starts = range(0, len(frames), adapter.subsample)
-    return [frames[start : start + adapter.subsample].mean(0) for start in starts]
+def _seen_of_vectors(adapter: Any, example: Any, count: int) -> Sequence[Any]:
+    seen: Sequence[Any] = [NOTHING] * count
+    return adapter.baseline_vectors(example) if hasattr(adapter, "baseline_vectors") else seen
 
 
-def _own_features(adapter: Any, example: Any) -> list[Any]:
-    """One-hot categories and standardised numbers of each node, or its description."""
-    if hasattr(example, "network"):  # of a node set, the first place is the node itself
-        return [example.network.features[example.node, 0].numpy()]
-    if adapter.nodes.text:
-        return _words(adapter, example)
-    one_hot = np.zeros((len(example.codes), sum(adapter.nodes.sizes)), dtype=np.float32)
-    np.put_along_axis(one_hot, example.codes.numpy(), 1.0, axis=1)
-    # Beyond the columns there are random walks, which know the neighbours.
-    numbers = example.numbers[:, : adapter.nodes.width].numpy()
-    return list(np.concatenate([one_hot, numbers], axis=1))
-
-
-def _bag(adapter: Any, item: Any, examples: Any) -> list[str]:
-    from multiseq.adapters._text.words import split_words
-
-    return split_words(composed(item if isinstance(item, str) else " ".join(item)).lower())
-
-
-def _average_frame(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
-    frames = np.concatenate([adapter.features(e).numpy() for e in examples])
-    return frames.mean(0) if len(frames) else np.zeros(adapter.n_mels)
-
-
-def _counts(adapter: Any, item: Any, examples: Sequence[Any]) -> Any:
-    if adapter.nodes.text:
-        return _graph_bag(adapter, item, examples)
-    width = sum(adapter.nodes.sizes) + adapter.nodes.width
-    width = adapter.stem.shape[1] if hasattr(adapter, "stem") else width  # with the degrees
-    rows = [row for example in examples for row in _own_features(adapter, example)]
-    return np.append(np.array(rows).reshape(-1, width).sum(0), len(rows))  # a graph may have no node
-
-
-def _graph_bag(adapter: Any, item: Any, examples: Sequence[Any]) -> list[str]:
-    if isinstance(item, str):  # SMILES
-        return [item[i : i + n] for n in (1, 2, 3) for i in range(len(item) - n + 1)]
-    return _bag(adapter, [name for e in examples for name in adapter.names(e)], examples)
-
-
-VIEWS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("text", "vector"): _words,
-    ("text", "set"): _bag,
-    ("text", "sequence"): _bag,
-    ("speech", "vector"): _frames,
-    ("speech", "set"): _average_frame,
-    ("speech", "sequence"): _average_frame,
-    ("graph", "vector"): _own_features,
-    ("graph", "set"): _counts,
-    ("graph", "sequence"): _graph_bag,
-}
-"""Cell -> what a simple method looks at: of an example's vectors, or of an item."""
+def _seen_of_item(adapter: Any, item: Any, examples: Sequence[Any], level: Level) -> Any:
+    return adapter.baseline_item(item, examples, level) if hasattr(adapter, "baseline_item") else NOTHING
 
 
 # --- methods: (target, training rows, labels, test rows) -> results -----------------------------------
@@ -205,11 +156,19 @@ def _numbers(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list
 
 
 def _texts(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+    if isinstance(x[0], str):
+        [(most, _)] = Counter(_text_of(v) for v in y).most_common(1)
+        return [Text(most, 0.0) for _ in test_x]
     a, b = _matrices(x, test_x)
     metric = "euclidean" if isinstance(a, np.ndarray) else "cosine"
     nearest = need("sklearn.neighbors").NearestNeighbors(n_neighbors=1, metric=metric).fit(a)
     copied = [y[i] for i in nearest.kneighbors(b, return_distance=False)[:, 0]]
-    return [Text(normalise(v if isinstance(v, str) else v[0]), 0.0) for v in copied]
+    return [Text(_text_of(v), 0.0) for v in copied]
+
+
+def _text_of(label: Any) -> str:
+    """The text of a label, of several right ones the first."""
+    return normalise(label if isinstance(label, str) else label[0])
 
 
 METHODS: dict[str, Callable[..., list[Any]]] = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from multiseq.tasks import Source
     from multiseq.training.settings import Settings
 
-__all__ = ["build_model", "check_options", "settings"]
+__all__ = ["adapter_class", "build_model", "check_options", "settings"]
 
 ADAPTERS = {"text": "TextAdapter", "speech": "SpeechAdapter", "graph": "GraphAdapter"}
 SPLIT = {"graph": ("num_hops", "NeighborhoodAdapter")}
@@ -56,7 +56,7 @@ def check_options(recipe: Recipe) -> None:
     fits(tables["encoder"], [Encoder], f"{name}: [encoder]", also=("preset",))
     one_of(tables["encoder"].get("preset", PRESET), PRESETS, f"{name}: [encoder] preset")
     for adapter, spec in tables["adapters"].items():
-        kind = _adapter_class(recipe, adapter)
+        kind = adapter_class(recipe, adapter)
         own = ("items", "dim", "mean", "std", "parts", "kind", "nodes", "edges", "text")
         functions = [kind.fit, kind] if "options" in inspect.signature(kind.fit).parameters else [kind.fit]
         place = f"{name}: [adapters.{adapter}]"
@@ -115,7 +115,8 @@ def _encoder(recipe: Recipe, **more: Any) -> Encoder:
         raise RecipeError(f"{recipe.name}: [encoder]: {error}") from error
 
 
-def _adapter_class(recipe: Recipe, name: str) -> Any:
+def adapter_class(recipe: Recipe, name: str) -> Any:
+    """The class of the adapter that a recipe calls by a name."""
     import multiseq.adapters
 
     modality, options = recipe.modality(name), recipe.tables["adapters"].get(name, {})
@@ -127,7 +128,7 @@ def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int) -> 
     items = [item for source in sources for item in source.items]
     options = {k: v for k, v in recipe.tables["adapters"].get(name, {}).items() if k != "modality"}
     try:
-        return _adapter_class(recipe, name).fit(items, dim=dim, **options)
+        return adapter_class(recipe, name).fit(items, dim=dim, **options)
     except ValueError as error:
         locations = [place for source in sources for place in source.locations]
         place = f"{recipe.name}: [adapters.{name}]"

@@ -1,7 +1,7 @@
 """Items as people give them on a command line or in a file, and predictions as they read them.
 
-An item of a text adapter is a text; of speech a path; of molecules a SMILES; of networks and
-triples JSON, or the path of a ``.json`` file; of several parts a JSON object of their items.
+How an item is written its adapter says (`multiseq.protocols.Extras`): a text, a path, a SMILES. Where it says
+nothing, an item is JSON, or the path of a ``.json`` file.
 """
 
 from __future__ import annotations
@@ -14,30 +14,18 @@ from typing import TYPE_CHECKING, Any
 from multiseq.data import DataError, Records
 from multiseq.data.formats import FORMATS, SPLITS, TEXT
 from multiseq.data.tables import TABLES
-from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
+from multiseq.data.text_files import json_item, json_of, lines_of, suffix_of
 from multiseq.labels import class_name
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.runs.recipe import resolve
 from multiseq.runs.recipe_check import changed_options
-from multiseq.runs.sources import read_records
+from multiseq.runs.sources import read_records, reader_options
 
 if TYPE_CHECKING:
     from multiseq.model import Model
     from multiseq.runs.recipe import Recipe
 
 __all__ = ["Reading", "item_of", "line_of", "read_items", "reading_of", "record_of"]
-
-AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
-
-FORMS = {
-    "text": '"I saw it" or {"text": "I saw it"}',
-    "speech": '"a.wav" or {"file": "a.wav"}',
-    "molecule": '"CCO" or {"smiles": "CCO"}',
-    "triples": '[["Ada", "profession", "baker"]]',
-    "table": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
-    "fused": '{"NAME OF A PART": "ITEM OF THAT PART"}',
-}
-"""Modality, or kind of graph -> an item in JSON, for messages."""
 
 Pieces = Sequence[tuple[Any, Any]]
 """The (example, result) pairs of one item, as `Model.run` gives them."""
@@ -51,7 +39,8 @@ class Reading:
     """How a file of items is read: as those that the run was trained on.
 
     Args:
-        format: What the file is: a format of recipes, or audio, json (one item), or text (an item a line).
+        format: What the file is: a format of recipes, or item (the file itself), json (one item), or text (an
+            item a line).
         options: Of the format's reader, as in a recipe.
         column: The task's labels in such files.
         labels: Those that it has learned; lines that begin with one are told from lines without by them.
@@ -64,13 +53,13 @@ class Reading:
 
 
 def reading_of(
-    file: Path, modality: str, recipe: Recipe | None, task: str, changes: Sequence[str] = ()
+    file: Path, adapter: Any, recipe: Recipe | None, task: str, changes: Sequence[str] = ()
 ) -> Reading:
     """How to read a file: by its name, and by the recipe of the run where there is one.
 
     Args:
         file: The file.
-        modality: Of its items.
+        adapter: What will read its items.
         recipe: Of the run; None of a model that was saved in Python.
         task: Its data is the pattern.
         changes: Options that differ from the recipe's, as in ``encoding=latin-1``; also ``format=text``.
@@ -81,7 +70,7 @@ def reading_of(
     spec = {} if recipe is None else recipe.tables["data"][recipe.tasks[task]["data"]]
     chosen = changed_options(changes)
     trained = str(spec.get("format", ""))
-    format_ = chosen.pop("format", "") or _format_of(file, modality, trained, _suffixes(spec))
+    format_ = chosen.pop("format", "") or _format_of(file, adapter, trained, _suffixes(spec))
     options = {key: value for key, value in spec.items() if key in FORMATS[trained]} if trained else {}
     options.pop("segments", None)  # labels, which new recordings do not have
     options.setdefault("input", "file" if format_ == "recordings" else "text")
@@ -106,10 +95,10 @@ def _suffixes(spec: Mapping[str, Any]) -> set[str]:
     return {suffix_of(file) for file in files}
 
 
-def _format_of(file: Path, modality: str, trained: str, suffixes: Collection[str]) -> str:
+def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]) -> str:
     suffix = suffix_of(file)
-    if modality == "speech" and suffix in AUDIO:
-        return "audio"
+    if suffix in getattr(adapter, "suffixes", ()):
+        return "item"
     if suffix in suffixes and trained != "rdkit-logp":
         return trained
     if suffix in TABLES:
@@ -129,7 +118,7 @@ def read_items(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], S
         ValueError: A bad file or item, with its line.
     """
     kind = reading.format
-    if kind == "audio":
+    if kind == "item":
         return [str(file)], [str(file)]
     if kind in FORMATS and kind not in ("jsonl", "lines"):
         return _records(adapter, file, reading)
@@ -142,19 +131,17 @@ def read_items(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], S
         raw, locations = [lines[i] for i in kept], [f"{file}:{i + 1}" for i in kept]
         if kind == "jsonl":
             raw = [_json(v, w, adapter) for v, w in zip(raw, locations, strict=True)]
-            if adapter.modality != "fused":
-                column = reading.options.get("input", "text")
-                raw = [_field(v, column, w) for v, w in zip(raw, locations, strict=True)]
+            column = reading.options.get("input", "text")
+            raw = [_field(adapter, v, column, w) for v, w in zip(raw, locations, strict=True)]
     return [item_of(adapter, v, file.parent, w) for v, w in zip(raw, locations, strict=True)], locations
 
 
 def _records(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Sequence[str]]:
-    speech = adapter.modality == "speech"
-    records = read_records(reading.format, file, reading.options, speech, adapter)
+    records = read_records(reading.format, file, {**reading.options, **reader_options(adapter)}, adapter)
     if reading.format == "labelled":
         _check_labelled(records, reading)
     items, locations = records.items, records.locations
-    if not speech:  # whose recordings have been found already
+    if not getattr(adapter, "suffixes", ()):  # else the files have been found already
         items = [item_of(adapter, v, file.parent, w) for v, w in zip(items, locations, strict=True)]
     return items, locations
 
@@ -183,29 +170,19 @@ def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "it
     Raises:
         ValueError: Bad JSON, or items that have no written form.
     """
-    if not isinstance(given, str) or adapter.modality == "text":
+    if not isinstance(given, str):
         return given
-    if adapter.modality == "speech":
-        return str(folder / given)
-    kind = "fused" if adapter.modality == "fused" else getattr(adapter, "kind", "molecule")
-    if kind == "data":
-        raise ValueError(
-            "this model was trained on torch-geometric Data, which a command line cannot hold; "
-            "use multiseq.load(…).predict(…) in Python"
-        )
-    if kind == "molecule":
-        return given.strip()
-    if given.strip().endswith(".json"):
-        path = folder / given.strip()
-        if not path.is_file():
-            raise ValueError(f"{location}: {path}: no such file")
-        return _json(text_of(path), str(path), adapter)
-    return _json(given, location, adapter)
+    try:
+        if hasattr(adapter, "parse"):
+            return adapter.parse(given, folder)
+        return json_item(given, folder, getattr(adapter, "json_form", ""))
+    except ValueError as error:
+        raise ValueError(f"{location}: {error}") from None
 
 
-def _field(value: Any, column: str, location: str) -> Any:
-    """The field of an object that holds the item; a network is an object itself."""
-    if not isinstance(value, dict) or "nodes" in value:
+def _field(adapter: Any, value: Any, column: str, location: str) -> Any:
+    """The field of an object that holds the item, or the object where it is an item itself."""
+    if not isinstance(value, dict) or getattr(adapter, "is_item", _never)(value):
         return value
     if column not in value:
         raise ValueError(
@@ -219,18 +196,23 @@ def _lines(adapter: Any, file: Path, reading: Reading) -> Iterator[str]:
     try:
         yield from lines_of(file, **options)
     except DataError as error:
-        if adapter.modality == "speech" and file.is_file():
-            kinds = " ".join(AUDIO)
-            raise ValueError(f"{file}: is no text, and no audio that is read: {kinds}; convert it") from error
+        suffixes = " ".join(getattr(adapter, "suffixes", ()))
+        if suffixes and file.is_file():
+            raise ValueError(
+                f"{file}: is no text, and none of {suffixes}, which are read; convert it"
+            ) from error
         raise
+
+
+def _never(value: Any) -> bool:
+    return False
 
 
 def _json(text: str, location: str, adapter: Any) -> Any:
     try:
-        return parse_json(text)
+        return json_of(text, getattr(adapter, "json_form", ""))
     except ValueError as error:
-        form = FORMS.get(getattr(adapter, "kind", adapter.modality), FORMS["text"])
-        raise ValueError(f"{location}: got {text[:40]!r}, expected JSON, as in {form} ({error})") from None
+        raise ValueError(f"{location}: {error}") from None
 
 
 # --- out ------------------------------------------------------------------------------------------
@@ -250,7 +232,7 @@ def record_of(model: Model, task: str, item: Any, pieces: Pieces) -> dict[str, A
 
 
 def line_of(model: Model, task: str, pieces: Pieces) -> str:
-    """A prediction as people read it, with how sure the model is; of speech a line a segment."""
+    """A prediction as people read it, with how sure the model is; a line a segment, where there are times."""
     if model.task(task).head.level != "vector":
         return _shown(_combined(pieces))
     results = [result for _, of_example in pieces for result in of_example]
@@ -279,8 +261,8 @@ def _names(model: Model, task: str, pieces: Pieces) -> list[str]:
 
 
 def _has_segments(model: Model, task: str, results: Sequence[Any]) -> bool:
-    modality = model.adapter(model.task(task).adapter).modality
-    return modality == "speech" and bool(results) and isinstance(results[0], Label)
+    timed = hasattr(model.adapter(model.task(task).adapter), "vector_seconds")
+    return timed and bool(results) and isinstance(results[0], Label)
 
 
 def _segments(model: Model, task: str, pieces: Pieces) -> list[tuple[float, float, str, float]]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from multiseq.data import READERS, DataError, Records
 from multiseq.data.formats import FORMATS, PATHS, SPLIT_NAMES
 from multiseq.data.text_files import parse_json, text_of
-from multiseq.labels import flag, number
+from multiseq.labels import are_segments, flag, number
+from multiseq.runs.build import adapter_class
 from multiseq.runs.recipe import Recipe, resolve
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "read_split",
     "read_records",
+    "reader_options",
 ]
 
 
@@ -44,11 +46,11 @@ def read_split(
 
     sources = []
     for name, spec in recipe.tables["data"].items():
-        speech = recipe.modality(spec["adapter"]) == "speech"
-        adapter = None if model is None else model.adapter(spec["adapter"])
+        kind = adapter_class(recipe, spec["adapter"])
+        known = {} if model is None else reader_options(model.adapter(spec["adapter"]))
         tasks = {task: own for task, own in recipe.tasks.items() if own["data"] == name}
         used = _columns_used(spec, tasks.values())
-        records = _records({**spec, "columns": used}, split, data or recipe.folder, speech, adapter)
+        records = _records({**spec, "columns": used, **known}, split, data or recipe.folder, kind)
         if records is None:
             continue
         if not records.items:
@@ -56,7 +58,7 @@ def read_split(
                 what = spec.get("file", spec.get(split, spec.get("train")))
                 raise DataError(f"{recipe.name}: [data.{name}]: no item of the split {split!r} in {what}")
             continue
-        targets = {task: _labels(records, own, speech) for task, own in tasks.items()}
+        targets = {task: _labels(records, own, kind) for task, own in tasks.items()}
         sources.append(
             Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.locations)
         )
@@ -72,20 +74,20 @@ def _columns_used(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -
 # --- items ----------------------------------------------------------------------------------------
 
 
-def _records(spec: Mapping[str, Any], split: str, base: Path, speech: bool, adapter: Any) -> Records | None:
+def _records(spec: Mapping[str, Any], split: str, base: Path, kind: Any) -> Records | None:
     share = spec["dev"] if isinstance(spec.get("dev"), float) else 0
     own = "train" if share and split == "dev" else split
     if "split_file" in spec:
-        whole = _read(spec, spec["file"], base, speech, adapter)
+        whole = _read(spec, spec["file"], base, kind)
         rows = _rows_of_split(resolve(spec["split_file"], base), spec.get("fold", 0), split, len(whole.items))
         return whole.select(rows)
     if "file" in spec:
-        whole, column = _read(spec, spec["file"], base, speech, adapter), spec["split_column"]
+        whole, column = _read(spec, spec["file"], base, kind), spec["split_column"]
         if share and whole.of_split("dev", column).items:
             raise DataError(f"{spec['file']}: {column} has rows of the split dev; leave out dev = {share}")
         records = whole.of_split(own, column)
     elif own in spec:
-        records = _read(spec, spec[own], base, speech, adapter)
+        records = _read(spec, spec[own], base, kind)
     else:
         return None
     if not share or split == "test":
@@ -95,33 +97,34 @@ def _records(spec: Mapping[str, Any], split: str, base: Path, speech: bool, adap
     return records.select([i for i in range(num) if (i in held) == (split == "dev")])
 
 
-def _read(spec: Mapping[str, Any], paths: Any, base: Path, speech: bool, adapter: Any) -> Records:
+def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records:
     name = spec["format"]
     if name == "rdkit-logp":
         return READERS[name](Path(paths))
     path, *target = [resolve(p, base) for p in (paths if isinstance(paths, list) else [paths])]
     options = {k: resolve(v, base) if k in PATHS else v for k, v in spec.items()}
-    return read_records(name, path, options | ({"target": target[0]} if target else {}), speech, adapter)
+    return read_records(name, path, options | ({"target": target[0]} if target else {}), kind)
 
 
-def read_records(
-    name: str, path: Path, options: Mapping[str, Any], speech: bool, adapter: Any = None
-) -> Records:
-    """A file of a format; recordings that it names lie beside it.
+def reader_options(adapter: Any) -> dict[str, Any]:
+    """What a reader must know of training, where there is anything."""
+    known: dict[str, Any] = getattr(adapter, "reader_options", dict)()
+    return known
+
+
+def read_records(name: str, path: Path, options: Mapping[str, Any], kind: Any) -> Records:
+    """A file of a format; where items are files, those that it names lie beside it.
 
     Args:
         name: The format.
         path: The file.
         options: Those of its reader are taken, others are not.
-        speech: Whether the items are recordings.
-        adapter: The trained one, where there is one.
+        kind: The adapter that will read the items, or its class.
     """
-    more = {"lines": "target", "table": "columns"}.get(name)
+    more = {"lines": "target", "table": "columns", "networks": "numeric"}.get(name)
     chosen = {k: v for k, v in options.items() if k in FORMATS[name] or k == more}
-    if name == "networks" and adapter is not None:
-        chosen["numeric"] = {"nodes": adapter.nodes.numeric, "edges": adapter.edges.numeric}
     records = READERS[name](path, **chosen)
-    if speech and name != "recordings":  # which knows where its recordings lie
+    if getattr(kind, "suffixes", ()) and name != "recordings":  # which knows where its recordings lie
         items = records.items
         records.items = [str(path.parent / item) if isinstance(item, str) else item for item in items]
     return records
@@ -170,11 +173,11 @@ def _rows_by_split(path: Path, given: Mapping[str, Any], num: int) -> dict[str, 
 # --- labels ---------------------------------------------------------------------------------------
 
 
-def _labels(records: Records, spec: Mapping[str, Any], speech: bool) -> list[Any]:
+def _labels(records: Records, spec: Mapping[str, Any], kind: Any) -> list[Any]:
     """One label for each item, as the target takes it."""
     if "columns" not in spec:
-        return _column(records, spec["column"], spec, speech)
-    columns = [_column(records, name, spec, speech) for name in spec["columns"]]
+        return _column(records, spec["column"], spec, kind)
+    columns = [_column(records, name, spec, kind) for name in spec["columns"]]
     rows = list(zip(*columns, strict=True))
     if spec["output"] != "vector":
         return [dict(zip(spec["columns"], row, strict=True)) for row in rows]
@@ -195,7 +198,7 @@ def _by_vector(names: Sequence[str], row: Sequence[Any], location: str) -> list[
     return [dict(zip(names, labels, strict=True)) for labels in zip(*lists, strict=True)] if lengths else None
 
 
-def _column(records: Records, name: str, spec: Mapping[str, Any], speech: bool) -> list[Any]:
+def _column(records: Records, name: str, spec: Mapping[str, Any], kind: Any) -> list[Any]:
     values = records.column(name)
     vectors = spec["output"] == "vector"
     if spec["target"] == "class" and not vectors and set(map(type, values)) <= {str, type(None)}:
@@ -204,20 +207,18 @@ def _column(records: Records, name: str, spec: Mapping[str, Any], speech: bool) 
     for i, value in enumerate(values):
         try:
             several = vectors and value is not None
-            labels.append(_of_vectors(value, spec, speech) if several else _label(value, spec))
+            labels.append(_of_vectors(value, spec, kind) if several else _label(value, spec))
         except ValueError as error:
             what = str(error).removeprefix("flag: ").removeprefix("number: ")  # the column says it better
             raise DataError(f"{records.locations[i]}: {name}: {what}") from None
     return labels
 
 
-def _of_vectors(value: Any, spec: Mapping[str, Any], speech: bool) -> list[Any]:
-    from multiseq.adapters._speech.segments import are_segments
-
+def _of_vectors(value: Any, spec: Mapping[str, Any], kind: Any) -> list[Any]:
     if not isinstance(value, list):
         one = 'one label for the whole item goes with output = "set"'
         raise ValueError(f"got {value!r}, expected a list with a label for each vector; {one}")
-    if speech and are_segments(value):
+    if hasattr(kind, "vector_seconds") and are_segments(value):
         return [(start, end, _label(label, spec)) for start, end, label in value]
     return [_label(label, spec) for label in value]
 

@@ -90,7 +90,8 @@ class ItemCache:
         return self._digests[id(source)][1]
 
     def _in_folder(self, adapter: Adapter, items: Sequence[Any], locations: Sequence[str]) -> list[list[Any]]:
-        if self.folder is None or adapter.modality == "text" or not isinstance(adapter, Keeps):
+        quick = getattr(adapter, "quick_to_prepare", False)
+        if self.folder is None or quick or not isinstance(adapter, Keeps):
             return prepare_all(adapter, items, locations)
         shelf = Shelf(self.folder, adapter)
         keys = [shelf.key(item) for item in items]

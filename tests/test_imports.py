@@ -151,7 +151,7 @@ LAYERS = (
     "data",
     "protocols tokenizer",
     "vectors pairs",
-    "results labels checks metric_names ranges",
+    "results labels checks metric_names options",
     "system",
     "requires",
     "_version _lazy",

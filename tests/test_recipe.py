@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
+import multiseq
 from multiseq.adapters import NeighborhoodAdapter
 from multiseq.data.formats import FORMATS
 from multiseq.metric_names import METRICS_OF
+from multiseq.options import OPTIONS, TAKES
 from multiseq.runs import build
 from multiseq.runs import recipe as recipes
 from multiseq.runs.build import build_model, check_options
@@ -19,6 +23,7 @@ from multiseq.runs.recipe_check import SECTIONS
 from multiseq.runs.sources import read_split
 from multiseq.tasks import Source
 from multiseq.training.metrics import METRICS
+from multiseq.training.settings import Settings
 
 TINY = """
 [encoder]
@@ -397,3 +402,26 @@ def test_the_page_names_every_format_and_metric() -> None:
         assert named >= set(options)
     for metrics in METRICS_OF.values():
         assert f"| {', '.join(f'`{metric}`' for metric in metrics)} |" in page
+
+
+# --- what a recipe may say ------------------------------------------------------------------------
+
+NOT_OF_RECIPES = {"self", "items", "dim", "target", "sets", "mean", "std", "options"}
+"""What no recipe says of an adapter or a head; it does say the dim of the encoder."""
+
+
+@pytest.mark.parametrize("name", TAKES)
+def test_options_are_those_of_the_functions(name: str) -> None:
+    class_name, _, method = name.partition(".")
+    kind = Settings if class_name == "Settings" else getattr(multiseq, class_name)
+    functions = [getattr(kind, method or "fit", kind)]
+    if class_name == "SpeechAdapter":  # whose `fit` hands options on
+        functions.append(kind)
+    names = {name for function in functions for name in inspect.signature(function).parameters}
+    assert set(TAKES[name]) == names - (NOT_OF_RECIPES if class_name != "Encoder" else set())
+    assert set(TAKES[name]) <= set(OPTIONS)
+
+
+def test_settings_are_of_the_types_that_recipes_check() -> None:
+    for field in dataclasses.fields(Settings):
+        assert isinstance(field.default, OPTIONS[field.name].type)

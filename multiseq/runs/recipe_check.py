@@ -5,9 +5,8 @@ Every error names the recipe, the section and the key, and the nearest right nam
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from multiseq.checks import nearest
 from multiseq.data.formats import FORMATS, PATHS, SPLITS
 from multiseq.data.text_files import check_encoding, parse_toml
 from multiseq.metric_names import METRICS_OF
-from multiseq.ranges import check_range
+from multiseq.options import NUMBER, OPTIONS, TAKES, check_range
 
 __all__ = [
     "SECTIONS",
@@ -35,12 +34,11 @@ MODALITIES = ("text", "speech", "graph")
 OUTPUTS = ("vector", "set", "sequence")
 
 
-NUMBER = (int, float)
 DATA_KEYS: dict[str, Any] = {
     "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
     "test": (str, list), "split_column": str, "split_file": str, "fold": int, "weight": NUMBER,
 }  # fmt: skip
-OPTIONS: dict[str, Any] = {
+READER_KEYS: dict[str, Any] = {
     "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
     "edges": str, "features": list,
 }  # fmt: skip
@@ -61,7 +59,6 @@ WORDS = {
     (str, list): "a path, or a pair of paths for the format 'lines'",
     (str, list, float): "a path, or the share of train to hold out, as in 0.1",
 }
-ANNOTATED: dict[str, Any] = {"str": str, "int": int, "float": NUMBER, "bool": bool, "Sequence[float]": list}
 FOR_TARGET = {"unit": "number", "tokens": "text", "vocab_size": "text"}
 """Keys of a task that say nothing of other targets."""
 
@@ -126,7 +123,7 @@ def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
     known(spec, (*DATA_KEYS, *options), place)
     _need(spec, [key for key, must in options.items() if must], place)
     for key, value in spec.items():
-        _check_value(key, value, {**DATA_KEYS, **OPTIONS}[key], place)
+        _check_value(key, value, {**DATA_KEYS, **READER_KEYS}[key], place)
         _check_option(key, value, spec["format"], f"{place} {key}")
     modality = modality_of(tables, spec["adapter"])
     one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
@@ -163,9 +160,9 @@ def changed_options(changes: Sequence[str]) -> dict[str, Any]:
         place = f"--set {change}"
         if not found:
             raise RecipeError(f"{place}: expected key=value, as in encoding=latin-1")
-        one_of(key, ("format", *OPTIONS), place)
+        one_of(key, ("format", *READER_KEYS), place)
         options[key] = value_of(value)
-        _check_value(key, options[key], OPTIONS.get(key, str), "--set")
+        _check_value(key, options[key], READER_KEYS.get(key, str), "--set")
         _check_option(key, options[key], "labelled", f"--set {key}")
     if "format" in options:
         formats = [name for name in FORMATS if name not in ("lines", "rdkit-logp")]
@@ -275,41 +272,21 @@ def one_of(value: Any, allowed: Iterable[str], place: str) -> None:
         raise RecipeError(str(error)) from None
 
 
-def fits(
-    options: Mapping[str, Any],
-    functions: Iterable[Callable[..., Any]],
-    place: str,
-    *,
-    without: Iterable[str] = (),
-    also: Iterable[str] = (),
-) -> None:
-    """Options are parameters of one of the functions, and of the type that it says.
+def fits(options: Mapping[str, Any], takes: str, place: str, *, also: Iterable[str] = ()) -> None:
+    """Options are among those of a class, and of the type and in the range of their names.
 
     Args:
         options: Key -> value of the recipe.
-        functions: What the options are handed to; several where one hands them on.
+        takes: The class, or its method, as `multiseq.options.TAKES` calls it.
         place: For messages.
-        without: Parameters that a recipe cannot give.
-        also: Keys that are no parameters.
+        also: Further keys, which are checked elsewhere.
     """
-    parameters: dict[str, inspect.Parameter] = {}
-    for function in functions:
-        for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name not in without:
-                parameters.setdefault(name, parameter)
-    known(options, (*also, *parameters), place)
+    known(options, (*also, *TAKES[takes]), place)
     for key, value in options.items():
-        if key in parameters:
-            names = str(parameters[key].annotation).split(" | ")
-            kinds = tuple(ANNOTATED[n] for n in names if n in ANNOTATED)
-            if len(kinds) == len([n for n in names if n != "None"]):
-                _check_value(key, value, kinds[0] if len(kinds) == 1 else _flat(kinds), place)
+        if key in TAKES[takes]:
+            _check_value(key, value, OPTIONS[key].type, place)
             for entry in value if isinstance(value, list) else ():
-                _typed(entry, NUMBER, f"{place} {key}")  # the only lists that functions here take
-
-
-def _flat(kinds: Iterable[Any]) -> tuple[type, ...]:
-    return tuple(k for kind in kinds for k in (kind if isinstance(kind, tuple) else (kind,)))
+                _typed(entry, NUMBER, f"{place} {key}")
 
 
 def _check_value(key: str, value: Any, kind: Any, place: str) -> None:

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from multiseq.checks import one_of
-from multiseq.ranges import check_range
+from multiseq.options import check_range
 
 __all__ = ["Settings"]
 

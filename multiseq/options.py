@@ -1,0 +1,165 @@
+"""The options of adapters, encoder, heads and training that a recipe may give: names, types, ranges."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["NUMBER", "OPTIONS", "TAKES", "Option", "check_range"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``least`` to ``most``, with these two or, where they are ``open``, without."""
+
+    least: int | float
+    most: int | float = math.inf
+    open: tuple[bool, bool] = (False, False)
+
+    def __contains__(self, value: int | float) -> bool:
+        above = value > self.least if self.open[0] else value >= self.least
+        return above and (value < self.most if self.open[1] else value <= self.most)
+
+    def __str__(self) -> str:
+        if self.most == math.inf:
+            return f"a number above {self.least}" if self.open[0] else f"{self.least} or more"
+        return f"{self.least} up to {'below ' if self.open[1] else ''}{self.most}"
+
+
+SHARE = Range(0, 1, (False, True))
+"""Of what is left out: not all of it."""
+POSITIVE = Range(0, open=(True, False))
+COUNT = Range(0)
+AT_LEAST_ONE = Range(1)
+
+NUMBER = (int, float)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: what its value must be.
+
+    Args:
+        type: Of the value; a list holds numbers.
+        range: In which the value, or each number of a list, must lie.
+        choices: Those that there are, where they are few.
+    """
+
+    type: Any
+    range: Range | None = None
+    choices: tuple[Any, ...] = ()
+
+
+OPTIONS: dict[str, Option] = {
+    # sizes
+    "dim": Option(int, AT_LEAST_ONE),
+    "ff_dim": Option(int, AT_LEAST_ONE),
+    "heads": Option(int, AT_LEAST_ONE),
+    "depth": Option(int, Range(0, 1000)),
+    "window": Option(int, AT_LEAST_ONE),
+    "pair_codes": Option(int, COUNT),
+    "vocab_size": Option(int, AT_LEAST_ONE),
+    "min_count": Option(int, AT_LEAST_ONE),
+    "max_length": Option(int, AT_LEAST_ONE),
+    # what parts do
+    "gated": Option(bool),
+    "relative_bias": Option(bool),
+    "unit": Option(str),
+    "pool": Option(str, choices=("mean", "sum", "attention")),
+    # training
+    "weight": Option(NUMBER, POSITIVE),
+    "dropout": Option(NUMBER, SHARE),
+    "word_dropout": Option(NUMBER, SHARE),
+    "edge_dropout": Option(NUMBER, SHARE),
+    "label_smoothing": Option(NUMBER, SHARE),
+    "lr": Option(NUMBER, COUNT),
+    "weight_decay": Option(NUMBER, COUNT),
+    "steps": Option(int, AT_LEAST_ONE),
+    "max_vectors": Option(int, AT_LEAST_ONE),
+    "save_every": Option(int, AT_LEAST_ONE),
+    "evaluate_every": Option(int, COUNT),
+    "patience": Option(int, COUNT),
+    "monitor": Option(str),
+    "num_workers": Option(int, COUNT),
+    "warmup": Option(NUMBER, Range(0, 1)),
+    "ema_decay": Option(NUMBER, SHARE),
+    "temperature": Option(NUMBER, POSITIVE),
+    "max_grad_norm": Option(NUMBER, POSITIVE),
+    "seed": Option(int, Range(-(2**63), 2**64, (False, True))),
+    "deterministic": Option(bool),
+    # speech and graphs
+    "sample_rate": Option(int, Range(1000)),
+    "n_mels": Option(int, AT_LEAST_ONE),
+    "subsample": Option(int, choices=(1, 2, 4)),
+    "chunk_seconds": Option(NUMBER, POSITIVE),
+    "max_seconds": Option(NUMBER, COUNT),
+    "specaugment": Option(bool),
+    "speeds": Option(list, POSITIVE),
+    "gain": Option(NUMBER, COUNT),
+    "num_hops": Option(int, COUNT),
+    "num_layers": Option(int, COUNT),
+    "walk_length": Option(int, COUNT),
+    "max_distance": Option(int, COUNT),
+    "directed": Option(bool),
+    # reading off texts
+    "num_beams": Option(int, AT_LEAST_ONE),
+    "length_penalty": Option(NUMBER, COUNT),
+    # files
+    "unpack_limit": Option(int, COUNT),
+    "fold": Option(int, COUNT),
+}
+"""Name -> what it may be. A name means one thing wherever it stands."""
+
+TAKES: dict[str, tuple[str, ...]] = {
+    "Encoder": (
+        *("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative_bias", "pair_codes"),
+    ),
+    "TextAdapter": ("unit", "vocab_size", "min_count", "window", "dropout", "word_dropout"),
+    "SpeechAdapter": (
+        *("sample_rate", "n_mels", "subsample", "chunk_seconds", "max_seconds"),
+        *("specaugment", "speeds", "gain", "dropout"),
+    ),
+    "GraphAdapter": ("num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout"),
+    "NeighborhoodAdapter": ("num_hops", "directed", "dropout"),
+    "VectorHead": ("dropout",),
+    "SetHead": ("pool", "dropout"),
+    "CTCHead": ("dropout",),
+    "DecoderHead": ("depth", "heads", "dropout", "label_smoothing", "max_length"),
+    "VectorHead.decode": (),
+    "SetHead.decode": (),
+    "CTCHead.decode": ("num_beams",),
+    "DecoderHead.decode": ("num_beams", "length_penalty", "max_length"),
+    "Settings": (
+        *(
+            "steps",
+            "max_vectors",
+            "lr",
+            "warmup",
+            "weight_decay",
+            "max_grad_norm",
+            "temperature",
+            "ema_decay",
+        ),
+        *("evaluate_every", "patience", "monitor", "save_every", "num_workers", "seed", "deterministic"),
+    ),
+}
+"""Class, or its method ``decode`` -> options that a recipe may give it. A test compares the signatures."""
+
+
+def check_range(key: str, value: Any) -> None:
+    """Raises ValueError where a value, or one of a list, is not what its key may have.
+
+    >>> check_range("num_beams", 5)
+    >>> check_range("num_beams", 0)
+    Traceback (most recent call last):
+    ValueError: got 0, expected 1 or more
+    """
+    option = OPTIONS.get(key, Option(object))
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ValueError(f"got {one}, expected a finite number")
+        if isinstance(one, int | float) and option.range and one not in option.range:
+            raise ValueError(f"got {one}, expected {option.range}")
+        if option.choices and one not in option.choices:
+            raise ValueError(f"got {one!r}, expected one of {', '.join(map(str, option.choices))}")

@@ -23,15 +23,12 @@ from multiseq.heads.per_set import pool
 from multiseq.labels import in_order
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text
+from multiseq.system.denormals import flush_denormals
 from multiseq.system.memory import explain_full_memory
 from multiseq.tasks import Task
 from multiseq.vectors import VectorSets
 
 __all__ = ["Embedding", "Model"]
-
-# Denormal numbers make training on a CPU several times slower. This setting reaches all threads only if it is
-# made before torch's first parallel operation, so it is made at import.
-torch.set_flush_denormal(True)
 
 _modes = threading.Lock()
 """Guards the mode (training or evaluation) of all models. A lock inside a model would prevent copying it."""
@@ -287,6 +284,7 @@ class Model(nn.Module):
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients. When the last of several threads ends, modes are restored."""
+        flush_denormals()
         with _modes:
             if not self._predictions:
                 self._paused = [module for module in self.modules() if module.training]

@@ -17,6 +17,7 @@ import torch
 from multiseq.checkpoint import check_savable
 from multiseq.model import Model
 from multiseq.requires import needed
+from multiseq.system.denormals import flush_denormals
 from multiseq.system.files import recover_folder, remove_leftovers
 from multiseq.system.lock import hold
 from multiseq.system.memory import explain_full_memory
@@ -112,6 +113,7 @@ def train(
     if settings is not None and changes:
         raise ValueError(f"settings: got settings and {', '.join(changes)}, expected one or the other")
     settings = settings or Settings(**changes)
+    flush_denormals()
     sources, dev = listed("sources", sources), listed("dev", dev)
     _check(settings, model, dev)
     folder = Path(out) if out is not None else None

@@ -225,5 +225,5 @@ def _node_work(graph: Any, device: torch.device) -> None:
     batch = plan.collate(*next(plan.steps())).to(device)
     total, count = model.loss(batch)["label"]
     (total / count).backward()
-    [encoded] = model.encode([(part.adapter, part.inputs) for part in batch.parts])
+    [encoded] = model.encode([(part.adapter_name, part.inputs) for part in batch.parts])
     head.decode(encoded)

@@ -82,7 +82,7 @@ class Trainer:
         """The same step; seconds of each of its parts."""
         [part] = batch.parts
         [(name, (chosen, targets))] = part.targets.items()
-        adapter, head = self.model.adapter(part.adapter), self.model.task(name).head
+        adapter, head = self.model.adapter(part.adapter_name), self.model.task(name).head
         clock = _Clock(self.device)
         with self._precision():
             stem = adapter(part.inputs)

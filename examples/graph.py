@@ -45,7 +45,7 @@ def sources(part: str) -> list[Source]:
 
 def build(data: list[Source]) -> Model:
     """Three kinds of graph have three stems and one encoder."""
-    stems = {s.adapter: GraphAdapter.fit(s.items, dim=DIM, directed=False) for s in data}
+    stems = {s.adapter_name: GraphAdapter.fit(s.items, dim=DIM, directed=False) for s in data}
     logp = NumberTarget.fit(data[1].targets["logp"], unit="logP (higher: more lipophilic)")
     texts = TextTarget.fit(data[2].targets["facts"], unit="piece", vocab_size=1000)
     return Model(

@@ -24,19 +24,19 @@ class Part:
             of the task's head takes).
     """
 
-    adapter: str
+    adapter_name: str
     inputs: Inputs
     targets: dict[str, tuple[list[int], Any]]
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Part:
         """A copy on another device."""
         moved = {k: (c, t.to(device, non_blocking=non_blocking)) for k, (c, t) in self.targets.items()}
-        return Part(self.adapter, self.inputs.to(device, non_blocking=non_blocking), moved)
+        return Part(self.adapter_name, self.inputs.to(device, non_blocking=non_blocking), moved)
 
     def pin_memory(self) -> Part:
         """A copy in page-locked (pinned) memory."""
         pinned = {k: (c, t.pin_memory()) for k, (c, t) in self.targets.items()}
-        return Part(self.adapter, self.inputs.pin_memory(), pinned)
+        return Part(self.adapter_name, self.inputs.pin_memory(), pinned)
 
 
 @dataclass

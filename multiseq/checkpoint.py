@@ -71,9 +71,11 @@ def check_savable(
     folder = Path(folder).resolve()
     if not _may_replace(folder):
         raise CheckpointError(f"{folder}: exists and is not a checkpoint; choose another folder")
-    foreign = [t.head.config()["kind"] for t in model.tasks.values() if t.head.config()["kind"] not in HEADS]
+    foreign = [type(t.head) for t in model.tasks.values() if type(t.head) not in HEADS.values()]
     if foreign:
-        raise CheckpointError(f"{folder}: got a head of kind {foreign[0]!r}, expected {', '.join(HEADS)}")
+        raise CheckpointError(
+            f"{folder}: got a head of class {foreign[0].__name__}, expected {', '.join(HEADS)}"
+        )
     config = {**_config(model), "extra": dict(extra or {})}
     parts = {"encoder": config["encoder"], "extra": config["extra"]}
     for kind in ("adapters", "tasks"):
@@ -254,7 +256,7 @@ def _config(model: Model) -> dict[str, Any]:
         },
         "encoder": {"class": type(encoder).__name__, "config": encoder.config()},
         "tasks": {
-            name: {"adapter": t.adapter, "metric": t.metric, "weight": t.weight, "head": t.head.config()}
+            name: {"adapter": t.adapter_name, "metric": t.metric, "weight": t.weight, "head": t.head.config()}
             for name, t in model.tasks.items()
         },
     }

@@ -252,7 +252,7 @@ def predict(
         from multiseq.runs.items import item_of, line_of, read_items, reading_of, record_of
 
         model, task, found = _load(run, task)
-        adapter, head = model.adapter(model.task(task).adapter), model.task(task).head
+        adapter, head = model.adapter(model.task(task).adapter_name), model.task(task).head
         locations: Sequence[str]
         if file is not None:
             reading = reading_of(file, adapter, found, task, changes or [])
@@ -360,12 +360,12 @@ def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
     shown: dict[str, str] = {}
     stand_ins: dict[str, str] = {}
     for source in sources:
-        modality, task = recipe.modality(source.adapter), next(iter(source.targets))
+        modality, task = recipe.modality(source.adapter_name), next(iter(source.targets))
         command = ["multiseq", "predict", str(out), "--task", task]
         typed = list(filter(None, map(_as_typed, source.items[:50])))
         if typed:
             shown.setdefault(modality, shlex.join([*command, min(typed, key=len)]))
-        stand_in = adapter_class(recipe, source.adapter).stand_in(source.items[0])
+        stand_in = adapter_class(recipe, source.adapter_name).stand_in(source.items[0])
         stand_ins.setdefault(modality, shlex.join([*command, stand_in]))
     return list((stand_ins | shown).values())
 

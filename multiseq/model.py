@@ -74,9 +74,9 @@ class Model(nn.Module):
                     f"adapters[{name!r}]: got dim {adapter.dim}, expected the encoder's {encoder.dim}"
                 )
         for name, task in tasks.items():
-            if task.adapter not in adapters:
+            if task.adapter_name not in adapters:
                 raise ValueError(
-                    f"tasks[{name!r}]: got adapter {task.adapter!r}, expected one of {list(adapters)}"
+                    f"tasks[{name!r}]: got adapter {task.adapter_name!r}, expected one of {list(adapters)}"
                 )
         for name, task in tasks.items():
             if not 0 <= task.weight < math.inf:
@@ -106,7 +106,7 @@ class Model(nn.Module):
     def cell(self, name: str) -> str:
         """The modality and the output level of a task: ``text/vector`` … ``graph/sequence``."""
         task = self.task(name)
-        return f"{self.adapter(task.adapter).modality}/{task.head.level}"
+        return f"{self.adapter(task.adapter_name).modality}/{task.head.level}"
 
     @property
     def device(self) -> torch.device:
@@ -134,7 +134,7 @@ class Model(nn.Module):
     def loss(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
         """For each task in the batch, the sum of its losses and the number of losses in the sum."""
         losses: dict[str, tuple[Tensor, Tensor]] = {}
-        encoded = self.encode([(part.adapter, part.inputs) for part in batch.parts])
+        encoded = self.encode([(part.adapter_name, part.inputs) for part in batch.parts])
         for part, sets in zip(batch.parts, encoded, strict=True):
             for name, (chosen, targets) in part.targets.items():
                 losses[name] = self.task(name).head.loss(sets.select(chosen), targets)
@@ -178,7 +178,7 @@ class Model(nn.Module):
 
         Arguments as in :meth:`predict`, and ``where``: file and line of each item, for error messages.
         """
-        name, items = self.task(task).adapter, _listed(items)
+        name, items = self.task(task).adapter_name, _listed(items)
         results = []
         for first in range(0, len(items), PREPARED):
             some = items[first : first + PREPARED]
@@ -189,7 +189,7 @@ class Model(nn.Module):
 
     def run_prepared(
         self,
-        adapter: str,
+        adapter_name: str,
         pieces: Sequence[Sequence[Any]],
         tasks: Mapping[str, Mapping[str, Any]],
         max_vectors: int = MAX_VECTORS,
@@ -199,7 +199,7 @@ class Model(nn.Module):
         """Like :meth:`run`, for prepared items. They are encoded once, for several tasks.
 
         Args:
-            adapter: The adapter's name.
+            adapter_name: The adapter's name.
             pieces: The examples of each item.
             tasks: Task's name -> options for the ``decode`` of its head.
             max_vectors: The most vectors in a batch.
@@ -211,7 +211,7 @@ class Model(nn.Module):
         results: dict[str, list[list[tuple[Any, Any]]]] = {
             task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
         }
-        for chosen, sets in self._encoded(adapter, pieces, max_vectors):
+        for chosen, sets in self._encoded(adapter_name, pieces, max_vectors):
             for task, options in tasks.items():
                 try:
                     decoded = self.task(task).head.decode(sets, **options)
@@ -222,20 +222,22 @@ class Model(nn.Module):
                     results[task][item][number] = pieces[item][number], result
         return results
 
-    def embed(self, adapter: str, items: Iterable[Any], *, max_vectors: int = MAX_VECTORS) -> list[Embedding]:
+    def embed(
+        self, adapter_name: str, items: Iterable[Any], *, max_vectors: int = MAX_VECTORS
+    ) -> list[Embedding]:
         """For each raw item its encoded vectors, their mean, and what each vector stands for.
 
         Args:
-            adapter: The adapter's name.
+            adapter_name: The adapter's name.
             items: Raw items.
             max_vectors: The most vectors in a batch.
         """
-        pieces = prepare_all(self.adapter(adapter), _listed(items))
+        pieces = prepare_all(self.adapter(adapter_name), _listed(items))
         found: list[dict[int, Tensor]] = [{} for _ in pieces]
-        for chosen, sets in self._encoded(adapter, pieces, max_vectors):
+        for chosen, sets in self._encoded(adapter_name, pieces, max_vectors):
             for (item, number), vectors in zip(chosen, sets.unpack(), strict=True):
                 found[item][number] = vectors
-        names = self.adapter(adapter).names
+        names = self.adapter(adapter_name).names
         embeddings = []
         for examples, by_number in zip(pieces, found, strict=True):
             vectors = torch.cat([by_number[i] for i in range(len(examples))])
@@ -243,11 +245,11 @@ class Model(nn.Module):
             embeddings.append(Embedding(vectors, pooled, [n for e in examples for n in names(e)]))
         return embeddings
 
-    def attention(self, adapter: str, item: Any, *, layer: int = -1) -> tuple[list[str], list[Tensor]]:
+    def attention(self, adapter_name: str, item: Any, *, layer: int = -1) -> tuple[list[str], list[Tensor]]:
         """The attention weights of one layer for one item.
 
         Args:
-            adapter: The adapter's name.
+            adapter_name: The adapter's name.
             item: A raw item.
             layer: The number of the layer; negative numbers count from the last layer.
 
@@ -260,17 +262,17 @@ class Model(nn.Module):
         found = getattr(self.encoder, "attention", None)
         if found is None:
             raise ValueError("attention: this encoder has no method `attention` that returns its weights")
-        part = self.adapter(adapter)
+        part = self.adapter(adapter_name)
         examples = part.prepare(item)
         with self._evaluating():
             weights = found(part(part.collate(examples).to(self.device)), layer)
         return [n for e in examples for n in part.names(e)], weights
 
     def _encoded(
-        self, adapter: str, pieces: Sequence[Sequence[Any]], max_vectors: int
+        self, adapter_name: str, pieces: Sequence[Sequence[Any]], max_vectors: int
     ) -> Iterator[tuple[list[tuple[int, int]], VectorSets]]:
         """Batches of (item number, example number) pairs with their encoded sets, sorted by length."""
-        part = self.adapter(adapter)
+        part = self.adapter(adapter_name)
         flat = [(i, k) for i, examples in enumerate(pieces) for k in range(len(examples))]
         sizes = [part.num_vectors(pieces[i][k]) for i, k in flat]
         order = sorted(range(len(flat)), key=sizes.__getitem__)
@@ -278,7 +280,7 @@ class Model(nn.Module):
             chosen = [flat[n] for n in numbers]
             with self._evaluating():
                 inputs = part.collate([pieces[i][k] for i, k in chosen]).to(self.device)
-                sets = self.encode([(adapter, inputs)])[0]
+                sets = self.encode([(adapter_name, inputs)])[0]
                 yield chosen, sets
 
     @contextmanager

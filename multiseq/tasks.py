@@ -18,7 +18,7 @@ class Task:
     """One thing that the model learns to predict for the items of one adapter.
 
     Args:
-        adapter: The adapter's name in the model.
+        adapter_name: The adapter's name in the model.
         head: The head that predicts; it holds the target.
         metric: The name of a metric (`multiseq.metric_names`). Default: the first one for the target.
         weight: The factor of this task's mean loss in the sum over tasks.
@@ -27,13 +27,13 @@ class Task:
         ValueError: The metric does not fit the target.
     """
 
-    adapter: str
+    adapter_name: str
     head: Head
     metric: str = ""
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        fitting = METRICS_OF.get(self.head.target.config()["kind"])
+        fitting = METRICS_OF.get(self.head.target.kind)
         if not self.metric:
             object.__setattr__(self, "metric", fitting[0] if fitting else "accuracy")
         if fitting and self.metric not in fitting:
@@ -49,7 +49,7 @@ class Source:
     Items and labels are paired by position; the index of a pandas column is ignored.
 
     Args:
-        adapter: The adapter's name in the model.
+        adapter_name: The adapter's name in the model.
         items: Raw items, in the form that the adapter's ``prepare`` takes.
         targets: Task's name -> one label for each item; None if an item has none. Labels are converted to
             plain Python values (`multiseq.labels.plain`).
@@ -60,7 +60,7 @@ class Source:
         ValueError: The numbers of items and labels differ, or a collection has no order.
     """
 
-    adapter: str
+    adapter_name: str
     items: Sequence[Any]
     targets: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     weight: float = 1.0

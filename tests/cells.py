@@ -47,7 +47,7 @@ CHANGES = [
 
 def ten(source: Source) -> Source:
     """Ten items; of the networks two, for each has many members."""
-    few = slice(0, 2 if source.adapter == "networks" else 10)
+    few = slice(0, 2 if source.adapter_name == "networks" else 10)
     return replace(
         source,
         items=source.items[few],
@@ -72,7 +72,7 @@ def starter(changes: Sequence[str] = ()) -> tuple[Model, list[Source]]:
 
 def batch_of(model: Model, sources: Sequence[Source]) -> Batch:
     """All items of the sources in one batch."""
-    prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in sources]
+    prepared = [PreparedSource(s, model.adapter(s.adapter_name), model.tasks) for s in sources]
     plan = BatchPlan(prepared, max_vectors=100_000)
     return plan.collate(0, plan.epoch(0)[0])
 

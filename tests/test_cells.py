@@ -88,7 +88,7 @@ def test_a_step_over_three_modalities_is_one_call_of_the_encoder(
     model, sources = learned
     every = {id(s): s for s in sources.values()}.values()
     plan = BatchPlan(
-        [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in every], max_vectors=100_000
+        [PreparedSource(s, model.adapter(s.adapter_name), model.tasks) for s in every], max_vectors=100_000
     )
     batch = plan.collate(0, plan.epoch(0)[0])
     calls: list[int] = []
@@ -98,7 +98,7 @@ def test_a_step_over_three_modalities_is_one_call_of_the_encoder(
     assert len(calls) == 1
     assert set(losses) == set(CELLS)
     # A clip has three labels and is encoded once.
-    speech = next(part for part in batch.parts if part.adapter == "speech")
+    speech = next(part for part in batch.parts if part.adapter_name == "speech")
     assert len(speech.inputs.lengths) == 10
     assert set(speech.targets) == {"phonemes", "speaker", "recognition"}
 
@@ -112,7 +112,7 @@ def test_order_of_the_items_changes_nothing(learned: tuple[Model, dict[str, Sour
 
 def test_unlabelled_items_are_left_out_of_one_task_only() -> None:
     starter = recipes.read("starter", CHANGES)
-    clips = next(s for s in map(ten, read_split(starter, "train")) if s.adapter == "speech")
+    clips = next(s for s in map(ten, read_split(starter, "train")) if s.adapter_name == "speech")
     targets = dict(clips.targets)
     targets["speaker"] = [None, *targets["speaker"][1:]]
     targets["recognition"] = [None] * 10

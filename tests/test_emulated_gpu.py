@@ -92,7 +92,7 @@ def test_scores_in_half_precision_are_those_of_the_cpu() -> None:
 @pytest.mark.parametrize("modality", ["text", "speech", "molecules"])
 def test_vectors_and_attention_are_those_of_the_cpu(modality: str) -> None:
     model, sources = starter()
-    item = next(s for s in sources if s.adapter == modality).items[0]
+    item = next(s for s in sources if s.adapter_name == modality).items[0]
     wanted, (names, weights) = model.embed(modality, [item])[0], model.attention(modality, item)
     with emulated_gpu(), waiting_allowed():
         to_gpu(model)

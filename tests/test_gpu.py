@@ -84,7 +84,7 @@ def test_losses_and_gradients_of_every_cell_are_those_of_the_cpu(
 @pytest.mark.parametrize("modality", ["text", "speech", "molecules"])
 def test_together_is_one_by_one_in_half_precision(device: str, modality: str) -> None:
     model, sources = starter()
-    items = next(s for s in sources if s.adapter == modality).items
+    items = next(s for s in sources if s.adapter_name == modality).items
     model.to(device)
     with torch.autocast(device, torch.bfloat16):
         together = model.embed(modality, items)
@@ -106,7 +106,7 @@ def test_predictions_in_single_precision_are_those_of_the_cpu(device: str, task:
 
 def test_what_was_saved_on_a_gpu_is_loaded_anywhere(device: str, tmp_path: Path) -> None:
     model, sources = starter()
-    items = next(s for s in sources if s.adapter == "text").items
+    items = next(s for s in sources if s.adapter_name == "text").items
     wanted = model.predict("sentiment", items)
     again = multiseq.load(save(model.to(device), tmp_path / "model"))
     assert again.predict("sentiment", items) == wanted
@@ -158,8 +158,8 @@ def test_a_run_that_was_stopped_goes_on_exactly(
 
 def test_batches_that_lack_a_task(device: str) -> None:
     model, sources = starter()
-    two = [s for s in sources if s.adapter in ("text", "molecules")]
-    prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks) for s in two]
+    two = [s for s in sources if s.adapter_name in ("text", "molecules")]
+    prepared = [PreparedSource(s, model.adapter(s.adapter_name), model.tasks) for s in two]
     plan = BatchPlan(prepared, max_vectors=30)
     assert any(len(plan.collate(n, chosen).parts) == 1 for n, chosen in enumerate(plan.epoch(0)))
     weights = short(model, two, device, max_vectors=30, deterministic=False)
@@ -171,7 +171,7 @@ def test_dev_is_scored_where_the_model_is_trained(
     device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, evaluate_every: int
 ) -> None:
     model, sources = starter()
-    text = [s for s in sources if s.adapter == "text"]
+    text = [s for s in sources if s.adapter_name == "text"]
     score, devices = step.evaluate_all, []
 
     def spy(model: multiseq.Model, *args: Any) -> Any:

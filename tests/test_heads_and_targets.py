@@ -119,6 +119,7 @@ def test_every_head_and_target_is_rebuilt_from_json() -> None:
     for target in targets:
         again = target_from_config(json.loads(json.dumps(target.config())))
         assert again.config() == target.config()
+        assert target.kind == target.config()["kind"]
         for kind in (VectorHead, SetHead):
             head = kind(5, target).eval()
             rebuilt = kind.from_config(json.loads(json.dumps(head.config()))).eval()

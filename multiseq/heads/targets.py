@@ -53,6 +53,8 @@ class ClassTarget:
         (['no', 'yes'], [1, -100])
     """
 
+    kind = "class"
+
     def __init__(self, labels: Sequence[str]) -> None:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
@@ -115,7 +117,7 @@ class ClassTarget:
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": "class", "labels": self.labels}
+        return {"kind": self.kind, "labels": self.labels}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ClassTarget:
@@ -141,6 +143,8 @@ class MultiLabelTarget:
         >>> target.batch([{"red", "small"}, {"round": True, "red": None}]).tolist()
         [[1.0, 0.0, 1.0], [nan, 1.0, nan]]
     """
+
+    kind = "labels"
 
     def __init__(self, labels: Sequence[str]) -> None:
         if len(set(labels)) != len(labels) or not labels:
@@ -192,7 +196,7 @@ class MultiLabelTarget:
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": "multilabel", "labels": self.labels}
+        return {"kind": self.kind, "labels": self.labels}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> MultiLabelTarget:
@@ -221,6 +225,8 @@ class NumberTarget:
         >>> target.batch([3.0]).tolist(), str(target.decode(torch.tensor([[1.0]]))[0])
         ([[1.0]], '3 euro')
     """
+
+    kind = "number"
 
     def __init__(
         self, names: Sequence[str], mean: Sequence[float], std: Sequence[float], *, unit: str = ""
@@ -285,7 +291,7 @@ class NumberTarget:
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": "number", "names": self.names, "mean": self.mean, "std": self.std, "unit": self.unit}
+        return {"kind": self.kind, "names": self.names, "mean": self.mean, "std": self.std, "unit": self.unit}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> NumberTarget:

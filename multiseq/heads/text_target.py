@@ -57,6 +57,7 @@ class TextTarget:
         ([5, 4, 3], 'ba�')
     """
 
+    kind = "text"
     blank, begin, end, unknown = range(len(_SPECIALS))
     """Special tokens: CTC's blank, a decoder's first input, its last output, an unknown character."""
 
@@ -144,7 +145,7 @@ class TextTarget:
         characters = self._tokens[len(_SPECIALS) :]
         vocabulary = characters if self._tokenizer is None else self._tokenizer.to_str()
         return {
-            "kind": "text",
+            "kind": self.kind,
             "unit": self.unit,
             "vocabulary": vocabulary,
             "longest": self.longest,

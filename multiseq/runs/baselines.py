@@ -78,7 +78,7 @@ def baseline_results(
     if not x:
         raise ValueError(f"task {task!r}: got no label in the training data, expected some")
     target = model.task(task).head.target
-    method = METHODS[target.config()["kind"]]
+    method = METHODS[target.kind]
     return method(target, x, y, test_x) if test_x else [], test_y
 
 
@@ -87,7 +87,7 @@ def baseline_results(
 
 def _rows(model: Model, task: str, source: Source, cache: ItemCache) -> tuple[list[Any], list[Any]]:
     """What there is to see of every vector or item that has a label, and the label."""
-    adapter, head = model.adapter(source.adapter), model.task(task).head
+    adapter, head = model.adapter(source.adapter_name), model.task(task).head
     x: list[Any] = []
     y: list[Any] = []
     found = cache.examples(adapter, source.items, source.locations)

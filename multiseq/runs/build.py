@@ -84,8 +84,8 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
     torch.manual_seed(recipe.tables["training"].get("seed", 0))
     encoder = _encoder(recipe)
     adapters = {}
-    for name in dict.fromkeys(source.adapter for source in train):
-        own = [source for source in train if source.adapter == name]
+    for name in dict.fromkeys(source.adapter_name for source in train):
+        own = [source for source in train if source.adapter_name == name]
         adapters[name] = _adapter(recipe, name, own, encoder.dim)
     pair_codes = max((getattr(adapter, "pair_codes", 0) for adapter in adapters.values()), default=0)
     if pair_codes > encoder.pair_codes:
@@ -97,7 +97,7 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
         place = f"{recipe.name}: [tasks.{name}]"
         head = _head(kind, encoder.dim, _target(spec, labels[name]), options, place)
         weight = spec.get("weight", 1.0)
-        tasks[name] = Task(recipe.adapter(name), head, spec.get("metric", ""), weight)
+        tasks[name] = Task(recipe.adapter_name(name), head, spec.get("metric", ""), weight)
     return Model(adapters, encoder, tasks)
 
 

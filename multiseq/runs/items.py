@@ -256,18 +256,18 @@ def _combined(pieces: Pieces) -> Any:
 
 
 def _names(model: Model, task: str, pieces: Pieces) -> list[str]:
-    names = model.adapter(model.task(task).adapter).names
+    names = model.adapter(model.task(task).adapter_name).names
     return [name for example, _ in pieces for name in names(example)]
 
 
 def _has_segments(model: Model, task: str, results: Sequence[Any]) -> bool:
-    timed = hasattr(model.adapter(model.task(task).adapter), "vector_seconds")
+    timed = hasattr(model.adapter(model.task(task).adapter_name), "vector_seconds")
     return timed and bool(results) and isinstance(results[0], Label)
 
 
 def _segments(model: Model, task: str, pieces: Pieces) -> list[tuple[float, float, str, float]]:
     """Neighbouring vectors of one label as (start, end, label, mean probability), in seconds."""
-    adapter: Any = model.adapter(model.task(task).adapter)
+    adapter: Any = model.adapter(model.task(task).adapter_name)
     results = [result for _, of_example in pieces for result in of_example]
     step, segments, first = adapter.vector_seconds, [], 0
     for last in range(len(results)):

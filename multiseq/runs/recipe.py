@@ -55,17 +55,17 @@ class Recipe:
         """The tables of the tasks."""
         return self.tables["tasks"]
 
-    def adapter(self, task: str) -> str:
+    def adapter_name(self, task: str) -> str:
         """The name of the adapter that reads a task's data."""
         return str(self.tables["data"][self.tasks[task]["data"]]["adapter"])
 
-    def modality(self, adapter: str) -> str:
+    def modality(self, adapter_name: str) -> str:
         """text, speech or graph."""
-        return modality_of(self.tables, adapter)
+        return modality_of(self.tables, adapter_name)
 
     def cell(self, task: str) -> str:
         """Modality and output of a task, as in ``text/vector``."""
-        return f"{self.modality(self.adapter(task))}/{self.tasks[task]['output']}"
+        return f"{self.modality(self.adapter_name(task))}/{self.tasks[task]['output']}"
 
     def metric(self, task: str) -> str:
         """The metric of a task, the default of its target where it names none."""

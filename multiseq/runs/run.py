@@ -267,7 +267,7 @@ def _digests(model: Model, sources: Sequence[Source], cache: ItemCache) -> list[
         {
             "tasks": list(s.targets),
             "items": len(s.items),
-            "digest": cache.digest(model.adapter(s.adapter), s),
+            "digest": cache.digest(model.adapter(s.adapter_name), s),
         }
         for s in sources
     ]
@@ -314,13 +314,13 @@ def _announce(model: Model, train: Sequence[Source], options: Settings, out: Pat
     import torch
 
     for source in train:
-        adapter = model.adapter(source.adapter)
+        adapter = model.adapter(source.adapter_name)
         items = source.items[:: -(-len(source.items) // COUNTED)]
         sizes = [sum(map(adapter.num_vectors, adapter.prepare(item))) for item in items]
         vectors = round(sum(sizes) / len(items) * len(source.items))
         about = "" if len(items) == len(source.items) else "about "
         tasks = ", ".join(source.targets)
-        say(f"{tasks}: {len(source.items):,} items, {about}{vectors:,} vectors ({source.adapter})")
+        say(f"{tasks}: {len(source.items):,} items, {about}{vectors:,} vectors ({source.adapter_name})")
     cpu = f"CPU (threads: {torch.get_num_threads()})"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     weights = _num_weights(model)

@@ -122,7 +122,9 @@ def labelled_results(
     cache: ItemCache | None = None,
 ) -> dict[str, list[Pair]]:
     """Of each task (with options for its head's ``decode``), everything that has a label, in pairs."""
-    found = (cache or ItemCache()).examples(model.adapter(source.adapter), source.items, source.locations)
+    found = (cache or ItemCache()).examples(
+        model.adapter(source.adapter_name), source.items, source.locations
+    )
     together: dict[tuple[bool, ...], list[str]] = {}  # tasks that label the same items share an encoding
     for task in tasks:
         together.setdefault(tuple(label is not None for label in source.targets[task]), []).append(task)
@@ -130,7 +132,7 @@ def labelled_results(
     for labelled, names in together.items():
         pieces = [examples if known else [] for examples, known in zip(found, labelled, strict=True)]
         own = {task: tasks[task] for task in names}
-        runs = model.run_prepared(source.adapter, pieces, own, locations=source.locations)
+        runs = model.run_prepared(source.adapter_name, pieces, own, locations=source.locations)
         pairs |= {task: list(_pairs(model, task, source.targets[task], runs[task])) for task in names}
     return pairs
 
@@ -139,7 +141,7 @@ def _pairs(
     model: Model, task: str, labels: Sequence[Any], runs: Sequence[Sequence[tuple[Any, Any]]]
 ) -> Iterator[Pair]:
     """(result, label) of everything that has a label: vectors for a task per vector, else items."""
-    align, head = model.adapter(model.task(task).adapter).align, model.task(task).head
+    align, head = model.adapter(model.task(task).adapter_name).align, model.task(task).head
     for label, pieces in zip(labels, runs, strict=True):
         if label is None:
             continue

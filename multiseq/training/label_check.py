@@ -26,7 +26,7 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
         ValueError: A bad item, labels that do not fit its vectors or that a task's metric cannot judge, with
             the file and line.
     """
-    adapter = model.adapter(source.adapter)
+    adapter = model.adapter(source.adapter_name)
     found, notes = cache.examples(adapter, source.items, source.locations), []
     for name, labels in source.targets.items():
         task, unknown = model.task(name), list[str]()

@@ -134,7 +134,7 @@ def train(
         state = _resumed(folder) if resume else None
         for source in dev:
             check_labels(model, source, cache)
-        prepared = [PreparedSource(s, model.adapter(s.adapter), model.tasks, cache) for s in sources]
+        prepared = [PreparedSource(s, model.adapter(s.adapter_name), model.tasks, cache) for s in sources]
         plan = BatchPlan(
             prepared, max_vectors=settings.max_vectors, seed=settings.seed, temperature=settings.temperature
         )
@@ -257,11 +257,11 @@ def _identity(
     data = {
         name: [
             {
-                "adapter": source.adapter,
+                "adapter": source.adapter_name,
                 "tasks": list(source.targets),
                 "items": len(source.items),
                 "weight": source.weight,
-                "digest of items and labels": cache.digest(model.adapter(source.adapter), source),
+                "digest of items and labels": cache.digest(model.adapter(source.adapter_name), source),
             }
             for source in group
         ]

@@ -34,12 +34,13 @@ class PreparedSource:
     def __init__(
         self, source: Source, adapter: Adapter, tasks: Mapping[str, Task], cache: ItemCache | None = None
     ) -> None:
-        self.adapter, self.adapter_name, self.weight = adapter, source.adapter, source.weight
+        self.adapter, self.adapter_name, self.weight = adapter, source.adapter_name, source.weight
         for name in source.targets:
-            if name not in tasks or tasks[name].adapter != source.adapter:
-                of_adapter = [t for t in tasks if tasks[t].adapter == source.adapter]
+            if name not in tasks or tasks[name].adapter_name != source.adapter_name:
+                of_adapter = [t for t in tasks if tasks[t].adapter_name == source.adapter_name]
                 raise ValueError(
-                    f"targets: got {name!r} for a source of {source.adapter!r}, expected one of {of_adapter}"
+                    f"targets: got {name!r} for a source of {source.adapter_name!r}, "
+                    f"expected one of {of_adapter}"
                 )
         self.tasks = {name: tasks[name] for name in source.targets}
         pieces = (cache or ItemCache()).examples(adapter, source.items, source.locations)

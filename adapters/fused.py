@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from multiseq.checks import config_of, reading
+from multiseq.checks import check_labels, config_of, reading, under
 from multiseq.protocols import Adapter, Inputs
 from multiseq.vectors import VectorSets
 
@@ -144,14 +144,8 @@ class FusedAdapter(nn.Module):
                     raise ValueError(f"labels: got some for part {name!r}, which this item has not; use None")
             return labels
         total, counts = sum(example.counts.values()), example.counts.items()
-        listed = hasattr(labels, "__len__") and not isinstance(labels, str)
-        if not listed or len(labels) != total:
-            got = len(labels) if listed else type(labels).__name__
-            shown = ", ".join(f"{name} {count}" for name, count in counts)
-            raise ValueError(
-                f"labels: got {got}, expected one for each of {total} vectors ({shown}), "
-                "or a mapping from parts to their labels"
-            )
+        shown = ", ".join(f"{name} {count}" for name, count in counts)
+        check_labels(labels, total, "vector", f" ({shown}), or a mapping from parts to their labels")
         rest = iter(labels)
         return {name: [next(rest) for _ in range(count)] for name, count in counts}
 
@@ -211,7 +205,7 @@ class FusedAdapter(nn.Module):
         chosen, own_lengths, host = inputs.host[name]
         if not chosen:
             return VectorSets(source.new_zeros(0, self.dim), [0] * len(inputs.lengths))
-        sets = self.parts[name](Inputs(own_lengths, _below(name, inputs.tensors), host))
+        sets = self.parts[name](Inputs(own_lengths, under(f"{name}.", inputs.tensors), host))
         # An item without this part gets an empty set, which has no order, whatever else is in the batch.
         counts = [0] * len(inputs.lengths)
         for i in chosen:
@@ -265,7 +259,7 @@ class FusedAdapter(nn.Module):
                 own = spec.get("same_as")
                 with _of_part(name):
                     parts[name] = (
-                        parts[own] if own else _load(name, spec, _below(name, assets), adapters or {})
+                        parts[own] if own else _load(name, spec, under(f"{name}.", assets), adapters or {})
                     )
             return cls(parts)
 
@@ -312,15 +306,10 @@ def _load(name: str, spec: Mapping[str, Any], assets: Mapping[str, str], own: Ma
             f"part {name!r} is a {spec['class']}, which is not of this library; pass your class as "
             f'load(…, adapters={{"NAME.{name}": {spec["class"]}}}), NAME being the fused adapter\'s'
         )
-    deeper = _below(name, own)  # of parts that have parts
+    deeper = under(f"{name}.", own)  # of parts that have parts
     options = {"adapters": deeper} if deeper else {}
     loaded: Adapter = found.from_config(spec["config"], assets, **options)
     return loaded
-
-
-def _below(name: str, things: Mapping[str, Any]) -> dict[str, Any]:
-    """What is called ``name.rest``, as ``rest``."""
-    return {k.removeprefix(f"{name}."): v for k, v in things.items() if k.startswith(f"{name}.")}
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from multiseq.adapters._graph.training import (
     word_bag,
 )
 from multiseq.adapters.text import TextExample
-from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading
+from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading, under
 from multiseq.pairs import Pairs
 from multiseq.protocols import Inputs, Level
 from multiseq.vectors import VectorSets
@@ -356,17 +356,14 @@ class GraphAdapter(nn.Module):
         if options.pop("text", None) is not None:
             from multiseq.adapters.text import TextAdapter
 
-            inner = {k.removeprefix("text-"): v for k, v in assets.items() if k.startswith("text-")}
             with reading("text"):
-                text = TextAdapter.from_config(config["text"], inner)
+                text = TextAdapter.from_config(config["text"], under("text-", assets))
         with reading("config"):
             return cls(nodes=nodes, edges=edges, text=text, **options)
 
 
 def _text_inputs(inputs: Inputs) -> Inputs:
-    tensors = inputs.tensors.items()
-    inner = {name.removeprefix("text."): t for name, t in tensors if name.startswith("text.")}
-    return Inputs(inputs.host["text_lengths"], inner, inputs.host["text_host"])
+    return Inputs(inputs.host["text_lengths"], under("text.", inputs.tensors), inputs.host["text_host"])
 
 
 def _fit_text(texts: list[str], dim: int) -> Any:

@@ -55,6 +55,8 @@ from multiseq.adapters._speech.segments import labels_at
 from multiseq.checks import (
     MANY,
     WIDEST,
+    check_labels,
+    check_list,
     check_number,
     check_whole_number,
     config_of,
@@ -327,19 +329,12 @@ class SpeechAdapter(nn.Module):
             ValueError: Segments that overlap, end before they start or are not in seconds; another
                 number of labels than of vectors.
         """
-        if isinstance(labels, str) or not isinstance(labels, Sequence):
-            raise ValueError(
-                f"{example.source}: got labels of type {type(labels).__name__}, expected a list of "
-                "(start, end, label) in seconds, or of one label a vector"
-            )
+        form, place = "(start, end, label) in seconds", f"{example.source}: labels"
+        check_list(labels, f"a list of {form}, or of one label a vector", place)
         centres = self._centres(example)
         if are_segments(labels):
             return labels_at(centres, labels, example.total * self.vector_seconds, example.source)
-        if len(labels) != example.total:
-            raise ValueError(
-                f"{example.source}: got {len(labels)} labels for {example.total} vectors of "
-                f"{self.vector_seconds} s; expected one a vector, or (start, end, label) in seconds"
-            )
+        check_labels(labels, example.total, "vector", f" of {self.vector_seconds} s, or {form}", place)
         own = (centres / self.vector_seconds).astype(int)
         return [labels[i] for i in own.clip(max=example.total - 1).tolist()]
 

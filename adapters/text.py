@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from multiseq.adapters._text.words import UNKNOWN, Parts, PieceParts, WordParts, bag_of_words
 from multiseq.checks import (
     WIDEST,
+    check_labels,
     check_number,
     check_whole_number,
     config_of,
@@ -32,8 +33,9 @@ from multiseq.checks import (
 )
 from multiseq.nn.dropout import Dropout
 from multiseq.nn.linear import Linear, padded_rows
+from multiseq.nn.pool import pool
 from multiseq.protocols import Inputs, Level
-from multiseq.vectors import VectorSets, order_of, to_device
+from multiseq.vectors import VectorSets, order_of
 
 __all__ = ["TextAdapter", "TextExample", "Unit"]
 
@@ -197,15 +199,9 @@ class TextAdapter(nn.Module):
         Raises:
             ValueError: Labels that are no list, or more or fewer than the text has vectors.
         """
-        unit, shown = self.parts.unit, " ".join(example.names[:8])
-        if isinstance(labels, str) or not isinstance(labels, Sequence):
-            got = type(labels).__name__
-            raise ValueError(f"labels: got {got}, expected a list with a label for each {unit}")
-        if len(labels) != example.total:
-            raise ValueError(
-                f"labels: got {len(labels)} labels for {example.total} {unit}s: {shown} …; "
-                f"expected one a {unit}; names() of the examples tells them"
-            )
+        shown = " ".join(example.names[:8])
+        more = f" of {shown!r} …; names() of the examples tells them"
+        check_labels(labels, example.total, self.parts.unit, more)
         return list(labels[example.start : example.start + len(example.names)])
 
     def names(self, example: TextExample) -> list[str]:
@@ -271,12 +267,7 @@ class TextAdapter(nn.Module):
 
     def pooled(self, inputs: Inputs) -> Float[Tensor, "texts dim"]:
         """The mean of each text's vectors, zeros for an empty one: for nodes described in words."""
-        sets = self(inputs)
-        zeros = sets.values.new_zeros(sets.num_sets, self.dim)
-        sums = zeros.index_add(0, sets.set_index, sets.values)
-        lengths = to_device(torch.tensor(sets.lengths, dtype=sums.dtype), sums.device)
-        means: Tensor = sums / lengths.clamp(min=1).unsqueeze(1)
-        return means
+        return pool(self(inputs))
 
     # --- to disk and back ------------------------------------------------------------------------
 

@@ -21,10 +21,10 @@ from benchmarks.setting import Setting
 from benchmarks.timing import alternate, median, ratio, seconds_of
 from benchmarks.workloads import draw, padding_factor, sets_of
 from multiseq import VectorSets
-from multiseq.heads._shared import inference
 from multiseq.heads.decoder import CachedSteps, DecoderHead
 from multiseq.heads.search import Steps, beam_search, ctc_beam_search, ctc_greedy
 from multiseq.heads.text_target import TextTarget
+from multiseq.nn.inference import inference
 from multiseq.requires import need
 
 __all__ = ["measure"]

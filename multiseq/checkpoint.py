@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from multiseq._version import __version__
-from multiseq.checks import one_of
+from multiseq.checks import one_of, under
 from multiseq.heads.ctc import CTCHead
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.per_set import SetHead
@@ -276,10 +276,10 @@ def _load_adapter(folder: Path, name: str, config: Mapping[str, Any], own: Mappi
             f"pass your class as load(…, adapters={{{name!r}: {spec['class']}}})"
         )
     prefix = f"{name}."
-    files = [f for f in config["files"] if f.startswith(prefix) and f != WEIGHTS]
-    assets = {f.removeprefix(prefix): (folder / f).read_text(encoding="utf-8") for f in files}
+    files = under(prefix, {f: folder / f for f in config["files"] if f != WEIGHTS})
+    assets = {file: path.read_text(encoding="utf-8") for file, path in files.items()}
     # User's classes for parts of a fused adapter are given as load(…, adapters={"NAME.PART": YourAdapter}).
-    deeper = {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
+    deeper = under(prefix, own)
     options = {"adapters": deeper} if deeper else {}
     loaded: Adapter = found.from_config(spec["config"], assets, **options)
     return loaded

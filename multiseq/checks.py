@@ -8,13 +8,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = [
     "MANY",
     "RENAMED",
     "WIDEST",
     "asset",
+    "check_labels",
+    "check_list",
     "check_number",
     "check_whole_number",
     "config_of",
@@ -23,7 +25,10 @@ __all__ = [
     "one_of",
     "reading",
     "training_items",
+    "under",
 ]
+
+T = TypeVar("T")
 
 WIDEST = 1 << 16
 """The largest ``dim`` of a vector. A larger one is a mistake and would use up the memory."""
@@ -144,6 +149,38 @@ def reading(name: str) -> Iterator[None]:
         ) from error
     except ValueError as error:
         raise error if str(error).startswith(f"{name}: ") else ValueError(f"{name}: {error}") from error
+
+
+def check_labels(labels: Any, count: int, what: str, more: str = "", place: str = "labels") -> None:
+    """Raise ValueError for anything but a list with so many labels.
+
+    Args:
+        labels: What was given for an item.
+        count: How many there must be.
+        what: What has a label, as in "word".
+        more: What else to say.
+        place: What a message begins with.
+    """
+    check_list(labels, f"a list with a label for each {what}", place)
+    if len(labels) != count:
+        raise ValueError(
+            f"{place}: got {len(labels)} labels for {count} {what}s, expected one for each {what}{more}"
+        )
+
+
+def check_list(labels: Any, expected: str, place: str = "labels") -> None:
+    """Raise ValueError, which says what is expected, for labels that are no list."""
+    if isinstance(labels, str | Mapping) or not hasattr(labels, "__len__"):
+        raise ValueError(f"{place}: got {type(labels).__name__}, expected {expected}")
+
+
+def under(prefix: str, things: Mapping[str, T]) -> dict[str, T]:
+    """What is called by a name with that prefix, by the rest of the name.
+
+    >>> under("a.", {"a.x": 1, "b.x": 2})
+    {'x': 1}
+    """
+    return {name.removeprefix(prefix): thing for name, thing in things.items() if name.startswith(prefix)}
 
 
 def config_of(given: Any, names: Iterable[str]) -> dict[str, Any]:

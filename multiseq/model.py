@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multiseq.batch import Batch, fill_batches, place_of, prepare_all
-from multiseq.heads.per_set import pool
 from multiseq.labels import in_order
+from multiseq.nn.inference import inference
+from multiseq.nn.pool import pool
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text
 from multiseq.system.denormals import flush_denormals
@@ -29,9 +29,6 @@ from multiseq.tasks import Task
 from multiseq.vectors import VectorSets
 
 __all__ = ["Embedding", "Model"]
-
-_modes = threading.Lock()
-"""Guards the mode (training or evaluation) of all models. A lock inside a model would prevent copying it."""
 
 MAX_VECTORS = 8192
 """The most vectors in a batch for prediction."""
@@ -86,8 +83,6 @@ class Model(nn.Module):
         self.encoder = encoder
         self.stems = nn.ModuleDict({_key(name): cast(nn.Module, a) for name, a in adapters.items()})
         self.heads = nn.ModuleDict({_key(name): cast(nn.Module, t.head) for name, t in tasks.items()})
-        self._predictions = 0  # number of predictions running now, in several threads
-        self._paused: list[nn.Module] = []  # modules that were in training mode before the first of them
 
     # --- parts ----------------------------------------------------------------------------------------
 
@@ -285,27 +280,10 @@ class Model(nn.Module):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Evaluation mode without gradients. When the last of several threads ends, modes are restored."""
+        """Evaluation mode without gradients, on a CPU with denormal numbers as zeros."""
         flush_denormals()
-        with _modes:
-            if not self._predictions:
-                self._paused = [module for module in self.modules() if module.training]
-                for module in self._paused:
-                    module.training = False
-            self._predictions += 1
-        try:
-            with (
-                torch.inference_mode(),
-                explain_full_memory("lower max_vectors, or predict on shorter items"),
-            ):
-                yield
-        finally:
-            with _modes:
-                self._predictions -= 1
-                if not self._predictions:
-                    for module in self._paused:
-                        module.training = True
-                    self._paused = []
+        with inference(self), explain_full_memory("lower max_vectors, or predict on shorter items"):
+            yield
 
 
 def _listed(items: Iterable[Any]) -> list[Any]:

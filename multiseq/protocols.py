@@ -220,7 +220,7 @@ class Target(Protocol):
     """Defines what a label is: it holds the vocabulary or the scale and converts labels to tensors."""
 
     kind: str
-    """A word for its class: "class", "labels", "number", "text", or one of yours."""
+    """A word for its class: "class", "multilabel", "number", "text", or one of yours."""
 
     size: int
     """The number of outputs (logits) that a head computes for one label."""

@@ -296,7 +296,7 @@ def test_a_part_in_windows_is_refused() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([1, 2], r"labels: got 2, expected one for each of 6 vectors \(words 3, molecule 3\)"),
+        ([1, 2], r"labels: got 2 labels for 6 vectors, expected one for each vector \(words 3, molecule 3\)"),
         ("abcdef", "labels: got str, expected"),
         (7, "labels: got int, expected"),
         ({"atoms": [1]}, r"labels: got parts \['atoms'\]"),

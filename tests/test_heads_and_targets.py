@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from multiseq.heads.per_set import SetHead, pool
+from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
 from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, target_from_config
+from multiseq.nn.pool import pool
 from multiseq.results import NotFiniteError
 from multiseq.vectors import VectorSets
 

@@ -429,10 +429,13 @@ def test_alignment_is_that_of_a_slow_search() -> None:
         ),
         ([(0, 800, "a"), (800, 1760, "b")], r"up to 1760\.0 in a recording of 0\.12 s, .* seconds"),
         (["a", (0.0, 0.1, "b")], "got 'a' as number 0 among segments"),
-        (list("abcde"), "samples: got 5 labels for 6 vectors of 0.02 s; expected one a vector"),
+        (
+            list("abcde"),
+            "samples: labels: got 5 labels for 6 vectors, expected one for each vector of 0",
+        ),
         ([], "got 0 labels for 6 vectors"),
-        ("abcdef", "got labels of type str, expected a list"),
-        (7, "got labels of type int"),
+        ("abcdef", "labels: got str, expected a list of"),
+        (7, "labels: got int"),
     ],
 )
 def test_labels_that_do_not_fit(labels: Any, message: str) -> None:

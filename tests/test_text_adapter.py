@@ -288,7 +288,7 @@ def test_align_keeps_missing_labels_and_refuses_another_number():
     adapter = words_adapter()
     [example] = adapter.prepare("The cat sat on the mat")
     assert adapter.align([None, 1, 2, 3, 4, None], example) == [None, 1, 2, 3, 4, None]
-    with pytest.raises(ValueError, match="got 5 labels for 6 words: The cat sat"):
+    with pytest.raises(ValueError, match=r"got 5 labels for 6 words, .* word of .The cat sat"):
         adapter.align([1, 2, 3, 4, 5], example)
     with pytest.raises(ValueError, match="got str, expected a list"):
         adapter.align("DNVPDN", example)

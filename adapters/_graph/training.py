@@ -23,7 +23,7 @@ from multiseq.adapters._graph.items import (
 )
 from multiseq.adapters._graph.molecules import read_molecule
 from multiseq.adapters._text.words import bag_of_words
-from multiseq.checks import json_asset, one_of, training_items
+from multiseq.checks import check_labels, json_asset, one_of, training_items
 from multiseq.data.text_files import json_item
 
 __all__ = [
@@ -162,12 +162,5 @@ def sums(rows: Sequence[Any], width: int) -> Any:
 
 def aligned(labels: Any, count: int, kind: str) -> list[Any]:
     """The labels of a graph's nodes. Raises ValueError where there is not one a node."""
-    if isinstance(labels, str) or not hasattr(labels, "__len__"):
-        got = type(labels).__name__
-        raise ValueError(f"labels: got {got}, expected a list with a label for each node")
-    if len(labels) != count:
-        raise ValueError(
-            f"labels: got {len(labels)} labels for {count} nodes, expected one a node"
-            + (": one an entity, then one a triple" if kind == "triples" else "")
-        )
+    check_labels(labels, count, "node", ": one an entity, then one a triple" if kind == "triples" else "")
     return [label.item() if hasattr(label, "item") else label for label in labels]

@@ -1,17 +1,11 @@
-"""Helpers that several heads share: inference mode, and a check of their input."""
+"""A check of their input that several heads share."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
-from torch import nn
 
 from multiseq.protocols import Packed
 from multiseq.vectors import VectorSets
 
-__all__ = ["check_sets", "inference"]
+__all__ = ["check_sets"]
 
 
 def check_sets(sets: VectorSets, dim: int, targets: Packed | None = None) -> None:
@@ -25,15 +19,3 @@ def check_sets(sets: VectorSets, dim: int, targets: Packed | None = None) -> Non
             f"targets: got {len(targets.lengths)} texts for {sets.num_sets} sets, "
             "expected one for each set; leave out the sets without a text"
         )
-
-
-@contextmanager
-def inference(module: nn.Module) -> Iterator[None]:
-    """Switch gradients and dropout off inside the block; restore the module's mode afterwards."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        module.train(training)

@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.heads._shared import check_sets, inference
+from multiseq.heads._shared import check_sets
 from multiseq.heads.search import ctc_beam_search, ctc_greedy
 from multiseq.heads.text_target import TextTarget
+from multiseq.nn.inference import inference
 from multiseq.protocols import Level, Packed
 from multiseq.results import Text, check_finite
 from multiseq.vectors import VectorSets, rows_of, to_device

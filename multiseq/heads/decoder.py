@@ -19,12 +19,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from multiseq.heads._shared import check_sets, inference
+from multiseq.heads._shared import check_sets
 from multiseq.heads.key_value_cache import SetMemory, TokenCache
 from multiseq.heads.search import beam_search
 from multiseq.heads.text_target import TextTarget
 from multiseq.nn.attention import AttentionPlan, attend
-from multiseq.nn.encoder import FeedForward, SelfAttention
+from multiseq.nn.encoder import FeedForward, SelfAttention, inner_width
+from multiseq.nn.inference import inference
 from multiseq.nn.linear import Linear, padded_rows, recurring_rows
 from multiseq.nn.rotation import Rotation, rotate, rotation_of
 from multiseq.protocols import Level, Packed
@@ -263,7 +264,7 @@ class _DecoderBlock(nn.Module):
         self.cross_kv = Linear(dim, 2 * dim)
         self.cross_out = Linear(dim, dim)
         self.feed_forward_norm = nn.LayerNorm(dim, bias=False)
-        self.feed_forward = FeedForward(dim, -(-8 * dim // 24) * 8)
+        self.feed_forward = FeedForward(dim, inner_width(dim))
 
     def remember(self, vectors: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor]:
         """Keys and values for cross-attention to the sets, each ``(vectors, heads, head_dim)``."""

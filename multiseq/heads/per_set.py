@@ -9,21 +9,20 @@ Axes: vectors, sets, dim, size (the numbers that the target needs for one label)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.heads._shared import inference
 from multiseq.heads.targets import target_from_config
+from multiseq.nn.inference import inference
+from multiseq.nn.pool import Pool, pool
 from multiseq.protocols import Level, RowTarget
 from multiseq.results import check_finite
-from multiseq.vectors import VectorSets, to_device
+from multiseq.vectors import VectorSets
 
-__all__ = ["Pool", "SetHead", "pool"]
-
-Pool = Literal["mean", "sum", "attention"]
+__all__ = ["SetHead"]
 
 
 class SetHead(nn.Module):
@@ -91,32 +90,3 @@ class SetHead(nn.Module):
         """Rebuild the head, without its weights, from :meth:`config`."""
         target = target_from_config(config["target"])
         return cls(config["dim"], target, pool=config["pool"], dropout=config["dropout"])
-
-
-def pool(
-    sets: VectorSets, how: Pool = "mean", scores: Float[Tensor, " vectors"] | None = None
-) -> Float[Tensor, "sets dim"]:
-    """Pool each set to one vector: mean, sum, or a sum weighted by the softmax of ``scores`` (attention).
-
-    An empty set gives zeros.
-
-    >>> pool(VectorSets(torch.tensor([[1.0], [3.0], [5.0]]), [2, 0, 1])).tolist()
-    [[2.0], [0.0], [5.0]]
-    """
-    index = sets.set_index
-    values = sets.values
-    if how == "attention":
-        if scores is None:
-            raise ValueError("pool: attention needs scores, one for each vector")
-        values = values * _softmax_per_set(scores.float(), index, sets.num_sets).to(values.dtype)[:, None]
-    total = values.new_zeros(sets.num_sets, sets.dim).index_add(0, index, values)
-    if how != "mean":
-        return total
-    lengths = to_device(torch.tensor(sets.lengths, dtype=total.dtype).clamp(min=1), total.device)
-    return total / lengths[:, None]
-
-
-def _softmax_per_set(scores: Tensor, index: Tensor, num_sets: int) -> Tensor:
-    highest = scores.new_full((num_sets,), float("-inf")).scatter_reduce(0, index, scores.detach(), "amax")
-    weights = (scores - highest[index]).exp()
-    return weights / weights.new_zeros(num_sets).index_add(0, index, weights)[index]

@@ -15,8 +15,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.heads._shared import inference
 from multiseq.heads.targets import target_from_config
+from multiseq.nn.inference import inference
 from multiseq.protocols import Level, RowTarget
 from multiseq.results import check_finite
 from multiseq.vectors import VectorSets

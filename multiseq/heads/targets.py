@@ -144,7 +144,7 @@ class MultiLabelTarget:
         [[1.0, 0.0, 1.0], [nan, 1.0, nan]]
     """
 
-    kind = "labels"
+    kind = "multilabel"
 
     def __init__(self, labels: Sequence[str]) -> None:
         if len(set(labels)) != len(labels) or not labels:

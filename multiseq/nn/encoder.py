@@ -32,7 +32,7 @@ from multiseq.nn.rotation import Rotation, rotate_parts, rotation_of
 from multiseq.system.memory import check_fits
 from multiseq.vectors import VectorSets
 
-__all__ = ["PRESETS", "Encoder", "FeedForward"]
+__all__ = ["PRESETS", "Encoder", "FeedForward", "inner_width"]
 
 WIDEST_NORM = 8192
 """The largest ``dim`` for which the GPU's norm kernel can hold a row in registers."""
@@ -108,9 +108,7 @@ class Encoder(nn.Module):
         self.dim, self.depth, self.heads = dim, depth, heads
         self.window, self.relative_bias, self.pair_codes = window, relative_bias, pair_codes
         self.gated, self.dropout = gated, dropout
-        # A gated network has three matrices instead of two. With an inner width of 8/3 dim it has as many
-        # weights as a plain one with 4 dim.
-        self.ff_dim = ff_dim or (-(-8 * dim // 24) * 8 if gated else 4 * dim)
+        self.ff_dim = ff_dim or inner_width(dim, gated=gated)
         matrices = 4 * dim**2 + (3 if gated else 2) * dim * self.ff_dim
         check_fits(depth * matrices, f"dim: got {dim} with depth {depth} and ff_dim {self.ff_dim}")
         self.blocks = nn.ModuleList(
@@ -313,6 +311,17 @@ class FeedForward(nn.Module):
         inner = self.inner(x)
         out: Tensor = self.out(_swiglu(inner) if self.gated else F.gelu(inner))
         return out
+
+
+def inner_width(dim: int, *, gated: bool = True) -> int:
+    """The usual width inside a feed-forward network.
+
+    A gate has three matrices instead of two: 8/3 keeps the number of weights of a plain one of 4.
+
+    >>> inner_width(96), inner_width(96, gated=False)
+    (256, 384)
+    """
+    return -(-8 * dim // 24) * 8 if gated else 4 * dim
 
 
 def _swiglu(inner: Tensor) -> Tensor:

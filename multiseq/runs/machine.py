@@ -10,11 +10,11 @@ import os
 import platform
 import shlex
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from multiseq._version import __version__
+from multiseq.system.libraries import versions_of
 from multiseq.system.memory import memory
 
 __all__ = ["command", "describe_machine", "versions"]
@@ -24,13 +24,7 @@ LIBRARIES = ("torch", "torchaudio", "torch-geometric", "lightning", "torchmetric
 
 def versions() -> dict[str, str | None]:
     """Of Python, multiseq and the libraries that results depend on; None where one is missing."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "multiseq": __version__}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
+    return {"python": platform.python_version(), "multiseq": __version__, **versions_of(LIBRARIES)}
 
 
 def describe_machine() -> dict[str, Any]:

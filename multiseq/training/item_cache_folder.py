@@ -9,7 +9,6 @@ import warnings
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from multiseq.protocols import Adapter, Keeps
 from multiseq.system.files import remove_leftovers, write_whole
+from multiseq.system.libraries import versions_of
 from multiseq.training.digest import as_json
 from multiseq.training.item_cache_file import KEY, Numbers, Pack, decoded, read_pack
 
@@ -109,18 +109,12 @@ class Shelf:
 
 def _about(adapter: Any) -> dict[str, Any]:
     """All that prepared items depend on besides the items."""
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = ""
     return {
         "format": FORMAT,
         "adapter": type(adapter).__name__,
         "settings": adapter.prepared_by(),
         "examples": {kind.__name__: [f.name for f in fields(kind)] for kind in adapter.kept},
-        "versions": versions,
+        "versions": versions_of(LIBRARIES),
     }
 
 

@@ -1,0 +1,19 @@
+"""Versions of the libraries that are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+__all__ = ["versions_of"]
+
+
+def versions_of(names: Iterable[str]) -> dict[str, str | None]:
+    """Library -> version; None where it is not installed."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found

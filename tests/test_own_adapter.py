@@ -27,8 +27,8 @@ from multiseq import (
 from multiseq.protocols import Adapter, Extras
 from multiseq.runs.baselines import baseline_results
 from multiseq.runs.items import item_of, line_of, read_items, reading_of, record_of
-from multiseq.runs.scoring import check_labels
 from multiseq.training.item_cache import ItemCache
+from multiseq.training.label_check import check_labels
 
 PAGE = Path(__file__).parents[1] / "docs" / "adapters.md"
 DIM = 16

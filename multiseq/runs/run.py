@@ -28,7 +28,6 @@ from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, hold
 from multiseq.system.memory import peak_gpu_memory, peak_memory
 from multiseq.system.processes import is_first_process
-from multiseq.training.label_check import check_labels, check_metric
 from multiseq.training.stopping import terminable
 
 if TYPE_CHECKING:
@@ -242,6 +241,8 @@ def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cach
 
     What a person may want to know besides is given back.
     """
+    from multiseq.training.label_check import check_labels, check_metric
+
     for name, task in model.tasks.items():
         check_metric(task, f"{recipe.name}: [tasks.{name}]")
     return [note for source in sources for note in check_labels(model, source, cache)]

@@ -78,7 +78,7 @@ def test_it_is_trained_scored_and_predicted_with(model: Model, tmp_path: Path) -
     train(model, [source], steps=2, progress=False, accelerator="cpu", cache=tmp_path)
     assert check_labels(model, source, ItemCache(tmp_path)) == []
     for task in LABELS:
-        assert evaluate(model, task, source).num_items == (4 if task == "half" else 3)
+        assert evaluate(model, [source], task=task).num_items == (4 if task == "half" else 3)
         assert len(model.predict(task, CLOUDS)) == 3
 
 
@@ -104,7 +104,7 @@ def test_its_items_are_read_from_a_command_line_and_from_files(model: Model, tmp
     adapter = model.adapter("points")
     assert item_of(adapter, "[[0, 1, 2]]") == [[0, 1, 2]]
     with pytest.raises(ValueError, match=r"item 1: got '\(0, 1\)', expected JSON \("):
-        item_of(adapter, "(0, 1)", where="item 1")
+        item_of(adapter, "(0, 1)", location="item 1")
     with pytest.raises(ValueError, match=r"item 1: .*none\.json: no such file"):
         item_of(adapter, "none.json", tmp_path, "item 1")
     files = {

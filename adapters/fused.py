@@ -51,7 +51,7 @@ class FusedAdapter(nn.Module):
 
     Raises:
         ValueError: No parts, names that are no plain words, widths that differ, or an adapter whose
-            heads do not read every vector (node sets).
+            heads do not read every vector (`NeighborhoodAdapter`).
 
     Example:
         >>> from multiseq import TextAdapter

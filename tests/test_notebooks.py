@@ -46,6 +46,7 @@ def committed(request: pytest.FixtureRequest) -> Path:
 
 def test_a_run_gives_the_cells_that_were_committed(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTISEQ_QUICK", "1")
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own backend shows pictures in the cells
     before, now = nbformat.read(committed, 4), nbformat.read(committed, 4)
     nbclient.NotebookClient(
         now, timeout=SECONDS, resources={"metadata": {"path": committed.parent}}

@@ -63,7 +63,7 @@ class Lines(Callback):
 def span(seconds: float) -> str:
     """A time as people say it.
 
-    >>> span(0.2), span(80), span(250), span(9000)
+    >>> span(0.2), span(80.0), span(250.0), span(9000.0)
     ('1 second', '80 seconds', '4 minutes', '2.5 hours')
     """
     if seconds >= 6000:

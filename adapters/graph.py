@@ -306,7 +306,7 @@ class GraphAdapter(nn.Module):
         return list(np.concatenate([one_hot, numbers], axis=1))
 
     def baseline_item(self, item: Any, examples: Sequence[GraphExample], level: Level) -> Any:
-        """Nodes counted by category, and sums of their numbers; words if nodes have texts or for sequences."""
+        """Nodes counted by category, and sums of numbers; words if nodes have texts or for sequences."""
         if self.nodes.text or level == "sequence":
             return word_bag(item, [name for example in examples for name in self.names(example)])
         rows = [row for example in examples for row in self.baseline_vectors(example)]

@@ -2,6 +2,7 @@
 
 The tasks are who in a network of friends buys a product, how lipophilic a molecule is (logP), and a text
 that states a list of facts.
+
 python examples/graph.py           (about a minute and a half on two cores)
 """
 

@@ -1,6 +1,7 @@
 """Speech: frame classification, speaker identification and speech recognition with one encoder.
 
 The tasks are the phoneme of every frame, who speaks, and what is said. Each clip is encoded once for all.
+
 python examples/speech.py          (about a minute and a half on two cores)
 """
 

@@ -1,6 +1,7 @@
 """Read the graphs of users into one form: torch-geometric `Data`, tables and triples.
 
 Nothing is learned or standardised here. Errors name the invalid node or edge.
+
 Axes: nodes, edges, pair (source and target), columns.
 """
 

@@ -1,6 +1,7 @@
 """Read audio from files, archive members and arrays as one channel of samples in [-1, 1].
 
 Recordings are read block by block, so that an hour of sound takes no more memory than a minute.
+
 Axes: samples (of one channel), channels.
 """
 

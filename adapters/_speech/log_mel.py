@@ -131,6 +131,7 @@ def log_mel(
     samples: Float[Tensor, " samples"], sample_rate: int, n_mels: int
 ) -> Float[Tensor, "frames mels"]:
     """The log-mel spectrogram of samples in [-1, 1]. The docstring of this module gives the formula.
+
     >>> log_mel(torch.zeros(321), sample_rate=16000, n_mels=40).shape
     torch.Size([3, 40])
     """

@@ -96,7 +96,7 @@ class NeighborhoodAdapter(nn.Module):
         self.kind, self.nodes, self.edges, self.dim = kind, nodes, edges, dim
         self.num_hops, self.directed, self.dropout = num_hops, directed, dropout
         ways = 2 if directed else 1
-        width = sum(nodes.sizes) + nodes.width + ways  # with the degrees
+        width = sum(nodes.sizes) + nodes.width + ways  # the last columns hold the degrees
         self.stem = HopStem(width, 1 + num_hops * ways, dim, dropout)
 
     @classmethod

@@ -149,7 +149,7 @@ def both_ways(graph: Graph, edges: Columns, directed: bool) -> tuple[Tensor, Ten
 def encoded(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:
     """Encode the rows. Raises ValueError for numbers so far from the mean that sums would overflow."""
     codes, numbers = columns.encode(rows)
-    far = ~(numbers.abs() <= FURTHEST)  # NaN too
+    far = ~(numbers.abs() <= FURTHEST)  # also catches NaN
     if far.any():
         row, column = far.nonzero()[0].tolist()
         names = [name for name, scale in columns.scales.items() for _ in scale.mean]

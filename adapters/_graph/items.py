@@ -326,7 +326,7 @@ def _columns(columns: Mapping[str, list[Any]], row: str, count: int) -> Rows:
 def _float(number: Any) -> float:
     try:
         return float(number)
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # an integer with hundreds of digits
         return math.inf
 
 

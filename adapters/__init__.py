@@ -1,12 +1,12 @@
-"""Adapters: from raw text, audio and graphs to vector sets; one file for each modality.
+"""Adapters turn raw text, audio and graphs into vector sets. Each modality has its own file.
 
-The files lie in `adapters/` at the top of the repository and are imported as `multiseq.adapters`.
+The files are in the folder `adapters/` at the top of the repository. Import them as `multiseq.adapters`.
 """
 
 from typing import TYPE_CHECKING
 
 if __name__ != "multiseq.adapters":
-    # A class imported under two names is two classes, and isinstance() between them is false.
+    # If a class is imported under two module names, Python makes two classes and isinstance() fails.
     raise ImportError(
         f"this package was imported as {__name__!r}, but its name is 'multiseq.adapters': "
         "write `import multiseq.adapters`"

@@ -1,10 +1,12 @@
-"""Inputs of several modalities: one set that holds the vectors of several parts.
+"""Fused inputs (several modalities in one item): one set holds the vectors of all parts.
 
     set = join over parts p of (stem_p(item[p]) + source_p)
 
-The encoder attends over all parts together (early fusion, as in ViLT: Kim et al. 2021,
-https://arxiv.org/abs/2102.03334, whose "modal-type embedding" the learned source vectors are; here any
-adapters are parts, each with a stem and positions of its own). Axes: parts, vectors, sets, dim.
+The encoder attends over all parts together (early fusion), as in ViLT (Kim et al. 2021,
+https://arxiv.org/abs/2102.03334). The learned source vectors are ViLT's "modal-type embedding". Unlike in
+ViLT, any adapter can be a part, and each part keeps its stem and its positions.
+
+Axes: parts, vectors, sets, dim.
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ __all__ = ["FusedAdapter", "FusedExample"]
 
 @dataclass(frozen=True)
 class FusedExample:
-    """The examples of the parts that an item has, in the adapter's order.
+    """The examples of all parts that an item has, in the adapter's order of parts.
 
     Args:
-        parts: Part name -> that part's example; a missing part is not there.
-        counts: Vectors of each, as prepared: `augment` may change the speed, and with it the number.
+        parts: Part name -> example of that part. A part that the item lacks has no entry.
+        counts: Part name -> number of vectors before augmentation. `augment` may change the speed of a
+            recording, and with it the number of vectors.
     """
 
     parts: dict[str, Any]
@@ -39,19 +42,19 @@ class FusedExample:
 
 
 class FusedAdapter(nn.Module):
-    """Items of several parts as one set each: a molecule and words about it, a clip and its transcript.
+    """Turns an item of several parts into one set, for example a molecule and a text about it.
 
-    An item is a mapping from the names of the parts to their items. A part that is None or not there
-    gives no vectors. Parts keep their own positions: words and frames count from 0 each, nodes stay
-    unordered; a learned source vector tells them apart. One adapter under two names has one stem (two
-    sentences to compare).
+    An item is a mapping from part names to the items of the parts. A part that is None or missing gives
+    no vectors. Each part keeps its positions: words and frames both count from 0, and nodes have no
+    order. A learned source vector marks the part that a vector comes from. If the same adapter has two
+    names (two sentences to compare, for example), both parts share its stem.
 
     Args:
-        parts: Name -> adapter, ready to be trained; all of one width.
+        parts: Part name -> adapter, ready to be trained. All adapters must have the same ``dim``.
 
     Raises:
-        ValueError: No parts, names that are no plain words, widths that differ, or an adapter whose
-            heads do not read every vector (`NeighborhoodAdapter`).
+        ValueError: No parts, a name with other characters than letters, digits, ``_`` and ``-``, adapters
+            of different widths, or an adapter whose heads do not read every vector (`NeighborhoodAdapter`).
 
     Example:
         >>> from multiseq import TextAdapter
@@ -69,25 +72,26 @@ class FusedAdapter(nn.Module):
         super().__init__()
         _check_parts(parts)
         self.parts, self.dim = dict(parts), next(iter(parts.values())).dim
-        # An adapter under several names is trained and saved once, under the first of them.
+        # If an adapter has several names, it is trained and saved once, under the first name.
         first: dict[int, str] = {}
         self.owners = {name: first.setdefault(id(part), name) for name, part in parts.items()}
-        # In brackets, for a part may be called `type`, which modules have too.
+        # The brackets avoid a clash: a part may be called `type`, and every module has a method `type`.
         self.stems = nn.ModuleDict({f"[{n}]": cast(nn.Module, parts[n]) for n in first.values()})
         self.source = nn.Parameter(0.1 * torch.randn(len(parts), self.dim))
 
     @property
     def pair_codes(self) -> int:
-        """How many codes for pairs of vectors the parts have at most; parts share the encoder's table."""
+        """The largest number of pair codes of any part. All parts share the encoder's table of pair codes."""
         return max(getattr(part, "pair_codes", 0) for part in self.parts.values())
 
     # --- on the CPU, in loader workers -----------------------------------------------------------
 
     def prepare(self, item: Any) -> list[FusedExample]:
-        """One example.
+        """A list with one example.
 
         Raises:
-            ValueError: No mapping, an unknown part, or a part that is bad or makes several sets.
+            ValueError: The item is not a mapping or has an unknown part; or a part is invalid or makes
+                several sets.
         """
         if not isinstance(item, Mapping):
             raise ValueError(
@@ -103,29 +107,29 @@ class FusedAdapter(nn.Module):
             if len(examples) != 1:
                 raise ValueError(
                     f"got {len(examples)} sets of one item, expected one; build this part's adapter so that "
-                    "it cuts nothing (window=None, chunk_seconds=None), or cut the item"
+                    "it does not cut items (window=None, chunk_seconds=None), or make the item shorter"
                 )
         return examples[0]
 
     def augment(self, example: FusedExample, generator: torch.Generator) -> FusedExample:
-        """Each part as its own adapter does it, one after another."""
+        """Augment each part with its adapter, one part after another."""
         changed = {name: self.parts[name].augment(e, generator) for name, e in example.parts.items()}
         return replace(example, parts=changed)
 
     def num_vectors(self, example: FusedExample) -> int:
-        """The sum over the parts."""
+        """The number of vectors, summed over the parts."""
         return sum(self.parts[name].num_vectors(e) for name, e in example.parts.items())
 
     def align(self, labels: Any, example: FusedExample) -> list[Any]:
-        """One label for each vector of all parts, in the adapter's order of parts.
+        """One label per vector, part after part in the adapter's order. A missing label is None.
 
         Args:
-            labels: One list for the vectors of all parts, or a mapping from parts to labels as their
-                adapters take them; a part that is None or not there has no labels.
-            example: What they belong to.
+            labels: One list for the vectors of all parts, or a mapping from part names to labels in the
+                form that the part's adapter takes. A part that is None or missing has no labels.
+            example: The example that the labels belong to.
 
         Raises:
-            ValueError: Another number of labels than of vectors, or labels of a part that is missing.
+            ValueError: The numbers of labels and vectors differ, or the item lacks a part with labels.
         """
         by_part = self._by_part(labels, example)
         aligned: list[Any] = []
@@ -141,7 +145,7 @@ class FusedAdapter(nn.Module):
             self._check_names(labels, "labels")
             for name in labels:
                 if labels[name] is not None and name not in example.parts:
-                    raise ValueError(f"labels: got some for part {name!r}, which this item has not; use None")
+                    raise ValueError(f"labels: got some for part {name!r}, which this item lacks; use None")
             return labels
         total, counts = sum(example.counts.values()), example.counts.items()
         shown = ", ".join(f"{name} {count}" for name, count in counts)
@@ -150,18 +154,18 @@ class FusedAdapter(nn.Module):
         return {name: [next(rest) for _ in range(count)] for name, count in counts}
 
     def names(self, example: FusedExample) -> list[str]:
-        """What each vector stands for, after the name of its part: "caption: cat"."""
+        """The name of each vector: the name of its part, then what it stands for, as in "caption: cat"."""
         own = {name: self.parts[name].names(e) for name, e in example.parts.items()}
         return [f"{name}: {what}" for name, names in own.items() for what in names]
 
     def collate(self, examples: Sequence[FusedExample]) -> Inputs:
-        """Pack each part's own examples; tensors are called ``part.name``."""
+        """Pack the examples of each part. The tensors are named ``part.name``."""
         lengths = [0] * len(examples)
         tensors: dict[str, Tensor] = {}
         host: dict[str, Any] = {}
         for name, part in self.parts.items():
             chosen = [i for i, e in enumerate(examples) if name in e.parts]
-            # A part that no example has is not packed: not every adapter can pack nothing.
+            # If no example has this part, skip it: not every adapter can collate an empty list.
             inner = part.collate([examples[i].parts[name] for i in chosen]) if chosen else Inputs([], {})
             tensors |= {f"{name}.{key}": tensor for key, tensor in inner.tensors.items()}
             host[name] = (chosen, inner.lengths, inner.host)
@@ -173,53 +177,53 @@ class FusedAdapter(nn.Module):
 
     @property
     def kept(self) -> tuple[type, ...]:
-        """Where every part's examples can be kept, those of all parts."""
+        """The dataclasses in the examples of all parts. A part without ``kept`` raises AttributeError."""
         parts: list[Any] = list(self.parts.values())
         return tuple(dict.fromkeys([FusedExample, *(kind for part in parts for kind in part.kept)]))
 
     def prepared_by(self) -> dict[str, Any]:
-        """What `prepare` depends on besides the item, part by part."""
+        """The settings of each part that the result of `prepare` depends on."""
         parts: dict[str, Any] = self.parts
         return {name: part.prepared_by() for name, part in parts.items()}
 
     def content(self, item: Any) -> Any:
-        """What the parts' adapters read of their items."""
+        """For each part, the content of its item that the part's adapter reads."""
         parts: dict[str, Any] = self.parts
         return {name: parts[name].content(own) for name, own in item.items() if own is not None}
 
     # --- for the command line ---------------------------------------------------------------------
 
     def is_item(self, value: Mapping[str, Any]) -> bool:
-        """A mapping from parts to their items is an item."""
+        """True for every mapping, because an item is a mapping from part names to items."""
         return True
 
     # --- on the device ---------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:
-        """One set for each example: the vectors of its parts, one part after another."""
+        """One set per example: the vectors of its parts, one part after another."""
         sources = zip(self.parts, self.source, strict=True)
         return VectorSets.join([self._part(name, source, inputs) for name, source in sources])
 
     def _part(self, name: str, source: Tensor, inputs: Inputs) -> VectorSets:
-        """The sets of one part, empty where an example has not got it."""
+        """One set of this part per example. The set is empty if the example lacks the part."""
         chosen, own_lengths, host = inputs.host[name]
         if not chosen:
             return VectorSets(source.new_zeros(0, self.dim), [0] * len(inputs.lengths))
         sets = self.parts[name](Inputs(own_lengths, under(f"{name}.", inputs.tensors), host))
-        # An item without this part gets an empty set, which has no order, whatever else is in the batch.
+        # An item that lacks this part gets an empty, unordered set, whatever else is in the batch.
         counts = [0] * len(inputs.lengths)
         for i in chosen:
             counts[i] = 1
         return sets.with_values(sets.values + source).merge(counts)
 
     def read(self, sets: VectorSets) -> VectorSets:
-        """Every vector has a label."""
+        """All vectors: every vector can have a label."""
         return sets
 
     # --- to disk and back ------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """Class and config of every part, or the earlier part whose adapter it shares."""
+        """For each part its class and config, or the name of the earlier part with the same adapter."""
         return {"parts": {name: self._spec(name) for name in self.parts}}
 
     def _spec(self, name: str) -> dict[str, Any]:
@@ -228,7 +232,7 @@ class FusedAdapter(nn.Module):
         return {"class": type(self.parts[name]).__name__, "config": self.parts[name].config()}
 
     def assets(self) -> dict[str, str]:
-        """Those of the parts, called ``part.file``."""
+        """The files of all parts, named ``part.file``."""
         return {
             f"{name}.{file}": text
             for name, part in self.parts.items()
@@ -243,15 +247,15 @@ class FusedAdapter(nn.Module):
         assets: Mapping[str, str],
         adapters: Mapping[str, type] | None = None,
     ) -> FusedAdapter:
-        """The inverse of :meth:`config` and :meth:`assets`, weights aside.
+        """Rebuild the adapter from :meth:`config` and :meth:`assets`. Its weights are new.
 
         Args:
-            config: Of :meth:`config`.
-            assets: Of :meth:`assets`.
-            adapters: Your own classes by the names of their parts.
+            config: The result of :meth:`config`.
+            assets: The result of :meth:`assets`.
+            adapters: Part name -> class, for parts whose class is not in this library.
 
         Raises:
-            ValueError: A part of a class that is neither this library's nor given.
+            ValueError: The class of a part is not in this library, and ``adapters`` does not give it.
         """
         parts: dict[str, Adapter] = {}
         with reading("config"):
@@ -274,7 +278,7 @@ def _check_parts(parts: Mapping[str, Adapter]) -> None:
     if not parts:
         raise ValueError("parts: got none, expected a name and an adapter for each part of an item")
     for name in parts:
-        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):  # it is part of file names
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):  # file names contain it
             raise ValueError(f"parts: got the name {name!r}, expected a word of letters, digits, _ and -")
     for name, part in parts.items():
         if not isinstance(part, Adapter) or not isinstance(part, nn.Module):
@@ -303,10 +307,10 @@ def _load(name: str, spec: Mapping[str, Any], assets: Mapping[str, str], own: Ma
         found = ours.get(spec["class"])
     if found is None:
         raise ValueError(
-            f"part {name!r} is a {spec['class']}, which is not of this library; pass your class as "
-            f'load(…, adapters={{"NAME.{name}": {spec["class"]}}}), NAME being the fused adapter\'s'
+            f"part {name!r} is a {spec['class']}, which is not in this library; pass your class as "
+            f'load(…, adapters={{"NAME.{name}": {spec["class"]}}}), where NAME is the fused adapter\'s name'
         )
-    deeper = under(f"{name}.", own)  # of parts that have parts
+    deeper = under(f"{name}.", own)  # for a part that is itself a FusedAdapter
     options = {"adapters": deeper} if deeper else {}
     loaded: Adapter = found.from_config(spec["config"], assets, **options)
     return loaded

@@ -1,9 +1,11 @@
-"""Graphs: molecules, networks and triples as sets of nodes, which have no order.
+"""Graphs: molecules, networks and triples as unordered sets of nodes.
 
     nodes = message_passing(embed(categories, numbers, texts, walks), edges)
 
-A graph is one set. For networks that are too large to attend over whole, `multiseq.adapters.neighborhood`
-makes one short set for each node. Axes: nodes, edges, pair (source and target), columns, dim.
+Each graph is one set. If a network is too large for attention over all nodes, use
+`multiseq.adapters.neighborhood`, which makes one short set for each node.
+
+Axes: nodes, edges, pair (source and target), columns, dim.
 """
 
 from __future__ import annotations
@@ -43,48 +45,49 @@ from multiseq.vectors import VectorSets
 __all__ = ["GraphAdapter", "GraphExample"]
 
 MOST_NODES = 4096
-"""Of a graph whose distances are wanted: they cost two bytes a pair, and attention that uses them more."""
+"""Most nodes of a graph with ``max_distance`` > 0: a pair of nodes takes two bytes, and more in attention."""
 
 MOST_CODES = 32767
-"""For pairs of nodes: codes have 16 bits."""
+"""Most pair codes: a code is a signed 16-bit integer."""
 
 OPTIONS = ("kind", "dim", "num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout")
-"""The constructor's arguments but columns and text."""
+"""The constructor's arguments except the columns and the text adapter."""
 
 
 class GraphAdapter(nn.Module):
-    """Graphs as sets of nodes; build it from training graphs with :meth:`fit`.
+    """Turns each graph into an unordered set with one vector per node. :meth:`fit` builds the adapter.
 
-    An item is one of (an adapter takes one kind only):
+    For node classification, graph classification, graph regression and graph to text. All items of an
+    adapter have the same kind:
 
-    - a SMILES string: one vector an atom;
-    - a torch-geometric `Data`: `x` (float: numbers, integers: categories), `x_category`, `text` (a
-      list of strings), `edge_index`, `edge_attr`, `edge_category`, `edge_weight`, `edge_text`;
-    - a table ``{"nodes": {column: values}, "edges": [(source, target)], "edge_columns": {column:
-      values}}``, where strings are categories and numbers numbers;
-    - a list of (subject, relation, object) strings: one vector an entity, in order of appearance,
-      then one a triple.
+    - A SMILES string: one vector per atom.
+    - A torch-geometric `Data` with `x` (float: numbers, integers: categories), `x_category`, `text` (a
+      list of strings), `edge_index`, `edge_attr`, `edge_category`, `edge_weight` and `edge_text`.
+    - A table ``{"nodes": {column: values}, "edges": [(source, target)], "edge_columns": {column:
+      values}}``. Columns of strings are categories.
+    - A list of (subject, relation, object) strings: one vector per entity, in order of appearance,
+      then one vector per triple.
 
     Args:
-        kind: What the items are: "molecule", "data", "table" or "triples".
-        nodes, edges: What the columns hold.
+        kind: The kind of the items: "molecule", "data", "table" or "triples".
+        nodes, edges: The columns (features) of nodes and edges.
         dim: Width of the vectors.
-        text: The stem of nodes and edges that are described in words.
-        num_layers: Rounds of message passing.
-        walk_length: Return probabilities of so many steps as structural encodings.
-            On networks of many thousand nodes that are well connected they cost too much and are refused:
-            0 turns them off.
-        directed: Messages run both ways, and against an edge they differ from along it. If not, a
-            tie may be given once or both ways. Molecules and triples know their edges themselves.
-        max_distance: Attention learns a bias for each number of steps between two nodes up to this one,
-            for none (unreachable), and for neighbours by the first category of their edge and, where
-            edges are directed, its direction. The encoder needs a table for them:
-            ``Encoder(..., pair_codes=adapter.pair_codes)``. 0: no such codes.
-        dropout: Probability of dropping an entry of a vector in the stem, in training only.
-        edge_dropout: Probability with which :meth:`augment` leaves out an edge or a feature of a node.
+        text: A text adapter, if nodes or edges are described in words.
+        num_layers: Number of message passing layers.
+        walk_length: Number of steps of the random-walk positional encoding; 0 turns it off. For a large,
+            well-connected network it costs too much: :meth:`prepare` then raises ValueError.
+        directed: True: messages along an edge differ from messages against it. False: they are the same,
+            and an edge may be given once or in both directions. Messages always run both ways.
+            Molecules and triples always have their edges in both directions.
+        max_distance: If > 0, attention learns one bias for each distance between two nodes in steps (larger
+            distances count as ``max_distance``), one for unreachable nodes, and one for each kind of edge:
+            its first category and, in directed graphs, its direction. The encoder needs a table for
+            them: ``Encoder(..., pair_codes=adapter.pair_codes)``.
+        dropout: Dropout probability in the stem, in training only.
+        edge_dropout: Probability that :meth:`augment` leaves out an edge or a feature of a node.
 
     Raises:
-        ValueError: An unknown kind; more ``max_distance`` and kinds of edges than there are codes.
+        ValueError: An unknown kind; ``max_distance`` and the kinds of edges need too many pair codes.
 
     Example:
         >>> adapter = GraphAdapter.fit([[("Ada", "wrote", "notes"), ("Ada", "met", "Mary")]], dim=8)
@@ -154,20 +157,20 @@ class GraphAdapter(nn.Module):
         dropout: float = 0.1,
         edge_dropout: float = 0.05,
     ) -> GraphAdapter:
-        """An adapter with vocabularies and scales of the training graphs; ready to be trained.
+        """Build an adapter that is ready to be trained. Vocabularies and scales come from training graphs.
 
         Args:
-            items: Training graphs of one kind, read once.
+            items: Training graphs of one kind. They are read once.
             dim: Width of the vectors.
-            num_layers: As in the constructor, like all below.
-            walk_length: Steps of the structural encodings.
-            max_distance: Up to which attention tells them apart.
-            directed: None finds out: where every edge has its reverse, edges are not directed.
-            dropout: Of the stem.
-            edge_dropout: Of :meth:`augment`.
+            num_layers: As in the constructor.
+            walk_length: As in the constructor.
+            max_distance: As in the constructor.
+            directed: As in the constructor. None: False if every edge has its reverse, otherwise True.
+            dropout: As in the constructor.
+            edge_dropout: As in the constructor.
 
         Raises:
-            ValueError: No items, items of two kinds, or a bad item; it is numbered.
+            ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
         """
         learned = learn(items, directed)
         return cls(
@@ -186,31 +189,31 @@ class GraphAdapter(nn.Module):
 
     @property
     def pair_codes(self) -> int:
-        """How many codes this adapter has for pairs of nodes: what the encoder's table must hold."""
+        """The number of codes for pairs of nodes. The encoder's table must have this size."""
         return self.preparation.pair_codes
 
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
     def prepare(self, item: Any) -> list[GraphExample]:
-        """One example.
+        """A list with one example.
 
         Raises:
-            ValueError: A bad item, with the node, edge or triple; an item of another kind; a graph too
-                large for ``max_distance``.
+            ValueError: An invalid item (the message names the node, edge or triple), an item of another
+                kind, or a graph that is too large for ``max_distance`` or ``walk_length``.
         """
         graph = read(item, self.kind)
         if self.max_distance and graph.nodes.count > MOST_NODES:
             raise ValueError(
-                f"graph: got {graph.nodes.count} nodes, expected at most {MOST_NODES} with distances, which "
-                "cost the square of that; use max_distance=0, or NeighborhoodAdapter"
+                f"graph: got {graph.nodes.count} nodes, expected at most {MOST_NODES} with distances, whose "
+                "cost grows with its square; use max_distance=0, or NeighborhoodAdapter"
             )
         return [self.preparation.whole(graph, self.walk_length)]
 
     def augment(self, example: GraphExample, generator: torch.Generator) -> GraphExample:
-        """Leave out some edges and some features of nodes; walks and distances stay as they are.
+        """Leave out some edges and some features of nodes. Random walks and distances do not change.
 
-        Molecules and triples are never changed: without a bond it is another molecule, without a relation
-        another text.
+        Molecules and triples never change: a molecule without one of its bonds is another molecule, and
+        a missing triple changes the text.
         """
         if self.kind in ("molecule", "triples"):
             return example
@@ -233,19 +236,19 @@ class GraphAdapter(nn.Module):
         )
 
     def num_vectors(self, example: GraphExample) -> int:
-        """How many nodes."""
+        """The number of nodes."""
         return len(example.codes)
 
     def align(self, labels: Any, example: GraphExample) -> list[Any]:
-        """The labels of the nodes, one each."""
+        """The labels of the nodes, one per node. Raises ValueError for another number of labels."""
         return aligned(labels, len(example.codes), self.kind)
 
     def names(self, example: GraphExample) -> list[str]:
-        """Atoms as `C0`, `O5` …, texts of nodes, or their numbers."""
+        """One name per node: `C0`, `O5` … for atoms, otherwise the node's text or its number."""
         return list(example.names or map(str, range(len(example.codes))))
 
     def collate(self, examples: Sequence[GraphExample]) -> Inputs:
-        """Pack examples; edges get the node numbers of the batch."""
+        """Pack examples. Node numbers in the edges then count through the whole batch."""
         lengths = [self.num_vectors(e) for e in examples]
         graphs = examples or [self.preparation.empty(self.walk_length)]
         tensors, host = pack_graphs(graphs), {}
@@ -258,52 +261,52 @@ class GraphAdapter(nn.Module):
     # --- for `multiseq.training.item_cache` ----------------------------------------------------------------
 
     def prepared_by(self) -> dict[str, Any]:
-        """What `prepare` depends on besides the graph: vocabularies and scales of the training graphs too."""
+        """The settings that the result of `prepare` depends on, with vocabularies and scales."""
         names = ("kind", "walk_length", "max_distance", "directed")
         columns = {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()}
         text = None if self.text is None else self.text.prepared_by()
         return {**{name: getattr(self, name) for name in names}, **columns, "text": text}
 
     def content(self, item: Any) -> Any:
-        """The item, of a torch-geometric `Data` all that is read of it."""
+        """The item; for a torch-geometric `Data` only the attributes that the adapter reads."""
         return content(item, self.kind)
 
     # --- for the command line and baselines --------------------------------------------------------
 
     @property
     def json_form(self) -> str:
-        """A graph in JSON, for messages."""
+        """An example of a graph in JSON, for messages."""
         return JSON_FORMS[self.kind]
 
     def parse(self, text: str, folder: Path) -> Any:
-        """A SMILES, JSON, or the path of a ``.json`` file."""
+        """Parse an argument of the command line: a SMILES, JSON, or the path of a ``.json`` file."""
         return parse(text, folder, self.kind)
 
     def is_item(self, value: Mapping[str, Any]) -> bool:
-        """A table of nodes is a graph itself."""
+        """True if the mapping has the key "nodes": then it is a table, which is a graph."""
         return "nodes" in value
 
     @staticmethod
     def stand_in(item: Any) -> str:
-        """What to show in place of a graph that nobody can type."""
+        """A short stand-in for a graph in an example of a command."""
         return stand_in(item)
 
     def reader_options(self) -> dict[str, Any]:
-        """Which columns hold numbers, as in training."""
+        """For each column whether it holds numbers, as in training."""
         return {"numeric": {"nodes": self.nodes.numeric, "edges": self.edges.numeric}}
 
     def baseline_vectors(self, example: GraphExample) -> Sequence[Any]:
-        """Each node's own categories and numbers, without its neighbours; of described nodes the texts."""
+        """For each node its categories and numbers, without its neighbours; its text if nodes have texts."""
         if self.nodes.text:
             return self.names(example)
         one_hot = np.zeros((len(example.codes), sum(self.nodes.sizes)), dtype=np.float32)
         np.put_along_axis(one_hot, example.codes.numpy(), 1.0, axis=1)
-        # Beyond the columns there are random walks, which know the neighbours.
+        # Leave out the random walks, which come after the columns: they describe the neighbours too.
         numbers = example.numbers[:, : self.nodes.width].numpy()
         return list(np.concatenate([one_hot, numbers], axis=1))
 
     def baseline_item(self, item: Any, examples: Sequence[GraphExample], level: Level) -> Any:
-        """Counts of nodes by category and sums of their numbers; of described nodes, and for texts, words."""
+        """Nodes counted by category, and sums of numbers; words if nodes have texts or for sequences."""
         if self.nodes.text or level == "sequence":
             return word_bag(item, [name for example in examples for name in self.names(example)])
         rows = [row for example in examples for row in self.baseline_vectors(example)]
@@ -312,7 +315,7 @@ class GraphAdapter(nn.Module):
     # --- on the device ----------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:
-        """One set of ``dim``-wide vectors for each example, without positions."""
+        """One unordered set per example, with one vector of width ``dim`` per node."""
         tensors = inputs.tensors
         nodes = self.node_embedding(tensors["codes"], tensors["numbers"])
         edges = self.edge_embedding(tensors["edge_codes"], tensors["edge_numbers"])
@@ -328,18 +331,18 @@ class GraphAdapter(nn.Module):
         return VectorSets(values, inputs.lengths, pairs=pairs)
 
     def read(self, sets: VectorSets) -> VectorSets:
-        """Every node."""
+        """All vectors: every node can have a label."""
         return sets
 
     # --- to disk and back -------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments without the columns; the text adapter's under "text"."""
+        """The constructor's arguments except the columns. "text" holds the config of the text adapter."""
         text = None if self.text is None else self.text.config()
         return {**{name: getattr(self, name) for name in OPTIONS}, "text": text}
 
     def assets(self) -> dict[str, str]:
-        """``columns.json``: vocabularies and scales; the text adapter's begin with ``text-``."""
+        """``columns.json``: vocabularies and scales. Files of the text adapter begin with ``text-``."""
         columns = {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()}
         inner = {} if self.text is None else self.text.assets()
         return {
@@ -349,7 +352,7 @@ class GraphAdapter(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> GraphAdapter:
-        """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
+        """Rebuild the adapter from :meth:`config` and :meth:`assets`. Its weights are new."""
         options = config_of(config, (*OPTIONS, "text"))
         nodes, edges = columns_of(assets)
         text = None

@@ -1,9 +1,11 @@
-"""Nodes of large networks: one short set for each node, of what is gathered in its neighbourhood.
+"""Nodes of large networks: each node becomes one short set, made from the features of its neighbourhood.
 
     set of node i = [x_i, mean of x at 1 hop, at 2 hops …] · W + place
 
-After NAGphormer (https://arxiv.org/abs/2206.04910). A graph that is small enough to attend over whole is one
-set: `multiseq.adapters.graph`. Axes: nodes, columns, sets, places, dim.
+After NAGphormer (https://arxiv.org/abs/2206.04910). If a graph is small enough for attention over all its
+nodes, use `multiseq.adapters.graph`, which makes one set of the whole graph.
+
+Axes: nodes, columns, sets, places (the node, then one per hop and direction), dim.
 """
 
 from __future__ import annotations
@@ -39,28 +41,30 @@ from multiseq.vectors import VectorSets
 __all__ = ["NeighborhoodAdapter", "Network", "NodeExample"]
 
 OPTIONS = ("kind", "dim", "num_hops", "directed", "dropout")
-"""The constructor's arguments but columns."""
+"""The constructor's arguments except the columns."""
 
 
 class NeighborhoodAdapter(nn.Module):
-    """Each node of a network with its neighbourhood as a set; build it from networks with :meth:`fit`.
+    """Turns each node of a network and its neighbourhood into one set, for node classification.
 
-    An item is a network as `GraphAdapter` takes it: a torch-geometric `Data` or a table. The set of a node
-    holds its features and those averaged over 1, 2 … ``num_hops`` steps along the edges (and against them,
-    where edges are directed). All are computed once, in :meth:`prepare`, so sets train in mini-batches on
-    networks of any size. They hold categories, numbers and how many neighbours a node has; they cannot hold
-    texts and features of edges. Heads read the vector of the node itself.
+    Build it from training networks with :meth:`fit`. An item is a network as `GraphAdapter` takes it: a
+    torch-geometric `Data` or a table. The set of a node holds its features, then the averages of the
+    features after 1, 2 … ``num_hops`` steps along the edges and, if ``directed``, also against them.
+    :meth:`prepare` computes them once, so networks of any size train in mini-batches. The features are
+    categories, numbers and the number of neighbours. Texts and features of edges are not possible. Heads
+    read the vector of the node itself.
 
     Args:
-        kind: What the items are: "data" or "table".
-        nodes, edges: What the columns hold; those of edges are none.
+        kind: The kind of the items: "data" or "table".
+        nodes, edges: The columns (features) of nodes and edges; edges must have none.
         dim: Width of the vectors.
-        num_hops: Steps that a neighbourhood reaches; 0: the node alone.
-        directed: Whether edges differ from their reverses. If not, an edge may be given once or both ways.
-        dropout: Probability of dropping an entry of a vector in the stem, in training only.
+        num_hops: Steps that a neighbourhood reaches; 0: only the node itself.
+        directed: Whether edges differ from their reverses. If not, an edge may be given once or in both
+            directions.
+        dropout: Dropout probability in the stem, in training only.
 
     Raises:
-        ValueError: Texts or features of edges; an unknown kind.
+        ValueError: Texts, features of edges, or an unknown kind.
 
     Example:
         >>> network = {"nodes": {"age": [20, 30, 50]}, "edges": [(0, 1), (1, 2)]}
@@ -92,7 +96,7 @@ class NeighborhoodAdapter(nn.Module):
         self.kind, self.nodes, self.edges, self.dim = kind, nodes, edges, dim
         self.num_hops, self.directed, self.dropout = num_hops, directed, dropout
         ways = 2 if directed else 1
-        width = sum(nodes.sizes) + nodes.width + ways  # with the degrees
+        width = sum(nodes.sizes) + nodes.width + ways  # the last columns hold the degrees
         self.stem = HopStem(width, 1 + num_hops * ways, dim, dropout)
 
     @classmethod
@@ -105,17 +109,17 @@ class NeighborhoodAdapter(nn.Module):
         directed: bool | None = None,
         dropout: float = 0.1,
     ) -> NeighborhoodAdapter:
-        """An adapter with vocabularies and scales of the training networks; ready to be trained.
+        """Build an adapter that is ready to be trained. Vocabularies and scales come from training networks.
 
         Args:
-            items: Training networks of one kind, read once.
+            items: Training networks of one kind. They are read once.
             dim: Width of the vectors.
             num_hops: As in the constructor.
-            directed: None finds out: where every edge has its reverse, edges are not directed.
-            dropout: Of the stem.
+            directed: As in the constructor. None: False if every edge has its reverse, otherwise True.
+            dropout: As in the constructor.
 
         Raises:
-            ValueError: No items, items of two kinds, or a bad item; it is numbered.
+            ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
         """
         learned = learn(items, directed)
         options: Any = {"num_hops": num_hops, "directed": learned.directed, "dropout": dropout}
@@ -124,78 +128,78 @@ class NeighborhoodAdapter(nn.Module):
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
     def prepare(self, item: Any) -> list[NodeExample]:
-        """One example for each node; they share one tensor.
+        """One example per node. All examples of a network share one tensor.
 
         Raises:
-            ValueError: A bad item, with the node or edge; an item of another kind.
+            ValueError: An invalid item (the message names the node or edge), or an item of another kind.
         """
         graph = read(item, self.kind)
         network = gather(graph, self.nodes, self.edges, self.num_hops, self.directed)
         return [NodeExample(network, node) for node in range(graph.nodes.count)]
 
     def augment(self, example: NodeExample, generator: torch.Generator) -> NodeExample:
-        """The example as it is: the dropout of the stem has to do."""
+        """Return the example unchanged. The dropout of the stem is the only augmentation."""
         return example
 
     def num_vectors(self, example: NodeExample) -> int:
-        """How many places the set has: the node itself, and each hop."""
+        """The number of places in the set: the node itself, then one per hop and direction."""
         return int(example.network.features.shape[1])
 
     def align(self, labels: Any, example: NodeExample) -> list[Any]:
-        """The label of this node, out of one for each node of the network."""
+        """The label of this node. ``labels`` has one label per node of the network."""
         return [aligned(labels, len(example.network.features), self.kind)[example.node]]
 
     def names(self, example: NodeExample) -> list[str]:
-        """What the node is called, or its number."""
+        """The name of the node, or its number if nodes have no names."""
         names = example.network.names
         return [names[example.node] if names else str(example.node)]
 
     def collate(self, examples: Sequence[NodeExample]) -> Inputs:
-        """Pack what was gathered for each node."""
+        """Pack the gathered features of all examples."""
         features = pack_nodes(examples) if examples else torch.zeros(0, *self.stem.shape)
         return Inputs([self.num_vectors(e) for e in examples], {"features": features})
 
     # --- for `multiseq.training.item_cache` ----------------------------------------------------------------
 
     def prepared_by(self) -> dict[str, Any]:
-        """What `prepare` depends on besides the graph: vocabularies and scales of the training graphs too."""
+        """The settings that the result of `prepare` depends on, with vocabularies and scales."""
         names = ("kind", "num_hops", "directed")
         return {**{name: getattr(self, name) for name in names}, "nodes": self.nodes.to_json()}
 
     def content(self, item: Any) -> Any:
-        """The item, of a torch-geometric `Data` all that is read of it."""
+        """The item; for a torch-geometric `Data` only the attributes that the adapter reads."""
         return content(item, self.kind)
 
     # --- for the command line and baselines --------------------------------------------------------
 
     @property
     def json_form(self) -> str:
-        """A graph in JSON, for messages."""
+        """An example of a graph in JSON, for messages."""
         return JSON_FORMS[self.kind]
 
     def parse(self, text: str, folder: Path) -> Any:
-        """JSON, or the path of a ``.json`` file."""
+        """Parse an argument of the command line: JSON, or the path of a ``.json`` file."""
         return parse(text, folder, self.kind)
 
     def is_item(self, value: Mapping[str, Any]) -> bool:
-        """A table of nodes is a graph itself."""
+        """True if the mapping has the key "nodes": then it is a table, which is a graph."""
         return "nodes" in value
 
     @staticmethod
     def stand_in(item: Any) -> str:
-        """What to show in place of a graph that nobody can type."""
+        """A short stand-in for a graph in an example of a command."""
         return stand_in(item)
 
     def reader_options(self) -> dict[str, Any]:
-        """Which columns hold numbers, as in training."""
+        """For each column whether it holds numbers, as in training."""
         return {"numeric": {"nodes": self.nodes.numeric, "edges": self.edges.numeric}}
 
     def baseline_vectors(self, example: NodeExample) -> list[Any]:
-        """The node's own features, the first place of its set."""
+        """The features of the node without its neighbours: the first place of its set."""
         return [example.network.features[example.node, 0].numpy()]
 
     def baseline_item(self, item: Any, examples: Sequence[NodeExample], level: Level) -> Any:
-        """Counts of nodes by category, and sums of their numbers; for texts, the words of nodes."""
+        """Nodes counted by category, and sums of their numbers; words of the nodes for sequences."""
         if level == "sequence":
             return word_bag(item, [name for example in examples for name in self.names(example)])
         rows = [row for example in examples for row in self.baseline_vectors(example)]
@@ -204,27 +208,27 @@ class NeighborhoodAdapter(nn.Module):
     # --- on the device ----------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:
-        """One set of ``dim``-wide vectors for each node, without positions."""
+        """One unordered set per node, with one vector of width ``dim`` per place."""
         return VectorSets(self.stem(inputs.tensors["features"]).flatten(0, 1), inputs.lengths)
 
     def read(self, sets: VectorSets) -> VectorSets:
-        """The node itself, the first vector of its set."""
+        """The vector of the node itself: the first vector of each set."""
         return sets.first()
 
     # --- to disk and back -------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments without the columns."""
+        """The constructor's arguments except the columns."""
         return {name: getattr(self, name) for name in OPTIONS}
 
     def assets(self) -> dict[str, str]:
-        """``columns.json``: vocabularies and scales."""
+        """``columns.json`` with vocabularies and scales."""
         columns = {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()}
         return {"columns.json": json.dumps(columns, ensure_ascii=False)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> NeighborhoodAdapter:
-        """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
+        """Rebuild the adapter from :meth:`config` and :meth:`assets`. Its weights are new."""
         options = config_of(config, OPTIONS)
         nodes, edges = columns_of(assets)
         with reading("config"):

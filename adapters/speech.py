@@ -1,14 +1,16 @@
-"""Speech: a recording as an ordered set of vectors, one for each 10, 20 or 40 ms.
+"""Speech: a recording becomes an ordered set of vectors, one every 10, 20 or 40 ms.
 
     vector = norm(W gelu(conv(gelu(conv(x))))),   x = (log-mel - mean) / std of the training data
 
-Mean and standard deviation are those of each mel over the training data, not over each recording:
-the mean of a short clip is mostly what is said in it, and how loud somebody is may be what is asked
-for. For other microphones and distances, :meth:`SpeechAdapter.augment` changes the gain.
+The frames are a log-mel spectrogram (`multiseq.adapters._speech.log_mel`). Mean and standard deviation of
+each mel band come from the training data and not from each recording: the mean of a short clip depends
+mostly on what is said in it, and a task may ask how loud somebody speaks. To prepare for other microphones
+and distances, :meth:`SpeechAdapter.augment` changes the gain.
 
-**Time**: of a recording cut into spans of `vector_seconds`, the last one shorter, vector t stands
-for span t, and its label is the one at the span's centre. `multiseq.adapters._speech.log_mel` says how
-frames are made. Axes: vectors, frames (10 ms), mels, dim.
+**Time**: a recording consists of spans of `vector_seconds`; the last span may be shorter. Vector t stands
+for span t, and its label is the label at the centre of the span.
+
+Axes: vectors, frames (10 ms), mels (bands), dim.
 """
 
 from __future__ import annotations
@@ -72,17 +74,17 @@ from multiseq.vectors import VectorSets, order_of
 __all__ = ["AudioFile", "SpeechAdapter", "SpeechExample"]
 
 FITTED_ON = 500
-"""Training recordings, at most, that mean and standard deviation are taken from: evenly spread."""
+"""Most training recordings from which `fit` computes mean and standard deviation, evenly spaced."""
 OPTIONS = (
     *("dim", "sample_rate", "subsample", "chunk_seconds", "max_seconds"),
     *("specaugment", "speeds", "gain", "dropout"),
 )
-"""The constructor's arguments but mean and standard deviation."""
+"""The constructor's arguments except mean and standard deviation."""
 LONGEST = 4 * 3600.0
-"""Seconds that a recording may last: a small file can hold days of silence."""
+"""Seconds. Longest recording by default, because a small file can hold days of silence."""
 LEAST_STD = 1.0
-"""Nepers of power. What is heard in a band that was silent in training (above 4 kHz, of telephone
-speech) must not be blown up."""
+"""Smallest standard deviation of a band, in nepers (natural logarithm) of power. A band can be silent in all
+training data, as telephone speech is above 4 kHz; without this limit, later sound in it would become huge."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,15 @@ class SpeechExample:
     """A recording, or one chunk of a long recording.
 
     Args:
-        log_mel: Frames as `multiseq.adapters._speech.log_mel` makes them: nothing learned, so that they can
-            be kept.
-        samples: At the adapter's rate; kept only where the speed is going to be changed.
-        seconds: How long the chunk lasts, as recorded.
-        start: Where in its recording the chunk begins, in vectors.
-        total: Vectors of the whole recording.
-        speed: How much faster than recorded the features run.
-        source: What to call the recording in messages.
-        augmented: Normalised frames, changed by :meth:`SpeechAdapter.augment`; None before it.
+        log_mel: Frames of the log-mel spectrogram, not normalised. They do not depend on the training
+            data, so that they can be cached.
+        samples: Samples at the adapter's rate; None if no other speed than 1.0 is used.
+        seconds: Duration of the chunk at the recorded speed.
+        start: Number of vectors of the recording before the chunk.
+        total: Number of vectors of the whole recording.
+        speed: Speed of the features; 1.0 is the recorded speed.
+        source: The recording's name in messages.
+        augmented: Normalised and augmented frames; None before :meth:`SpeechAdapter.augment`.
     """
 
     log_mel: Float[Tensor, "frames mels"]
@@ -112,33 +114,37 @@ class SpeechExample:
 
     @property
     def num_frames(self) -> int:
-        """Frames, after augmentation where there was one."""
+        """The number of frames, after augmentation if there was one."""
         return len(self.log_mel if self.augmented is None else self.augmented)
 
 
 class SpeechAdapter(nn.Module):
-    """Recordings as ordered sets; build it from training recordings with :meth:`fit`.
+    """Turns each recording into an ordered set of vectors. :meth:`fit` builds the adapter.
 
     An item is the path of an audio file (wav, flac, ogg, mp3), an `AudioFile` in an archive, or a
-    tuple ``(samples, rate)``. Several channels are averaged. No samples make an empty set.
+    tuple ``(samples, rate)`` with the rate in Hz. Several channels are averaged. A recording without
+    samples gives an empty set.
 
     Args:
-        mean, std: Of each mel's logarithmic power, over the training data.
+        mean, std: Mean and standard deviation of the logarithmic power of each mel band in the training
+            data.
         dim: Width of the vectors.
-        sample_rate: Hz, to which all audio is resampled.
-        subsample: Frames of 10 ms to a vector: 1, 2 or 4.
-        chunk_seconds: Cut longer recordings into sets of equal length, at most this; None
-            never cuts.
-        max_seconds: Refuse longer recordings; None: take any. A minute takes 2 MB of memory.
-        specaugment: Whether :meth:`augment` hides bands and stretches of time (Park et al. 2019,
-            https://arxiv.org/abs/1904.08779: the policy "Switchboard mild" without time warping).
-        speeds: :meth:`augment` plays a recording at one of these speeds (Ko et al. 2015,
+        sample_rate: Hz. All audio is resampled to this rate.
+        subsample: Frames of 10 ms per vector: 1, 2 or 4.
+        chunk_seconds: Cut longer recordings into sets of equal length, at most this many seconds; None:
+            never cut.
+        max_seconds: A recording of more seconds raises ValueError; None: no limit. A minute takes 2 MB of
+            memory.
+        specaugment: Whether :meth:`augment` applies SpecAugment, which hides frequency bands and stretches
+            of time (Park et al. 2019, https://arxiv.org/abs/1904.08779: the policy "Switchboard mild"
+            without time warping).
+        speeds: Speed perturbation: :meth:`augment` plays a recording at one of these speeds (Ko et al. 2015,
             https://www.danielpovey.com/files/2015_interspeech_augmentation.pdf: 0.9, 1.0, 1.1).
         gain: Decibels by which :meth:`augment` makes a recording louder or softer, at most.
-        dropout: Probability of dropping an entry of a vector, in training only.
+        dropout: Dropout probability on the vectors, in training only.
 
     Raises:
-        ValueError: A subsampling, rate, speed or chunk that cannot be.
+        ValueError: An argument outside its range.
 
     Example:
         >>> adapter = SpeechAdapter.fit([(torch.randn(4000) / 10, 16000)], dim=8, n_mels=20)
@@ -177,7 +183,7 @@ class SpeechAdapter(nn.Module):
         self.specaugment = specaugment
         self.speeds, self.gain = tuple(speeds), gain
         self._check()
-        # Not buffers: they are used on the CPU, in loader workers.
+        # These are not buffers, because loader workers use them on the CPU.
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
         self.stem = ConvStem(self.n_mels, dim, subsample)
         self.dropout = Dropout(dropout)
@@ -210,17 +216,17 @@ class SpeechAdapter(nn.Module):
         n_mels: int = 80,
         **options: Any,
     ) -> SpeechAdapter:
-        """An adapter with the statistics of the training recordings; ready to be trained.
+        """Build an adapter that is ready to be trained. Mean and standard deviation come from the items.
 
         Args:
             items: Training recordings.
             dim: Width of the vectors.
-            sample_rate: Hz, to which all audio is resampled.
-            n_mels: Bands of a frame.
+            sample_rate: Hz. All audio is resampled to this rate.
+            n_mels: Number of mel bands per frame.
             options: Further arguments of the constructor.
 
         Raises:
-            ValueError: A recording that cannot be read, by its number, or no sample in any.
+            ValueError: A recording cannot be read (the message gives its number), or all are empty.
         """
         check_whole_number("n_mels", n_mels, 1, MANY)
         adapter = cls([0.0] * n_mels, [1.0] * n_mels, dim, sample_rate=sample_rate, **options)
@@ -245,7 +251,7 @@ class SpeechAdapter(nn.Module):
 
     @property
     def vector_seconds(self) -> float:
-        """From one vector to the next."""
+        """Seconds from one vector to the next."""
         return self._vector_samples / self.sample_rate
 
     @property
@@ -255,10 +261,10 @@ class SpeechAdapter(nn.Module):
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
     def prepare(self, item: Any) -> list[SpeechExample]:
-        """One example, or one for each chunk of a long recording.
+        """One example, or one per chunk of a long recording.
 
         Raises:
-            ValueError: A file that is missing or no audio, or samples that cannot be, by name.
+            ValueError: A file is missing or is not audio, or the samples are invalid. The message names it.
         """
         recording = open_audio(item, self.max_seconds)
         stretch, length = self._resampled(recording)
@@ -272,7 +278,7 @@ class SpeechAdapter(nn.Module):
         return [self._example(stretch, first, last, total, name) for first, last in ends]
 
     def _resampled(self, recording: Recording) -> tuple[Stretches, int]:
-        """The samples at the adapter's rate, to be asked for from the first to the last, and their number."""
+        """The samples at the adapter's rate, to be read from beginning to end, and their number."""
         ratio = Fraction(recording.rate, self.sample_rate)
         blocks = resample_blocks(recording.blocks(), recording.length, ratio)
         return Stretches(blocks), resampled_length(recording.length, ratio)
@@ -291,14 +297,14 @@ class SpeechAdapter(nn.Module):
         return SpeechExample(frames, samples, seconds, start, total, 1.0, name)
 
     def features(self, example: SpeechExample) -> Float[Tensor, "frames mels"]:
-        """The frames of an example as the stem takes them: normalised, and augmented where that was done."""
+        """The normalised frames of an example, the stem's input. Augmented if the example is augmented."""
         return self._normalised(example.log_mel) if example.augmented is None else example.augmented
 
     def _normalised(self, frames: Float[Tensor, "frames mels"]) -> Float[Tensor, "frames mels"]:
         return (frames - self.mean) / self.std
 
     def augment(self, example: SpeechExample, generator: torch.Generator) -> SpeechExample:
-        """At another speed, louder or softer, with bands and stretches of time set to the mean."""
+        """Change speed and gain at random, and apply SpecAugment: hidden bands and times get the mean."""
         which, gain = torch.rand(2, generator=generator).tolist()
         speed = self.speeds[int(which * len(self.speeds))]
         frames = example.log_mel
@@ -307,27 +313,27 @@ class SpeechAdapter(nn.Module):
             frames = log_mel(samples, self.sample_rate, self.n_mels)
         else:
             speed = 1.0
-        # A factor of the samples is a term of the logarithm of their power (the floor aside).
+        # To multiply the samples by a factor is to add a constant to the log power (except for the floor).
         features = self._normalised(frames) + (2 * gain - 1) * self.gain * math.log(10) / 10 / self.std
         if self.specaugment:
             features = spec_augment(features, generator)
         return replace(example, augmented=features, speed=speed)
 
     def num_vectors(self, example: SpeechExample) -> int:
-        """Frames over the subsampling, rounded up."""
+        """ceil(frames / subsample)."""
         return -(-example.num_frames // self.subsample)
 
     def align(self, labels: Any, example: SpeechExample) -> list[Any]:
-        """One label for each vector of this chunk, None where there is none.
+        """One label per vector of this chunk; None if a vector has no label.
 
         Args:
-            labels: Of the whole recording: ``(start, end, label)`` segments in seconds, of which a
-                vector gets the one with ``start <= centre < end``, or one label a vector.
-            example: The chunk; its speed is taken into account.
+            labels: Labels of the whole recording: one label per vector, or segments ``(start, end,
+                label)`` in seconds. A vector gets the segment with ``start <= centre < end``.
+            example: The chunk. Its speed is taken into account.
 
         Raises:
-            ValueError: Segments that overlap, end before they start or are not in seconds; another
-                number of labels than of vectors.
+            ValueError: Segments overlap, end before they start, or are not in seconds; or the numbers of
+                labels and vectors differ.
         """
         form, place = "(start, end, label) in seconds", f"{example.source}: labels"
         check_list(labels, f"a list of {form}, or of one label a vector", place)
@@ -339,7 +345,7 @@ class SpeechAdapter(nn.Module):
         return [labels[i] for i in own.clip(max=example.total - 1).tolist()]
 
     def _centres(self, example: SpeechExample) -> NDArray[np.float64]:
-        """Seconds in the recording, as recorded, of the centre of each vector's span."""
+        """The centre of each vector's span, in seconds of the recording at its recorded speed."""
         seconds = self.vector_seconds
         edges = np.arange(self.num_vectors(example) + 1) * seconds * example.speed
         edges = np.minimum(edges, example.seconds)
@@ -351,69 +357,69 @@ class SpeechAdapter(nn.Module):
         return [f"{round(t, 3)} s" for t in self._centres(example).tolist()]
 
     def collate(self, examples: Sequence[SpeechExample]) -> Inputs:
-        """Pack examples: all frames, and which rows each convolution reads."""
+        """Pack examples: the frames of all examples, and the rows that each convolution reads."""
         lengths, taps = self.stem.taps([e.num_frames for e in examples])
-        none = torch.zeros(0, self.n_mels)  # torch.cat wants one tensor at least
+        none = torch.zeros(0, self.n_mels)  # torch.cat needs at least one tensor
         features = torch.cat([none, *(self.features(e) for e in examples)])
         return Inputs(lengths, {"features": features, "positions": order_of(lengths), **taps})
 
     # --- for `multiseq.training.item_cache` ----------------------------------------------------------------
 
     def prepared_by(self) -> dict[str, Any]:
-        """What `prepare` depends on besides the recording; mean and standard deviation are none of it."""
+        """The settings that the result of `prepare` depends on. Mean and deviation are not among them."""
         names = ("sample_rate", "n_mels", "subsample", "chunk_seconds")
         return {**{name: getattr(self, name) for name in names}, "samples": self.speeds != (1.0,)}
 
     def content(self, item: Any) -> Any:
-        """The bytes of a file, and its name, which an example has for messages; samples as they are."""
+        """The name and the bytes of a file (an example keeps the name for messages), or the samples."""
         return {"name": name_of(item), "bytes": bytes_of(item)} if names_a_file(item) else item
 
     # --- for the command line and baselines --------------------------------------------------------
 
     def parse(self, text: str, folder: Path) -> str:
-        """The path of a recording."""
+        """Parse an argument of the command line: the path of a recording."""
         return str(folder / text)
 
     @staticmethod
     def stand_in(item: Any) -> str:
-        """What to show in place of a recording."""
+        """A short stand-in for a recording in an example of a command."""
         return "YOUR.wav"
 
     def baseline_vectors(self, example: SpeechExample) -> list[Any]:
-        """The mean of the frames behind each vector."""
+        """For each vector the mean of its frames."""
         frames = self.features(example).numpy()
         return [frames[i : i + self.subsample].mean(0) for i in range(0, len(frames), self.subsample)]
 
     def baseline_item(self, item: Any, examples: Sequence[SpeechExample], level: Level) -> Any:
-        """The average frame."""
+        """The mean of all frames of an item."""
         frames = np.concatenate([self.features(example).numpy() for example in examples])
         return frames.mean(0) if len(frames) else np.zeros(self.n_mels)
 
     # --- on the device ----------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:
-        """One ordered set of ``dim``-wide vectors for each example."""
+        """One ordered set per example, with vectors of width ``dim``."""
         vectors = self.dropout(self.stem(inputs.tensors["features"], inputs.tensors))
         return VectorSets(vectors, inputs.lengths, inputs.tensors["positions"])
 
     def read(self, sets: VectorSets) -> VectorSets:
-        """Every vector has a label."""
+        """All vectors: every vector can have a label."""
         return sets
 
     # --- to disk and back -------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments but mean and standard deviation."""
+        """The constructor's arguments except mean and standard deviation."""
         values = {name: getattr(self, name) for name in OPTIONS}
         return {**values, "speeds": list(self.speeds), "dropout": self.dropout.p}
 
     def assets(self) -> dict[str, str]:
-        """``mels.json``: the mean and standard deviation of every mel."""
+        """``mels.json`` with the mean and standard deviation of each mel band."""
         return {"mels.json": json.dumps({"mean": self.mean.tolist(), "std": self.std.tolist()})}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> SpeechAdapter:
-        """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
+        """Rebuild the adapter from :meth:`config` and :meth:`assets`. Its weights are new."""
         options = config_of(config, OPTIONS)
         statistics = json_asset(assets, "mels.json", lambda given: (given["mean"], given["std"]))
         with reading("mels.json"):

@@ -1,11 +1,12 @@
-"""Text: a sentence or document as an ordered set, one vector a word or one vector a piece.
+"""Text: a sentence or document becomes an ordered set with one vector per word or piece (subword token).
 
     x = dropout(norm(sum of weight[r] * table[r] over the rows r of a word))
     vector = x + gate(W [x of the word before; x; x of the word after])
 
-Gated convolution: Dauphin et al. 2017 (https://arxiv.org/abs/1612.08083), here of width 3 and never
-across the edge of a set. Which rows a word has, `multiseq.adapters._text.words` says.
-Axes: vectors (words or pieces), rows (of the table, several a vector), texts (one set each), dim.
+Gated convolution: Dauphin et al. 2017 (https://arxiv.org/abs/1612.08083), here of width 3 and within one
+set only. `multiseq.adapters._text.words` finds the rows of a word.
+
+Axes: vectors (words or pieces), rows (of the table, several per vector), texts (one set each), dim.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ Unit = Literal["word", "piece"]
 
 PARTS: dict[str, type[WordParts] | type[PieceParts]] = {"word": WordParts, "piece": PieceParts}
 RECASED = 0.02
-"""How often `augment` writes a whole text in lower case or in capitals: people do."""
+"""Probability that `augment` writes a whole text in lower case or in capitals, as some people do."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class TextExample:
 
     Args:
         names: The word or the text of the piece that each vector stands for.
-        start: Where in its text the window begins, in vectors.
-        total: Vectors of the whole text.
-        rows: Rows of the embedding table, those of one vector after those of another.
-        weights: The factor of each row in the sum.
-        counts: How many rows each vector has.
+        start: Number of vectors of the text before the window.
+        total: Number of vectors of the whole text.
+        rows: Row numbers in the embedding table, vector after vector.
+        weights: Weight of each row in the sum.
+        counts: Number of rows of each vector.
     """
 
     names: tuple[str, ...]
@@ -69,21 +70,22 @@ class TextExample:
 
 
 class TextAdapter(nn.Module):
-    """Sentences and documents as ordered sets; build it from training texts with :meth:`fit`.
+    """Turns each text into an ordered set of vectors. :meth:`fit` builds the adapter from training texts.
 
-    With the unit "word" an item is a raw string, split by `split_words`, or a list of words, taken
-    as it is; with "piece" it is a raw string. A word of no training text is made of its pieces,
-    affixes and shape.
+    With the unit "word", an item is a string, which `split_words` splits, or a list of words, which stay
+    as they are. With "piece", an item is a string. A word that no training text has gets its vector from
+    its pieces, affixes and shape.
 
     Args:
-        parts: The vocabularies: what a word, or a piece, is made of.
+        parts: The vocabularies, which turn a word or a piece into rows of the embedding table.
         dim: Width of the vectors.
-        window: Cut longer texts into sets of at most this many vectors; None never cuts.
-        dropout: Probability of dropping an entry of a vector, in training only.
-        word_dropout: Probability with which :meth:`augment` hides which word or piece a vector is.
+        window: Cut longer texts into sets of at most this many vectors; None: never cut.
+        dropout: Dropout probability on the vectors, in training only.
+        word_dropout: Probability that :meth:`augment` hides which word or piece a vector stands for. The
+            pieces, affixes and shape of a word stay.
 
     Raises:
-        ValueError: A width, window or probability that cannot be.
+        ValueError: A width, window or probability outside its range.
 
     Example:
         >>> adapter = TextAdapter.fit(["the cat sat", "the dog sat"], dim=8, vocab_size=270)
@@ -132,20 +134,21 @@ class TextAdapter(nn.Module):
         dropout: float = 0.1,
         word_dropout: float = 0.1,
     ) -> TextAdapter:
-        """An adapter with the vocabularies of the training items; ready to be trained.
+        """Build an adapter that is ready to be trained. Its vocabularies come from the training items.
 
         Args:
-            items: Training texts, read once.
+            items: Training texts. They are read once.
             dim: Width of the vectors.
-            unit: One vector a "word" or a "piece".
-            vocab_size: Pieces, at most; at least 256, one for every byte.
-            min_count: Occurrences that a word, or for "piece" a merge of two pieces, must have.
+            unit: What one vector stands for: a "word" or a "piece".
+            vocab_size: Largest number of pieces; at least 256, one for every byte.
+            min_count: How often a word, or for "piece" a pair of pieces to merge, must occur.
             window: As in the constructor.
             dropout: As in the constructor.
             word_dropout: As in the constructor.
 
         Raises:
-            ValueError: An unknown unit, no training texts, or an item (numbered) that is no text.
+            ValueError: An unknown unit, no training texts, or an item that is not a text; the message gives
+                its number.
         """
         check_whole_number("dim", dim, 1, WIDEST)
         check_whole_number("vocab_size", vocab_size, 256)  # one piece for every byte
@@ -156,10 +159,10 @@ class TextAdapter(nn.Module):
     # --- on the CPU, in loader workers -----------------------------------------------------------
 
     def prepare(self, item: Any) -> list[TextExample]:
-        """One example, or one for each window of a long text; of an empty text one without vectors.
+        """One example, or one per window of a long text. An empty text gives one example without vectors.
 
         Raises:
-            ValueError: An item that is neither a string nor, for words, a list of strings.
+            ValueError: The item is neither a string nor, for the unit "word", a list of strings.
         """
         names, parts = self.parts.encode(item)
         total = len(names)
@@ -170,9 +173,9 @@ class TextAdapter(nn.Module):
         ]
 
     def augment(self, example: TextExample, generator: torch.Generator) -> TextExample:
-        """Hide some words, so that their affixes and pieces learn to carry them.
+        """Hide some words, so that the model learns to use their affixes and pieces.
 
-        Of a hidden piece only its place is left. Rarely, a text of words changes its case.
+        A hidden piece becomes the unknown piece. With the unit "word", the text rarely changes its case.
         """
         recase, upper, *_ = torch.rand(2, generator=generator).tolist()
         if recase < RECASED and isinstance(self.parts, WordParts):
@@ -182,7 +185,7 @@ class TextAdapter(nn.Module):
         hidden = (torch.rand(len(example.counts), generator=generator) < self.word_dropout).numpy()
         if not hidden.any():
             return example
-        # By NumPy, for a text is a few numbers, and torch's operations take longer to begin.
+        # NumPy is faster here: a text has few numbers, and the overhead of each torch operation is larger.
         rows, counts = example.rows.numpy().copy(), example.counts.numpy()
         first = (counts.cumsum() - counts)[hidden]
         for place in range(self.parts.own):
@@ -190,17 +193,17 @@ class TextAdapter(nn.Module):
         return replace(example, rows=torch.from_numpy(rows))
 
     def num_vectors(self, example: TextExample) -> int:
-        """How many words or pieces."""
+        """The number of words or pieces."""
         return len(example.names)
 
     def align(self, labels: Any, example: TextExample) -> list[Any]:
-        """The labels of this window, out of one for each word or piece of the text.
+        """The labels of this window. ``labels`` has one label per word or piece of the whole text.
 
         Raises:
-            ValueError: Labels that are no list, or more or fewer than the text has vectors.
+            ValueError: The labels are not a list, or the numbers of labels and vectors differ.
         """
         shown = " ".join(example.names[:8])
-        more = f" of {shown!r} …; names() of the examples tells them"
+        more = f" of {shown!r} …; names() of the examples lists them"
         check_labels(labels, example.total, self.parts.unit, more)
         return list(labels[example.start : example.start + len(example.names)])
 
@@ -209,9 +212,9 @@ class TextAdapter(nn.Module):
         return list(example.names)
 
     def collate(self, examples: Sequence[TextExample]) -> Inputs:
-        """Pack examples: rows and weights of all vectors, and where each vector's rows begin."""
+        """Pack examples: rows and weights of all vectors, and the offset of each vector's rows."""
         lengths = [len(e.names) for e in examples]
-        none = _example([], [], 0, 0)  # torch.cat wants one tensor at least
+        none = _example([], [], 0, 0)  # torch.cat needs at least one tensor
         counts = torch.cat([none.counts, *(e.counts for e in examples)])
         tensors = {
             "rows": torch.cat([none.rows, *(e.rows for e in examples)]),
@@ -224,23 +227,23 @@ class TextAdapter(nn.Module):
     # --- for `multiseq.training.item_cache`: texts of graphs and of fused items ---------------------------
 
     def prepared_by(self) -> dict[str, Any]:
-        """What `prepare` depends on besides the text."""
+        """The settings that the result of `prepare` depends on, with hashes of the vocabularies."""
         files = {name: sha256(text.encode()).hexdigest() for name, text in self.assets().items()}
         return {"unit": self.parts.unit, "window": self.window, **files}
 
     def content(self, item: Any) -> Any:
-        """The text, or the list of words."""
+        """The item itself: the text, or the list of words."""
         return item
 
     # --- for the command line and baselines --------------------------------------------------------
 
     def parse(self, text: str, folder: Path) -> str:
-        """A text is itself."""
+        """Parse an argument of the command line: the text is the item."""
         return text
 
     @staticmethod
     def stand_in(item: Any) -> str:
-        """What to show in place of a text that is too long to type."""
+        """A short stand-in for a long text in an example of a command."""
         return "YOUR TEXT"
 
     def baseline_vectors(self, example: TextExample) -> Sequence[str]:
@@ -248,13 +251,13 @@ class TextAdapter(nn.Module):
         return example.names
 
     def baseline_item(self, item: Any, examples: Sequence[TextExample], level: Level) -> list[str]:
-        """The bag of words."""
+        """The bag of words of the text."""
         return bag_of_words(item if isinstance(item, str) else " ".join(item))
 
     # --- on the device ---------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:
-        """One ordered set of ``dim``-wide vectors for each example."""
+        """One ordered set per example, with vectors of width ``dim``."""
         tensors = inputs.tensors
         weights = tensors["weights"].to(self.embedding.weight.dtype)
         summed = self.embedding(tensors["rows"], tensors["offsets"], per_sample_weights=weights)
@@ -262,11 +265,11 @@ class TextAdapter(nn.Module):
         return VectorSets(self.mixing(x, tensors["positions"]), inputs.lengths, tensors["positions"])
 
     def read(self, sets: VectorSets) -> VectorSets:
-        """Every vector has a label."""
+        """All vectors: every word or piece can have a label (token classification)."""
         return sets
 
     def pooled(self, inputs: Inputs) -> Float[Tensor, "texts dim"]:
-        """The mean of each text's vectors, zeros for an empty one: for nodes described in words."""
+        """The mean of each text's vectors; zeros for an empty text. Used for nodes that have texts."""
         return pool(self(inputs))
 
     # --- to disk and back ------------------------------------------------------------------------
@@ -282,12 +285,12 @@ class TextAdapter(nn.Module):
         }
 
     def assets(self) -> dict[str, str]:
-        """``tokenizer.json``, and for words ``words.txt`` and ``traits.txt``, one entry a line."""
+        """``tokenizer.json``; for words also ``words.txt`` and ``traits.txt``, with one entry per line."""
         return self.parts.assets()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> TextAdapter:
-        """The inverse of :meth:`config` and :meth:`assets`, weights aside."""
+        """Rebuild the adapter from :meth:`config` and :meth:`assets`. Its weights are new."""
         options = config_of(config, ("unit", "dim", "window", "dropout", "word_dropout"))
         parts = _parts_of(options.pop("unit", None)).from_assets(assets)
         with reading("config"):
@@ -295,9 +298,9 @@ class TextAdapter(nn.Module):
 
 
 class LocalMixing(nn.Module):
-    """Gated convolution of width 3 over neighbouring vectors of a set, added to its input.
+    """Gated convolution of width 3 over neighbouring vectors of a set, with a residual connection.
 
-    On the English treebank it is worth a point of tagging accuracy before a small encoder.
+    With a small encoder, it raises tagging accuracy on the English treebank by one percentage point.
     """
 
     def __init__(self, dim: int) -> None:
@@ -307,12 +310,12 @@ class LocalMixing(nn.Module):
     def forward(
         self, x: Float[Tensor, "vectors dim"], positions: Int[Tensor, " vectors"]
     ) -> Float[Tensor, "vectors dim"]:
-        """Mix; a set begins where the position is 0, and beyond its edges there are zeros."""
+        """Mix each vector with its neighbours. A set begins at position 0 and is padded with zeros."""
         begins = (positions == 0).unsqueeze(1)
         before = x.roll(1, 0).masked_fill(begins, 0.0)
         after = x.roll(-1, 0).masked_fill(begins.roll(-1, 0), 0.0)
         seen = torch.cat([before, x, after], dim=1)
-        if x.device.type == "cpu":  # products are ready for few numbers of rows
+        if x.device.type == "cpu":  # pad, so that few different row counts occur
             seen = F.pad(seen, (0, 0, 0, padded_rows(len(x)) - len(x)))
         return x + F.glu(self.linear(seen)[: len(x)], dim=1)
 

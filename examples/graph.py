@@ -1,4 +1,7 @@
-"""Graphs: who in a network of friends buys, how a molecule likes water, a text about some facts.
+"""Graphs: node classification, graph regression and graph to text with one encoder.
+
+The tasks are who in a network of friends buys a product, how lipophilic a molecule is (logP), and a text
+that states a list of facts.
 
 python examples/graph.py           (about a minute and a half on two cores)
 """
@@ -31,7 +34,7 @@ FEATURES = ["age", "city", "job", "hobby", "spending"]
 
 
 def sources(part: str) -> list[Source]:
-    """Networks as two tables, molecules that ship with RDKit, facts as JSON lines."""
+    """Read one split: networks from two tables, molecules that come with RDKit, facts from JSON lines."""
     folder = starter / "networks"
     members = read_networks(folder / "nodes.tsv", edges=folder / "edges.tsv", features=FEATURES)
     networks, molecules = members.of_split(part), read_rdkit_logp(Path("NCI/first_5K.smi")).of_split(part)
@@ -44,7 +47,7 @@ def sources(part: str) -> list[Source]:
 
 
 def build(data: list[Source]) -> Model:
-    """Three kinds of graph have three stems and one encoder."""
+    """Build the model: one adapter for each of the three kinds of graphs, and one shared encoder."""
     stems = {s.adapter_name: GraphAdapter.fit(s.items, dim=DIM, directed=False) for s in data}
     logp = NumberTarget.fit(data[1].targets["logp"], unit="logP (higher: more lipophilic)")
     texts = TextTarget.fit(data[2].targets["facts"], unit="piece", vocab_size=1000)

@@ -1,4 +1,6 @@
-"""Speech: the phoneme of every frame, who is speaking, and what is said. Each clip is encoded once.
+"""Speech: frame classification, speaker identification and speech recognition with one encoder.
+
+The tasks are the phoneme of every frame, who speaks, and what is said. Each clip is encoded once for all.
 
 python examples/speech.py          (about a minute and a half on two cores)
 """
@@ -30,7 +32,7 @@ clips = Path(str(files("multiseq") / "starter" / "clips"))
 
 
 def sources(part: str) -> list[Source]:
-    """The starter clips of one part, with three labels each."""
+    """Read the starter clips of one split ("train" or "test"), with three labels for each clip."""
     records = read_recordings(
         clips / "manifest.tsv", input="clip", audio=clips / "clips.tar", segments=clips / "phones.tsv"
     )
@@ -40,7 +42,7 @@ def sources(part: str) -> list[Source]:
 
 
 def build(data: list[Source]) -> Model:
-    """Three heads read one encoding of a clip."""
+    """Build the model: three heads read the same encoded clip."""
     source = data[0]
     phones = [phone for segments in source.targets["phonemes"] for _, _, phone in segments]
     words = TextTarget.fit(source.targets["recognition"], unit="piece", vocab_size=120)

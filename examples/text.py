@@ -1,4 +1,6 @@
-"""Text: the part of speech of every word, the sentiment of a comment, a translation. One encoder.
+"""Text: one encoder for token classification, sequence classification and sequence to sequence.
+
+The tasks are the part of speech of every word, the sentiment of a comment, and a translation into Chinese.
 
 python examples/text.py            (about a minute on two cores)
 """
@@ -29,7 +31,7 @@ starter = Path(str(files("multiseq") / "starter"))
 
 
 def sources(part: str) -> list[Source]:
-    """The starter data of one part: three files, three tasks, one adapter."""
+    """Read the starter data of one split ("train" or "test"): three files and tasks with one adapter."""
     words = read_conllu(starter / f"pos/{part}.conllu")
     comments = read_table(starter / f"sentiment/{part}.tsv", input="text")
     pairs = read_table(starter / f"translation/{part}.tsv", input="english")
@@ -41,7 +43,7 @@ def sources(part: str) -> list[Source]:
 
 
 def build(data: list[Source]) -> Model:
-    """Vocabularies and labels come from the training data; everything else is said here."""
+    """Build the model. Vocabularies and labels come from the training data."""
     words, comments, pairs = data
     tags = [tag for tags in words.targets["pos"] for tag in tags]
     chinese = TextTarget.fit(pairs.targets["translation"], unit="character")

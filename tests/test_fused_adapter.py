@@ -309,5 +309,5 @@ def test_bad_labels(fused: FusedAdapter, labels: Any, message: str) -> None:
 
 
 def test_labels_of_a_missing_part(fused: FusedAdapter) -> None:
-    with pytest.raises(ValueError, match="labels: got some for part 'words', which this item has not"):
+    with pytest.raises(ValueError, match="labels: got some for part 'words', which this item lacks"):
         fused.align({"words": ["a"]}, fused.prepare({"molecule": "O"})[0])

@@ -89,7 +89,8 @@ def test_a_category_that_names_each_node_is_refused_before_anything_is_allocated
     table = {"nodes": {"id": [f"n{i}" for i in range(40_000)], "age": [1.0] * 40_000}, "edges": [(0, 1)]}
     adapter = NeighborhoodAdapter.fit([table], dim=DIM, num_hops=1)
     message = (
-        r"num_hops: got 40000 different values .* 40000 of them in 'id', .* leave out what names each node"
+        r"num_hops: got 40000 different values .* 40000 of them in 'id', "
+        r".* leave out a column that names each node"
     )
     with pytest.raises(ValueError, match=message):
         adapter.prepare(table)

@@ -1,1 +1,1 @@
-"""What the adapter of graphs is made of."""
+"""Internal modules of the graph adapters."""

@@ -1,4 +1,4 @@
-"""What the columns of nodes and edges hold, learned from training graphs: vocabularies and scales.
+"""Columns (features) of nodes and edges: vocabularies and scales, learned from the training graphs.
 
 Axes: rows (nodes or edges of one graph), columns.
 """
@@ -21,15 +21,15 @@ __all__ = ["Columns"]
 
 
 class Columns:
-    """The columns of all nodes or of all edges: :meth:`learn` them, then :meth:`encode` rows.
+    """The columns of all nodes or of all edges. Call :meth:`learn` for each graph, then :meth:`encode`.
 
-    All categories share one table of embeddings: column *c* owns ``sizes[c]`` rows of it from
-    ``starts[c]`` on, and the first of them stands for a value that no training graph has. Numbers
-    are standardised by training mean and standard deviation. A column of two values, as of flags,
-    becomes zeros and ones, and one that never changes becomes zeros: in whatever unit they are.
+    All category columns share one embedding table. Column *c* has the ``sizes[c]`` rows from ``starts[c]``
+    on; its first row stands for values that no training graph has. Numbers are standardised with the mean
+    and standard deviation of the training graphs. A column with only two values, such as a flag, becomes
+    zeros and ones. A constant column becomes zeros.
 
     Args:
-        row: What a row is, for errors: "node" or "edge".
+        row: "node" or "edge", for error messages.
     """
 
     def __init__(self, row: str) -> None:
@@ -40,26 +40,30 @@ class Columns:
 
     @property
     def sizes(self) -> list[int]:
-        """Rows of the embedding table that each category column owns, the unknown one included."""
+        """The number of rows of the embedding table per category column, with the row for unknown values."""
         return [len(vocabulary) + 1 for vocabulary in (self.vocabularies or {}).values()]
 
     @property
     def starts(self) -> list[int]:
-        """Where the rows of each category column begin: there stands the unknown one."""
+        """The first row of each category column in the embedding table: the row for unknown values."""
         return [0, *accumulate(self.sizes)][:-1]
 
     @property
     def width(self) -> int:
-        """How many numbers a row has."""
+        """The number of number columns."""
         return sum(len(scale.mean) for scale in self.scales.values())
 
     @property
     def numeric(self) -> dict[str, bool]:
-        """Whether each column holds numbers; the others hold categories."""
+        """Column name -> True if it holds numbers, False if it holds categories."""
         return {**dict.fromkeys(self.vocabularies or {}, False), **dict.fromkeys(self.scales, True)}
 
     def learn(self, rows: Rows) -> None:
-        """Take one training graph in; a graph without rows teaches nothing."""
+        """Learn from one training graph. A graph without rows changes nothing.
+
+        Raises:
+            ValueError: The graph has other columns than the graphs before it.
+        """
         if rows.count == 0:
             return
         if self.vocabularies is None:
@@ -74,7 +78,11 @@ class Columns:
             scale.learn(rows.numbers[name])
 
     def encode(self, rows: Rows) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, "rows numbers"]]:
-        """Rows of the embedding table, and standardised numbers."""
+        """Row numbers in the embedding table, and standardised numbers.
+
+        Raises:
+            ValueError: The graph has other columns than the training graphs.
+        """
         if rows.count == 0:
             return torch.zeros(0, len(self.sizes), dtype=torch.long), torch.zeros(0, self.width)
         self._check(rows)
@@ -100,7 +108,7 @@ class Columns:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Vocabularies and scales as plain JSON values."""
         return {
             "categories": {name: list(v) for name, v in (self.vocabularies or {}).items()},
             "numbers": {
@@ -111,7 +119,7 @@ class Columns:
 
     @classmethod
     def from_json(cls, row: str, values: Mapping[str, Any]) -> Columns:
-        """The inverse of :meth:`to_json`."""
+        """Rebuild the columns from :meth:`to_json`."""
         columns = cls(row)
         columns.vocabularies = {
             name: {value: i + 1 for i, value in enumerate(vocabulary)}
@@ -125,8 +133,8 @@ class Columns:
 class _Scale:
     """Mean and standard deviation of a block of number columns, learned graph by graph.
 
-    Means and squared deviations are merged as by Chan, Golub and LeVeque 1979, which does not lose
-    digits where the mean is large.
+    Means and squared deviations are merged as in Chan, Golub and LeVeque 1979. This method keeps its
+    precision if the mean is large.
     """
 
     def __init__(self, width: int) -> None:
@@ -135,8 +143,8 @@ class _Scale:
         self._count = 0
         self._mean = torch.zeros(width, dtype=torch.float64)
         self._squares = torch.zeros(width, dtype=torch.float64)
-        self._ends = torch.zeros(0, width, dtype=torch.float64)  # least and greatest
-        self._two_values = torch.ones(width, dtype=torch.bool)  # there is none but these
+        self._ends = torch.zeros(0, width, dtype=torch.float64)  # smallest and largest value
+        self._two_values = torch.ones(width, dtype=torch.bool)  # no other value has occurred
 
     @classmethod
     def of(cls, mean: list[float], std: list[float]) -> _Scale:
@@ -155,10 +163,10 @@ class _Scale:
         seen = torch.cat([self._ends, x])
         self._ends = low, high = torch.stack([seen.amin(0), seen.amax(0)])
         self._two_values &= ((seen == low) | (seen == high)).all(0)
-        # Rounding leaves a constant column a tiny deviation, by which nothing must be divided.
+        # Rounding errors can give a constant column a tiny deviation. Never divide by it.
         constant = high - low <= ROUNDING * self._ends.abs().amax(0)
         flags = self._two_values & ~constant
-        size = torch.where(high == 0, 1.0, high.abs())  # of a constant: by what another value differs
+        size = torch.where(high == 0, 1.0, high.abs())  # other values get the relative difference
         self.mean = torch.where(constant, high, torch.where(flags, low, self._mean))
         deviation = torch.where(flags, high - low, (self._squares / new).sqrt())
         self.std = torch.where(constant, size, deviation)

@@ -1,4 +1,4 @@
-"""From a whole graph as it was read to an example, and from examples to a batch.
+"""Turn a whole graph into an example, and pack examples into a batch.
 
 Axes: nodes, edges, pair (source and target), columns.
 """
@@ -33,21 +33,22 @@ __all__ = [
 
 
 FURTHEST = 1e15
-"""Standard deviations. The square of more, summed over a vector, comes near what floats can hold."""
+"""Largest number, in standard deviations from the mean. Squares of larger ones can overflow when summed."""
 
 
 @dataclass(frozen=True, eq=False)
 class GraphExample:
-    """A whole graph, ready to be batched; its edges go both ways.
+    """A whole graph, ready to be batched. Every edge has its reverse.
 
     Args:
-        names: What each node is called; its number where None.
-        codes, numbers: Of the nodes: rows of the embedding table; standardised numbers, then walks.
+        names: The name of each node; None: nodes are called by their numbers.
+        codes, numbers: For each node its row numbers in the embedding table; its standardised numbers,
+            then its random-walk probabilities.
         edge_index: Source and target of every edge.
-        edge_codes, edge_numbers: Of the edges.
-        texts: The different texts of nodes and edges, as examples of the text adapter.
-        node_text, edge_text: Which text a node or an edge has; empty where they have none.
-        pairs: What any two nodes are to each other; empty where that is not asked for.
+        edge_codes, edge_numbers: The same for each edge, without random walks.
+        texts: The distinct texts of nodes and edges, as examples of the text adapter.
+        node_text, edge_text: For each node or edge the number of its text; empty if there are no texts.
+        pairs: The code of each pair of nodes; empty if ``max_distance`` is 0.
     """
 
     names: list[str] | None
@@ -64,13 +65,13 @@ class GraphExample:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How graphs become examples.
+    """Turns graphs into examples.
 
     Args:
-        nodes, edges: What the columns hold.
-        directed: Whether an edge and its added reverse are told apart.
-        text: The text adapter, where nodes or edges have texts.
-        max_distance: Steps up to which distances of nodes are told apart; 0: they are not worked out.
+        nodes, edges: The columns of nodes and edges.
+        directed: Whether an edge and its added reverse get different codes.
+        text: The text adapter, if nodes or edges have texts.
+        max_distance: Largest distance in steps with a code for itself; 0: no distances are computed.
     """
 
     nodes: Columns
@@ -81,18 +82,18 @@ class Preparation:
 
     @property
     def pair_codes(self) -> int:
-        """How many codes there are for pairs of nodes: self, unreachable, distances, kinds of edges."""
+        """The number of codes for pairs of nodes: self, unreachable, each distance, each kind of edge."""
         return UNREACHABLE + self.max_distance + self._num_kinds if self.max_distance else 0
 
     @property
     def _num_kinds(self) -> int:
-        """Of edges: values of their first category column, for either direction where that counts."""
+        """The number of kinds of edges: values of the first category column, twice if directed."""
         kinds = self.edges.sizes[0] if self.edges.sizes else 1
         kinds = 2 * kinds if self.directed else kinds
         return kinds if kinds > 1 else 0
 
     def whole(self, graph: Graph, walk_length: int) -> GraphExample:
-        """The whole graph as one example."""
+        """One example that holds the whole graph."""
         codes, numbers = encoded(self.nodes, graph.nodes)
         texts = _different_texts(graph)
         edge_index, origin, reverse = both_ways(graph, self.edges, self.directed)
@@ -134,7 +135,7 @@ class Preparation:
 
 
 def both_ways(graph: Graph, edges: Columns, directed: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Edges and their reverses, the given edge that each comes from, and which are reverses."""
+    """All edges and their reverses, for each the number of the given edge, and whether it was added."""
     count = graph.edge_index.shape[1]
     given = torch.arange(count)
     if graph.both_ways:
@@ -146,15 +147,15 @@ def both_ways(graph: Graph, edges: Columns, directed: bool) -> tuple[Tensor, Ten
 
 
 def encoded(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:
-    """What the columns make of some rows. Raises ValueError for numbers that sums would overflow with."""
+    """Encode the rows. Raises ValueError for numbers so far from the mean that sums would overflow."""
     codes, numbers = columns.encode(rows)
-    far = ~(numbers.abs() <= FURTHEST)  # NaN too
+    far = ~(numbers.abs() <= FURTHEST)  # also catches NaN
     if far.any():
         row, column = far.nonzero()[0].tolist()
         names = [name for name, scale in columns.scales.items() for _ in scale.mean]
         raise ValueError(
             f"{columns.row} {row}: {names[column]} is {numbers[row, column].item():.0e} standard deviations "
-            f"from the mean of the training graphs, expected at most {FURTHEST:.0e}; mend or leave out "
+            f"from the mean of the training graphs, expected at most {FURTHEST:.0e}; correct or leave out "
             "such numbers"
         )
     return codes, numbers
@@ -171,7 +172,7 @@ def one_way(graph: Graph, columns: Columns) -> Int[Tensor, " missing"]:
 
 
 def pack_graphs(graphs: Sequence[GraphExample]) -> dict[str, Tensor]:
-    """Rows of all graphs one after another; edges and texts with their numbers in the batch."""
+    """Concatenate the rows of all graphs. Edges and texts get numbers that count through the batch."""
     names = ("codes", "numbers", "edge_codes", "edge_numbers")
     packed = {name: torch.cat([getattr(g, name) for g in graphs]) for name in names}
     edges = [g.edge_index for g in graphs]
@@ -195,6 +196,6 @@ def _which(texts: Mapping[str, int], own: Sequence[str] | None) -> Tensor:
 
 
 def _shift(counts: Sequence[int], rows: Sequence[int]) -> Tensor:
-    """What is added to each of the ``rows`` of a graph: the counts of all graphs before it."""
+    """For each row of each graph the offset to add: the sum of ``counts`` of all graphs before it."""
     before = torch.tensor([0, *counts[:-1]]).cumsum(0)
     return before.repeat_interleave(torch.tensor(rows))

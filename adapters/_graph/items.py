@@ -1,6 +1,7 @@
-"""What a user has as a graph, read into one form: torch-geometric `Data`, tables, triples.
+"""Read the graphs of users into one form: torch-geometric `Data`, tables and triples.
 
-Nothing is learned here and nothing is standardised; bad data is reported with its node or edge.
+Nothing is learned or standardised here. Errors name the invalid node or edge.
+
 Axes: nodes, edges, pair (source and target), columns.
 """
 
@@ -34,13 +35,13 @@ __all__ = [
 NODE_NAMES = ("x", "x_category")
 EDGE_NAMES = ("edge_attr", "edge_category", "edge_weight")
 DATA_NAMES = (*NODE_NAMES, "text", "num_nodes", "edge_index", *EDGE_NAMES, "edge_text")
-"""What is read of a torch-geometric `Data`."""
+"""The attributes that are read from a torch-geometric `Data`."""
 
 
 LARGEST = 1e150
-"""Of numbers: the square of a larger one is infinite."""
+"""Largest number that is accepted: the square of a much larger one is infinite."""
 MOST_VALUES = 1 << 30
-"""Of a sparse matrix, zeros included: 4 GiB."""
+"""Most values of a sparse matrix, including zeros: 4 GiB."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class Rows:
     """All nodes, or all edges, of a graph.
 
     Args:
-        count: How many.
-        categories: By name of the column, the value of each row (strings or integers).
-        numbers: By name of the column or block of columns, a tensor ``(count, columns)`` in double precision,
-            since numbers may be large and close together.
-        texts: A text for each row, where rows are described in words.
+        count: The number of nodes or edges.
+        categories: Column name -> the value of each row (strings or integers).
+        numbers: Name of a column or block of columns -> a tensor ``(count, columns)`` in double precision,
+            because numbers may be large and close together.
+        texts: One text per row, or None.
     """
 
     count: int
@@ -63,13 +64,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph as it was read; edges as they were given.
+    """A graph as it was read, with the edges as they were given.
 
     Args:
-        nodes, edges: What is known of each.
+        nodes, edges: Their features and texts.
         edge_index: Source and target of every edge.
-        names: What each node is called; its number where None.
-        both_ways: Whether every edge already has its reverse, by construction.
+        names: The name of each node; None: nodes are called by their numbers.
+        both_ways: True if the reader already added the reverse of every edge.
     """
 
     nodes: Rows
@@ -80,7 +81,7 @@ class Graph:
 
 
 def kind_of(item: Any) -> str:
-    """`molecule`, `data`, `table` or `triples`, by type. Raises ValueError on anything else."""
+    """The kind of a graph by its type: `molecule`, `data`, `table` or `triples`, or ValueError."""
     if isinstance(item, str):
         return "molecule"
     if hasattr(item, "edge_index"):
@@ -99,11 +100,14 @@ def kind_of(item: Any) -> str:
 
 
 def read_data(data: Any) -> Graph:
-    """A torch-geometric `Data`.
+    """Read a torch-geometric `Data`.
 
-    Read are `x` (float: numbers, integers: categories), `x_category` (integers), `text`,
+    It reads the attributes `x` (float: numbers, integers: categories), `x_category` (integers), `text`,
     `edge_index`, `edge_attr` (float or integers), `edge_category` (integers), `edge_weight` and
     `edge_text`.
+
+    Raises:
+        ValueError: An invalid attribute, or neither `x` nor `x_category` nor `text` nor `num_nodes`.
     """
     count = _num_nodes(data)
     edge_index = _edge_index(getattr(data, "edge_index", None), count)
@@ -120,7 +124,7 @@ def _num_nodes(data: Any) -> int:
     if "num_nodes" in data:
         count = data.num_nodes
         if not isinstance(count, Integral) or count < 0:
-            raise ValueError(f"num_nodes: got {_short(count)}, expected how many nodes there are")
+            raise ValueError(f"num_nodes: got {_short(count)}, expected the number of nodes")
         return int(count)
     raise ValueError("data: got neither x nor text nor num_nodes, expected one of them; set data.num_nodes")
 
@@ -144,7 +148,7 @@ def _attributes(data: Any, row: str, count: int, names: Sequence[str], text: str
 
 
 def _matrix(value: Any, name: str, row: str, count: int) -> Tensor:
-    """``(rows, columns)``, float or integers."""
+    """A matrix ``(rows, columns)`` of floats or integers."""
     tensor = dense(value, name)
     tensor = tensor.unsqueeze(1) if tensor.dim() == 1 else tensor
     if tensor.dim() != 2 or tensor.shape[0] != count:
@@ -161,10 +165,10 @@ def _matrix(value: Any, name: str, row: str, count: int) -> Tensor:
 
 
 def dense(value: Any, name: str) -> Tensor:
-    """A matrix of a torch-geometric `Data`, which may be sparse, torch's or scipy's.
+    """A matrix of a torch-geometric `Data` as a dense tensor. It may be sparse (torch or scipy).
 
     Raises:
-        ValueError: No matrix, or one that is too large where it is not sparse.
+        ValueError: Not a matrix, or a sparse matrix that would be too large when dense.
     """
     if is_sparse(value) and math.prod(value.shape) > MOST_VALUES:
         raise ValueError(
@@ -176,12 +180,12 @@ def dense(value: Any, name: str) -> Tensor:
 
 
 def is_sparse(value: Any) -> bool:
-    """Whether it is a sparse matrix, torch's or scipy's."""
+    """Whether ``value`` is a sparse matrix of torch or scipy."""
     return hasattr(value, "toarray") or getattr(value, "layout", torch.strided) != torch.strided
 
 
 def _tensor(value: Any, name: str) -> Tensor:
-    if hasattr(value, "toarray"):  # scipy's sparse matrices, whose len is not what one thinks
+    if hasattr(value, "toarray"):  # a sparse matrix of scipy, which has no len()
         return torch.empty(value.shape, device="meta")
     try:
         tensor = torch.as_tensor(value)
@@ -241,9 +245,13 @@ def _edge_index(value: Any, count: int) -> Int[Tensor, "pair edges"]:
 
 
 def read_table(table: Mapping[str, Any]) -> Graph:
-    """A mapping of "nodes" and "edge_columns" (column: values) and "edges" (source, target).
+    """Read a table: a mapping with "nodes", "edges" and "edge_columns".
 
-    A column of strings holds categories, a column of numbers numbers. Nodes are numbered from 0.
+    "nodes" and "edge_columns" map column names to values. Columns of strings are categories. "edges" is a
+    list of (source, target) node numbers, which count from 0.
+
+    Raises:
+        ValueError: Unknown keys, no columns of nodes, or an invalid value; the message names its row.
     """
     unknown = set(table) - {"nodes", "edges", "edge_columns"}
     if unknown or "nodes" not in table:
@@ -318,7 +326,7 @@ def _columns(columns: Mapping[str, list[Any]], row: str, count: int) -> Rows:
 def _float(number: Any) -> float:
     try:
         return float(number)
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # an integer with hundreds of digits
         return math.inf
 
 
@@ -335,10 +343,13 @@ def _all_of(kind: Any, values: list[Any], name: str, row: str, expected: str) ->
 
 
 def read_triples(triples: Sequence[Any]) -> Graph:
-    """The Levi graph: a node for each entity, in order of appearance, then a node for each triple.
+    """Read triples as a Levi graph: one node per entity, in order of appearance, then one per triple.
 
-    Directed edges subject → triple → object and their reverses, four kinds in all. A triple given
-    twice has two nodes. (Levi graphs for graph-to-text: https://arxiv.org/abs/1806.09835.)
+    Edges go subject → triple → object and back, so there are four kinds of edges. A triple that occurs
+    twice has two nodes. Levi graphs for graph-to-text: https://arxiv.org/abs/1806.09835.
+
+    Raises:
+        ValueError: A triple that is not three strings.
     """
     for i, triple in enumerate(triples):
         if not _is_triple(triple):
@@ -371,7 +382,7 @@ def _is_triple(value: Any) -> bool:
 
 
 class _Repr(reprlib.Repr):
-    """``repr`` of what may be nested thousands deep or be gigabytes long."""
+    """A short ``repr`` for values that may be nested very deeply or be gigabytes long."""
 
     def __init__(self) -> None:
         super().__init__()

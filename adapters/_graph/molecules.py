@@ -1,8 +1,8 @@
-"""Molecules: a SMILES string as a graph of atoms and bonds, with features for property prediction.
+"""Molecules: read a SMILES string as a graph of atoms and bonds, with features for property prediction.
 
-The features are those of D-MPNN (https://arxiv.org/abs/1904.01561) with ring sizes and CIP labels:
-R and S do not depend on how the SMILES was written, chiral tags do. Hydrogens are counted, and no
-nodes.
+The features are those of D-MPNN (https://arxiv.org/abs/1904.01561), and also ring sizes. Chirality is given
+by CIP labels (R, S) and not by chiral tags, because tags depend on how the SMILES is written. Hydrogens are
+not nodes: each atom has the number of its hydrogens as a feature.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from multiseq.requires import need
 __all__ = ["read_molecule"]
 
 LARGEST_RING = 8
-"""Rings of this size and above count as one category."""
+"""Number of atoms. All rings of at least this size are one category."""
 
 
 def read_molecule(smiles: str) -> Graph:
-    """Atoms are nodes, named `C0`, `O5` …; every bond is two edges, one each way.
+    """Read a molecule. Atoms are nodes with the names `C0`, `O5` …; a bond is two edges, one per direction.
 
     Raises:
-        ValueError: RDKit cannot read the string, or it holds no atom.
+        ValueError: RDKit cannot read the string, or the molecule has no atom.
     """
     chem = need("rdkit.Chem")
-    with need("rdkit.rdBase").BlockLogs():  # the error below says which molecule it is
+    with need("rdkit.rdBase").BlockLogs():  # no log of RDKit: the error below names the molecule
         molecule = chem.MolFromSmiles(smiles) if smiles.isascii() else None
     if molecule is None or molecule.GetNumAtoms() == 0:
         raise ValueError(
             f"molecule: got {smiles!r}, which RDKit cannot read; expected a valid SMILES of one atom or more"
         )
-    # By number: RDKit's own iterators are written in Python.
+    # Access by number is faster, because RDKit's iterators are written in Python.
     atoms = [molecule.GetAtomWithIdx(i) for i in range(molecule.GetNumAtoms())]
     bonds = [molecule.GetBondWithIdx(i) for i in range(molecule.GetNumBonds())]
     rings = _smallest_rings(molecule)
     ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in bonds]
-    # By numpy, as everywhere here: torch's own conversion of lists takes several times as long.
+    # Convert lists with numpy, as everywhere in this folder: torch takes several times as long.
     pairs = torch.from_numpy(np.array([*ends, *((b, a) for a, b in ends)], dtype=np.int64)).view(-1, 2)
     return Graph(
         _atoms(atoms, rings),
@@ -77,7 +77,7 @@ def _bonds(bonds: list[Any]) -> Rows:
 
 
 def _smallest_rings(molecule: Any) -> list[int]:
-    """The size of the smallest ring of every atom, 0 outside rings."""
+    """For each atom the size of its smallest ring; 0 if it is in no ring."""
     sizes = [0] * molecule.GetNumAtoms()
     for ring in sorted(molecule.GetRingInfo().AtomRings(), key=len, reverse=True):
         for atom in ring:

@@ -1,6 +1,6 @@
-"""From a graph as it was read to an example for each of its nodes, and from examples to a batch.
+"""Turn a graph into one example per node, and pack examples into a batch.
 
-Axes: nodes, columns, sets, places (of a node set).
+Axes: nodes, columns, sets, places (the node itself, then one per hop and direction).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from multiseq.adapters._graph.structure import gather_hops
 __all__ = ["Network", "NodeExample", "gather", "pack_nodes"]
 
 MOST_VALUES = 1 << 30
-"""Of the categories of all node sets of a graph, as ones and zeros: 4 GiB."""
+"""Most values of all one-hot categories in all node sets of a graph: 4 GiB."""
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A graph in node sets: the features gathered for every node, shared by its examples."""
+    """A graph as node sets: the gathered features of every node. All examples of the graph share them."""
 
     names: list[str] | None
     features: Float[Tensor, "nodes places columns"]
@@ -34,25 +34,25 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class NodeExample:
-    """One node of a network, with what was gathered around it."""
+    """One node of a network: the network and the number of the node in it."""
 
     network: Network
     node: int
 
 
 def gather(graph: Graph, nodes: Columns, edges: Columns, num_hops: int, directed: bool) -> Network:
-    """The features of every node and of its neighbourhood.
+    """Gather the features of every node and of its neighbourhood.
 
-    How many neighbours *n* a node has rides along as ``log(1 + n)`` (out and in, where edges are directed),
-    because a mean cannot count.
+    ``log(1 + n)`` is a further feature of a node with *n* neighbours, because a mean cannot count. Directed
+    graphs have two such features, for outgoing and incoming edges.
 
     Raises:
-        ValueError: Edge features; so many categories that their ones and zeros would not fit into memory.
+        ValueError: Edge features, or so many categories that their one-hot columns would not fit into memory.
     """
     ways = 2 if directed else 1
     _check_categories(nodes, graph.nodes.count * (1 + num_hops * ways))
     codes, numbers = encoded(nodes, graph.nodes)
-    edges.encode(graph.edges)  # complains about edge features, which the training graphs lack
+    edges.encode(graph.edges)  # raises an error if there are edge features
     one_hot = torch.zeros(len(codes), sum(nodes.sizes)).scatter_(1, codes, 1.0)
     edge_index = graph.edge_index if directed else both_ways(graph, edges, directed)[0]
     ends = edge_index if directed else edge_index[:1]
@@ -62,18 +62,19 @@ def gather(graph: Graph, nodes: Columns, edges: Columns, num_hops: int, directed
 
 
 def _check_categories(nodes: Columns, rows: int) -> None:
-    """Every value of a category is a column of ones and zeros in a node set."""
+    """Each value of a category needs one one-hot column. Raises ValueError if that needs too much memory."""
     if rows * sum(nodes.sizes) > MOST_VALUES:
         names, sizes = list(nodes.vocabularies or {}), nodes.sizes
         most = max(range(len(sizes)), key=sizes.__getitem__)
         raise ValueError(
             f"num_hops: got {sum(sizes) - len(sizes)} different values of categories in {rows} rows of node "
             f"sets, {sizes[most] - 1} of them in {names[most]!r}, expected fewer than "
-            f"{MOST_VALUES // max(rows, 1)}; leave out what names each node (an id), or use GraphAdapter"
+            f"{MOST_VALUES // max(rows, 1)}; leave out a column that names each node (an id), or use "
+            "GraphAdapter"
         )
 
 
 def pack_nodes(examples: Sequence[NodeExample]) -> Float[Tensor, "sets places columns"]:
-    """What was gathered for the nodes of the batch, one indexing for each network in a row."""
+    """The gathered features of all nodes of a batch. Consecutive nodes of a network are indexed at once."""
     runs = [list(run) for _, run in groupby(examples, key=lambda e: id(e.network))]
     return torch.cat([run[0].network.features[[e.node for e in run]] for run in runs])

@@ -1,6 +1,6 @@
-"""The learned stems of graphs: rounds of messages along the edges, or one projection for node sets.
+"""The learned stems of graphs: message passing along the edges, or one projection for node sets.
 
-Axes: nodes, edges, pair (source and target), columns, dim, rows (of a table of nodes or edges).
+Axes: nodes, edges, pair (source and target), columns, dim, rows (nodes or edges), sets, places.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ __all__ = ["HopStem", "MessageStem", "RowEmbedding"]
 
 
 class RowEmbedding(nn.Module):
-    """One vector a row: the sum of its categories' embeddings and a projection of its numbers.
+    """One vector per row: the sum of the embeddings of its categories and a projection of its numbers.
 
     Args:
-        sizes: Rows of the embedding table that each category column owns; the first one, for
-            unknown values, begins at zero, because training may never reach it.
-        width: How many numbers a row has.
+        sizes: Number of rows of the embedding table for each category column. The first of them stands for
+            unknown values; it begins at zero, because training may never reach it.
+        width: Number of number columns.
         dim: Width of the vectors.
     """
 
     def __init__(self, sizes: Sequence[int], width: int, dim: int) -> None:
         super().__init__()
-        self.base = nn.Parameter(torch.randn(dim) * 0.1)  # all that a row without columns has
+        self.base = nn.Parameter(torch.randn(dim) * 0.1)  # a row without columns has only this
         self.categories = nn.EmbeddingBag(sum(sizes), dim, mode="sum") if sizes else None
         self.numbers = nn.Linear(width, dim, bias=False) if width else None
         if self.categories is not None:
@@ -43,7 +43,7 @@ class RowEmbedding(nn.Module):
     def forward(
         self, codes: Int[Tensor, "rows columns"], numbers: Float[Tensor, "rows numbers"]
     ) -> Float[Tensor, "rows dim"]:
-        """Embed the rows of nodes or edges."""
+        """The vectors of nodes or edges."""
         x = self.base.expand(len(codes), -1)
         if self.categories is not None:
             x = x + self.categories(codes)
@@ -53,12 +53,12 @@ class RowEmbedding(nn.Module):
 
 
 class MessageStem(nn.Module):
-    """Rounds of message passing with edge features, each added to what was there before.
+    """Message passing layers with edge features and residual connections.
 
-        x_i <- x_i + dropout(mlp(norm(x_i) + sum_j relu(norm(x_j) + e_ji)))
+        x_i <- x_i + dropout(mlp((1 + eps) norm(x_i) + sum_j relu(norm(x_j) + e_ji)))
 
-    The message is that of GINE (https://arxiv.org/abs/1905.12265), computed by torch-geometric.
-    Norms are over a node's own vector, so that what a graph gets does not depend on the batch.
+    The layer is GINE (https://arxiv.org/abs/1905.12265) from torch-geometric. We use LayerNorm over the
+    vector of each node, so the result for a graph does not depend on the rest of the batch.
     """
 
     def __init__(self, dim: int, num_layers: int, dropout: float) -> None:
@@ -76,9 +76,9 @@ class MessageStem(nn.Module):
         edges: Float[Tensor, "edges dim"],
         edge_index: Int[Tensor, "pair edges"],
     ) -> Float[Tensor, "nodes dim"]:
-        """One vector a node that knows its surroundings."""
+        """One vector per node, which depends on its neighbourhood."""
         count = len(nodes)
-        if nodes.device.type == "cpu":  # products are ready for few numbers of rows
+        if nodes.device.type == "cpu":  # pad, so that few different row counts occur
             nodes = F.pad(nodes, (0, 0, 0, padded_rows(count) - count))
         x: Tensor = dropout(self.enter(nodes), self.dropout, self.training)
         for norm, layer in zip(self.norms, self.layers, strict=True):
@@ -89,7 +89,7 @@ class MessageStem(nn.Module):
 
 
 class HopStem(nn.Module):
-    """Vectors of a node set: the features of each place projected, and which place it is."""
+    """The vectors of a node set: a projection of the features at each place, plus a vector per place."""
 
     def __init__(self, width: int, places: int, dim: int, dropout: float) -> None:
         super().__init__()
@@ -100,14 +100,14 @@ class HopStem(nn.Module):
         self.dropout = dropout
 
     def forward(self, features: Float[Tensor, "sets places columns"]) -> Float[Tensor, "sets places dim"]:
-        """Project all places with one matrix, so that a feature means the same at every hop."""
+        """Project all places with the same matrix, so that a feature means the same at every hop."""
         features = features.to(self.project.weight.dtype)
         x: Tensor = self.norm(self.project(features)) + self.places
         return dropout(x, self.dropout, self.training)
 
 
 def _mlp(dim: int) -> nn.Module:
-    # The sum over many neighbours can be large: normed inside, a hub does not drown the others.
+    # The sum over many neighbours can be large. The inner norm keeps hubs from dominating.
     return nn.Sequential(
         Linear(dim, dim, bias=True), nn.LayerNorm(dim), nn.GELU(), Linear(dim, dim, bias=True)
     )

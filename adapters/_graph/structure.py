@@ -1,4 +1,4 @@
-"""What is computed once for each graph, from its edges: reverses, random walks, distances, neighbourhoods.
+"""Structure of a graph, computed once from its edges: reverses, random walks, distances, neighbourhoods.
 
 Axes: nodes, edges, pair (source and target), columns, steps (of a walk), places.
 """
@@ -19,23 +19,23 @@ from multiseq.requires import need
 __all__ = ["SELF", "UNREACHABLE", "gather_hops", "missing_reverses", "pair_codes", "return_probabilities"]
 
 DENSE_NODES = 256
-"""Up to this many nodes a dense matrix is faster than a sparse one."""
+"""Number of nodes up to which a dense matrix is faster than a sparse one."""
 BLOCK = 512
-"""Columns of the walk matrix at a time, so that memory grows with nodes, not their square."""
+"""Columns of the walk matrix per block, so that memory grows with the number of nodes and not its square."""
 
 BLOCK_VALUES = 1 << 22
-"""Of a block of rows of a sparse matrix, at most."""
+"""Most values in a block of rows of a sparse matrix."""
 FEW_PRODUCTS = 4_000_000_000
-"""Products of numbers that are not worth a second thought: a second or two."""
+"""Multiplications (a second or two) up to which the dense method is used without comparing costs."""
 MOST_PRODUCTS = 40_000_000_000
-"""About half a minute."""
+"""Most multiplications that are accepted: about half a minute."""
 SPARSE_COST = 30
-"""A product of two sparse matrices takes so many times as long for each number."""
+"""Cost of a multiplication in a product of two sparse matrices, relative to the dense method."""
 SAMPLED_NODES = 16
-"""From which the cost of sparse products is estimated."""
+"""Number of nodes from which the cost of sparse products is estimated."""
 
 SELF, UNREACHABLE = 1, 2
-"""Codes of a node and itself, and of two nodes that no path joins; 3 is one step."""
+"""Codes of a node paired with itself, and of two nodes that no path joins. Code 3 is one step."""
 
 
 def missing_reverses(
@@ -43,9 +43,9 @@ def missing_reverses(
     attributes: Float[Tensor, "edges columns"],
     num_nodes: int,
 ) -> Int[Tensor, " missing"]:
-    """Numbers of the edges whose reverse, with the same attributes, is not there.
+    """The numbers of all edges that lack a reverse with the same attributes.
 
-    A loop is its own reverse.
+    A self-loop is the reverse of itself.
 
     >>> pairs = torch.tensor([[0, 1, 2, 3], [1, 0, 1, 3]])
     >>> missing_reverses(pairs, torch.zeros(4, 0), 4).tolist()
@@ -64,17 +64,17 @@ def missing_reverses(
 def return_probabilities(
     edge_index: Int[Tensor, "pair edges"], num_nodes: int, steps: int
 ) -> Float[Tensor, "nodes steps"]:
-    """How probable a random walk of 1 … ``steps`` steps is back where it began.
+    """Random-walk positional encoding: the probability to be back at the start after 1 … ``steps`` steps.
 
         p_ik = ((D^-1 A)^k)_ii
 
-    These structural encodings (https://arxiv.org/abs/2110.07875) tell nodes apart that look alike
-    from inside a few rounds of messages, such as atoms of rings of different sizes. They cost
-    nodes x edges x steps, or, on large graphs whose nodes have few others around them,
-    what a breadth-first search of half the steps from every node costs.
+    It (https://arxiv.org/abs/2110.07875) separates nodes that look alike after a few message passing layers,
+    such as atoms in rings of different sizes. The dense method costs nodes x edges x steps. For large
+    graphs with small neighbourhoods, the sparse method costs about as much as a breadth-first search of
+    half the steps from every node. The cheaper method is used.
 
     Raises:
-        ValueError: More than `MOST_PRODUCTS`, either way.
+        ValueError: Both methods need more than `MOST_PRODUCTS` multiplications.
     """
     dense = num_nodes * edge_index.shape[1] * steps
     if dense <= FEW_PRODUCTS:
@@ -110,7 +110,7 @@ def _dense_returns(edge_index: Tensor, num_nodes: int, steps: int) -> Tensor:
 
 
 def _walk_of(edge_index: Tensor, num_nodes: int) -> Any:
-    """``D^-1 A`` in scipy's form, which multiplies sparse matrices."""
+    """``D^-1 A`` as a sparse matrix of scipy, which can multiply two sparse matrices."""
     source, target = edge_index.numpy()
     weight = 1.0 / np.bincount(source, minlength=num_nodes)[source]
     walk = need("scipy.sparse").csr_matrix((weight, (source, target)), shape=(num_nodes, num_nodes))
@@ -119,10 +119,14 @@ def _walk_of(edge_index: Tensor, num_nodes: int) -> Any:
 
 
 def _sparse_returns(walk: Any, against: Any, nodes: NDArray[np.int64], steps: int) -> tuple[Tensor, int]:
-    """Return probabilities of some nodes, and how many products that took.
+    """Return probabilities of some nodes, and the number of multiplications.
 
-    A walk that is back after ``a + b`` steps is somewhere after *a*, and is as likely to come back from
-    there as a walk against the edges is to get there: (P^(a+b))_ii = sum_j (P^a)_ij (P^b)_ji.
+    A closed walk of ``a + b`` steps is at some node *j* after *a* steps:
+
+        (P^(a+b))_ii = sum_j (P^a)_ij (P^b)_ji
+
+    ``forth`` holds the rows P^a of the nodes; ``back`` holds their columns of P^b, computed with the
+    transposed matrix ``against``.
     """
     shape = (len(nodes), walk.shape[0])
     start = need("scipy.sparse").csr_matrix(
@@ -147,18 +151,18 @@ def pair_codes(
     num_nodes: int,
     furthest: int,
 ) -> Int[Tensor, "nodes nodes"]:
-    """What any two nodes are to each other: how far apart, or by which kind of edge they are joined.
+    """A code for each pair of nodes: their distance in steps, or the kind of edge that joins them.
 
-    `SELF`, `UNREACHABLE`, then a code for each number of steps from 1 to ``furthest`` (or more), then,
-    where edges have kinds, a code for each kind: neighbours have that of their edge, the largest of
-    several. Distances are those of Graphormer (https://arxiv.org/abs/2106.05234), whose sums over the
-    edges of a path we leave to message passing.
+    The codes are `SELF`, `UNREACHABLE`, then one code per distance from 1 to ``furthest`` (or more), then one
+    code per kind of edge if edges have kinds. Neighbours get the code of their edge; with several edges, the
+    largest code. The distances are those of Graphormer (https://arxiv.org/abs/2106.05234). Unlike
+    Graphormer, we do not sum over the edges of a path, because message passing sees the edges already.
 
     Args:
-        edge_index: Source and target of every edge, both ways.
-        kinds: The kind of each edge, from 0, or None where they have none.
-        num_nodes: How many nodes there are.
-        furthest: Steps from which on distances share a code. The cost is nodes x edges x ``furthest``.
+        edge_index: Source and target of every edge, in both directions.
+        kinds: The kind of each edge, counted from 0, or None.
+        num_nodes: Number of nodes.
+        furthest: Distances of this many steps or more share a code. The cost is nodes x edges x ``furthest``.
 
     >>> chain = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
     >>> pair_codes(chain, torch.tensor([0, 0, 1, 1]), 4, furthest=2).tolist()
@@ -166,7 +170,7 @@ def pair_codes(
     """
     part = _components(edge_index, num_nodes)
     codes = torch.where(part[:, None] == part, UNREACHABLE + furthest, UNREACHABLE).short()
-    walk = _average(edge_index, num_nodes)  # only where it is not zero counts
+    walk = _average(edge_index, num_nodes)  # only used to see which entries are not zero
     for start in range(0, num_nodes, BLOCK):
         rows = torch.arange(start, min(start + BLOCK, num_nodes))
         columns = torch.arange(len(rows))
@@ -189,12 +193,12 @@ def pair_codes(
 
 
 def _components(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """For each node the same number as for all nodes that it can reach; edges go both ways."""
+    """Connected components: nodes get the same number if a path joins them. Edges go both ways."""
     source, target = edge_index
     part = torch.arange(num_nodes)
     while True:
         nearer = part.scatter_reduce(0, target, part[source], "amin")
-        nearer = nearer[nearer]  # two steps at a time, then four …
+        nearer = nearer[nearer]  # reach grows: two steps, then four …
         if nearer.equal(part):
             return part
         part = nearer
@@ -207,14 +211,14 @@ def gather_hops(
     *,
     reverses: bool,
 ) -> Float[Tensor, "nodes places columns"]:
-    """Each node's own features, then those averaged over 1, 2, … ``num_hops`` steps along its edges.
+    """The features of each node, then their averages after 1, 2, … ``num_hops`` steps along the edges.
 
         X_k = D^-1 A X_{k-1}
 
-    from the node to the targets of its edges; with ``reverses``, after those, against the edges. A
-    node without edges gets zeros. After SIGN (https://arxiv.org/abs/2004.11198), which puts them in
-    one vector, and NAGphormer (https://arxiv.org/abs/2206.04910), which makes a set as we do. We
-    average over neighbours where they normalise symmetrically.
+    A step goes from a node to the targets of its edges. With ``reverses``, the averages of steps against the
+    edges follow. A node without edges gets zeros. SIGN (https://arxiv.org/abs/2004.11198) joins these
+    features into one vector; NAGphormer (https://arxiv.org/abs/2206.04910) makes a set of them, as we do.
+    Both normalise symmetrically; we take the mean over neighbours.
 
     >>> chain = torch.tensor([[0, 1], [1, 2]])
     >>> x = torch.tensor([[1.0], [2.0], [4.0]])
@@ -235,7 +239,7 @@ def gather_hops(
 
 
 def _average(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """``D^-1 A``: row *i* averages over the targets of its edges; parallel edges count each."""
+    """``D^-1 A``: row *i* averages over the targets of the edges of node *i*. Parallel edges all count."""
     source, target = edge_index
     degree = torch.bincount(source, minlength=num_nodes)
     weight = 1.0 / degree[source]
@@ -243,7 +247,7 @@ def _average(edge_index: Tensor, num_nodes: int) -> Tensor:
         dense = torch.zeros(num_nodes, num_nodes)
         return dense.index_put_((source, target), weight, accumulate=True)
     with warnings.catch_warnings():
-        # Some versions of torch say the second even where it was told not to check.
+        # Some versions of torch give the second warning even with check_invariants=False.
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
         warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled")
         pairs = torch.sparse_coo_tensor(edge_index, weight, (num_nodes, num_nodes), check_invariants=False)

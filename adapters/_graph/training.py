@@ -1,4 +1,4 @@
-"""What the adapters of graphs share: reading an item, learning the columns of training graphs, labels."""
+"""Shared code of the two graph adapters: read an item, learn columns from training graphs, align labels."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ READERS: dict[str, Callable[[Any], Graph]] = {
 
 
 def check_kind(kind: Any) -> None:
-    """Raises ValueError for anything but a kind of graph."""
+    """Raise ValueError if ``kind`` is not a kind of graph."""
     one_of(kind, READERS, "kind")
 
 
 def read(item: Any, kind: str) -> Graph:
-    """A graph of that kind. Raises ValueError for one of another kind, or a bad one."""
+    """Read a graph of that kind. Raises ValueError if it is invalid or of another kind."""
     if (got := kind_of(item)) != kind:
         raise ValueError(f"graph: got an item of kind {got!r}, expected {kind!r} as the first training item")
     return READERS[kind](item)
@@ -63,11 +63,11 @@ def read(item: Any, kind: str) -> Graph:
 
 @dataclass(frozen=True)
 class Learned:
-    """What training graphs have in common.
+    """The result of :func:`learn`.
 
     Args:
         kind: "molecule", "data", "table" or "triples".
-        nodes, edges: What the columns hold.
+        nodes, edges: The columns of nodes and edges.
         texts: All texts of nodes and edges.
         directed: Whether an edge differs from its reverse.
     """
@@ -80,14 +80,15 @@ class Learned:
 
 
 def learn(items: Iterable[Any], directed: bool | None) -> Learned:
-    """The columns of the training graphs, which are read once.
+    """Learn kind, columns and direction from the training graphs.
 
     Args:
-        items: Training graphs of one kind.
-        directed: None finds out: where every edge has its reverse, edges are not directed.
+        items: Training graphs of one kind. They are read once.
+        directed: Whether an edge differs from its reverse. None: False if every edge has its reverse,
+            otherwise True.
 
     Raises:
-        ValueError: No items, items of two kinds, or a bad item; it is numbered.
+        ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
     """
     kind, nodes, edges, symmetric = None, Columns("node"), Columns("edge"), True
     texts: list[str] = []
@@ -108,7 +109,7 @@ def learn(items: Iterable[Any], directed: bool | None) -> Learned:
 
 
 def columns_of(assets: Mapping[str, str]) -> list[Columns]:
-    """The columns of nodes and of edges in the file ``columns.json`` of a checkpoint."""
+    """The columns of nodes and edges, read from the file ``columns.json`` of a checkpoint."""
     found: list[Columns] = json_asset(
         assets,
         "columns.json",
@@ -118,7 +119,7 @@ def columns_of(assets: Mapping[str, str]) -> list[Columns]:
 
 
 def content(item: Any, kind: str) -> Any:
-    """What of an item its examples depend on: of a torch-geometric `Data` all that is read of it."""
+    """The content of an item that its examples depend on. For a `Data` only the attributes that are read."""
     if kind != "data":
         return item
     values = {name: getattr(item, name, None) for name in DATA_NAMES}
@@ -134,7 +135,11 @@ JSON_FORMS = {
 
 
 def parse(text: str, folder: Path, kind: str) -> Any:
-    """A graph as one types it: a SMILES, JSON, or the path of a ``.json`` file. Raises ValueError."""
+    """Parse a graph on the command line: a SMILES, JSON, or the path of a ``.json`` file.
+
+    Raises:
+        ValueError: Invalid JSON, or the kind "data", which has no text form.
+    """
     if kind == "data":
         raise ValueError(
             "this model was trained on torch-geometric Data, which a command line cannot hold; "
@@ -144,23 +149,23 @@ def parse(text: str, folder: Path, kind: str) -> Any:
 
 
 def stand_in(item: Any) -> str:
-    """What to show in place of a graph that nobody can type."""
+    """A short stand-in for a graph in an example of a command."""
     return "CCO" if isinstance(item, str) else "YOUR.json"  # ethanol
 
 
 def word_bag(item: Any, names: Iterable[str]) -> list[str]:
-    """The words of nodes, or groups of one to three characters of a SMILES, for simple methods."""
+    """For baselines: the words of nodes, or the character n-grams (1 to 3) of a SMILES."""
     if isinstance(item, str):
         return [item[i : i + n] for n in (1, 2, 3) for i in range(len(item) - n + 1)]
     return bag_of_words(" ".join(names))
 
 
 def sums(rows: Sequence[Any], width: int) -> Any:
-    """The sum over nodes of their features, and how many nodes there are: none, maybe."""
+    """For baselines: the sum of the features over all nodes, and the number of nodes, which may be 0."""
     return np.append(np.array(rows).reshape(-1, width).sum(0), len(rows))
 
 
 def aligned(labels: Any, count: int, kind: str) -> list[Any]:
-    """The labels of a graph's nodes. Raises ValueError where there is not one a node."""
+    """The labels of a graph's nodes. Raises ValueError if there is not one label per node."""
     check_labels(labels, count, "node", ": one an entity, then one a triple" if kind == "triples" else "")
     return [label.item() if hasattr(label, "item") else label for label in labels]

@@ -1,1 +1,1 @@
-"""What the adapter of speech is made of."""
+"""Internal modules of the speech adapter."""

@@ -1,6 +1,7 @@
-"""Reading audio: files, members of archives and arrays, as one channel of samples in [-1, 1].
+"""Read audio from files, archive members and arrays as one channel of samples in [-1, 1].
 
 Recordings are read block by block, so that an hour of sound takes no more memory than a minute.
+
 Axes: samples (of one channel), channels.
 """
 
@@ -38,15 +39,17 @@ __all__ = [
 ]
 
 LOWEST_RATE = 1000
-"""Hz. A lower one is a mistake (kHz for Hz, mostly)."""
+"""Lowest sample rate in Hz. A lower rate is a mistake, mostly kHz instead of Hz."""
 HIGHEST_RATE = 768_000
-"""Hz, of the fastest converters. A higher one is a damaged header, and its filters take gigabytes."""
+"""Highest sample rate in Hz, of the fastest converters. A higher rate means a damaged header, and the filters
+for resampling would take gigabytes."""
 MOST_CHANNELS = 32
-"""An array with more on its shorter axis is no audio (a spectrogram, mostly)."""
+"""Most channels. An array whose shorter axis is longer is not audio, but mostly a spectrogram."""
 BLOCK = 1 << 20
-"""Samples of all channels that are read at a time: 4 MiB."""
+"""Number of samples, over all channels, that are read at a time: 4 MiB."""
 CANCELLED = 1 / 20
-"""Of the energy that the mean of unrelated channels has: below it, channels cancel each other out."""
+"""Channels cancel each other out if their mean has less than this share of the energy that the mean of
+unrelated channels would have."""
 
 Block = NDArray[np.float32]
 """``(samples, channels)``."""
@@ -54,13 +57,13 @@ Block = NDArray[np.float32]
 
 @runtime_checkable
 class _Source(Protocol):
-    """Sound as it was given.
+    """The sound that a user gave: an array or a file.
 
     Args:
-        name: For messages.
-        rate: Hz.
-        channels: How many.
-        length: Samples of a channel; None where only reading tells.
+        name: Name in messages.
+        rate: Sample rate in Hz.
+        channels: Number of channels.
+        length: Samples per channel; None if only reading the whole file can tell.
     """
 
     name: str
@@ -69,7 +72,7 @@ class _Source(Protocol):
     length: int | None
 
     def blocks(self) -> Iterator[Block]:
-        """All samples, from the first one at each call; only the last block is shorter than `_step`."""
+        """All samples; each call starts at the first one. Only the last block is shorter than `_step`."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,9 @@ class Recording:
     """One channel of a recording, to be read block by block.
 
     Args:
-        name: For messages.
-        rate: Hz.
-        length: Samples that the blocks have in all.
+        name: Name in messages.
+        rate: Sample rate in Hz.
+        length: Number of samples in all blocks together.
     """
 
     name: str
@@ -90,10 +93,10 @@ class Recording:
     _only: Block | None
 
     def blocks(self) -> Iterator[Float[Tensor, " samples"]]:
-        """Samples in [-1, 1], from the first one at each call.
+        """Samples in [-1, 1]; each call starts at the first one.
 
         Raises:
-            ValueError: Samples that cannot be, or fewer than the file announces.
+            ValueError: Invalid samples, or fewer samples than the header of the file announces.
         """
         for block in self._source.blocks() if self._only is None else [self._only]:
             channel = block.mean(1) if self._channel is None else block[:, self._channel]
@@ -101,17 +104,17 @@ class Recording:
 
 
 def name_of(item: Any) -> str:
-    """What to call an item in messages."""
+    """The name of an item in messages."""
     return str(item) if names_a_file(item) else "samples"
 
 
 def names_a_file(item: Any) -> bool:
-    """Whether an item is a path or a member of an archive, not samples."""
+    """Whether an item is a path or an archive member, and not samples."""
     return isinstance(item, str | os.PathLike | AudioFile)
 
 
 def bytes_of(item: str | os.PathLike[str] | AudioFile) -> bytes:
-    """A file as it is on the disk. Raises OSError or ValueError where there is none."""
+    """The bytes of a file or archive member. Raises OSError or ValueError if it does not exist."""
     if not isinstance(item, AudioFile):
         return Path(item).read_bytes()
     with member_of(item) as member:
@@ -119,25 +122,25 @@ def bytes_of(item: str | os.PathLike[str] | AudioFile) -> bytes:
 
 
 def read_audio(item: Any) -> tuple[Float[Tensor, " samples"], int]:
-    """One channel of samples in [-1, 1], and their rate in Hz: :func:`open_audio`, read whole."""
+    """Read a whole recording (:func:`open_audio`): one channel of samples in [-1, 1], and the rate in Hz."""
     recording = open_audio(item)
     return torch.cat([torch.zeros(0), *recording.blocks()]), recording.rate
 
 
 def open_audio(item: Any, max_seconds: float | None = None) -> Recording:
-    """A recording to read block by block. Several channels are averaged.
+    """Open a recording, to read it block by block. Several channels are averaged.
 
-    Where channels cancel each other out (one is the other with its sign changed), the loudest one is
-    taken, with a warning.
+    If channels cancel each other out (one is the other with its sign changed), the recording is the loudest
+    channel, and a warning says so.
 
     Args:
-        item: A path, an `AudioFile`, or ``(samples, rate)`` with floats in [-1, 1] or 16-bit
-            integers, of one axis or of two (the shorter one is the channels).
-        max_seconds: How long a recording may be; None: as long as it likes.
+        item: A path, an `AudioFile`, or ``(samples, rate)`` with the rate in Hz. Samples are floats in
+            [-1, 1] or 16-bit integers, with one axis or two; the shorter axis counts channels.
+        max_seconds: Longest recording in seconds; None: no limit.
 
     Raises:
-        ValueError: Missing, unreadable or cut files, values that are no samples, rates and shapes
-            that cannot be, a recording that is too long.
+        ValueError: The file is missing, unreadable or cut off; samples, rate or shape are invalid; or the
+            recording is too long.
     """
     source = _source_of(item)
     _check_seconds(source, source.length or 0, max_seconds)
@@ -146,7 +149,7 @@ def open_audio(item: Any, max_seconds: float | None = None) -> Recording:
     length, only = 0, None
     energies, of_mean = np.zeros(source.channels), 0.0
     for block in source.blocks():
-        only = None if length else block  # is not decoded twice, where it is the only one
+        only = None if length else block  # keep a single block, so that it is not decoded twice
         length += len(block)
         _check_seconds(source, length, max_seconds)
         energies += np.square(block, dtype=np.float64).sum(0)
@@ -156,7 +159,7 @@ def open_audio(item: Any, max_seconds: float | None = None) -> Recording:
 
 
 def _chosen(energies: NDArray[np.float64], of_mean: float, name: str) -> int | None:
-    """The channel to take, or None for the mean of all."""
+    """The number of the channel to use, or None for the mean of all channels."""
     count = max(len(energies), 1)
     if of_mean >= CANCELLED * energies.sum() / count**2:  # unrelated channels have energies.sum() / count**2
         return None
@@ -200,7 +203,7 @@ def _checked_rate(rate: Any, name: str) -> int:
 
 def _checked_samples(block: Block, name: str) -> Block:
     largest = np.abs(block).max(initial=0)
-    if not largest < 100:  # NaN too; floats a little above 1 are a loud recording
+    if not largest < 100:  # also catches NaN; floats a little above 1 occur in loud recordings
         raise ValueError(
             f"{name}: got samples up to {largest}, expected numbers in [-1, 1] and no NaN; "
             "divide integers by 32768, or give them as int16"
@@ -213,7 +216,7 @@ def _step(source: _Source) -> int:
 
 
 class _Samples:
-    """An array or tensor given by a user."""
+    """Samples in an array or tensor."""
 
     name = "samples"
 
@@ -235,7 +238,7 @@ class _Samples:
 def _array_of(samples: Any) -> NDArray[Any]:
     try:
         return np.asarray(samples)
-    except (TypeError, ValueError) as error:  # lists of different lengths, say
+    except (TypeError, ValueError) as error:  # for example lists of different lengths
         raise ValueError(
             f"samples: got {type(samples).__name__}, expected an array of numbers ({error})"
         ) from None
@@ -255,12 +258,12 @@ def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
 
 
 class _File:
-    """A file on the disk or in an archive."""
+    """An audio file on the disk or in an archive."""
 
     def __init__(self, item: str | os.PathLike[str] | AudioFile) -> None:
         self.name, self._item = name_of(item), item
         if not isinstance(item, AudioFile) and not _is_file(item):
-            raise ValueError(f"{self.name}: no such file; check the path and from where it is relative")
+            raise ValueError(f"{self.name}: no such file; check the path and the folder it is relative to")
         with _readable(self.name), self._opened() as file, self._sound(file) as sound:
             self.rate = _checked_rate(sound.samplerate, self.name)
             self.channels = sound.channels
@@ -272,14 +275,14 @@ class _File:
         return member_of(self._item) if isinstance(self._item, AudioFile) else open(self._item, "rb")
 
     def _sound(self, file: Any) -> Any:
-        """The view of soundfile, to be read once from beginning to end."""
+        """The file as soundfile opens it, to be read once from beginning to end."""
         return _stream_class()(file if isinstance(self._item, AudioFile) else os.fspath(self._item))
 
     def blocks(self) -> Iterator[Block]:
         read, step = 0, _step(self)
         with _readable(self.name), self._opened() as file, self._sound(file) as sound:
             while True:
-                # As floats: 16-bit reads of float files come out as zeros.
+                # Read floats: reading a float file as 16-bit integers gives zeros.
                 block: Block = sound.read(step, dtype="float32", always_2d=True)
                 read += len(block)
                 if len(block) < step:
@@ -290,7 +293,7 @@ class _File:
                     return
 
     def _check_end(self, read: int) -> None:
-        slack = 2 * 1152 if self.length is None else 0  # samples of two MP3 frames
+        slack = 2 * 1152 if self.length is None else 0  # samples in two MP3 frames
         if self._expected is not None and read < self._expected - slack:
             raise ValueError(
                 f"{self.name}: got {read / self.rate:.2f} s of sound, expected "
@@ -301,13 +304,13 @@ class _File:
 def _is_file(path: str | os.PathLike[str]) -> bool:
     try:
         return Path(path).is_file()
-    except (OSError, ValueError):  # too long for the system, or a NUL in it
+    except (OSError, ValueError):  # the path is too long for the system or contains NUL
         return False
 
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Errors of soundfile, which are RuntimeErrors, as ours."""
+    """Turn errors of soundfile into ValueErrors with our message."""
     try:
         yield
     except (RuntimeError, TypeError, OSError, MemoryError) as error:
@@ -318,9 +321,9 @@ def _readable(name: str) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _stream_class() -> type[Any]:
-    class Stream(need("soundfile").SoundFile):  # type: ignore[misc]  # imported when it is needed
+    class Stream(need("soundfile").SoundFile):  # type: ignore[misc]  # imported only when needed
         def seekable(self) -> bool:
-            # Or soundfile seeks after every read, after which mp3 is decoded wrongly.
+            # Otherwise soundfile seeks after every read, and then decodes mp3 wrongly.
             return False
 
     return Stream

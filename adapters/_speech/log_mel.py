@@ -1,12 +1,12 @@
-"""From samples to log-mel frames, and what training changes in them.
+"""From samples to log-mel spectrogram frames, and their augmentation in training (SpecAugment).
 
     frame t = log(1e-6 + mel power of the 25 ms Hann window centred at (t + 0.5) * 10 ms)
 
-The mel scale is HTK's, 2595 log10(1 + f / 700), with triangular filters of height 1 from 20 Hz to
-half the rate (torchaudio's MelSpectrogram). Samples are in [-1, 1]; what a window lacks at either
-end is silence. Every 10 ms that begin in a recording make a frame; no samples make none.
+The mel scale is that of HTK, 2595 log10(1 + f / 700), with f in Hz. The filters are triangles of height 1
+from 20 Hz to half the sample rate (torchaudio's MelSpectrogram). Samples are in [-1, 1]. Beyond both ends of
+a recording, windows see silence (zeros). The number of frames is ceil(seconds / 10 ms).
 
-Axes: samples (of one channel), frames (one each 10 ms), mels (filters).
+Axes: samples (of one channel), frames (one per 10 ms), mels (filters).
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ __all__ = [
 ]
 
 FLOOR = 1e-6
-"""Added to the power before the logarithm: white noise 85 dB below full scale."""
+"""Power that is added before the logarithm: like white noise at 85 dB below full scale."""
 BLOCK = 1 << 20
-"""Samples, or values of spectra, that are worked on at a time: 4 MiB."""
+"""Number of samples or spectrum values that are processed at a time: 4 MiB."""
 FILTER_WEIGHTS = 4_000_000
-"""Of a resampling filter, about."""
+"""Approximate limit for the number of weights in a resampling filter."""
 FILTER_WIDTH = 7
-"""Samples of the slower rate, at least, on either side of torchaudio's filter: 6 / 0.99."""
+"""Half the width of torchaudio's filter, in samples of the lower rate: 6 / 0.99, rounded up."""
 
 
 def resample(samples: Float[Tensor, " samples"], ratio: Fraction) -> Float[Tensor, " resampled"]:
-    """Windowed-sinc resampling by old rate / new rate; the length becomes ceil(samples / ratio)."""
+    """Resample with a windowed sinc, to ceil(samples / ratio) samples. ``ratio`` is old rate / new rate."""
     ratio = _simple(ratio)
     if ratio == 1 or not len(samples):
         return samples
@@ -59,7 +59,7 @@ def resample(samples: Float[Tensor, " samples"], ratio: Fraction) -> Float[Tenso
 
 
 def resampled_length(length: int, ratio: Fraction) -> int:
-    """How many samples :func:`resample` makes of so many."""
+    """The number of samples in the result of :func:`resample` for ``length`` samples."""
     ratio = _simple(ratio)
     return -(-length * ratio.denominator // ratio.numerator)
 
@@ -67,11 +67,11 @@ def resampled_length(length: int, ratio: Fraction) -> int:
 def resample_blocks(
     blocks: Iterable[Float[Tensor, " samples"]], length: int, ratio: Fraction
 ) -> Iterator[Float[Tensor, " resampled"]]:
-    """:func:`resample`, block by block.
+    """Resample block by block, with the result of :func:`resample`.
 
     Args:
         blocks: The samples.
-        length: How many they are in all.
+        length: Number of samples in all blocks together.
         ratio: Old rate / new rate.
     """
     ratio = _simple(ratio)
@@ -80,7 +80,7 @@ def resample_blocks(
         return
     old, new = ratio.numerator, ratio.denominator
     stretches = Stretches(blocks)
-    # The filter is so many samples wide on either side, of the slower of the two rates.
+    # The filter reaches FILTER_WIDTH samples of the lower rate to each side.
     around = (-(-FILTER_WIDTH * max(old, new) // (new * old)) + 2) * old
     step = max(BLOCK // max(old, new), 1) * old
     for first in range(0, length, step):
@@ -91,13 +91,13 @@ def resample_blocks(
 
 
 class Stretches:
-    """Any stretch of samples that come in blocks; none may begin before the one asked for before it."""
+    """Gives stretches of samples that come in blocks. No stretch may begin before the previous one."""
 
     def __init__(self, blocks: Iterable[Float[Tensor, " samples"]]) -> None:
         self._blocks, self._held, self._begin = iter(blocks), torch.zeros(0), 0
 
     def __call__(self, first: int, last: int) -> Float[Tensor, " samples"]:
-        """Samples ``first`` to ``last``, the latter left out; fewer where the blocks end."""
+        """Samples ``first`` to ``last``, without ``last``. Fewer if the blocks end before."""
         while self._begin + len(self._held) < last:
             block = next(self._blocks, None)
             if block is None:
@@ -109,10 +109,10 @@ class Stretches:
 
 
 def _simple(ratio: Fraction) -> Fraction:
-    """The nearest ratio of small numbers: for 44101 to 16000 an exact filter has gigabytes.
+    """The nearest ratio of small numbers, because the filter has about numerator x denominator weights.
 
-    The filter has about numerator x denominator weights. Rates that differ by less than a tenth of a
-    per cent may become equal.
+    An exact filter from 44101 to 16000 Hz would take gigabytes. Rates that differ by less than 0.1 % may
+    become equal.
     """
     return ratio.limit_denominator(min(1000, max(int((FILTER_WEIGHTS / ratio) ** 0.5), 1)))
 
@@ -123,14 +123,14 @@ def _resampler(old: int, new: int) -> Any:
 
 
 def hop_of(sample_rate: int) -> int:
-    """Samples from one frame to the next: 10 ms."""
+    """Number of samples from one frame to the next (10 ms). ``sample_rate`` is in Hz."""
     return round(sample_rate / 100)
 
 
 def log_mel(
     samples: Float[Tensor, " samples"], sample_rate: int, n_mels: int
 ) -> Float[Tensor, "frames mels"]:
-    """Log-mel frames, as the top of this module defines them.
+    """The log-mel spectrogram of samples in [-1, 1]. The docstring of this module gives the formula.
 
     >>> log_mel(torch.zeros(321), sample_rate=16000, n_mels=40).shape
     torch.Size([3, 40])
@@ -141,19 +141,19 @@ def log_mel(
 def log_mel_of(
     stretch: Callable[[int, int], Tensor], length: int, sample_rate: int, n_mels: int
 ) -> Float[Tensor, "frames mels"]:
-    """:func:`log_mel` of samples that are asked for piece by piece, each piece a little after the last.
+    """The result of :func:`log_mel`, for samples that are requested one stretch after another.
 
     Args:
-        stretch: From first and last sample (left out) to samples.
-        length: How many samples there are.
+        stretch: ``stretch(first, last)`` returns the samples from ``first`` to ``last``, without ``last``.
+        length: Number of samples.
         sample_rate: Hz.
-        n_mels: Bands of a frame.
+        n_mels: Number of mel bands per frame.
     """
     blocks = log_mel_blocks(stretch, length, sample_rate, n_mels)
     count, first = -(-length // hop_of(sample_rate)), next(blocks, torch.zeros(0, n_mels))
     if len(first) == count:
         return first
-    frames = first.new_empty(count, n_mels)  # or all frames would be there twice
+    frames = first.new_empty(count, n_mels)  # torch.cat would need the memory twice
     place = 0
     for block in chain([first], blocks):
         frames[place : place + len(block)] = block
@@ -164,7 +164,7 @@ def log_mel_of(
 def log_mel_blocks(
     stretch: Callable[[int, int], Tensor], length: int, sample_rate: int, n_mels: int
 ) -> Iterator[Float[Tensor, "frames mels"]]:
-    """The frames of :func:`log_mel_of`, block by block."""
+    """The frames of :func:`log_mel_of`, in blocks."""
     hop, mel = hop_of(sample_rate), _mel_transform(sample_rate, n_mels)
     frames, lead = -(-length // hop), mel.n_fft // 2 - hop // 2
     step = max(BLOCK // mel.n_fft, 1)
@@ -178,12 +178,12 @@ def log_mel_blocks(
 
 @lru_cache(maxsize=8)
 def _mel_transform(sample_rate: int, n_mels: int) -> Any:
-    """Samples to mel power. Raises ValueError for more filters than the spectrum has lines for."""
+    """The transform from samples to mel power. Raises ValueError if some filters would be empty."""
     window = round(sample_rate * 0.025)
-    # Not below 512, or the lowest filters fall between the lines at low rates.
+    # At least 512: otherwise, at low rates, the lowest filters would fall between two lines of the spectrum.
     lines = 1 << (max(window, 512) - 1).bit_length()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "At least one mel filterbank")  # is our error below
+        warnings.filterwarnings("ignore", "At least one mel filterbank")  # the error below replaces it
         mel = need("torchaudio").transforms.MelSpectrogram(
             sample_rate, lines, window, hop_of(sample_rate), f_min=20.0, n_mels=n_mels, center=False
         )
@@ -193,21 +193,22 @@ def _mel_transform(sample_rate: int, n_mels: int) -> Any:
 
 
 def to_int16(samples: Float[Tensor, " samples"]) -> Int16[Tensor, " samples"]:
-    """Rounded to 16 bits: half the memory of floats, exact for 16-bit files."""
+    """Round samples in [-1, 1] to 16 bits: half the memory of floats, and exact for 16-bit files."""
     return (samples * 32768).round().clamp(-32768, 32767).to(torch.int16)
 
 
 def from_int16(samples: Int16[Tensor, " samples"]) -> Float[Tensor, " samples"]:
-    """The inverse of `to_int16`."""
+    """Samples in [-1, 1] from 16-bit integers: the inverse of `to_int16`."""
     return samples.float() / 32768
 
 
 def spec_augment(
     features: Float[Tensor, "frames mels"], generator: torch.Generator
 ) -> Float[Tensor, "frames mels"]:
-    """Two stretches of time and two bands set to 0, the mean of normalised features.
+    """SpecAugment: set two stretches of time and two frequency bands to 0, the mean of normalised features.
 
-    Widths are uniform up to 70 frames or a fifth of the recording, and up to 15 of 80 mels.
+    The width of a stretch is uniform from 0 to 70 frames, but at most a fifth of the recording. The width
+    of a band is uniform from 0 to 15 of 80 mels. Park et al. 2019 (https://arxiv.org/abs/1904.08779).
     """
     features = features.clone()
     frames, n_mels = features.shape

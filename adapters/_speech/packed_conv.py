@@ -1,10 +1,10 @@
-"""Convolution over packed sequences: what one sequence holds never reaches into the next.
+"""Convolution over packed sequences. An output never depends on another sequence.
 
     y[t] = bias + sum over k of W[k] x[stride * t + k - (kernel - stride) / 2]
 
-with x = 0 outside the sequence. A gather of rows and one matrix product. Which rows, the host works
-out from the lengths; places outside the sequence point to a row of zeros. Output t is centred on
-the inputs that it stands for, stride * t … stride * (t + 1) - 1.
+with x = 0 outside the sequence. Output t is centred on the inputs that it stands for, stride * t …
+stride * (t + 1) - 1. The convolution gathers rows and multiplies them with one matrix. The CPU computes
+from the lengths which rows to gather; kernel places outside the sequence read a row of zeros.
 
 Axes: rows (of all sequences), outputs (rows after subsampling), kernel, channels.
 """
@@ -24,20 +24,20 @@ from multiseq.vectors import order_of
 __all__ = ["ConvStem", "PackedConv"]
 
 STRIDES = {1: (1, 1), 2: (2, 1), 4: (2, 2)}
-"""Of the two convolutions, for each subsampling."""
+"""Subsampling -> strides of the two convolutions."""
 
 
 class PackedConv(nn.Module):
-    """A convolution over packed rows, with ceil(length / stride) outputs for each sequence.
+    """A convolution over packed rows, with ceil(length / stride) outputs per sequence.
 
     Args:
         in_channels: Width of the rows.
         out_channels: Width of the outputs.
-        kernel: Rows that an output sees.
-        stride: Rows from one output to the next.
+        kernel: Number of rows that an output sees.
+        stride: Number of rows from one output to the next.
 
     Raises:
-        ValueError: ``kernel - stride`` odd or negative: an output would not be centred on its rows.
+        ValueError: ``kernel - stride`` is odd or negative, so outputs would not be centred on their rows.
 
     Example:
         >>> conv = PackedConv(3, 5, kernel=4, stride=2)
@@ -55,11 +55,11 @@ class PackedConv(nn.Module):
         self.linear = Linear(kernel * in_channels, out_channels, bias=True)
 
     def lengths(self, lengths: Sequence[int]) -> list[int]:
-        """How many outputs each sequence has."""
+        """The number of outputs of each sequence."""
         return [-(-n // self.stride) for n in lengths]
 
     def taps(self, lengths: Sequence[int]) -> Int[Tensor, "outputs kernel"]:
-        """The row that each place of the kernel reads; the one after the last row is zeros.
+        """The number of the row that each kernel place reads. One past the last row means zeros.
 
         >>> PackedConv(1, 1, kernel=3).taps([2, 1]).tolist()
         [[3, 0, 1], [0, 1, 3], [3, 2, 3]]
@@ -76,25 +76,25 @@ class PackedConv(nn.Module):
     def forward(
         self, rows: Float[Tensor, "rows channels"], taps: Int[Tensor, "outputs kernel"]
     ) -> Float[Tensor, "outputs out_channels"]:
-        """Convolve; ``taps`` are those of the sequences that the rows belong to."""
-        # As an embedding: the gradient of index_select is summed in no fixed order on a GPU.
+        """Convolve the rows. ``taps`` is the result of :meth:`taps` for the lengths of their sequences."""
+        # Use an embedding: on a GPU, the gradient of index_select is summed in no fixed order.
         seen = F.embedding(taps, F.pad(rows, (0, 0, 0, 1)), padding_idx=rows.shape[0])
         outputs: Tensor = self.linear(seen.flatten(1))
         return outputs
 
 
 class ConvStem(nn.Module):
-    """Two convolutions and a projection: ceil(length / subsample) vectors for each sequence.
+    """Two convolutions and a projection, with ceil(length / subsample) vectors per sequence.
 
         norm(W gelu(conv(gelu(conv(x)))))
 
     Args:
         in_channels: Width of the rows.
         dim: Width of the vectors.
-        subsample: Rows to a vector: 1, 2 or 4.
+        subsample: Rows per vector: 1, 2 or 4.
 
     Raises:
-        ValueError: Another subsampling.
+        ValueError: ``subsample`` is another number.
     """
 
     def __init__(self, in_channels: int, dim: int, subsample: int) -> None:
@@ -108,7 +108,7 @@ class ConvStem(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def taps(self, lengths: Sequence[int]) -> tuple[list[int], dict[str, Tensor]]:
-        """How many vectors each sequence has, and the rows that each convolution reads."""
+        """The number of vectors of each sequence, and the rows that each convolution reads."""
         halfway = self.conv1.lengths(lengths)
         taps = {"taps1": self.conv1.taps(lengths), "taps2": self.conv2.taps(halfway)}
         return self.conv2.lengths(halfway), taps
@@ -116,7 +116,7 @@ class ConvStem(nn.Module):
     def forward(
         self, rows: Float[Tensor, "rows channels"], taps: Mapping[str, Tensor]
     ) -> Float[Tensor, "vectors dim"]:
-        """The vectors of sequences whose :meth:`taps` are given."""
+        """The vectors of packed sequences. ``taps`` is from :meth:`taps`."""
         rows = rows.to(self.project.weight.dtype)
         x = F.gelu(self.conv1(rows, _filled_up(taps["taps1"], len(rows))))[: len(taps["taps1"])]
         x = F.gelu(self.conv2(x, _filled_up(taps["taps2"], len(x))))
@@ -125,6 +125,6 @@ class ConvStem(nn.Module):
 
 
 def _filled_up(taps: Tensor, nothing: int) -> Tensor:
-    """With outputs of nothing, up to one of few numbers of rows, for which products are ready on a CPU."""
+    """On a CPU, pad with outputs that read row ``nothing``, so that few different row counts occur."""
     more = padded_rows(len(taps)) - len(taps) if taps.device.type == "cpu" else 0
     return F.pad(taps, (0, 0, 0, more), value=nothing) if more else taps

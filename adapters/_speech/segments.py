@@ -1,4 +1,4 @@
-"""From ``(start, end, label)`` segments in seconds to one label for each moment."""
+"""From segments ``(start, end, label)`` in seconds to one label for each point in time."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["labels_at"]
 Times = NDArray[np.float64]
 
 TOUCHING = 1e-3
-"""Seconds by which neighbours may overlap: times in files are rounded."""
+"""Seconds by which neighbouring segments may overlap, because times in files are rounded."""
 
 
 def labels_at(times: Times, segments: Sequence[Sequence[Any]], seconds: float, source: str) -> list[Any]:
-    """The label of the segment with ``start <= time < end`` for each time; None between segments.
+    """For each time the label of the segment with ``start <= time < end``; None between segments.
 
     Args:
         times: Seconds.
         segments: ``(start, end, label)`` in seconds, in any order.
-        seconds: How long the recording lasts. What a segment has beyond it is cut off.
+        seconds: Duration of the recording. A segment may end a little later.
         source: The recording's name in messages.
 
     Raises:
-        ValueError: Segments that overlap, end before they start, or reach far beyond the recording.
+        ValueError: Segments overlap, end before they start, or reach far beyond the recording.
 
     Example:
         >>> labels_at(np.array([0.1, 0.2, 0.5]), [(0.0, 0.2, "a"), (0.2, 0.4, "b")], 0.6, "clip")
@@ -42,7 +42,7 @@ def labels_at(times: Times, segments: Sequence[Sequence[Any]], seconds: float, s
 
 
 def _check(starts: Times, ends: Times, ordered: Sequence[Any], seconds: float, source: str) -> None:
-    backward = ~((starts >= 0) & (starts <= ends))  # NaN too
+    backward = ~((starts >= 0) & (starts <= ends))  # also catches NaN
     if backward.any():
         segment = ordered[int(backward.argmax())]
         raise ValueError(f"{source}: got segment {tuple(segment)}, expected 0 <= start <= end")

@@ -1,7 +1,7 @@
-"""Whether an audio file holds all the sound that its header announces.
+"""Check that an audio file holds all the sound that its header announces.
 
-libsndfile reads what is there and keeps quiet about what is not; what it thinks of a header it writes
-into a log, ``extra_info``.
+libsndfile reads a file that was cut off without an error. It writes its findings about the header into a
+log, ``extra_info``, which we read.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 __all__ = ["check_whole", "expected_length"]
 
 UNKNOWN = 1 << 62
-"""Frames from which on libsndfile means: the header does not say."""
+"""From this number of frames on, libsndfile means that the header gives no length."""
 STREAM = 0x7FFFF000
-"""Bytes from which on a header's size says: written by a stream, which could not know."""
+"""From this size in bytes on, a header was written by a stream, which did not know the size."""
 MISSING = 0.01
-"""Seconds, at least, that are missing where a file is called cut off: some writers count their header."""
+"""Seconds. A file counts as cut off if more is missing. Some programs include the header in the size."""
 
 SIZES = {
     "WAV": "data",
@@ -27,28 +27,28 @@ SIZES = {
     "AIFF": "SSND",
     "AU": "Data Size",
 }
-"""Container -> what libsndfile's log calls the size that matters."""
+"""Container format -> name of its data size in libsndfile's log."""
 
 KILOBITS = {
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0),
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
 }
-"""Whether a frame is of MPEG 1 (32 kHz and above) -> kilobits a second, by the number in its header."""
+"""Whether a frame is MPEG 1 (32 kHz and above) -> kilobits per second for each number in its header."""
 
 LAST_PAGE = 1 << 17
-"""Bytes at the end of an Ogg file that hold its last page: twice as many as a page can have."""
+"""Bytes at the end of an Ogg file that contain its last page: twice the largest size of a page."""
 
 
 def check_whole(file: Any, sound: Any, name: str) -> None:
-    """Compare a file's header with its size.
+    """Compare the header of a file with its size.
 
     Args:
-        file: Open for reading; its place in the file is lost.
-        sound: soundfile's view of it, in which nothing has been read.
-        name: For messages.
+        file: The file, open for reading.
+        sound: The same file opened by soundfile, with nothing read yet.
+        name: The file's name in messages.
 
     Raises:
-        ValueError: A file that was cut off, or whose header was never completed.
+        ValueError: The file was cut off, or its header was never completed.
     """
     if sound.format in SIZES:
         _check_sizes(sound, name)
@@ -59,9 +59,9 @@ def check_whole(file: Any, sound: Any, name: str) -> None:
 
 
 def expected_length(file: Any, sound: Any) -> int | None:
-    """Samples of a channel that the header announces; None where it does not say."""
+    """The samples per channel that the header announces; None if it does not say."""
     if sound.format == "MP3" and not _keeping_place(_has_tag, file):
-        return None  # is guessed from the first frame and the size of the file
+        return None  # libsndfile only guesses, from the first frame and the file size
     return None if sound.frames >= UNKNOWN else int(sound.frames)
 
 
@@ -99,7 +99,7 @@ def _keeping_place(function: Any, file: Any, *more: Any) -> Any:
 
 
 def _check_pages(file: Any, name: str) -> None:
-    """The last page must be there to its last byte and be marked as the end of the stream."""
+    """The last page must be complete and be marked as the end of the stream. Raises ValueError."""
     file.seek(max(file.seek(0, SEEK_END) - LAST_PAGE, 0))
     tail = file.read()
     page = tail[max(tail.rfind(b"OggS"), 0) :]
@@ -113,7 +113,7 @@ def _check_pages(file: Any, name: str) -> None:
 
 
 def _check_frames(file: Any, sound: Any, name: str) -> None:
-    """The length that libsndfile guesses from the first frame must do, for it reads no further."""
+    """Raise ValueError if libsndfile guesses too short a length from the first frame: it reads no further."""
     frames = _mp3_frames(file, sound.samplerate)
     each = 1152 if sound.samplerate >= 32000 else 576
     if sound.frames < (frames - 3) * each:
@@ -124,7 +124,7 @@ def _check_frames(file: Any, sound: Any, name: str) -> None:
 
 
 def _mp3_frames(file: Any, rate: int) -> int:
-    """How many frames of layer III follow each other, by their headers."""
+    """The number of consecutive layer III frames, found by their headers. ``rate`` is in Hz."""
     place, count = _first_frame(file), 0
     while True:
         file.seek(place)
@@ -139,17 +139,17 @@ def _mp3_frames(file: Any, rate: int) -> int:
 
 
 def _first_frame(file: Any) -> int:
-    """Where an MP3 file's sound begins: behind its names and pictures (ID3)."""
+    """The byte at which the sound of an MP3 file begins: after the ID3 tag with names and pictures."""
     file.seek(0)
     head = file.read(10)
     if len(head) < 10 or head[:3] != b"ID3":
         return 0
-    sizes = zip(head[6:], (21, 14, 7, 0), strict=True)  # seven bits a byte
+    sizes = zip(head[6:], (21, 14, 7, 0), strict=True)  # seven bits per byte
     return 10 + int(sum((byte & 127) << shift for byte, shift in sizes))
 
 
 def _has_tag(file: Any) -> bool:
-    """Whether an MP3 file's first frame says how many frames there are (Xing's tag)."""
+    """Whether the first frame of an MP3 file gives the number of frames (Xing or Info tag)."""
     file.seek(_first_frame(file))
     frame = file.read(256)
     return b"Xing" in frame or b"Info" in frame

@@ -1,1 +1,1 @@
-"""What the adapter of text is made of."""
+"""Internal modules of the text adapter."""

@@ -1,10 +1,10 @@
-"""What a word or a piece of text is made of, as rows of one embedding table.
+"""Split texts into words or pieces, and turn each of them into rows of one embedding table.
 
-A word that no training text has still means something: its pieces, its first and last characters
-and its shape were seen in other words. Sources: affixes and shapes as features of taggers,
+A word that no training text has still gets a useful vector, because its pieces, its first and last
+characters and its shape occur in other words. Sources: affixes and shapes as features of taggers,
 Ratnaparkhi 1996 (https://aclanthology.org/W96-0213); a word vector as the sum of its parts,
 Bojanowski et al. 2017 (https://arxiv.org/abs/1607.04606); byte-pair encoding, Sennrich et al. 2016
-(https://arxiv.org/abs/1508.07909). We differ in summing parts of all kinds, from one table.
+(https://arxiv.org/abs/1508.07909). Unlike them, we sum all these parts, and keep them in one table.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from multiseq.tokenizer import LONGEST_WORD, read_tokenizer, train_tokenizer
 __all__ = ["PieceParts", "WordParts", "bag_of_words", "split_words", "train_pieces"]
 
 UNKNOWN = 0
-"""The row of the table for what no training text has, and for what word dropout hides."""
+"""The row of the table for unknown words, and for words and pieces that word dropout hides."""
 
 Parts = tuple[tuple[int, ...], tuple[float, ...]]
 """Rows of the embedding table that make up one vector, and their weights in the sum."""
 
 UNWRITABLE = re.compile("[\r\n]")
-"""No part of a vocabulary, which is written one entry a line."""
+"""Entries with these characters stay out of vocabularies, whose files have one entry per line."""
 
 LONGEST_AFFIX = 5  # characters
 CACHED_WORDS = 200_000
@@ -39,12 +39,12 @@ CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\
 
 
 def split_words(text: str) -> list[str]:
-    """Words of a raw text; only white space is left out.
+    """Split a text into words. It keeps every character except white space.
 
     A word is, in this order of preference: one Chinese character or Japanese kana; a number with
-    inner points, commas or colons; a run of letters, digits and marks, with inner apostrophes; a
-    run of one and the same other character. Scripts that write no blanks (Thai, Khmer) stay in long
-    runs: give lists of words, or use the unit "piece".
+    points, commas or colons inside; a run of letters, digits and marks, with apostrophes inside; a
+    run of one other character. Scripts without spaces between words (Thai, Khmer) give very long
+    words: use lists of words, or the unit "piece".
 
     >>> split_words("Don't pay 1,200.50 for well-known 東京...")
     ["Don't", 'pay', '1,200.50', 'for', 'well', '-', 'known', '東', '京', '...']
@@ -53,13 +53,13 @@ def split_words(text: str) -> list[str]:
 
 
 def bag_of_words(text: str) -> list[str]:
-    """The words of a text in lower case, as simple methods count them."""
+    """The words of a text in lower case, for the bag of words in baselines."""
     return split_words(composed(text).lower())
 
 
 @lru_cache(maxsize=1)
 def _word_pattern() -> re.Pattern[str]:
-    # \w has letters and digits but neither the vowel signs of Indic scripts nor joiners in words.
+    # \w matches letters and digits, but not the vowel signs of Indic scripts and not joiners in words.
     codes = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
     marks = "\u200c\u200d" + "".join(chr(c) for c in codes if unicodedata.category(chr(c))[0] == "M")
     cjk, mark = f"[{CJK}][{marks}]*", f"[{marks}]"
@@ -69,20 +69,20 @@ def _word_pattern() -> re.Pattern[str]:
 
 
 class WordParts:
-    """One vector a word: the whole word, its folded form, pieces, affixes and shape.
+    """Each word becomes the rows of the whole word, its folded form, affixes, shape and pieces.
 
-    A word's first two rows are its own and its folded form's (:func:`fold`): word dropout replaces
-    those and leaves the rest.
+    The first two rows stand for the whole word and its folded form (:func:`fold`). Word dropout replaces
+    these two and keeps the others.
 
     Args:
-        tokenizer: The piece vocabulary, JSON of the `tokenizers` library.
-        words: Whole words and folded forms with a row of their own.
-        traits: Affixes and shapes with a row of their own, as :func:`traits_of` names them.
+        tokenizer: The piece vocabulary, as JSON of the `tokenizers` library.
+        words: The whole words and folded forms that have a row.
+        traits: The affixes and shapes that have a row, with the names that :func:`traits_of` gives.
     """
 
     unit = "word"
     own = 2
-    """How many of a vector's first rows name it as a whole."""
+    """The number of first rows that stand for the whole word. Word dropout replaces them."""
 
     def __init__(self, tokenizer: str, words: Sequence[str], traits: Sequence[str]) -> None:
         self._tokenizer = _tokenizer_of(tokenizer, split=False)
@@ -94,7 +94,11 @@ class WordParts:
 
     @classmethod
     def fit(cls, items: Iterable[Any], *, vocab_size: int, min_count: int) -> WordParts:
-        """Words that training items have ``min_count`` times, traits of two words, and pieces."""
+        """Learn the words that occur ``min_count`` times, the traits of at least two words, and the pieces.
+
+        Raises:
+            ValueError: No words, or an item that is not a text; the message gives its number.
+        """
         counts: Counter[str] = Counter()
         for number, item in enumerate(items):
             counts.update(cls.split(item, f"item {number}"))
@@ -106,13 +110,13 @@ class WordParts:
                 forms[fold(word)] += count
         words = sorted(w for w, n in forms.items() if n >= min_count and not UNWRITABLE.search(w))
         traits = Counter(t for w in counts for t in set(traits_of(w)) if not UNWRITABLE.search(t))
-        # Of each word once: how often a word is used says nothing about how words are built.
+        # Each word counts once, because its frequency says nothing about how words are built.
         tokenizer = train_pieces(sorted(counts), vocab_size, split=False)
         return cls(tokenizer, words, sorted(t for t, n in traits.items() if n >= 2))
 
     @staticmethod
     def split(item: Any, name: str = "text") -> list[str]:
-        """The words of an item, which is a raw string or already a list of words, composed (NFC)."""
+        """The words of a string or list of words, in Unicode's composed form (NFC), or ValueError."""
         if isinstance(item, str):
             return split_words(composed(item))
         if not isinstance(item, list | tuple):
@@ -123,7 +127,7 @@ class WordParts:
         return [composed(word) for word in item]
 
     def encode(self, item: Any) -> tuple[list[str], list[Parts]]:
-        """The words of an item and what each is made of."""
+        """The words of an item, and the rows and weights of each."""
         words = self.split(item)
         return words, [self._cache.get(word) or self._remember(word) for word in words]
 
@@ -143,7 +147,7 @@ class WordParts:
         return (*own, *traits, *pieces), tuple(weights)
 
     def assets(self) -> dict[str, str]:
-        """Vocabularies: file name to text."""
+        """The files of the vocabularies: file name -> text."""
         return {
             "tokenizer.json": self._tokenizer.to_str(pretty=True),
             "words.txt": "".join(f"{word}\n" for word in self._words),
@@ -152,16 +156,18 @@ class WordParts:
 
     @classmethod
     def from_assets(cls, assets: Mapping[str, str]) -> WordParts:
-        """The inverse of :meth:`assets`."""
+        """Rebuild the vocabularies from :meth:`assets`."""
         lists = [asset(assets, name).split("\n")[:-1] for name in ("words.txt", "traits.txt")]
         return cls(asset(assets, "tokenizer.json"), *lists)
 
 
 class PieceParts:
-    """One vector a piece of byte-pair encoding over bytes: every text of every script has pieces.
+    """Each piece becomes one row. Pieces are subword tokens of byte-level byte-pair encoding (BPE).
+
+    Texts in every script have pieces, because every byte is a piece.
 
     Args:
-        tokenizer: The piece vocabulary, JSON of the `tokenizers` library.
+        tokenizer: The piece vocabulary, as JSON of the `tokenizers` library.
     """
 
     unit = "piece"
@@ -173,7 +179,11 @@ class PieceParts:
 
     @classmethod
     def fit(cls, items: Iterable[Any], *, vocab_size: int, min_count: int) -> PieceParts:
-        """Pieces of the training texts; pairs that occur ``min_count`` times may be merged."""
+        """Learn the pieces. Pairs of pieces that occur at least ``min_count`` times may be merged.
+
+        Raises:
+            ValueError: No text, or an item that is not a string; the message gives its number.
+        """
         texts = [_checked(item, f"item {number}") for number, item in enumerate(items)]
         if not any(texts):
             raise ValueError("items: got no text, expected training texts to learn pieces from")
@@ -181,9 +191,9 @@ class PieceParts:
         return cls(train_pieces(spaced, vocab_size, split=True, min_count=min_count))
 
     def encode(self, item: Any) -> tuple[list[str], list[Parts]]:
-        """The texts of the pieces, and the one row that each is made of.
+        """The texts of the pieces, and the row of each piece.
 
-        A character that is cut into bytes is the text of each of its pieces.
+        If a character consists of several pieces (bytes), each of them has the character as its text.
         """
         text = _spaced(_checked(item, "text"))
         encoding = self._tokenizer.encode(text)
@@ -191,17 +201,17 @@ class PieceParts:
         return names, [((1 + piece,), (1.0,)) for piece in encoding.ids]
 
     def assets(self) -> dict[str, str]:
-        """Vocabularies: file name to text."""
+        """The files of the vocabularies: file name -> text."""
         return {"tokenizer.json": self._tokenizer.to_str(pretty=True)}
 
     @classmethod
     def from_assets(cls, assets: Mapping[str, str]) -> PieceParts:
-        """The inverse of :meth:`assets`."""
+        """Rebuild the vocabularies from :meth:`assets`."""
         return cls(asset(assets, "tokenizer.json"))
 
 
 def fold(word: str) -> str:
-    """Lower-cased, in Unicode's compatible form (NFKC), every digit a 0.
+    """The word in lower case, in Unicode's compatibility form (NFKC), with 0 for every digit.
 
     >>> fold("Boeing-747")
     'boeing-000'
@@ -210,7 +220,7 @@ def fold(word: str) -> str:
 
 
 def traits_of(word: str) -> list[str]:
-    """First and last characters of the folded word, its shape, its length.
+    """The prefixes and suffixes of the folded word, the shape of the word, and its length.
 
     >>> traits_of("iPad2")[:4], traits_of("iPad2")[-2:]
     (['<i', '<ip', '<ipa', '<ipad'], ['shape xXxd', 'length 5'])
@@ -218,7 +228,7 @@ def traits_of(word: str) -> list[str]:
     folded = fold(word)
     sizes = range(1, min(LONGEST_AFFIX, len(folded)) + 1)
     shape = "".join(kind for kind, _ in groupby(map(_kind, word)))
-    length = min(len(word), 6 + len(word) // 5)  # exact while short
+    length = min(len(word), 6 + len(word) // 5)  # exact for short words
     return [
         *(f"<{folded[:n]}" for n in sizes),
         *(f"{folded[-n:]}>" for n in sizes),
@@ -238,9 +248,10 @@ def _kind(character: str) -> str:
 
 
 def train_pieces(texts: Iterable[str], vocab_size: int, *, split: bool, min_count: int = 2) -> str:
-    """Byte-pair encoding over bytes, as JSON; the same texts in the same order give the same JSON.
+    """Learn byte-level byte-pair encoding (BPE) and return it as JSON.
 
-    With ``split``, texts are cut at blanks and punctuation first; a piece has the blank before it.
+    The same texts in the same order give the same JSON. With ``split``, texts are first cut at spaces and
+    punctuation; a space belongs to the piece after it.
     """
     tokenizer = train_tokenizer(
         texts,
@@ -254,7 +265,7 @@ def train_pieces(texts: Iterable[str], vocab_size: int, *, split: bool, min_coun
 
 def _tokenizer_of(text: str, *, split: bool) -> Any:
     tokenizer = read_tokenizer(text, "tokenizer.json", _bytes(split))
-    tokenizer.decoder = need("tokenizers").decoders.ByteLevel()  # for those who read the file elsewhere
+    tokenizer.decoder = need("tokenizers").decoders.ByteLevel()  # for other programs that read the file
     return tokenizer
 
 
@@ -263,7 +274,7 @@ def _bytes(split: bool) -> Any:
 
 
 def _spaced(text: str) -> str:
-    # A word at the beginning has the same pieces as inside, where a blank comes before it.
+    # The space gives a word at the beginning the same pieces as a word after a space.
     return f" {text}" if text else text
 
 

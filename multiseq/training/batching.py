@@ -59,7 +59,7 @@ class BatchPlan:
         empty = [s.adapter_name for s in sources if not len(s)]
         if empty or not sources:
             raise ValueError(
-                f"sources: got none or an empty one {empty}, expected at least one labelled item in each"
+                f"sources: got no source or empty ones {empty}, expected at least one labelled item in each"
             )
         self.sources, self.max_vectors = list(sources), max_vectors
         self.seed, self.temperature = seed, temperature

@@ -44,8 +44,8 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
         if unknown:
             more = " …" if unknown[5:] else ""
             notes.append(
-                f"{name}: {len(unknown):,} labels are of classes that no training item has, and count as "
-                f"missed: {', '.join(unknown[:5])}{more}"
+                f"{name}: {len(unknown):,} labels have classes that no training item has; they count as "
+                f"errors: {', '.join(unknown[:5])}{more}"
             )
     return notes
 

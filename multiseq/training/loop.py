@@ -111,7 +111,7 @@ def train(
         'text/set'
     """
     if settings is not None and changes:
-        raise ValueError(f"settings: got settings and {', '.join(changes)}, expected one or the other")
+        raise ValueError(f"settings: got settings and {', '.join(changes)}, expected only one of them")
     settings = settings or Settings(**changes)
     flush_denormals()
     sources, dev = listed("sources", sources), listed("dev", dev)
@@ -158,7 +158,7 @@ def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
         )
     labelled = {task for source in dev for task in source.targets}
     if dev and settings.monitor != "mean" and settings.monitor not in labelled:
-        raise ValueError(f"monitor: got {settings.monitor!r}, which no dev source labels")
+        raise ValueError(f"monitor: got {settings.monitor!r}, but no dev source has labels for it")
     if settings.patience and not (dev and settings.evaluate_every):
         raise ValueError("patience: needs a dev split and evaluate_every above 0")
 

@@ -157,7 +157,7 @@ def _mae(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((found - wanted).abs().mean())
 
 
-# --- texts: a label is a list of the correct texts, normalised --------------------------------
+# --- texts: a label is a list of the correct texts, normalised ------------------------------------
 
 
 def _exact_match(results: Sequence[Text], labels: Sequence[list[str]]) -> float:

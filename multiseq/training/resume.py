@@ -74,7 +74,7 @@ def read_resume(folder: Path) -> dict[str, Any]:
                 damaged.append(str(error))
                 continue
             if damaged:
-                warnings.warn(f"{damaged[0]}; going on from the one before, {name}", stacklevel=2)
+                warnings.warn(f"{damaged[0]}; continuing from {name}", stacklevel=2)
             return state
     if not damaged:
         raise FileNotFoundError(f"resume: {folder / RESUME} does not exist; train without resume first")

@@ -285,7 +285,7 @@ ONE_FILE = {
     "neither": ("", r"with file, expected either split_column or split_file, to divide it into splits"),
     "both": (
         'split_file = "s"\nsplit_column = "p"',
-        r"with file, expected split_column or split_file, one of them",
+        r"with file, expected either split_column or split_file",
     ),
     "share": (
         'split_file = "s"\ndev = 0.5',

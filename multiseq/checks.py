@@ -1,4 +1,4 @@
-"""Checks of arguments and files from users: words from a list, numbers in a range, items, saved files."""
+"""Check arguments and files from users: words from a list, numbers in a range, labels, saved files."""
 
 from __future__ import annotations
 
@@ -152,14 +152,14 @@ def reading(name: str) -> Iterator[None]:
 
 
 def check_labels(labels: Any, count: int, what: str, more: str = "", place: str = "labels") -> None:
-    """Raise ValueError for anything but a list with so many labels.
+    """Raise ValueError unless ``labels`` is a list of ``count`` labels.
 
     Args:
-        labels: What was given for an item.
-        count: How many there must be.
-        what: What has a label, as in "word".
-        more: What else to say.
-        place: What a message begins with.
+        labels: The labels of one item.
+        count: The expected number of labels.
+        what: What each label belongs to, for example "word".
+        more: Text at the end of the message.
+        place: What the message begins with.
     """
     check_list(labels, f"a list with a label for each {what}", place)
     if len(labels) != count:
@@ -169,13 +169,13 @@ def check_labels(labels: Any, count: int, what: str, more: str = "", place: str 
 
 
 def check_list(labels: Any, expected: str, place: str = "labels") -> None:
-    """Raise ValueError, which says what is expected, for labels that are no list."""
+    """Raise ValueError unless ``labels`` is a list. The message contains ``expected``."""
     if isinstance(labels, str | Mapping) or not hasattr(labels, "__len__"):
         raise ValueError(f"{place}: got {type(labels).__name__}, expected {expected}")
 
 
 def under(prefix: str, things: Mapping[str, T]) -> dict[str, T]:
-    """What is called by a name with that prefix, by the rest of the name.
+    """The entries whose name begins with ``prefix``, by the rest of their name.
 
     >>> under("a.", {"a.x": 1, "b.x": 2})
     {'x': 1}

@@ -32,14 +32,16 @@ app = typer.Typer(
     help="One self-attention encoder for text, speech and graphs.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # a bug of ours shows Python's plain traceback
+    pretty_exceptions_enable=False,  # a bug in multiseq shows Python's plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `multiseq train` wrote.")]
 Data = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="The data folder, where paths in the recipe start.", show_default=False),
+    typer.Option(
+        metavar="DIR", help="The data folder. Paths in the recipe are relative to it.", show_default=False
+    ),
 ]
 Cache = Annotated[
     Path | None,
@@ -53,7 +55,7 @@ Cache = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 WIDE = 120
-"""Width in characters of a table that is written to a file or a pipe."""
+"""Width in characters of a table that is printed to a file or a pipe."""
 
 
 def main() -> None:
@@ -166,7 +168,7 @@ def train(
 
 
 def _launch(devices: str, num_nodes: int, strategy: str) -> dict[str, Any]:
-    """The options for Lightning's trainer."""
+    """Check the options for Lightning's trainer, and return them by name."""
     if devices != "auto" and not (devices.isdigit() and int(devices)):
         raise typer.BadParameter(f"got {devices!r}, expected a number or auto", param_hint="--devices")
     number: Any = "auto" if devices == "auto" else int(devices)
@@ -188,7 +190,7 @@ def _resume_command(out: Path, launch: dict[str, Any]) -> str:
 def evaluate(
     run: Run,
     data: Data = None,
-    split: Annotated[str, typer.Option(help="The part to score: train, dev or test.")] = "test",
+    split: Annotated[str, typer.Option(help="The split to score: train, dev or test.")] = "test",
     cache: Cache = None,
     as_json: AsJson = False,
 ) -> None:
@@ -316,7 +318,7 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
 
-# --- what is shown --------------------------------------------------------------------------------
+# --- output --------------------------------------------------------------------------------
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: int = 99) -> None:
@@ -343,7 +345,7 @@ def _print_report(report: Report) -> None:
         return
     _print_table(HEADER, table_rows(report), right=3)
     split = next(iter(report.values()))["split"]
-    print(f"On the {split} split; seconds are those that the model took to predict it.")
+    print(f"Scores on the {split} split. Seconds: the time that the model took to predict it.")
 
 
 def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
@@ -355,7 +357,7 @@ def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
         sources = read_split(recipe, "test", data)
         if {task for source in sources for task in source.targets} < set(recipe.tasks):
             sources += read_split(recipe, "train", data)
-    except (ValueError, OSError):  # the data is gone, but the run is finished anyway
+    except (ValueError, OSError):  # the data is gone; the finished run only gets no examples
         return []
     shown: dict[str, str] = {}
     stand_ins: dict[str, str] = {}
@@ -380,7 +382,7 @@ def _as_typed(item: Any) -> str:
 
 
 def _print_json(value: Any) -> None:
-    """Print JSON. If the output is not in UTF-8, other characters than ASCII are escaped."""
+    """Print JSON. If the output is not in UTF-8, all characters outside ASCII are escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     escaped = codecs.lookup(encoding).name != "utf-8"
     print(json.dumps(value, ensure_ascii=escaped, indent=1))
@@ -388,7 +390,7 @@ def _print_json(value: Any) -> None:
 
 @contextmanager
 def _unbreakable_output() -> Iterator[None]:
-    """Inside this context, a closed pipe or a full disk on the output's side does not end a training."""
+    """Inside this context, an output that fails (closed pipe, full disk) does not stop the training."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(TextIO, _Unbreakable(stream)) for stream in before)
     try:

@@ -1,4 +1,4 @@
-"""The options of adapters, encoder, heads and training that a recipe may give: names, types, ranges."""
+"""The options that a recipe may give to adapters, encoder, heads and training: names, types, ranges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["NUMBER", "OPTIONS", "TAKES", "Option", "check_range"]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``least`` to ``most``, with these two or, where they are ``open``, without."""
+    """The numbers from ``least`` to ``most``. ``open`` says which of the two ends are not included."""
 
     least: int | float
     most: int | float = math.inf
@@ -28,7 +28,7 @@ class Range:
 
 
 SHARE = Range(0, 1, (False, True))
-"""Of what is left out: not all of it."""
+"""A fraction below 1, for example of entries to drop: dropping all of them is not allowed."""
 POSITIVE = Range(0, open=(True, False))
 COUNT = Range(0)
 AT_LEAST_ONE = Range(1)
@@ -38,12 +38,12 @@ NUMBER = (int, float)
 
 @dataclass(frozen=True)
 class Option:
-    """One option: what its value must be.
+    """The type and the allowed values of one option.
 
     Args:
-        type: Of the value; a list holds numbers.
-        range: In which the value, or each number of a list, must lie.
-        choices: Those that there are, where they are few.
+        type: Type of the value. A list contains numbers.
+        range: Range of the value, or of each number in a list. None: no limits.
+        choices: The allowed values, if there are only a few.
     """
 
     type: Any
@@ -62,7 +62,7 @@ OPTIONS: dict[str, Option] = {
     "vocab_size": Option(int, AT_LEAST_ONE),
     "min_count": Option(int, AT_LEAST_ONE),
     "max_length": Option(int, AT_LEAST_ONE),
-    # what parts do
+    # variants
     "gated": Option(bool),
     "relative_bias": Option(bool),
     "unit": Option(str),
@@ -102,14 +102,14 @@ OPTIONS: dict[str, Option] = {
     "walk_length": Option(int, COUNT),
     "max_distance": Option(int, COUNT),
     "directed": Option(bool),
-    # reading off texts
+    # decoding texts
     "num_beams": Option(int, AT_LEAST_ONE),
     "length_penalty": Option(NUMBER, COUNT),
     # files
     "unpack_limit": Option(int, COUNT),
     "fold": Option(int, COUNT),
 }
-"""Name -> what it may be. A name means one thing wherever it stands."""
+"""Name -> allowed values. An option has the same meaning in every class that takes it."""
 
 TAKES: dict[str, tuple[str, ...]] = {
     "Encoder": (
@@ -144,11 +144,11 @@ TAKES: dict[str, tuple[str, ...]] = {
         *("evaluate_every", "patience", "monitor", "save_every", "num_workers", "seed", "deterministic"),
     ),
 }
-"""Class, or its method ``decode`` -> options that a recipe may give it. A test compares the signatures."""
+"""Class or method ``decode`` -> the options that a recipe may give it. A test compares the signatures."""
 
 
 def check_range(key: str, value: Any) -> None:
-    """Raises ValueError where a value, or one of a list, is not what its key may have.
+    """Raise ValueError if a value, or an entry of a list, is not allowed for its key.
 
     >>> check_range("num_beams", 5)
     >>> check_range("num_beams", 0)

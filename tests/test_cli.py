@@ -694,7 +694,7 @@ def test_recordings_are_read_as_in_training(folder: Path) -> None:
 def test_audio_that_is_not_read(saved: Path, folder: Path) -> None:
     (folder / "a.m4a").write_bytes(b"\0\0\0 ftypM4A \xff\xfe\xfd")
     message = error("predict", str(saved), "--task", "speaker", "--input", "a.m4a")
-    assert "a.m4a: is no text, and none of .wav .flac .ogg" in message
+    assert "a.m4a: is not a text file; expected text or a file of .wav .flac .ogg" in message
     assert "b.m4a: no such file" in error("predict", str(saved), "--task", "speaker", "--input", "b.m4a")
 
 

@@ -418,7 +418,7 @@ def test_wrong_settings_say_what_to_do(point_adapter: Any, tmp_path: Path) -> No
         fit(model, steps=0)
     with pytest.raises(ValueError, match="expected mean or one of half, extent"):
         fit(model, monitor="colour")
-    with pytest.raises(ValueError, match="which no dev source labels"):
+    with pytest.raises(ValueError, match="but no dev source has labels for it"):
         fit(model, dev=[Source("points", clouds(), {"extent": [1.0] * 10})], monitor="half")
     with pytest.raises(ValueError, match="expected a number above 0"):
         fit(model, temperature=0.0)

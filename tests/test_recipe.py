@@ -185,13 +185,13 @@ WRONG = {
     "pair": ('data.lines.test = ["a", "b"]', r"test: got \['a', 'b'\], expected one path"),
     "lines": ('data.lines.format = "lines"', r"train: got 'train\.tsv', expected \[input, target\]"),
     "modality": ('data.lines.adapter = "words"', r"modality: got 'words'; expected one of text"),
-    "file": ('data.lines.file = "x"', r"got file and train; expected one file for all parts"),
+    "file": ('data.lines.file = "x"', r"got file and train; expected one file for all splits"),
     "part column": ('data.lines.split_column = "x"', r"got train and split_column, which goes with file"),
     "split": ('data.lines.split_file = "x"', r"got train and split_file, which goes with file"),
     "fold": ("data.lines.fold = 1", r"fold: got 1, expected 0 or more, and split_file = the file of folds"),
     "networks": (
         'data.lines = {adapter="text", format="networks", edges="e", features=["a"], train="x"}',
-        r"expected file = \"…\": one table of nodes, as of edges, for all parts",
+        r"expected file = \"…\": one table of nodes for all splits",
     ),
     "no train": ('data.lines = {adapter="text", format="table"}', r'expected train = "…" \(and test\)'),
     "edges": ('data.lines = {adapter="text", format="networks", file="x"}', r"lines\]: edges is missing"),
@@ -282,16 +282,16 @@ def test_mistakes_that_are_found_at_once(folder: Path, case: str) -> None:
 
 
 ONE_FILE = {
-    "neither": ("", r"with file, expected split_column or split_file, one of them, to tell the splits apart"),
+    "neither": ("", r"with file, expected either split_column or split_file, to divide it into splits"),
     "both": (
         'split_file = "s"\nsplit_column = "p"',
-        r"with file, expected split_column or split_file, one of them",
+        r"with file, expected either split_column or split_file",
     ),
     "share": (
         'split_file = "s"\ndev = 0.5',
         r"got split_file and dev = 0\.5; expected the dev rows in the split",
     ),
-    "file": ('split_column = "p"\ndev = "d"', r"got file and dev; expected one file for all parts"),
+    "file": ('split_column = "p"\ndev = "d"', r"got file and dev; expected one file for all splits"),
     "fold": ('split_file = "s"\nfold = -1', r"fold: got -1, expected 0 or more"),
     "no split": ('split_column = "p"\nfold = 1', r"fold: got 1, expected 0 or more, and split_file ="),
 }

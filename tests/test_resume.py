@@ -107,7 +107,7 @@ HOW = ["empty", "cut", "foreign", "text", "zip", "folder in it", "bit"]
 @pytest.mark.parametrize("how", HOW)
 def test_where_the_file_is_damaged_the_one_before_stands_in(run: Path, tmp_path: Path, how: str) -> None:
     spoil(run / RESUME, how)
-    with pytest.warns(UserWarning, match=r"resume\.ckpt: .*; going on from the one before, resume\.previous"):
+    with pytest.warns(UserWarning, match=r"resume\.ckpt: .*; continuing from resume\.previous"):
         fit(run, resume=True)
     fit(tmp_path / "whole")
     assert losses(run) == losses(tmp_path / "whole")

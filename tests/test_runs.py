@@ -180,7 +180,7 @@ def test_a_run_needs_no_training_data_to_be_scored(tmp_path: Path) -> None:
     entry = evaluate_run(tmp_path / "run", data=alone, say=lines.append)["pos"]
     assert entry["baseline"] is None
     assert "baseline_without_silence" not in entry
-    assert "no baselines, for want of the training data" in lines[0]
+    assert "no baselines, because the training data cannot be used" in lines[0]
     assert [row[3] for row in table_rows({"pos": entry})] == ["–", "–"]
 
 

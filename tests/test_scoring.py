@@ -39,7 +39,7 @@ def check(head: Any, labels: list[Any], metric: str = "") -> list[str]:
 @pytest.mark.parametrize(
     ("head", "labels", "message"),
     [
-        (SetHead(DIM, ClassTarget(["a"])), ["a", "b ", None], "t: 1 labels are of classes .*: 'b' in f:2"),
+        (SetHead(DIM, ClassTarget(["a"])), ["a", "b ", None], "t: 1 labels have classes .*: 'b' in f:2"),
         (VectorHead(DIM, ClassTarget(["a"])), [["b", "c"]], "t: 2 labels .*: 'b' in f:1, 'c' in f:1"),
         (SetHead(DIM, MultiLabelTarget(["a"])), [["a"], {"c": 1, "d": 0}], "t: 1 labels .*: 'c' in f:2"),
     ],

@@ -1,4 +1,4 @@
-"""Evaluation mode, which several threads may want of the same modules at once."""
+"""Evaluation mode for predictions. Several threads may use the same modules at the same time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import nn
 __all__ = ["inference"]
 
 _lock = threading.Lock()
-"""For all modules, because a module that has a lock cannot be copied."""
+"""One lock for all modules: a lock inside a module would make the module impossible to copy."""
 
 _running: dict[int, tuple[int, list[nn.Module]]] = {}
-"""Of a module how many predictions are being made, and which parts were in training mode before the first."""
+"""Id of a module -> number of running predictions, and the parts that were in training mode before."""
 
 
 @contextmanager
 def inference(module: nn.Module) -> Iterator[None]:
-    """Without gradients and dropout; the last of several threads gives each part its own mode back."""
+    """Compute without gradients and dropout. The last of several threads restores the mode of each part."""
     key = id(module)
     with _lock:
         count, paused = _running.get(key) or (0, [part for part in module.modules() if part.training])

@@ -1,4 +1,4 @@
-"""One vector for each set: the mean, the sum, or a weighted sum of its vectors. Axes: vectors, sets, dim."""
+"""Pooling: one vector for each set, by mean, sum or attention weights. Axes: vectors, sets, dim."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ Pool = Literal["mean", "sum", "attention"]
 def pool(
     sets: VectorSets, how: Pool = "mean", scores: Float[Tensor, " vectors"] | None = None
 ) -> Float[Tensor, "sets dim"]:
-    """One vector for each set; zeros for an empty one.
+    """Combine the vectors of each set into one vector. An empty set gets zeros.
+
+    Args:
+        sets: The sets.
+        how: ``mean``, ``sum``, or ``attention``: a weighted sum. Its weights are the softmax over the scores
+            of a set.
+        scores: A score for each vector; only for ``attention``.
+
+    Raises:
+        ValueError: ``attention`` without scores.
 
     >>> pool(VectorSets(torch.tensor([[1.0], [3.0], [5.0]]), [2, 0, 1])).tolist()
     [[2.0], [0.0], [5.0]]

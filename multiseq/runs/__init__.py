@@ -1,1 +1,1 @@
-"""Runs: a recipe's data and model, trained into a folder, scored, and shown on the command line."""
+"""Runs: read a recipe's data, build its model, train it into a folder, score it, and show the results."""

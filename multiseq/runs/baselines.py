@@ -1,21 +1,22 @@
-"""Baselines: what a fair simple method reaches without the model, from the same training items.
+"""Baselines: simple methods, fitted to the same training items as the model, for comparison.
 
     text    per vector   the most frequent label of each word
-            per set      bag of words (tf-idf) and logistic or ridge regression
-            sequence     copying the target of the nearest training text (tf-idf, cosine)
+            per set      logistic or ridge regression on a bag of words (tf-idf)
+            sequence     copy the target of the nearest training text (tf-idf, cosine)
     speech  per vector   logistic or ridge regression on log-mel frames
             per set      logistic or ridge regression on the clip's average frame
-            sequence     copying the transcript of the nearest clip (average frame, Euclidean)
-    graph   per vector   logistic or ridge regression on the node's own features, which do not know
-                         its neighbours; of described nodes the most frequent label of a description
-            per set      logistic or ridge regression on counts of nodes in each category (of atoms:
-                         element, degree, hydrogens …); of described nodes bag of words
-            sequence     copying the text of the nearest training graph (tf-idf of its words, or of
-                         the characters of a SMILES)
+            sequence     copy the transcript of the nearest clip (average frame, Euclidean)
+    graph   per vector   logistic or ridge regression on the node's own features, without its neighbours; if
+                         nodes have descriptions, the most frequent label of each description
+            per set      logistic or ridge regression on the number of nodes in each category (for atoms:
+                         element, degree, hydrogens …); if nodes have descriptions, a bag of words
+            sequence     copy the text of the nearest training graph (tf-idf of its words, or of the
+                         characters of a SMILES)
 
-An adapter says what a simple method sees of its items (`baseline_vectors` and `baseline_item` of
-`multiseq.protocols.Extras`). Where it says nothing, the baseline is the most frequent label, the mean number,
-or the most frequent text. Several labels or numbers at once are predicted one by one.
+An adapter defines the features that a baseline gets from its items (`baseline_vectors` and `baseline_item` of
+`multiseq.protocols.Extras`). If it defines none, the baseline predicts the most frequent label, the mean
+number, or the most frequent text. Each label of a multilabel task and each named number is predicted
+separately.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ if TYPE_CHECKING:
 __all__ = ["baseline", "baseline_results"]
 
 MOST_ROWS = 20_000
-"""Training rows of a regression, at most: more, evenly thinned out, change it no further."""
+"""Most training rows of a regression. From more rows we take every n-th; all rows would change little."""
 
 
 def baseline(model: Model, task: str, train: Source, test: Source) -> float:
-    """The task's metric on ``test``, reached by the simple method fitted to ``train``.
+    """The baseline's score: fit the simple method to ``train``, and compute the task's metric on ``test``.
 
     Args:
-        model: For its adapters, targets and metrics; its weights are not used.
+        model: The model whose adapters, targets and metrics are used; its weights are not used.
         task: The task's name.
         train: Training items with labels for that task.
         test: The items that the model is scored on.
@@ -63,14 +64,16 @@ def baseline(model: Model, task: str, train: Source, test: Source) -> float:
 def baseline_results(
     model: Model, task: str, train: Source, test: Source, cache: ItemCache | None = None
 ) -> tuple[list[Any], list[Any]]:
-    """(results, labels) of everything in ``test`` that has a label, as the model gives them.
+    """The baseline's (predictions, labels) for everything in ``test`` that has a label.
+
+    The predictions have the same types as those of the model.
 
     Args:
         model: As for `baseline`, like the next three.
         task: The task's name.
         train: Training items.
         test: Items to predict.
-        cache: What prepared items are looked up in.
+        cache: Cache of prepared items.
     """
     cache = cache or ItemCache()
     x, y = _rows(model, task, train, cache)
@@ -82,11 +85,11 @@ def baseline_results(
     return method(target, x, y, test_x) if test_x else [], test_y
 
 
-# --- what there is to see: a word (str), a bag of words (list) or numbers (array) -----------------
+# --- features: a word (str), a bag of words (list) or numbers (array) -----------------------------
 
 
 def _rows(model: Model, task: str, source: Source, cache: ItemCache) -> tuple[list[Any], list[Any]]:
-    """What there is to see of every vector or item that has a label, and the label."""
+    """(features, labels) of every vector or item that has a label."""
     adapter, head = model.adapter(source.adapter_name), model.task(task).head
     x: list[Any] = []
     y: list[Any] = []
@@ -110,7 +113,7 @@ def _rows(model: Model, task: str, source: Source, cache: ItemCache) -> tuple[li
 
 
 NOTHING = ""
-"""One word for all, where an adapter does not say what a simple method may see."""
+"""The feature of every item if the adapter defines none: the same word for all."""
 
 
 def _seen_of_vectors(adapter: Any, example: Any, count: int) -> Sequence[Any]:
@@ -122,7 +125,7 @@ def _seen_of_item(adapter: Any, item: Any, examples: Sequence[Any], level: Level
     return adapter.baseline_item(item, examples, level) if hasattr(adapter, "baseline_item") else NOTHING
 
 
-# --- methods: (target, training rows, labels, test rows) -> results -----------------------------------
+# --- methods: (target, training rows, labels, test rows) -> results -------------------------------
 
 
 def _labels(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
@@ -167,7 +170,7 @@ def _texts(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[A
 
 
 def _text_of(label: Any) -> str:
-    """The text of a label, of several right ones the first."""
+    """The text of a label; the first one if several are correct."""
     return normalise(label if isinstance(label, str) else label[0])
 
 
@@ -177,11 +180,11 @@ METHODS: dict[str, Callable[..., list[Any]]] = {
     "number": _numbers,
     "text": _texts,
 }
-"""Kind of target -> the method's results."""
+"""Kind of target -> the method that predicts it."""
 
 
 def _shares(x: list[Any], y: list[str], test_x: list[Any]) -> tuple[list[str], NDArray[np.float64]]:
-    """The classes, and for each test row how probable each is; no class where no label is known."""
+    """The classes, and their probabilities for each test row. Without any label there are no classes."""
     words = bool(x) and isinstance(x[0], str)
     if not words:
         x, y = _thinned(x), _thinned(y)
@@ -192,7 +195,7 @@ def _shares(x: list[Any], y: list[str], test_x: list[Any]) -> tuple[list[str], N
         return classes, _shares_of_words(x, y, classes, test_x)
     a, b = _matrices(x, test_x)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # not quite converged is good enough
+        warnings.simplefilter("ignore")  # a fit that has not fully converged is good enough
         model = need("sklearn.linear_model").LogisticRegression(max_iter=300).fit(a, y)
     return [str(name) for name in model.classes_], model.predict_proba(b).astype(np.float64)
 
@@ -200,7 +203,7 @@ def _shares(x: list[Any], y: list[str], test_x: list[Any]) -> tuple[list[str], N
 def _shares_of_words(
     x: list[str], y: list[str], classes: list[str], test_x: list[str]
 ) -> NDArray[np.float64]:
-    """How often each word had each label; of an unknown word, how often all words had it."""
+    """How often each word has each label in training. An unknown word gets the frequencies of all words."""
     overall, of_word = Counter(y), defaultdict[str, Counter[str]](Counter)
     for word, label in zip(x, y, strict=True):
         of_word[word][label] += 1
@@ -209,7 +212,7 @@ def _shares_of_words(
 
 
 def _regress(x: list[Any], y: list[float], test_x: list[Any]) -> list[float]:
-    """Ridge regression; of words the mean of each, for an unknown one the mean of all."""
+    """Ridge regression. For words: the mean value of each word; an unknown word gets the mean of all."""
     if not x:
         return [0.0] * len(test_x)
     if isinstance(x[0], str):
@@ -224,7 +227,7 @@ def _regress(x: list[Any], y: list[float], test_x: list[Any]) -> list[float]:
 
 
 def _matrices(x: list[Any], test_x: list[Any]) -> tuple[Any, Any]:
-    """Tf-idf of bags of words, or standardised numbers, both scaled by the training rows."""
+    """Tf-idf of bags of words, or standardised numbers. Both are fitted to the training rows."""
     if isinstance(x[0], list):
         text = need("sklearn.feature_extraction.text")
         scale = text.TfidfVectorizer(analyzer=list, sublinear_tf=True)

@@ -1,4 +1,4 @@
-"""What a recipe says of adapters, encoder, heads and training, checked and built."""
+"""Check and build what a recipe describes: adapters, encoder, heads and training settings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["adapter_class", "build_model", "check_options", "settings"]
 
 ADAPTERS = {"text": "TextAdapter", "speech": "SpeechAdapter", "graph": "GraphAdapter"}
 SPLIT = {"graph": ("num_hops", "NeighborhoodAdapter")}
-"""Modality -> the option that asks for an adapter which makes a set of each node, and that adapter."""
+"""Modality -> (option, adapter class that is used if the recipe has the option)."""
 PRESET = "tiny"
 
 
 def settings(recipe: Recipe) -> Settings:
-    """The training settings. Raises RecipeError on an unknown key or a value that cannot be."""
+    """The training settings of a recipe. Raises RecipeError for an unknown key or an invalid value."""
     from multiseq.training.settings import Settings
 
     place = f"{recipe.name}: [training]"
@@ -40,10 +40,10 @@ def settings(recipe: Recipe) -> Settings:
 
 
 def check_options(recipe: Recipe) -> None:
-    """Everything that a recipe hands to encoder, adapters and heads, before any data is read.
+    """Check the options of encoder, adapters and heads in a recipe before any data is read.
 
     Raises:
-        RecipeError: An unknown key, with the nearest right name, or a value that cannot be.
+        RecipeError: A key is unknown (the message suggests the most similar one), or a value is invalid.
     """
     import torch
 
@@ -57,7 +57,7 @@ def check_options(recipe: Recipe) -> None:
     for adapter, spec in tables["adapters"].items():
         place = f"{name}: [adapters.{adapter}]"
         fits(spec, adapter_class(recipe, adapter).__name__, place, also=("modality",))
-    with torch.device("meta"):  # built to see whether they can be, without memory
+    with torch.device("meta"):  # build the parts without memory, to see whether it works
         dim = _encoder(recipe).dim
         for task, spec in tables["tasks"].items():
             place = f"{name}: [tasks.{task}]"
@@ -71,9 +71,9 @@ def check_options(recipe: Recipe) -> None:
 
 
 def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
-    """Adapters and targets fitted to the training sources, a fresh encoder, and the heads.
+    """Build an untrained model: fit adapters and targets to the training sources, add encoder and heads.
 
-    The weights follow from ``training.seed``.
+    The initial weights depend on ``training.seed``.
     """
     import torch
 
@@ -112,7 +112,7 @@ def _encoder(recipe: Recipe, **more: Any) -> Encoder:
 
 
 def adapter_class(recipe: Recipe, name: str) -> Any:
-    """The class of the adapter that a recipe calls by a name."""
+    """The class of the adapter that has this name in a recipe."""
     import multiseq.adapters
 
     modality, options = recipe.modality(name), recipe.tables["adapters"].get(name, {})
@@ -132,7 +132,7 @@ def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int) -> 
 
 
 def _located(error: ValueError, locations: Sequence[str]) -> str:
-    """An error's message with the file and line of the item that it numbers.
+    """An error's message with an item's number replaced by the item's file and line.
 
     >>> _located(ValueError("item 1: no words"), ["a.txt:1", "a.txt:2"])
     'a.txt:2: no words'
@@ -145,7 +145,7 @@ def _located(error: ValueError, locations: Sequence[str]) -> str:
 
 
 def _head_class(spec: Mapping[str, Any], place: str) -> tuple[Any, dict[str, Any]]:
-    """The class of a task's head, and the options that it takes."""
+    """The class of a task's head, and the options for its constructor."""
     from multiseq.heads.ctc import CTCHead
     from multiseq.heads.decoder import DecoderHead
     from multiseq.heads.per_set import SetHead

@@ -1,7 +1,7 @@
-"""Items as people give them on a command line or in a file, and predictions as they read them.
+"""Read items from a command line or a file, and write predictions for people or as JSON.
 
-How an item is written its adapter says (`multiseq.protocols.Extras`): a text, a path, a SMILES. Where it says
-nothing, an item is JSON, or the path of a ``.json`` file.
+The adapter defines how an item is written (`multiseq.protocols.Extras`): a text, a path, a SMILES. If it
+defines nothing, an item is JSON, or the path of a ``.json`` file.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 __all__ = ["Reading", "item_of", "line_of", "read_items", "reading_of", "record_of"]
 
 Pieces = Sequence[tuple[Any, Any]]
-"""The (example, result) pairs of one item, as `Model.run` gives them."""
+"""The (example, prediction) pairs of one item, as `Model.run` returns them."""
 
 
-# --- in -------------------------------------------------------------------------------------------
+# --- read items -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file of items is read: as those that the run was trained on.
+    """How to read a file of items: by default like the training files of the run.
 
     Args:
-        format: What the file is: a format of recipes, or item (the file itself), json (one item), or text (an
-            item a line).
-        options: Of the format's reader, as in a recipe.
-        column: The task's labels in such files.
-        labels: Those that it has learned; lines that begin with one are told from lines without by them.
+        format: A format of recipes, or ``item`` (the file itself is the item), ``json`` (one item), or
+            ``text`` (one item per line).
+        options: Options of the format's reader, as in a recipe.
+        column: The column that holds the task's labels.
+        labels: The labels that the task has learned. They show whether the lines of a file begin with labels.
     """
 
     format: str
@@ -55,28 +55,28 @@ class Reading:
 def reading_of(
     file: Path, adapter: Any, recipe: Recipe | None, task: str, changes: Sequence[str] = ()
 ) -> Reading:
-    """How to read a file: by its name, and by the recipe of the run where there is one.
+    """Decide how to read a file, from its name and from the run's recipe, if there is one.
 
     Args:
         file: The file.
-        adapter: What will read its items.
-        recipe: Of the run; None of a model that was saved in Python.
-        task: Its data is the pattern.
-        changes: Options that differ from the recipe's, as in ``encoding=latin-1``; also ``format=text``.
+        adapter: The adapter of the items.
+        recipe: The run's recipe. None for a model that was saved from Python.
+        task: The task. The file is read like the task's training data.
+        changes: Options that differ from the recipe, for example ``encoding=latin-1`` or ``format=text``.
 
     Raises:
-        ValueError: Changes that are no options.
+        ValueError: A change is not a valid option, or a file of edges is missing.
     """
     spec = {} if recipe is None else recipe.tables["data"][recipe.tasks[task]["data"]]
     chosen = changed_options(changes)
     trained = str(spec.get("format", ""))
     format_ = chosen.pop("format", "") or _format_of(file, adapter, trained, _suffixes(spec))
     options = {key: value for key, value in spec.items() if key in FORMATS[trained]} if trained else {}
-    options.pop("segments", None)  # labels, which new recordings do not have
+    options.pop("segments", None)  # these are labels, which new recordings do not have
     options.setdefault("input", "file" if format_ == "recordings" else "text")
     if recipe is None:
         return Reading(format_, options | chosen)
-    # What goes with the file lies beside it, under the name that it had in training.
+    # Other files that belong to it are beside it, with the same names as in training.
     if "audio" in options:
         beside = file.parent / options["audio"]
         options["audio"] = beside if beside.exists() else resolve(options["audio"], recipe.folder)
@@ -90,7 +90,7 @@ def reading_of(
 
 
 def _suffixes(spec: Mapping[str, Any]) -> set[str]:
-    """Of the files that a run was trained on."""
+    """The suffixes of the files that a run was trained on."""
     files = [spec[key] for key in ("file", *SPLITS) if isinstance(spec.get(key), str)]
     return {suffix_of(file) for file in files}
 
@@ -107,15 +107,15 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
 
 
 def read_items(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Sequence[str]]:
-    """The items of a file, and where in it each of them stands.
+    """The items of a file, and the location (file and line) of each.
 
     Args:
-        adapter: What will read them.
+        adapter: The adapter of the items.
         file: The file. Paths in it are relative to its folder.
-        reading: How, as `reading_of` says.
+        reading: How to read it, from `reading_of`.
 
     Raises:
-        ValueError: A bad file or item, with its line.
+        ValueError: The file or an item is invalid; the message has the line.
     """
     kind = reading.format
     if kind == "item":
@@ -126,7 +126,7 @@ def read_items(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], S
         raw, locations = [_json("".join(_lines(adapter, file, reading)), str(file), adapter)], [str(file)]
     else:
         lines = [line.rstrip("\r\n") for line in _lines(adapter, file, reading)]
-        # An empty line of text is an empty item, one between objects is nothing.
+        # An empty line of text is an empty item. In JSON Lines it is skipped.
         kept = [i for i, line in enumerate(lines) if line.strip() or kind != "jsonl"]
         raw, locations = [lines[i] for i in kept], [f"{file}:{i + 1}" for i in kept]
         if kind == "jsonl":
@@ -141,13 +141,13 @@ def _records(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Seq
     if reading.format == "labelled":
         _check_labelled(records, reading)
     items, locations = records.items, records.locations
-    if not getattr(adapter, "suffixes", ()):  # else the files have been found already
+    if not getattr(adapter, "suffixes", ()):  # items that are files have their full path already
         items = [item_of(adapter, v, file.parent, w) for v, w in zip(items, locations, strict=True)]
     return items, locations
 
 
 def _check_labelled(records: Records, reading: Reading) -> None:
-    """Lines without a label must not lose their first word to one."""
+    """Raise ValueError if the first word of a line is not a known label: it may belong to the text."""
     for label, location in zip(records.columns.get(reading.column, []), records.locations, strict=True):
         given = label if isinstance(label, list) else [label]
         new = [one for one in given if class_name(one) not in reading.labels]
@@ -159,16 +159,16 @@ def _check_labelled(records: Records, reading: Reading) -> None:
 
 
 def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "item") -> Any:
-    """An item as its adapter takes it.
+    """Convert an item to the form that its adapter takes.
 
     Args:
-        adapter: What will read it.
-        given: A string, or what JSON says.
-        folder: What paths are relative to.
-        location: For messages.
+        adapter: The adapter of the item.
+        given: A string, or a value from JSON.
+        folder: The folder that paths are relative to.
+        location: Where the item is, for error messages.
 
     Raises:
-        ValueError: Bad JSON, or items that have no written form.
+        ValueError: The JSON or another written form is invalid.
     """
     if not isinstance(given, str):
         return given
@@ -181,7 +181,7 @@ def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "it
 
 
 def _field(adapter: Any, value: Any, column: str, location: str) -> Any:
-    """The field of an object that holds the item, or the object where it is an item itself."""
+    """The item in a field of a JSON object, or the object if it is an item itself."""
     if not isinstance(value, dict) or getattr(adapter, "is_item", _never)(value):
         return value
     if column not in value:
@@ -199,7 +199,7 @@ def _lines(adapter: Any, file: Path, reading: Reading) -> Iterator[str]:
         suffixes = " ".join(getattr(adapter, "suffixes", ()))
         if suffixes and file.is_file():
             raise ValueError(
-                f"{file}: is no text, and none of {suffixes}, which are read; convert it"
+                f"{file}: is not a text file; expected text or a file of {suffixes}; convert it"
             ) from error
         raise
 
@@ -215,11 +215,11 @@ def _json(text: str, location: str, adapter: Any) -> Any:
         raise ValueError(f"{location}: {error}") from None
 
 
-# --- out ------------------------------------------------------------------------------------------
+# --- write predictions ----------------------------------------------------------------------------
 
 
 def record_of(model: Model, task: str, item: Any, pieces: Pieces) -> dict[str, Any]:
-    """A prediction as plain JSON values, with the item."""
+    """An item and its prediction as plain JSON values."""
     if model.task(task).head.level != "vector":
         return {"item": item, **_plain(_combined(pieces))}
     results = [result for _, of_example in pieces for result in of_example]
@@ -232,7 +232,7 @@ def record_of(model: Model, task: str, item: Any, pieces: Pieces) -> dict[str, A
 
 
 def line_of(model: Model, task: str, pieces: Pieces) -> str:
-    """A prediction as people read it, with how sure the model is; a line a segment, where there are times."""
+    """A prediction and its probability, for people. If vectors have times, one line per segment."""
     if model.task(task).head.level != "vector":
         return _shown(_combined(pieces))
     results = [result for _, of_example in pieces for result in of_example]
@@ -266,7 +266,7 @@ def _has_segments(model: Model, task: str, results: Sequence[Any]) -> bool:
 
 
 def _segments(model: Model, task: str, pieces: Pieces) -> list[tuple[float, float, str, float]]:
-    """Neighbouring vectors of one label as (start, end, label, mean probability), in seconds."""
+    """Runs of vectors with the same label: (start, end, label, mean probability); times in seconds."""
     adapter: Any = model.adapter(model.task(task).adapter_name)
     results = [result for _, of_example in pieces for result in of_example]
     step, segments, first = adapter.vector_seconds, [], 0
@@ -281,7 +281,7 @@ def _segments(model: Model, task: str, pieces: Pieces) -> list[tuple[float, floa
 
 
 def _plain(result: Any) -> dict[str, Any]:
-    """A result as JSON values."""
+    """A prediction as JSON values."""
     if isinstance(result, Label):
         shares = dict(result.probabilities)
         return {"label": result.label, "probability": result.probability, "probabilities": shares}
@@ -293,7 +293,7 @@ def _plain(result: Any) -> dict[str, Any]:
 
 
 def _plain_list(results: Sequence[Any]) -> dict[str, Any]:
-    """The results of all vectors of an item as JSON values, a list for each key."""
+    """The predictions for all vectors of an item as JSON values, with a list for each key."""
     if results and isinstance(results[0], Number):
         return {"values": [_value(r) for r in results], "unit": results[0].unit}
     labels = [list(r.labels) if isinstance(r, LabelSet) else r.label for r in results]

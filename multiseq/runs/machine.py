@@ -1,7 +1,7 @@
-"""What a run says about where it ran: versions, processor, memory, command.
+"""Describe the machine of a run for ``run.json``: versions, processor, memory, command.
 
-None of it asks for the name of a host or a person, but the command holds what was typed, and `run.json`
-the full path of the data: look at them before you publish a run.
+We store no names of hosts or persons. But the command contains everything that was typed, and ``run.json``
+contains the full path of the data: look at both before you publish a run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LIBRARIES = ("torch", "torchaudio", "torch-geometric", "lightning", "torchmetric
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python, multiseq and the libraries that results depend on; None where one is missing."""
+    """Versions of Python, multiseq and the libraries that affect results; None if one is not installed."""
     return {"python": platform.python_version(), "multiseq": __version__, **versions_of(LIBRARIES)}
 
 
@@ -49,7 +49,7 @@ def _cpu() -> str:
 
 
 def command() -> str:
-    """The command line of this process, as one would type it."""
+    """The command line of this process, as a user would type it."""
     program = Path(sys.argv[0]).name
     program = "python -m multiseq" if program == "__main__.py" else program
     return f"{program} {shlex.join(sys.argv[1:])}".strip()

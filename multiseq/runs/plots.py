@@ -1,4 +1,4 @@
-"""Pictures of a run: the losses of every task, and the scores on the dev split."""
+"""Plots of a run: the losses of every task, and the scores on the dev split."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Curve = list[tuple[int, float]]
 
 
 def draw_curves(log: Log, path: str | Path) -> None:
-    """Draw the lines of a ``metrics.csv`` and write the picture; a task has one colour throughout.
+    """Plot the lines of a ``metrics.csv`` and write the picture. A task has the same colour in all panels.
 
-    Losses are smoothed by a running mean over a fiftieth of the run; ``total`` is left out. Scores of
-    which more is better and errors have a panel each. BLEU is divided by 100, to fit among fractions.
+    Losses are smoothed by a running mean over 1/50 of the run; ``total`` is not drawn. Scores (higher is
+    better) and errors (lower is better) have separate panels. BLEU is divided by 100, like the other scores.
 
     Args:
-        log: As `multiseq.training.run_log.read_log` gives them.
-        path: Of the picture; its ending says the format.
+        log: The lines, from `multiseq.training.run_log.read_log`.
+        path: File of the picture. Its suffix determines the format.
     """
     tasks = list(dict.fromkeys(row["task"] for row in log if row["task"] != "total"))
     panels = {title: curves for title, curves in _panels(log).items() if curves}
-    # The object-oriented interface: pyplot would keep the figure and might want a display.
+    # We use the object-oriented interface: pyplot would keep the figure and may need a display.
     width = 11 if len(panels) < 3 else 16
     figure = need("matplotlib.figure").Figure(figsize=(width, 4.5), layout="constrained")
     for number, (title, curves) in enumerate(panels.items(), 1):
@@ -52,7 +52,7 @@ def draw_curves(log: Log, path: str | Path) -> None:
 
 
 def _panels(log: Log) -> dict[str, dict[tuple[str, str], Curve]]:
-    """Title -> (task, label) -> (step, value) of every evaluation or step."""
+    """Title of the panel -> (task, label) -> list of (step, value)."""
     panels: dict[str, dict[tuple[str, str], Curve]] = {LOSSES: {}, SCORES: {}, ERRORS: {}}
     for row in log:
         task, metric, value = row["task"], row["metric"], float(row["value"])
@@ -76,14 +76,15 @@ def _draw(axes: Any, points: Curve, label: str, number: int, *, smooth: bool) ->
 
 
 def _smooth(values: Sequence[float], width: int) -> list[float]:
-    """The mean of each value and those before it, ``width`` at most.
+    """Running mean: the mean of each value and up to ``width - 1`` values before it.
 
     >>> _smooth([1.0, 3.0, 5.0], 2)
     [1.0, 2.0, 4.0]
     """
     num = len(values)
-    # Sums from the first of each block on and up to its last one: a window is the end of one and the start of
-    # the next. Nothing is subtracted, so no rounding adds up and what is not finite stays where it is.
+    # Cut the values into blocks. Sum each block from its start on, and back from its end. A window is the end
+    # of one block plus the start of the next. Nothing is subtracted, so rounding errors do not add up, and an
+    # infinite value or NaN affects only the windows that contain it.
     blocks = np.zeros((-(-num // width), width))
     blocks.flat[:num] = values
     sums = blocks.cumsum(1).ravel()[:num]

@@ -1,13 +1,13 @@
-"""Recipes: one short TOML file says which data, tasks, encoder and training make a model.
+"""Recipes: a short TOML file that defines the data, tasks, encoder and training of a model.
 
-    [data.NAME]      where items and labels come from: adapter, format, train / dev / test files
-    [tasks.NAME]     what is learned from them: data, output, target, column
-    [adapters.NAME]  options of an adapter (modality = its name where not given)
+    [data.NAME]      the items and labels: adapter, format, train / dev / test files
+    [tasks.NAME]     what to learn from them: data, output, target, column
+    [adapters.NAME]  options of an adapter (the default modality is NAME)
     [encoder]        preset or sizes
-    [training]       as in `multiseq.training.settings.Settings`
+    [training]       fields of `multiseq.training.settings.Settings`
 
-Unknown keys are errors with the nearest right name. Nothing that a recipe names is imported.
-`multiseq.runs.sources` reads the data, `multiseq.runs.build` makes the model.
+An unknown key is an error; the message suggests the most similar key. A recipe cannot name code to import.
+`multiseq.runs.sources` reads the data, and `multiseq.runs.build` builds the model.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = [
 
 @dataclass
 class Recipe:
-    """A recipe as read, its tables checked.
+    """A recipe whose tables were read and checked.
 
     Args:
-        name: Of the file, or of the recipe in the package.
-        folder: What relative paths of data are relative to, unless a data folder is given.
-        text: The file as written.
+        name: Name of the file (without ``.toml``), or of the recipe in the package.
+        folder: The folder that relative paths of data are relative to, unless a data folder is given.
+        text: Text of the file.
         tables: ``data``, ``tasks``, ``adapters``, ``encoder``, ``training``.
     """
 
@@ -64,31 +64,30 @@ class Recipe:
         return modality_of(self.tables, adapter_name)
 
     def cell(self, task: str) -> str:
-        """Modality and output of a task, as in ``text/vector``."""
+        """Modality and output of a task, for example ``text/vector``."""
         return f"{self.modality(self.adapter_name(task))}/{self.tasks[task]['output']}"
 
     def metric(self, task: str) -> str:
-        """The metric of a task, the default of its target where it names none."""
+        """The metric of a task. Default: the first metric of its target."""
         spec = self.tasks[task]
         return str(spec.get("metric", METRICS_OF[spec["target"]][0]))
 
 
 def names() -> list[str]:
-    """The recipes of the package."""
+    """The names of the recipes in the package."""
     suffix = ".toml"
     return sorted(p.name.removesuffix(suffix) for p in _shipped().iterdir() if p.name.endswith(suffix))
 
 
 def read(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
-    """A recipe by path, or by name where the package has it, with ``key=value`` changes.
+    """Read a recipe by its path or by its name in the package, and apply ``key=value`` changes.
 
     Args:
         recipe: ``my.toml`` or ``starter``.
-        changes: As in ``training.steps=200`` or ``tasks.pos.weight=2``; values are TOML, or plain
-            text.
+        changes: For example ``training.steps=200`` or ``tasks.pos.weight=2``. Values are TOML or plain text.
 
     Raises:
-        RecipeError: No such recipe, not TOML, an unknown key, or a value that does not fit.
+        RecipeError: The recipe does not exist, is not TOML, or has an unknown key or an invalid value.
     """
     return read_together([recipe], changes)
 
@@ -96,19 +95,19 @@ def read(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
 def read_together(
     recipes: Sequence[str | Path], changes: Sequence[str] = (), data: Path | None = None
 ) -> Recipe:
-    """Several recipes as one joint model: one encoder, all their tasks, and all their data.
+    """Join several recipes to one model: one encoder, all their tasks, and all their data.
 
-    Adapters of one name are one adapter. Where two recipes set a key of ``encoder`` or ``training``
-    differently, ``changes`` has to settle it.
+    Adapters with the same name become one adapter. If two recipes have different values for a key of
+    ``encoder`` or ``training``, ``changes`` must give a value for it.
 
     Args:
-        recipes: Paths or names, as for `read`.
-        changes: As for `read`.
-        data: The folder that all relative paths will be relative to. Where it is not given and the
-            recipes lie in different folders, their paths are made absolute.
+        recipes: Paths or names, see `read`.
+        changes: Changes, see `read`.
+        data: The folder that all relative paths are relative to. If it is not given and the recipes are in
+            different folders, their paths are made absolute.
 
     Raises:
-        RecipeError: As for `read`, or two recipes with data, tasks or settings that clash.
+        RecipeError: See `read`; also if data, tasks or settings of two recipes conflict.
     """
     parsed = [_parse(recipe) for recipe in recipes]
     found = parsed[0] if len(parsed) == 1 else _merge(parsed, changes, data)
@@ -119,7 +118,7 @@ def read_together(
 
 
 def resolve(path: str, base: Path) -> Path:
-    """``starter:pos/…`` lies in the package; anything else is relative to the data folder."""
+    """The full path of a file. ``starter:pos/…`` is in the package; other paths are relative to ``base``."""
     if path.startswith("starter:"):
         return Path(str(files("multiseq") / "starter")) / path.removeprefix("starter:")
     return base / path
@@ -140,7 +139,7 @@ def _parse(recipe: str | Path) -> Recipe:
     try:
         text = text_of(path)
         tables = parse_toml(text)
-    except ValueError as error:  # of the file, or of TOML
+    except ValueError as error:  # the file cannot be decoded, or it is not TOML
         raise RecipeError(f"{name}: not TOML: {error}") from None
     return Recipe(name, folder, text, {s: {} for s in SECTIONS} | tables)
 
@@ -161,7 +160,7 @@ def _change(tables: dict[str, Any], change: str) -> None:
     tables[last] = value_of(value)
 
 
-# --- several recipes in one -----------------------------------------------------------------------
+# --- join several recipes -------------------------------------------------------------------------
 
 
 def _merge(recipes: Sequence[Recipe], changes: Sequence[str], data: Path | None) -> Recipe:
@@ -193,7 +192,7 @@ def _clash(first: str, second: str, section: str, key: str) -> str:
 
 
 def _check_shared_adapters(recipes: Sequence[Recipe]) -> None:
-    """An adapter that two recipes use must not get options behind the back of one of them."""
+    """Raise RecipeError if two recipes give different options to the same adapter."""
     seen: dict[str, tuple[str, Any]] = {}
     for recipe in recipes:
         for adapter in {spec["adapter"] for spec in recipe.tables["data"].values()}:

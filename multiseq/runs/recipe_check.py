@@ -1,6 +1,6 @@
-"""Checks of a recipe's tables, so light that a typo is found before anything heavy is imported.
+"""Check a recipe's tables. This imports no heavy library, so a typo is reported at once.
 
-Every error names the recipe, the section and the key, and the nearest right name.
+Every error names the recipe, the section and the key, and suggests the most similar name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ READER_KEYS: dict[str, Any] = {
     "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
     "edges": str, "features": list,
 }  # fmt: skip
-"""Of readers; a format has some of them."""
+"""Options of readers. Each format has some of them."""
 TASK_KEYS: dict[str, Any] = {
     "data": str, "output": str, "target": str, "column": str, "columns": list, "unit": str,
     "tokens": str, "vocab_size": int, "metric": str, "weight": NUMBER, "head": dict, "decode": dict,
@@ -57,22 +57,22 @@ WORDS = {
     list: "a list",
     dict: "a table",
     (str, list): "a path, or a pair of paths for the format 'lines'",
-    (str, list, float): "a path, or the share of train to hold out, as in 0.1",
+    (str, list, float): "a path, or the fraction of train to hold out, for example 0.1",
 }
 FOR_TARGET = {"unit": "number", "tokens": "text", "vocab_size": "text"}
-"""Keys of a task that say nothing of other targets."""
+"""Key of a task -> the only target that it is valid for."""
 
 
 Tables = Mapping[str, Mapping[str, Any]]
-"""A recipe as it is read: section -> key -> value."""
+"""The tables of a recipe: section -> key -> value."""
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be used; the message names the recipe, the section and the key."""
+    """A recipe cannot be used. The message names the recipe, the section and the key."""
 
 
 def check(recipe: str, tables: Tables) -> None:
-    """All tables of a recipe of that name, as far as that needs no library. Raises RecipeError."""
+    """Check all tables of a recipe, as far as possible without other libraries. Raises RecipeError."""
     _check_strings(tables, recipe)
     known(tables, SECTIONS, recipe)
     for section in SECTIONS:
@@ -102,18 +102,18 @@ def check(recipe: str, tables: Tables) -> None:
 
 
 def modality_of(tables: Tables, adapter: str) -> str:
-    """text, speech or graph."""
+    """The modality of an adapter: text, speech or graph."""
     return str(tables["adapters"].get(adapter, {}).get("modality", adapter))
 
 
 def _check_strings(value: Any, place: str) -> None:
-    """No NUL, which no path and no name can have."""
+    """Raise RecipeError for a NUL character, which is not allowed in paths and names."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             _check_strings(inner, f"{place}: {key}")
             _check_strings(key, place)
     elif isinstance(value, str) and "\0" in value:
-        raise RecipeError(f"{place}: got {value!r} with a NUL, expected text without one")
+        raise RecipeError(f"{place}: got {value!r} with a NUL character, expected text without one")
 
 
 def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
@@ -133,7 +133,7 @@ def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
 
 
 def _check_option(key: str, value: Any, format_: str, place: str) -> None:
-    """An option of a reader, as far as it can be checked without the file."""
+    """Check an option of a reader, as far as possible without the file."""
     if key == "features":
         _names(value, place)
     if key == "encoding":
@@ -149,7 +149,7 @@ def _check_option(key: str, value: Any, format_: str, place: str) -> None:
 
 
 def changed_options(changes: Sequence[str]) -> dict[str, Any]:
-    """Options of a reader given as ``key=value``, and ``format``. Paths are relative to the current folder.
+    """Parse ``key=value`` options of a reader, or ``format=…``. Paths are relative to the current folder.
 
     >>> changed_options(["encoding=latin-1"])
     {'encoding': 'latin-1'}
@@ -171,7 +171,7 @@ def changed_options(changes: Sequence[str]) -> dict[str, Any]:
 
 
 def value_of(text: str) -> Any:
-    """A value as TOML writes it, or plain text.
+    """Parse a value in TOML notation. Anything else is plain text.
 
     >>> value_of("0.5"), value_of("latin-1")
     (0.5, 'latin-1')
@@ -183,24 +183,24 @@ def value_of(text: str) -> Any:
 
 
 def _check_parts(spec: Mapping[str, Any], place: str) -> None:
-    """A file for each part, or one file and one way to tell them apart."""
+    """Check that there is a file for each split, or one file and one way to divide it into splits."""
     share = isinstance(spec.get("dev"), float)
     files = [key for key in SPLITS if key in spec and not (key == "dev" and share)]
     ways = [key for key in ("split_column", "split_file") if key in spec]
     if "file" not in spec:
         if spec["format"] == "networks":
-            raise RecipeError(f'{place}: expected file = "…": one table of nodes, as of edges, for all parts')
+            raise RecipeError(f'{place}: expected file = "…": one table of nodes for all splits')
         if "train" not in spec:
             raise RecipeError(f'{place}: expected train = "…" (and test), or file = "…"')
         if ways:
             raise RecipeError(f'{place}: got train and {ways[0]}, which goes with file = "…"')
     elif files:
         raise RecipeError(
-            f"{place}: got file and {files[0]}; expected one file for all parts, or one for each"
+            f"{place}: got file and {files[0]}; expected one file for all splits, or one for each"
         )
     elif len(ways) != 1:
         raise RecipeError(
-            f"{place}: with file, expected split_column or split_file, one of them, to tell the splits apart"
+            f"{place}: with file, expected either split_column or split_file, to divide it into splits"
         )
     if "split_file" in spec and share:
         raise RecipeError(
@@ -251,11 +251,11 @@ def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
         one_of(spec["tokens"], ("character", "piece"), f"{place} tokens")
 
 
-# --- the pieces -----------------------------------------------------------------------------------
+# --- checks that several sections share -----------------------------------------------------------
 
 
 def known(spec: Iterable[str], allowed: Iterable[str], place: str) -> None:
-    """Every key is one of those allowed."""
+    """Raise RecipeError if a key is not allowed."""
     allowed = list(allowed)
     for key in spec:
         if key not in allowed:
@@ -265,7 +265,7 @@ def known(spec: Iterable[str], allowed: Iterable[str], place: str) -> None:
 
 
 def one_of(value: Any, allowed: Iterable[str], place: str) -> None:
-    """As `multiseq.checks.one_of`, for a recipe."""
+    """Like `multiseq.checks.one_of`, but raises RecipeError."""
     try:
         checks.one_of(value, allowed, place)
     except ValueError as error:
@@ -273,13 +273,13 @@ def one_of(value: Any, allowed: Iterable[str], place: str) -> None:
 
 
 def fits(options: Mapping[str, Any], takes: str, place: str, *, also: Iterable[str] = ()) -> None:
-    """Options are among those of a class, and of the type and in the range of their names.
+    """Raise RecipeError if a class does not have an option, or if a value has a wrong type or range.
 
     Args:
-        options: Key -> value of the recipe.
-        takes: The class, or its method, as `multiseq.options.TAKES` calls it.
-        place: For messages.
-        also: Further keys, which are checked elsewhere.
+        options: Key -> value, from the recipe.
+        takes: Name of the class or method, as in `multiseq.options.TAKES`.
+        place: What the message begins with.
+        also: Other allowed keys, which are checked elsewhere.
     """
     known(options, (*also, *TAKES[takes]), place)
     for key, value in options.items():
@@ -290,7 +290,7 @@ def fits(options: Mapping[str, Any], takes: str, place: str, *, also: Iterable[s
 
 
 def _check_value(key: str, value: Any, kind: Any, place: str) -> None:
-    """A value is of its type, and in the range of its key."""
+    """Raise RecipeError if a value has a wrong type, or is out of the range for its key."""
     _typed(value, kind, f"{place} {key}")
     try:
         check_range(key, value)
@@ -299,7 +299,7 @@ def _check_value(key: str, value: Any, kind: Any, place: str) -> None:
 
 
 def _typed(value: Any, kind: Any, place: str) -> None:
-    # True is an int to Python, but no number to a reader.
+    # In Python, True is an int. In a recipe, it is not a number.
     allowed = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         expected = WORDS.get(kind) or " or ".join(WORDS[k] for k in allowed)

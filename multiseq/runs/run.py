@@ -1,9 +1,9 @@
-"""Runs: a recipe trained into a folder that tells its story, and that folder scored.
+"""Runs: train a recipe's model and write everything about it to a folder; score the model of a folder.
 
-recipe.toml   the recipe as run             run.json     versions, machine, command, time, memory
-metrics.csv   losses and dev scores         curves.png   a picture of them
-model/        the weights that were kept    resume.ckpt  where training goes on from
-test.json     the scores on the test split   test.md      the same as a table
+recipe.toml   the recipe with all changes    run.json     versions, machine, command, time, memory
+metrics.csv   losses and dev scores          curves.png   a plot of them
+model/        the best weights               resume.ckpt  the state from which training continues
+test.json     the scores on the test split   test.md      the same scores as a table
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_run", "read_run", "train_run"]
 
 COUNTED = 50
-"""Items of a source that are prepared to say about how many vectors it has."""
+"""Number of items that are prepared to estimate how many vectors a source has."""
 
 NAMES = {"sources": "training split", "dev": "dev split", "test": "test split"}
 
@@ -59,27 +59,27 @@ def train_run(
     cache: str | Path | None = None,
     say: Say = print,
 ) -> Report:
-    """Train a recipe's model, score it on the test split, and write all of it to a folder.
+    """Train a recipe's model, score it on the test split, and write everything to a folder.
 
     Args:
         recipe: What to train.
-        out: The run's folder. One that holds a run is only used to ``resume`` it.
-        data: What the recipe's relative paths are relative to; the recipe's folder if not given.
-        resume: Go on where the run in ``out`` stopped. A run that is finished is left as it is.
-        devices: Handed to Lightning.
-        num_nodes: Handed to Lightning.
-        strategy: Handed to Lightning.
-        progress: Show a bar, or from time to time a line where the output is no terminal.
-        cache: A folder in which prepared items are kept for other runs; None keeps them for this one.
-        say: Gets each line that a person may want to read.
+        out: Folder of the run. A folder that already holds a run can only be used with ``resume``.
+        data: Folder that the recipe's paths are relative to. Default: the folder of the recipe.
+        resume: Continue where the run in ``out`` stopped. A finished run is not changed.
+        devices: Passed to Lightning.
+        num_nodes: Passed to Lightning.
+        strategy: Passed to Lightning.
+        progress: Show a progress bar. If the output is not a terminal, print a line from time to time.
+        cache: Folder that stores prepared items for other runs. None keeps them for this run only.
+        say: Function that is called with each line for the user.
 
     Returns:
-        The scores of the test split, as `evaluate_run` gives them. Empty in all processes but the
-        first.
+        The scores on the test split, see `evaluate_run`. In distributed training, only the first process
+        returns them; the others return an empty dictionary.
 
     Raises:
-        ValueError: A recipe, data or a folder that cannot be used.
-        KeyboardInterrupt: The run was stopped; it can be resumed.
+        ValueError: The recipe, the data or the folder cannot be used.
+        KeyboardInterrupt: The user stopped the run. It can be resumed.
     """
     out, first = Path(out), is_first_process()
     if first:
@@ -87,7 +87,7 @@ def train_run(
     launch = {"devices": devices, "num_nodes": num_nodes, "strategy": strategy, "progress": progress}
     with hold(out) if first else nullcontext(), terminable():
         if first:
-            _check_folder(out, recipe, resume)  # again, now that no other run writes to it
+            _check_folder(out, recipe, resume)  # again, because now no other run can write to it
         if resume and (out / "test.json").is_file():
             say(f"{out}: this run is finished")
             return _finished(out)
@@ -148,23 +148,23 @@ def evaluate_run(
     cache: str | Path | None = None,
     say: Say = print,
 ) -> Report:
-    """Score a run's model, and the baselines, on a part of its recipe's data.
+    """Score a run's model, and the baselines, on one split of its recipe's data.
 
     Args:
-        folder: The run.
-        data: The data's folder, where it is another one than in training.
+        folder: Folder of the run.
+        data: Folder of the data, if it has moved since training.
         split: train, dev or test.
-        cache: A folder in which prepared items are kept, as in training.
-        say: Gets a line where there is no training data for the baselines.
+        cache: Folder that stores prepared items, as in training.
+        say: Function that is called with a message if there is no training data for the baselines.
 
     Returns:
         ``{task: {"cell", "metric", "value", "baseline", "num_items", "seconds", "split"}}``.
-        Accuracies, error rates and R² are fractions, BLEU is 0 to 100, RMSE and MAE are in the
-        user's unit; ``seconds`` are those of the model; for frame accuracy there are also
-        ``value_without_silence`` and ``baseline_without_silence``. None is what has no value.
+        Accuracies, error rates and R² are fractions, BLEU is from 0 to 100, RMSE and MAE are in the user's
+        unit. ``seconds`` is the time that the model took to predict. For frame accuracy there are also
+        ``value_without_silence`` and ``baseline_without_silence``. A value that is undefined is None.
 
     Raises:
-        ValueError: Not a run, or no data of that part.
+        ValueError: The folder is not a run, or no data has this split.
     """
     from multiseq.checkpoint import load
     from multiseq.training.item_cache import ItemCache
@@ -179,15 +179,15 @@ def evaluate_run(
         train = read_split(recipe, "train", base, model)
     except DataError as error:
         train = []
-        say(f"no baselines, for want of the training data: {error}")
+        say(f"no baselines, because the training data cannot be used: {error}")
     return score(model, recipe, train, sources, split, ItemCache(cache))
 
 
 def read_run(folder: str | Path) -> Recipe:
-    """The recipe of a run, with the name that it had and the folder of its data.
+    """The recipe of a run, with its original name and the folder of its data.
 
     Raises:
-        ValueError: The folder holds no run.
+        ValueError: The folder is not a run.
     """
     folder = Path(folder)
     if not (folder / "recipe.toml").is_file() or not (folder / "run.json").is_file():
@@ -202,7 +202,10 @@ def read_run(folder: str | Path) -> Recipe:
 
 
 def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Nothing is overwritten but what a run wrote that failed before its first step."""
+    """Raise ValueError if the folder has files that must not be overwritten.
+
+    Only the files of a run that failed before its first step may be overwritten.
+    """
     if resume:
         if read_run(out).tables != recipe.tables:
             raise ValueError(
@@ -227,7 +230,7 @@ def _data_folder(recipe: Recipe, data: str | Path | None) -> Path:
 
 
 def _read_split(recipe: Recipe, split: str, base: Path, model: Model | None = None) -> list[Source]:
-    """`read_split`, which needs the folder only where a path is relative to it."""
+    """Like `read_split`, with a clearer error if the data folder does not exist."""
     try:
         return read_split(recipe, split, base, model)
     except DataError as error:
@@ -237,9 +240,9 @@ def _read_split(recipe: Recipe, split: str, base: Path, model: Model | None = No
 
 
 def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cache: ItemCache) -> list[str]:
-    """What would else be noticed after hours of training: bad items, a metric that cannot judge them.
+    """Find items and labels that cannot be scored now, not after hours of training.
 
-    What a person may want to know besides is given back.
+    Returns notes for the user, see `multiseq.training.label_check.check_labels`.
     """
     from multiseq.training.label_check import check_labels, check_metric
 
@@ -249,7 +252,10 @@ def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cach
 
 
 def _check_lost(out: Path, save_every: int) -> None:
-    """A run without a resume file begins again, unless it had one, which then was lost."""
+    """Raise ValueError if the run must have had a resume file, which is missing now.
+
+    A run that stopped before its first resume file starts again from the beginning.
+    """
     from multiseq.training.resume import RESUME
     from multiseq.training.run_log import read_log
 
@@ -263,7 +269,7 @@ def _check_lost(out: Path, save_every: int) -> None:
 
 
 def _digests(model: Model, sources: Sequence[Source], cache: ItemCache) -> list[dict[str, Any]]:
-    """What a run's data are known by: items and labels in their order, wherever their folder lies."""
+    """Digests that identify a run's data: items and labels in their order, independent of their folder."""
     return [
         {
             "tasks": list(s.targets),
@@ -282,7 +288,7 @@ def _begin(
     digests: Mapping[str, list[dict[str, Any]]],
     resume: bool,
 ) -> dict[str, Any]:
-    """Write the recipe and ``run.json``; check that a resumed run's data is what it was."""
+    """Write the recipe and ``run.json``. Check that a resumed run has the same data as before."""
     import tomli_w
 
     record: dict[str, Any] = {
@@ -325,7 +331,7 @@ def _announce(model: Model, train: Sequence[Source], options: Settings, out: Pat
     cpu = f"CPU (threads: {torch.get_num_threads()})"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     weights = _num_weights(model)
-    kept = 4 + bool(options.ema_decay)  # themselves, their gradients and two moments; the running average
+    kept = 4 + bool(options.ema_decay)  # weights, gradients, two moments, and the running average
     size = f"{4 * kept * weights / 2**20:,.1f} MiB with gradients and moments"
     say(f"{weights:,} weights on {device}, {size}; writing to {out}")
 
@@ -336,9 +342,9 @@ def _num_weights(model: Model) -> int:
 
 @contextmanager
 def _plain_lightning() -> Iterator[None]:
-    """What Lightning raises as Python's own: settings that do not fit the machine, and Ctrl-C.
+    """Turn Lightning's errors into Python's: ValueError for invalid settings, KeyboardInterrupt for Ctrl-C.
 
-    That it turns into an exit with code 1, and ignores the signal from then on.
+    At Ctrl-C, Lightning would exit with code 1, and it ignores the signal from then on.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -367,7 +373,7 @@ def _finish(out: Path, record: dict[str, Any], report: Report) -> None:
     record["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 1)
     record["peak_memory_mib"], record["peak_gpu_memory_mib"] = peak_memory(), peak_gpu_memory()
     _write_json(out / "run.json", record)
-    _write_json(out / "test.json", {"tasks": report})  # comes last: with it the run is finished
+    _write_json(out / "test.json", {"tasks": report})  # written last: a run with this file is finished
 
 
 def _finished(out: Path) -> Report:
@@ -376,7 +382,7 @@ def _finished(out: Path) -> Report:
 
 
 def _read_json(path: Path, *keys: str) -> Any:
-    """A JSON object that has these keys."""
+    """Read a JSON object. Raises ValueError if one of the keys is missing."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

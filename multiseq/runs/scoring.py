@@ -1,4 +1,4 @@
-"""Scores of a model beside those of the baselines, and how they are shown."""
+"""Score a model and the baselines, and format the scores as a table."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = [
 ]
 
 SILENCE = frozenset({"sil", "sp", "h#", "pau", "epi"})
-"""Labels of frames without speech, in TIMIT and of the Montreal Forced Aligner. They are easy and
-many, so frame accuracy is given without them too."""
+"""Labels of frames without speech, in TIMIT and from the Montreal Forced Aligner. Such frames are easy and
+frequent, so we also report the frame accuracy without them."""
 
 Report = dict[str, dict[str, Any]]
-"""Task -> what `multiseq.runs.run.evaluate_run` says about it."""
+"""Task -> its scores, as `multiseq.runs.run.evaluate_run` describes them."""
 
 HEADER = ("task", "cell", "metric", "baseline", "ours", "seconds")
 
@@ -43,15 +43,15 @@ def score(
     split: str,
     cache: ItemCache,
 ) -> Report:
-    """Every task that the sources label, in the order of the recipe.
+    """Score every task that the sources have labels for, in the order of the recipe.
 
     Args:
-        model: Moved to a GPU where there is one.
-        recipe: For the order of the tasks and their options of decoding.
-        train: What the baselines learn from; without it there are none.
+        model: The model. It is moved to a GPU if there is one.
+        recipe: The recipe, for the order of the tasks and their options for decoding.
+        train: Training data for the baselines. Without it, there are no baselines.
         sources: Items with labels.
-        split: Which part of the data the sources are.
-        cache: What prepared items are looked up in.
+        split: Name of the split that the sources are.
+        cache: Cache of prepared items.
     """
     import torch
 
@@ -108,7 +108,7 @@ def _finite(value: float) -> float | None:
 
 
 def table_rows(report: Report) -> list[tuple[str, ...]]:
-    """The lines of the table under `HEADER`."""
+    """The rows of the table below `HEADER`."""
     rows = []
     for task, entry in report.items():
         values = (shown(entry["metric"], entry[key]) for key in ("baseline", "value"))
@@ -122,7 +122,7 @@ def table_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def shown(metric: str, value: float | None) -> str:
-    """A metric's value as people read it: three digits of a fraction, one of BLEU, four of an error.
+    """A metric's value as text: 3 decimals for a fraction, 1 decimal for BLEU, 4 digits for RMSE and MAE.
 
     >>> shown("accuracy", 0.91234), shown("bleu", 27.31), shown("rmse", 0.00091234), shown("rmse", None)
     ('0.912', '27.3', '0.0009123', '–')

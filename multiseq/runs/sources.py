@@ -1,4 +1,4 @@
-"""What a recipe's data tables say, read: items and the labels of all tasks, part by part."""
+"""Read the data of a recipe: items and the labels of all tasks, for each split."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ __all__ = [
 def read_split(
     recipe: Recipe, split: str, data: Path | None = None, model: Model | None = None
 ) -> list[Source]:
-    """The sources of one split, each with the labels of all tasks that read it.
+    """The sources of one split. Each has the labels of all tasks that use it.
 
     Args:
-        recipe: Which data.
+        recipe: The recipe that describes the data.
         split: train, dev or test.
-        data: What relative paths are relative to; the recipe's folder where not given.
-        model: The trained one, which knows which columns of graphs hold numbers; guessed where not given.
+        data: Folder that relative paths are relative to. Default: the folder of the recipe.
+        model: A trained model, if there is one. It knows which columns of a graph's nodes hold numbers.
+            Without it, this is guessed from the data.
 
     Returns:
         One source for each data table that has this split.
 
     Raises:
-        DataError: Files that cannot be read, labels that do not fit the task, no item to train on.
+        DataError: A file cannot be read, labels do not fit the task, or there is no item to train on.
     """
     from multiseq.tasks import Source
 
@@ -107,31 +108,31 @@ def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records
 
 
 def reader_options(adapter: Any) -> dict[str, Any]:
-    """What a reader must know of training, where there is anything."""
+    """Options for the reader that a trained adapter determines, if any."""
     known: dict[str, Any] = getattr(adapter, "reader_options", dict)()
     return known
 
 
 def read_records(name: str, path: Path, options: Mapping[str, Any], kind: Any) -> Records:
-    """A file of a format; where items are files, those that it names lie beside it.
+    """Read a file. If its items are paths, they are relative to the folder of the file.
 
     Args:
-        name: The format.
+        name: Name of the format.
         path: The file.
-        options: Those of its reader are taken, others are not.
-        kind: The adapter that will read the items, or its class.
+        options: Options for the reader. Options of other readers are ignored.
+        kind: The adapter of the items, or its class.
     """
     more = {"lines": "target", "table": "columns", "networks": "numeric"}.get(name)
     chosen = {k: v for k, v in options.items() if k in FORMATS[name] or k == more}
     records = READERS[name](path, **chosen)
-    if getattr(kind, "suffixes", ()) and name != "recordings":  # which knows where its recordings lie
+    if getattr(kind, "suffixes", ()) and name != "recordings":  # that reader adds the folder itself
         items = records.items
         records.items = [str(path.parent / item) if isinstance(item, str) else item for item in items]
     return records
 
 
 def _rows_of_split(path: Path, fold: int, split: str, num: int) -> list[int]:
-    """Row numbers from JSON: ``{"train": […], …}``, or ``{"splits": [{…}, …]}``, one a fold."""
+    """A split's row numbers, from JSON: ``{"train": […], …}``, or ``{"splits": [{…}, …]}`` with folds."""
     try:
         found = parse_json(text_of(path))
     except ValueError as error:
@@ -144,7 +145,7 @@ def _rows_of_split(path: Path, fold: int, split: str, num: int) -> list[int]:
 
 
 def _rows_by_split(path: Path, given: Mapping[str, Any], num: int) -> dict[str, list[int]]:
-    """Split -> row numbers. Notes, which are no lists, are passed over; lists of no split are an error."""
+    """Split -> row numbers. Other keys are ignored, unless they hold a list: this is an error."""
     chosen: dict[str, list[int]] = {}
     owners: dict[int, str] = {}
     for name, rows in given.items():
@@ -174,7 +175,7 @@ def _rows_by_split(path: Path, given: Mapping[str, Any], num: int) -> dict[str, 
 
 
 def _labels(records: Records, spec: Mapping[str, Any], kind: Any) -> list[Any]:
-    """One label for each item, as the target takes it."""
+    """One label for each item, in the form that the target takes."""
     if "columns" not in spec:
         return _column(records, spec["column"], spec, kind)
     columns = [_column(records, name, spec, kind) for name in spec["columns"]]
@@ -188,11 +189,11 @@ def _labels(records: Records, spec: Mapping[str, Any], kind: Any) -> list[Any]:
 
 
 def _by_vector(names: Sequence[str], row: Sequence[Any], location: str) -> list[dict[str, Any]] | None:
-    """Of one item, a list a column -> its labels by name, one a vector."""
+    """One item's labels for each vector, by name, from one list of labels for each column."""
     lengths = {len(labels) for labels in row if labels is not None}
     if len(lengths) > 1:
         raise DataError(
-            f"{location}: got lists of {sorted(lengths)} labels in {list(names)}, expected as many"
+            f"{location}: got lists of {sorted(lengths)} labels in {list(names)}, expected equal lengths"
         )
     lists = [[None] * max(lengths, default=0) if labels is None else labels for labels in row]
     return [dict(zip(names, labels, strict=True)) for labels in zip(*lists, strict=True)] if lengths else None
@@ -202,14 +203,14 @@ def _column(records: Records, name: str, spec: Mapping[str, Any], kind: Any) -> 
     values = records.column(name)
     vectors = spec["output"] == "vector"
     if spec["target"] == "class" and not vectors and set(map(type, values)) <= {str, type(None)}:
-        return values  # as those of every table
+        return values  # nothing to convert, as in every table of text
     labels = []
     for i, value in enumerate(values):
         try:
             several = vectors and value is not None
             labels.append(_of_vectors(value, spec, kind) if several else _label(value, spec))
         except ValueError as error:
-            what = str(error).removeprefix("flag: ").removeprefix("number: ")  # the column says it better
+            what = str(error).removeprefix("flag: ").removeprefix("number: ")  # we name the column instead
             raise DataError(f"{records.locations[i]}: {name}: {what}") from None
     return labels
 
@@ -225,7 +226,7 @@ def _of_vectors(value: Any, spec: Mapping[str, Any], kind: Any) -> list[Any]:
 
 def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     target, several = spec["target"], isinstance(value, list)
-    if value is None or value != value:  # JSON may have NaN
+    if value is None or value != value:  # NaN is not equal to itself; JSON can contain it
         return None
     if target == "multilabel" and "columns" not in spec:
         names = value if several else str(_plain(value)).split(",")
@@ -233,7 +234,7 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     if target == "text":
         if not all(isinstance(text, str) for text in (value if several else [value])):
             raise ValueError(f"got {value!r}, expected a text")
-        return value  # a list has several right ones, to score by
+        return value  # a list has several correct texts, for scoring
     value = _plain(value)
     if target == "class":
         return value

@@ -1,4 +1,4 @@
-"""Denormal numbers, those nearest to zero, make a CPU several times slower; training makes many of them."""
+"""Treat denormal numbers (extremely close to 0) as 0: they make CPUs slow, and training produces many."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 __all__ = ["flush_denormals"]
 
 SOFT = 1
-"""As OpenMP calls it: threads end, settings stay."""
+"""OpenMP's ``omp_pause_soft``: end the threads, but keep the settings."""
 
 _done = threading.local()
 
 
 def flush_denormals() -> None:
-    """From now on this thread, and the threads that torch starts for it, take denormal numbers for zeros.
+    """Treat denormal numbers as zeros in this thread and in the threads that torch starts for it.
 
-    A thread inherits the mode from the thread that starts it. OpenMP's threads that run already would keep
-    the old one, so they are ended once; the next operation starts new ones.
+    A new thread inherits this mode from the thread that starts it. OpenMP threads that already run would keep
+    their old mode. So the first call ends them, and the next operation starts new ones.
     """
     if torch.set_flush_denormal(True) and not getattr(_done, "once", False):
         _done.once = True

@@ -1,4 +1,4 @@
-"""Versions of the libraries that are installed."""
+"""Versions of installed libraries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["versions_of"]
 
 
 def versions_of(names: Iterable[str]) -> dict[str, str | None]:
-    """Library -> version; None where it is not installed."""
+    """Library -> version, or None if it is not installed."""
     found: dict[str, str | None] = {}
     for name in names:
         try:

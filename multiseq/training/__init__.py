@@ -1,1 +1,1 @@
-"""Training: batches, the step, Lightning's loop, what a stopped run goes on from, and metrics."""
+"""Training: batches, the training step, Lightning's loop, resume files, evaluation and metrics."""

@@ -1,8 +1,8 @@
-"""Batches filled to a budget of vectors, mixed over sources, as a pure function of (seed, epoch, step).
+"""Batches of mixed sources, each filled up to a number of vectors; a function of seed, epoch and step alone.
 
-Nothing depends on the order of calls: the batches of an epoch follow from the seed and the epoch's number,
-and what is random in an example follows from the seed, the step and the example. So the whole state of the
-loader is the number of steps consumed, and a training that was killed goes on exactly where it was.
+Nothing depends on the order of calls. The seed and the number of the epoch determine the batches of an epoch.
+The seed, the step and the example determine the random augmentation of an example. So the whole state of the
+loader is the number of steps consumed, and a training that was killed continues exactly where it stopped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def seed_of(*parts: int | str) -> int:
-    """A seed that follows from its parts alone, the same on every machine.
+    """A seed made from ``parts`` alone: the same parts give the same seed on every machine.
 
     >>> seed_of(0, "step", 7) == seed_of(0, "step", 7) != seed_of(0, "step", 8)
     True
@@ -38,12 +38,13 @@ def seed_of(*parts: int | str) -> int:
 
 
 class BatchPlan:
-    """Which examples make up the batch of each step.
+    """Chooses the examples of each step's batch.
 
-    In an epoch a source of V vectors is drawn as often as its share ``(weight * V) ** (1 / temperature)``
-    says: temperature 1 shows everything once, a higher one shows small sources more often (Arivazhagan et
-    al. 2019, https://arxiv.org/abs/1907.05019, section 4.2). All draws are shuffled together and batches
-    are filled to the budget, so every batch holds every source in about its share.
+    In an epoch, a source with V vectors is drawn in proportion to ``(weight * V) ** (1 / temperature)``.
+    Temperature 1 shows every example once (if all weights are equal); a higher temperature shows small
+    sources more often (Arivazhagan et al. 2019, https://arxiv.org/abs/1907.05019, section 4.2). The examples
+    of all sources are shuffled together, and each batch is filled up to ``max_vectors``. So every batch holds
+    about the same proportion of each source.
     """
 
     def __init__(
@@ -58,24 +59,24 @@ class BatchPlan:
         empty = [s.adapter_name for s in sources if not len(s)]
         if empty or not sources:
             raise ValueError(
-                f"sources: got none or an empty one {empty}, expected at least one labelled item in each"
+                f"sources: got no source or empty ones {empty}, expected at least one labelled item in each"
             )
         self.sources, self.max_vectors = list(sources), max_vectors
         self.seed, self.temperature = seed, temperature
         self._epochs: dict[int, list[list[tuple[int, int]]]] = {}
 
     def epoch(self, number: int) -> list[list[tuple[int, int]]]:
-        """Batches of (source, example) numbers."""
+        """The batches of an epoch: lists of (number of the source, number of the example)."""
         if number not in self._epochs:
             flat = [pair for s, draws in enumerate(self._draws()) for pair in self._draw(s, draws, number)]
             sizes = [self.sources[s].sizes[i] for s, i in flat]
             order = torch.randperm(len(flat), generator=self._generator("order", number)).tolist()
             batches = [[flat[n] for n in batch] for batch in fill_batches(order, sizes, self.max_vectors)]
-            self._epochs = {number: batches}  # one epoch is kept: steps come in order
+            self._epochs = {number: batches}  # keep only one epoch: steps come in order
         return self._epochs[number]
 
     def steps(self, first: int = 0) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-        """(step, its batch) from step ``first`` on, without end."""
+        """Yield (step, its batch) from step ``first`` on, without end."""
         epoch = step = 0
         while True:
             batches = self.epoch(epoch)
@@ -86,7 +87,7 @@ class BatchPlan:
             step, epoch = step + len(batches), epoch + 1
 
     def _draws(self) -> list[int]:
-        """How many examples of each source an epoch shows."""
+        """How many examples an epoch draws from each source."""
         vectors = [max(1, sum(s.sizes)) * s.weight for s in self.sources]
         shares = [v ** (1 / self.temperature) for v in vectors]
         total = sum(sum(s.sizes) for s in self.sources)
@@ -106,7 +107,7 @@ class BatchPlan:
         return torch.Generator().manual_seed(seed_of(self.seed, *parts))
 
     def collate(self, step: int, chosen: Sequence[tuple[int, int]]) -> Batch:
-        """The chosen examples, augmented and packed: one part for each adapter."""
+        """Augment the chosen examples and pack them: one part of the batch for each adapter."""
         by_adapter: dict[str, list[tuple[PreparedSource, Any, dict[str, Any]]]] = {}
         for s, i in chosen:
             source = self.sources[s]
@@ -132,16 +133,17 @@ def _rows_of(labels: Sequence[Any], level: Level) -> Sequence[Any]:
 
 
 class Loader(DataLoader[Batch]):
-    """The batches of a plan, one for each step, from where ``load_state_dict`` said.
+    """Loads the batches of a plan, one for each step, starting at the step that ``load_state_dict`` sets.
 
-    With several processes each takes every ``world``-th example of a step's batch, so that together they
-    see what one process alone would.
+    In distributed training, each process takes every ``world``-th example of a step's batch. Together the
+    processes see the same examples as one process alone.
 
     Args:
-        plan: Which examples each step has.
-        steps: How many there are in all.
-        num_workers: Processes that augment and collate; 0 does it in the training process.
-        rank, world: This process and how many there are.
+        plan: Chooses the examples of each step.
+        steps: Total number of steps.
+        num_workers: Number of processes that augment and collate; 0 does it in the training process.
+        rank, world: Number of this process, and number of all processes.
+        pin_memory: Whether to put batches into page-locked memory, for faster copies to a GPU.
     """
 
     def __init__(
@@ -172,16 +174,16 @@ class Loader(DataLoader[Batch]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The number of steps consumed: all there is."""
+        """The number of steps consumed, which is the whole state."""
         return {"consumed": self.consumed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after that many steps."""
+        """Continue after the number of steps in ``state``."""
         self.consumed = state["consumed"]
 
 
 def _ignore_sigterm(worker: int) -> None:
-    """Clusters send it to all processes of a job: the training saves first and then ends its workers."""
+    """Ignore SIGTERM. Clusters send it to all processes; the training saves, then ends its workers."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
@@ -190,7 +192,7 @@ class _Stream(IterableDataset[Batch]):
         self.plan, self.num_steps, self.rank, self.world, self.first = plan, num_steps, rank, world, 0
 
     def __len__(self) -> int:
-        # With a length known, Lightning fetches no batch ahead, so `consumed` is what was trained on.
+        # If the length is known, Lightning fetches no batch ahead. So `consumed` counts the steps trained on.
         return self.num_steps
 
     def __iter__(self) -> Iterator[Batch]:

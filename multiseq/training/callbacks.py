@@ -1,4 +1,4 @@
-"""What Lightning calls between steps: the running average, early stopping, resume files."""
+"""Callbacks for Lightning: the running average of the weights (EMA), early stopping, resume files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ with needed("lightning"):
 __all__ = ["callbacks_for"]
 
 AGREED = 10
-"""Steps after which several processes ask each other whether one of them is to stop."""
+"""In distributed training, the processes tell each other about SIGTERM once in so many steps."""
 
 
 def callbacks_for(settings: Settings, folder: Path | None, has_dev: bool, stop: Stop) -> list[Callback]:
-    """What Lightning calls in between: the running average, early stopping, resume files."""
+    """The callbacks that the settings need. Resume files are written to ``folder``, if there is one."""
     callbacks: list[Callback] = []
     if settings.ema_decay:
-        # A buffer is no weight (a table of buckets, a count): it is taken over as it is.
+        # A buffer (a table of buckets, a count) is not a weight: it is copied, not averaged.
         callbacks.append(EMAWeightAveraging(decay=settings.ema_decay, use_buffers=False))
     if settings.patience:
         callbacks.append(_Patience("monitor", mode="max", patience=settings.patience))
@@ -32,21 +32,21 @@ def callbacks_for(settings: Settings, folder: Path | None, has_dev: bool, stop: 
 
 
 class _Patience(EarlyStopping):
-    """Stops after evaluations without a better score; one without any score is not counted."""
+    """Early stopping that does not count evaluations without a finite score."""
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if math.isfinite(trainer.callback_metrics[self.monitor]):
             super().on_validation_end(trainer, pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        # A run that was killed after it had stopped early, before its end.
+        # The run may have been killed between its early stop and its end. Then it must stop again.
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 class _Saver(Callback):
-    """Writes the resume file, and ends a run that SIGTERM stopped.
+    """Writes the resume file, and ends the run after SIGTERM.
 
-    After the evaluation of a step that has one, so that it is not lost.
+    If a step has an evaluation, the file is written after it, so that the evaluation is not lost.
     """
 
     def __init__(self, folder: Path | None, settings: Settings, has_dev: bool, stop: Stop) -> None:
@@ -79,7 +79,7 @@ class _Saver(Callback):
             raise Terminated(f"stopped by SIGTERM after step {trainer.global_step}; {saved}")
 
     def _stopped(self, trainer: Any) -> bool:
-        """Whether SIGTERM came, to any of the processes, which stop after the same step."""
+        """Whether any process got SIGTERM. All processes get the same answer and stop after the same step."""
         if trainer.world_size == 1:
             return self.stop.asked
         if trainer.global_step % AGREED:

@@ -1,4 +1,4 @@
-"""Sums that are the same to the last bit each time, on a GPU too."""
+"""Deterministic computation: the same results to the last bit every time, on a GPU too."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["deterministic_sums"]
 
 @contextmanager
 def deterministic_sums(wanted: bool = True) -> Iterator[None]:
-    """Within it what is computed on a GPU is the same to the last bit each time, if that is wanted.
+    """Inside this context, a GPU computes the same results to the last bit every time. Off if not ``wanted``.
 
-    The products of cuBLAS are so only where it has not been used in this process before.
+    For matrix products this works only if the process has not used cuBLAS (NVIDIA's library for them) before.
     """
     import torch
 
@@ -25,7 +25,7 @@ def deterministic_sums(wanted: bool = True) -> Iterator[None]:
     checks: Any = torch.utils.deterministic
     before, filled = torch.are_deterministic_algorithms_enabled(), checks.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    checks.fill_uninitialized_memory = False  # which finds memory that is read before it is written
+    checks.fill_uninitialized_memory = False  # it only helps to find reads of unwritten memory
     try:
         yield
     finally:

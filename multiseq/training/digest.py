@@ -1,4 +1,4 @@
-"""Digests of items and labels: whether data are what they were, on whichever machine."""
+"""Digests (short hashes) of items and labels. They show on any machine whether the data has changed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["as_json", "digest_of"]
 
 
 def digest_of(rows: Iterable[Any]) -> str:
-    """Sixteen hexadecimal digits for rows of any values, in their order.
+    """A digest of 16 hexadecimal digits for rows of any values. The order of the rows counts.
 
-    Of a file that an adapter's ``content`` gives with its name and its bytes, the bytes count alone: data may
-    lie in another folder than before.
+    An adapter's ``content`` may describe a file by its name and its bytes. Then only the bytes count, because
+    the data may have moved to another folder.
 
     >>> digest_of([("a text", {"b", "a"})]) == digest_of([("a text", {"a", "b"})]) != digest_of([("a text",)])
     True
@@ -32,7 +32,7 @@ def digest_of(rows: Iterable[Any]) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """For digests: what JSON has no word for. Raises TypeError of objects that are no data."""
+    """A stand-in, for digests, for a value that JSON cannot hold. Raises TypeError for other objects."""
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
     if isinstance(value, Tensor):
@@ -53,7 +53,7 @@ def as_json(value: Any) -> Any:
 
 
 def _anything(value: Any) -> Any:
-    """As `plain`, and of other objects what they hold."""
+    """Like `as_json`, and also accepts sets and other objects, which are represented by their attributes."""
     if isinstance(value, Set):
         return sorted(json.dumps(_nameless(v), default=_anything) for v in value)
     try:

@@ -1,4 +1,4 @@
-"""Scoring of tasks: predictions of a model against the labels of sources."""
+"""Evaluation: compare a model's predictions with the labels of sources."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from multiseq.training.metrics import columns_of, compute
 __all__ = ["Score", "evaluate", "evaluate_all", "labelled_results"]
 
 Pair = tuple[Any, Any]
-"""A result, and the user's label."""
+"""A prediction and the user's label."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One figure: the metric's value on so many items (or vectors, for a task per vector).
+    """The score of one task: the value of its metric.
 
     Args:
-        cell: Modality and output of the task.
-        metric: Its name.
-        value: NaN where it is not defined, as R² of one item.
-        num_items: What it was computed on.
-        error: Of numbers, how far predictions are off in deviations of the training numbers: the mean for
-            MAE, else the root of the mean square.
+        cell: Modality and output of the task, for example ``text/vector``.
+        metric: Name of the metric.
+        value: Value of the metric. NaN if it is undefined, for example R² of one item.
+        num_items: Number of items that were scored (for a task per vector: number of vectors).
+        error: For regression: the error in units of the standard deviation of the training labels. It is the
+            mean absolute error for the metric MAE, otherwise the root mean square error. NaN for other tasks.
     """
 
     cell: str
@@ -43,10 +43,10 @@ class Score:
 
     @property
     def goodness(self) -> float:
-        """The value on a scale where 1 is perfect and higher is better, in any unit: for early stopping.
+        """The score on a scale without unit where 1 is perfect and higher is better. For early stopping.
 
-        R² compares with the deviation of the scored numbers, and with that of the training numbers where
-        they have none.
+        R² divides by the variance of the scored labels. If that is zero, we divide by the variance of the
+        training labels instead.
         """
         if self.metric == "bleu":
             return self.value / 100
@@ -58,16 +58,16 @@ class Score:
 
 
 def evaluate(model: Model, sources: Sequence[Source], *, task: str, **options: Any) -> Score:
-    """Score one task on the labels of sources; items and vectors without a label are left out.
+    """Score one task on labelled sources. Items and vectors without a label are skipped.
 
     Args:
-        model: Has the task and the sources' adapter.
-        sources: Items with labels for that task, as for `train`.
+        model: A model with the task and the sources' adapter.
+        sources: A list of sources with labels for that task, like the one for `train`.
         task: The task's name.
-        options: For the head's ``decode``: ``num_beams`` of a sequence.
+        options: Options for the head's ``decode``, for example ``num_beams`` for a sequence.
 
     Raises:
-        ValueError: No such task, a source without labels for it, or a single source instead of a list.
+        ValueError: The task does not exist, a source has no labels for it, or ``sources`` is not a list.
 
     Example:
         ``evaluate(model, [test], task="pos").value``
@@ -80,12 +80,12 @@ def evaluate(model: Model, sources: Sequence[Source], *, task: str, **options: A
 
 
 def evaluate_all(model: Model, sources: Sequence[Source], cache: ItemCache | None = None) -> dict[str, Score]:
-    """Every task that the sources label, scored on all of them; items are encoded once for several tasks.
+    """Score every task for which the sources have labels. Tasks that label the same items share one encoding.
 
     Args:
-        model: Has the tasks and the sources' adapters.
+        model: A model with the tasks and the sources' adapters.
         sources: Items with labels.
-        cache: What prepared items are looked up in.
+        cache: Cache of prepared items.
     """
     pairs: dict[str, list[Pair]] = {}
     for source in sources:
@@ -103,7 +103,7 @@ def _score(model: Model, task: str, pairs: Sequence[Pair]) -> Score:
 
 
 def _error(metric: str, target: NumberTarget, results: Sequence[Number], labels: Sequence[Any]) -> float:
-    """The error of all columns, each in its own deviation."""
+    """The mean error of all columns, each in units of the standard deviation of its training labels."""
     off = [
         (found - wanted) / target.std[target.names.index(name)]
         for name, found, wanted in columns_of(results, labels)
@@ -121,7 +121,10 @@ def labelled_results(
     tasks: Mapping[str, Mapping[str, Any]],
     cache: ItemCache | None = None,
 ) -> dict[str, list[Pair]]:
-    """Of each task (with options for its head's ``decode``), everything that has a label, in pairs."""
+    """For each task, the pairs (prediction, label) of everything that has a label.
+
+    ``tasks`` maps a task's name to options for its head's ``decode``.
+    """
     found = (cache or ItemCache()).examples(
         model.adapter(source.adapter_name), source.items, source.locations
     )
@@ -140,7 +143,7 @@ def labelled_results(
 def _pairs(
     model: Model, task: str, labels: Sequence[Any], runs: Sequence[Sequence[tuple[Any, Any]]]
 ) -> Iterator[Pair]:
-    """(result, label) of everything that has a label: vectors for a task per vector, else items."""
+    """Pairs (prediction, label): of labelled vectors for a task per vector, otherwise of labelled items."""
     align, head = model.adapter(model.task(task).adapter_name).align, model.task(task).head
     for label, pieces in zip(labels, runs, strict=True):
         if label is None:

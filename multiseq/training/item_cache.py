@@ -1,19 +1,19 @@
-"""Prepared items, kept: in memory for one run, and in a folder, where one is given, for all runs.
+"""A cache of prepared items (features): in memory for one run; in a folder, if one is given, for all runs.
 
-What `Adapter.prepare` makes of an item (log-mel frames, a molecule's graph, what was gathered around a
-node) depends on the item and on some settings of the adapter, and on nothing else. So it is looked up by a
-digest of the item's content, in a sub-folder for each set of settings:
+The result of `Adapter.prepare` (log-mel frames, a molecule's graph, a node with its neighbourhood) depends
+only on the item and on some settings of the adapter. So the cache finds it by a digest of the item's content,
+in a sub-folder for each set of settings:
 
-    DIR/SpeechAdapter-1f0c9a2b/about.json                 the settings, to read
+    DIR/SpeechAdapter-1f0c9a2b/about.json                 the settings, for people to read
     DIR/SpeechAdapter-1f0c9a2b/4be1…-89d2c0f1.safetensors  a pack: the examples of many items
 
-An item or setting that changed has another digest, so nothing stale is found. A file is named after the CRC
-of its bytes and moved to its place when it is whole; one that does not fit its name is deleted and its items
-are prepared again. Nothing is unpickled: a pack holds numbers and JSON, and of classes only those that the
-adapter names are built.
+If an item or a setting changes, its digest changes, so outdated examples are never found. The name of a pack
+contains a checksum (CRC) of its bytes. A pack is written under another name first and renamed when it is
+complete. A pack whose checksum is wrong is deleted, and its items are prepared again. Nothing is unpickled:
+a pack holds numbers and JSON, and reading it creates objects only of the classes that the adapter names.
 
-Packs are mapped into memory, not read: loader workers share their pages, and the system drops pages when
-memory is short.
+Packs are mapped into memory, not loaded: loader workers share their memory pages, and the operating system
+can drop pages when memory is short.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from multiseq.training.item_cache_folder import Shelf
 __all__ = ["ItemCache"]
 
 PACK = 2**26
-"""Bytes after which a pack is closed: what a run that is killed has to prepare again, at most."""
+"""Size in bytes at which a pack is written. A killed run loses at most so much prepared data."""
 ALONE = 0.1 if sys.platform == "linux" and sys.version_info < (3, 14) else 2.0
-"""Seconds for which one process prepares items before others are started to help: about what starting them
-takes, which is little where processes are forked."""
+"""Seconds for which one process prepares items alone before it starts others to help. This is about the time
+that starting them takes, which is short if processes are forked."""
 
 
 class ItemCache:
-    """Examples of items, prepared once.
+    """Prepares each item once and keeps its examples.
 
     Args:
-        folder: Where they are kept for other runs; None keeps them in memory, as long as this object lives.
-            Texts are never kept in a folder: to prepare one takes no longer than to read it back.
-        num_workers: Processes that prepare what the folder has not got; 0 does it in this one.
+        folder: Folder that keeps the examples for other runs. None keeps them in memory, as long as this
+            object exists. Texts are never stored in a folder: preparing a text is as fast as reading it back.
+        num_workers: Number of processes that prepare items missing in the folder; 0 uses only this process.
     """
 
     def __init__(self, folder: str | Path | None = None, *, num_workers: int = 0) -> None:
@@ -61,26 +61,26 @@ class ItemCache:
     def examples(
         self, adapter: Adapter, items: Sequence[Any], locations: Sequence[str] = ()
     ) -> list[list[Any]]:
-        """The examples of every item: those of a list that was asked for before are the same objects.
+        """The examples of every item. The same list of items gives the same objects again.
 
         Args:
-            adapter: Its `prepare` makes them.
+            adapter: The adapter whose `prepare` makes the examples.
             items: Raw items. The list and the adapter must not be changed afterwards.
-            locations: File and line of each, for messages.
+            locations: File and line of each item, for error messages.
 
         Raises:
-            ValueError: A bad item, with its place.
+            ValueError: An item is invalid; the message says where it is.
         """
         key = id(adapter), id(items)
         if key not in self._known:
             found = self._in_folder(adapter, items, locations)
-            self._known[key] = adapter, items, found  # held, so that no other object gets their ids
+            self._known[key] = adapter, items, found  # keep both alive, so that no other object gets their id
         return self._known[key][2]
 
     def digest(self, adapter: Adapter, source: Source) -> str:
-        """A digest of a source's items and labels: of recordings what is in their files, all of it.
+        """A digest of a source's items and labels. For recordings it covers the full content of their files.
 
-        About a second for a gigabyte of files, besides the time that the disk takes.
+        It takes about one second for a gigabyte of files, plus the time to read them from disk.
         """
         if id(source) not in self._digests:
             content = adapter.content if isinstance(adapter, Keeps) else _itself
@@ -113,7 +113,7 @@ def _itself(item: Any) -> Any:
 
 
 def _content(content: Callable[[Any], Any], item: Any) -> Any:
-    """An item's content; of one that cannot be read (`prepare` says why) the item itself."""
+    """An item's content, or the item itself if it cannot be read (`prepare` reports the reason)."""
     try:
         return content(item)
     except (ValueError, TypeError, LookupError, AttributeError, OSError):
@@ -121,7 +121,7 @@ def _content(content: Callable[[Any], Any], item: Any) -> Any:
 
 
 class _Missing(IterableDataset[str]):
-    """Items that are not in the folder yet: prepares and keeps them, and gives messages of bad ones."""
+    """Prepares the items that the folder lacks, and stores them. Yields messages about invalid items."""
 
     def __init__(
         self,
@@ -140,16 +140,16 @@ class _Missing(IterableDataset[str]):
         try:
             self.keep(self.numbers[own::num])
         except ValueError as error:
-            yield str(error)  # as a value: a worker's exception arrives with its traceback in the message
+            yield str(error)  # not raised: the DataLoader would put the worker's traceback into the message
 
     def keep(self, numbers: Sequence[int], seconds: float = math.inf) -> Sequence[int]:
-        """Prepare items and keep them, until the time is over; gives the numbers of those that are left."""
+        """Prepare and store items until the time is over. Returns the numbers of the remaining items."""
         began, begun, pack = time.monotonic(), set[bytes](), Pack(self.shelf.kinds)
         try:
             for done, i in enumerate(numbers):
                 if time.monotonic() - began >= seconds:
                     return numbers[done:]
-                # Again, and just before: a file may have changed since the others were looked up.
+                # Compute the key again, just before preparing: the file may have changed in the meantime.
                 key = self.shelf.key(self.items[i])
                 if key is None or key in begun:
                     continue
@@ -160,5 +160,5 @@ class _Missing(IterableDataset[str]):
                     if not self.shelf.keep(full):
                         break
             return ()
-        finally:  # also what was there before a bad item, or before Ctrl-C
+        finally:  # also store what was prepared before an invalid item or Ctrl-C
             self.shelf.keep(pack)

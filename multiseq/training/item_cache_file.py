@@ -1,4 +1,4 @@
-"""A file of prepared items, a pack: numbers and JSON in the format of safetensors. Nothing is unpickled."""
+"""A pack, which is a file of prepared items: numbers and JSON in a safetensors file. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from torch import Tensor
 __all__ = ["KEY", "Numbers", "Pack", "decoded", "read_pack"]
 
 KEY = 16
-"""Bytes of a digest."""
+"""Length of a digest in bytes."""
 
 Numbers = Mapping[str, Tensor]
-"""The tensors of a pack: all numbers of a dtype in one, and three more."""
+"""The tensors of a pack: one for each dtype with all its numbers, and ``keys``, ``text`` and ``ends``."""
 
 
 class Pack:
-    """Examples of items on their way into a file: all numbers of a dtype in one tensor, the rest as JSON."""
+    """Collects examples for a file: all numbers of one dtype in one tensor, all else as JSON."""
 
     def __init__(self, kinds: tuple[type, ...]) -> None:
         self.kinds = kinds
@@ -38,14 +38,14 @@ class Pack:
         self._numbers: dict[str, int] = {}
 
     def add(self, key: bytes, examples: list[Any]) -> None:
-        """Take an item's examples in."""
+        """Add the examples of an item."""
         text = json.dumps(self._encoded(examples, {})).encode()
         self.keys.append(key)
         self._texts.append(text)
         self.size += len(text)
 
     def to_bytes(self) -> bytes:
-        """The file, in the format of safetensors."""
+        """The content of the file, in safetensors format."""
         ends = np.cumsum([len(text) for text in self._texts], dtype=np.int64)
         tensors = {name: torch.cat(parts) for name, parts in self._tensors.items()}
         return save(
@@ -58,9 +58,9 @@ class Pack:
         )
 
     def _encoded(self, value: Any, seen: dict[int, int]) -> Any:
-        """JSON: an object ``{kind: …}`` is a tensor, a tuple, a dictionary or one of the dataclasses.
+        """A value as JSON. An object ``{kind: …}`` means a tensor, a tuple, a dictionary or a dataclass.
 
-        One that several examples share is written once, and then as the number that it has in ``seen``.
+        A dataclass that several examples share is written once, and then as its number in ``seen``.
         """
         if value is None or type(value) in (bool, int, float, str):
             return value
@@ -82,7 +82,7 @@ class Pack:
         return {"made": [self.kinds.index(type(value)), *own]}
 
     def _placed(self, tensor: Tensor) -> list[Any]:
-        """Dtype, where the tensor begins in the numbers of that dtype, shape."""
+        """Add a tensor. Returns its dtype, its first index among the numbers of that dtype, its shape."""
         name = str(tensor.dtype).removeprefix("torch.")
         first = self._numbers.setdefault(name, 0)
         self._tensors.setdefault(name, []).append(tensor.detach().cpu().flatten())
@@ -92,7 +92,7 @@ class Pack:
 
 
 def decoded(value: Any, kinds: tuple[type, ...], numbers: Numbers, built: list[Any]) -> Any:
-    """The inverse of `Pack._encoded`; ``built`` are the dataclasses so far, in their order."""
+    """The inverse of `Pack._encoded`. ``built`` lists the dataclasses decoded so far, in order."""
     if isinstance(value, list):
         return [decoded(v, kinds, numbers, built) for v in value]
     if not isinstance(value, dict):
@@ -113,7 +113,7 @@ def decoded(value: Any, kinds: tuple[type, ...], numbers: Numbers, built: list[A
 
 
 def read_pack(path: Path) -> Numbers | None:
-    """The tensors of a pack, mapped into memory; None of a file that is damaged. Raises OSError."""
+    """The tensors of a pack, mapped into memory, or None if the file is damaged. Raises OSError."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if f"{zlib.crc32(data):08x}" != path.stem.rpartition("-")[2]:

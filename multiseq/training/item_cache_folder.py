@@ -1,4 +1,4 @@
-"""The folder in which prepared items are kept for other runs: a sub-folder for each set of settings."""
+"""The folder that stores prepared items for other runs, with a sub-folder for each set of settings."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from multiseq.training.item_cache_file import KEY, Numbers, Pack, decoded, read_
 __all__ = ["Entry", "Shelf", "delete", "entries"]
 
 FORMAT = 2
-"""Raised where packs change, or what a `prepare` of this library makes of the same item."""
+"""Version of the format. Increase it when packs change, or when a `prepare` gives another result."""
 
 RESERVE = 2**30
-"""Bytes of the disk that are left free."""
+"""Bytes that must stay free on the disk."""
 
 LEFT = 3600.0
-"""Seconds after which a file that was being written is taken for one that a killed process left."""
+"""After so many seconds, an unfinished file counts as left over from a killed process."""
 
 LIBRARIES = ("numpy", "rdkit", "soundfile", "tokenizers", "torch", "torchaudio")
-"""Another version of these may prepare another example."""
+"""Libraries whose version can change a prepared example."""
 
 
 class Shelf:
-    """What the folder has of items that were prepared with an adapter's settings."""
+    """The sub-folder of items that were prepared with one adapter's settings."""
 
     def __init__(self, folder: Path, adapter: Adapter) -> None:
         assert isinstance(adapter, Keeps)
@@ -46,12 +46,12 @@ class Shelf:
         about = json.dumps(self.about, sort_keys=True).encode()
         self.folder = folder / f"{type(adapter).__name__}-{hashlib.sha256(about).hexdigest()[:8]}"
         self._packs: dict[str, Numbers] = {}
-        self._places: dict[bytes, tuple[str, int, int]] = {}  # pack, and where the JSON is in it
+        self._places: dict[bytes, tuple[str, int, int]] = {}  # key -> (pack, begin and end of its JSON)
         remove_leftovers(self.folder, seconds=LEFT)
         self.refresh()
 
     def refresh(self) -> None:
-        """Look for packs that were written since; one that is damaged is deleted."""
+        """Look for packs that were written since the last call. A damaged pack is deleted."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if path.name in self._packs:
                 continue
@@ -59,7 +59,7 @@ class Shelf:
                 pack = read_pack(path)
                 if pack is None:
                     path.unlink(missing_ok=True)
-            except OSError:  # not there any more, or not ours to read or delete
+            except OSError:  # it is gone, or we may not read or delete it
                 continue
             if pack is None:
                 continue
@@ -69,11 +69,11 @@ class Shelf:
                 self._places[keys[KEY * number : KEY * (number + 1)]] = path.name, first, end
 
     def key(self, item: Any) -> bytes | None:
-        """A digest of all that decides an item's examples; None where it cannot be read."""
+        """A digest of everything in an item that affects its examples, or None if the item cannot be read."""
         try:
             text = json.dumps(self.content(item), default=as_json)
         except (ValueError, TypeError, LookupError, AttributeError, OSError):
-            # `prepare` says what is wrong with it.
+            # `prepare` reports what is wrong with the item.
             return None
         return hashlib.sha256(text.encode()).digest()[:KEY]
 
@@ -81,7 +81,7 @@ class Shelf:
         return key in self._places
 
     def examples(self, key: bytes | None) -> list[Any]:
-        """What was kept under a key that is here."""
+        """The examples stored under a key that this sub-folder has."""
         assert key is not None
         name, first, end = self._places[key]
         pack = self._packs[name]
@@ -90,7 +90,7 @@ class Shelf:
         return examples
 
     def keep(self, pack: Pack) -> bool:
-        """Write a pack; False, with a warning, where the disk does not take it."""
+        """Write a pack. If the disk does not accept it, warn and return False."""
         if not pack.keys:
             return True
         data = pack.to_bytes()
@@ -108,7 +108,7 @@ class Shelf:
 
 
 def _about(adapter: Any) -> dict[str, Any]:
-    """All that prepared items depend on besides the items."""
+    """Everything besides the items that affects the result of preparing them."""
     return {
         "format": FORMAT,
         "adapter": type(adapter).__name__,
@@ -118,12 +118,12 @@ def _about(adapter: Any) -> dict[str, Any]:
     }
 
 
-# --- to see and to delete -------------------------------------------------------------------------
+# --- show and delete ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A sub-folder of a cache: the items that were prepared with one set of settings."""
+    """A sub-folder of a cache, with the items that were prepared with one set of settings."""
 
     folder: Path
     settings: dict[str, Any]
@@ -131,16 +131,16 @@ class Entry:
     bytes: int
 
     def about(self) -> str:
-        """The settings that are single values: ``sample_rate 16000, n_mels 80``."""
+        """The settings that are single values, for example ``sample_rate 16000, n_mels 80``."""
         plain = {k: v for k, v in self.settings.items() if isinstance(v, str | int | float)}
         return ", ".join(f"{k} {v}" for k, v in plain.items())
 
 
 def entries(folder: str | Path) -> list[Entry]:
-    """What a cache holds, by settings.
+    """The entries of a cache, one for each set of settings.
 
     Raises:
-        ValueError: The folder is not there, or holds something and no cache.
+        ValueError: The folder does not exist, or it has files but no cache.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -152,7 +152,7 @@ def entries(folder: str | Path) -> list[Entry]:
 
 
 def delete(folder: str | Path) -> int:
-    """Delete a cache, and its folder where nothing else is in it; says how many bytes that freed.
+    """Delete a cache, and also its folder if nothing else is in it. Returns how many bytes this freed.
 
     Raises:
         ValueError: As for `entries`.
@@ -184,7 +184,7 @@ def _is_ours(about: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Packs, what they are about, and what a run that was killed left of either."""
+    """Packs, their ``about.json``, and unfinished files that a killed run has left."""
     kinds = ("about.json", "*.safetensors", ".*.new")
     return [path for kind in kinds for path in folder.glob(kind)]
 

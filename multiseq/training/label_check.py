@@ -1,4 +1,4 @@
-"""Labels that cannot be scored are found before training, not after it."""
+"""Checks that find labels that cannot be scored before training, not after it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["check_labels", "check_metric"]
 
 
 def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
-    """What would else be noticed after training, or never: items and labels that cannot be scored.
+    """Check that all items and labels of a source can be scored. Otherwise errors appear only after training.
 
     Returns:
-        For each task with such labels a line that names classes which no training item has: no prediction
-        can be one of them.
+        One line for each task whose labels have classes that no training item has. The line names these
+        classes: the model can never predict them.
 
     Raises:
-        ValueError: A bad item, labels that do not fit its vectors or that a task's metric cannot judge, with
-            the file and line.
+        ValueError: An item is invalid, its labels do not fit its vectors, or the task's metric cannot score
+            its labels. The message names the file and line.
     """
     adapter = model.adapter(source.adapter_name)
     found, notes = cache.examples(adapter, source.items, source.locations), []
@@ -44,14 +44,14 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
         if unknown:
             more = " …" if unknown[5:] else ""
             notes.append(
-                f"{name}: {len(unknown):,} labels are of classes that no training item has, and count as "
-                f"missed: {', '.join(unknown[:5])}{more}"
+                f"{name}: {len(unknown):,} labels have classes that no training item has; they count as "
+                f"errors: {', '.join(unknown[:5])}{more}"
             )
     return notes
 
 
 def check_metric(task: Task, place: str) -> None:
-    """Raises ValueError, which begins with a place, where a metric cannot judge the classes of its task."""
+    """Raise ValueError if a metric cannot score its task's classes. The message begins with ``place``."""
     target = task.head.target
     if task.metric == "roc_auc" and isinstance(target, ClassTarget) and target.size != 2:
         raise ValueError(
@@ -60,7 +60,7 @@ def check_metric(task: Task, place: str) -> None:
 
 
 def _unknown(task: Task, label: Any) -> list[str]:
-    """Classes of a label that training lacks. Raises ValueError for a label that cannot be judged."""
+    """The classes of a label that training lacks. Raises ValueError if the label cannot be scored."""
     target = task.head.target
     if isinstance(target, ClassTarget):
         name = class_name(label)

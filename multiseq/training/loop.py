@@ -1,4 +1,4 @@
-"""Training: the step is ours and fits a screen; the loop, devices and resume files are Lightning's."""
+"""Training. The training step is in `multiseq.training.step`; Lightning runs the loop and the devices."""
 
 from __future__ import annotations
 
@@ -70,37 +70,37 @@ def train(
     cache: ItemCache | str | Path | None = None,
     **changes: Any,
 ) -> Model:
-    """Train on labelled items, in place, and give the model back, ready to predict where it was trained.
+    """Train a model in place on labelled items, and return it, ready to predict on the same device.
 
-    The same weights at the start, data and ``seed`` give the same weights at the end, on one machine.
+    On one machine, the same initial weights, data and ``seed`` give the same final weights.
 
     Args:
-        model: Adapters, encoder and tasks.
+        model: The model to train.
         sources: Training items with their labels.
-        dev: Items that choose the weights to keep and say when to stop.
-        out: The run's folder: the best model in ``model``, ``metrics.csv``, and a resume file.
-        settings: Where not given, made from ``changes``: ``train(…, steps=300, lr=2e-3)``.
-        resume: Go on from the resume file in ``out``, exactly as if it had never stopped.
-        devices: Handed to ``lightning.Trainer``, like the next three. Several GPUs share every batch; in a
-            notebook, where no other process can be started, one is taken.
-        num_nodes: Machines.
-        strategy: How processes work together.
-        accelerator: What they run on; ``auto`` takes a GPU where there is one.
-        progress: Show a bar, or from time to time a line where the output is no terminal.
-        cache: A folder in which prepared items are kept for other runs (`multiseq.training.item_cache`).
-        **changes: Fields of `Settings`.
+        dev: Validation items. Their scores decide which weights are kept and when training stops early.
+        out: Folder of the run, for the best model (``model``), ``metrics.csv``, and a resume file.
+        settings: All settings in one object. Default: made from ``changes``.
+        resume: Continue from the resume file in ``out``, exactly as if the run had never stopped.
+        devices: Passed to ``lightning.Trainer``, like the next three. Several GPUs share every batch. A
+            notebook uses only one GPU, because it cannot start other processes.
+        num_nodes: Number of machines.
+        strategy: How the processes work together, for example ``ddp``.
+        accelerator: Kind of device; ``auto`` uses a GPU if there is one.
+        progress: Show a progress bar. If the output is not a terminal, print a line from time to time.
+        cache: Folder that stores prepared items for other runs (`multiseq.training.item_cache`).
+        **changes: Single settings, for example ``train(…, steps=300, lr=2e-3)``; see `Settings`.
 
     Raises:
-        ValueError: Settings that do not fit, bad items and labels, named by their number, a folder that
-            another training writes to, or one whose run began with something else.
-        FileNotFoundError: ``resume`` without a resume file.
-        MemoryError: What to lower where memory is full.
-        SystemExit: SIGTERM came; what was learned is saved, and the exit code is 143.
+        ValueError: Settings do not fit; an item or a label is invalid (the message has its number); another
+            training writes to ``out``; or the run in ``out`` began with other data or settings.
+        FileNotFoundError: ``resume`` is set, but there is no resume file.
+        MemoryError: The memory is full; the message says what to lower.
+        SystemExit: The process got SIGTERM. The progress is saved, and the exit code is 143.
 
     Example:
         >>> from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, TextAdapter
         >>> texts, labels = ["red lamp", "blue lamp", "so red"], ["red", "blue", "red"]
-        >>> _ = torch.manual_seed(0)  # the parts draw their first weights when they are built
+        >>> _ = torch.manual_seed(0)  # the weights are initialised when the parts are built
         >>> model = Model(
         ...     adapters={"text": TextAdapter.fit(texts, dim=16)},
         ...     encoder=Encoder(dim=16, depth=1, heads=2),
@@ -111,7 +111,7 @@ def train(
         'text/set'
     """
     if settings is not None and changes:
-        raise ValueError(f"settings: got settings and {', '.join(changes)}, expected one or the other")
+        raise ValueError(f"settings: got settings and {', '.join(changes)}, expected only one of them")
     settings = settings or Settings(**changes)
     flush_denormals()
     sources, dev = listed("sources", sources), listed("dev", dev)
@@ -146,19 +146,19 @@ def train(
             _fit(module, stop, state, launch, shown)
             module.finish()
         if folder is not None and is_first_process():
-            (folder / PREVIOUS).unlink(missing_ok=True)  # its model is there, whole
+            (folder / PREVIOUS).unlink(missing_ok=True)  # the finished model is saved
     return model.eval()
 
 
 def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
-    """Raises ValueError where a setting does not fit the model and the dev split."""
+    """Raise ValueError if a setting does not fit the model or the dev split."""
     if settings.monitor != "mean" and settings.monitor not in model.tasks:
         raise ValueError(
             f"monitor: got {settings.monitor!r}, expected mean or one of {', '.join(model.tasks)}"
         )
     labelled = {task for source in dev for task in source.targets}
     if dev and settings.monitor != "mean" and settings.monitor not in labelled:
-        raise ValueError(f"monitor: got {settings.monitor!r}, which no dev source labels")
+        raise ValueError(f"monitor: got {settings.monitor!r}, but no dev source has labels for it")
     if settings.patience and not (dev and settings.evaluate_every):
         raise ValueError("patience: needs a dev split and evaluate_every above 0")
 
@@ -170,7 +170,7 @@ def _fit(
     launch: Mapping[str, Any],
     shown: Sequence[Callback],
 ) -> None:
-    """Lightning's loop over the steps that are left."""
+    """Run Lightning's loop over the remaining steps."""
     settings, folder, has_dev = module.settings, module.folder, bool(module.data.dev)
     callbacks = callbacks_for(settings, folder, has_dev, stop)
     with _quiet():
@@ -178,7 +178,7 @@ def _fit(
             **launch,
             precision="bf16-mixed" if _on_gpu(launch["accelerator"]) else "32-true",
             max_steps=settings.steps,
-            max_epochs=1,  # the loader's, which has every step of the run
+            max_epochs=1,  # one pass over the loader, which has all steps of the run
             val_check_interval=settings.evaluate_every or None,
             check_val_every_n_epoch=None,
             limit_val_batches=1 if has_dev and settings.evaluate_every else 0,
@@ -186,7 +186,7 @@ def _fit(
             callbacks=[*callbacks, *shown],
             plugins=[ResumeFile(state), *_cluster()],
             logger=False,
-            enable_checkpointing=False,  # ours, see `multiseq.training.callbacks`
+            enable_checkpointing=False,  # we write our own, see `multiseq.training.callbacks`
             enable_model_summary=False,
             use_distributed_sampler=False,
             default_root_dir=folder,
@@ -202,17 +202,17 @@ def _fit(
             module.record.close(failed=True)
             raise
         if not module.stepped:
-            # A run that was stopped after its last step: Lightning skips what it does when training ends.
+            # The run was stopped after its last step. Then Lightning skips its work at the end of training.
             for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it untyped
                 if isinstance(callback, EMAWeightAveraging):
                     callback.on_train_end(trainer, module)
-        # Lightning leaves the model on the CPU; the last evaluation and what comes after go on where it was.
+        # Lightning moves the model to the CPU. Move it back for the last evaluation and for predictions.
         module.model.to(trainer.strategy.root_device)
 
 
 @contextmanager
 def _told() -> Iterator[Stop]:
-    """What SIGTERM sets; a training that it ends says so."""
+    """Handle SIGTERM, and print a message if it ends the training."""
     with terminable() as stop:
         try:
             yield stop
@@ -224,7 +224,7 @@ def _told() -> Iterator[Stop]:
 
 @contextmanager
 def _held(folder: Path | None) -> Iterator[None]:
-    """Hold the run's folder, in the process that writes to it, and clear what a kill left there."""
+    """Lock the run's folder in the process that writes to it, and repair what a killed run left there."""
     if folder is None or not is_first_process():
         yield
         return
@@ -252,7 +252,7 @@ def _identity(
     settings: Settings,
     cache: ItemCache,
 ) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was stopped, as plain JSON values."""
+    """Everything that must be equal when a run is resumed, as plain JSON values."""
     parts = {name: config[name] for name in ("encoder", "adapters", "tasks")}
     data = {
         name: [
@@ -274,9 +274,9 @@ def _identity(
 
 
 def _startable(devices: int | str, accelerator: str) -> int | str:
-    """Of all GPUs one in a notebook or at Python's prompt, where Lightning can start no other process."""
+    """The devices to use: one GPU in a notebook or at Python's prompt, which cannot start processes."""
     if devices == "auto" and accelerator == "cpu":
-        return 1  # for Lightning too, however many GPUs there are
+        return 1  # as Lightning does, even if there are GPUs
     num = torch.cuda.device_count()
     if devices not in EVERY_DEVICE or num < 2 or not hasattr(sys, "ps1"):
         return devices
@@ -288,9 +288,10 @@ def _startable(devices: int | str, accelerator: str) -> int | str:
 
 
 def _cluster() -> list[SLURMEnvironment]:
-    """Under SLURM its environment without Lightning's own way to go on, whose files are not ours.
+    """Under SLURM: Lightning's SLURM plugin, without its automatic requeue.
 
-    At SIGUSR1 it would write ``hpc_ckpt_1.ckpt`` beside our resume file, and hand the job in again.
+    With requeue, Lightning would write its own ``hpc_ckpt_1.ckpt`` at SIGUSR1 and submit the job again. It
+    would not use our resume file.
     """
     if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
         return []
@@ -298,7 +299,7 @@ def _cluster() -> list[SLURMEnvironment]:
 
 
 def _strategy(strategy: str, devices: int | str, num_nodes: int) -> str:
-    """A mixed batch need not hold every task on every process, so gradients may be missing on one."""
+    """Lightning's strategy. It must allow missing gradients: some tasks may be absent on one process."""
     num = torch.cuda.device_count() if devices in EVERY_DEVICE else devices
     several = num_nodes > 1 or str(num) not in ("0", "1")
     if strategy.startswith(("fsdp", "deepspeed")):
@@ -316,7 +317,7 @@ def _on_gpu(accelerator: str) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's hints are for people who write loops; errors still come through."""
+    """Hide Lightning's hints, which are for people who write training loops. Errors are still shown."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)

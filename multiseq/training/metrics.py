@@ -1,8 +1,8 @@
-"""Metrics by name: plain results against the labels of users.
+"""Metrics by name. They compare predictions with the user's labels.
 
-Accuracies, error rates and R² are fractions, BLEU is 0 to 100, RMSE and MAE are in the user's unit. Numbers
-are computed in double precision and nothing is compared with a fixed number, so that the unit of labels
-changes no score. Labels are compared in their canonical form (`multiseq.labels`).
+Accuracies, error rates and R² are fractions, BLEU is from 0 to 100, RMSE and MAE are in the user's unit.
+Metrics of numbers use double precision and no fixed threshold, so R² does not depend on the unit. Labels are
+compared in their canonical form (`multiseq.labels`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def compute(metric: str, results: Sequence[Any], labels: Iterable[Any]) -> float:
-    """A metric by name, of plain results against the user's labels. NaN where there is nothing to score.
+    """The value of a metric for predictions and the user's labels. NaN if there is nothing to score.
 
     >>> compute("exact_match", [Text("a b", 0.0), Text("c", 0.0)], ["a b", ["d", "c"]])
     1.0
@@ -45,7 +45,7 @@ def compute(metric: str, results: Sequence[Any], labels: Iterable[Any]) -> float
 
 
 def _names(results: Sequence[Label], labels: Sequence[Any]) -> tuple[list[str], list[str]]:
-    """Canonical names of the classes found and of those wanted, where that is not missing."""
+    """Canonical names of the predicted and of the true classes, without missing labels."""
     pairs = [(str(class_name(r.label)), class_name(v)) for r, v in zip(results, labels, strict=True)]
     known = [(found, wanted) for found, wanted in pairs if wanted is not None]
     return [found for found, _ in known], [wanted for _, wanted in known]
@@ -57,7 +57,7 @@ def _accuracy(results: Sequence[Label], labels: Sequence[Any]) -> float:
 
 
 def _f1(results: Sequence[Any], labels: Sequence[Any]) -> float:
-    """Macro F1 of classes; micro F1 of several classes at once. A class that training lacks is missed."""
+    """Macro F1 for classes, micro F1 for multilabel tasks. A class that training lacks counts as an error."""
     if isinstance(results[0], LabelSet):
         flags = _label_flags(results, labels)
         hits = sum(found and wanted for found, wanted in flags)
@@ -65,13 +65,13 @@ def _f1(results: Sequence[Any], labels: Sequence[Any]) -> float:
     found, wanted = _names(results, labels)
     right = Counter(a for a, b in zip(found, wanted, strict=True) if a == b)
     all_found, all_wanted = Counter(found), Counter(wanted)
-    names = sorted(all_found | all_wanted)  # summed in one order
+    names = sorted(all_found | all_wanted)  # a fixed order for the sum
     scores = [2 * right[name] / (all_found[name] + all_wanted[name]) for name in names]
     return sum(scores) / len(scores) if scores else math.nan
 
 
 def _label_flags(results: Sequence[LabelSet], labels: Sequence[Any]) -> list[tuple[bool, bool]]:
-    """(found, wanted) of every class of every item, those included that only the labels name."""
+    """(predicted, true) for every class of every item, including classes that only the labels name."""
     flags = []
     for result, label in zip(results, labels, strict=True):
         found, named = {class_name(name) for name in result.labels}, named_flags(label)
@@ -82,9 +82,10 @@ def _label_flags(results: Sequence[LabelSet], labels: Sequence[Any]) -> list[tup
 
 
 def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
-    """Of two classes, or the mean over several classes at once (those with both values present).
+    """Area under the ROC curve for two classes; for multilabel tasks, the mean over the classes.
 
-    Of several, one that training lacks has no probability, so all items are equally probable.
+    A class counts only if some items have it and others do not. A class that training lacks gets probability
+    0 for all items.
     """
     if isinstance(results[0], LabelSet):
         names = dict.fromkeys([*results[0].probabilities, *(name for v in labels for name in named_flags(v))])
@@ -104,7 +105,7 @@ def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
 
 
 def _ranked(results: Sequence[LabelSet], labels: Sequence[Any], name: str) -> tuple[list[float], list[bool]]:
-    """Probability and flag of one class, of the items where it is known."""
+    """Predicted probabilities and true flags of one class, for the items where the flag is known."""
     flags = [flags_of(v, [name])[0] for v in labels]
     known = [(r, flag) for r, flag in zip(results, flags, strict=True) if flag is not None]
     return [r.probabilities.get(name, 0.0) for r, _ in known], [flag for _, flag in known]
@@ -119,7 +120,7 @@ def _area(shares: Sequence[float], flags: Sequence[bool]) -> float:
 def columns_of(
     results: Sequence[Number], labels: Sequence[Any]
 ) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Of each named number predictions and labels, of the items that have it."""
+    """(name, predictions, labels) for each named number, from the items with a label for it."""
     columns = []
     for name in results[0].values:
         pairs = [(r.values[name], number_of(v, name)) for r, v in zip(results, labels, strict=True)]
@@ -131,7 +132,7 @@ def columns_of(
 
 
 def _per_column(function: Callable[[torch.Tensor, torch.Tensor], float]) -> Callable[..., float]:
-    """The mean over the named numbers for which a metric is defined."""
+    """A metric that is the mean over the named numbers, without those for which it is undefined."""
 
     def metric(results: Sequence[Number], labels: Sequence[Any]) -> float:
         values = [function(found, wanted) for _, found, wanted in columns_of(results, labels)]
@@ -142,7 +143,7 @@ def _per_column(function: Callable[[torch.Tensor, torch.Tensor], float]) -> Call
 
 
 def _r2(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """1 - squared errors / squared deviations; not defined where labels differ by rounding alone."""
+    """1 - squared errors / squared deviations. Undefined (NaN) if labels differ only by rounding."""
     if is_constant(wanted):
         return math.nan
     return 1 - float((found - wanted).square().sum() / (wanted - wanted.mean()).square().sum())
@@ -156,7 +157,7 @@ def _mae(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((found - wanted).abs().mean())
 
 
-# --- texts: labels are lists of the texts that are right, normalised --------------------------------
+# --- texts: a label is a list of the correct texts, normalised ------------------------------------
 
 
 def _exact_match(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
@@ -164,9 +165,9 @@ def _exact_match(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
 
 
 def _error_rate(units: Callable[[str], Sequence[str]]) -> Callable[..., float]:
-    """Insertions, deletions and substitutions of all items / units of all references.
+    """(Insertions + deletions + substitutions of all items) / (units of all references).
 
-    Of several right texts the one counts that the result is nearest to, in errors a unit.
+    If a label has several correct texts, the one with the fewest errors per unit counts.
     """
 
     def metric(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
@@ -182,7 +183,7 @@ def _error_rate(units: Callable[[str], Sequence[str]]) -> Callable[..., float]:
 
 
 def _edits(a: Sequence[str], b: Sequence[str]) -> int:
-    """Levenshtein's distance, row by row."""
+    """The Levenshtein (edit) distance, computed row by row."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         before, row = row, [i]
@@ -192,7 +193,7 @@ def _edits(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def _bleu(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
-    """SacreBLEU with its own tokenizer; ``zh``, which parts characters, where most references are Chinese."""
+    """SacreBLEU with tokenizer ``13a``; with ``zh`` (by character) if most references are Chinese."""
     import sacrebleu
 
     most = max(map(len, labels))
@@ -221,4 +222,4 @@ METRICS: dict[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {
     "character_error_rate": _error_rate(list),
     "bleu": _bleu,
 }
-"""Name -> function of (plain results, the user's labels)."""
+"""Name -> function of (predictions, the user's labels)."""

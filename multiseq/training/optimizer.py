@@ -1,4 +1,4 @@
-"""The optimiser, and its learning rate step by step."""
+"""The optimiser, and the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["make_optimizer", "rate_at"]
 
 
 def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
-    """AdamW in which matrices decay; biases, norms and single vectors do not."""
+    """AdamW with weight decay for matrices; biases, norms and single vectors have none."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay},
@@ -30,10 +30,10 @@ def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
 
 
 def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Give moments the layout in memory of their weights, which `Linear` chooses for the processor.
+    """Give each moment the memory layout of its weight. `Linear` chooses that layout for the processor.
 
-    The fused kernel goes through weights and moments entry by entry and ignores strides, so moments that were
-    saved beside weights of another layout would be applied to the wrong entries.
+    The fused kernel reads weights and moments in the order of memory and ignores strides. If a moment had
+    another layout than its weight, it would be applied to the wrong entries.
     """
     for weight, state in optimizer.state.items():
         for name, value in state.items():
@@ -42,7 +42,7 @@ def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
 
 
 def rate_at(step: int, settings: Settings) -> float:
-    """Up in a straight line, down along a cosine to zero (https://arxiv.org/abs/1608.03983)."""
+    """Factor of the learning rate: linear warm-up, then cosine decay to 0 (https://arxiv.org/abs/1608.03983)."""
     warm = max(1, round(settings.warmup * settings.steps))
     if step < warm:
         return (step + 1) / warm

@@ -1,4 +1,4 @@
-"""A source's examples, prepared once, with labels that are checked before training begins."""
+"""A source's examples, prepared once, with labels that are checked before training starts."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["PreparedSource"]
 
 
 class PreparedSource:
-    """A source's examples, prepared once, with the labels of the item that each comes from.
+    """The examples of a source, prepared once. Each example has the labels of its item.
 
     Args:
         source: Items and labels.
         adapter: Prepares the items.
-        tasks: Those that the source labels, and others.
-        cache: What prepared items are looked up in; one of its own where not given.
+        tasks: All tasks by name; the source may have labels for only some of them.
+        cache: Cache of prepared items. Default: a new one.
 
     Raises:
-        ValueError: A bad item, labels that do not fit it, or a sequence target for an item that makes
-            several sets; the message names the item's file and line where the source knows them.
+        ValueError: An item is invalid, its labels do not fit, or it makes several sets although its label
+            is a sequence. The message names the item's file and line if the source knows them.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PreparedSource:
         self._item = [i for i, examples in enumerate(pieces) for _ in examples]
         self._labels = {t: list(labels) for t, labels in source.targets.items()}
         self._locations = source.locations
-        # An empty set costs something too, or a batch would hold them without end.
+        # An empty set counts as one vector. Otherwise a batch could hold any number of empty sets.
         self.sizes = [max(1, adapter.num_vectors(example)) for example in self.examples]
         self._short: dict[str, list[str]] = {}
         self._drop_unlabelled()
@@ -68,10 +68,10 @@ class PreparedSource:
             )
 
     def _drop_unlabelled(self) -> None:
-        """Leave out examples that no task has a label for (nodes of another part in node sets)."""
+        """Remove examples without a label for any task (for example nodes of another split in node sets)."""
         kept = []
         for i in range(len(self.examples)):
-            found = [self._has(i, name) for name in self.tasks]  # all, so that all labels are checked
+            found = [self._has(i, name) for name in self.tasks]  # a list, so that all labels are checked
             if any(found):
                 kept.append(i)
         self.examples = [self.examples[i] for i in kept]
@@ -79,7 +79,7 @@ class PreparedSource:
         self._item = [self._item[i] for i in kept]
 
     def _has(self, number: int, name: str) -> bool:
-        """Whether an example has a label for a task; one that does not fit is an error now, not later."""
+        """Whether an example has a label for a task. Raises ValueError for a label that does not fit."""
         labels, head = self._labels[name][self._item[number]], self.tasks[name].head
         if labels is None:
             return False
@@ -94,7 +94,7 @@ class PreparedSource:
         return any(v is not None for v in aligned)
 
     def _is_too_short(self, number: int, name: str) -> bool:
-        """Whether an example has no path for its text (CTC); then it has no label from now on."""
+        """Whether an example has too few vectors for its text (CTC). If so, its label is removed."""
         head, item, example = self.tasks[name].head, self._item[number], self.examples[number]
         if not isinstance(head, CTCHead):
             return False
@@ -109,7 +109,7 @@ class PreparedSource:
         return len(self.examples)
 
     def example(self, number: int, generator: torch.Generator) -> tuple[Any, dict[str, Any]]:
-        """One randomly augmented example with its labels by task."""
+        """One example, randomly augmented, and its labels by task."""
         example = self.adapter.augment(self.examples[number], generator)
         labels = {name: self._labels[name][self._item[number]] for name in self.tasks}
         for name, task in self.tasks.items():

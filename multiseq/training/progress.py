@@ -1,4 +1,4 @@
-"""Progress of a training: a bar in a terminal and in a notebook, lines elsewhere (a file, a pipe, CI)."""
+"""Show the progress of a training: a bar in a terminal or a notebook, lines in a file, a pipe or CI."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ with needed("lightning"):
 __all__ = ["Bar", "Lines", "has_bar", "span"]
 
 FIRST = 5.0
-"""Seconds of training before the first line, which says how long all of it takes."""
+"""Seconds of training before the first line. That line estimates the time for the whole training."""
 EVERY = 30.0
 """Seconds between lines."""
 
 
 def has_bar() -> bool:
-    """Whether a bar can be drawn where this process prints."""
+    """Whether the output of this process can show a progress bar."""
     from rich import get_console
 
     return get_console().is_terminal or get_console().is_jupyter
 
 
 class Bar(RichProgressBar):
-    """Lightning's bar, which shows the seconds left too."""
+    """Lightning's progress bar, which also shows the remaining time."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         return "training"  # not "Epoch 0/0": for Lightning the run is one epoch
 
 
 class Lines(Callback):
-    """Prints the step, the loss and the time left, and once how long the whole training will take.
+    """Prints the step, the loss and the remaining time; once, also an estimate for the whole training.
 
-    The time is measured, from the end of the first step on: that one starts workers and fills caches.
+    The estimate does not count the first step, which is slow because it starts workers and fills caches.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Lines(Callback):
         self.first, self.due = 0, 0.0
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Called by Lightning when a step is done."""
+        """Lightning calls this after each step."""
         now, step, steps = time.monotonic(), trainer.global_step, trainer.max_steps
         if self.began is None:
             self.began, self.first, self.due = now, step, now + FIRST
@@ -54,14 +54,14 @@ class Lines(Callback):
         if self.due == self.began + FIRST:
             whole = steps - self.first + 1
             print(f"training takes about {span(seconds * whole)} for {whole:,} steps")
-        loss = float(module.record.total)  # waits for a GPU, hence not at every step
+        loss = float(module.record.total)  # this waits for the GPU, so it is not done at every step
         left = span(seconds * (steps - step))
         print(f"step {step:,} of {steps:,}: loss {loss:.4g}, about {left} left", flush=True)
         self.due = now + EVERY
 
 
 def span(seconds: float) -> str:
-    """A time as people say it.
+    """A time in words.
 
     >>> span(0.2), span(80.0), span(250.0), span(9000.0)
     ('1 second', '80 seconds', '4 minutes', '2.5 hours')

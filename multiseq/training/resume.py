@@ -1,9 +1,9 @@
-"""The resume file of a training: all that a run needs to go on as if it had never stopped.
+"""The resume file of a training: everything that a run needs to continue as if it had never stopped.
 
-It is Lightning's checkpoint, written so that a kill or a full disk never costs the run: whole or not at all
-(`multiseq.system.files`), with the one before kept beside it. It is a zip file, whose checksums are verified
-before it is used. Nothing in it depends on the machine: tensors are contiguous, on the CPU when they are
-read.
+It is Lightning's checkpoint, written so that a kill or a full disk never loses the run: it is written
+completely or not at all (`multiseq.system.files`), and the previous file is kept too. It is a zip file, and
+its checksums are verified before it is used. It does not depend on the machine: tensors are stored
+contiguous, and are read into the CPU's memory.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ __all__ = [
 
 RESUME, PREVIOUS = "resume.ckpt", "resume.previous.ckpt"
 OURS = "multiseq"
-"""The key that Lightning's checkpoints have besides, where they are ours."""
+"""The key of our own entries in Lightning's checkpoint."""
 
 
 class ResumeError(ValueError):
-    """A resume file that cannot be used; the message says why and what to do."""
+    """A resume file cannot be used. The message says why, and what to do."""
 
 
 def has_resume(folder: Path) -> bool:
-    """Whether there is a resume file, or the one before it."""
+    """Whether the folder has a resume file or the previous one."""
     return (folder / RESUME).is_file() or (folder / PREVIOUS).is_file()
 
 
 def remove_resume(folder: Path) -> None:
-    """Remove the resume file, and the one before."""
+    """Remove the resume file and the previous one."""
     for name in (RESUME, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
 
 
 def read_resume(folder: Path) -> dict[str, Any]:
-    """The newest whole resume file, with a warning where that is not the newest.
+    """The content of the newest undamaged resume file. Warns if the newest file is damaged.
 
     Raises:
-        FileNotFoundError: There is none.
-        ResumeError: None is whole.
+        FileNotFoundError: There is no resume file.
+        ResumeError: All resume files are damaged.
     """
     damaged = []
     for name in (RESUME, PREVIOUS):
@@ -74,7 +74,7 @@ def read_resume(folder: Path) -> dict[str, Any]:
                 damaged.append(str(error))
                 continue
             if damaged:
-                warnings.warn(f"{damaged[0]}; going on from the one before, {name}", stacklevel=2)
+                warnings.warn(f"{damaged[0]}; continuing from {name}", stacklevel=2)
             return state
     if not damaged:
         raise FileNotFoundError(f"resume: {folder / RESUME} does not exist; train without resume first")
@@ -97,12 +97,12 @@ def _read(path: Path) -> dict[str, Any]:
     return state
 
 
-# What zipfile and torch raise of files that someone forged, besides their own errors.
+# Other errors that zipfile and torch raise for manipulated files.
 _FORGED = (EOFError, LookupError, TypeError, ValueError, AttributeError, NotImplementedError)
 
 
 def check_identity(now: Any, then: Any) -> None:
-    """Raises ResumeError where a run that goes on is not the one that was stopped; says what differs."""
+    """Raise ResumeError if a resumed run differs from the stopped one. The message says what differs."""
     found = _difference(now, then, "")
     if found is not None:
         place, got, expected = found
@@ -122,13 +122,13 @@ def _has(config: Any, name: str) -> bool:
 
 
 def _difference(now: Any, then: Any, place: str) -> tuple[str, Any, Any] | None:
-    """The first place where two JSON values differ by more than the rounding of another processor."""
+    """The first place where two JSON values differ, not counting rounding differences between processors."""
     if isinstance(now, dict) and isinstance(then, dict) and now.keys() == then.keys():
         pairs = [(f"{place}.{key}".lstrip("."), now[key], then[key]) for key in now]
     elif isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
         pairs = [(f"{place}[{i}]", *both) for i, both in enumerate(zip(now, then, strict=True))]
     elif isinstance(now, float) and isinstance(then, float):
-        # A mean over the data, say, added up in another order; the data have digests of their own.
+        # For example a mean over the data, summed in another order. Digests compare the data themselves.
         return None if math.isclose(now, then, rel_tol=1e-3, abs_tol=1e-9) else (place, now, then)
     else:
         return None if now == then else (place, now, then)
@@ -142,10 +142,10 @@ def _short(value: Any) -> str:
 
 
 class ResumeFile(CheckpointIO):
-    """How Lightning writes and reads it.
+    """Tells Lightning how to write and read the resume file.
 
     Args:
-        state: What was read already, for a run that goes on.
+        state: Content of the resume file, if it was read already.
     """
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
@@ -154,7 +154,7 @@ class ResumeFile(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write it in the place of the last, which is kept as the one before."""
+        """Write the resume file. The last one is kept as the previous one."""
         path = Path(path)
         buffer = io.BytesIO()  # torch's own writer does not survive a full disk
         checks = torch.serialization.get_crc32_options()
@@ -168,21 +168,21 @@ class ResumeFile(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """What `read_resume` found."""
+        """The content of the resume file (see `read_resume`)."""
         state, self.state = self.state, None
         return read_resume(Path(path).parent) if state is None else state
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove it, and the one before."""
+        """Remove the resume file and the previous one."""
         remove_resume(Path(path).parent)
 
 
 def _contiguous(value: Any) -> Any:
-    """The same nested values without layouts of tensors, which belong to a processor."""
+    """The same nested values with contiguous tensors, because other layouts are chosen for one processor."""
     if isinstance(value, Tensor):
         return value.contiguous()
     if isinstance(value, dict):
-        plain = copy(value)  # of the same class, with the attributes that torch gives a state_dict
+        plain = copy(value)  # keeps the class, and the attributes that torch sets on a state_dict
         plain.update((k, _contiguous(v)) for k, v in value.items())
         return plain
     if type(value) in (list, tuple):

@@ -1,4 +1,4 @@
-"""`metrics.csv` of a run: one line a step and task, one a score. A resumed run cuts off what it repeats."""
+"""``metrics.csv`` of a run: one line for each step and task, and one for each score."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ COLUMNS = ("step", "split", "task", "metric", "value", "lr", "seconds")
 
 
 class RunLog:
-    """Writes ``metrics.csv`` in a run's folder, or nothing where there is no folder.
+    """Writes ``metrics.csv`` to a run's folder, or nothing if there is no folder.
 
-    Columns: ``step`` (0 is the first), ``part`` (train or dev), ``task`` (or total), ``metric`` (loss or
-    the task's), ``value``, ``lr`` (learning rate, of losses), ``seconds`` (since this process began).
+    Columns: ``step`` (0 is the first), ``split`` (train or dev), ``task`` (or total), ``metric`` (loss, or
+    the task's metric), ``value``, ``lr`` (learning rate, only for losses), ``seconds`` (since this process
+    started).
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -39,7 +40,7 @@ class RunLog:
         self._waiting: list[tuple[int, dict[str, Tensor], float, float]] = []
 
     def begin(self, step: int) -> None:
-        """Open the file; lines of ``step`` and later are dropped, for they come again."""
+        """Open the file. Remove lines of ``step`` and later, because a resumed run writes them again."""
         if self.path is None:
             return
         kept = [row for row in read_log(self.path) if int(row["step"]) < step] if self.path.exists() else []
@@ -51,14 +52,14 @@ class RunLog:
         self._file = self.path.open("a", newline="", encoding="utf-8", buffering=1)
 
     def losses(self, step: int, losses: Mapping[str, Tensor], lr: float) -> None:
-        """One step's mean losses by task. Reading them off a GPU waits for :meth:`flush`."""
+        """Record one step's mean losses by task. They are copied from the GPU later, by :meth:`flush`."""
         self.total = losses.get("total")
         self._waiting.append((step, dict(losses), lr, time.perf_counter() - self.started))
         if len(self._waiting) >= 20:
             self.flush()
 
     def flush(self) -> None:
-        """Write the losses that wait. Raises ValueError where one is no number: training is lost."""
+        """Write the losses that are not written yet. Raises ValueError if a loss is NaN or infinite."""
         for step, losses, lr, seconds in self._waiting:
             for task, value in losses.items():
                 self._write(step, "train", task, "loss", number := value.item(), f"{lr:.6g}", seconds)
@@ -67,7 +68,7 @@ class RunLog:
         self._waiting.clear()
 
     def sync(self) -> None:
-        """Write what waits, and have it on the disk before a resume file says that it is there."""
+        """Write everything to the disk. Call this before writing a resume file, which relies on it."""
         self.flush()
         if self._file is not None:
             with self._explained():
@@ -75,14 +76,14 @@ class RunLog:
                 os.fsync(self._file.fileno())
 
     def scores(self, step: int, scores: Mapping[str, Score]) -> None:
-        """The dev split's scores after ``step`` steps."""
+        """Record the scores on the dev split after ``step`` steps."""
         self.flush()
         for task, score in scores.items():
             seconds = time.perf_counter() - self.started
             self._write(step - 1, "dev", task, score.metric, score.value, "", seconds)
 
     def close(self, *, failed: bool = False) -> None:
-        """Write what waits and close the file; of a training that ``failed`` only close it."""
+        """Write what is not written yet and close the file. If training ``failed``, only close it."""
         if not failed:
             self.flush()
         if self._file is not None:
@@ -109,6 +110,6 @@ class RunLog:
 
 
 def read_log(path: str | Path) -> list[dict[str, str]]:
-    """The lines of a ``metrics.csv`` as dictionaries; one that a kill cut short is left out."""
+    """The lines of a ``metrics.csv`` as dictionaries, without an incomplete line that a killed run left."""
     with Path(path).open(newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if row["seconds"]]

@@ -1,4 +1,4 @@
-"""Settings of a training: how long, how fast, and what is kept."""
+"""Settings of a training (its hyperparameters)."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How long and how fast to learn.
+    """Settings of a training. A recipe gives them in ``[training]``, `train` takes them as arguments.
 
     Args:
-        steps: Optimiser steps in all; the learning rate falls to zero at the last one.
-        max_vectors: Vectors of one step's batch, over all tasks and processes.
+        steps: Total number of optimiser steps. The learning rate falls to zero at the last step.
+        max_vectors: Largest number of vectors in one step's batch, over all tasks and processes.
         lr: Highest learning rate of AdamW (https://arxiv.org/abs/1711.05101).
-        warmup: Steps over which it rises, as a fraction of all steps.
-        weight_decay: Of matrices; biases and norms have none.
-        max_grad_norm: Largest norm of the gradient.
-        temperature: 1 draws sources by their size, higher ones draw small sources more often.
-        ema_decay: Decay of the running average of the weights that is evaluated and kept; 0 keeps the last.
-        evaluate_every: Steps between evaluations on the dev split, of which the best weights are kept; where
-            there is a dev split, one follows at the end in any case.
-        patience: Evaluations without a better ``monitor`` before stopping; 0 never stops early.
-        monitor: A task's name, or ``mean`` over the tasks' scores (1 is perfect).
-        save_every: Steps between resume files.
-        num_workers: Processes that augment and collate.
-        seed: Of the order of the batches, of augmentation and of dropout. The first weights are drawn when
-            the parts are built, by torch's generator: seed it with ``torch.manual_seed``, as recipes do.
-        deterministic: The same seed gives the same weights on a GPU too, to the last bit, on one machine and
-            version of torch. On a CPU it always does. It costs time: sums are made in a fixed order, learned
-            biases are looked up outside the kernel, and the loss of CTC is computed on the CPU.
+        warmup: Fraction of all steps in which the learning rate rises, at the beginning.
+        weight_decay: Weight decay of matrices. Biases and norms have none.
+        max_grad_norm: Gradient clipping: a gradient with a larger norm is scaled down to this norm.
+        temperature: 1 draws sources in proportion to their size. Higher values draw small sources more often.
+        ema_decay: Decay of the running average of the weights (EMA), which is evaluated and kept. 0 turns the
+            average off.
+        evaluate_every: Number of steps between evaluations on the dev split. The weights with the best score
+            are kept. If there is a dev split, it is always evaluated at the end; 0 means only then. A recipe
+            with 0 ignores the dev split.
+        patience: Early stopping: stop after so many evaluations without a better ``monitor``. 0 turns it off.
+        monitor: The score that chooses the best weights: a task's name, or ``mean`` for the mean over tasks.
+            Scores are converted to a scale where 1 is perfect.
+        save_every: Number of steps between resume files.
+        num_workers: Number of processes that augment and collate. 0 does it in the training process.
+        seed: Seed for the order of the batches, for augmentation and for dropout. It does not initialise the
+            weights: call ``torch.manual_seed`` before you build the model. A recipe does that for you.
+        deterministic: Whether the same seed gives exactly the same weights on a GPU, on one machine and
+            version of torch. On a CPU it always does. It makes training slower: sums have a fixed order,
+            learned biases are looked up outside the attention kernel, and the CTC loss runs on the CPU.
 
     Raises:
-        ValueError: A value of the wrong type or out of range.
+        ValueError: A value has the wrong type or is out of range.
     """
 
     steps: int = 1000
@@ -58,7 +61,7 @@ class Settings:
     deterministic: bool = False
 
     def __new__(cls, *args: Any, **options: Any) -> Settings:
-        """Refuse names that are no settings, with the nearest one or the one of today."""
+        """Raise ValueError for an unknown setting. The message suggests the most similar or the new name."""
         for name in options:
             one_of(name, [field.name for field in fields(cls)], "settings")
         return object.__new__(cls)

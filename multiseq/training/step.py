@@ -1,7 +1,9 @@
-"""The step of a mixed batch, the evaluation on the dev split, and what is kept of both.
+"""The training step for a batch of several tasks, and the evaluation on the dev split.
 
-A step's loss is, over the tasks in its batch, the weighted sum of (sum of losses / count), both over all
-processes; so two processes with halves of unequal size compute what one does with the whole.
+    loss = sum over the tasks in the batch of  weight * (sum of the task's losses) / (number of its labels)
+
+Losses and labels are summed over all processes first. So processes with shares of unequal size compute the
+same gradient as one process with the whole batch.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ MODEL = "model"
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is learned from: shared, not copied, where the averaging of weights copies the module."""
+    """The data of a training. It is never copied, also not when weight averaging (EMA) copies the module."""
 
     plan: BatchPlan
     dev: Sequence[Source]
@@ -52,7 +54,7 @@ class TrainingData:
 
 
 class Module(lightning.LightningModule):
-    """The step of a mixed batch, the evaluation on the dev split, and what is kept of both."""
+    """The training step for a batch of several tasks, and the evaluation on the dev split."""
 
     def __init__(
         self,
@@ -68,11 +70,11 @@ class Module(lightning.LightningModule):
         self.settings, self.folder, self.identity = settings, folder, identity
         self.record = RunLog(folder)
         self.best = -math.inf
-        self.kept: dict[str, Tensor] | None = None  # the weights that were the best
+        self.kept: dict[str, Tensor] | None = None  # the best weights so far
         self.stepped = False
 
     def train_dataloader(self) -> Loader:
-        """The batches of this process."""
+        """Load the batches of this process."""
         rank, world = self.trainer.global_rank, self.trainer.world_size
         pin = self.device.type == "cuda"
         return Loader(
@@ -85,15 +87,15 @@ class Module(lightning.LightningModule):
         )
 
     def val_dataloader(self) -> list[int]:
-        """One entry, which stands for the dev split."""
-        return [0]  # evaluation reads the dev sources itself
+        """A single entry that stands for the whole dev split."""
+        return [0]  # the evaluation reads the dev sources itself
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """A batch on the device."""
+        """Move a batch to the device."""
         return batch.to(device, non_blocking=True) if isinstance(batch, Batch) else batch
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """Compute the loss of one batch."""
         step, self.stepped = self.global_step, True
         torch.manual_seed(seed_of(self.settings.seed, "dropout", step, self.global_rank))
         losses = self.model.loss(batch) if batch.parts else {}
@@ -101,7 +103,7 @@ class Module(lightning.LightningModule):
         # A process whose shard is empty still takes part in the backward pass.
         total = next(iter(self.parameters())).sum() * 0.0
         for name, (loss, _) in losses.items():
-            # Data-parallel training averages gradients over processes, hence the factor.
+            # Data-parallel training averages gradients over processes. This factor turns the mean into a sum.
             weight = self.model.tasks[name].weight * self.trainer.world_size
             total = total + weight * loss / counts[name].clamp(min=1)
         means = {name: sums[name] / count for name, count in counts.items() if count}
@@ -112,7 +114,7 @@ class Module(lightning.LightningModule):
     def _over_processes(
         self, losses: Mapping[str, tuple[Tensor, Tensor]]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Each task's sum of losses and count of labels in this step, over all processes."""
+        """For each task, the sum of its losses and its number of labels in this step, over all processes."""
         zero = torch.zeros((), device=self.device)
         table = torch.stack(
             [
@@ -135,7 +137,7 @@ class Module(lightning.LightningModule):
         self.log("monitor", self.judge(self.global_step), prog_bar=True, batch_size=1)
 
     def judge(self, step: int) -> float:
-        """Score the dev split, and keep the weights where they are the best so far."""
+        """Score the dev split, and keep the weights if they are the best so far."""
         scores = evaluate_all(self.model, self.data.dev, self.data.cache)
         goodness = _monitored(scores, self.settings.monitor)
         self.record.scores(step, scores)
@@ -152,9 +154,9 @@ class Module(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Scale the gradient down to the largest norm that the settings allow."""
-        # Lightning's own refuses fused optimisers under mixed precision, for the sake of a loss scaler that
-        # bf16 does not have.
+        """Clip the gradient: scale it down if its norm is above ``max_grad_norm``."""
+        # Lightning's own clipping rejects fused optimisers under mixed precision, because of a loss scaler.
+        # But bf16 uses no loss scaler.
         torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_grad_norm)
 
     def on_train_start(self) -> None:
@@ -162,41 +164,41 @@ class Module(lightning.LightningModule):
         if self.trainer.is_global_zero:
             self.record.begin(self.global_step)
             if not self.global_step and self.folder is not None:
-                remove_resume(self.folder)  # of another run, whose log is gone now
+                remove_resume(self.folder)  # it belongs to an older run, whose log is overwritten now
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What a resume file has besides Lightning's."""
+        """Add our own entries to Lightning's checkpoint."""
         checkpoint["multiseq"] = {"best": self.best, "identity": json.dumps(self.identity)}
         self.record.sync()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The inverse."""
+        """Read our own entries from the checkpoint."""
         self.best = checkpoint["multiseq"]["best"]
 
     def finish(self) -> None:
-        """Leave the best weights in the model; without a dev split those are the last."""
+        """Load the best weights into the model. Without a dev split, keep the last weights."""
         every = self.settings.evaluate_every
         if self.data.dev and (not every or self.settings.steps % every):
-            with self.trainer.precision_plugin.val_step_context():  # as the evaluations during training
+            with self.trainer.precision_plugin.val_step_context():  # like the evaluations during training
                 self.judge(self.global_step)
         if self.kept is not None:
             self.model.load_state_dict(self.kept)
-        elif self.best > -math.inf and self.folder is not None:  # found before the run was stopped
+        elif self.best > -math.inf and self.folder is not None:  # from before the run was stopped
             restore(self.model, self.folder / MODEL)
         elif self.folder is not None and self.global_rank == 0:
             save(self.model, self.folder / MODEL)
         self.record.close()
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, and its learning rate."""
+        """Build the optimiser and its learning rate schedule."""
         optimizer = make_optimizer(self.model, self.settings)
-        # A plain function, of which the resume file keeps nothing.
+        # A plain function, because the resume file stores nothing of functions.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, self.settings))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def _monitored(scores: Mapping[str, Score], monitor: str) -> float:
-    """A mean over the tasks that could be scored, or one task's; without any the worst there is."""
+    """The monitored score: one task's, or the mean of all finite scores. Without any, minus infinity."""
     chosen = scores.values() if monitor == "mean" else [scores[monitor]]
     known = [s.goodness for s in chosen if math.isfinite(s.goodness)]
     return sum(known) / len(known) if known else -math.inf

@@ -1,4 +1,4 @@
-"""SIGTERM, with which clusters end a job: the training saves at the end of its step, then exits with 143."""
+"""Handle SIGTERM, which clusters send to end a job: training finishes its step, saves, and exits with 143."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 __all__ = ["SIGTERM_CODE", "Stop", "Terminated", "terminable"]
 
 SIGTERM_CODE = 128 + signal.SIGTERM
-"""What a shell calls a process that SIGTERM ended."""
+"""The exit code that shells report for a process ended by SIGTERM."""
 
 
 class Terminated(SystemExit):
-    """Raised where SIGTERM ends a training. Uncaught, the process exits with 143."""
+    """Raised when SIGTERM ends a training. If nothing catches it, the process exits with code 143."""
 
     def __init__(self, message: str) -> None:
         super().__init__(SIGTERM_CODE)
@@ -24,37 +24,37 @@ class Terminated(SystemExit):
 
 
 class Stop:
-    """Handles SIGTERM: ends the process there and then, or remembers it while a step is made.
+    """Handles SIGTERM: ends the process at once, or remembers the signal while a training step runs.
 
     Args:
-        own: A handler of the user's own, which is left in charge.
+        own: A handler that the user's program installed. If there is one, it stays in use.
     """
 
     def __init__(self, own: Any = None) -> None:
         self.handler: Any = own or self
         self.asked = False
         self.waits = False
-        """Whether someone looks at ``asked`` soon, so that nothing is interrupted."""
+        """Whether the training will soon look at ``asked``. If so, the signal interrupts nothing."""
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """What the system calls."""
-        # A second signal does not wait.
+        """Python calls this when the signal arrives."""
+        # A second signal ends the process at once.
         if self.asked or not self.waits:
             raise Terminated("stopped by SIGTERM")
         self.asked = True
 
     def install(self) -> None:
-        """Be the only handler, or leave it to the user's own: Lightning's beside it would exit with 0."""
+        """Install this handler or the user's, instead of Lightning's, which would exit with code 0."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.handler)
 
 
 @contextmanager
 def terminable() -> Iterator[Stop]:
-    """Handle SIGTERM while the block runs, unless the program has a handler of its own.
+    """Handle SIGTERM inside this context, unless the user's program has its own handler.
 
-    Signals reach the main thread alone; elsewhere nothing is handled. Within another such block it is the
-    same handler.
+    Python handles signals only in the main thread; in other threads this does nothing. A nested context uses
+    the handler of the outer one.
     """
     before: Any = signal.getsignal(signal.SIGTERM)
     if isinstance(before, Stop):

@@ -1,4 +1,4 @@
-"""Checks that find labels that cannot be scored before training, not after it."""
+"""Checks before training: find items and labels that could not be scored after it."""
 
 from __future__ import annotations
 

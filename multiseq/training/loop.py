@@ -1,4 +1,4 @@
-"""Training. The training step is in `multiseq.training.step`; Lightning runs the loop and the devices."""
+"""The function `train`. Lightning runs the loop; the training step is in `multiseq.training.step`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ class Settings:
 
     Args:
         steps: Total number of optimiser steps. The learning rate falls to zero at the last step.
-        max_vectors: Largest number of vectors in one step's batch, over all tasks and processes.
+        max_vectors: Largest number of vectors in one step's batch, over all tasks and processes. A larger
+            example gets a batch of its own.
         lr: Highest learning rate of AdamW (https://arxiv.org/abs/1711.05101).
         warmup: Fraction of all steps in which the learning rate rises, at the beginning.
         weight_decay: Weight decay of matrices. Biases and norms have none.

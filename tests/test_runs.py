@@ -491,7 +491,9 @@ def test_a_metric_that_cannot_judge_the_labels_is_found_before_training(tmp_path
 def test_one_of_several_right_texts_is_enough(tmp_path: Path) -> None:
     text = TINY.replace("conllu", "jsonl").replace("starter:pos/dev", "train").replace("upos", "answer")
     text = (
-        text.replace('"vector"', '"sequence"').replace("class", "text").replace("frame_accuracy", "exact_match")
+        text.replace('"vector"', '"sequence"')
+        .replace("class", "text")
+        .replace("frame_accuracy", "exact_match")
     )
     (tmp_path / "train.jsonl").write_text('{"text": "a b", "answer": "c"}\n')
     (tmp_path / "short.jsonl").write_text('{"text": "a b", "answer": ["c", "d"]}\n')

@@ -35,3 +35,23 @@ def test_no_gradient_is_kept() -> None:
     with inference(layer):
         assert layer(torch.ones(1, 2)).is_inference()
     assert layer(torch.ones(1, 2)).requires_grad
+
+
+def test_a_part_and_its_whole_at_the_same_time() -> None:
+    """The head of a model predicts in one thread, and ends while the model predicts in another."""
+    whole = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+    begun, end = threading.Event(), threading.Event()
+
+    def predict() -> None:
+        with inference(whole):
+            begun.set()
+            assert end.wait(60)
+
+    other = threading.Thread(target=predict)
+    with inference(whole[1]):
+        other.start()
+        assert begun.wait(60)
+    assert not whole[1].training
+    end.set()
+    other.join()
+    assert all(part.training for part in whole.modules())

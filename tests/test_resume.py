@@ -311,6 +311,29 @@ def test_sigterm_reaches_the_loader_processes_too(tmp_path: Path) -> None:
     assert read_resume(out)["global_step"] == 5
 
 
+BROKEN = """
+    import sys
+    sys.path.insert(0, {root!r})
+    from multiseq.training.batching import BatchPlan
+    from tests import processor, test_resume as t
+    processor.force()
+    def broken(self, step, chosen):
+        raise OSError("damaged file")
+    BatchPlan.collate = broken
+    if __name__ == "__main__":
+        t.fit(None, t.build(), num_workers=2)
+"""
+
+
+def test_an_error_in_a_loader_process_ends_the_script(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(BROKEN.format(root=str(ROOT))))
+    command = [sys.executable, "-W", "ignore", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "OSError: damaged file" in done.stderr
+
+
 def test_sigterm_without_a_folder(tmp_path: Path) -> None:
     done = terminated(tmp_path, None)
     assert (done.returncode, done.stdout) == (143, "")

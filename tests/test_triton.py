@@ -115,6 +115,25 @@ def test_one_row_of_angles_is_for_all_rows() -> None:
     close(kernels.rotated_parts(rows, rotation), (rotate(q, rotation), rotate(k, rotation), v), torch.float32)
 
 
+def test_wide_heads_and_gradients_that_are_missing() -> None:
+    rows, rotation = drawn(3, 3, 2048), rotation_of(torch.arange(3, device=DEVICE), 2048)
+    q, k, v = rows.chunk(3, dim=1)
+    expected = rotate(q, rotation), rotate(k, rotation), v
+    got = kernels.rotated_parts(rows, rotation)
+    close(got, expected, torch.float32)
+    up = drawn(3, 2048, 1, grad=False).transpose(1, 2)  # not contiguous
+    (gradient,) = torch.autograd.grad(got[1], rows, up)
+    close([gradient], torch.autograd.grad(expected[1], rows, up), torch.float32)
+
+
+def test_a_gradient_that_is_not_contiguous() -> None:
+    x, branch, weight = drawn(6, 20), drawn(6, 20) * 0.5, drawn(20) + 1
+    both = kernels.add_norm(x, branch, weight, eps=1e-5, dropout=0.0, dtype=torch.float32)
+    expected = x + branch, F.layer_norm(x + branch, (20,), weight, None, 1e-5)
+    ups, leaves = [drawn(20, 6, grad=False).T, drawn(20, 6, grad=False).T * 2], (x, branch, weight)
+    close(torch.autograd.grad(both, leaves, ups), torch.autograd.grad(expected, leaves, ups), torch.float32)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_swiglu_and_its_gradient(dtype: torch.dtype) -> None:
     inner = drawn(7, 2 * 1300, dtype=dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,8 +31,19 @@ def kernels_for(x: Tensor) -> ModuleType | None:
 
 @cache
 def has_triton() -> bool:
-    """Whether Triton is installed."""
-    return find_spec("triton") is not None
+    """Whether Triton is installed and works. It needs a C compiler, because it compiles its driver."""
+    if find_spec("triton") is None:
+        return False
+    try:
+        import_module("triton.runtime").driver.active.get_current_device()
+    except Exception as error:
+        warnings.warn(
+            f"Triton does not work here ({error}), so a GPU is slower; install a C compiler (gcc) and "
+            "Python's header files",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 @cache

@@ -46,7 +46,7 @@ def add_norm(
     if branch is None:
         return x, _Norm.apply(x.contiguous(), weight, eps, dtype)
     # Draw the seed on the host: `torch.manual_seed` controls it, and the host need not wait for the GPU.
-    seed = int(torch.randint(2**31 - 1, ())) if dropout else 0
+    seed = int(torch.randint(2**31 - 1, (), device="cpu")) if dropout else 0
     out: tuple[Tensor, Tensor] = _TritonAddNorm.apply(
         x.contiguous(), branch.contiguous(), weight, eps, dropout, seed, dtype
     )
@@ -252,9 +252,11 @@ class _RotatedParts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
         (angles,) = ctx.saved_tensors
-        like = next(grad for grad in grads if grad is not None)
+        like = next((grad for grad in grads if grad is not None), None)
+        if like is None:
+            return None, None
         parts = [torch.zeros_like(like) if grad is None else grad for grad in grads]
         return _rotate(parts, angles, -1.0), None
 
@@ -267,11 +269,13 @@ def _rotate(parts: Any, angles: Tensor, sign: float) -> Tensor:
     q, k, v = (part if part.stride(-1) == 1 else part.contiguous() for part in parts)
     num, heads, head_dim = q.shape
     out: Tensor = q.new_empty((num, 3 * heads, head_dim))
+    width = triton.next_power_of_2(head_dim // 2)
+    height = max(1, min(ROTATED_ROWS, TILE // (2 * width)))
     if num:
-        _rotate_kernel[(triton.cdiv(num, ROTATED_ROWS),)](
+        _rotate_kernel[(triton.cdiv(num, height),)](
             q, k, v, angles, out, num, heads, head_dim // 2, q.stride(0), q.stride(1), k.stride(0),
             k.stride(1), v.stride(0), v.stride(1), sign,
-            height=ROTATED_ROWS, width=triton.next_power_of_2(head_dim // 2), num_warps=4,
+            height=height, width=width, num_warps=4,
         )  # fmt: skip
     return out
 

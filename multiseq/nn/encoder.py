@@ -194,7 +194,9 @@ class Encoder(nn.Module):
         branch = None
         for block in self.blocks:
             x, branch = block(x, branch, plan, rotation, bias)
-        normed: Tensor = self.norm(x, branch, dtype=x.dtype)[1]
+        # Under autocast the weights are in single precision, and so is the result, as on a CPU.
+        dtype = torch.promote_types(x.dtype, next(self.parameters()).dtype)
+        normed: Tensor = self.norm(x, branch, dtype=dtype)[1]
         return normed
 
     def _initialise(self) -> None:
@@ -224,7 +226,7 @@ class AddNorm(nn.LayerNorm):
         self, x: Tensor, branch: Tensor | None = None, *, dtype: torch.dtype | None = None
     ) -> tuple[Tensor, Tensor]:
         """The sum and its norm; on a GPU the norm has ``dtype`` (default: autocast's, else that of x)."""
-        kernels = kernels_for(x) if self.normalized_shape[0] <= WIDEST_NORM else None
+        kernels = kernels_for(x) if x.dim() == 2 and x.shape[1] <= WIDEST_NORM else None
         if kernels is None:
             if branch is not None:
                 x = x + dropout(branch, self.dropout, self.training)
@@ -325,7 +327,7 @@ def inner_width(dim: int, *, gated: bool = True) -> int:
 
 
 def _swiglu(inner: Tensor) -> Tensor:
-    kernels = kernels_for(inner)
+    kernels = kernels_for(inner) if inner.dim() == 2 else None
     if kernels is not None:
         fused: Tensor = kernels.swiglu(inner)
         return fused

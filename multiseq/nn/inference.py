@@ -14,27 +14,26 @@ __all__ = ["inference"]
 _lock = threading.Lock()
 """One lock for all modules: a lock inside a module would make the module impossible to copy."""
 
-_running: dict[int, tuple[int, list[nn.Module]]] = {}
-"""Id of a module -> number of running predictions, and the parts that were in training mode before."""
+_running: dict[int, tuple[int, bool]] = {}
+"""Id of a module -> number of running predictions, and whether it was in training mode before the first."""
 
 
 @contextmanager
 def inference(module: nn.Module) -> Iterator[None]:
     """Compute without gradients and dropout. The last of several threads restores the mode of each part."""
-    key = id(module)
+    parts = list(module.modules())
     with _lock:
-        count, paused = _running.get(key) or (0, [part for part in module.modules() if part.training])
-        _running[key] = count + 1, paused
-        for part in paused:
+        for part in parts:
+            count, training = _running.get(id(part), (0, part.training))
+            _running[id(part)] = count + 1, training
             part.training = False
     try:
         with torch.inference_mode():
             yield
     finally:
         with _lock:
-            count, paused = _running.pop(key)
-            if count > 1:
-                _running[key] = count - 1, paused
-            else:
-                for part in paused:
-                    part.training = True
+            for part in parts:
+                count, part.training = _running.pop(id(part))
+                if count > 1:
+                    _running[id(part)] = count - 1, part.training
+                    part.training = False

@@ -169,9 +169,18 @@ class Loader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names a class, not Iterator
         assert isinstance(self.dataset, _Stream)
         self.dataset.first = self.consumed
-        for batch in super().__iter__():
-            self.consumed += 1
-            yield batch
+        batches: Any = super().__iter__()
+        try:
+            for batch in batches:
+                self.consumed += 1
+                yield batch
+        finally:
+            # The workers ignore SIGTERM, with which torch and Python would end them.
+            if self.num_workers:
+                batches._shutdown_workers()
+                for worker in batches._workers:
+                    if worker.is_alive():
+                        worker.kill()
 
     def state_dict(self) -> dict[str, int]:
         """The number of steps consumed, which is the whole state."""

@@ -183,7 +183,7 @@ def test_the_whole_way(folder: Path) -> None:
     assert 0 <= mood["value"] <= 1
     saved = json.loads((folder / "runs/tiny/test.json").read_text())["tasks"]
     assert {t: e["value"] for t, e in saved.items()} == {t: e["value"] for t, e in tasks.items()}
-    assert "On the train split" in well("evaluate", "runs/tiny", "--split", "train")
+    assert "Scores on the train split" in well("evaluate", "runs/tiny", "--split", "train")
 
     # Of a table, the column is the one of training; sequences decode as the recipe says.
     lines = well("predict", "runs/tiny", "--task", "mood", "--input", "train.tsv").splitlines()

@@ -8,11 +8,7 @@ import torch
 from torch import Tensor
 
 from multiseq.model import Model
-from multiseq.requires import needed
 from multiseq.training.settings import Settings
-
-with needed("lightning"):
-    pass
 
 __all__ = ["make_optimizer", "rate_at"]
 

@@ -26,15 +26,13 @@ from multiseq.tasks import Source
 from multiseq.training.batching import BatchPlan, Loader, seed_of
 from multiseq.training.evaluation import Score, evaluate_all
 from multiseq.training.item_cache import ItemCache
-from multiseq.training.resume import (
-    remove_resume,
-)
+from multiseq.training.optimizer import make_optimizer, rate_at
+from multiseq.training.resume import remove_resume
 from multiseq.training.run_log import RunLog
 from multiseq.training.settings import Settings
 
 with needed("lightning"):
     import lightning
-from multiseq.training.optimizer import make_optimizer, rate_at
 
 __all__ = ["MODEL", "Module", "TrainingData"]
 

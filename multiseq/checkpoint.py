@@ -52,6 +52,9 @@ def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = 
     Raises:
         CheckpointError: ``folder`` exists and is not a checkpoint, or the model cannot be saved.
         WriteError: The files cannot be written.
+
+    Example:
+        `load` has one.
     """
     folder = Path(folder).resolve()
     files = check_savable(model, folder, extra=extra)
@@ -140,7 +143,16 @@ def load(
         CheckpointError: The folder is not a checkpoint, is damaged, or was written by a newer version.
 
     Example:
-        ``model = multiseq.load("runs/starter"); model.predict("pos", ["I saw a saw"])``
+        >>> import tempfile
+        >>> from multiseq import ClassTarget, Encoder, SetHead, Task, TextAdapter
+        >>> adapter = TextAdapter.fit(["red lamp"], dim=16)
+        >>> task = Task("text", SetHead(16, ClassTarget(["red"])))
+        >>> model = Model({"text": adapter}, Encoder(dim=16, depth=1, heads=2), {"colour": task})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     loaded = load(save(model, f"{folder}/model"))
+        >>> [label] = loaded.predict("colour", ["a red lamp"])
+        >>> label.label
+        'red'
     """
     folder = _find(Path(folder))
     config = _read(folder)

@@ -59,6 +59,17 @@ class Model(nn.Module):
     Raises:
         ValueError: A task names an unknown adapter, widths differ, two parts share weights, a task's weight
             is negative or not finite, or a name cannot be used.
+
+    Example:
+        >>> from multiseq import ClassTarget, Encoder, SetHead, TextAdapter
+        >>> model = Model(
+        ...     adapters={"text": TextAdapter.fit(["red lamp", "blue lamp"], dim=16)},
+        ...     encoder=Encoder(dim=16, depth=1, heads=2),
+        ...     tasks={"colour": Task("text", SetHead(16, ClassTarget(["blue", "red"])))},
+        ... )
+        >>> [label] = model.predict("colour", ["a red lamp"])
+        >>> sorted(label.probabilities)
+        ['blue', 'red']
     """
 
     def __init__(

@@ -25,6 +25,12 @@ class Task:
 
     Raises:
         ValueError: The metric does not fit the target.
+
+    Example:
+        >>> from multiseq import ClassTarget, SetHead
+        >>> task = Task("text", SetHead(64, ClassTarget(["bad", "good"])), metric="f1")
+        >>> task.adapter_name, task.metric
+        ('text', 'f1')
     """
 
     adapter_name: str
@@ -58,6 +64,12 @@ class Source:
 
     Raises:
         ValueError: The numbers of items and labels differ, or a collection has no order.
+
+    Example:
+        >>> texts = ["what a lovely lamp", "it broke at once"]
+        >>> source = Source("text", texts, {"mood": ["good", None], "stars": [5, 1]})
+        >>> list(source.targets)
+        ['mood', 'stars']
     """
 
     adapter_name: str

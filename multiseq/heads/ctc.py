@@ -43,6 +43,14 @@ class CTCHead(nn.Module):
         dim: Width of the encoded vectors.
         target: The vocabulary, and the conversion between texts and tokens.
         dropout: Dropout probability on the encoded vectors, in training only.
+
+    Example:
+        >>> from multiseq import TextTarget, VectorSets
+        >>> head = CTCHead(8, TextTarget.fit(["no", "yes"], unit="character"))
+        >>> sets = VectorSets.from_list([torch.ones(6, 8)])
+        >>> loss, tokens = head.loss(sets, head.target.batch(["yes"]))
+        >>> int(tokens), len(head.decode(sets, num_beams=2))
+        (3, 1)
     """
 
     level: Level = "sequence"

@@ -65,6 +65,14 @@ class DecoderHead(nn.Module):
 
     Raises:
         ValueError: ``dim`` is not a multiple of ``2 * heads``.
+
+    Example:
+        >>> from multiseq import TextTarget, VectorSets
+        >>> head = DecoderHead(8, TextTarget.fit(["no", "yes"], unit="character"), depth=1, heads=2)
+        >>> sets = VectorSets.from_list([torch.ones(6, 8)])
+        >>> loss, tokens = head.loss(sets, head.target.batch(["yes"]))
+        >>> int(tokens), len(head.decode(sets, num_beams=2))  # 3 characters and the end of the text
+        (4, 1)
     """
 
     level: Level = "sequence"

@@ -42,6 +42,13 @@ class SetHead(nn.Module):
 
     Raises:
         ValueError: ``pool`` is none of the three.
+
+    Example:
+        >>> from multiseq import ClassTarget, VectorSets
+        >>> head = SetHead(8, ClassTarget(["bad", "good"]), pool="mean")
+        >>> sets = VectorSets.from_list([torch.ones(3, 8), torch.ones(5, 8)])
+        >>> head(sets).shape, len(head.decode(sets))
+        (torch.Size([2, 2]), 2)
     """
 
     level: Level = "set"

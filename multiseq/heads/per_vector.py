@@ -31,6 +31,14 @@ class VectorHead(nn.Module):
         dim: Width of the encoded vectors.
         target: Defines the labels and the loss.
         dropout: Dropout probability on the encoded vectors, in training only.
+
+    Example:
+        >>> import torch
+        >>> from multiseq import ClassTarget, VectorSets
+        >>> head = VectorHead(8, ClassTarget(["NOUN", "VERB"]))
+        >>> sets = VectorSets.from_list([torch.ones(3, 8), torch.ones(1, 8)])
+        >>> head(sets).shape, [len(labels) for labels in head.decode(sets)]
+        (torch.Size([4, 2]), [3, 1])
     """
 
     level: Level = "vector"

@@ -231,6 +231,12 @@ def attend(
     Raises:
         ValueError: The rows do not fit the plan, the plan has bins, or queries and keys differ in length
             while ``causal``, ``window`` or bias tables are given.
+
+    Example:
+        >>> plan = AttentionPlan([2, 3])  # two sets, of 2 and of 3 vectors
+        >>> q, k, v = torch.randn(3, 5, 4, 8)  # 5 vectors, 4 heads of 8 numbers
+        >>> attend(q, k, v, plan).shape
+        torch.Size([5, 4, 8])
     """
     for name, rows, lengths in (("q", q, plan.q_lengths), ("k", k, plan.k_lengths), ("v", v, plan.k_lengths)):
         if rows.shape[0] != sum(lengths):

@@ -70,7 +70,17 @@ def evaluate(model: Model, sources: Sequence[Source], *, task: str, **options: A
         ValueError: The task does not exist, a source has no labels for it, or ``sources`` is not a list.
 
     Example:
-        ``evaluate(model, [test], task="pos").value``
+        >>> from multiseq import ClassTarget, Encoder, SetHead, Task, TextAdapter
+        >>> texts, labels = ["red lamp", "blue lamp"], ["red", "blue"]
+        >>> head = SetHead(16, ClassTarget.fit(labels))
+        >>> parts = {"text": TextAdapter.fit(texts, dim=16)}, Encoder(dim=16, depth=1, heads=2)
+        >>> score = evaluate(
+        ...     Model(*parts, {"colour": Task("text", head)}),
+        ...     [Source("text", texts, {"colour": labels})],
+        ...     task="colour",
+        ... )
+        >>> score.metric, score.num_items
+        ('accuracy', 2)
     """
     found = []
     for source in listed("sources", sources):

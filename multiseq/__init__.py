@@ -40,6 +40,7 @@ __all__ = [
     "evaluate",
     "save",
     "load",
+    "push_to_hub",
 ]
 
 # Editors and mypy read these imports. At run time _HOMES has the same content; a test compares the two.
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from multiseq.nn.attention import attend
     from multiseq.nn.encoder import Encoder
     from multiseq.results import Label, LabelSet, Number, Text
+    from multiseq.runs.publish import push_to_hub
     from multiseq.tasks import Source, Task
     from multiseq.training.evaluation import Score, evaluate
     from multiseq.training.loop import train
@@ -99,5 +101,6 @@ else:
         "Settings": "multiseq.training.settings",
         "train": "multiseq.training.loop",
         "load": "multiseq.checkpoint",
+        "push_to_hub": "multiseq.runs.publish",
     }
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

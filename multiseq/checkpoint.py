@@ -24,6 +24,7 @@ from multiseq.heads.ctc import CTCHead
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
+from multiseq.hub import download, is_hub_name
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
 from multiseq.protocols import Adapter, EncoderLike, Head
@@ -134,13 +135,15 @@ def load(
     """Load a model on the CPU, in evaluation mode, ready to predict.
 
     Args:
-        folder: A checkpoint, or the folder of a run (it holds a checkpoint in its folder ``model``).
+        folder: A checkpoint, or the folder of a run (it holds a checkpoint in its folder ``model``). A string
+            ``user/name`` is a model on the Hugging Face Hub, if there is no folder ``user`` here.
         adapters: Your own adapter classes: adapter's name in the model -> class. For safety, a class or path
             named in a config is never imported.
         encoder: Your own encoder class; it is built by ``encoder.from_config(config)``.
 
     Raises:
         CheckpointError: The folder is not a checkpoint, is damaged, or was written by a newer version.
+        ValueError: The model is not on the Hub, or the Hub cannot be reached.
 
     Example:
         >>> import tempfile
@@ -154,7 +157,7 @@ def load(
         >>> label.label
         'red'
     """
-    folder = _find(Path(folder))
+    folder = _find(download(str(folder)) if is_hub_name(folder) else Path(folder))
     config = _read(folder)
     with _errors_of(folder):
         # Only our own classes are limited: a user's class may allocate what it needs.

@@ -1,4 +1,4 @@
-"""The command line: tasks, train, evaluate, predict, recipe, cache.
+"""The command line: tasks, train, evaluate, predict, recipe, card, cache.
 
 Heavy libraries are imported only by the commands that need them. Exit codes: 0 for success; 1 for a user's
 error (one or two lines on stderr); 2 for an invalid command line; 130 after Ctrl-C; 143 after SIGTERM.
@@ -137,6 +137,14 @@ def train(
     ] = "1",
     num_nodes: Annotated[int, typer.Option(metavar="N", help="Number of machines.")] = 1,
     strategy: Annotated[str, typer.Option(metavar="NAME", help="Lightning's strategy.")] = "auto",
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Write the losses and scores by csv, mlflow, tensorboard or wandb, too.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a recipe's model and score it on the test split."""
     from multiseq.runs.recipe import read_together
@@ -144,7 +152,7 @@ def train(
     changes = changes or []
     names = recipe or ["starter"]
     out = out or Path("runs", "+".join(Path(n).stem if n.endswith(".toml") else n for n in names))
-    launch = {**_launch(devices, num_nodes, strategy), "cache": cache}
+    launch = {**_launch(devices, num_nodes, strategy), "cache": cache, "loggers": logger or []}
     with _plain_errors(out, _resume_command(out, launch)), _unbreakable_output():
         from multiseq.runs.run import read_run, train_run
         from multiseq.system.memory import keep_memory
@@ -178,11 +186,12 @@ def _launch(devices: str, num_nodes: int, strategy: str) -> dict[str, Any]:
 def _resume_command(out: Path, launch: dict[str, Any]) -> str:
     usual = {"devices": 1, "num_nodes": 1, "strategy": "auto", "cache": None}
     options = [
-        part
-        for key, value in launch.items()
-        if value != usual[key]
-        for part in (f"--{key.replace('_', '-')}", str(value))
+        word
+        for key, usually in usual.items()
+        if launch[key] != usually
+        for word in (f"--{key.replace('_', '-')}", str(launch[key]))
     ]
+    options += [word for name in launch["loggers"] for word in ("--logger", name)]
     return shlex.join(["multiseq", "train", "--resume", "--out", str(out), *options])
 
 
@@ -293,6 +302,20 @@ def _load(run: Path, task: str | None) -> tuple[Any, str, Recipe | None]:
     one_of(task, model.tasks, "--task")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return model, task, read_run(run) if (run / "recipe.toml").is_file() else None
+
+
+@app.command()
+def card(
+    run: Run,
+    name: Annotated[
+        str, typer.Option(metavar="USER/NAME", help="The model's name on the Hub.", show_default=False)
+    ] = "",
+) -> None:
+    """Print the model card of a run, in Markdown for the Hugging Face Hub."""
+    with _plain_errors():
+        from multiseq.runs.publish import model_card
+
+        print(model_card(run, name), end="")
 
 
 @app.command()

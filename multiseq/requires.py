@@ -20,6 +20,7 @@ __all__ = ["MissingLibraryError", "need", "needed"]
 
 # Import name -> (what it is for, what to install with pip ...). The same requirements as in pyproject.toml.
 _LIBRARIES = {
+    "huggingface_hub": ("models on the Hugging Face Hub", "huggingface_hub"),
     "lightning": ("training", "lightning>=2.6,!=2.6.2,!=2.6.3,<3"),
     "matplotlib": ("plots", "matplotlib"),
     "rdkit": ("molecules", "rdkit"),

@@ -139,7 +139,7 @@ LAYERS = (
     "training",
     "checkpoint",
     "model",
-    "batch tasks",
+    "batch tasks hub",
     "adapters",
     "heads",
     "nn",

@@ -57,6 +57,7 @@ def train_run(
     strategy: str = "auto",
     progress: bool = True,
     cache: str | Path | None = None,
+    loggers: Sequence[str] = (),
     say: Say = print,
 ) -> Report:
     """Train a recipe's model, score it on the test split, and write everything to a folder.
@@ -71,6 +72,7 @@ def train_run(
         strategy: Passed to Lightning.
         progress: Show a progress bar. If the output is not a terminal, print a line from time to time.
         cache: Folder that stores prepared items for other runs. None keeps them for this run only.
+        loggers: Names of Lightning's loggers (`multiseq.runs.loggers.LOGGERS`).
         say: Function that is called with each line for the user.
 
     Returns:
@@ -91,7 +93,7 @@ def train_run(
         if resume and (out / "test.json").is_file():
             say(f"{out}: this run is finished")
             return _finished(out)
-        return _train(recipe, out, data, resume, cache, say, launch)
+        return _train(recipe, out, data, resume, cache, loggers, say, launch)
 
 
 def _train(
@@ -100,10 +102,12 @@ def _train(
     data: str | Path | None,
     resume: bool,
     cache: str | Path | None,
+    loggers: Sequence[str],
     say: Say,
     launch: dict[str, Any],
 ) -> Report:
     from multiseq.checkpoint import check_savable
+    from multiseq.runs.loggers import loggers_for
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.loop import train as fit
     from multiseq.training.resume import has_resume
@@ -129,6 +133,7 @@ def _train(
         splits = {"sources": train, "dev": dev, "test": test}
         digests = {name: _digests(model, split, kept) for name, split in splits.items()}
         record = _begin(out, recipe, base, model, digests, resume)
+    launch["loggers"] = loggers_for(loggers, out, recipe.name)
     began = time.perf_counter()
     with _plain_lightning():
         fit(model, train, dev=dev, out=out, settings=options, resume=goes_on, cache=kept, **launch)

@@ -48,6 +48,7 @@ with needed("lightning"):
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+    from lightning.pytorch.loggers import Logger
 
 __all__ = ["train"]
 
@@ -68,6 +69,8 @@ def train(
     accelerator: str = "auto",
     progress: bool = True,
     cache: ItemCache | str | Path | None = None,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[Callback] = (),
     **changes: Any,
 ) -> Model:
     """Train a model in place on labelled items, and return it, ready to predict on the same device.
@@ -88,6 +91,10 @@ def train(
         accelerator: Kind of device; ``auto`` uses a GPU if there is one.
         progress: Show a progress bar. If the output is not a terminal, print a line from time to time.
         cache: Folder that stores prepared items for other runs (`multiseq.training.item_cache`).
+        loggers: Lightning's loggers, for example ``[TensorBoardLogger("logs")]``. They get the losses
+            (``train/TASK/loss``), the learning rate (``lr``) and the scores on the dev split
+            (``dev/TASK/METRIC``).
+        callbacks: Further callbacks for Lightning's trainer.
         **changes: Single settings, for example ``train(…, steps=300, lr=2e-3)``; see `Settings`.
 
     Raises:
@@ -127,8 +134,9 @@ def train(
         "num_nodes": num_nodes,
         "strategy": _strategy(strategy, devices, num_nodes),
         "enable_progress_bar": progress and has_bar(),
+        "logger": list(loggers),
     }
-    shown = [] if not progress else [Bar() if has_bar() else Lines()]
+    shown = [*callbacks, *([Bar() if has_bar() else Lines()] if progress else [])]
     with _held(folder), _told() as stop:
         saved = check_savable(model, folder / MODEL) if folder is not None else None
         state = _resumed(folder) if resume else None
@@ -183,9 +191,9 @@ def _fit(
             check_val_every_n_epoch=None,
             limit_val_batches=1 if has_dev and settings.evaluate_every else 0,
             num_sanity_val_steps=0,
+            log_every_n_steps=1,
             callbacks=[*callbacks, *shown],
             plugins=[ResumeFile(state), *_cluster()],
-            logger=False,
             enable_checkpointing=False,  # we write our own, see `multiseq.training.callbacks`
             enable_model_summary=False,
             use_distributed_sampler=False,

@@ -7,10 +7,10 @@ import io
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -35,6 +35,7 @@ class RunLog:
     def __init__(self, folder: Path | None) -> None:
         self.path = None if folder is None else folder / "metrics.csv"
         self.started = time.perf_counter()
+        self.loggers: Sequence[Any] = ()  # Lightning's loggers get the same numbers
         self.total: Tensor | None = None  # the loss of the last step
         self._file: IO[str] | None = None
         self._waiting: list[tuple[int, dict[str, Tensor], float, float]] = []
@@ -61,8 +62,10 @@ class RunLog:
     def flush(self) -> None:
         """Write the losses that are not written yet. Raises ValueError if a loss is NaN or infinite."""
         for step, losses, lr, seconds in self._waiting:
-            for task, value in losses.items():
-                self._write(step, "train", task, "loss", number := value.item(), f"{lr:.6g}", seconds)
+            numbers = {task: value.item() for task, value in losses.items()}
+            self._tell(step, {"lr": lr, **{f"train/{task}/loss": loss for task, loss in numbers.items()}})
+            for task, number in numbers.items():
+                self._write(step, "train", task, "loss", number, f"{lr:.6g}", seconds)
                 if not math.isfinite(number):
                     raise ValueError(f"step {step}: the loss of {task} is {number}; try a lower lr")
         self._waiting.clear()
@@ -81,15 +84,22 @@ class RunLog:
         for task, score in scores.items():
             seconds = time.perf_counter() - self.started
             self._write(step - 1, "dev", task, score.metric, score.value, "", seconds)
+        self._tell(step - 1, {f"dev/{task}/{score.metric}": score.value for task, score in scores.items()})
 
     def close(self, *, failed: bool = False) -> None:
         """Write what is not written yet and close the file. If training ``failed``, only close it."""
         if not failed:
             self.flush()
+            for logger in self.loggers:  # again: the last scores come after the end of Lightning's loop
+                logger.finalize("success")
         if self._file is not None:
             with suppress(OSError) if failed else self._explained():
                 self._file.close()
             self._file = None
+
+    def _tell(self, step: int, numbers: dict[str, float]) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(numbers, step=step)
 
     def _write(
         self, step: int, split: str, task: str, metric: str, value: float, lr: str, seconds: float

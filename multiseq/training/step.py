@@ -159,6 +159,7 @@ class Module(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         """Open the log."""
+        self.record.loggers = self.trainer.loggers
         if self.trainer.is_global_zero:
             self.record.begin(self.global_step)
             if not self.global_step and self.folder is not None:

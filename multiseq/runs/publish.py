@@ -1,0 +1,213 @@
+"""Publish a model: write its model card, and upload it to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multiseq._version import __version__
+from multiseq.checkpoint import load, save
+from multiseq.requires import need
+from multiseq.runs.run import read_run
+from multiseq.runs.scoring import shown
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.runs.recipe import Recipe
+
+__all__ = ["model_card", "push_to_hub"]
+
+PIPELINES = {
+    "text/vector/class": "token-classification",
+    "text/set/class": "text-classification",
+    "speech/set/class": "audio-classification",
+    "speech/sequence/text": "automatic-speech-recognition",
+}
+"""Cell and target -> the Hub's name of the task. Other tasks of text are listed by their tag only."""
+
+ABOUT = """\
+A [multiseq](https://github.com/multiseq/multiseq) model: one self-attention encoder for text, speech and
+graphs. It has {weights:,} weights."""
+
+BASELINE = """\
+The baseline is a simple method (for example the most frequent label, or logistic regression) that was fitted
+to the same training items. The scores hold for items like those of the split that was scored."""
+
+MOST_CLASSES = 30
+"""A card names the classes of a task if there are no more than these."""
+
+
+def model_card(run: str | Path, name: str = "") -> str:
+    """The model card of a run, in Markdown with the Hub's metadata.
+
+    It says what the model predicts, how well beside the baseline, how to use it, and how it was trained. It
+    contains no items, labels' names only up to 30 classes, and no path of this machine: files are called by
+    their names alone.
+
+    Args:
+        run: A finished run, the folder that `multiseq train` wrote.
+        name: Name of the model on the Hub, ``user/name``. Default: the name of the folder.
+
+    Raises:
+        ValueError: The folder is not a run, or its training is not finished.
+    """
+    run = Path(run)
+    recipe, record = read_run(run), json.loads((run / "run.json").read_text(encoding="utf-8"))
+    if not (run / "test.json").is_file():
+        raise ValueError(f"{run}: its training is not finished; go on with multiseq train --resume")
+    scores = json.loads((run / "test.json").read_text(encoding="utf-8"))["tasks"]
+    model = load(run)
+    name = name or run.resolve().name
+    parts = [
+        _metadata(recipe, model, scores, name),
+        f"# {name}",
+        ABOUT.format(weights=record["weights"]),
+        "## What it predicts",
+        "\n".join(_rows(model, scores)),
+        *_classes(model),
+        BASELINE,
+        "## Use it",
+        f"```sh\npip install multiseq\n```\n\n```python\n{_example(model, name)}\n```",
+        "## How it was trained",
+        "\n".join(_facts(record)),
+        f"```toml\n{_recipe_text(recipe)}```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def push_to_hub(model: Model | str | Path, name: str, *, private: bool = False) -> str:
+    """Upload a model to the Hugging Face Hub. Then anyone can use it by ``multiseq.load(name)``.
+
+    Log in first with ``hf auth login``, or set ``HF_TOKEN``.
+
+    Args:
+        model: A model, or the folder of a run. A run gets a model card (`model_card`).
+        name: Name on the Hub, ``user/name``. It is made if it is not there.
+        private: If it is made now, only you can see it.
+
+    Returns:
+        The address of the upload.
+
+    Raises:
+        ValueError: The folder is not a finished run, or the Hub refuses.
+    """
+    hub = need("huggingface_hub")
+    card = model_card(model, name) if isinstance(model, str | Path) else ""
+    model = load(model) if isinstance(model, str | Path) else model
+    with tempfile.TemporaryDirectory() as folder:
+        files = save(model, Path(folder, "model"))
+        if card:
+            (files / "README.md").write_text(card, encoding="utf-8")
+        api = hub.HfApi(library_name="multiseq", library_version=__version__)
+        try:
+            api.create_repo(name, private=private or None, exist_ok=True)
+            done = api.upload_folder(
+                repo_id=name, folder_path=files, commit_message=f"multiseq {__version__}"
+            )
+        except Exception as error:  # of the network, or of the Hub
+            raise ValueError(f"{name}: not uploaded: {' '.join(str(error).split())[:300]}") from error
+    return str(done)
+
+
+# --- the parts of a card --------------------------------------------------------------------------
+
+
+def _metadata(recipe: Recipe, model: Model, scores: dict[str, Any], name: str) -> str:
+    hub = need("huggingface_hub")
+    results = [
+        hub.EvalResult(
+            task_type=_pipeline(model, task) or "other",
+            task_name=task,
+            dataset_type=recipe.tasks[task]["data"],
+            dataset_name=recipe.tasks[task]["data"],
+            dataset_config=task,  # without it, the Hub's format puts the scores of several tasks into one
+            dataset_split=entry["split"],
+            metric_type=entry["metric"],
+            metric_value=entry["value"],
+        )
+        for task, entry in scores.items()
+        if entry["value"] is not None
+    ]
+    found = {_pipeline(model, task) for task in model.tasks}
+    data = hub.ModelCardData(
+        library_name="multiseq",
+        tags=["multiseq", *sorted({model.cell(task).partition("/")[0] for task in model.tasks})],
+        pipeline_tag=found.pop() if len(found) == 1 else None,
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _pipeline(model: Model, task: str) -> str | None:
+    return PIPELINES.get(f"{model.cell(task)}/{model.task(task).head.target.kind}")
+
+
+def _rows(model: Model, scores: dict[str, Any]) -> Iterator[str]:
+    yield "| task | input | output | metric | baseline | this model | scored on |"
+    yield "|---|---|---|---|---|---|---|"
+    for task in model.tasks:
+        modality, level = model.cell(task).split("/")
+        kind = model.task(task).head.target.kind
+        output = {"vector": f"a {kind} per vector", "set": f"a {kind} per item", "sequence": "a text"}[level]
+        entry = scores.get(task)
+        if entry is None:
+            figures = ["–"] * 4
+        else:
+            values = [shown(entry["metric"], entry[key]) for key in ("baseline", "value")]
+            where = f"{entry['split']}, {entry['num_items']:,}"
+            figures = [entry["metric"].replace("_", " "), *values, where]
+        yield f"| {' | '.join(map(_cell, (task, modality, output, *figures)))} |"
+
+
+def _classes(model: Model) -> Iterator[str]:
+    for name, task in model.tasks.items():
+        labels: Sequence[str] = getattr(task.head.target, "labels", ())
+        if 0 < len(labels) <= MOST_CLASSES:
+            yield f"Classes of {name}: {', '.join(map(_code, labels))}."
+        elif labels:
+            yield f"{name} has {len(labels)} classes."
+
+
+def _example(model: Model, name: str) -> str:
+    task = next(iter(model.tasks))
+    item = {
+        "text": '"a text"',
+        "speech": '"a_recording.wav"',
+        "graph": '"CC(=O)O"' if hasattr(model.adapter(model.task(task).adapter_name), "parse") else "graph",
+    }.get(model.cell(task).partition("/")[0], "item")
+    return f'import multiseq\n\nmodel = multiseq.load("{name}")\nprint(model.predict("{task}", [{item}]))'
+
+
+def _facts(record: dict[str, Any]) -> Iterator[str]:
+    for source in record["sources"]:
+        yield f"- {source['items']:,} training items for {', '.join(source['tasks'])}"
+    machine = record["machine"]
+    yield f"- {record['seconds']:,.0f} seconds on {machine['gpu'] or machine['cpu']}"
+    yield f"- {', '.join(f'{library} {version}' for library, version in record['versions'].items())}"
+
+
+def _recipe_text(recipe: Recipe) -> str:
+    """The recipe. Files are called by their names alone, because their folders are private."""
+    import tomli_w
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items() if inner != {}}
+        if isinstance(value, list):
+            return [plain(inner) for inner in value]
+        absolute = isinstance(value, str) and Path(value).is_absolute()
+        return Path(value).name if absolute else value
+
+    return tomli_w.dumps(plain(recipe.tables))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"

@@ -345,21 +345,27 @@ def _labels_of(
 def _wanted(totals: Mapping[int, int], shares: Sequence[float], *, keep_first: bool) -> dict[int, list[int]]:
     """How many rows of each label each part should get: its share, rounded down or up.
 
-    What rounding down leaves over goes to the parts without the label, then to those that lack most rows.
+    What rounding down leaves over goes to the parts without the label, then to those that lack most rows;
+    frequent labels first among those that a part would be without.
     """
     wanted = {label: [int(total * share + TINY) for share in shares] for label, total in totals.items()}
     num = sum(totals.values())
     sizes = [max(1, int(num * share + 0.5)) for share in shares]
     sizes[0] = num - sum(sizes[1:])
     lack = [size - sum(counts[p] for counts in wanted.values()) for p, size in enumerate(sizes)]
-    for label, counts in wanted.items():
-        parts = list(range(len(shares)))
+    for label in sorted(wanted, key=lambda label: (0 not in wanted[label], -totals[label], label)):
+        counts, parts = wanted[label], list(range(len(shares)))
         for _ in range(totals[label] - sum(counts)):
             without = {p: (lack[p] > 0 or (keep_first and p == 0)) and not counts[p] for p in parts}
             best = max(parts, key=lambda p: (keep_first and p == 0 and without[p], without[p], lack[p], -p))
             parts.remove(best)
             counts[best] += 1
             lack[best] -= 1
+    for p in range(1, len(shares)):  # of very few rows, rounding down may have left nothing
+        most = max(wanted.values(), key=lambda counts: counts[0], default=[0])
+        if most[0] > 1 and not any(counts[p] for counts in wanted.values()):
+            most[0] -= 1
+            most[p] += 1
     return wanted
 
 

@@ -216,15 +216,13 @@ def _check_drawn(spec: Mapping[str, Any], shares: Mapping[str, float], place: st
     """Check the keys that say how the library divides the items."""
     if len(shares) > 1 and sum(shares.values()) > 1 - 1e-9:
         got = f"test = {shares['test']} and dev = {shares['dev']}"
-        raise RecipeError(
-            f"{place}: got {got}, which leaves nothing for train; expected less than 1 together"
-        )
+        raise RecipeError(f"{place}: got {got}; expected a sum below 1, as the rest is train")
     if "folds" in spec:
         if spec["folds"] < 2:
             raise RecipeError(f"{place} folds: got {spec['folds']}, expected 2 or more")
         for key in ("test", "split_column", "split_file", "time"):
             if key in spec:
-                raise RecipeError(f"{place}: got folds and {key}; each fold has a test split of its own")
+                raise RecipeError(f"{place}: got folds and {key}; every fold has a test split")
         if not 0 <= spec.get("fold", -1) < spec["folds"]:
             got = f"got {spec['fold']}" if "fold" in spec else "is missing"
             last = spec["folds"] - 1
@@ -233,12 +231,11 @@ def _check_drawn(spec: Mapping[str, Any], shares: Mapping[str, float], place: st
             )
     elif "fold" in spec and ("split_file" not in spec or spec["fold"] < 0):
         raise RecipeError(
-            f"{place} fold: got {spec['fold']}, expected 0 or more, and folds = 5 or split_file = the file of "
-            "folds"
+            f"{place} fold: got {spec['fold']}, expected 0 or more, and folds = 5 or a split_file with folds"
         )
     for key in ("group", "time", "split_seed"):
         if key in spec and not shares and "folds" not in spec:
-            raise RecipeError(f"{place}: got {key}, which goes with test = 0.2, dev = 0.1 or folds = 5")
+            raise RecipeError(f"{place}: got {key}, which goes with test = 0.2, dev = 0.1 or folds")
     if "group" in spec and "time" in spec:
         raise RecipeError(f"{place}: got group and time, expected one of them")
     if spec.get("split_seed", 0) < 0:

@@ -214,8 +214,8 @@ def evaluate_run(
         }
         if any(record.get(name, []) not in ([], digests) for name, digests in now.items()):
             say(
-                f"the data is not what this run was trained on, but {Path(folder) / FOLDER} divides it by row "
-                "number: items of the split that is scored may have been in training"
+                f"the data is not what this run was trained on, and {Path(folder) / FOLDER} goes by row "
+                "numbers: items of the split that is scored may have been in training"
             )
     return _final_score(model, recipe, train, sources, kept)
 

@@ -333,12 +333,15 @@ def _labels_of(
     known: dict[tuple[Any, ...], Labels] = {}
     held: list[Labels] = [()] * len(sizes)
     for unit in order:
-        names = tuple(counts[unit]) if unit in counts else alone[unit]
-        of_unit = tuple(numbers.setdefault(name, len(numbers)) for name in names)
         if unit in counts:
-            held[unit] = tuple(zip(of_unit, counts[unit].values(), strict=True))
-        else:  # one object for all rows with the same labels
-            held[unit] = known.setdefault(names, tuple((number, 1) for number in of_unit))
+            held[unit] = tuple(
+                (numbers.setdefault(name, len(numbers)), num) for name, num in counts[unit].items()
+            )
+            continue
+        names = alone[unit]
+        if names not in known:  # one object for all rows with the same labels
+            known[names] = tuple((numbers.setdefault(name, len(numbers)), 1) for name in names)
+        held[unit] = known[names]
     return held
 
 

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from multiseq import folds, split
+from multiseq.cli import app
 from multiseq.data import DataError
 from multiseq.data.splits import moment, num_shared
 from multiseq.runs.recipe import RecipeError, read
@@ -514,20 +516,27 @@ def test_several_networks_stay_whole_and_a_column_may_say_more(folder: Folder) -
 # --- runs -----------------------------------------------------------------------------------------
 
 
+def printed(*arguments: str | Path) -> list[str]:
+    """The lines that a command prints."""
+    result = CliRunner().invoke(app, list(map(str, arguments)), prog_name="multiseq")
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout.splitlines()
+
+
 @pytest.fixture(scope="module")
 def tested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, list[str]]:
-    """A folder with a finished run with test = 0.2, and what it said."""
+    """A folder with a finished run with test = 0.2, and what the command line printed."""
     folder = Folder(tmp_path_factory.mktemp("tested"))
-    lines: list[str] = []
-    keys = "test = 0.2\ndev = 0.1\nsplit_seed = 3"
-    train_run(folder.recipe(keys), folder.path / "run", progress=False, say=lines.append)
-    return folder, lines
+    folder.recipe("test = 0.2\ndev = 0.1\nsplit_seed = 3")
+    return folder, printed("train", folder.path / "reviews.toml", "--out", folder.path / "run")
 
 
 def test_a_run_says_and_keeps_its_splits(tested: tuple[Folder, list[str]]) -> None:
     folder, lines = tested
     how = "drawn with split_seed = 3, in proportion to 'mood', equal items in one split"
-    assert lines[0] == f"[data.reviews] train 56, test 16, dev 8 items: {how}"
+    assert lines[0] == f"[data.reviews] train 56, dev 8, test 16 items: {how}"
+    assert "Scores on the test split." in lines
+    assert f"{folder.path / 'run'} has the model, the curves (curves.png) and this table (test.md)." in lines
     content = json.loads((folder.path / "run" / "splits" / "reviews.json").read_text())
     assert {key: len(value) for key, value in content.items() if isinstance(value, list)} == {
         "train": 56, "test": 16, "dev": 8,
@@ -576,20 +585,23 @@ def test_a_resumed_run_goes_on_with_its_splits(folder: Folder) -> None:
 
 
 def test_without_a_test_split_dev_is_scored_and_the_text_says_so(folder: Folder) -> None:
-    run, lines = folder.path / "run", list[str]()
-    recipe = folder.recipe("dev = 0.2")
-    recipe.tables["training"] |= {"steps": 4, "evaluate_every": 2}
-    report = train_run(recipe, run, progress=False, say=lines.append)
+    run, optimistic = (
+        folder.path / "run",
+        "optimistic, because the weights are the ones with the best score on dev",
+    )
+    folder.recipe("dev = 0.2")
+    few = ("--set", "training.steps=4", "--set", "training.evaluate_every=2")
+    lines = printed("train", folder.path / "reviews.toml", "--out", run, *few)
+    assert any(line.startswith(f"Scores on the dev split. Those on dev are {optimistic}") for line in lines)
+    assert f"{run} has the model, the curves (curves.png) and this table (dev.md)." in lines
+    report = json.loads((run / "dev.json").read_text())["tasks"]
     assert (report["mood"]["split"], report["mood"]["dev_chose_weights"]) == ("dev", True)
     assert report["mood"]["baseline"] is not None
     assert not (run / "test.json").exists()
-    assert json.loads((run / "dev.json").read_text())["tasks"] == report
-    text = (run / "dev.md").read_text()
-    assert "Scores on the dev split. Those on dev are optimistic, because the weights are the ones" in text
-    assert train_run(recipe, run, resume=True, say=lines.append) == report
-    assert lines[-1].endswith("this run is finished")
-    again = evaluate_run(run)["mood"]
-    assert {**again, "seconds": 0} == {**report["mood"], "seconds": 0}
+    assert optimistic in (run / "dev.md").read_text()
+    assert printed("train", "--resume", "--out", run)[0] == f"{run}: this run is finished"
+    again = json.loads("\n".join(printed("evaluate", run, "--json")))["tasks"]
+    assert {**again["mood"], "seconds": 0} == {**report["mood"], "seconds": 0}
 
 
 def test_each_task_is_scored_on_the_best_split_of_its_data(folder: Folder) -> None:

@@ -362,14 +362,14 @@ def _splits_in_words(
     for name, spec in recipe.tables["data"].items():
         tasks = {task for task, own in recipe.tasks.items() if own["data"] == name}
         items = {k: s.items for k, sources in splits.items() for s in sources if tasks <= set(s.targets)}
-        counts, what = {split: len(own) for split, own in items.items()}, "items"
         ways = [f"by {key} {spec[key]!r}" for key in ("split_column", "split_file") if key in spec]
-        how = next(iter(ways), "each from its file")
+        how, what, counted = next(iter(ways), "each from its file"), "items", dict[str, Any](items)
         if name in drawn:
             content = drawn[name].content
             how, what = content["how"], content.get("of", what)
-            counts |= {split: len(content[split]) for split in SPLITS if split in content}
-        yield f"[data.{name}] {', '.join(f'{k} {num:,}' for k, num in counts.items())} {what}: {how}"
+            counted |= {split: content[split] for split in SPLITS if split in content}
+        sizes = [f"{split} {len(counted[split]):,}" for split in SPLITS if split in counted]
+        yield f"[data.{name}] {', '.join(sizes)} {what}: {how}"
         if what == "items" and spec["format"] != "networks":  # a network may be in several splits
             for split in ("dev", "test"):
                 num = num_shared(items.get(split, []), items["train"])

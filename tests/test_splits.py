@@ -25,6 +25,7 @@ from multiseq.data.splits import moment, num_shared
 from multiseq.runs.recipe import RecipeError, read
 from multiseq.runs.run import evaluate_run, train_run
 from multiseq.runs.sources import draw_splits, read_split
+from multiseq.runs.splits import Split
 
 SHARES = [(0.2, 0.1), (0.2, 0.0), (0.0, 0.1), (0.5, 0.4), (1 / 3, 1 / 3)]
 CLASSES = st.lists(st.integers(1, 60), min_size=1, max_size=12)
@@ -604,6 +605,12 @@ def test_without_a_test_split_dev_is_scored_and_the_text_says_so(folder: Folder)
     assert {**again["mood"], "seconds": 0} == {**report["mood"], "seconds": 0}
 
 
+def test_a_split_left_by_another_recipe_is_not_used(folder: Folder) -> None:
+    recipe = folder.recipe("", RECIPE.replace('file = "reviews.csv"', 'train = "reviews.csv"'))
+    [source] = read_split(recipe, "train", splits={"reviews": Split("old.json", {"train": [0]})})
+    assert len(source.items) == 80
+
+
 def test_each_task_is_scored_on_the_best_split_of_its_data(folder: Folder) -> None:
     table = (
         RECIPE.partition("[data.reviews]")[2].replace("reviews]", "others]").replace('"reviews"', '"others"')
@@ -631,6 +638,6 @@ def test_equal_items_in_two_files_are_counted(folder: Folder) -> None:
     train_run(recipe, folder.path / "run", progress=False, say=lines.append)
     assert lines[:2] == [
         "[data.reviews] train 80, test 5 items: each from its file",
-        "[data.reviews] 5 items of test are also in train: its score is too good",
+        "[data.reviews] 5 items of test are also in train: they make its score too good",
     ]
     assert not (folder.path / "run" / "splits").exists()

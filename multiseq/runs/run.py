@@ -197,10 +197,13 @@ def evaluate_run(
     base = _data_folder(recipe, data)
     drawn = saved_splits(Path(folder) / FOLDER)
     with _known_folder(base):
-        names = ("test", "dev") if split is None else (split,)
-        sources = {name: read_split(recipe, name, base, model, drawn) for name in names}
+        first = split or "test"
+        sources = {first: read_split(recipe, first, base, model, drawn)}
+        if split is None and not _tasks_in(sources["test"]) >= set(recipe.tasks):
+            sources["dev"] = read_split(recipe, "dev", base, model, drawn)
     if not any(sources.values()):
-        raise ValueError(f"split: got {' or '.join(map(repr, names))}, but no data of {recipe.name} has it")
+        names = " or ".join(map(repr, sources))
+        raise ValueError(f"split: got {names}, but no data of {recipe.name} has it")
     try:
         train = read_split(recipe, "train", base, model, drawn)
     except DataError as error:
@@ -374,7 +377,7 @@ def _splits_in_words(
             for split in ("dev", "test"):
                 num = num_shared(items.get(split, []), items["train"])
                 if num:
-                    yield f"[data.{name}] {num:,} items of {split} are also in train: its score is too good"
+                    yield f"[data.{name}] {num:,} items of {split} are also in train: they make its score too good"
 
 
 def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path, say: Say) -> None:

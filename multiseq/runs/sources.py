@@ -56,7 +56,7 @@ def read_split(
         known = {} if model is None else reader_options(model.adapter(spec["adapter"]))
         tasks, base = _tasks_of(recipe, name), data or recipe.folder
         used = _columns_used(spec, tasks.values())
-        drawn = (splits or {}).get(name) or (_draw(recipe, name, base) if is_drawn(spec) else None)
+        drawn = ((splits or {}).get(name) or _draw(recipe, name, base)) if is_drawn(spec) else None
         records = _records({**spec, "columns": used, **known}, split, base, kind, drawn)
         if records is None:
             continue

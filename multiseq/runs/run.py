@@ -377,7 +377,8 @@ def _splits_in_words(
             for split in ("dev", "test"):
                 num = num_shared(items.get(split, []), items["train"])
                 if num:
-                    yield f"[data.{name}] {num:,} items of {split} are also in train: they make its score too good"
+                    copies = f"{num:,} items of {split} are also in train"
+                    yield f"[data.{name}] {copies}: they make its score too good"
 
 
 def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path, say: Say) -> None:

@@ -119,7 +119,7 @@ def folds(
 
     Example:
         >>> [fold["test"] for fold in folds(["a", "b", "c", "d"], 2, labels=["x", "x", "y", "y"])]
-        [[0, 3], [1, 2]]
+        [[1, 3], [0, 2]]
     """
     items = in_order(items, "items")
     check_whole_number("folds", num, 2)

@@ -78,7 +78,7 @@ def test_small_classes_come_first_where_a_part_can_take_one() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    sizes=st.lists(st.integers(1, 40), min_size=3, max_size=30),
+    sizes=st.lists(st.integers(1, 40), min_size=6, max_size=30),
     shares=st.sampled_from(SHARES),
     seed=st.integers(0, 5),
     with_labels=st.booleans(),
@@ -112,6 +112,14 @@ def test_sizes_are_near_the_fractions_with_groups() -> None:
     labels = [accent[name] for name in group]
     rows = split(range(550), labels=labels, group=group, test=0.2, seed=1)
     assert set(counts(rows["test"], labels)) == set(counts(rows["train"], labels)) == {"north", "south"}
+
+
+def test_no_part_is_empty_where_there_are_enough_items_or_groups() -> None:
+    assert [len(rows) for rows in split(["a", "b", "c"], test=0.1, dev=0.1).values()] == [1, 1, 1]
+    group, labels = [0, 0, 1, 1, 2, 2], ["x", "y"] * 3  # each group has both classes
+    for seed in range(5):
+        rows = split(range(6), labels=labels, group=group, test=0.1, dev=0.1, seed=seed)
+        assert [len(of_part) for of_part in rows.values()] == [2, 2, 2]
 
 
 def test_an_item_without_a_group_is_a_group_of_its_own() -> None:

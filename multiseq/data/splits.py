@@ -364,11 +364,6 @@ def _wanted(totals: Mapping[int, int], shares: Sequence[float], *, keep_first: b
             parts.remove(best)
             counts[best] += 1
             lack[best] -= 1
-    for p in range(1, len(shares)):  # of very few rows, rounding down may have left nothing
-        most = max(wanted.values(), key=lambda counts: counts[0], default=[0])
-        if most[0] > 1 and not any(counts[p] for counts in wanted.values()):
-            most[0] -= 1
-            most[p] += 1
     return wanted
 
 
@@ -398,7 +393,19 @@ def _owners(
                 need[other][best] -= count
                 room[best] -= count
                 has[other][best] = True
+    for p in set(range(num_parts)) - set(owner):
+        _fill(p, owner, held)
     return owner
+
+
+def _fill(part: int, owner: list[int], held: Sequence[Labels]) -> None:
+    """Move the smallest unit to a part that has none, from the part with most, which must keep all labels."""
+    [(donor, _)] = Counter(owner).most_common(1)
+    units = [unit for unit, of_unit in enumerate(owner) if of_unit == donor]
+    num = Counter(label for unit in units for label, _ in held[unit])
+    movable = [unit for unit in units if all(num[label] > 1 for label, _ in held[unit])]
+    if movable:
+        owner[min(movable, key=lambda unit: sum(count for _, count in held[unit]))] = part
 
 
 # --- errors ---------------------------------------------------------------------------------------

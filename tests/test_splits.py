@@ -94,6 +94,7 @@ def test_groups_are_never_cut(
     owners = Counter(name for of_part in rows.values() for name in {group[row] for row in of_part})
     assert set(owners.values()) == {1}
     assert all(rows.values())
+    assert labels is None or set(counts(rows["train"], labels)) == set(labels)
     for part, share in (("test", test), ("dev", dev)):
         if (
             part in rows

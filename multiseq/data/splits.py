@@ -386,7 +386,7 @@ def _owners(
             best = max(parts, key=lambda p: (need[label][p], room[p], -p))
             left = len(waiting) - number
             if left <= num_parts:  # the last ones go where there is none, if that is wanted
-                without = [p for p in parts if wanted[label][p] and not has[label][p]]
+                without = [p for p in sorted({0, *parts}) if wanted[label][p] and not has[label][p]]
                 best = without[0] if left <= len(without) else best
             owner[unit] = best
             for other, count in held[unit]:
@@ -399,13 +399,14 @@ def _owners(
 
 
 def _fill(part: int, owner: list[int], held: Sequence[Labels]) -> None:
-    """Move the smallest unit to a part that has none, from the part with most, which must keep all labels."""
-    [(donor, _)] = Counter(owner).most_common(1)
-    units = [unit for unit, of_unit in enumerate(owner) if of_unit == donor]
-    num = Counter(label for unit in units for label, _ in held[unit])
-    movable = [unit for unit in units if all(num[label] > 1 for label, _ in held[unit])]
-    if movable:
-        owner[min(movable, key=lambda unit: sum(count for _, count in held[unit]))] = part
+    """Move the smallest unit to a part that has none. The first part (train) keeps all of its labels."""
+    for donor, num_units in Counter(owner).most_common():
+        units = [unit for unit, of_unit in enumerate(owner) if of_unit == donor]
+        num = Counter(label for unit in units for label, _ in held[unit])
+        movable = [unit for unit in units if donor or all(num[label] > 1 for label, _ in held[unit])]
+        if movable and num_units > 1:
+            owner[min(movable, key=lambda unit: sum(count for _, count in held[unit]))] = part
+            return
 
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -183,6 +183,7 @@ def test_several_labels_of_an_item_are_in_proportion_each() -> None:
         for _ in range(400)
     ]
     rows = split(range(400), labels=labels, test=0.2, dev=0.1)
+    assert split(range(400), labels=[set(own) for own in labels], test=0.2, dev=0.1) == rows
     assert abs(len(rows["test"]) - 80) <= 4
     assert abs(len(rows["dev"]) - 40) <= 4
     for name in ("a", "b", "rare"):

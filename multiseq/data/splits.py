@@ -225,7 +225,8 @@ def _strata(labels: Sequence[Any] | None, num: int) -> list[tuple[Any, ...]]:
     found = []
     for value in values:
         if isinstance(value, list | tuple | set | frozenset):
-            found.append(tuple(dict.fromkeys(map(class_name, value))) or (None,))
+            names = sorted({class_name(name) or "" for name in value})  # a set has no order of its own
+            found.append(tuple(names) or (None,))
         else:
             found.append(known[value] if value in known else known.setdefault(value, (class_name(value),)))
     return found
@@ -393,7 +394,7 @@ def _owners(
                 need[other][best] -= count
                 room[best] -= count
                 has[other][best] = True
-    for p in set(range(num_parts)) - set(owner):
+    for p in sorted(set(range(num_parts)) - set(owner)):
         _fill(p, owner, held)
     return owner
 

@@ -36,6 +36,8 @@ __all__ = [
     "Embedding",
     "Score",
     "Settings",
+    "split",
+    "folds",
     "train",
     "evaluate",
     "save",
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
         TextAdapter,
     )
     from multiseq.checkpoint import load, save
+    from multiseq.data.splits import folds, split
     from multiseq.heads.ctc import CTCHead
     from multiseq.heads.decoder import DecoderHead
     from multiseq.heads.per_set import SetHead
@@ -100,6 +103,8 @@ else:
         "Score": "multiseq.training.evaluation",
         "Settings": "multiseq.training.settings",
         "train": "multiseq.training.loop",
+        "split": "multiseq.data.splits",
+        "folds": "multiseq.data.splits",
         "load": "multiseq.checkpoint",
         "push_to_hub": "multiseq.runs.publish",
     }

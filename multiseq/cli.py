@@ -146,7 +146,7 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a recipe's model and score it on the test split."""
+    """Train a recipe's model and score it on the test split, or on dev if there is none."""
     from multiseq.runs.recipe import read_together
 
     changes = changes or []
@@ -155,6 +155,7 @@ def train(
     launch = {**_launch(devices, num_nodes, strategy), "cache": cache, "loggers": logger or []}
     with _plain_errors(out, _resume_command(out, launch)), _unbreakable_output():
         from multiseq.runs.run import read_run, train_run
+        from multiseq.runs.scoring import scores_name
         from multiseq.system.memory import keep_memory
         from multiseq.system.processes import is_first_process
 
@@ -166,7 +167,7 @@ def train(
         report = train_run(found, out, data=data, resume=resume, **launch)
         if is_first_process():
             _print_report(report)
-            table = " and this table (test.md)" if report else ""
+            table = f" and this table ({scores_name(report)}.md)" if report else ""
             print(f"\n{out} has the model, the curves (curves.png){table}.")
             examples = _examples(found, out, data)
             if examples:
@@ -199,7 +200,12 @@ def _resume_command(out: Path, launch: dict[str, Any]) -> str:
 def evaluate(
     run: Run,
     data: Data = None,
-    split: Annotated[str, typer.Option(help="The split to score: train, dev or test.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="The split to score: train, dev or test.", show_default="test, or dev without test"
+        ),
+    ] = None,
     cache: Cache = None,
     as_json: AsJson = False,
 ) -> None:
@@ -209,7 +215,8 @@ def evaluate(
         from multiseq.runs.recipe_check import one_of
         from multiseq.runs.run import evaluate_run
 
-        one_of(split, SPLITS, "--split")
+        if split is not None:
+            one_of(split, SPLITS, "--split")
         report = evaluate_run(run, data=data, split=split, cache=cache, say=_say_error)
         if as_json:
             _print_json({"tasks": report})
@@ -361,25 +368,26 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: in
 
 
 def _print_report(report: Report) -> None:
-    from multiseq.runs.scoring import HEADER, table_rows
+    from multiseq.runs.scoring import HEADER, scored_on, table_rows
 
-    if not report:
-        print("No data has a test split, so there is nothing to score.")
-        return
-    _print_table(HEADER, table_rows(report), right=3)
-    split = next(iter(report.values()))["split"]
-    print(f"Scores on the {split} split. Seconds: the time that the model took to predict it.")
+    if report:
+        _print_table(HEADER, table_rows(report), right=3)
+    print(scored_on(report))
+    if report:
+        print("Seconds: the time that the model took to predict them.")
 
 
 def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
     """Example commands that predict: one for each modality, with an item from its data."""
     from multiseq.runs.build import adapter_class
     from multiseq.runs.sources import read_split
+    from multiseq.runs.splits import FOLDER, saved_splits
 
     try:
-        sources = read_split(recipe, "test", data)
+        drawn = saved_splits(out / FOLDER)
+        sources = read_split(recipe, "test", data, splits=drawn)
         if {task for source in sources for task in source.targets} < set(recipe.tasks):
-            sources += read_split(recipe, "train", data)
+            sources += read_split(recipe, "train", data, splits=drawn)
     except (ValueError, OSError):  # the data is gone; the finished run only gets no examples
         return []
     shown: dict[str, str] = {}

@@ -220,7 +220,7 @@ def test_several_recipes_make_one_run(folder: Path) -> None:
 def test_a_recipe_without_a_test_part(folder: Path) -> None:
     (folder / "tiny.toml").write_text(TINY.replace('test = "train.tsv"\n', ""))
     shown = well("train", "tiny.toml")
-    assert "No data has a test split, so there is nothing to score." in shown
+    assert "Nothing is scored, because no data has a test or a dev split: add test = 0.2 to" in shown
     assert "runs/tiny has the model, the curves (curves.png).\n" in shown
     assert "  multiseq predict runs/tiny --task mood 'so bad'\n" in shown
 

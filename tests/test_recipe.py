@@ -181,14 +181,14 @@ WRONG = {
     "columns": ('tasks.mood.columns = ["a"]', r"columns go with the target number or multilabel"),
     "format": ('data.lines.format = "tabel"', r"got 'tabel' \(did you mean 'table'\?\)"),
     "data key": ("data.lines.trian = 1", r"\[data\.lines\]: no key 'trian' \(did you mean 'train'\?\)"),
-    "share": ("data.lines.dev = 1.5", r"dev: got 1\.5, expected a share between 0 and 1"),
+    "share": ("data.lines.dev = 1.5", r"dev: got 1\.5, expected a fraction between 0 and 1"),
     "pair": ('data.lines.test = ["a", "b"]', r"test: got \['a', 'b'\], expected one path"),
     "lines": ('data.lines.format = "lines"', r"train: got 'train\.tsv', expected \[input, target\]"),
     "modality": ('data.lines.adapter = "words"', r"modality: got 'words'; expected one of text"),
     "file": ('data.lines.file = "x"', r"got file and train; expected one file for all splits"),
     "part column": ('data.lines.split_column = "x"', r"got train and split_column, which goes with file"),
     "split": ('data.lines.split_file = "x"', r"got train and split_file, which goes with file"),
-    "fold": ("data.lines.fold = 1", r"fold: got 1, expected 0 or more, and split_file = the file of folds"),
+    "fold": ("data.lines.fold = 1", r"fold: got 1, expected 0 or more, and folds = 5 or a split_file"),
     "networks": (
         'data.lines = {adapter="text", format="networks", edges="e", features=["a"], train="x"}',
         r"expected file = \"…\": one table of nodes for all splits",
@@ -282,10 +282,13 @@ def test_mistakes_that_are_found_at_once(folder: Path, case: str) -> None:
 
 
 ONE_FILE = {
-    "neither": ("", r"with file, expected either split_column or split_file, to divide it into splits"),
+    "neither": (
+        "",
+        r"with file, expected test = 0\.2 \(and dev = 0\.1\), split_column or split_file, to divide",
+    ),
     "both": (
         'split_file = "s"\nsplit_column = "p"',
-        r"with file, expected either split_column or split_file",
+        r"with file, expected test = 0\.2 .*split_column or split_file",
     ),
     "share": (
         'split_file = "s"\ndev = 0.5',
@@ -293,7 +296,7 @@ ONE_FILE = {
     ),
     "file": ('split_column = "p"\ndev = "d"', r"got file and dev; expected one file for all splits"),
     "fold": ('split_file = "s"\nfold = -1', r"fold: got -1, expected 0 or more"),
-    "no split": ('split_column = "p"\nfold = 1', r"fold: got 1, expected 0 or more, and split_file ="),
+    "no split": ('split_column = "p"\nfold = 1', r"fold: got 1, expected 0 or more, and folds"),
 }
 
 

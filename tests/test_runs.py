@@ -539,6 +539,8 @@ def test_the_table_shows_frames_without_silence_apart() -> None:
         "| --- | --- | --- | --- | --- | --- |",
         "| phones | speech/vector | frame accuracy | 0.500 | 0.750 | 1.3 |",
         "|  |  | … without silence | – | 0.700 |  |",
+        "",
+        "Scores on the test split.",
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 from multiseq.data.formats import SPLIT_NAMES
 
-__all__ = ["DataError", "Places", "Records"]
+__all__ = ["DataError", "Places", "Records", "splits_of"]
 
 
 class DataError(ValueError):
@@ -80,7 +80,7 @@ class Records:
                 splits but a single label.
         """
         found = [
-            _splits(value, location)
+            splits_of(value, location)
             for value, location in zip(self.column(column), self.locations, strict=True)
         ]
         rows = [i for i, splits in enumerate(found) if split in splits]
@@ -99,7 +99,8 @@ class Records:
         return self.columns[name]
 
 
-def _splits(value: Any, location: str) -> list[str]:
+def splits_of(value: Any, location: str) -> list[str]:
+    """The split that a cell names, or those of a list. Raises DataError for any other word."""
     names = list(map(str, value if isinstance(value, list) else [value]))
     for name in names:
         if name not in SPLIT_NAMES:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from multiseq._version import __version__
 from multiseq.checkpoint import load, save
 from multiseq.requires import need
-from multiseq.runs.run import read_run
+from multiseq.runs.run import read_run, read_scores
 from multiseq.runs.scoring import shown
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def model_card(run: str | Path, name: str = "") -> str:
     """
     run = Path(run)
     recipe, record = read_run(run), json.loads((run / "run.json").read_text(encoding="utf-8"))
-    if not (run / "test.json").is_file():
+    scores = read_scores(run)
+    if scores is None:
         raise ValueError(f"{run}: its training is not finished; go on with multiseq train --resume")
-    scores = json.loads((run / "test.json").read_text(encoding="utf-8"))["tasks"]
     model = load(run)
     name = name or run.resolve().name
     parts = [

@@ -36,7 +36,8 @@ OUTPUTS = ("vector", "set", "sequence")
 
 DATA_KEYS: dict[str, Any] = {
     "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
-    "test": (str, list), "split_column": str, "split_file": str, "fold": int, "weight": NUMBER,
+    "test": (str, list, float), "split_column": str, "split_file": str, "folds": int, "fold": int,
+    "group": str, "time": str, "split_seed": int, "weight": NUMBER,
 }  # fmt: skip
 READER_KEYS: dict[str, Any] = {
     "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
@@ -57,7 +58,7 @@ WORDS = {
     list: "a list",
     dict: "a table",
     (str, list): "a path, or a pair of paths for the format 'lines'",
-    (str, list, float): "a path, or the fraction of train to hold out, for example 0.1",
+    (str, list, float): "a path, or the fraction of the items to hold out, for example 0.1",
 }
 FOR_TARGET = {"unit": "number", "tokens": "text", "vocab_size": "text"}
 """Key of a task -> the only target that it is valid for."""
@@ -184,8 +185,8 @@ def value_of(text: str) -> Any:
 
 def _check_parts(spec: Mapping[str, Any], place: str) -> None:
     """Check that there is a file for each split, or one file and one way to divide it into splits."""
-    share = isinstance(spec.get("dev"), float)
-    files = [key for key in SPLITS if key in spec and not (key == "dev" and share)]
+    shares = {part: spec[part] for part in ("test", "dev") if isinstance(spec.get(part), float)}
+    files = [key for key in SPLITS if key in spec and key not in shares]
     ways = [key for key in ("split_column", "split_file") if key in spec]
     if "file" not in spec:
         if spec["format"] == "networks":
@@ -198,25 +199,54 @@ def _check_parts(spec: Mapping[str, Any], place: str) -> None:
         raise RecipeError(
             f"{place}: got file and {files[0]}; expected one file for all splits, or one for each"
         )
-    elif len(ways) != 1:
+    elif len(ways) > 1 or not (ways or shares or "folds" in spec):
         raise RecipeError(
-            f"{place}: with file, expected either split_column or split_file, to divide it into splits"
+            f"{place}: with file, expected test = 0.2 (and dev = 0.1), split_column or split_file, to divide "
+            "it into splits"
         )
-    if "split_file" in spec and share:
+    if "split_file" in spec and shares:
+        part, share = next(iter(shares.items()))
         raise RecipeError(
-            f"{place}: got split_file and dev = {spec['dev']}; expected the dev rows in the split"
+            f"{place}: got split_file and {part} = {share}; expected the {part} rows in the split"
         )
-    if "fold" in spec and ("split_file" not in spec or spec["fold"] < 0):
+    _check_drawn(spec, shares, place)
+
+
+def _check_drawn(spec: Mapping[str, Any], shares: Mapping[str, float], place: str) -> None:
+    """Check the keys that say how the library divides the items."""
+    if len(shares) > 1 and sum(shares.values()) > 1 - 1e-9:
+        got = f"test = {shares['test']} and dev = {shares['dev']}"
+        raise RecipeError(f"{place}: got {got}; expected a sum below 1, as the rest is train")
+    if "folds" in spec:
+        if spec["folds"] < 2:
+            raise RecipeError(f"{place} folds: got {spec['folds']}, expected 2 or more")
+        for key in ("test", "split_column", "split_file", "time"):
+            if key in spec:
+                raise RecipeError(f"{place}: got folds and {key}; every fold has a test split")
+        if not 0 <= spec.get("fold", -1) < spec["folds"]:
+            got = f"got {spec['fold']}" if "fold" in spec else "is missing"
+            last = spec["folds"] - 1
+            raise RecipeError(
+                f"{place} fold: {got}, expected 0 to {last}: the number of the fold that is test"
+            )
+    elif "fold" in spec and ("split_file" not in spec or spec["fold"] < 0):
         raise RecipeError(
-            f"{place} fold: got {spec['fold']}, expected 0 or more, and split_file = the file of folds"
+            f"{place} fold: got {spec['fold']}, expected 0 or more, and folds = 5 or a split_file with folds"
         )
+    for key in ("group", "time", "split_seed"):
+        if key in spec and not shares and "folds" not in spec:
+            raise RecipeError(f"{place}: got {key}, which goes with test = 0.2, dev = 0.1 or folds")
+    if "group" in spec and "time" in spec:
+        raise RecipeError(f"{place}: got group and time, expected one of them")
+    if spec.get("split_seed", 0) < 0:
+        raise RecipeError(f"{place} split_seed: got {spec['split_seed']}, expected 0 or more")
 
 
 def _check_paths(spec: Mapping[str, Any], key: str, place: str) -> None:
     value = spec.get(key)
     if isinstance(value, float):
         if not 0 < value < 1:
-            raise RecipeError(f"{place}: got {value}, expected a share between 0 and 1")
+            raise RecipeError(f"{place}: got {value}, expected a fraction between 0 and 1")
     elif value is not None and isinstance(value, list) != (spec["format"] == "lines"):
         expected = "[input, target], two files" if spec["format"] == "lines" else "one path"
         raise RecipeError(f"{place}: got {value!r}, expected {expected}")

@@ -4,6 +4,9 @@ recipe.toml   the recipe with all changes    run.json     versions, machine, com
 metrics.csv   losses and dev scores          curves.png   a plot of them
 model/        the best weights               resume.ckpt  the state from which training continues
 test.json     the scores on the test split   test.md      the same scores as a table
+splits/       the splits that were drawn, in files that a recipe can use as split_file
+
+Without a test split, dev.json and dev.md have the scores on the dev split instead.
 """
 
 from __future__ import annotations
@@ -19,11 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import DataError
+from multiseq.data.formats import SPLITS
+from multiseq.data.splits import num_shared
 from multiseq.runs.build import build_model, check_options, settings
 from multiseq.runs.machine import command, describe_machine, versions
 from multiseq.runs.recipe import Recipe, read
-from multiseq.runs.scoring import Report, markdown, score
-from multiseq.runs.sources import read_split
+from multiseq.runs.scoring import Report, markdown, score, scores_name
+from multiseq.runs.sources import draw_splits, read_split
+from multiseq.runs.splits import FOLDER, Split, save_splits, saved_splits
 from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, hold
 from multiseq.system.memory import peak_gpu_memory, peak_memory
@@ -36,12 +42,16 @@ if TYPE_CHECKING:
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.settings import Settings
 
-__all__ = ["evaluate_run", "read_run", "train_run"]
+__all__ = ["evaluate_run", "read_run", "read_scores", "train_run"]
 
 COUNTED = 50
 """Number of items that are prepared to estimate how many vectors a source has."""
 
 NAMES = {"sources": "training split", "dev": "dev split", "test": "test split"}
+"""Key of a split in ``run.json`` -> its name in messages."""
+
+SCORED = ("test", "dev")
+"""The splits that scores files may be called after."""
 
 Say = Callable[[str], None]
 
@@ -60,7 +70,9 @@ def train_run(
     loggers: Sequence[str] = (),
     say: Say = print,
 ) -> Report:
-    """Train a recipe's model, score it on the test split, and write everything to a folder.
+    """Train a recipe's model, score it, and write everything to a folder.
+
+    Each task is scored on the test split of its data, or on the dev split if there is no test split.
 
     Args:
         recipe: What to train.
@@ -76,7 +88,7 @@ def train_run(
         say: Function that is called with each line for the user.
 
     Returns:
-        The scores on the test split, see `evaluate_run`. In distributed training, only the first process
+        The scores, see `evaluate_run`. In distributed training, only the first process
         returns them; the others return an empty dictionary.
 
     Raises:
@@ -90,9 +102,10 @@ def train_run(
     with hold(out) if first else nullcontext(), terminable():
         if first:
             _check_folder(out, recipe, resume)  # again, because now no other run can write to it
-        if resume and (out / "test.json").is_file():
+        finished = read_scores(out) if resume else None
+        if finished is not None:
             say(f"{out}: this run is finished")
-            return _finished(out)
+            return finished
         return _train(recipe, out, data, resume, cache, loggers, say, launch)
 
 
@@ -115,10 +128,14 @@ def _train(
     check_options(recipe)
     options = settings(recipe)
     base = _data_folder(recipe, data)
-    train, test = _read_split(recipe, "train", base), _read_split(recipe, "test", base)
-    dev = _read_split(recipe, "dev", base) if options.evaluate_every else []
+    with _known_folder(base):
+        drawn = draw_splits(recipe, base, saved_splits(out / FOLDER) if resume else None)
+        train, test = (read_split(recipe, split, base, splits=drawn) for split in ("train", "test"))
+        needs_dev = options.evaluate_every or not _tasks_in(test) >= set(recipe.tasks)
+        dev = read_split(recipe, "dev", base, splits=drawn) if needs_dev else []
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
+    chooses = dev if options.evaluate_every else []
     model = build_model(recipe, train)
     kept = ItemCache(cache, num_workers=options.num_workers)
     goes_on = resume and has_resume(out)
@@ -126,21 +143,23 @@ def _train(
     if is_first_process():
         if resume and not goes_on:
             _check_lost(out, options.save_every)
-        for note in _check_scoring(recipe, model, [*dev, *test], kept):
-            say(note)
+        lines = _splits_in_words(recipe, {"train": train, "dev": dev, "test": test}, drawn)
+        for line in [*lines, *_check_scoring(recipe, model, [*dev, *test], kept)]:
+            say(line)
         check_savable(model, out / "model")
         _announce(model, train, options, out, say)
         splits = {"sources": train, "dev": dev, "test": test}
         digests = {name: _digests(model, split, kept) for name, split in splits.items()}
         record = _begin(out, recipe, base, model, digests, resume)
+        save_splits(drawn, out / FOLDER)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
     began = time.perf_counter()
     with _plain_lightning():
-        fit(model, train, dev=dev, out=out, settings=options, resume=goes_on, cache=kept, **launch)
+        fit(model, train, dev=chooses, out=out, settings=options, resume=goes_on, cache=kept, **launch)
     if not is_first_process():
         return {}
     record["training_seconds"] = round(time.perf_counter() - began, 1)
-    report = score(model, recipe, train, test, "test", kept)
+    report = _final_score(model, recipe, train, {"test": test, "dev": dev}, kept)
     _finish(out, record, report)
     return report
 
@@ -149,7 +168,7 @@ def evaluate_run(
     folder: str | Path,
     *,
     data: str | Path | None = None,
-    split: str = "test",
+    split: str | None = None,
     cache: str | Path | None = None,
     say: Say = print,
 ) -> Report:
@@ -158,7 +177,8 @@ def evaluate_run(
     Args:
         folder: Folder of the run.
         data: Folder of the data, if it has moved since training.
-        split: train, dev or test.
+        split: train, dev or test. Default: as after training, the test split of a task's data, or the dev
+            split if it has no test split.
         cache: Folder that stores prepared items, as in training.
         say: Function that is called with a message if there is no training data for the baselines.
 
@@ -166,7 +186,9 @@ def evaluate_run(
         ``{task: {"cell", "metric", "value", "baseline", "num_items", "seconds", "split"}}``.
         Accuracies, error rates and R² are fractions, BLEU is from 0 to 100, RMSE and MAE are in the user's
         unit. ``seconds`` is the time that the model took to predict. For frame accuracy there are also
-        ``value_without_silence`` and ``baseline_without_silence``. A value that is undefined is None.
+        ``value_without_silence`` and ``baseline_without_silence``. A value that is undefined is None. On dev,
+        ``dev_chose_weights`` is True if the weights are those with the best score on dev, which makes the
+        score optimistic.
 
     Raises:
         ValueError: The folder is not a run, or no data has this split.
@@ -177,15 +199,32 @@ def evaluate_run(
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
     base = _data_folder(recipe, data)
-    sources = _read_split(recipe, split, base, model)
-    if not sources:
-        raise ValueError(f"split: got {split!r}, but no data of {recipe.name} has it")
+    drawn = saved_splits(Path(folder) / FOLDER)
+    with _known_folder(base):
+        first = split or "test"
+        sources = {first: read_split(recipe, first, base, model, drawn)}
+        if split is None and not _tasks_in(sources["test"]) >= set(recipe.tasks):
+            sources["dev"] = read_split(recipe, "dev", base, model, drawn)
+    if not any(sources.values()):
+        names = " or ".join(map(repr, sources))
+        raise ValueError(f"split: got {names}, but no data of {recipe.name} has it")
     try:
-        train = read_split(recipe, "train", base, model)
+        train = read_split(recipe, "train", base, model, drawn)
     except DataError as error:
         train = []
         say(f"no baselines, because the training data cannot be used: {error}")
-    return score(model, recipe, train, sources, split, ItemCache(cache))
+    kept = ItemCache(cache)
+    if drawn:
+        record = _read_json(Path(folder) / "run.json")
+        now = {
+            name: _digests(model, of_split, kept) for name, of_split in {**sources, "sources": train}.items()
+        }
+        if any(record.get(name, []) not in ([], digests) for name, digests in now.items()):
+            say(
+                f"the data is not what this run was trained on, and {Path(folder) / FOLDER} goes by row "
+                "numbers: items of the split that is scored may have been in training"
+            )
+    return _final_score(model, recipe, train, sources, kept)
 
 
 def read_run(folder: str | Path) -> Recipe:
@@ -224,7 +263,7 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
             f"{out}: holds a run already; choose another folder with --out, or go on with --resume"
         )
     there = {name for name in there if not is_leftover(name)}
-    if there - {"recipe.toml", "run.json", LOCK}:
+    if there - {"recipe.toml", "run.json", FOLDER, LOCK}:
         raise ValueError(f"{out}: exists and is not a run; choose another folder with --out")
 
 
@@ -234,10 +273,11 @@ def _data_folder(recipe: Recipe, data: str | Path | None) -> Path:
     return Path(data if data is not None else recipe.folder).resolve()
 
 
-def _read_split(recipe: Recipe, split: str, base: Path, model: Model | None = None) -> list[Source]:
-    """Like `read_split`, with a clearer error if the data folder does not exist."""
+@contextmanager
+def _known_folder(base: Path) -> Iterator[None]:
+    """A clearer error about a file that cannot be read, if the data folder does not exist."""
     try:
-        return read_split(recipe, split, base, model)
+        yield
     except DataError as error:
         if base.is_dir():
             raise
@@ -322,6 +362,29 @@ def _begin(
     return record
 
 
+def _splits_in_words(
+    recipe: Recipe, splits: Mapping[str, Sequence[Source]], drawn: Mapping[str, Split]
+) -> Iterator[str]:
+    """A line for each data table: how many items each split has and how it was made. Then what is odd."""
+    for name, spec in recipe.tables["data"].items():
+        tasks = {task for task, own in recipe.tasks.items() if own["data"] == name}
+        items = {k: s.items for k, sources in splits.items() for s in sources if tasks <= set(s.targets)}
+        ways = [f"by {key} {spec[key]!r}" for key in ("split_column", "split_file") if key in spec]
+        how, what, counted = next(iter(ways), "each from its file"), "items", dict[str, Any](items)
+        if name in drawn:
+            content = drawn[name].content
+            how, what = content["how"], content.get("of", what)
+            counted |= {split: content[split] for split in SPLITS if split in content}
+        sizes = [f"{split} {len(counted[split]):,}" for split in SPLITS if split in counted]
+        yield f"[data.{name}] {', '.join(sizes)} {what}: {how}"
+        if what == "items" and spec["format"] != "networks":  # a network may be in several splits
+            for split in ("dev", "test"):
+                num = num_shared(items.get(split, []), items["train"])
+                if num:
+                    copies = f"{num:,} items of {split} are also in train"
+                    yield f"[data.{name}] {copies}: they make its score too good"
+
+
 def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path, say: Say) -> None:
     import torch
 
@@ -368,22 +431,46 @@ def _plain_lightning() -> Iterator[None]:
 # --- after training -------------------------------------------------------------------------------
 
 
+def _final_score(
+    model: Model,
+    recipe: Recipe,
+    train: Sequence[Source],
+    splits: Mapping[str, Sequence[Source]],
+    cache: ItemCache,
+) -> Report:
+    """Score each task on the first of the splits that has labels for it."""
+    found: Report = {}
+    for name, sources in splits.items():
+        left = [source for source in sources if not set(source.targets) <= set(found)]
+        scores = score(model, recipe, train, left, name, cache)
+        if name == "dev" and recipe.tables["training"].get("evaluate_every", 0):
+            scores = {task: {**entry, "dev_chose_weights": True} for task, entry in scores.items()}
+        found |= scores
+    return {task: found[task] for task in recipe.tasks if task in found}
+
+
+def _tasks_in(sources: Sequence[Source]) -> set[str]:
+    return {task for source in sources for task in source.targets}
+
+
+def read_scores(out: Path) -> Report | None:
+    """The scores of a finished run; None if the run is not finished."""
+    found = next((path for name in SCORED if (path := out / f"{name}.json").is_file()), None)
+    return None if found is None else _read_json(found, "tasks")["tasks"]
+
+
 def _finish(out: Path, record: dict[str, Any], report: Report) -> None:
     from multiseq.runs.plots import draw_curves
     from multiseq.training.run_log import read_log
 
+    name = scores_name(report)
     draw_curves(read_log(out / "metrics.csv"), out / "curves.png")
-    write_whole(out / "test.md", markdown(report))
+    write_whole(out / f"{name}.md", markdown(report))
     began = datetime.fromisoformat([record["started"], *record.get("resumed", [])][-1])
     record["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 1)
     record["peak_memory_mib"], record["peak_gpu_memory_mib"] = peak_memory(), peak_gpu_memory()
     _write_json(out / "run.json", record)
-    _write_json(out / "test.json", {"tasks": report})  # written last: a run with this file is finished
-
-
-def _finished(out: Path) -> Report:
-    report: Report = _read_json(out / "test.json", "tasks")["tasks"]
-    return report
+    _write_json(out / f"{name}.json", {"tasks": report})  # written last: a run with this file is finished
 
 
 def _read_json(path: Path, *keys: str) -> Any:

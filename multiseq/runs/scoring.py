@@ -21,6 +21,8 @@ __all__ = [
     "Report",
     "markdown",
     "score",
+    "scored_on",
+    "scores_name",
     "shown",
     "table_rows",
 ]
@@ -135,6 +137,33 @@ def shown(metric: str, value: float | None) -> str:
 
 
 def markdown(report: Report) -> str:
-    """The table as Markdown."""
+    """The table as Markdown, and below it what the scores are of."""
     lines = [HEADER, tuple("---" for _ in HEADER), *table_rows(report)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"{table}\n{scored_on(report)}\n"
+
+
+def scores_name(report: Report) -> str:
+    """The name of the files that hold a report: dev if no task is scored on another split, otherwise test."""
+    return "dev" if {entry["split"] for entry in report.values()} == {"dev"} else "test"
+
+
+def scored_on(report: Report) -> str:
+    """Which split each task is scored on, in words; what to do if there is none."""
+    if not report:
+        return (
+            "Nothing is scored, because no data has a test or a dev split: add test = 0.2 to [data.NAME] to "
+            "hold out a fifth of the items."
+        )
+    tasks: dict[str, list[str]] = {}
+    for task, entry in report.items():
+        tasks.setdefault(entry["split"], []).append(task)
+    text = f"Scores on the {next(iter(tasks))} split."
+    if len(tasks) > 1:
+        text = " ".join(f"Scores on the {split} split: {', '.join(names)}." for split, names in tasks.items())
+    if any(entry.get("dev_chose_weights") for entry in report.values()):
+        text += (
+            " Those on dev are optimistic, because the weights are the ones with the best score on dev; "
+            "test = 0.2 in [data.NAME] holds out items for a fair score."
+        )
+    return text

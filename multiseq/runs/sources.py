@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import READERS, DataError, Records
-from multiseq.data.formats import FORMATS, PATHS, SPLIT_NAMES
-from multiseq.data.text_files import parse_json, text_of
+from multiseq.data.formats import FORMATS, PATHS
 from multiseq.labels import are_segments, flag, number
 from multiseq.runs.build import adapter_class
 from multiseq.runs.recipe import Recipe, resolve
+from multiseq.runs.splits import Split, deciding_task, draw, is_drawn, read_split_file, selected
 
 if TYPE_CHECKING:
     from multiseq.model import Model
     from multiseq.tasks import Source
 
 __all__ = [
+    "draw_splits",
     "read_split",
     "read_records",
     "reader_options",
@@ -26,7 +26,11 @@ __all__ = [
 
 
 def read_split(
-    recipe: Recipe, split: str, data: Path | None = None, model: Model | None = None
+    recipe: Recipe,
+    split: str,
+    data: Path | None = None,
+    model: Model | None = None,
+    splits: Mapping[str, Split] | None = None,
 ) -> list[Source]:
     """The sources of one split. Each has the labels of all tasks that use it.
 
@@ -36,6 +40,7 @@ def read_split(
         data: Folder that relative paths are relative to. Default: the folder of the recipe.
         model: A trained model, if there is one. It knows which columns of a graph's nodes hold numbers.
             Without it, this is guessed from the data.
+        splits: What `draw_splits` returned. Without it, they are drawn again, with the same result.
 
     Returns:
         One source for each data table that has this split.
@@ -49,9 +54,10 @@ def read_split(
     for name, spec in recipe.tables["data"].items():
         kind = adapter_class(recipe, spec["adapter"])
         known = {} if model is None else reader_options(model.adapter(spec["adapter"]))
-        tasks = {task: own for task, own in recipe.tasks.items() if own["data"] == name}
+        tasks, base = _tasks_of(recipe, name), data or recipe.folder
         used = _columns_used(spec, tasks.values())
-        records = _records({**spec, "columns": used, **known}, split, data or recipe.folder, kind)
+        drawn = ((splits or {}).get(name) or _draw(recipe, name, base)) if is_drawn(spec) else None
+        records = _records({**spec, "columns": used, **known}, split, base, kind, drawn)
         if records is None:
             continue
         if not records.items:
@@ -66,36 +72,63 @@ def read_split(
     return sources
 
 
+def draw_splits(
+    recipe: Recipe, data: Path | None = None, known: Mapping[str, Split] | None = None
+) -> dict[str, Split]:
+    """The splits that the recipe leaves to the library, by the name of their data table.
+
+    Args:
+        recipe: The recipe that describes the data.
+        data: Folder that relative paths are relative to. Default: the folder of the recipe.
+        known: Splits that are drawn already, and stay as they are.
+
+    Raises:
+        DataError: A file cannot be read, or its items cannot be divided as the recipe says.
+    """
+    names = [name for name, spec in recipe.tables["data"].items() if is_drawn(spec)]
+    return {n: (known or {}).get(n) or _draw(recipe, n, data or recipe.folder) for n in names}
+
+
+def _draw(recipe: Recipe, name: str, base: Path) -> Split:
+    spec = recipe.tables["data"][name]
+    kind, tasks = adapter_class(recipe, spec["adapter"]), _tasks_of(recipe, name).values()
+    whole = _read({**spec, "columns": _columns_used(spec, tasks)}, _divided_file(spec), base, kind)
+    task = deciding_task(spec, tasks)
+    labels = None if task is None else _labels(whole, task, kind)
+    return draw(whole, spec, task, labels, f"{recipe.name}: [data.{name}]")
+
+
+def _tasks_of(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
+    return {task: spec for task, spec in recipe.tasks.items() if spec["data"] == data}
+
+
 def _columns_used(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> list[str]:
     """The columns that the tasks and the splits need. A table may have many more."""
     named = [name for task in tasks for name in task.get("columns", [task.get("column")])]
-    return [*named, spec["split_column"]] if "split_column" in spec else named
+    return [*named, *(spec[key] for key in ("split_column", "group", "time") if key in spec)]
 
 
 # --- items ----------------------------------------------------------------------------------------
 
 
-def _records(spec: Mapping[str, Any], split: str, base: Path, kind: Any) -> Records | None:
-    share = spec["dev"] if isinstance(spec.get("dev"), float) else 0
-    own = "train" if share and split == "dev" else split
-    if "split_file" in spec:
-        whole = _read(spec, spec["file"], base, kind)
-        rows = _rows_of_split(resolve(spec["split_file"], base), spec.get("fold", 0), split, len(whole.items))
-        return whole.select(rows)
-    if "file" in spec:
-        whole, column = _read(spec, spec["file"], base, kind), spec["split_column"]
-        if share and whole.of_split("dev", column).items:
-            raise DataError(f"{spec['file']}: {column} has rows of the split dev; leave out dev = {share}")
-        records = whole.of_split(own, column)
-    elif own in spec:
-        records = _read(spec, spec[own], base, kind)
-    else:
+def _records(
+    spec: Mapping[str, Any], split: str, base: Path, kind: Any, drawn: Split | None
+) -> Records | None:
+    if drawn is not None and ("file" in spec or split in drawn.content):
+        return selected(_read(spec, _divided_file(spec), base, kind), drawn, split)
+    if split in spec:
+        return _read(spec, spec[split], base, kind)
+    if "file" not in spec:
         return None
-    if not share or split == "test":
-        return records
-    num = len(records.items)
-    held = set(random.Random(0).sample(range(num), round(share * num)))
-    return records.select([i for i in range(num) if (i in held) == (split == "dev")])
+    whole = _read(spec, spec["file"], base, kind)
+    if "split_file" in spec:
+        chosen = read_split_file(resolve(spec["split_file"], base), spec.get("fold", 0))
+        return selected(whole, chosen, split)
+    return whole.of_split(split, spec["split_column"])
+
+
+def _divided_file(spec: Mapping[str, Any]) -> Any:
+    return spec.get("file", spec.get("train"))
 
 
 def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records:
@@ -129,46 +162,6 @@ def read_records(name: str, path: Path, options: Mapping[str, Any], kind: Any) -
         items = records.items
         records.items = [str(path.parent / item) if isinstance(item, str) else item for item in items]
     return records
-
-
-def _rows_of_split(path: Path, fold: int, split: str, num: int) -> list[int]:
-    """A split's row numbers, from JSON: ``{"train": […], …}``, or ``{"splits": [{…}, …]}`` with folds."""
-    try:
-        found = parse_json(text_of(path))
-    except ValueError as error:
-        raise error if isinstance(error, DataError) else DataError(f"{path}: not JSON: {error}") from None
-    splits = found.get("splits", [found]) if isinstance(found, dict) else None
-    if not isinstance(splits, list) or fold >= len(splits) or not isinstance(splits[fold], dict):
-        form = '{"train": [row numbers], …}, or several of them under "splits"'
-        raise DataError(f"{path}: no fold {fold} in it; expected {form}")
-    return _rows_by_split(path, splits[fold], num).get(split, [])
-
-
-def _rows_by_split(path: Path, given: Mapping[str, Any], num: int) -> dict[str, list[int]]:
-    """Split -> row numbers. Other keys are ignored, unless they hold a list: this is an error."""
-    chosen: dict[str, list[int]] = {}
-    owners: dict[int, str] = {}
-    for name, rows in given.items():
-        if name not in SPLIT_NAMES:
-            if isinstance(rows, list):
-                raise DataError(
-                    f"{path}: got the split {name!r}, expected train, dev (or val, valid) or test"
-                )
-            continue
-        if not isinstance(rows, list) or not all(type(i) is int and 0 <= i < num for i in rows):
-            raise DataError(f"{path}: expected row numbers from 0 to {num - 1} under {name!r}")
-        split = SPLIT_NAMES[name]
-        if split in chosen:
-            raise DataError(
-                f"{path}: got the split {split} twice, once as {name!r}; expected one list for each"
-            )
-        chosen[split] = rows
-        for row in rows:
-            if owners.setdefault(row, name) != name:
-                raise DataError(
-                    f"{path}: row {row} is in {owners[row]!r} and in {name!r}, expected one of them"
-                )
-    return chosen
 
 
 # --- labels ---------------------------------------------------------------------------------------

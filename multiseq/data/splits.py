@@ -1,0 +1,429 @@
+"""Splits made by the library: which rows are for training, dev and test, by class, by group or by time.
+
+Rows that must stay together form a *unit*: the rows of a group, or equal items. Units are drawn in a random
+order that depends on the seed alone, and each goes to the part that still needs most rows of its rarest label
+(iterative stratification, Sechidis et al. 2011, https://doi.org/10.1007/978-3-642-23808-6_10). Unlike there,
+what a part should get of each label is rounded beforehand, so that without groups every class is in every
+part in proportion, to within one item.
+
+Only `random.Random(seed).random()` is drawn from, which Python promises to keep: the same rows, labels and
+seed give the same split on every machine and with every version of Python.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from multiseq.checks import check_number, check_whole_number
+from multiseq.labels import class_name, in_order, plain
+
+__all__ = ["folds", "moment", "num_shared", "split"]
+
+Rows = dict[str, list[int]]
+"""Part (train, dev, test) -> its row numbers, in ascending order."""
+Labels = tuple[tuple[int, int], ...]
+"""The labels of a unit: (number of the label, how often it has it)."""
+
+BINS = 10
+"""Numbers are stratified by so many bins of equal size."""
+LEAST = 10
+"""The fewest rows of a bin of numbers."""
+TINY = 1e-9
+"""Rounding errors of a fraction: 0.1 * 30 is 3."""
+
+
+def split(
+    items: Sequence[Any],
+    *,
+    labels: Sequence[Any] | None = None,
+    test: float = 0.0,
+    dev: float = 0.0,
+    group: Sequence[Any] | None = None,
+    time: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> Rows:
+    """Divide items into train, dev and test.
+
+    Args:
+        items: All items. Equal items stay in one part (compared by value: texts, lists, dictionaries; arrays
+            and tensors count as different).
+        labels: One label for each item. Each part gets every class in proportion to its size. A class with
+            fewer items than there are parts is in train first, then in test. A label may be a list of
+            classes (several at once). Floats are put into ten bins of equal size, so that small and large
+            ones are in every part. None is a missing label.
+        test: Fraction of the items for test. 0 makes no test part.
+        dev: Fraction of the items for dev. 0 makes no dev part.
+        group: One value for each item, for example its speaker. No group is in two parts; equal items of two
+            groups may be. The sizes of the parts are as near to the fractions as the groups allow. An item
+            with the group None is a group by itself.
+        time: One number or `datetime.datetime` for each item. The latest items are test, those before them
+            dev. Items of the same time stay together, and nothing is drawn at random.
+        seed: Seed of the draw.
+
+    Returns:
+        Row numbers from 0 under ``train`` and, where there are any, under ``dev`` and ``test``.
+
+    Raises:
+        ValueError: The fractions leave nothing for train, lengths differ, both ``group`` and ``time`` are
+            given, or there are fewer different items, groups or times than parts.
+
+    Example:
+        >>> texts, moods = [f"text {i}" for i in range(10)], ["up", "down"] * 5
+        >>> rows = split(texts, labels=moods, test=0.2, dev=0.2)
+        >>> {part: sorted(moods[i] for i in of_part) for part, of_part in rows.items() if part != "train"}
+        {'test': ['down', 'up'], 'dev': ['down', 'up']}
+    """
+    items = in_order(items, "items")
+    shares = _shares(test, dev)
+    _check_lengths(len(items), labels=labels, group=group, time=time)
+    if time is not None:
+        if group is not None:
+            raise ValueError("group, time: got both, expected one of them")
+        return _by_time(in_order(time, "time"), shares)
+    units = _units(items, group)
+    parts = _draw(units, _strata(labels, len(items)), list(shares.values()), seed, keep_first=True)
+    what = "different items" if group is None else "groups"
+    return _rows_of(dict(zip(shares, parts, strict=True)), what, len(set(units)))
+
+
+def folds(
+    items: Sequence[Any],
+    num: int,
+    *,
+    labels: Sequence[Any] | None = None,
+    dev: float = 0.0,
+    group: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> list[Rows]:
+    """Divide items for cross-validation: each is in test in exactly one of ``num`` folds.
+
+    Args:
+        items: As for `split`.
+        num: Number of folds, 2 or more.
+        labels: As for `split`.
+        dev: Fraction of the rest of each fold that is dev, drawn in the same way. 0 makes no dev part.
+        group: As for `split`.
+        seed: Seed of the draw.
+
+    Returns:
+        What `split` returns, for each fold.
+
+    Raises:
+        ValueError: As for `split`; also if there are fewer different items or groups than folds.
+
+    Example:
+        >>> [fold["test"] for fold in folds(["a", "b", "c", "d"], 2, labels=["x", "x", "y", "y"])]
+        [[1, 3], [0, 2]]
+    """
+    items = in_order(items, "items")
+    check_whole_number("folds", num, 2)
+    _check_lengths(len(items), labels=labels, group=group)
+    units = _units(items, group)
+    parts = _draw(units, _strata(labels, len(items)), [1 / num] * num, seed, keep_first=False)
+    what = "different items" if group is None else "groups"
+    _rows_of({f"fold {i}": part for i, part in enumerate(parts)}, what, len(set(units)))
+    labels, group = (None if c is None else in_order(c, "labels, group") for c in (labels, group))
+    found = []
+    for own in parts:
+        test = set(own)
+        rest = [i for i in range(len(items)) if i not in test]
+        rows: Rows = {"train": rest, "test": own}
+        if dev:
+            of_rest = [None if column is None else [column[i] for i in rest] for column in (labels, group)]
+            inner = split([items[i] for i in rest], labels=of_rest[0], dev=dev, group=of_rest[1], seed=seed)
+            rows |= {part: [rest[i] for i in of_part] for part, of_part in inner.items()}
+        found.append(rows)
+    return found
+
+
+def num_shared(items: Iterable[Any], others: Iterable[Any]) -> int:
+    """How many of ``items`` are equal to one of ``others``, compared as in `split`."""
+    known = set(map(_content, others))
+    return sum(_content(item) in known for item in items)
+
+
+def moment(value: Any) -> float | datetime:
+    """A number, or a date and time from an ISO text; without a time zone it is UTC.
+
+    Raises:
+        ValueError: It is neither.
+
+    >>> moment("3.5"), moment("2024-02-01").isoformat(), moment("2024-02").isoformat()
+    (3.5, '2024-02-01T00:00:00+00:00', '2024-02-01T00:00:00+00:00')
+    """
+    text = str(value).strip()
+    for read in (float, datetime.fromisoformat, lambda month: datetime.fromisoformat(f"{month}-01")):
+        try:
+            found: Any = read(text)
+        except ValueError:
+            continue
+        if found != found:  # NaN
+            break
+        if isinstance(found, datetime) and found.tzinfo is None:
+            return found.replace(tzinfo=UTC)
+        return found  # type: ignore[no-any-return]
+    raise ValueError(f"got {value!r}, expected a number or an ISO date, as in 2024-01-31")
+
+
+# --- what is given --------------------------------------------------------------------------------
+
+
+def _shares(test: float, dev: float) -> dict[str, float]:
+    """Part -> its fraction, train first."""
+    for name, share in (("test", test), ("dev", dev)):
+        check_number(name, share, 0.0, 1.0)
+    if not test and not dev:
+        raise ValueError("test, dev: got 0 for both, expected a fraction for one of them, as in test=0.2")
+    if test + dev > 1 - TINY:
+        raise ValueError(
+            f"test, dev: got {test} and {dev}, which leaves nothing for train; expected less than 1 together"
+        )
+    return {"train": 1 - test - dev} | {n: s for n, s in (("test", test), ("dev", dev)) if s}
+
+
+def _check_lengths(num: int, **columns: Sequence[Any] | None) -> None:
+    for name, values in columns.items():
+        if values is not None and len(values) != num:
+            raise ValueError(f"{name}: got {len(values)} for {num} items, expected one for each")
+
+
+def _content(item: Any) -> Hashable:
+    """Something that is equal for equal items."""
+    if isinstance(item, Hashable) and not isinstance(item, tuple):
+        return item
+    try:
+        return json.dumps(item)
+    except (TypeError, ValueError):  # an array in it
+        return object()
+
+
+def _units(items: Sequence[Any], group: Sequence[Any] | None) -> list[int]:
+    """The number of each row's unit; they are numbered in the order of their first rows."""
+    keys: Iterable[Hashable] = map(_content, items)
+    if group is not None:
+        names = (plain(name) for name in in_order(group, "group"))
+        keys = (object() if name is None else _content(name) for name in names)
+    known: dict[Hashable, int] = {}
+    return [known.setdefault(key, len(known)) for key in keys]
+
+
+def _strata(labels: Sequence[Any] | None, num: int) -> list[tuple[Any, ...]]:
+    """The labels of each row that are to be in every part in proportion; (None,) for none."""
+    if labels is None:
+        return [(None,)] * num
+    values = [plain(label) for label in in_order(labels, "labels")]
+    kinds = set(map(type, values))
+    if float in kinds and kinds <= {float, int, type(None)}:
+        values = _bins(values)
+    known: dict[Any, tuple[Any, ...]] = {}
+    found = []
+    for value in values:
+        if isinstance(value, list | tuple | set | frozenset):
+            names = sorted({class_name(name) or "" for name in value})  # a set has no order of its own
+            found.append(tuple(names) or (None,))
+        else:
+            found.append(known[value] if value in known else known.setdefault(value, (class_name(value),)))
+    return found
+
+
+def _bins(values: Sequence[float | None]) -> list[Any]:
+    """The bin of each number. Few different numbers are a bin each."""
+    ordered = sorted(value for value in values if value is not None)
+    if len(set(ordered)) <= BINS:
+        return list(values)
+    num = max(1, min(BINS, len(ordered) // LEAST))
+    cuts = [ordered[len(ordered) * i // num] for i in range(1, num)]
+    return [None if value is None else bisect_right(cuts, value) for value in values]
+
+
+# --- by time --------------------------------------------------------------------------------------
+
+
+def _by_time(time: Sequence[Any], shares: Mapping[str, float]) -> Rows:
+    """Cut the rows in the order of time, each time between the two different times that are nearest."""
+    counts = Counter(time)
+    times = sorted(counts)
+    parts = [name for name in ("train", "dev", "test") if name in shares]
+    if len(times) < len(parts):
+        raise ValueError(_too_few("different times", len(times), parts))
+    ends = [0]  # rows up to the end of each time
+    for value in times:
+        ends.append(ends[-1] + counts[value])
+    cuts, wanted = [0], 0.0
+    for number, name in enumerate(parts[:-1], 1):
+        wanted += shares[name] * len(time)
+        possible = range(cuts[-1] + 1, len(times) - (len(parts) - number) + 1)
+        cuts.append(min(possible, key=lambda cut: abs(ends[cut] - wanted)))
+    owner = {
+        value: name
+        for name, first, last in zip(parts, cuts, [*cuts[1:], len(times)], strict=True)
+        for value in times[first:last]
+    }
+    rows: Rows = {name: [] for name in shares}
+    for row, value in enumerate(time):
+        rows[owner[value]].append(row)
+    return rows
+
+
+# --- by drawing -----------------------------------------------------------------------------------
+
+
+def _draw(
+    units: Sequence[int],
+    strata: Sequence[tuple[Any, ...]],
+    shares: Sequence[float],
+    seed: int,
+    *,
+    keep_first: bool,
+) -> list[list[int]]:
+    """The rows of each part, in ascending order.
+
+    Args:
+        units: The number of each row's unit.
+        strata: The labels of each row.
+        shares: The fraction of each part; together 1.
+        seed: Seed of the order in which units are drawn.
+        keep_first: Whether the first part gets a label that is not frequent enough for all parts.
+    """
+    check_whole_number("seed", seed, 0)
+    sizes = [0] * (max(units, default=-1) + 1)
+    for unit in units:
+        sizes[unit] += 1
+    order = _order(sizes, seed)
+    held = _labels_of(units, strata, sizes, order)
+    members: dict[int, list[int]] = {}
+    for unit in order:
+        for label, _ in held[unit]:
+            members.setdefault(label, []).append(unit)
+    totals = {label: sum(dict(held[u])[label] for u in of_label) for label, of_label in members.items()}
+    labels = sorted(members, key=lambda label: (totals[label], label))  # the rarest first
+    wanted = _wanted({label: totals[label] for label in labels}, shares, keep_first=keep_first)
+    owner = _owners(labels, members, held, wanted, len(shares))
+    rows: list[list[int]] = [[] for _ in shares]
+    for row, unit in enumerate(units):
+        rows[owner[unit]].append(row)
+    return rows
+
+
+def _order(sizes: Sequence[int], seed: int) -> list[int]:
+    """Units in random order, but those of about twice the size first: the small ones can fill the gaps."""
+    draw = random.Random(seed)
+    drawn = [draw.random() for _ in sizes]
+    order = sorted(range(len(sizes)), key=drawn.__getitem__)
+    return sorted(order, key=lambda unit: -sizes[unit].bit_length())
+
+
+def _labels_of(
+    units: Sequence[int], strata: Sequence[tuple[Any, ...]], sizes: Sequence[int], order: Sequence[int]
+) -> list[Labels]:
+    """The labels of each unit. They are numbered in the order of the draw, so their names do not matter."""
+    counts: dict[int, Counter[Any]] = {}
+    alone: list[tuple[Any, ...]] = [()] * len(sizes)
+    for names, unit in zip(strata, units, strict=True):
+        if sizes[unit] > 1:
+            counts.setdefault(unit, Counter()).update(names)
+        else:
+            alone[unit] = names
+    numbers: dict[Any, int] = {}
+    known: dict[tuple[Any, ...], Labels] = {}
+    held: list[Labels] = [()] * len(sizes)
+    for unit in order:
+        if unit in counts:
+            held[unit] = tuple(
+                (numbers.setdefault(name, len(numbers)), num) for name, num in counts[unit].items()
+            )
+            continue
+        names = alone[unit]
+        if names not in known:  # one object for all rows with the same labels
+            known[names] = tuple((numbers.setdefault(name, len(numbers)), 1) for name in names)
+        held[unit] = known[names]
+    return held
+
+
+def _wanted(totals: Mapping[int, int], shares: Sequence[float], *, keep_first: bool) -> dict[int, list[int]]:
+    """How many rows of each label each part should get: its share, rounded down or up.
+
+    What rounding down leaves over goes to the parts without the label, then to those that lack most rows;
+    frequent labels first among those that a part would be without.
+    """
+    wanted = {label: [int(total * share + TINY) for share in shares] for label, total in totals.items()}
+    num = sum(totals.values())
+    sizes = [max(1, int(num * share + 0.5)) for share in shares]
+    sizes[0] = num - sum(sizes[1:])
+    lack = [size - sum(counts[p] for counts in wanted.values()) for p, size in enumerate(sizes)]
+    for label in sorted(wanted, key=lambda label: (0 not in wanted[label], -totals[label], label)):
+        counts, parts = wanted[label], list(range(len(shares)))
+        for _ in range(totals[label] - sum(counts)):
+            without = {p: (lack[p] > 0 or (keep_first and p == 0)) and not counts[p] for p in parts}
+            best = max(parts, key=lambda p: (keep_first and p == 0 and without[p], without[p], lack[p], -p))
+            parts.remove(best)
+            counts[best] += 1
+            lack[best] -= 1
+    return wanted
+
+
+def _owners(
+    labels: Sequence[int],
+    members: Mapping[int, Sequence[int]],
+    held: Sequence[Labels],
+    wanted: Mapping[int, Sequence[int]],
+    num_parts: int,
+) -> list[int]:
+    """The part of each unit."""
+    need = {label: list(wanted[label]) for label in labels}
+    room = [sum(counts[p] for counts in need.values()) for p in range(num_parts)]
+    has = {label: [False] * num_parts for label in labels}
+    owner = [-1] * len(held)
+    for label in labels:
+        waiting = [unit for unit in members[label] if owner[unit] < 0]
+        for number, unit in enumerate(waiting):
+            parts = [p for p in range(num_parts) if room[p] > 0]
+            best = max(parts, key=lambda p: (need[label][p], room[p], -p))
+            left = len(waiting) - number
+            if left <= num_parts:  # the last ones go where there is none, if that is wanted
+                without = [p for p in sorted({0, *parts}) if wanted[label][p] and not has[label][p]]
+                best = without[0] if left <= len(without) else best
+            owner[unit] = best
+            for other, count in held[unit]:
+                need[other][best] -= count
+                room[best] -= count
+                has[other][best] = True
+    for p in sorted(set(range(num_parts)) - set(owner)):
+        _fill(p, owner, held)
+    return owner
+
+
+def _fill(part: int, owner: list[int], held: Sequence[Labels]) -> None:
+    """Move the smallest unit to a part that has none. The first part (train) keeps all of its labels."""
+    for donor, num_units in Counter(owner).most_common():
+        units = [unit for unit, of_unit in enumerate(owner) if of_unit == donor]
+        num = Counter(label for unit in units for label, _ in held[unit])
+        movable = [unit for unit in units if donor or all(num[label] > 1 for label, _ in held[unit])]
+        if movable and num_units > 1:
+            owner[min(movable, key=lambda unit: sum(count for _, count in held[unit]))] = part
+            return
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def _rows_of(parts: Mapping[str, list[int]], what: str, num: int) -> Rows:
+    if num < len(parts):
+        raise ValueError(_too_few(what, num, list(parts)))
+    empty = [name for name, rows in parts.items() if not rows]
+    if empty:
+        raise ValueError(
+            f"got no item for {' and '.join(empty)}, because nearly every class has one of the {num} {what}; "
+            "expected classes with several"
+        )
+    return dict(parts)
+
+
+def _too_few(what: str, num: int, parts: Sequence[str]) -> str:
+    return f"got {num} {what} for {', '.join(parts)}; expected at least {len(parts)}"

@@ -1,0 +1,309 @@
+"""Splits of a recipe's data: drawn as the recipe says, or read from a file. A run keeps what it drew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from multiseq.data import DataError, Records
+from multiseq.data.formats import SPLIT_NAMES, SPLITS
+from multiseq.data.records import splits_of
+from multiseq.data.splits import folds, moment
+from multiseq.data.splits import split as divide
+from multiseq.data.text_files import parse_json, text_of
+from multiseq.labels import class_name
+from multiseq.system.files import write_whole
+
+__all__ = [
+    "FOLDER",
+    "Split",
+    "deciding_task",
+    "draw",
+    "fractions",
+    "is_drawn",
+    "read_split_file",
+    "save_splits",
+    "saved_splits",
+    "selected",
+]
+
+FOLDER = "splits"
+"""The folder of a run that holds its drawn splits."""
+
+NODES = "\0split"
+"""Name of a column for the splits of the nodes. No file has a column of that name."""
+
+SHOWN = 5
+"""So many classes are named in a line for the user."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows of a data table are in which split.
+
+    Args:
+        location: Where this is from, for error messages.
+        content: ``{"train": [row numbers from 0], "dev": […], "test": […]}``, as in a ``split_file``. It may
+            also have ``rows`` (the number of all rows), ``of = "nodes"`` (rows are nodes of networks, counted
+            through all of them), and ``how`` (how it was made, for people).
+    """
+
+    location: str
+    content: Mapping[str, Any]
+
+
+def fractions(spec: Mapping[str, Any]) -> dict[str, float]:
+    """The fractions that a data table gives in place of files."""
+    return {part: spec[part] for part in ("test", "dev") if isinstance(spec.get(part), float)}
+
+
+def is_drawn(spec: Mapping[str, Any]) -> bool:
+    """Whether a data table leaves a split to the library."""
+    return "folds" in spec or bool(fractions(spec))
+
+
+# --- drawing --------------------------------------------------------------------------------------
+
+
+def deciding_task(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The task whose labels each split has in proportion: the first with classes, else with numbers.
+
+    A label for each vector does not count, unless nodes of networks are divided; nor does a text.
+    """
+    kinds, output = ("class", "multilabel", "number"), "vector" if _of_nodes(spec) else "set"
+    fitting = [task for task in tasks if task["output"] == output and task["target"] in kinds]
+    return min(fitting, key=lambda task: kinds.index(task["target"]), default=None)
+
+
+def draw(
+    whole: Records, spec: Mapping[str, Any], task: Mapping[str, Any] | None, labels: Any, place: str
+) -> Split:
+    """Draw the splits of a data table.
+
+    Args:
+        whole: All records that are divided.
+        spec: The data table of the recipe.
+        task: See `deciding_task`.
+        labels: The labels of this task, one for each record; None without a task.
+        place: What an error message begins with.
+
+    Raises:
+        DataError: The records cannot be divided in this way.
+    """
+    items: Sequence[Any] = whole.items
+    locations = whole.locations
+    columns = {key: whole.column(spec[key]) for key in ("split_column", "group", "time") if key in spec}
+    if labels is not None and "time" not in spec:
+        columns["labels"] = labels
+    of_nodes = _of_nodes(spec) or any(isinstance(value, list) for value in columns.get("split_column", ()))
+    if of_nodes:
+        lengths = _num_nodes(whole)
+        columns = {key: [v for values in column for v in values] for key, column in columns.items()}
+        items = range(sum(lengths))
+        locations = [place for place, num in zip(locations, lengths, strict=True) for _ in range(num)]
+        if "group" not in spec and "time" not in spec and len(lengths) > 1:
+            columns["group"] = [number for number, num in enumerate(lengths) for _ in range(num)]
+    if "labels" in columns:
+        columns["labels"] = [_stratum(label, task or {}) for label in columns["labels"]]
+    if "time" in columns:
+        columns["time"] = _moments(columns["time"], locations, spec["time"])
+    content: dict[str, Any] = {"train": list(range(len(items)))}
+    if "split_column" in columns:
+        content = _by_column(columns.pop("split_column"), locations, spec)
+    content |= _divided(items, content["train"], spec, columns, place)
+    how = _how(spec, task, columns, [content[part] for part in SPLITS if part in content])
+    note = {"of": "nodes"} if of_nodes else {}
+    return Split(place, {**content, "rows": len(items), **note, "how": how})
+
+
+def _of_nodes(spec: Mapping[str, Any]) -> bool:
+    return bool(spec["format"] == "networks")
+
+
+def _num_nodes(whole: Records) -> list[int]:
+    """The number of nodes of each network: that of the labels in any column that has one for each."""
+    columns = zip(*whole.columns.values(), strict=True)
+    return [max((len(v) for v in row if isinstance(v, list)), default=0) for row in columns]
+
+
+def _stratum(label: Any, task: Mapping[str, Any]) -> Any:
+    """A label as `multiseq.split` takes it: of several columns the first number, or the flags."""
+    if not isinstance(label, dict):
+        return label
+    if task["target"] == "number":
+        return label[task["columns"][0]]
+    return [name for name, there in label.items() if there]
+
+
+def _moments(values: Sequence[Any], locations: Sequence[str], column: str) -> list[Any]:
+    found: list[Any] = []
+    for value, location in zip(values, locations, strict=True):
+        try:
+            if value is None:
+                raise ValueError("got no time, expected one for each item; fill it in or remove the row")
+            found.append(moment(value))
+            if type(found[-1]) is not type(found[0]):
+                raise ValueError(f"got {value!r} after {values[0]!r}, expected only numbers or only dates")
+        except ValueError as error:
+            raise DataError(f"{location}: {column}: {error}") from None
+    return found
+
+
+def _by_column(values: Sequence[Any], locations: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows of each split as the split column has them. What is drawn must not be there already."""
+    rows: dict[str, Any] = {"train": []}
+    for row, (value, location) in enumerate(zip(values, locations, strict=True)):
+        rows.setdefault(splits_of(value, location)[0], []).append(row)
+    for part, share in fractions(spec).items():
+        if part in rows:
+            column = spec["split_column"]
+            raise DataError(
+                f"{spec['file']}: {column} has rows of the split {part}; leave out {part} = {share}"
+            )
+    return rows
+
+
+def _divided(
+    items: Sequence[Any], rows: Sequence[int], spec: Mapping[str, Any], columns: Mapping[str, Any], place: str
+) -> dict[str, list[int]]:
+    """The chosen rows, divided into splits."""
+    given: dict[str, Any] = {key: [values[i] for i in rows] for key, values in columns.items()}
+    given |= {**fractions(spec), "seed": spec.get("split_seed", 0)}
+    kept = [items[i] for i in rows]
+    try:
+        if "folds" in spec:
+            found = folds(kept, spec["folds"], **given)[spec["fold"]]
+        else:
+            found = divide(kept, **given)
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from None
+    return {part: [rows[i] for i in of_part] for part, of_part in found.items()}
+
+
+def _how(
+    spec: Mapping[str, Any],
+    task: Mapping[str, Any] | None,
+    columns: Mapping[str, Sequence[Any]],
+    parts: Sequence[Sequence[int]],
+) -> str:
+    """How the splits were made, in words."""
+    if "time" in spec:
+        return f"the latest by {spec['time']!r} are held out"
+    words = [f"fold {spec['fold']} of {spec['folds']}"] if "folds" in spec else []
+    words.append(f"drawn with split_seed = {spec.get('split_seed', 0)}")
+    if task is not None and "labels" in columns:
+        words.append(f"in proportion to {task['column'] if 'column' in task else task['columns'][0]!r}")
+    if "group" in columns:
+        words.append(f"no {spec.get('group', 'network')!r} in two splits")
+    elif not _of_nodes(spec):
+        words.append("equal items in one split")
+    if task is not None and "labels" in columns and task["target"] != "number":
+        rare = _rare(columns["labels"], parts)
+        more = " …" if rare[SHOWN:] else ""
+        words += [f"too few for every split: {', '.join(rare[:SHOWN])}{more}"] if rare else []
+    return ", ".join(words)
+
+
+def _rare(labels: Sequence[Any], parts: Sequence[Sequence[int]]) -> list[str]:
+    """The classes that a split lacks."""
+    found: list[dict[str | None, None]] = []
+    for rows in parts:
+        given = (labels[i] if isinstance(labels[i], list) else [labels[i]] for i in rows)
+        found.append(dict.fromkeys(class_name(name) for names in given for name in names))
+    everywhere = set.intersection(*map(set, found))
+    names = dict.fromkeys(name for of_part in found for name in of_part)
+    return [name for name in names if name and name not in everywhere]
+
+
+# --- using a split --------------------------------------------------------------------------------
+
+
+def selected(whole: Records, split: Split, part: str) -> Records:
+    """The records of a split. Of networks whose nodes are divided, the labels of all other nodes are hidden.
+
+    Raises:
+        DataError: The split was made for other data.
+    """
+    of_nodes = split.content.get("of") == "nodes"
+    lengths = _num_nodes(whole) if of_nodes else []
+    num = sum(lengths) if of_nodes else len(whole.items)
+    if split.content.get("rows", num) != num:
+        raise DataError(
+            f"{split.location}: divides {split.content['rows']} rows, but the data has {num}; expected the "
+            "data that it was made for"
+        )
+    rows = _rows_by_split(split.location, split.content, num)
+    if not of_nodes:
+        return whole.select(rows.get(part, []))
+    names: list[Any] = [None] * num
+    for name, own in rows.items():
+        for row in own:
+            names[row] = name
+    if None in names:
+        raise DataError(f"{split.location}: node {names.index(None)} is in no split, expected it in one")
+    ends = accumulate(lengths)
+    column = [names[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    with_splits = Records(whole.items, {**whole.columns, NODES: column}, whole.locations)
+    return with_splits.of_split(part, NODES)
+
+
+def read_split_file(path: Path, fold: int = 0) -> Split:
+    """Read one split of a file: ``{"train": […], …}``, or one of several under ``"splits"``.
+
+    Raises:
+        DataError: The file is not JSON of that form, or has no such fold.
+    """
+    try:
+        found = parse_json(text_of(path))
+    except ValueError as error:
+        raise error if isinstance(error, DataError) else DataError(f"{path}: not JSON: {error}") from None
+    splits = found.get("splits", [found]) if isinstance(found, dict) else None
+    if not isinstance(splits, list) or fold >= len(splits) or not isinstance(splits[fold], dict):
+        form = '{"train": [row numbers], …}, or several of them under "splits"'
+        raise DataError(f"{path}: no fold {fold} in it; expected {form}")
+    return Split(str(path), splits[fold])
+
+
+def _rows_by_split(location: str, given: Mapping[str, Any], num: int) -> dict[str, list[int]]:
+    """Split -> row numbers. Other keys are ignored, unless they hold a list: this is an error."""
+    chosen: dict[str, list[int]] = {}
+    owners: dict[int, str] = {}
+    for name, rows in given.items():
+        if name not in SPLIT_NAMES:
+            if isinstance(rows, list):
+                raise DataError(
+                    f"{location}: got the split {name!r}, expected train, dev (or val, valid) or test"
+                )
+            continue
+        if not isinstance(rows, list) or not all(type(i) is int and 0 <= i < num for i in rows):
+            raise DataError(f"{location}: expected row numbers from 0 to {num - 1} under {name!r}")
+        split = SPLIT_NAMES[name]
+        if split in chosen:
+            raise DataError(
+                f"{location}: got the split {split} twice, once as {name!r}; expected one list for each"
+            )
+        chosen[split] = rows
+        for row in rows:
+            if owners.setdefault(row, name) != name:
+                raise DataError(
+                    f"{location}: row {row} is in {owners[row]!r} and in {name!r}, expected one of them"
+                )
+    return chosen
+
+
+def save_splits(splits: Mapping[str, Split], folder: Path) -> None:
+    """Write each split as ``NAME.json``, which a recipe can use as its ``split_file``."""
+    if splits:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, found in splits.items():
+        write_whole(folder / f"{quote(name, safe=' ')}.json", json.dumps(found.content, ensure_ascii=False))
+
+
+def saved_splits(folder: Path) -> dict[str, Split]:
+    """The splits that `save_splits` wrote; none without the folder. Raises DataError for a damaged file."""
+    return {unquote(path.stem): read_split_file(path) for path in sorted(folder.glob("[!.]*.json"))}

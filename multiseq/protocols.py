@@ -176,6 +176,12 @@ class Extras(Protocol):
         Paths are relative to ``folder``. Raises ValueError on what is no item.
         """
 
+    def check_item(self, item: Any) -> None:
+        """Raise ValueError for an item that cannot be read, whatever was learned. A static method.
+
+        Where bad rows are left out, it finds them before the adapter is fitted.
+        """
+
     def is_item(self, value: Mapping[str, Any]) -> bool:
         """Whether an object in JSON is an item itself. Without it, it holds the item in one of its fields."""
 

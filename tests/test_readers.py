@@ -23,6 +23,7 @@ from multiseq.data.readers import (
     read_recordings,
     read_table,
 )
+from multiseq.runs.sources import TOLD
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -211,7 +212,7 @@ def test_molecules_are_distinct_and_in_one_part_each(write: Write, monkeypatch: 
 # --- of all formats -------------------------------------------------------------------------------
 
 
-NO_OPTIONS = (("lines", "target"), ("networks", "numeric"), ("table", "columns"))
+NO_OPTIONS = {(name, key) for name, keys in TOLD.items() for key in keys} | {("folders", "suffixes")}
 """What readers are told and recipes cannot say."""
 
 
@@ -393,16 +394,21 @@ def test_mistakes_in_recordings(write: Write, tmp_path: Path) -> None:
 
 
 GRAPHS: dict[str, tuple[str, str, str]] = {
-    "count": ("nodes", "net,node,age\nA,1,5\n", "2: got node '1' of 'A', expected 0: nodes are numbered"),
+    "twice": ("nodes", "net,node,age\nA,1,5\nA,1,6\n", "3: got node '1' twice, expected different names"),
+    "no name": ("nodes", "net,node,age\nA, ,5\n", "2: got a node without a name, expected different"),
     "feature": ("nodes", "net,node,ag\nA,0,5\n", "1: got the columns net, node, ag; expected .*node, age"),
-    "first": ("nodes", "node,net,age\n0,A,5\n", "1: got the columns node, .*the graph's name, then node"),
+    "first": (
+        "nodes",
+        "node,net,age\n0,A,5\n0,B,6\n",
+        "3: got node '0' twice, .* name the graph in",
+    ),
     "gap": ("nodes", "net,node,age\nA,0,5\nA,1,\n", "3: column 'age' has '' among numbers, expected fin"),
     "nan": ("nodes", "net,node,age\nA,0,nan\nA,1,0\n", "2: column 'age' has 'nan' among numbers"),
     "edge gap": ("edges", "net,source,target,km\nA,0,1,3\nA,1,0,inf\n", "3: column 'km' has 'inf' among"),
     "source": ("edges", "source,target\n0,1\n", "1: got the columns source, .* name, then source, target"),
     "graph": ("edges", "net,source,target\nC,0,1\n", "2: got graph 'C', which has no nodes"),
-    "end": ("edges", "net,source,target\nA,0,2\n", "2: got node '2' of 'A', expected 0 to 1"),
-    "sign": ("edges", "net,source,target\nA,²,0\n", "2: got node '²' of 'A', expected 0 to 1"),
+    "end": ("edges", "net,source,target\nA,0,2\n", "2: got node '2' of 'A', expected one of its 2 nodes"),
+    "sign": ("edges", "net,source,target\nA,²,0\n", "2: got node '²' of 'A', expected one of its 2 nodes"),
 }
 
 

@@ -4,6 +4,7 @@ recipe.toml   the recipe with all changes    run.json     versions, machine, com
 metrics.csv   losses and dev scores          curves.png   a plot of them
 model/        the best weights               resume.ckpt  the state from which training continues
 test.json     the scores on the test split   test.md      the same scores as a table
+bad_rows.csv  rows that were left out, if any
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import DataError
+from multiseq.data.bad_rows import BadRows
 from multiseq.runs.build import build_model, check_options, settings
 from multiseq.runs.machine import command, describe_machine, versions
 from multiseq.runs.recipe import Recipe, read
@@ -40,6 +42,9 @@ __all__ = ["evaluate_run", "read_run", "train_run"]
 
 COUNTED = 50
 """Number of items that are prepared to estimate how many vectors a source has."""
+
+BAD_ROWS = "bad_rows.csv"
+"""The rows that ``on_error = "skip"`` left out, in a run's folder."""
 
 NAMES = {"sources": "training split", "dev": "dev split", "test": "test split"}
 
@@ -111,12 +116,16 @@ def _train(
     check_options(recipe)
     options = settings(recipe)
     base = _data_folder(recipe, data)
-    train, test = _read_split(recipe, "train", base), _read_split(recipe, "test", base)
-    dev = _read_split(recipe, "dev", base) if options.evaluate_every else []
+    bad = BadRows()
+    train, test = (_read_split(recipe, split, base, bad=bad) for split in ("train", "test"))
+    dev = _read_split(recipe, "dev", base, bad=bad) if options.evaluate_every else []
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
     model = build_model(recipe, train)
     kept = ItemCache(cache, num_workers=options.num_workers)
+    train = _without_bad_items(recipe, model, train, "train", kept, bad)
+    dev = _without_bad_items(recipe, model, dev, "dev", kept, bad)
+    test = _without_bad_items(recipe, model, test, "test", kept, bad)
     goes_on = resume and has_resume(out)
     record: dict[str, Any] = {}
     if is_first_process():
@@ -129,6 +138,7 @@ def _train(
         splits = {"sources": train, "dev": dev, "test": test}
         digests = {name: _digests(model, split, kept) for name, split in splits.items()}
         record = _begin(out, recipe, base, model, digests, resume)
+        _write_bad_rows(out, bad, say)
     began = time.perf_counter()
     with _plain_lightning():
         fit(model, train, dev=dev, out=out, settings=options, resume=goes_on, cache=kept, **launch)
@@ -137,6 +147,8 @@ def _train(
     record["training_seconds"] = round(time.perf_counter() - began, 1)
     report = score(model, recipe, train, test, "test", kept)
     _finish(out, record, report)
+    if bad.rows:
+        say(f"{bad.summary()}; all of them are in {out / BAD_ROWS}")
     return report
 
 
@@ -172,15 +184,20 @@ def evaluate_run(
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
     base = _data_folder(recipe, data)
-    sources = _read_split(recipe, split, base, model)
+    bad, kept = BadRows(), ItemCache(cache)
+    sources = _read_split(recipe, split, base, model, bad)
     if not sources:
         raise ValueError(f"split: got {split!r}, but no data of {recipe.name} has it")
     try:
-        train = read_split(recipe, "train", base, model)
+        train = read_split(recipe, "train", base, model, bad)
     except DataError as error:
         train = []
         say(f"no baselines, because the training data cannot be used: {error}")
-    return score(model, recipe, train, sources, split, ItemCache(cache))
+    sources = _without_bad_items(recipe, model, sources, split, kept, bad)
+    train = _without_bad_items(recipe, model, train, "train", kept, bad)
+    if bad.rows:
+        say(bad.summary())
+    return score(model, recipe, train, sources, split, kept)
 
 
 def read_run(folder: str | Path) -> Recipe:
@@ -219,7 +236,7 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
             f"{out}: holds a run already; choose another folder with --out, or go on with --resume"
         )
     there = {name for name in there if not is_leftover(name)}
-    if there - {"recipe.toml", "run.json", LOCK}:
+    if there - {"recipe.toml", "run.json", BAD_ROWS, LOCK}:
         raise ValueError(f"{out}: exists and is not a run; choose another folder with --out")
 
 
@@ -229,14 +246,39 @@ def _data_folder(recipe: Recipe, data: str | Path | None) -> Path:
     return Path(data if data is not None else recipe.folder).resolve()
 
 
-def _read_split(recipe: Recipe, split: str, base: Path, model: Model | None = None) -> list[Source]:
+def _read_split(
+    recipe: Recipe, split: str, base: Path, model: Model | None = None, bad: BadRows | None = None
+) -> list[Source]:
     """Like `read_split`, with a clearer error if the data folder does not exist."""
     try:
-        return read_split(recipe, split, base, model)
+        return read_split(recipe, split, base, model, bad)
     except DataError as error:
         if base.is_dir():
             raise
         raise DataError(f"{base}: no such folder; say where the data is with --data") from error
+
+
+def _without_bad_items(
+    recipe: Recipe, model: Model, sources: Sequence[Source], split: str, cache: ItemCache, bad: BadRows
+) -> list[Source]:
+    """The sources of a split. Those of data with ``on_error = "skip"`` lose the items that cannot be used."""
+    from multiseq.training.bad_items import without_bad_items
+
+    found = []
+    for source in sources:
+        data = recipe.tables["data"][recipe.tasks[next(iter(source.targets))]["data"]]
+        if data.get("on_error") == "skip":
+            source = without_bad_items(model, source, cache, bad.of(split), training=split == "train")
+        found.append(source)
+    return found
+
+
+def _write_bad_rows(out: Path, bad: BadRows, say: Say) -> None:
+    if bad.rows:
+        bad.write(out / BAD_ROWS)
+        say(f"{bad.summary()}; all of them are in {out / BAD_ROWS}")
+    else:
+        (out / BAD_ROWS).unlink(missing_ok=True)  # of a run that failed before its first step
 
 
 def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cache: ItemCache) -> list[str]:

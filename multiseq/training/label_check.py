@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from multiseq.batch import place_of
@@ -9,10 +10,11 @@ from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, 
 from multiseq.heads.text_target import TextTarget
 from multiseq.labels import class_name
 from multiseq.model import Model
+from multiseq.protocols import Adapter
 from multiseq.tasks import Source, Task
 from multiseq.training.item_cache import ItemCache
 
-__all__ = ["check_labels", "check_metric"]
+__all__ = ["check_labels", "check_metric", "unknown_classes"]
 
 
 def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
@@ -33,12 +35,8 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
         check_metric(task, f"tasks[{name!r}]")
         for number, examples in enumerate(found):
             place, label = place_of(source.locations, number), labels[number]
-            if label is None:
-                continue
             try:
-                of_vectors = task.head.level == "vector"
-                rows = [v for e in examples for v in adapter.align(label, e)] if of_vectors else [label]
-                unknown += [f"{new!r} in {place}" for row in rows for new in _unknown(task, row)]
+                unknown += [f"{new!r} in {place}" for new in unknown_classes(adapter, task, label, examples)]
             except ValueError as error:
                 raise ValueError(f"{place}: {error}") from error
         if unknown:
@@ -48,6 +46,19 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
                 f"errors: {', '.join(unknown[:5])}{more}"
             )
     return notes
+
+
+def unknown_classes(adapter: Adapter, task: Task, label: Any, examples: Sequence[Any]) -> list[str]:
+    """The classes of an item's label that no training item has.
+
+    Raises:
+        ValueError: The label does not fit the item's vectors, or cannot be scored.
+    """
+    if label is None:
+        return []
+    of_vectors = task.head.level == "vector"
+    rows = [v for e in examples for v in adapter.align(label, e)] if of_vectors else [label]
+    return [new for row in rows for new in _unknown(task, row)]
 
 
 def check_metric(task: Task, place: str) -> None:

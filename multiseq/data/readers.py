@@ -390,7 +390,8 @@ def read_folders(
             try:
                 item = str(file) if suffixes else text_of(file, encoding, unpack_limit).strip()
             except DataError as error:
-                reject(str(file), str(error).removeprefix(f"{file}:").strip(), "")
+                location, _, reason = str(error).partition(": ")
+                reject(location, reason, "")
                 continue
             records.items.append(item)
             locations.append(str(file))

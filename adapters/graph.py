@@ -275,6 +275,11 @@ class GraphAdapter(nn.Module):
     # --- for the command line and baselines --------------------------------------------------------
 
     @property
+    def one_per_line(self) -> bool:
+        """True for networks, whose nodes are named by the user."""
+        return self.kind in ("data", "table")
+
+    @property
     def json_form(self) -> str:
         """An example of a graph in JSON, for messages."""
         return JSON_FORMS[self.kind]

@@ -164,6 +164,9 @@ class Extras(Protocol):
     quick_to_prepare: bool
     """True: to prepare an item takes no longer than to read it back, so items are not kept in a folder."""
 
+    one_per_line: bool
+    """True: results of vectors are printed one a line, as those of the nodes of a network."""
+
     json_form: str
     """An item in JSON, for messages: ``[["Ada", "profession", "baker"]]``."""
 

@@ -455,11 +455,11 @@ def read_networks(
     """
     from multiseq.data import networks
 
-    tables = [
+    node_table, edge_table = (
         open_table(file, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
         for file in (path, edges)
-    ]
-    return networks.read_graphs(path, edges, *tables, features, numeric or {}, decimal, reject)
+    )
+    return networks.read_graphs(path, edges, node_table, edge_table, features, numeric or {}, decimal, reject)
 
 
 def read_rdkit_logp(path: Path) -> Records:

@@ -262,7 +262,7 @@ def _without_bad_items(
     recipe: Recipe, model: Model, sources: Sequence[Source], split: str, cache: ItemCache, bad: BadRows
 ) -> list[Source]:
     """The sources of a split. Those of data with ``on_error = "skip"`` lose the items that cannot be used."""
-    from multiseq.training.bad_items import without_bad_items
+    from multiseq.training.label_check import without_bad_items
 
     found = []
     for source in sources:

@@ -73,7 +73,8 @@ def read_split(
     for name, spec in recipe.tables["data"].items():
         kind = adapter_class(recipe, spec["adapter"])
         known = {} if model is None else reader_options(model.adapter(spec["adapter"]))
-        tasks = {task: own for task, own in recipe.tasks.items() if own["data"] == name}
+        decimal = {"decimal": spec.get("decimal", ".")}
+        tasks = {task: {**own, **decimal} for task, own in recipe.tasks.items() if own["data"] == name}
         used = _columns_used(spec, tasks.values())
         noted = (bad or BadRows()).of(split) if spec.get("on_error") == "skip" else None
         options = {"columns": used, **known, "bad": noted and noted.of("" if "file" in spec else split)}
@@ -85,13 +86,11 @@ def read_split(
                 what = spec.get("file", spec.get(split, spec.get("train")))
                 raise DataError(f"{recipe.name}: [data.{name}]: no item of the split {split!r} in {what}")
             continue
-        decimal, reasons = spec.get("decimal", "."), dict[int, str]()
-        fail = partial(_stop, records.locations) if noted is None else reasons.setdefault
-        targets = {
-            task: _labels(records, {**own, "decimal": decimal}, kind, fail) for task, own in tasks.items()
-        }
+        reasons: dict[int, str] = {}
+        fail = None if noted is None else reasons.setdefault
+        targets = {task: _labels(records, own, kind, fail) for task, own in tasks.items()}
         if noted is not None:
-            _check_items(records.items, kind, fail)
+            _check_items(records.items, kind, reasons.setdefault)
             what = f"{recipe.name}: [data.{name}]: {split}"
             kept = noted.drop(reasons, records.items, records.locations, what)
             records = records.select(kept)
@@ -135,7 +134,8 @@ def _records(spec: Mapping[str, Any], split: str, base: Path, kind: Any) -> Reco
 
 
 def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records:
-    name, bad = spec["format"], spec["bad"]
+    name = spec["format"]
+    bad = spec.get("bad") or (BadRows() if spec.get("on_error") == "skip" else None)
     if name == "rdkit-logp":
         return READERS[name](Path(paths))
     path, *target = [resolve(p, base) for p in (paths if isinstance(paths, list) else [paths])]
@@ -235,8 +235,9 @@ def _rows_by_split(path: Path, given: Mapping[str, Any], num: int) -> dict[str, 
 # --- labels ---------------------------------------------------------------------------------------
 
 
-def _labels(records: Records, spec: Mapping[str, Any], kind: Any, fail: Fail) -> list[Any]:
-    """One label for each item, in the form that the target takes."""
+def _labels(records: Records, spec: Mapping[str, Any], kind: Any, fail: Fail | None = None) -> list[Any]:
+    """One label for each item, in the form that the target takes. ``fail`` is called for wrong ones."""
+    fail = fail or partial(_stop, records.locations)
     if "columns" not in spec:
         return _column(records, spec["column"], spec, kind, fail)
     columns = [_column(records, name, spec, kind, fail) for name in spec["columns"]]
@@ -270,7 +271,11 @@ def _column(records: Records, name: str, spec: Mapping[str, Any], kind: Any, fai
             labels.append(_of_vectors(value, spec, kind) if several else _label(value, spec))
         except ValueError as error:
             what = str(error).removeprefix("flag: ").removeprefix("number: ")  # we name the column instead
-            if spec["target"] == "number" and spec["decimal"] == "." and DECIMAL.fullmatch(str(value)):
+            if (
+                spec["target"] == "number"
+                and spec.get("decimal", ".") == "."
+                and DECIMAL.fullmatch(str(value))
+            ):
                 what += '; numbers with a decimal comma need decimal = ","'
             fail(i, f"{name}: {what}")
             labels.append(None)
@@ -302,7 +307,7 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
         return value
     if target == "multilabel":
         return flag(value)
-    return number(with_point(value) if spec["decimal"] == "," and isinstance(value, str) else value)
+    return number(with_point(value) if spec.get("decimal") == "," and isinstance(value, str) else value)
 
 
 def _plain(value: Any) -> Any:

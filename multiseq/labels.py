@@ -61,7 +61,7 @@ def composed(text: str) -> str:
 
 
 def in_order(values: Any, what: str) -> Any:
-    """Turn a column of pandas or polars, an array or a tensor into a list; a table into a list of its rows.
+    """Turn a column of pandas, polars or pyarrow, an array or a tensor into a list; a table into its rows.
 
     Args:
         values: Any sequence. Other sequences are returned unchanged.
@@ -80,6 +80,8 @@ def in_order(values: Any, what: str) -> Any:
         return values.to_dicts()
     if hasattr(values, "columns") and hasattr(values, "to_dict"):  # a table of pandas
         return values.to_dict("records")
+    if hasattr(values, "to_pylist"):  # a column of pyarrow
+        return values.to_pylist()
     return list(values) if hasattr(values, "tolist") or hasattr(values, "to_list") else values
 
 

@@ -22,6 +22,7 @@ from multiseq.data.readers import (
     read_rdkit_logp,
     read_recordings,
     read_table,
+    read_triples,
 )
 from multiseq.runs.sources import TOLD
 
@@ -455,6 +456,32 @@ def test_nodes_have_names(write: Write) -> None:
     edges = write("edges.csv", "net,from,to\nA,Bobb,Ada\n")
     with pytest.raises(DataError, match=r"edges\.csv:2: got node 'Bobb' of 'A', expected one .*'Bob'"):
         read_networks(nodes, edges=edges, features=["age"])
+
+
+def test_triples(write: Write) -> None:
+    header = "fact;head;relation;tail;text\n"
+    rows = "1;Ada;job;baker;\n2;Bob;city;Oslo;Bob is in Oslo.\n1;Ada;city;Rome;Ada is a baker in Rome.\n"
+    path = write("facts.csv", header + rows)
+    records = read_triples(path)
+    assert records.items == [[("Ada", "job", "baker"), ("Ada", "city", "Rome")], [("Bob", "city", "Oslo")]]
+    assert records.columns == {"text": ["Ada is a baker in Rome.", "Bob is in Oslo."]}
+    assert records.locations == [f"{path}:2", f"{path}:3"]
+    assert (
+        read_triples(write("f.csv", (header + rows).replace("head;relation;tail", "s;p;o"))).items
+        == records.items
+    )
+    for row, message in (
+        ("1;Ada;;baker;", "5: got an empty cell in head, relation, tail"),
+        (
+            "1;a;b;c;Other.",
+            "5: got text 'Other.' for graph '1', expected 'Ada is a baker in Rome.' as before",
+        ),
+    ):
+        with pytest.raises(DataError, match=rf"facts\.csv:{message}"):
+            read_triples(write("facts.csv", f"{header}{rows}{row}\n"))
+        assert read_triples(path, reject=lambda *_: None).items == records.items
+    with pytest.raises(DataError, match=r"facts\.csv:1: got the columns head, .* expected the graph's name"):
+        read_triples(write("facts.csv", "head,relation,tail\na,b,c\n"))
 
 
 def test_numbers_of_networks_with_a_decimal_comma(write: Write) -> None:

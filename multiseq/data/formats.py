@@ -17,6 +17,7 @@ FORMATS: dict[str, dict[str, bool]] = {
     "recordings": {"audio": False, "segments": False, **TABLE},
     "folders": {"classes": False, **TEXT},
     "networks": {"edges": True, "features": True, "separator": False, "decimal": False, **TEXT},
+    "triples": {"separator": False, **TEXT},
     "rdkit-logp": {},
 }
 """Format -> option of its reader -> whether it is required. A test compares this with the readers."""

@@ -31,10 +31,14 @@ __all__ = [
     "read_rdkit_logp",
     "read_recordings",
     "read_table",
+    "read_triples",
 ]
 
 FASTTEXT = "__label__"
 """The prefix of each label in files of fastText."""
+
+TRIPLE = ("head", "relation", "tail")
+"""The usual names of the columns of a triple."""
 
 RECURRING = 4096
 """Up to this number of different cells in a column, equal cells share one string."""
@@ -462,6 +466,64 @@ def read_networks(
     return networks.read_graphs(path, edges, node_table, edge_table, features, numeric or {}, decimal, reject)
 
 
+def read_triples(
+    path: Path,
+    *,
+    encoding: str = "utf-8",
+    separator: str | None = None,
+    unpack_limit: int | None = None,
+    reject: Reject = stop,
+) -> Records:
+    """Read facts: a table with one triple in a row, for graph classification and graph to text.
+
+    The first column is the name of the graph, the next three (or the columns called ``head``, ``relation``
+    and ``tail``) are the triple. An item is the list of a graph's triples, in the order of the rows. The other
+    columns are labels of the graph: one of its rows has the label, or all of them have the same.
+
+    Args:
+        path: The table.
+        encoding: As for `read_table`.
+        separator: As for `read_table`.
+        unpack_limit: As for `read_table`.
+        reject: What to do about a row with an empty cell in its triple, or with another label.
+
+    Raises:
+        DataError: The file is not a table, or a row does not fit the others.
+    """
+    table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
+    graph, *others = table.names
+    triple = list(TRIPLE) if set(TRIPLE) <= set(others) else others[:3]
+    if len(triple) < 3 or graph in TRIPLE:
+        raise DataError(
+            f"{path}:1: got the columns {', '.join(table.names)}; expected the graph's name, then head, "
+            "relation, tail"
+        )
+    graphs: dict[str, list[tuple[str, ...]]] = {}
+    labels: dict[str, dict[str, Any]] = {}
+    places = Places(path)
+    for line, row in table.rows():
+        name, parts = row[graph], tuple(row[column].strip() for column in triple)
+        own = {column: row[column] for column in others if column not in triple and row[column]}
+        other = next((c for c, v in own.items() if labels.get(name, {}).get(c, v) != v), None)
+        if not all(parts) or other is not None:
+            reason = (
+                f"got {other} {row[str(other)]!r} for graph {name!r}, expected {labels[name][other]!r} as before"
+                if other is not None
+                else f"got an empty cell in {', '.join(triple)}, expected a triple"
+            )
+            reject(f"{path}:{line}", reason, raw_of(row))
+            continue
+        if name not in graphs:
+            places.lines.append(line)
+        graphs.setdefault(name, []).append(parts)
+        labels.setdefault(name, {}).update(own)
+    names = [column for column in others if column not in triple]
+    records = Records(list(graphs.values()), {}, places)
+    records.columns = {column: [labels[name].get(column) for name in graphs] for column in names}
+    records.num_rows = sum(map(len, graphs.values()))
+    return records
+
+
 def read_rdkit_logp(path: Path) -> Records:
     """Read SMILES from a file inside RDKit; see `multiseq.data.molecules.read_molecules`.
 
@@ -481,6 +543,7 @@ READERS: dict[str, Callable[..., Records]] = {
     "recordings": read_recordings,
     "folders": read_folders,
     "networks": read_networks,
+    "triples": read_triples,
     "rdkit-logp": read_rdkit_logp,
 }
 """Name of a format in a recipe -> its reader."""

@@ -477,7 +477,7 @@ def read_triples(
     """Read facts: a table with one triple in a row, for graph classification and graph to text.
 
     The first column is the name of the graph, the next three (or the columns called ``head``, ``relation``
-    and ``tail``) are the triple. An item is the list of a graph's triples, in the order of the rows. The other
+    and ``tail``) are the triple. An item is the list of a graph's triples, in the order of the rows. Other
     columns are labels of the graph: one of its rows has the label, or all of them have the same.
 
     Args:
@@ -507,7 +507,7 @@ def read_triples(
         other = next((c for c, v in own.items() if labels.get(name, {}).get(c, v) != v), None)
         if not all(parts) or other is not None:
             reason = (
-                f"got {other} {row[str(other)]!r} for graph {name!r}, expected {labels[name][other]!r} as before"
+                f"got {other} {own[other]!r} for graph {name!r}, expected {labels[name][other]!r} as before"
                 if other is not None
                 else f"got an empty cell in {', '.join(triple)}, expected a triple"
             )

@@ -24,6 +24,7 @@ from multiseq.adapters._graph.stem import HopStem
 from multiseq.adapters._graph.training import (
     JSON_FORMS,
     aligned,
+    check_item,
     check_kind,
     columns_of,
     content,
@@ -173,6 +174,11 @@ class NeighborhoodAdapter(nn.Module):
     # --- for the command line and baselines --------------------------------------------------------
 
     @property
+    def one_per_line(self) -> bool:
+        """True for networks, whose nodes are named by the user."""
+        return self.kind in ("data", "table")
+
+    @property
     def json_form(self) -> str:
         """An example of a graph in JSON, for messages."""
         return JSON_FORMS[self.kind]
@@ -184,6 +190,11 @@ class NeighborhoodAdapter(nn.Module):
     def is_item(self, value: Mapping[str, Any]) -> bool:
         """True if the mapping has the key "nodes": then it is a table, which is a graph."""
         return "nodes" in value
+
+    @staticmethod
+    def check_item(item: Any) -> None:
+        """Raise ValueError if an item is not a graph of any kind."""
+        check_item(item)
 
     @staticmethod
     def stand_in(item: Any) -> str:

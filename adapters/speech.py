@@ -258,6 +258,11 @@ class SpeechAdapter(nn.Module):
     def _vector_samples(self) -> int:
         return self.subsample * hop_of(self.sample_rate)
 
+    @staticmethod
+    def check_item(item: Any) -> None:
+        """Raise ValueError if a recording cannot be opened, or holds less sound than it announces."""
+        open_audio(item)
+
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
     def prepare(self, item: Any) -> list[SpeechExample]:

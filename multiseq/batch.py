@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -85,15 +86,32 @@ def place_of(locations: Sequence[str], number: int) -> str:
 
 
 def prepare_all(
-    adapter: Adapter, items: Sequence[Any], locations: Sequence[str] = (), first: int = 0
+    adapter: Adapter,
+    items: Sequence[Any],
+    locations: Sequence[str] = (),
+    first: int = 0,
+    fail: Callable[[int, str], Any] | None = None,
 ) -> list[list[Any]]:
-    """Prepare all items. An error names the item's file and line, or its number counted from ``first``."""
-    return [prepare(adapter, item, place_of(locations, first + i)) for i, item in enumerate(items)]
+    """Prepare all items. An error names the item's file and line, or its number counted from ``first``.
+
+    If there is a function ``fail``, there is no error: it is called with the number of the item and the
+    reason, and the item has no examples.
+    """
+    return [
+        prepare(adapter, item, place_of(locations, first + i), fail and partial(fail, first + i))
+        for i, item in enumerate(items)
+    ]
 
 
-def prepare(adapter: Adapter, item: Any, place: str) -> list[Any]:
-    """Prepare one item: return its examples. An error begins with ``place``."""
+def prepare(adapter: Adapter, item: Any, place: str, fail: Callable[[str], Any] | None = None) -> list[Any]:
+    """Prepare one item: return its examples. An error begins with ``place``.
+
+    If there is a function ``fail``, there is no error: it is called with the reason.
+    """
     try:
         return adapter.prepare(item)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{place}: {error}") from error
+        if fail is None:
+            raise ValueError(f"{place}: {error}") from error
+        fail(str(error))
+        return []

@@ -23,13 +23,27 @@ from functools import lru_cache
 from numbers import Real
 from typing import Any
 
-__all__ = ["ROUNDING", "are_segments", "class_name", "composed", "flag", "in_order", "number", "plain"]
+__all__ = [
+    "ROUNDING",
+    "are_segments",
+    "class_name",
+    "composed",
+    "flag",
+    "in_order",
+    "number",
+    "plain",
+    "with_point",
+]
 
 ROUNDING = 8 * sys.float_info.epsilon
 """Numbers count as equal if their range divided by their absolute value is at most this (rounding errors)."""
 
 FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0")
+_COMMA = re.compile(
+    r"[-+]?(\d+|\d{1,3}(?P<group>[.'\s])\d{3}((?P=group)\d{3})*)?,\d+"  # 3,5 and 1.234,5
+    r"|[-+]?\d{1,3}(?P<mark>['\s]|\.(?=\d{3}\.))\d{3}((?P=mark)\d{3})*"  # 1 234 and 1.234.567, but not 1.234
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -47,7 +61,7 @@ def composed(text: str) -> str:
 
 
 def in_order(values: Any, what: str) -> Any:
-    """Turn a column of pandas or polars, an array or a tensor into a list; a table into a list of its rows.
+    """Turn a column of pandas, polars or pyarrow, an array or a tensor into a list; a table into its rows.
 
     Args:
         values: Any sequence. Other sequences are returned unchanged.
@@ -66,6 +80,8 @@ def in_order(values: Any, what: str) -> Any:
         return values.to_dicts()
     if hasattr(values, "columns") and hasattr(values, "to_dict"):  # a table of pandas
         return values.to_dict("records")
+    if hasattr(values, "to_pylist"):  # a column of pyarrow
+        return values.to_pylist()
     return list(values) if hasattr(values, "tolist") or hasattr(values, "to_list") else values
 
 
@@ -151,6 +167,27 @@ def number(value: Any) -> float:
     if math.isinf(found):
         raise ValueError(f"number: got {given!r}, expected finite numbers")
     return found
+
+
+def with_point(text: str) -> str:
+    """A number with a decimal comma, written with a decimal point. Dots, blanks and ' may group its digits.
+
+    Raises:
+        ValueError: The text has a dot that may be a decimal point: ``1.5``, and ``1.234``, which is two
+            different numbers.
+
+    >>> [with_point(t) for t in ("3,5", "1.234,5", "-1 234", "1.234.567", "7", "1,5e3", "")]
+    ['3.5', '1234.5', '-1234', '1234567', '7', '1.5e3', '']
+    """
+    mantissa, exponent, power = text.strip().partition("e" if "e" in text else "E")
+    if _COMMA.fullmatch(mantissa):
+        return re.sub(r"[.'\s]", "", mantissa).replace(",", ".") + exponent + power
+    if "." in mantissa:
+        raise ValueError(
+            f"number: got {text!r}, expected a decimal comma, as in 1,5 or 1.234,5; one dot alone may mean "
+            "two things"
+        )
+    return text
 
 
 def _one(value: Any) -> Any:

@@ -164,6 +164,9 @@ class Extras(Protocol):
     quick_to_prepare: bool
     """True: to prepare an item takes no longer than to read it back, so items are not kept in a folder."""
 
+    one_per_line: bool
+    """True: results of vectors are printed one a line, as those of the nodes of a network."""
+
     json_form: str
     """An item in JSON, for messages: ``[["Ada", "profession", "baker"]]``."""
 
@@ -174,6 +177,12 @@ class Extras(Protocol):
         """An item as a command line or a line of a file has it. Without it: JSON, or the path of a ``.json``.
 
         Paths are relative to ``folder``. Raises ValueError on what is no item.
+        """
+
+    def check_item(self, item: Any) -> None:
+        """Raise ValueError for an item that cannot be read, whatever was learned. A static method.
+
+        Where bad rows are left out, it finds them before the adapter is fitted.
         """
 
     def is_item(self, value: Mapping[str, Any]) -> bool:

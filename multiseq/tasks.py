@@ -92,6 +92,56 @@ class Source:
             if len(labels) != len(self.items):
                 raise ValueError(f"targets[{task!r}]: got {len(labels)} labels for {len(self.items)} items")
 
+    @classmethod
+    def from_table(
+        cls,
+        adapter_name: str,
+        table: Any,
+        *,
+        input: str,
+        targets: Mapping[str, str | Sequence[str]],
+        weight: float = 1.0,
+    ) -> Source:
+        """Items and labels from the columns of a table. Rows are paired by position, never by an index.
+
+        Args:
+            adapter_name: The adapter's name in the model.
+            table: A table of pandas, polars, pyarrow or Hugging Face's datasets, or a mapping from names to
+                lists.
+            input: The column with the items.
+            targets: Task's name -> the column with its labels; or several columns, whose labels are a mapping
+                from the name of each column to its value.
+            weight: As for the constructor.
+
+        Raises:
+            ValueError: There is no such column, or there are several of that name.
+
+        >>> table = {"review": ["good", "bad"], "stars": [5, 1]}
+        >>> Source.from_table("text", table, input="review", targets={"mood": "stars"}).targets
+        {'mood': [5, 1]}
+        """
+        labels = {
+            task: _column(table, names)
+            if isinstance(names, str)
+            else [
+                dict(zip(names, row, strict=True))
+                for row in zip(*(_column(table, name) for name in names), strict=True)
+            ]
+            for task, names in targets.items()
+        }
+        return cls(adapter_name, _column(table, input), labels, weight)
+
+
+def _column(table: Any, name: str) -> list[Any]:
+    """A column of a table as a list. Raises ValueError if there is not exactly one of that name."""
+    found = getattr(table, "column_names", None) or getattr(table, "columns", table)
+    names = [str(column) for column in found]
+    if names.count(name) != 1:
+        raise ValueError(
+            f"table: got {names.count(name)} columns {name!r}, expected one; there are {', '.join(names)}"
+        )
+    return list(in_order(table[name], name))
+
 
 def listed(name: str, sources: Any) -> list[Source]:
     """Several sources as a list. Raises ValueError for a single one, and for anything else among them."""

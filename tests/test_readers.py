@@ -22,7 +22,9 @@ from multiseq.data.readers import (
     read_rdkit_logp,
     read_recordings,
     read_table,
+    read_triples,
 )
+from multiseq.runs.sources import TOLD
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -61,6 +63,15 @@ def test_conllu(write: Write) -> None:
     assert records.column("xpos") == [[None, None], [None]]
     assert records.column("deprel") == [["root", "root"], ["root"]]
     assert lines_of(records) == [1, 7]
+
+
+def test_features_of_a_treebank_are_labels(write: Write) -> None:
+    rows = [("1", "Dogs", "Number=Plur"), ("2", "bark", "_"), ("3", "me", "Case=Acc|Number=Sing")]
+    path = write("a.conllu", "".join(f"{i}\t{w}\t_\tX\t_\t{f}\t_\t_\t_\tSpaceAfter=No\n" for i, w, f in rows))
+    assert read_conllu(path).column("feats") == [["Number=Plur", None, "Case=Acc|Number=Sing"]]
+    assert read_conllu(path, columns=["Number", "upos"]).column("Number") == [["Plur", None, "Sing"]]
+    with pytest.raises(DataError, match="no column 'number'; there are lemma, upos, xpos, feats, deprel"):
+        read_conllu(path, columns=["number"]).column("number")
 
 
 def test_a_table_with_tabs_has_no_quotes(write: Write) -> None:
@@ -211,7 +222,7 @@ def test_molecules_are_distinct_and_in_one_part_each(write: Write, monkeypatch: 
 # --- of all formats -------------------------------------------------------------------------------
 
 
-NO_OPTIONS = (("lines", "target"), ("networks", "numeric"), ("table", "columns"))
+NO_OPTIONS = {(name, key) for name, keys in TOLD.items() for key in keys} | {("folders", "suffixes")}
 """What readers are told and recipes cannot say."""
 
 
@@ -346,6 +357,16 @@ def test_mistakes_in_tables(write: Write, case: str) -> None:
         read_table(write(name, content))
 
 
+def test_the_encoding_to_give_is_named(write: Write) -> None:
+    for raw, encoding in (
+        (b"text\ncaf\xe9 au lait\n", "latin-1"),
+        (b"text\n5 \x80 for \x93caf\xe9\x94\n", "cp1252"),
+    ):
+        with pytest.raises(DataError, match=rf'a\.tsv:2: not utf-8 .* as in encoding = "{encoding}"'):
+            read_table(write("a.tsv", raw))
+        assert "caf\u00e9" in read_table(write("a.tsv", raw), encoding=encoding).items[0]
+
+
 def test_files_that_cannot_be_read(write: Write, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.tsv: no such file"):
         read_table(tmp_path / "none.tsv")
@@ -393,17 +414,82 @@ def test_mistakes_in_recordings(write: Write, tmp_path: Path) -> None:
 
 
 GRAPHS: dict[str, tuple[str, str, str]] = {
-    "count": ("nodes", "net,node,age\nA,1,5\n", "2: got node '1' of 'A', expected 0: nodes are numbered"),
+    "twice": ("nodes", "net,node,age\nA,1,5\nA,1,6\n", "3: got node '1' twice, expected different names"),
+    "no name": ("nodes", "net,node,age\nA, ,5\n", "2: got a node without a name, expected different"),
     "feature": ("nodes", "net,node,ag\nA,0,5\n", "1: got the columns net, node, ag; expected .*node, age"),
-    "first": ("nodes", "node,net,age\n0,A,5\n", "1: got the columns node, .*the graph's name, then node"),
+    "first": (
+        "nodes",
+        "node,net,age\n0,A,5\n0,B,6\n",
+        "3: got node '0' twice, .* name the graph in",
+    ),
     "gap": ("nodes", "net,node,age\nA,0,5\nA,1,\n", "3: column 'age' has '' among numbers, expected fin"),
     "nan": ("nodes", "net,node,age\nA,0,nan\nA,1,0\n", "2: column 'age' has 'nan' among numbers"),
     "edge gap": ("edges", "net,source,target,km\nA,0,1,3\nA,1,0,inf\n", "3: column 'km' has 'inf' among"),
     "source": ("edges", "source,target\n0,1\n", "1: got the columns source, .* name, then source, target"),
     "graph": ("edges", "net,source,target\nC,0,1\n", "2: got graph 'C', which has no nodes"),
-    "end": ("edges", "net,source,target\nA,0,2\n", "2: got node '2' of 'A', expected 0 to 1"),
-    "sign": ("edges", "net,source,target\nA,²,0\n", "2: got node '²' of 'A', expected 0 to 1"),
+    "end": ("edges", "net,source,target\nA,0,2\n", "2: got node '2' of 'A', expected one of its 2 nodes"),
+    "sign": ("edges", "net,source,target\nA,²,0\n", "2: got node '²' of 'A', expected one of its 2 nodes"),
 }
+
+
+def test_nodes_have_names(write: Write) -> None:
+    """Of one graph or of several, with or without the usual names of columns."""
+    nodes = write("nodes.csv", "node,age,buys\nAda,20,yes\n Bob ,30,\n0,40,no\n")
+    edges = write("edges.csv", "source,target,since\nBob,Ada,1999\n0, Bob,2001\n")
+    records = read_networks(nodes, edges=edges, features=["age"])
+    assert records.items == [
+        {
+            "nodes": {"age": [20.0, 30.0, 40.0]},
+            "edges": [(1, 0), (2, 1)],
+            "edge_columns": {"since": [1999.0, 2001.0]},
+            "names": ["Ada", "Bob", "0"],
+        }
+    ]
+    assert records.columns == {"buys": [["yes", None, "no"]]}
+    people = write("people.csv", "name;age;buys\nAda;20;yes\nBob;30;\n0;40;no\n")
+    friends = write("friends.csv", "from;to;since\nBob;Ada;1999\n0;Bob;2001\n")
+    assert read_networks(people, edges=friends, features=["age"]).items == records.items
+    nodes = write("nodes.csv", "net,node,age\nA,Ada,20\nB,Ada,30\nA,Bob,40\n")
+    edges = write("edges.csv", "net,from,to\nA,Bob,Ada\n")
+    first, second = read_networks(nodes, edges=edges, features=["age"]).items
+    assert (first["names"], first["edges"], second["names"]) == (["Ada", "Bob"], [(1, 0)], ["Ada"])
+    edges = write("edges.csv", "net,from,to\nA,Bobb,Ada\n")
+    with pytest.raises(DataError, match=r"edges\.csv:2: got node 'Bobb' of 'A', expected one .*'Bob'"):
+        read_networks(nodes, edges=edges, features=["age"])
+
+
+def test_triples(write: Write) -> None:
+    header = "fact;head;relation;tail;text\n"
+    rows = "1;Ada;job;baker;\n2;Bob;city;Oslo;Bob is in Oslo.\n1;Ada;city;Rome;Ada is a baker in Rome.\n"
+    path = write("facts.csv", header + rows)
+    records = read_triples(path)
+    assert records.items == [[("Ada", "job", "baker"), ("Ada", "city", "Rome")], [("Bob", "city", "Oslo")]]
+    assert records.columns == {"text": ["Ada is a baker in Rome.", "Bob is in Oslo."]}
+    assert records.locations == [f"{path}:2", f"{path}:3"]
+    assert (
+        read_triples(write("f.csv", (header + rows).replace("head;relation;tail", "s;p;o"))).items
+        == records.items
+    )
+    for row, message in (
+        ("1;Ada;;baker;", "5: got an empty cell in head, relation, tail"),
+        (
+            "1;a;b;c;Other.",
+            "5: got text 'Other.' for graph '1', expected 'Ada is a baker in Rome.' as before",
+        ),
+    ):
+        with pytest.raises(DataError, match=rf"facts\.csv:{message}"):
+            read_triples(write("facts.csv", f"{header}{rows}{row}\n"))
+        assert read_triples(path, reject=lambda *_: None).items == records.items
+    with pytest.raises(DataError, match=r"facts\.csv:1: got the columns head, .* expected the graph's name"):
+        read_triples(write("facts.csv", "head,relation,tail\na,b,c\n"))
+
+
+def test_numbers_of_networks_with_a_decimal_comma(write: Write) -> None:
+    nodes = write("nodes.csv", "net;node;size;kind\nA;0;1.234,5;v1.2\nA;1;-3;v1\n")
+    edges = write("edges.csv", "net;source;target;km\nA;0;1;0,25\n")
+    [graph] = read_networks(nodes, edges=edges, features=["size", "kind"], decimal=",").items
+    assert graph["nodes"] == {"size": [1234.5, -3.0], "kind": ["v1.2", "v1"]}
+    assert graph["edge_columns"] == {"km": [0.25]}
 
 
 @pytest.mark.parametrize("case", GRAPHS)

@@ -210,6 +210,22 @@ def test_numbers(folder: Folder) -> None:
         folder.json({"text": "a", "label": 10**400}, target="number")
 
 
+def test_numbers_with_a_decimal_comma(folder: Folder) -> None:
+    number = {"target": "number"}
+    table = "text;label\na;3,5\nb;1.234,5\nc;-1 234\nd;\ne;7\n"
+    folder.write("train.csv", table)
+    data = {**DATA, "train": "train.csv", "decimal": ","}
+    assert str(folder.part(data=data, **number).targets["mood"]) == "[3.5, 1234.5, -1234.0, None, 7.0]"
+    with pytest.raises(
+        DataError, match=r"train\.csv:2: label: got '3,5', .*; numbers .* need decimal = \",\""
+    ):
+        folder.part(data={**data, "decimal": "."}, **number)
+    for wrong in ("1.234", "1.5", "x"):
+        folder.write("train.csv", f"text;label\na;{wrong}\n")
+        with pytest.raises(DataError, match=rf"train\.csv:2: label: got '{wrong}', expected a "):
+            folder.part(data=data, **number)
+
+
 def test_several_columns_of_numbers(folder: Folder) -> None:
     task: dict[str, Any] = {"target": "number", "column": None, "columns": ["x", "y"]}
     assert folder.table("text\tx\ty\na\t1\t\n", **task) == [{"x": 1.0, "y": None}]

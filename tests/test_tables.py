@@ -196,3 +196,77 @@ def test_other_tables_have_a_limit_too(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.parquet: unpacks to more than 1 MiB"):
         rows_of(path, unpack_limit=1)
     assert len(rows_of(path)) == 20_001
+
+
+# --- separators, quotes and blanks as people have them ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rows"),
+    [
+        ("a.csv", "text;stars\nfine, really, good;5\nno, never;1\n", ["fine, really, good", "no, never"]),
+        ("a.csv", "text;price, EUR\nfine;3,5\nno;4,0\n", ["fine", "no"]),
+        ("a.csv", "text,a;b\nfine,1\nno,2\n", ["fine", "no"]),
+        ("a.csv", 'text\nHello, world\n"a; b"\n', ["Hello, world", "a; b"]),
+        ("a.csv", 'text, label\n"a, b", x\nc, y\n', ["a, b", "c"]),
+        ("a.csv", 'label, text\nx, "a, b"\ny, "c"\n', None),
+        ("a.csv", 'text,label\n"two\nlines; one cell",x\nb,y\n', ["two\nlines; one cell", "b"]),
+        ("A.TXT", "text|label\na, b|x\nc|y\n", ["a, b", "c"]),
+        ("a.txt", 'text,label\n"a, b",x\nc,y\n', ["a, b", "c"]),
+        ("a.txt", 'text\tlabel\n"a, b\tx\nc"\ty\n', ['"a, b', 'c"']),
+        ("a.tsv", '"text"\t"label"\n"a ""b"""\t"x"\n"c"\t"y"\n', ['a "b"', "c"]),
+        ("a.tsv", "text\na, b\nc;d\n", ["a, b", "c;d"]),
+    ],
+)
+def test_separators_are_found_by_header_and_rows(
+    tmp_path: Path, name: str, text: str, rows: list[str] | None
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    found = read_table(path)
+    assert found.items == (rows or ["a, b", "c"])
+    assert all(len(column) == 2 for column in found.columns.values())
+
+
+def test_quotes_in_a_table_with_tabs_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\n"a\tb"\tx\n')
+    with pytest.raises(
+        DataError, match=r"a\.tsv:2: got 3 cells, .*; if quotes enclose cells, give separator = "
+    ):
+        read_table(path)
+    assert read_table(path, separator="\t").items == ["a\tb"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("packed", ["", "gz", "zip"])
+def test_a_table_as_excel_writes_it(tmp_path: Path, encoding: str, end: str, packed: str) -> None:
+    raw = end.join([" text ;label", '"caf\u00e9; ""no"""; x', "b;y", ""]).encode(encoding)
+    path = tmp_path / f"A.CSV{'.' * bool(packed)}{packed}"
+    if packed == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("folder/a.csv", raw)
+            archive.writestr("__MACOSX/folder/._a.csv", b"\0\1")
+    else:
+        path.write_bytes(gzip.compress(raw) if packed else raw)
+    records = read_table(path)
+    assert (records.items, records.columns) == (['caf\u00e9; "no"', "b"], {"label": [" x", "y"]})
+
+
+def test_bad_rows_of_a_table_are_rejected_where_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    num = 2 * ROWS + 11
+    lines = ["text,label", *(f"t{i},{i}" for i in range(num))]
+    bad = {5: "a,b,c", ROWS + 3: '"a"b,c', ROWS + 4: '"a"b,d', ROWS + 5: "x", num: '"q\nr"'}
+    for line, row in bad.items():
+        lines[line - 1] = row
+    path.write_text("\n".join(lines) + "\n")
+    rejected = []
+    records = read_table(path, reject=lambda location, reason, raw: rejected.append((location, raw)))
+    assert sorted(int(location.rpartition(":")[2]) for location, _ in rejected) == list(bad)
+    assert {raw for _, raw in rejected} == {"a,b,c", "", "x", "q\nr"}
+    kept = [i for i in range(num) if i + 2 not in bad]
+    assert records.items == [f"t{i}" for i in kept]
+    after = [i + 2 + (i + 2 > num) for i in kept]  # one bad row has two lines
+    assert [int(place.rpartition(":")[2]) for place in records.locations] == after

@@ -245,18 +245,19 @@ def _edge_index(value: Any, count: int) -> Int[Tensor, "pair edges"]:
 
 
 def read_table(table: Mapping[str, Any]) -> Graph:
-    """Read a table: a mapping with "nodes", "edges" and "edge_columns".
+    """Read a table: a mapping with "nodes", "edges", "edge_columns" and "names".
 
     "nodes" and "edge_columns" map column names to values. Columns of strings are categories. "edges" is a
-    list of (source, target) node numbers, which count from 0.
+    list of (source, target) node numbers, which count from 0. "names" are the names of the nodes in results;
+    the model does not see them.
 
     Raises:
         ValueError: Unknown keys, no columns of nodes, or an invalid value; the message names its row.
     """
-    unknown = set(table) - {"nodes", "edges", "edge_columns"}
+    unknown = set(table) - {"nodes", "edges", "edge_columns", "names"}
     if unknown or "nodes" not in table:
         raise ValueError(
-            f"table: got {sorted(map(str, table))}, expected 'nodes', 'edges' and 'edge_columns'"
+            f"table: got {sorted(map(str, table))}, expected 'nodes', 'edges', 'edge_columns' and 'names'"
         )
     columns = _lists(table["nodes"], "nodes")
     if not columns:
@@ -268,7 +269,7 @@ def read_table(table: Mapping[str, Any]) -> Graph:
     edge_index = _edge_index(torch.tensor(pairs, dtype=torch.long).view(-1, 2).t().contiguous(), count)
     given = table.get("edge_columns")
     ties = _columns({} if given is None else _lists(given, "edge_columns"), "edge", len(pairs))
-    return Graph(nodes, ties, edge_index)
+    return Graph(nodes, ties, edge_index, _texts(table.get("names"), "names", "node", count))
 
 
 def _lists(columns: Any, name: str) -> dict[str, list[Any]]:

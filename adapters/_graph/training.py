@@ -30,6 +30,7 @@ __all__ = [
     "JSON_FORMS",
     "Learned",
     "aligned",
+    "check_item",
     "check_kind",
     "columns_of",
     "content",
@@ -59,6 +60,11 @@ def read(item: Any, kind: str) -> Graph:
     if (got := kind_of(item)) != kind:
         raise ValueError(f"graph: got an item of kind {got!r}, expected {kind!r} as the first training item")
     return READERS[kind](item)
+
+
+def check_item(item: Any) -> None:
+    """Raise ValueError if an item is not a graph of any kind."""
+    READERS[kind_of(item)](item)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FORMATS", "SPLITS", "SPLIT_NAMES", "PATHS"]
+__all__ = ["FORMATS", "ON_ERROR", "SPLITS", "SPLIT_NAMES", "PATHS"]
 
 TEXT = {"encoding": False, "unpack_limit": False}
 """Options of all formats that are text files."""
@@ -15,13 +15,18 @@ FORMATS: dict[str, dict[str, bool]] = {
     "labelled": {"separator": False, **TEXT},
     "jsonl": {"input": False, **TEXT},
     "recordings": {"audio": False, "segments": False, **TABLE},
-    "networks": {"edges": True, "features": True, "separator": False, **TEXT},
+    "folders": {"classes": False, **TEXT},
+    "networks": {"edges": True, "features": True, "separator": False, "decimal": False, **TEXT},
+    "triples": {"separator": False, **TEXT},
     "rdkit-logp": {},
 }
 """Format -> option of its reader -> whether it is required. A test compares this with the readers."""
 
 PATHS = ("audio", "segments", "edges")
 """Options that are paths. Like the files, they are relative to the data folder."""
+
+ON_ERROR = ("stop", "skip")
+"""What a bad row does: it is an error, or it is left out and listed."""
 
 SPLITS = ("train", "dev", "test")
 

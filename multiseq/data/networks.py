@@ -7,99 +7,129 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from multiseq.checks import nearest
+from multiseq.data.bad_rows import Reject
 from multiseq.data.records import DataError, Places, Records
+from multiseq.data.tables import Table
+from multiseq.labels import with_point
 
 __all__ = ["read_graphs"]
 
-Row = tuple[int, dict[str, str]]
 GraphColumns = dict[str, dict[str, list[str]]]
 """Graph's name -> column -> cells."""
 Lines = dict[str, list[int]]
 """Graph's name -> the line number of each of its rows."""
+Names = dict[str, dict[str, int]]
+"""Graph's name -> name of a node -> its number, from 0."""
+
+SEARCHED = 1000
+"""In larger graphs, messages do not search for the most similar name of a node."""
 
 
 def read_graphs(
     nodes: Path,
     edges: Path,
-    node_rows: Iterable[Row],
-    edge_rows: Iterable[Row],
+    node_table: Table,
+    edge_table: Table,
     features: Sequence[str],
     numeric: Mapping[str, Mapping[str, bool]],
+    decimal: str,
+    reject: Reject,
 ) -> Records:
     """Build the graphs from the rows of both tables, in the order of the table of nodes.
 
     Args:
         nodes: The file of nodes, for error messages.
         edges: The file of edges, for error messages.
-        node_rows: (line number, row). The first column is the graph's name, and ``node`` is the number of the
-            node in its graph, from 0.
-        edge_rows: (line number, row). The first column is the graph's name; ``source`` and ``target`` are
-            numbers of nodes. Further columns describe the edge.
+        node_table: The table of nodes, see `multiseq.data.readers.read_networks`.
+        edge_table: The table of edges.
         features: The columns of nodes that the model sees. All others are label columns.
         numeric: As for `multiseq.data.readers.read_networks`. For other columns, it is decided by the cells.
+        decimal: The decimal separator of numbers.
+        reject: What to do about a row that does not fit the others.
 
     Raises:
-        DataError: A column is missing, or a node's number or a number is wrong; the message names the line.
+        DataError: A column is missing, or a node or a number is wrong; the message names the line.
     """
-    graphs, lines = _nodes(nodes, node_rows, features)
-    pairs, ties, tie_lines = _edges(edges, edge_rows, lines)
-    seen = _values(nodes, graphs, lines, features, numeric.get("nodes", {}))
-    names = next(iter(ties.values()), {})
-    edge_columns = _values(edges, ties, tie_lines, names, numeric.get("edges", {}))
+    names, graphs, lines, grouped = _nodes(nodes, node_table, features, reject)
+    pairs, ties, tie_lines = _edges(edges, edge_table, names, grouped, reject)
+    seen = _values(nodes, graphs, lines, features, numeric.get("nodes", {}), decimal)
+    edge_columns = _values(
+        edges, ties, tie_lines, next(iter(ties.values()), {}), numeric.get("edges", {}), decimal
+    )
     records = Records([], {}, Places(nodes, [own[0] for own in lines.values()]))
+    records.num_rows = sum(map(len, [*lines.values(), *tie_lines.values()]))
     for name, own in graphs.items():
-        known = {"edges": pairs.get(name, []), "edge_columns": edge_columns.get(name, {})}
-        records.items.append({"nodes": seen[name], **known})
+        item = {"nodes": seen[name], "edges": pairs.get(name, []), "edge_columns": edge_columns.get(name, {})}
+        if list(names[name]) != [str(i) for i in range(len(names[name]))]:
+            item["names"] = list(names[name])
+        records.items.append(item)
         for column in own:
             if column not in features:
                 records.columns.setdefault(column, []).append([v or None for v in own[column]])
     return records
 
 
-def _nodes(path: Path, rows: Iterable[Row], features: Sequence[str]) -> tuple[GraphColumns, Lines]:
+def _nodes(
+    path: Path, table: Table, features: Sequence[str], reject: Reject
+) -> tuple[Names, GraphColumns, Lines, bool]:
+    """The nodes, their columns and lines; and whether the first column is the name of the graph."""
+    node = "node" if "node" in table.names else table.names[0]
+    graph = table.names[0] if table.names[0] != node else None
+    others = [name for name in table.names if name not in (graph, node)]
+    if not set(features) <= set(others):
+        raise DataError(
+            f"{path}:1: got the columns {', '.join(table.names)}; expected the graph's name, then "
+            f"{', '.join(('node', *features))} (a single graph needs no name)"
+        )
+    names: Names = {}
     graphs: GraphColumns = {}
     lines: Lines = {}
-    for line, row in rows:
-        name, (node,), columns = _parse(path, row, ("node",), features)
-        num = len(lines.setdefault(name, []))
-        if node != str(num):
-            raise DataError(
-                f"{path}:{line}: got node {node!r} of {name!r}, expected {num}: nodes are numbered from 0"
-            )
-        _add(graphs, lines, name, line, columns)
-    return graphs, lines
+    for line, row in table.rows():
+        name, own = row[graph] if graph else "", row[node].strip()
+        known = names.setdefault(name, {})
+        if not own or own in known:
+            several = "" if graph else "; if there are several, name the graph in the first column"
+            reason = f"got node {own!r} twice" if own else "got a node without a name"
+            reject(f"{path}:{line}", f"{reason}, expected different names in a graph{several}", _raw(row))
+            continue
+        known[own] = len(known)
+        _add(graphs, lines, name, line, {column: row[column] for column in others})
+    return names, graphs, lines, graph is not None
 
 
-def _edges(path: Path, rows: Iterable[Row], nodes: Lines) -> tuple[dict[str, Any], GraphColumns, Lines]:
+def _edges(
+    path: Path, table: Table, nodes: Names, grouped: bool, reject: Reject
+) -> tuple[dict[str, list[tuple[int, int]]], GraphColumns, Lines]:
+    graph, *others = table.names if grouped else ("", *table.names)
+    ends = ["source", "target"] if {"source", "target"} <= set(others) else others[:2]
+    if len(ends) < 2 or graph in ("source", "target"):
+        expected = "the graph's name, then source, target" if grouped else "source, target"
+        raise DataError(f"{path}:1: got the columns {', '.join(table.names)}; expected {expected}")
     pairs: dict[str, list[tuple[int, int]]] = {}
     ties: GraphColumns = {}
     lines: Lines = {}
-    for line, row in rows:
-        name, ends, columns = _parse(path, row, ("source", "target"), ())
+    for line, row in table.rows():
+        name = row[graph] if graph else ""
         if name not in nodes:
-            raise DataError(f"{path}:{line}: got graph {name!r}, which has no nodes, expected one with nodes")
-        for end in ends:
-            if not (end.isdecimal() and int(end) < len(nodes[name])):
-                last = len(nodes[name]) - 1
-                raise DataError(f"{path}:{line}: got node {end!r} of {name!r}, expected 0 to {last}")
-        pairs.setdefault(name, []).append((int(ends[0]), int(ends[1])))
-        _add(ties, lines, name, line, columns)
+            reason = f"got graph {name!r}, which has no nodes, expected one with nodes"
+            reject(f"{path}:{line}", reason, _raw(row))
+            continue
+        found = [row[end].strip() for end in ends]
+        new = next((end for end in found if end not in nodes[name]), None)
+        if new is not None:
+            of = f" of {name!r}" if graph else ""
+            near = nearest(new, nodes[name]) if len(nodes[name]) < SEARCHED else ""
+            reason = f"got node {new!r}{of}, expected one of its {len(nodes[name]):,} nodes{near}"
+            reject(f"{path}:{line}", reason, _raw(row))
+            continue
+        pairs.setdefault(name, []).append((nodes[name][found[0]], nodes[name][found[1]]))
+        _add(ties, lines, name, line, {column: row[column] for column in others if column not in ends})
     return pairs, ties, lines
 
 
-def _parse(
-    path: Path, row: dict[str, str], numbers: Sequence[str], needed: Sequence[str]
-) -> tuple[str, list[str], dict[str, str]]:
-    """Split a row into the graph's name (the first column), the node numbers, and the other columns."""
-    (_, name), *others = row.items()
-    columns = dict(others)
-    found = [columns.pop(column, None) for column in numbers]
-    if None in found or not columns.keys() >= set(needed):
-        expected = ", ".join((*numbers, *needed))
-        raise DataError(
-            f"{path}:1: got the columns {', '.join(row)}; expected the graph's name, then {expected}"
-        )
-    return name, [number for number in found if number is not None], columns
+def _raw(row: Mapping[str, Any]) -> str:
+    return ",".join(map(str, row.values()))
 
 
 def _add(table: GraphColumns, lines: Lines, name: str, line: int, columns: dict[str, str]) -> None:
@@ -110,22 +140,31 @@ def _add(table: GraphColumns, lines: Lines, name: str, line: int, columns: dict[
 
 
 def _values(
-    path: Path, table: GraphColumns, lines: Lines, columns: Iterable[str], known: Mapping[str, bool]
+    path: Path,
+    table: GraphColumns,
+    lines: Lines,
+    columns: Iterable[str],
+    known: Mapping[str, bool],
+    decimal: str,
 ) -> dict[str, dict[str, Any]]:
     """The chosen columns of each graph; a column is numeric if all its cells are numbers, or categorical."""
-    numeric = {column: _is_numeric(path, table, lines, column, known.get(column)) for column in columns}
+    numeric = {
+        column: _is_numeric(path, table, lines, column, known.get(column), decimal) for column in columns
+    }
     return {
-        name: {c: list(map(_number, own[c])) if flag else own[c] for c, flag in numeric.items()}
+        name: {c: [_number(v, decimal) for v in own[c]] if flag else own[c] for c, flag in numeric.items()}
         for name, own in table.items()
     }
 
 
-def _is_numeric(path: Path, table: GraphColumns, lines: Lines, column: str, known: bool | None) -> bool:
+def _is_numeric(
+    path: Path, table: GraphColumns, lines: Lines, column: str, known: bool | None, decimal: str
+) -> bool:
     """Whether a column is numeric. For a trained model this is ``known`` already."""
     if known is False:
         return False
     cells = [cell for own in table.values() for cell in own[column]]
-    numbers = list(map(_number, cells))
+    numbers = [_number(cell, decimal) for cell in cells]
     finite = [number is not None and math.isfinite(number) for number in numbers]
     if known is None and (None in numbers or not any(finite)):
         return False
@@ -139,9 +178,9 @@ def _is_numeric(path: Path, table: GraphColumns, lines: Lines, column: str, know
     return True
 
 
-def _number(cell: str) -> float | None:
+def _number(cell: str, decimal: str) -> float | None:
     """The number in a cell; NaN for an empty cell, None for anything but a number."""
     try:
-        return float(cell.strip() or "nan")
+        return float((with_point(cell) if decimal == "," else cell).strip() or "nan")
     except ValueError:
         return None

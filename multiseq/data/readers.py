@@ -6,20 +6,24 @@ describes how text files are unpacked and decoded, and `multiseq.data.tables` ho
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from multiseq.data.archives import AudioFile
+from multiseq.data.bad_rows import Reject, raw_of, stop
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import open_table
-from multiseq.data.text_files import lines_of, parse_json
+from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
 
 __all__ = [
     "READERS",
     "read_conllu",
+    "read_folders",
     "read_json_lines",
     "read_labelled",
     "read_lines",
@@ -27,65 +31,96 @@ __all__ = [
     "read_rdkit_logp",
     "read_recordings",
     "read_table",
+    "read_triples",
 ]
 
 FASTTEXT = "__label__"
 """The prefix of each label in files of fastText."""
 
+TRIPLE = ("head", "relation", "tail")
+"""The usual names of the columns of a triple."""
+
 RECURRING = 4096
 """Up to this number of different cells in a column, equal cells share one string."""
 
+
+CONLLU = {"lemma": 2, "upos": 3, "xpos": 4, "feats": 5, "deprel": 7}
+"""Label column -> number of the column in a treebank."""
 
 ROW = re.compile(r"[0-9]+([-.][0-9]+)?")
 """The first column of a row in a treebank."""
 
 
-def read_conllu(path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None) -> Records:
+def read_conllu(
+    path: Path,
+    *,
+    encoding: str = "utf-8",
+    unpack_limit: int | None = None,
+    columns: Collection[str] = (),
+    reject: Reject = stop,
+) -> Records:
     """Read a CoNLL-U treebank (https://universaldependencies.org/format.html), for token classification.
 
-    An item is a sentence, as a list of words. The label columns are ``upos``, ``xpos``, ``lemma`` and
-    ``deprel``: lists with one label for each word. Multi-word tokens (1-2) and empty nodes (1.1) are skipped,
-    because they are not words of the tree.
+    An item is a sentence, as a list of words. The label columns are ``lemma``, ``upos``, ``xpos``, ``feats``
+    (all features as one label, ``Case=Nom|Number=Sing``) and ``deprel``: lists with one label for each word.
+    Multi-word tokens (1-2) and empty nodes (1.1) are skipped, because they are not words of the tree.
 
     Args:
         path: The file.
         encoding: The encoding of the file.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
+        columns: Names of features, such as ``Case``: each becomes a label column too. The label is missing
+            for words that do not have the feature.
+        reject: What to do about a sentence with a line that is not CoNLL-U.
 
     Raises:
         DataError: A line is not CoNLL-U.
     """
     places = Places(path)
-    records = Records([], {"upos": [], "xpos": [], "lemma": [], "deprel": []}, places)
+    keys = [name for name in columns if name not in CONLLU]
+    records = Records([], {name: [] for name in (*CONLLU, *keys)}, places)
     rows: list[list[str]] = []
-    start = 1
+    start, broken = 1, False
     for number, line in enumerate(chain(lines_of(path, encoding, unpack_limit), [""]), 1):
         line = line.rstrip("\r\n")
         if not line.strip(" "):
-            if rows:
-                _add_sentence(records, rows)
+            if rows and not broken:
+                _add_sentence(records, rows, keys)
                 places.lines.append(start)
-            rows, start = [], number + 1
-        elif not line.startswith("#"):
+            rows, start, broken = [], number + 1, False
+        elif not line.startswith("#") and not broken:
             fields = line.split("\t")
-            if len(fields) != 10:
-                raise DataError(
-                    f"{path}:{number}: got {len(fields)} columns, expected the 10 of CoNLL-U, tab-separated"
-                )
-            if not ROW.fullmatch(fields[0]):
-                raise DataError(
-                    f"{path}:{number}: got {fields[0]!r} in the first column, expected the number of a word "
-                    "(1), of a multi-word token (1-2) or of an empty node (1.1)"
-                )
-            if fields[0].isdigit():
+            if wrong := _not_conllu(fields):
+                reject(f"{path}:{number}", wrong, line)
+                broken = True
+            elif fields[0].isdigit():
                 rows.append(fields)
+    for key in keys:
+        if not any(any(labels) for labels in records.columns[key]):
+            del records.columns[key]  # no word has it, so the name is wrong
     return records
 
 
-def _add_sentence(records: Records, rows: list[list[str]]) -> None:
+def _not_conllu(fields: Sequence[str]) -> str:
+    """What is wrong with a line; empty if nothing is."""
+    if len(fields) != 10:
+        return f"got {len(fields)} columns, expected the 10 of CoNLL-U, tab-separated"
+    if not ROW.fullmatch(fields[0]):
+        return (
+            f"got {fields[0]!r} in the first column, expected the number of a word "
+            "(1), of a multi-word token (1-2) or of an empty node (1.1)"
+        )
+    return ""
+
+
+def _add_sentence(records: Records, rows: list[list[str]], keys: Sequence[str]) -> None:
     records.items.append([row[1] for row in rows])
-    for name, column in {"lemma": 2, "upos": 3, "xpos": 4, "deprel": 7}.items():
+    for name, column in CONLLU.items():
         records.columns[name].append([None if row[column] == "_" else row[column] for row in rows])
+    if keys:
+        found = [dict(pair.partition("=")[::2] for pair in row[5].split("|")) for row in rows]
+        for key in keys:
+            records.columns[key].append([features.get(key) for features in found])
 
 
 def read_table(
@@ -96,6 +131,7 @@ def read_table(
     separator: str | None = None,
     unpack_limit: int | None = None,
     columns: Collection[str] = (),
+    reject: Reject = stop,
 ) -> Records:
     """Read a table with a header (CSV, TSV, Parquet or Excel; see `multiseq.data.tables.open_table`).
 
@@ -107,11 +143,12 @@ def read_table(
         separator: The separator between cells. Default: derived from the file's name and header.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
         columns: The label columns to keep. All are kept if it is empty or names a column that does not exist.
+        reject: What to do about a row with a wrong number of cells.
 
     Raises:
         DataError: The file is not a table, or has no column ``input``.
     """
-    table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit)
+    table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
     if input not in table.names:
         names = ", ".join(table.names)
         if len(table.names) == 1 and "," in names:
@@ -169,7 +206,12 @@ def read_lines(
 
 
 def read_labelled(
-    path: Path, *, separator: str = " ", encoding: str = "utf-8", unpack_limit: int | None = None
+    path: Path,
+    *,
+    separator: str = " ",
+    encoding: str = "utf-8",
+    unpack_limit: int | None = None,
+    reject: Reject = stop,
 ) -> Records:
     """Read lines of the form label, separator, text (text classification).
 
@@ -181,6 +223,7 @@ def read_labelled(
         separator: The separator between label and text.
         encoding: The encoding of the file.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
+        reject: What to do about a line without a separator.
 
     Raises:
         DataError: A line has no separator.
@@ -193,7 +236,9 @@ def read_labelled(
             continue
         label, found, text = line.partition(separator)
         if not found:
-            raise DataError(f"{path}:{number}: got {line[:40]!r}, expected a label, {separator!r} and a text")
+            reason = f"got {line[:40]!r}, expected a label, {separator!r} and a text"
+            reject(f"{path}:{number}", reason, line)
+            continue
         labels = [label]
         while labels[0].startswith(FASTTEXT) and text.startswith(FASTTEXT):
             label, _, text = text.partition(separator)
@@ -207,7 +252,12 @@ def read_labelled(
 
 
 def read_json_lines(
-    path: Path, *, input: str = "text", encoding: str = "utf-8", unpack_limit: int | None = None
+    path: Path,
+    *,
+    input: str = "text",
+    encoding: str = "utf-8",
+    unpack_limit: int | None = None,
+    reject: Reject = stop,
 ) -> Records:
     """Read JSON lines: one JSON object in each line. Fields other than ``input`` are label columns.
 
@@ -216,6 +266,7 @@ def read_json_lines(
         input: The field that holds the item.
         encoding: The encoding of the file.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
+        reject: What to do about a line that is not such an object.
 
     Raises:
         DataError: A line is not a JSON object with the field ``input``.
@@ -228,9 +279,11 @@ def read_json_lines(
         try:
             row = parse_json(line)
         except ValueError as error:
-            raise DataError(f"{path}:{number}: not JSON: {error}") from None
+            reject(f"{path}:{number}", f"not JSON: {error}", line)
+            continue
         if not isinstance(row, dict) or input not in row:
-            raise DataError(f"{path}:{number}: expected an object with the field {input!r}")
+            reject(f"{path}:{number}", f"expected an object with the field {input!r}", line)
+            continue
         rows.append(row)
         places.lines.append(number)
     names = dict.fromkeys(name for row in rows for name in row if name != input)
@@ -247,6 +300,7 @@ def read_recordings(
     encoding: str = "utf-8",
     separator: str | None = None,
     unpack_limit: int | None = None,
+    reject: Reject = stop,
 ) -> Records:
     """Read a table that names recordings, which are in a folder or in a tar file.
 
@@ -260,11 +314,14 @@ def read_recordings(
         encoding: The encoding of both tables.
         separator: As for `read_table`, for both tables.
         unpack_limit: As for `read_table`, for both tables.
+        reject: What to do about a bad row of either table.
 
     Raises:
         DataError: A table cannot be read, the audio does not exist, or a time is not a number.
     """
-    options: dict[str, Any] = {"encoding": encoding, "separator": separator, "unpack_limit": unpack_limit}
+    options: dict[str, Any] = {
+        "encoding": encoding, "separator": separator, "unpack_limit": unpack_limit, "reject": reject
+    }  # fmt: skip
     records = read_table(path, input=input, **options)
     audio = audio or path.parent
     if not audio.exists():
@@ -275,6 +332,7 @@ def read_recordings(
     if segments is not None:
         found = _segments(segments, options)
         records.columns["segments"] = [found.get(name) for name in names]
+        records.num_rows = len(names) + sum(map(len, found.values()))
     return records
 
 
@@ -288,7 +346,76 @@ def _segments(path: Path, options: Mapping[str, Any]) -> dict[str, list[tuple[fl
         try:
             found.setdefault(name, []).append((float(start), float(end), label or None))
         except ValueError:
-            raise DataError(f"{path}:{number}: got times {start!r} and {end!r}, expected seconds") from None
+            reason = f"got times {start!r} and {end!r}, expected seconds"
+            options["reject"](f"{path}:{number}", reason, raw_of(row))
+    return found
+
+
+def read_folders(
+    path: Path,
+    *,
+    classes: Collection[str] = (),
+    encoding: str = "utf-8",
+    unpack_limit: int | None = None,
+    suffixes: Collection[str] = (),
+    reject: Reject = stop,
+) -> Records:
+    """Read a folder with a sub-folder for each class, in which each file is an item.
+
+    An item is the text of a file, or its path if ``suffixes`` are given. The label column ``label`` is the
+    name of the sub-folder, ``file`` the path of the file in the folder, for example ``pos/0_9.txt``. Files
+    of deeper folders belong to the sub-folder too. Items are sorted by path. Hidden files are ignored.
+
+    Args:
+        path: The folder.
+        classes: The sub-folders to read. Default: all.
+        encoding: The encoding of texts.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+        suffixes: The endings of files that are items. A warning names files with others.
+        reject: What to do about a file that is no text.
+
+    Raises:
+        DataError: No such folder, no sub-folder with items in it, or a class without a sub-folder.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder, expected one with a sub-folder for each class")
+    folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    missing = [name for name in classes if name not in folders]
+    if missing:
+        raise DataError(f"{path}: no sub-folder {missing[0]!r}; there are {', '.join(folders)}")
+    records = Records([], {"label": [], "file": []}, [])
+    others = [p.name for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
+    locations = []
+    for name in sorted(classes) or folders:
+        for file in sorted(_files_in(path / name)):
+            if suffixes and suffix_of(file) not in suffixes:
+                others.append(file.relative_to(path).as_posix())
+                continue
+            try:
+                item = str(file) if suffixes else text_of(file, encoding, unpack_limit).strip()
+            except DataError as error:
+                location, _, reason = str(error).partition(": ")
+                reject(location, reason, "")
+                continue
+            records.items.append(item)
+            locations.append(str(file))
+            records.columns["label"].append(name)
+            records.columns["file"].append(file.relative_to(path).as_posix())
+    if not records.items:
+        raise DataError(f"{path}: got no file in a sub-folder, expected a sub-folder for each class")
+    if others:
+        shown = ", ".join(sorted(others)[:5]) + (" …" if others[5:] else "")
+        warnings.warn(f"{path}: {len(others)} other files are left out: {shown}", stacklevel=2)
+    records.locations = locations
+    return records
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The files of a folder and of the folders in it, without hidden ones."""
+    found = []
+    for inner, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(inner, name) for name in names if not name.startswith(".")]
     return found
 
 
@@ -300,14 +427,19 @@ def read_networks(
     encoding: str = "utf-8",
     separator: str | None = None,
     unpack_limit: int | None = None,
+    decimal: str = ".",
     numeric: Mapping[str, Mapping[str, bool]] | None = None,
+    reject: Reject = stop,
 ) -> Records:
     """Read graphs from two tables, for node and graph classification or regression.
 
     The columns are graph, node, … in the table of nodes, and graph, source, target, … in the table of edges.
-    Nodes are numbered from 0 within their graph. An item is ``{"nodes": {column: values}, "edges":
-    [(source, target)], "edge_columns": {column: values}}``. A column is numeric if all its cells are numbers,
-    and categorical otherwise. An empty cell in a numeric column is an error.
+    A single graph needs no column graph: the columns are then node, …, and source, target, …. If there is no
+    column called node, the first is; if there are no columns source and target, the first two after the graph
+    are. Nodes have any names, or numbers, that differ within a graph. An item is ``{"nodes": {column:
+    values}, "edges": [(source, target)], "edge_columns": {column: values}}``, and ``"names"`` where nodes are
+    not just numbered from 0. A column is numeric if all its cells are numbers, and categorical otherwise. An
+    empty cell in a numeric column is an error.
 
     Args:
         path: The table of nodes.
@@ -317,19 +449,79 @@ def read_networks(
         encoding: The encoding of both tables.
         separator: As for `read_table`, for both tables.
         unpack_limit: As for `read_table`, for both tables.
+        decimal: The decimal separator of numbers: a point or a comma.
         numeric: For a trained model, ``{"nodes": {column: whether it is numeric}, "edges": …}``. A column
             that was categorical in training is then read as categorical, even if it contains only digits.
+        reject: What to do about a bad row of either table, such as an edge to a node that does not exist.
 
     Raises:
         DataError: A table cannot be read, or its rows do not form graphs.
     """
     from multiseq.data import networks
 
-    node_rows, edge_rows = (
-        open_table(file, encoding=encoding, separator=separator, unpack_limit=unpack_limit).rows()
+    node_table, edge_table = (
+        open_table(file, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
         for file in (path, edges)
     )
-    return networks.read_graphs(path, edges, node_rows, edge_rows, features, numeric or {})
+    return networks.read_graphs(path, edges, node_table, edge_table, features, numeric or {}, decimal, reject)
+
+
+def read_triples(
+    path: Path,
+    *,
+    encoding: str = "utf-8",
+    separator: str | None = None,
+    unpack_limit: int | None = None,
+    reject: Reject = stop,
+) -> Records:
+    """Read facts: a table with one triple in a row, for graph classification and graph to text.
+
+    The first column is the name of the graph, the next three (or the columns called ``head``, ``relation``
+    and ``tail``) are the triple. An item is the list of a graph's triples, in the order of the rows. Other
+    columns are labels of the graph: one of its rows has the label, or all of them have the same.
+
+    Args:
+        path: The table.
+        encoding: As for `read_table`.
+        separator: As for `read_table`.
+        unpack_limit: As for `read_table`.
+        reject: What to do about a row with an empty cell in its triple, or with another label.
+
+    Raises:
+        DataError: The file is not a table, or a row does not fit the others.
+    """
+    table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
+    graph, *others = table.names
+    triple = list(TRIPLE) if set(TRIPLE) <= set(others) else others[:3]
+    if len(triple) < 3 or graph in TRIPLE:
+        raise DataError(
+            f"{path}:1: got the columns {', '.join(table.names)}; expected the graph's name, then head, "
+            "relation, tail"
+        )
+    graphs: dict[str, list[tuple[str, ...]]] = {}
+    labels: dict[str, dict[str, Any]] = {}
+    places = Places(path)
+    for line, row in table.rows():
+        name, parts = row[graph], tuple(row[column].strip() for column in triple)
+        own = {column: row[column] for column in others if column not in triple and row[column]}
+        other = next((c for c, v in own.items() if labels.get(name, {}).get(c, v) != v), None)
+        if not all(parts) or other is not None:
+            reason = (
+                f"got {other} {own[other]!r} for graph {name!r}, expected {labels[name][other]!r} as before"
+                if other is not None
+                else f"got an empty cell in {', '.join(triple)}, expected a triple"
+            )
+            reject(f"{path}:{line}", reason, raw_of(row))
+            continue
+        if name not in graphs:
+            places.lines.append(line)
+        graphs.setdefault(name, []).append(parts)
+        labels.setdefault(name, {}).update(own)
+    names = [column for column in others if column not in triple]
+    records = Records(list(graphs.values()), {}, places)
+    records.columns = {column: [labels[name].get(column) for name in graphs] for column in names}
+    records.num_rows = sum(map(len, graphs.values()))
+    return records
 
 
 def read_rdkit_logp(path: Path) -> Records:
@@ -349,7 +541,9 @@ READERS: dict[str, Callable[..., Records]] = {
     "labelled": read_labelled,
     "jsonl": read_json_lines,
     "recordings": read_recordings,
+    "folders": read_folders,
     "networks": read_networks,
+    "triples": read_triples,
     "rdkit-logp": read_rdkit_logp,
 }
 """Name of a format in a recipe -> its reader."""

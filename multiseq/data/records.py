@@ -58,6 +58,8 @@ class Records:
     items: list[Any]
     columns: dict[str, list[Any]] = field(default_factory=dict)
     locations: Sequence[str] = field(default_factory=list)
+    num_rows: int = 0
+    """For items made of many rows: the number of rows."""
 
     def select(self, rows: Sequence[int]) -> Records:
         """The chosen rows, in the order of ``rows``."""

@@ -20,6 +20,7 @@ from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any
 
+from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.records import DataError
 from multiseq.data.text_files import check_unpacked, open_text, suffix_of
 from multiseq.requires import need
@@ -30,8 +31,15 @@ EXCEL = (".xlsx", ".xlsm")
 TABLES = (".csv", ".tsv", ".tab", ".parquet", *EXCEL)
 """Suffixes of file names that mean a table."""
 
-SEPARATORS = (",", ";", "\t", "|")
-"""Possible separators in a .csv file, the most likely first."""
+SEPARATORS = (";", "\t", "|", ",")
+"""Possible separators in a text file. If two fit equally well, the first is taken: it may be that the others
+stand in names or in decimal numbers."""
+
+SAMPLE = 50
+"""Lines that are looked at to find the separator."""
+
+NONE = "\0"
+"""The separator of a table with one column: a character that no text file contains."""
 
 ROWS = 256
 """Rows that are read at a time. With so few, Python's garbage collector does not start, which would take
@@ -66,17 +74,20 @@ def open_table(
     encoding: str = "utf-8",
     separator: str | None = None,
     unpack_limit: int | None = None,
+    reject: Reject = stop,
 ) -> Table:
     """Open a table with a header.
 
     Args:
         path: The file; its suffix decides the format. ``.parquet``, ``.xlsx`` and ``.xlsm`` are Parquet and
-            Excel. In ``.csv`` files, cells can be quoted, and the separator is the first of comma, semicolon,
-            tab and bar that occurs in the header. In all other files, the separator is a tab, and quotes are
-            ordinary characters.
+            Excel. In ``.tsv`` and ``.tab`` files, tabs separate the cells. In other text files it is the
+            comma, semicolon, tab or bar of the header that divides the first rows most evenly; a header
+            without any of them is a table with one column. Cells can be quoted, except between tabs: there
+            quotes are ordinary characters, unless all names in the header are quoted.
         encoding: The encoding of a text file.
         separator: Another separator for a text file. If it is given, cells can be quoted in any text file.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
+        reject: What to do about a row with too few or too many cells, or with wrong quotes.
 
     Raises:
         DataError: The file is not such a table. The message names the line if there is one.
@@ -85,10 +96,9 @@ def open_table(
     if suffix == ".parquet" or suffix in EXCEL:
         if not path.is_file():
             raise DataError(f"{path}: no such file")
-        batches = (_parquet if suffix == ".parquet" else _excel)(path, unpack_limit)
+        batches = (_parquet if suffix == ".parquet" else _excel)(path, unpack_limit, reject)
     else:
-        quoted = suffix == ".csv" or separator is not None
-        batches = _text(path, encoding, separator, unpack_limit, quoted)
+        batches = _text(path, encoding, separator, unpack_limit, reject)
     names = [str(name).strip() for name in next(batches, [])]
     if not any(names):
         raise DataError(f"{path}: empty, expected a header line")
@@ -102,35 +112,57 @@ def open_table(
 
 
 def _text(
-    path: Path, encoding: str, separator: str | None, unpack_limit: int | None, quoted: bool
+    path: Path, encoding: str, separator: str | None, unpack_limit: int | None, reject: Reject
 ) -> Iterator[Any]:
     """Yield the header, then batches of rows."""
     with open_text(path, encoding, unpack_limit) as file:
-        first = file.readline()
-        lines = chain([first] if first else [], file)
-        rows = _quoted(first, lines, separator) if quoted else _Tabs(lines)
+        sample = list(islice(file, SAMPLE))
+        lines = chain(sample, file)
+        layout = _layout(sample, suffix_of(path), separator)
+        # A setting of the whole process. Python's default of 131,072 characters is too small for long texts.
+        csv.field_size_limit(2**31 - 1)
+        # Without `strict`, an open quote would swallow the rest of the file.
+        rows: Any = _Tabs(lines) if layout is None else csv.reader(lines, strict=True, **layout)
+        between = "\t" if layout is None else layout["delimiter"]
         width, done = 0, 0  # width: cells in a row; done: lines read so far
         for batch, error in _batches(rows):
             starts, done = _starts(batch, done, None if error else rows.line_num)
             if width and batch:
-                yield _columns(path, starts, batch, width)
+                yield _columns(path, starts, batch, width, reject, between)
             elif batch:
                 yield batch[0]
                 width = len(batch[0])
             if error:
-                raise DataError(
-                    f"{path}:{done + 1}: not valid CSV: {error}; expected quotes in pairs, and "
-                    "lines that end in a newline"
-                )
+                reason = f"not valid CSV: {error}; expected quotes in pairs, and lines that end in a newline"
+                open_quote = "unexpected end" in str(error)  # it has swallowed all rows after it
+                (reject if width and not open_quote else stop)(f"{path}:{done + 1}", reason, "")
+                done = rows.line_num
 
 
-def _quoted(first: str, lines: Iterable[str], separator: str | None) -> Any:
+def _layout(sample: list[str], suffix: str, separator: str | None) -> dict[str, Any] | None:
+    """How `csv` must read a table. None: tabs separate the cells, and a quote is an ordinary character."""
+    first = sample[0] if sample else ""
     bare = re.sub('"[^"]*"', "", first)
-    found = separator or next((s for s in SEPARATORS if s in bare), ",")
-    # A setting of the whole process. Python's default of 131,072 characters is too small for long texts.
-    csv.field_size_limit(2**31 - 1)
-    # Without `strict`, an open quote would swallow the rest of the file.
-    return csv.reader(lines, strict=True, delimiter=found)
+    if separator is None and (suffix in (".tsv", ".tab") or (suffix != ".csv" and "\t" in bare)):
+        names = first.strip().split("\t")
+        return {"delimiter": "\t"} if all(re.fullmatch('"[^"]*"', name) for name in names) else None
+    given = [s for s in SEPARATORS if s in bare] if separator is None else [separator]
+    if not given:
+        return {"delimiter": NONE} if suffix == ".csv" else None
+    found = max(given, key=lambda s: _evenness(sample, s))
+    # Blanks between a separator and a quote: a, "b, c"
+    blanks = f'{found} "' in first or _evenness(sample, found, True) > _evenness(sample, found)
+    return {"delimiter": found, "skipinitialspace": blanks}
+
+
+def _evenness(sample: list[str], separator: str, blanks: bool = False) -> tuple[float, int]:
+    """The share of rows that have as many cells as the header, and the number of these cells."""
+    try:
+        rows = list(csv.reader(sample, delimiter=separator, skipinitialspace=blanks))
+    except csv.Error:
+        return 0.0, 0
+    sizes = [len(row) for row in (rows[:-1] if len(sample) == SAMPLE else rows) if any(row)]
+    return (sizes.count(sizes[0]) / len(sizes), sizes[0]) if sizes else (0.0, 0)
 
 
 class _Tabs:
@@ -149,7 +181,7 @@ class _Tabs:
 
 
 def _batches(rows: Any) -> Iterator[tuple[list[list[str]], csv.Error | None]]:
-    """Yield the header alone, then batches of rows. If an error ends reading, the last batch carries it."""
+    """Yield the header alone, then batches of rows. If a row is an error, the batch before it carries it."""
     size = 1
     while True:
         batch: list[list[str]] = []
@@ -157,7 +189,8 @@ def _batches(rows: Any) -> Iterator[tuple[list[list[str]], csv.Error | None]]:
             batch.extend(islice(rows, size))
         except csv.Error as error:  # the rows before the error are in the batch
             yield batch, error
-            return
+            size = ROWS
+            continue
         if not batch:
             return
         yield batch, None
@@ -173,22 +206,30 @@ def _starts(batch: list[list[str]], done: int, end: int | None) -> tuple[Sequenc
     return starts, last - 1
 
 
-def _columns(path: Path, lines: Sequence[int], rows: list[Any], width: int) -> RowBatch:
+def _columns(
+    path: Path, lines: Sequence[int], rows: list[Any], width: int, reject: Reject, between: str = " "
+) -> RowBatch:
     """Turn rows into columns. Empty rows are left out (Excel leaves some below a table)."""
     empty = [""] * width
     if [] in rows or [""] in rows or empty in rows:
         kept = [i for i, row in enumerate(rows) if any(row)]
         lines, rows = [lines[i] for i in kept], [rows[i] for i in kept]
     if set(map(len, rows)) - {width}:
-        bad = next(i for i, row in enumerate(rows) if len(row) != width)
-        raise DataError(f"{path}:{lines[bad]}: got {len(rows[bad])} cells, expected {width} as in the header")
+        for line, row in zip(lines, rows, strict=True):
+            if len(row) != width:
+                reason = f"got {len(row)} cells, expected {width} as in the header"
+                if between == "\t" and any(cell.startswith('"') for cell in row):
+                    reason += '; if quotes enclose cells, give separator = "\\t"'
+                reject(f"{path}:{line}", reason, between.join(map(str, row)))
+        kept = [i for i, row in enumerate(rows) if len(row) == width]
+        lines, rows = [lines[i] for i in kept], [rows[i] for i in kept]
     return lines, list(zip(*rows, strict=True)) or [()] * width
 
 
 # --- Parquet and Excel ----------------------------------------------------------------------------
 
 
-def _parquet(path: Path, limit: int | None) -> Iterator[Any]:
+def _parquet(path: Path, limit: int | None, reject: Reject) -> Iterator[Any]:
     """Read Parquet. The number of a row, from 1, serves as its line number."""
     parquet = need("pyarrow.parquet", package="multiseq[tables]")
     with _named_errors(path, "Parquet"), path.open("rb") as raw, parquet.ParquetFile(raw) as file:
@@ -199,11 +240,11 @@ def _parquet(path: Path, limit: int | None) -> Iterator[Any]:
         for batch in file.iter_batches(ROWS):
             columns = [[_as_text(v) for v in column.to_pylist()] for column in batch.columns]
             rows = list(map(list, zip(*columns, strict=True)))
-            yield _columns(path, range(done + 1, done + 1 + len(rows)), rows, len(columns))
+            yield _columns(path, range(done + 1, done + 1 + len(rows)), rows, len(columns), reject)
             done += len(rows)
 
 
-def _excel(path: Path, limit: int | None) -> Iterator[Any]:
+def _excel(path: Path, limit: int | None, reject: Reject) -> Iterator[Any]:
     """Read the only sheet with cells of an Excel file. Line numbers are Excel's row numbers."""
     openpyxl = need("openpyxl", package="multiseq[tables]")
     with _named_errors(path, "Excel"):
@@ -224,7 +265,7 @@ def _excel(path: Path, limit: int | None) -> Iterator[Any]:
         yield header[:width]
         done = 1
         while batch := [_to_width(row, width) for row in islice(rows, ROWS)]:
-            yield _columns(path, range(done + 1, done + 1 + len(batch)), batch, width)
+            yield _columns(path, range(done + 1, done + 1 + len(batch)), batch, width, reject)
             done += len(batch)
 
 

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import tomllib
 import zipfile
 import zlib
@@ -56,6 +57,9 @@ MEMORY = 256
 """The most MiB of memory that unpacking an xz file may use."""
 
 CHUNK = 2**16
+
+WINDOWS = re.compile(rb"[\x00-\x7f][\x80-\x9f]")
+"""A byte that is a control character in latin-1 but a sign in cp1252, and that no UTF-8 text has there."""
 
 DEEP = 100
 """The deepest nesting of JSON and TOML that is accepted. Deeper nesting causes Python's recursion errors."""
@@ -241,9 +245,14 @@ def _unpacked(path: Path, limit: int | None = 0) -> Iterator[Any]:
             opened = io.BufferedReader(_Xz(raw, path, None if limit == 0 else MEMORY * 2**20), CHUNK)
         elif start.startswith(b"PK\x03\x04"):
             archive = stack.enter_context(zipfile.ZipFile(raw))
-            names = [name for name in archive.namelist() if not name.endswith("/")]
+            # Macs add a folder __MACOSX with properties of each file.
+            names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
             if len(names) != 1:
-                raise DataError(f"{path}: got a zip archive of {len(names)} files, expected one")
+                listed = ", ".join(names[:5]) + (" …" if names[5:] else "")
+                raise DataError(
+                    f"{path}: got a zip archive of {len(names)} files, expected one"
+                    + (f"; unpack it and name one of {listed}" if names else "")
+                )
             if archive.getinfo(names[0]).compress_type == zipfile.ZIP_LZMA:
                 raise DataError(f"{path}: got a zip archive packed by LZMA, expected deflate, as usual")
             opened = archive.open(names[0])
@@ -379,7 +388,7 @@ def _undecodable(path: Path, encoding: str) -> str:
         marked = _marked(raw)
         found = (marked or encoding).removesuffix("-sig")
         decoder = codecs.getincrementaldecoder(marked or encoding)()
-        place, done, line = "", 0, 1
+        place, done, line, chunk = "", 0, 1, b""
         while not place and (chunk := raw.read(CHUNK)):
             before = done - len(decoder.getstate()[0])
             try:
@@ -391,5 +400,7 @@ def _undecodable(path: Path, encoding: str) -> str:
                 break
             done += len(chunk)
     place = place or f":{line}: not {found} (cut off in the middle of a character)"
-    advice = 'give its encoding, as in encoding = "latin-1" (to predict: --set encoding=latin-1)'
+    # Windows has letters and signs such as € where latin-1 has control characters.
+    likely = "cp1252" if WINDOWS.search(chunk) else "latin-1"
+    advice = f'give its encoding, as in encoding = "{likely}" (to predict: --set encoding={likely})'
     return f"{path}{place}" + (", as its byte order mark says" if marked else f"; {advice}")

@@ -242,6 +242,8 @@ def line_of(model: Model, task: str, pieces: Pieces) -> str:
             for start, end, label, share in _segments(model, task, pieces)
         )
     names = _names(model, task, pieces)
+    if getattr(model.adapter(model.task(task).adapter_name), "one_per_line", False):
+        return "\n".join(f"{name}: {_shown(result)}" for name, result in zip(names, results, strict=True))
     line = " ".join(f"{n}/{_short(r)}" for n, r in zip(names, results, strict=True))
     if not results or not isinstance(results[0], Label):
         return line

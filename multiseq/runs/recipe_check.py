@@ -12,7 +12,7 @@ from typing import Any
 
 from multiseq import checks
 from multiseq.checks import nearest
-from multiseq.data.formats import FORMATS, PATHS, SPLITS
+from multiseq.data.formats import FORMATS, ON_ERROR, PATHS, SPLITS
 from multiseq.data.text_files import check_encoding, parse_toml
 from multiseq.metric_names import METRICS_OF
 from multiseq.options import NUMBER, OPTIONS, TAKES, check_range
@@ -37,11 +37,11 @@ OUTPUTS = ("vector", "set", "sequence")
 DATA_KEYS: dict[str, Any] = {
     "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
     "test": (str, list, float), "split_column": str, "split_file": str, "folds": int, "fold": int,
-    "group": str, "time": str, "split_seed": int, "weight": NUMBER,
+    "group": str, "time": str, "split_seed": int, "weight": NUMBER, "decimal": str, "on_error": str,
 }  # fmt: skip
 READER_KEYS: dict[str, Any] = {
     "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
-    "edges": str, "features": list,
+    "edges": str, "features": list, "classes": list, "decimal": str,
 }  # fmt: skip
 """Options of readers. Each format has some of them."""
 TASK_KEYS: dict[str, Any] = {
@@ -135,8 +135,12 @@ def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
 
 def _check_option(key: str, value: Any, format_: str, place: str) -> None:
     """Check an option of a reader, as far as possible without the file."""
-    if key == "features":
-        _names(value, place)
+    if key in ("features", "classes"):
+        _names(value, place, "columns" if key == "features" else "sub-folders")
+    if key == "decimal":
+        one_of(value, (".", ","), place)
+    if key == "on_error":
+        one_of(value, ON_ERROR, place)
     if key == "encoding":
         try:
             check_encoding(value)
@@ -336,9 +340,9 @@ def _typed(value: Any, kind: Any, place: str) -> None:
         raise RecipeError(f"{place}: got {value!r}, expected {expected}")
 
 
-def _names(value: Any, place: str) -> None:
+def _names(value: Any, place: str, what: str = "columns") -> None:
     if value is not None and not (value and all(isinstance(name, str) for name in value)):
-        raise RecipeError(f"{place}: got {value!r}, expected a list of names of columns")
+        raise RecipeError(f"{place}: got {value!r}, expected a list of names of {what}")
 
 
 def _need(spec: Mapping[str, Any], keys: Iterable[str], place: str) -> None:

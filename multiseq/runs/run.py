@@ -5,6 +5,7 @@ metrics.csv   losses and dev scores          curves.png   a plot of them
 model/        the best weights               resume.ckpt  the state from which training continues
 test.json     the scores on the test split   test.md      the same scores as a table
 splits/       the splits that were drawn, in files that a recipe can use as split_file
+bad_rows.csv  rows that were left out, if any
 
 Without a test split, dev.json and dev.md have the scores on the dev split instead.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import DataError
+from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLITS
 from multiseq.data.splits import num_shared
 from multiseq.runs.build import build_model, check_options, settings
@@ -46,6 +48,9 @@ __all__ = ["evaluate_run", "read_run", "read_scores", "train_run"]
 
 COUNTED = 50
 """Number of items that are prepared to estimate how many vectors a source has."""
+
+BAD_ROWS = "bad_rows.csv"
+"""The rows that ``on_error = "skip"`` left out, in a run's folder."""
 
 NAMES = {"sources": "training split", "dev": "dev split", "test": "test split"}
 """Key of a split in ``run.json`` -> its name in messages."""
@@ -128,16 +133,21 @@ def _train(
     check_options(recipe)
     options = settings(recipe)
     base = _data_folder(recipe, data)
+    bad = BadRows()
     with _known_folder(base):
         drawn = draw_splits(recipe, base, saved_splits(out / FOLDER) if resume else None)
-        train, test = (read_split(recipe, split, base, splits=drawn) for split in ("train", "test"))
+        train = read_split(recipe, "train", base, splits=drawn, bad=bad)
+        test = read_split(recipe, "test", base, splits=drawn, bad=bad)
         needs_dev = options.evaluate_every or not _tasks_in(test) >= set(recipe.tasks)
-        dev = read_split(recipe, "dev", base, splits=drawn) if needs_dev else []
+        dev = read_split(recipe, "dev", base, splits=drawn, bad=bad) if needs_dev else []
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
     chooses = dev if options.evaluate_every else []
     model = build_model(recipe, train)
     kept = ItemCache(cache, num_workers=options.num_workers)
+    train = _without_bad_items(recipe, model, train, "train", kept, bad)
+    dev = _without_bad_items(recipe, model, dev, "dev", kept, bad)
+    test = _without_bad_items(recipe, model, test, "test", kept, bad)
     goes_on = resume and has_resume(out)
     record: dict[str, Any] = {}
     if is_first_process():
@@ -152,6 +162,7 @@ def _train(
         digests = {name: _digests(model, split, kept) for name, split in splits.items()}
         record = _begin(out, recipe, base, model, digests, resume)
         save_splits(drawn, out / FOLDER)
+        _write_bad_rows(out, bad, say)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
     began = time.perf_counter()
     with _plain_lightning():
@@ -161,6 +172,8 @@ def _train(
     record["training_seconds"] = round(time.perf_counter() - began, 1)
     report = _final_score(model, recipe, train, {"test": test, "dev": dev}, kept)
     _finish(out, record, report)
+    if bad.rows:
+        say(f"{bad.summary()}; all of them are in {out / BAD_ROWS}")
     return report
 
 
@@ -200,20 +213,26 @@ def evaluate_run(
     model = load(Path(folder) / "model")
     base = _data_folder(recipe, data)
     drawn = saved_splits(Path(folder) / FOLDER)
+    bad, kept = BadRows(), ItemCache(cache)
     with _known_folder(base):
         first = split or "test"
-        sources = {first: read_split(recipe, first, base, model, drawn)}
+        sources = {first: read_split(recipe, first, base, model, drawn, bad)}
         if split is None and not _tasks_in(sources["test"]) >= set(recipe.tasks):
-            sources["dev"] = read_split(recipe, "dev", base, model, drawn)
+            sources["dev"] = read_split(recipe, "dev", base, model, drawn, bad)
     if not any(sources.values()):
         names = " or ".join(map(repr, sources))
         raise ValueError(f"split: got {names}, but no data of {recipe.name} has it")
     try:
-        train = read_split(recipe, "train", base, model, drawn)
+        train = read_split(recipe, "train", base, model, drawn, bad)
     except DataError as error:
         train = []
         say(f"no baselines, because the training data cannot be used: {error}")
-    kept = ItemCache(cache)
+    sources = {
+        name: _without_bad_items(recipe, model, found, name, kept, bad) for name, found in sources.items()
+    }
+    train = _without_bad_items(recipe, model, train, "train", kept, bad)
+    if bad.rows:
+        say(bad.summary())
     if drawn:
         record = _read_json(Path(folder) / "run.json")
         now = {
@@ -263,7 +282,7 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
             f"{out}: holds a run already; choose another folder with --out, or go on with --resume"
         )
     there = {name for name in there if not is_leftover(name)}
-    if there - {"recipe.toml", "run.json", FOLDER, LOCK}:
+    if there - {"recipe.toml", "run.json", BAD_ROWS, FOLDER, LOCK}:
         raise ValueError(f"{out}: exists and is not a run; choose another folder with --out")
 
 
@@ -282,6 +301,29 @@ def _known_folder(base: Path) -> Iterator[None]:
         if base.is_dir():
             raise
         raise DataError(f"{base}: no such folder; say where the data is with --data") from error
+
+
+def _without_bad_items(
+    recipe: Recipe, model: Model, sources: Sequence[Source], split: str, cache: ItemCache, bad: BadRows
+) -> list[Source]:
+    """The sources of a split. Those of data with ``on_error = "skip"`` lose the items that cannot be used."""
+    from multiseq.training.label_check import without_bad_items
+
+    found = []
+    for source in sources:
+        data = recipe.tables["data"][recipe.tasks[next(iter(source.targets))]["data"]]
+        if data.get("on_error") == "skip":
+            source = without_bad_items(model, source, cache, bad.of(split), training=split == "train")
+        found.append(source)
+    return found
+
+
+def _write_bad_rows(out: Path, bad: BadRows, say: Say) -> None:
+    if bad.rows:
+        bad.write(out / BAD_ROWS)
+        say(f"{bad.summary()}; all of them are in {out / BAD_ROWS}")
+    else:
+        (out / BAD_ROWS).unlink(missing_ok=True)  # of a run that failed before its first step
 
 
 def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cache: ItemCache) -> list[str]:

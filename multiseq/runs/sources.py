@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import READERS, DataError, Records
+from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import FORMATS, PATHS
-from multiseq.labels import are_segments, flag, number
+from multiseq.labels import are_segments, flag, number, with_point
 from multiseq.runs.build import adapter_class
 from multiseq.runs.recipe import Recipe, resolve
 from multiseq.runs.splits import Split, deciding_task, draw, is_drawn, read_split_file, selected
@@ -24,6 +27,21 @@ __all__ = [
     "reader_options",
 ]
 
+TOLD = {
+    "lines": ("target",),
+    "table": ("columns", "reject"),
+    "conllu": ("columns", "reject"),
+    "networks": ("numeric", "reject"),
+    **dict.fromkeys(("labelled", "jsonl", "recordings", "folders", "triples"), ("reject",)),
+}
+"""Format -> arguments of its reader that are no options of a recipe."""
+
+DECIMAL = re.compile(r"\s*[-+]?[\d.]*,\d+\s*")
+"""A number that is written with a decimal comma."""
+
+Fail = Callable[[int, str], Any]
+"""Called with the number of an item and the reason why it cannot be used."""
+
 
 def read_split(
     recipe: Recipe,
@@ -31,6 +49,7 @@ def read_split(
     data: Path | None = None,
     model: Model | None = None,
     splits: Mapping[str, Split] | None = None,
+    bad: BadRows | None = None,
 ) -> list[Source]:
     """The sources of one split. Each has the labels of all tasks that use it.
 
@@ -41,12 +60,14 @@ def read_split(
         model: A trained model, if there is one. It knows which columns of a graph's nodes hold numbers.
             Without it, this is guessed from the data.
         splits: What `draw_splits` returned. Without it, they are drawn again, with the same result.
+        bad: Notes the rows that data with ``on_error = "skip"`` leaves out.
 
     Returns:
         One source for each data table that has this split.
 
     Raises:
-        DataError: A file cannot be read, labels do not fit the task, or there is no item to train on.
+        DataError: A file cannot be read, labels do not fit the task, or there is no item to train on. Where
+            bad rows are left out: most of them are bad.
     """
     from multiseq.tasks import Source
 
@@ -57,7 +78,10 @@ def read_split(
         tasks, base = _tasks_of(recipe, name), data or recipe.folder
         used = _columns_used(spec, tasks.values())
         drawn = ((splits or {}).get(name) or _draw(recipe, name, base)) if is_drawn(spec) else None
-        records = _records({**spec, "columns": used, **known}, split, base, kind, drawn)
+        noted = (bad or BadRows()).of(split) if spec.get("on_error") == "skip" else None
+        shared = "file" in spec or (drawn is not None and split in drawn.content)  # one file, several splits
+        options = {"columns": used, **known, "bad": noted and noted.of("" if shared else split)}
+        records = _records({**spec, **options}, split, base, kind, drawn)
         if records is None:
             continue
         if not records.items:
@@ -65,7 +89,15 @@ def read_split(
                 what = spec.get("file", spec.get(split, spec.get("train")))
                 raise DataError(f"{recipe.name}: [data.{name}]: no item of the split {split!r} in {what}")
             continue
-        targets = {task: _labels(records, own, kind) for task, own in tasks.items()}
+        reasons: dict[int, str] = {}
+        fail = None if noted is None else reasons.setdefault
+        targets = {task: _labels(records, own, kind, fail) for task, own in tasks.items()}
+        if noted is not None:
+            _check_items(records.items, kind, reasons.setdefault)
+            what = f"{recipe.name}: [data.{name}]: {split}"
+            kept = noted.drop(reasons, records.items, records.locations, what)
+            records = records.select(kept)
+            targets = {task: [labels[i] for i in kept] for task, labels in targets.items()}
         sources.append(
             Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.locations)
         )
@@ -94,12 +126,14 @@ def _draw(recipe: Recipe, name: str, base: Path) -> Split:
     kind, tasks = adapter_class(recipe, spec["adapter"]), _tasks_of(recipe, name).values()
     whole = _read({**spec, "columns": _columns_used(spec, tasks)}, _divided_file(spec), base, kind)
     task = deciding_task(spec, tasks)
-    labels = None if task is None else _labels(whole, task, kind)
+    fail: Fail | None = (lambda row, reason: None) if spec.get("on_error") == "skip" else None
+    labels = None if task is None else _labels(whole, task, kind, fail)
     return draw(whole, spec, task, labels, f"{recipe.name}: [data.{name}]")
 
 
 def _tasks_of(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
-    return {task: spec for task, spec in recipe.tasks.items() if spec["data"] == data}
+    decimal = {"decimal": recipe.tables["data"][data].get("decimal", ".")}
+    return {task: {**spec, **decimal} for task, spec in recipe.tasks.items() if spec["data"] == data}
 
 
 def _columns_used(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -133,11 +167,35 @@ def _divided_file(spec: Mapping[str, Any]) -> Any:
 
 def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records:
     name = spec["format"]
+    bad = spec.get("bad") or (BadRows() if spec.get("on_error") == "skip" else None)
     if name == "rdkit-logp":
         return READERS[name](Path(paths))
     path, *target = [resolve(p, base) for p in (paths if isinstance(paths, list) else [paths])]
     options = {k: resolve(v, base) if k in PATHS else v for k, v in spec.items()}
-    return read_records(name, path, options | ({"target": target[0]} if target else {}), kind)
+    options |= {"target": target[0]} if target else {}
+    if bad is None:
+        return read_records(name, path, options, kind)
+    before = len(bad.rows)
+    records = read_records(name, path, {**options, "reject": bad.add}, kind)
+    bad.check(before, max(len(records.items), records.num_rows), str(path))
+    return records
+
+
+def _check_items(items: Sequence[Any], kind: Any, fail: Fail) -> None:
+    """Find empty items, and items that the adapter cannot read, whatever it learns from the others."""
+    check = getattr(kind, "check_item", None)
+    for i, item in enumerate(items):
+        if item == "" or item == []:
+            fail(i, "got an empty item")
+        elif check is not None:
+            try:
+                check(item)
+            except (ValueError, OSError) as error:
+                fail(i, str(error))
+
+
+def _stop(locations: Sequence[str], row: int, reason: str) -> None:
+    raise DataError(f"{locations[row]}: {reason}")
 
 
 def reader_options(adapter: Any) -> dict[str, Any]:
@@ -152,13 +210,15 @@ def read_records(name: str, path: Path, options: Mapping[str, Any], kind: Any) -
     Args:
         name: Name of the format.
         path: The file.
-        options: Options for the reader. Options of other readers are ignored.
+        options: Options for the reader. Options of other readers are ignored. ``reject`` is what to do about
+            a bad row (`multiseq.data.bad_rows`); by default it is an error.
         kind: The adapter of the items, or its class.
     """
-    more = {"lines": "target", "table": "columns", "networks": "numeric"}.get(name)
-    chosen = {k: v for k, v in options.items() if k in FORMATS[name] or k == more}
-    records = READERS[name](path, **chosen)
-    if getattr(kind, "suffixes", ()) and name != "recordings":  # that reader adds the folder itself
+    more = TOLD.get(name, ())
+    chosen = {k: v for k, v in options.items() if k in FORMATS[name] or k in more}
+    suffixes = getattr(kind, "suffixes", ())
+    records = READERS[name](path, **chosen, **({"suffixes": suffixes} if name == "folders" else {}))
+    if suffixes and name not in ("recordings", "folders"):  # these readers add the folder themselves
         items = records.items
         records.items = [str(path.parent / item) if isinstance(item, str) else item for item in items]
     return records
@@ -167,32 +227,31 @@ def read_records(name: str, path: Path, options: Mapping[str, Any], kind: Any) -
 # --- labels ---------------------------------------------------------------------------------------
 
 
-def _labels(records: Records, spec: Mapping[str, Any], kind: Any) -> list[Any]:
-    """One label for each item, in the form that the target takes."""
+def _labels(records: Records, spec: Mapping[str, Any], kind: Any, fail: Fail | None = None) -> list[Any]:
+    """One label for each item, in the form that the target takes. ``fail`` is called for wrong ones."""
+    fail = fail or partial(_stop, records.locations)
     if "columns" not in spec:
-        return _column(records, spec["column"], spec, kind)
-    columns = [_column(records, name, spec, kind) for name in spec["columns"]]
+        return _column(records, spec["column"], spec, kind, fail)
+    columns = [_column(records, name, spec, kind, fail) for name in spec["columns"]]
     rows = list(zip(*columns, strict=True))
     if spec["output"] != "vector":
         return [dict(zip(spec["columns"], row, strict=True)) for row in rows]
-    return [
-        _by_vector(spec["columns"], row, location)
-        for row, location in zip(rows, records.locations, strict=True)
-    ]
+    return [_by_vector(spec["columns"], row, partial(fail, i)) for i, row in enumerate(rows)]
 
 
-def _by_vector(names: Sequence[str], row: Sequence[Any], location: str) -> list[dict[str, Any]] | None:
+def _by_vector(
+    names: Sequence[str], row: Sequence[Any], fail: Callable[[str], Any]
+) -> list[dict[str, Any]] | None:
     """One item's labels for each vector, by name, from one list of labels for each column."""
     lengths = {len(labels) for labels in row if labels is not None}
     if len(lengths) > 1:
-        raise DataError(
-            f"{location}: got lists of {sorted(lengths)} labels in {list(names)}, expected equal lengths"
-        )
+        fail(f"got lists of {sorted(lengths)} labels in {list(names)}, expected equal lengths")
+        return None
     lists = [[None] * max(lengths, default=0) if labels is None else labels for labels in row]
     return [dict(zip(names, labels, strict=True)) for labels in zip(*lists, strict=True)] if lengths else None
 
 
-def _column(records: Records, name: str, spec: Mapping[str, Any], kind: Any) -> list[Any]:
+def _column(records: Records, name: str, spec: Mapping[str, Any], kind: Any, fail: Fail) -> list[Any]:
     values = records.column(name)
     vectors = spec["output"] == "vector"
     if spec["target"] == "class" and not vectors and set(map(type, values)) <= {str, type(None)}:
@@ -204,7 +263,14 @@ def _column(records: Records, name: str, spec: Mapping[str, Any], kind: Any) -> 
             labels.append(_of_vectors(value, spec, kind) if several else _label(value, spec))
         except ValueError as error:
             what = str(error).removeprefix("flag: ").removeprefix("number: ")  # we name the column instead
-            raise DataError(f"{records.locations[i]}: {name}: {what}") from None
+            if (
+                spec["target"] == "number"
+                and spec.get("decimal", ".") == "."
+                and DECIMAL.fullmatch(str(value))
+            ):
+                what += '; numbers with a decimal comma need decimal = ","'
+            fail(i, f"{name}: {what}")
+            labels.append(None)
     return labels
 
 
@@ -231,7 +297,9 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     value = _plain(value)
     if target == "class":
         return value
-    return flag(value) if target == "multilabel" else number(value)
+    if target == "multilabel":
+        return flag(value)
+    return number(with_point(value) if spec.get("decimal") == "," and isinstance(value, str) else value)
 
 
 def _plain(value: Any) -> Any:

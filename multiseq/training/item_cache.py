@@ -22,6 +22,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,11 @@ class ItemCache:
         self._digests: dict[int, tuple[Source, str]] = {}
 
     def examples(
-        self, adapter: Adapter, items: Sequence[Any], locations: Sequence[str] = ()
+        self,
+        adapter: Adapter,
+        items: Sequence[Any],
+        locations: Sequence[str] = (),
+        fail: Callable[[int, str], Any] | None = None,
     ) -> list[list[Any]]:
         """The examples of every item. The same list of items gives the same objects again.
 
@@ -67,15 +72,26 @@ class ItemCache:
             adapter: The adapter whose `prepare` makes the examples.
             items: Raw items. The list and the adapter must not be changed afterwards.
             locations: File and line of each item, for error messages.
+            fail: Called with the number of an invalid item and the reason; the item then has no examples.
+                Without it, an invalid item is an error.
 
         Raises:
             ValueError: An item is invalid; the message says where it is.
         """
         key = id(adapter), id(items)
         if key not in self._known:
-            found = self._in_folder(adapter, items, locations)
+            found = self._in_folder(adapter, items, locations, fail)
             self._known[key] = adapter, items, found  # keep both alive, so that no other object gets their id
         return self._known[key][2]
+
+    def select(self, adapter: Adapter, items: Sequence[Any], rows: Sequence[int]) -> list[Any]:
+        """A new list with the chosen items, whose examples are known if those of ``items`` are."""
+        chosen = [items[i] for i in rows]
+        key = id(adapter), id(items)
+        if key in self._known:
+            examples = self._known.pop(key)[2]
+            self._known[id(adapter), id(chosen)] = adapter, chosen, [examples[i] for i in rows]
+        return chosen
 
     def digest(self, adapter: Adapter, source: Source) -> str:
         """A digest of a source's items and labels. For recordings it covers the full content of their files.
@@ -89,21 +105,29 @@ class ItemCache:
             self._digests[id(source)] = source, found
         return self._digests[id(source)][1]
 
-    def _in_folder(self, adapter: Adapter, items: Sequence[Any], locations: Sequence[str]) -> list[list[Any]]:
+    def _in_folder(
+        self,
+        adapter: Adapter,
+        items: Sequence[Any],
+        locations: Sequence[str],
+        fail: Callable[[int, str], Any] | None,
+    ) -> list[list[Any]]:
         quick = getattr(adapter, "quick_to_prepare", False)
         if self.folder is None or quick or not isinstance(adapter, Keeps):
-            return prepare_all(adapter, items, locations)
+            return prepare_all(adapter, items, locations, fail=fail)
         shelf = Shelf(self.folder, adapter)
         keys = [shelf.key(item) for item in items]
         missing = [i for i, key in enumerate(keys) if key not in shelf]
-        todo = _Missing(shelf, adapter, items, locations, missing)
+        todo = _Missing(shelf, adapter, items, locations, missing, skips=fail is not None)
         todo.numbers = todo.keep(missing, ALONE if self.num_workers else math.inf)
         if todo.numbers:
             for message in DataLoader(todo, batch_size=None, num_workers=self.num_workers):
                 raise ValueError(message)
         shelf.refresh()
         return [
-            shelf.examples(key) if key in shelf else prepare(adapter, item, place_of(locations, i))
+            shelf.examples(key)
+            if key in shelf
+            else prepare(adapter, item, place_of(locations, i), fail and partial(fail, i))
             for i, (item, key) in enumerate(zip(items, keys, strict=True))
         ]
 
@@ -130,9 +154,11 @@ class _Missing(IterableDataset[str]):
         items: Sequence[Any],
         locations: Sequence[str],
         numbers: Sequence[int],
+        *,
+        skips: bool,
     ) -> None:
         self.shelf, self.adapter, self.items, self.locations = shelf, adapter, items, locations
-        self.numbers = numbers
+        self.numbers, self.skips = numbers, skips
 
     def __iter__(self) -> Iterator[str]:
         worker = get_worker_info()
@@ -154,7 +180,12 @@ class _Missing(IterableDataset[str]):
                 if key is None or key in begun:
                     continue
                 begun.add(key)
-                pack.add(key, prepare(self.adapter, self.items[i], place_of(self.locations, i)))
+                failed: list[str] = []
+                fail = failed.append if self.skips else None
+                examples = prepare(self.adapter, self.items[i], place_of(self.locations, i), fail)
+                if failed:
+                    continue  # it is not stored, and is prepared again for the reason
+                pack.add(key, examples)
                 if pack.size > PACK:
                     full, pack = pack, Pack(self.shelf.kinds)
                     if not self.shelf.keep(full):

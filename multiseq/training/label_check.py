@@ -1,18 +1,22 @@
-"""Checks before training: find items and labels that could not be scored after it."""
+"""Checks before training: find, or leave out, items and labels that could not be used or scored."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from multiseq.batch import place_of
+from multiseq.data.bad_rows import BadRows
 from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, named_flags
 from multiseq.heads.text_target import TextTarget
 from multiseq.labels import class_name
 from multiseq.model import Model
+from multiseq.protocols import Adapter
 from multiseq.tasks import Source, Task
 from multiseq.training.item_cache import ItemCache
 
-__all__ = ["check_labels", "check_metric"]
+__all__ = ["check_labels", "check_metric", "without_bad_items"]
 
 
 def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
@@ -33,12 +37,8 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
         check_metric(task, f"tasks[{name!r}]")
         for number, examples in enumerate(found):
             place, label = place_of(source.locations, number), labels[number]
-            if label is None:
-                continue
             try:
-                of_vectors = task.head.level == "vector"
-                rows = [v for e in examples for v in adapter.align(label, e)] if of_vectors else [label]
-                unknown += [f"{new!r} in {place}" for row in rows for new in _unknown(task, row)]
+                unknown += [f"{new!r} in {place}" for new in _unknown_classes(adapter, task, label, examples)]
             except ValueError as error:
                 raise ValueError(f"{place}: {error}") from error
         if unknown:
@@ -48,6 +48,60 @@ def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
                 f"errors: {', '.join(unknown[:5])}{more}"
             )
     return notes
+
+
+def _unknown_classes(adapter: Adapter, task: Task, label: Any, examples: Sequence[Any]) -> list[str]:
+    """The classes of an item's label that no training item has.
+
+    Raises:
+        ValueError: The label does not fit the item's vectors, or cannot be scored.
+    """
+    if label is None:
+        return []
+    of_vectors = task.head.level == "vector"
+    rows = [v for e in examples for v in adapter.align(label, e)] if of_vectors else [label]
+    return [new for row in rows for new in _unknown(task, row)]
+
+
+def without_bad_items(
+    model: Model, source: Source, cache: ItemCache, bad: BadRows, *, training: bool
+) -> Source:
+    """The source without items that cannot be prepared, or whose labels do not fit their vectors.
+
+    Args:
+        model: The model.
+        source: Items and labels. An item is left out with all of its labels.
+        cache: Cache of prepared items. The remaining items are not prepared again.
+        bad: Notes the bad items.
+        training: Whether the source is for training, where an item with a text to learn must be one set.
+
+    Raises:
+        DataError: Most items are bad.
+    """
+    adapter, reasons = model.adapter(source.adapter_name), dict[int, str]()
+    found = cache.examples(adapter, source.items, source.locations, reasons.setdefault)
+    for name, labels in source.targets.items():
+        task = model.task(name)
+        for i, (label, examples) in enumerate(zip(labels, found, strict=True)):
+            if i in reasons or label is None:
+                continue
+            try:
+                _unknown_classes(adapter, task, label, examples)
+                if training and task.head.level != "vector":
+                    task.head.target.batch([label])
+            except ValueError as error:
+                reasons[i] = f"{name}: {error}"
+            if training and task.head.level == "sequence" and len(examples) > 1:
+                reasons[i] = f"{name}: makes {len(examples)} sets, expected one for a text; raise the window"
+    if not reasons:
+        return source
+    kept = bad.drop(reasons, source.items, source.locations, f"{', '.join(source.targets)} ({bad.split})")
+    return replace(
+        source,
+        items=cache.select(adapter, source.items, kept),
+        targets={name: [labels[i] for i in kept] for name, labels in source.targets.items()},
+        locations=[source.locations[i] for i in kept] if source.locations else (),
+    )
 
 
 def check_metric(task: Task, place: str) -> None:

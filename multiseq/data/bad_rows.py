@@ -1,0 +1,146 @@
+"""Bad rows: rows and items that cannot be used, and why. ``on_error = "skip"`` in a recipe leaves them out.
+
+Whatever reads or prepares items calls ``reject(location, reason, raw)`` for a bad one.
+`stop` raises an error; `BadRows.add` notes the row, and the caller goes on without it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from multiseq.data.records import DataError
+from multiseq.system.files import write_whole
+
+__all__ = ["BadRow", "BadRows", "Reject", "raw_of", "stop"]
+
+Reject = Callable[[str, str, str], None]
+"""Called with the location of a bad row, the reason, and the row itself as far as it is known."""
+
+LONGEST = 2000
+"""Characters of a bad row that are kept."""
+
+SHOWN = 3
+"""Reasons that `BadRows.summary` shows."""
+
+
+def stop(location: str, reason: str, raw: str = "") -> None:
+    """Raise DataError: the first bad row is an error."""
+    raise DataError(f"{location}: {reason}")
+
+
+class BadRow(NamedTuple):
+    """One bad row. ``split`` is empty if the row could not be read, and so belongs to no split."""
+
+    split: str
+    location: str
+    reason: str
+    raw: str
+
+
+class BadRows:
+    """Notes bad rows. A location is noted once for each split, however often its file is read.
+
+    >>> bad = BadRows("train")
+    >>> bad.add("a.csv:7", "got 3 cells, expected 2", "x,y,z")
+    >>> bad.summary()
+    '1 bad row left out: got 3 cells, expected 2 (a.csv:7)'
+    """
+
+    def __init__(self, split: str = "") -> None:
+        self.split = split
+        self.rows: list[BadRow] = []
+        self._known: set[tuple[str, str]] = set()
+
+    def of(self, split: str) -> BadRows:
+        """Notes bad rows of another split into the same list."""
+        other = BadRows(split)
+        other.rows, other._known = self.rows, self._known
+        return other
+
+    def add(self, location: str, reason: str, raw: str = "") -> None:
+        """Note a bad row."""
+        if (self.split, location) not in self._known:
+            self._known.add((self.split, location))
+            self.rows.append(BadRow(self.split, location, reason, raw.rstrip("\r\n")[:LONGEST]))
+
+    def drop(
+        self, reasons: Mapping[int, str], items: Sequence[Any], locations: Sequence[str], what: str
+    ) -> list[int]:
+        """Note the items that ``reasons`` has a reason for, by number. Returns the numbers of the others.
+
+        Raises:
+            DataError: As `check`.
+        """
+        before = len(self.rows)
+        for i in sorted(reasons):
+            self.add(locations[i] if locations else f"item {i}", reasons[i], raw_of(items[i]))
+        kept = [i for i in range(len(items)) if i not in reasons]
+        self.check(before, len(kept), what)
+        return kept
+
+    def check(self, before: int, kept: int, what: str) -> None:
+        """Raise DataError if most rows are bad: then something else is wrong than a few of them.
+
+        Args:
+            before: The number of bad rows before these were read.
+            kept: How many good ones there are.
+            what: What was read, for the message.
+        """
+        found = self.rows[before:]
+        if len(found) > kept:
+            row, num = _frequent(found)[0]
+            raise DataError(
+                f"{what}: {len(found):,} of {len(found) + kept:,} rows cannot be used, expected at most half "
+                f'of them with on_error = "skip". {num:,} of them are like this one: {row.location}: '
+                f"{row.reason}"
+            )
+
+    def summary(self) -> str:
+        """One line for the user: how many rows were left out, and the most frequent reasons."""
+        if not self.rows:
+            return "no bad rows"
+        rows = "1 bad row" if len(self.rows) == 1 else f"{len(self.rows):,} bad rows"
+        groups = _frequent(self.rows)
+        shown = [
+            f"{row.reason} ({row.location}{f' and {num - 1:,} more' if num > 1 else ''})"
+            for row, num in groups[:SHOWN]
+        ]
+        more = f"; {len(groups) - SHOWN} other reasons" if len(groups) > SHOWN else ""
+        return f"{rows} left out: {'; '.join(shown)}{more}"
+
+    def write(self, path: Path) -> None:
+        """Write all bad rows as CSV, with the columns split, location, reason and raw."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(BadRow._fields)
+        writer.writerows(self.rows)
+        write_whole(path, text.getvalue().encode("utf-8", "replace"))
+
+
+def _frequent(rows: Sequence[BadRow]) -> list[tuple[BadRow, int]]:
+    """The first row of each reason, and how many rows have it, the most frequent first.
+
+    Reasons that differ only in quoted values and in numbers count as one.
+    """
+    kinds = [re.sub(r"'[^']*'|\d+", "…", row.reason) for row in rows]
+    first: dict[str, BadRow] = {}
+    for kind, row in zip(kinds, rows, strict=True):
+        first.setdefault(kind, row)
+    return [(first[kind], num) for kind, num in Counter(kinds).most_common()]
+
+
+def raw_of(item: Any) -> str:
+    """An item as text, for people."""
+    if isinstance(item, str):
+        return item
+    try:
+        return json.dumps(item, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return str(item)

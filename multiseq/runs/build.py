@@ -34,7 +34,7 @@ def settings(recipe: Recipe) -> Settings:
     except ValueError as error:
         raise RecipeError(f"{place} {error}") from None
     one_of(chosen.monitor, ("mean", *recipe.tasks), f"{place} monitor")
-    if chosen.patience and not chosen.evaluate_every:
+    if chosen.patience and not chosen.evaluates:
         raise RecipeError(f"{place} patience: needs evaluate_every above 0, got {chosen.evaluate_every}")
     return chosen
 

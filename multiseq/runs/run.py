@@ -112,7 +112,7 @@ def _train(
     options = settings(recipe)
     base = _data_folder(recipe, data)
     train, test = _read_split(recipe, "train", base), _read_split(recipe, "test", base)
-    dev = _read_split(recipe, "dev", base) if options.evaluate_every else []
+    dev = _read_split(recipe, "dev", base) if options.evaluates else []
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
     model = build_model(recipe, train)

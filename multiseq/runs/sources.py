@@ -11,7 +11,7 @@ from multiseq.data import READERS, DataError, Records
 from multiseq.data.formats import FORMATS, PATHS, SPLIT_NAMES
 from multiseq.data.text_files import parse_json, text_of
 from multiseq.labels import are_segments, flag, number
-from multiseq.runs.build import adapter_class
+from multiseq.runs.build import adapter_class, settings
 from multiseq.runs.recipe import Recipe, resolve
 
 if TYPE_CHECKING:
@@ -45,13 +45,15 @@ def read_split(
     """
     from multiseq.tasks import Source
 
-    sources = []
+    sources, makes_dev = [], settings(recipe).follows_data and settings(recipe).evaluates
     for name, spec in recipe.tables["data"].items():
         kind = adapter_class(recipe, spec["adapter"])
         known = {} if model is None else reader_options(model.adapter(spec["adapter"]))
         tasks = {task: own for task, own in recipe.tasks.items() if own["data"] == name}
-        used = _columns_used(spec, tasks.values())
-        records = _records({**spec, "columns": used, **known}, split, data or recipe.folder, kind)
+        spec = {**spec, "columns": _columns_used(spec, tasks.values()), **known}
+        if makes_dev and split != "test":
+            spec = _with_dev(spec, data or recipe.folder, kind)
+        records = _records(spec, split, data or recipe.folder, kind)
         if records is None:
             continue
         if not records.items:
@@ -96,6 +98,17 @@ def _records(spec: Mapping[str, Any], split: str, base: Path, kind: Any) -> Reco
     num = len(records.items)
     held = set(random.Random(0).sample(range(num), round(share * num)))
     return records.select([i for i in range(num) if (i in held) == (split == "dev")])
+
+
+def _with_dev(spec: Mapping[str, Any], base: Path, kind: Any) -> Mapping[str, Any]:
+    """A table of data that has no dev split, with the share of train to hold out as one."""
+    from multiseq.training.budget import dev_share
+
+    if "split_file" in spec or "dev" in spec:
+        return spec
+    dev, train = (_records(spec, split, base, kind) for split in ("dev", "train"))
+    share = dev_share(len(train.items)) if train is not None else 0.0
+    return spec if (dev is not None and dev.items) or not share else {**spec, "dev": share}
 
 
 def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records:

@@ -24,12 +24,12 @@ from multiseq.model import Model
 from multiseq.requires import needed
 from multiseq.tasks import Source
 from multiseq.training.batching import BatchPlan, Loader, seed_of
+from multiseq.training.budget import Fitted
 from multiseq.training.evaluation import Score, evaluate_all
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.optimizer import make_optimizer, rate_at
 from multiseq.training.resume import remove_resume
 from multiseq.training.run_log import RunLog
-from multiseq.training.settings import Settings
 
 with needed("lightning"):
     import lightning
@@ -58,7 +58,7 @@ class Module(lightning.LightningModule):
         self,
         model: Model,
         data: TrainingData,
-        settings: Settings,
+        settings: Fitted,
         folder: Path | None,
         identity: Mapping[str, Any],
     ) -> None:

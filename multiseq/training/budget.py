@@ -1,0 +1,154 @@
+"""How long a training may take, from the size of its data: for settings that name no number of steps.
+
+Small batches for little data, so that an epoch has several steps; fewer epochs for more data. The best weights on the
+dev split are kept, and the training stops when they do not improve. benchmarks/results has the measurements
+behind the numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from multiseq.labels import class_name
+from multiseq.tasks import Source
+from multiseq.training.batching import BatchPlan
+from multiseq.training.prepared_source import PreparedSource
+from multiseq.training.settings import Settings
+
+__all__ = ["Fitted", "describe", "dev_share", "fitted", "hold_out", "vectors_per_batch"]
+
+FIXED = {"max_vectors": 4096, "ema_decay": 0.0, "evaluate_every": 0, "patience": 0}
+"""What these settings are if the number of steps is given."""
+
+MAX_VECTORS = 4096
+MIN_VECTORS = 256
+MAX_EPOCHS = 60
+MIN_EPOCHS = 10
+MAX_STEPS = 20_000
+EVALUATIONS = 60
+"""The most evaluations of a training; with fewer epochs than that, once an epoch."""
+PATIENCE = 10
+
+MIN_ITEMS = 50
+"""A source with fewer items holds nothing out: a handful of dev items would choose the weights by chance."""
+
+
+@dataclass(frozen=True)
+class Fitted(Settings):
+    """Settings in which everything that follows from the data has a value."""
+
+    steps: int = 1
+    max_vectors: int = 1
+    ema_decay: float = 0.0
+    evaluate_every: int = 0
+    patience: int = 0
+
+
+def vectors_per_batch(settings: Settings, sources: Sequence[PreparedSource]) -> int:
+    """The setting ``max_vectors``; if it follows from the data, it grows with the root of the data's size.
+
+    A batch then has room for four examples of mean size.
+    """
+    if settings.max_vectors is not None:
+        return settings.max_vectors
+    if settings.steps is not None:
+        return FIXED["max_vectors"]
+    vectors, examples = sum(sum(s.sizes) for s in sources), sum(map(len, sources))
+    wanted = max(8 * math.sqrt(vectors), 4 * vectors / max(1, examples), MIN_VECTORS)
+    return round(min(wanted, MAX_VECTORS))
+
+
+def fitted(settings: Settings, plan: BatchPlan, *, has_dev: bool) -> Fitted:
+    """The settings with a value for everything that follows from the data.
+
+    Args:
+        settings: Settings of the user. What they give is kept.
+        plan: The batches of the training.
+        has_dev: Whether there is a dev split. Without one, nothing is evaluated and nothing stops early.
+    """
+    given = {f.name: value for f in fields(settings) if (value := getattr(settings, f.name)) is not None}
+    given["max_vectors"] = plan.max_vectors
+    if settings.steps is not None:
+        return Fitted(**FIXED | given)
+    per_epoch = len(plan.epoch(0))
+    vectors = sum(sum(source.sizes) for source in plan.sources)
+    epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, round(MAX_EPOCHS * math.sqrt(10_000 / vectors))))
+    steps = min(epochs * per_epoch, MAX_STEPS)
+    derived: dict[str, Any] = {"ema_decay": round(max(0.0, 1 - 20 / steps), 4)}
+    if has_dev and settings.evaluate_every != 0:
+        every = settings.evaluate_every or max(per_epoch, -(-steps // EVALUATIONS))
+        every = min(every, steps)
+        steps -= steps % every  # so that the last step is followed by an evaluation
+        derived |= {"evaluate_every": every, "patience": PATIENCE}
+    else:
+        derived |= {"evaluate_every": 0, "patience": 0}
+    return Fitted(**derived | given | {"steps": steps})
+
+
+def describe(settings: Fitted, plan: BatchPlan) -> str:
+    """A line for the user: how long the training takes at most, and when it stops."""
+    per_epoch = len(plan.epoch(0))
+    epochs = settings.steps / per_epoch
+    number = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.1f}"
+    least = "at most " if settings.patience else ""
+    line = (
+        f"{least}{settings.steps:,} steps of up to {settings.max_vectors:,} vectors: {least}{number} epochs"
+    )
+    if settings.patience:
+        line += (
+            f"; stops after {settings.patience} evaluations without a better score on dev "
+            f"(one every {settings.evaluate_every:,} steps)"
+        )
+    return line
+
+
+# --- a dev split from training data ---------------------------------------------------------------
+
+
+def dev_share(num: int) -> float:
+    """The share of ``num`` items that is held out as dev split: a tenth, but 50 to 5,000 items. 0 for few items.
+
+    >>> dev_share(49), dev_share(100), dev_share(300), dev_share(3000), dev_share(1_000_000)
+    (0.0, 0.2, 0.16666666666666666, 0.1, 0.005)
+    """
+    return 0.0 if num < MIN_ITEMS else min(max(0.1, 50 / num), 0.2, 5000 / num)
+
+
+def hold_out(source: Source) -> tuple[Source, Source | None]:
+    """Divide a source into one for training and one for dev, which has about the same share of each class.
+
+    A source with few items is not divided.
+    """
+    num = len(source.items)
+    held = _held(next(iter(source.targets.values()), [None] * num), round(dev_share(num) * num))
+    if not held:
+        return source, None
+    return _chosen(source, [i for i in range(num) if i not in held]), _chosen(source, sorted(held))
+
+
+def _held(labels: Sequence[Any], wanted: int) -> set[int]:
+    """Numbers of ``wanted`` items. The only item of a class stays in training."""
+    order = list(range(len(labels)))
+    random.Random(0).shuffle(order)
+    names = [None if isinstance(label, list | dict | tuple) else class_name(label) for label in labels]
+    counts: dict[str | None, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    if len(counts) <= len(labels) // 5:  # classes; numbers and texts hardly repeat
+        order = sorted((i for i in order if counts[names[i]] > 1), key=lambda i: str(names[i]))
+    # Every so-many-th item of the list in the order of classes takes the same share of each.
+    wanted = min(wanted, len(order))
+    return {order[(2 * k + 1) * len(order) // (2 * wanted)] for k in range(wanted)}
+
+
+def _chosen(source: Source, rows: Sequence[int]) -> Source:
+    return replace(
+        source,
+        items=[source.items[i] for i in rows],
+        targets={task: [labels[i] for i in rows] for task, labels in source.targets.items()},
+        locations=[source.locations[i] for i in rows] if source.locations else (),
+    )

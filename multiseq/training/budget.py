@@ -1,8 +1,8 @@
 """How long a training may take, from the size of its data: for settings that name no number of steps.
 
-Small batches for little data, so that an epoch has several steps; fewer epochs for more data. The best weights on the
-dev split are kept, and the training stops when they do not improve. benchmarks/results has the measurements
-behind the numbers.
+Little data gets small batches, so that an epoch has several steps; more data gets fewer epochs. The best
+weights on the dev split are kept, and the training stops when its score does not improve.
+benchmarks/results/2026-11-26-defaults has the measurements behind the numbers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from multiseq.training.settings import Settings
 
 __all__ = ["Fitted", "describe", "dev_share", "fitted", "hold_out", "vectors_per_batch"]
 
-FIXED = {"max_vectors": 4096, "ema_decay": 0.0, "evaluate_every": 0, "patience": 0}
+FIXED = {"ema_decay": 0.0, "evaluate_every": 0, "patience": 0}
 """What these settings are if the number of steps is given."""
-
 MAX_VECTORS = 4096
+"""The largest batch, and the batch if the number of steps is given."""
 MIN_VECTORS = 256
 MAX_EPOCHS = 60
 MIN_EPOCHS = 10
@@ -56,7 +56,7 @@ def vectors_per_batch(settings: Settings, sources: Sequence[PreparedSource]) -> 
     if settings.max_vectors is not None:
         return settings.max_vectors
     if settings.steps is not None:
-        return FIXED["max_vectors"]
+        return MAX_VECTORS
     vectors, examples = sum(sum(s.sizes) for s in sources), sum(map(len, sources))
     wanted = max(8 * math.sqrt(vectors), 4 * vectors / max(1, examples), MIN_VECTORS)
     return round(min(wanted, MAX_VECTORS))
@@ -95,9 +95,7 @@ def describe(settings: Fitted, plan: BatchPlan) -> str:
     epochs = settings.steps / per_epoch
     number = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.1f}"
     least = "at most " if settings.patience else ""
-    line = (
-        f"{least}{settings.steps:,} steps of up to {settings.max_vectors:,} vectors: {least}{number} epochs"
-    )
+    line = f"{least}{settings.steps:,} steps of up to {settings.max_vectors:,} vectors, {number} epochs"
     if settings.patience:
         line += (
             f"; stops after {settings.patience} evaluations without a better score on dev "
@@ -110,7 +108,7 @@ def describe(settings: Fitted, plan: BatchPlan) -> str:
 
 
 def dev_share(num: int) -> float:
-    """The share of ``num`` items that is held out as dev split: a tenth, but 50 to 5,000 items. 0 for few items.
+    """The share of ``num`` items to hold out as dev split: a tenth, but 50 to 5,000 items; of few items none.
 
     >>> dev_share(49), dev_share(100), dev_share(300), dev_share(3000), dev_share(1_000_000)
     (0.0, 0.2, 0.16666666666666666, 0.1, 0.005)

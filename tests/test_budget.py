@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,17 +14,15 @@ from multiseq.runs.recipe import read
 from multiseq.runs.sources import read_split
 from multiseq.training.batching import BatchPlan
 from multiseq.training.budget import MAX_EPOCHS, Fitted, dev_share, fitted, hold_out, vectors_per_batch
+from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.run_log import read_log
 
 
 def plan_of(items: int, length: int, settings: Settings) -> BatchPlan:
     """The plan for a source of so many examples, each of that many vectors."""
 
-    class Plain(SimpleNamespace):
-        def __len__(self) -> int:
-            return items
-
-    source: Any = Plain(sizes=[length] * items, weight=1.0, adapter_name="x")
+    source = PreparedSource.__new__(PreparedSource)  # without items to prepare
+    source.examples, source.sizes, source.weight = [None] * items, [length] * items, 1.0
     return BatchPlan([source], max_vectors=vectors_per_batch(settings, [source]))
 
 
@@ -47,13 +44,13 @@ def test_more_data_gets_larger_batches_and_fewer_epochs(
     assert found.max_vectors == batch
     assert found.steps / per_epoch == pytest.approx(epochs, abs=0.5)
     assert found.steps % found.evaluate_every == 0
-    assert 10 <= found.steps // found.evaluate_every <= 60
+    assert 9 <= found.steps / found.evaluate_every <= 10
     assert found.patience > 0
     assert 0 <= found.ema_decay < 1
 
 
 def test_a_million_long_items_do_not_train_for_ever() -> None:
-    assert fit(1_000_000, 400)[0].steps <= 20_000
+    assert 19_000 <= fit(100_000, 2000)[0].steps <= 20_000
 
 
 def test_what_the_user_gives_is_kept() -> None:

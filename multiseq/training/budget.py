@@ -30,7 +30,7 @@ MAX_EPOCHS = 60
 MIN_EPOCHS = 10
 MAX_STEPS = 20_000
 EVALUATIONS = 10
-"""The most evaluations of a training. Few, because a small dev split is noisy: the best of many scores is
+"""Evaluations on dev of a training that does not stop early. Few, because a small dev split is noisy: the best of many scores is
 often an early one, of weights that have hardly learned anything (on 300 sentences 0.56 instead of 0.63)."""
 PATIENCE = 3
 
@@ -81,8 +81,7 @@ def fitted(settings: Settings, plan: BatchPlan, *, has_dev: bool) -> Fitted:
     steps = min(epochs * per_epoch, MAX_STEPS)
     derived: dict[str, Any] = {"ema_decay": round(max(0.0, 1 - 20 / steps), 4)}
     if has_dev and settings.evaluate_every != 0:
-        every = settings.evaluate_every or max(per_epoch, -(-steps // EVALUATIONS))
-        every = min(every, steps)
+        every = min(settings.evaluate_every or -(-steps // EVALUATIONS), steps)
         steps -= steps % every  # so that the last step is followed by an evaluation
         derived |= {"evaluate_every": every, "patience": PATIENCE}
     else:

@@ -30,8 +30,9 @@ MAX_EPOCHS = 60
 MIN_EPOCHS = 10
 MAX_STEPS = 20_000
 EVALUATIONS = 10
-"""Evaluations on dev of a training that does not stop early. Few, because a small dev split is noisy: the best of many scores is
-often an early one, of weights that have hardly learned anything (on 300 sentences 0.56 instead of 0.63)."""
+"""Evaluations on dev of a training that does not stop early. Few, because a small dev split is noisy: the
+best of many scores is often an early one, of weights that have hardly learned anything (on 300 sentences 0.56
+instead of 0.63)."""
 PATIENCE = 3
 
 MIN_ITEMS = 50

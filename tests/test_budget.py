@@ -12,10 +12,17 @@ import torch
 from multiseq import ClassTarget, Encoder, Model, SetHead, Settings, Source, Task, TextAdapter, train
 from multiseq.runs.recipe import read
 from multiseq.runs.sources import read_split
+from multiseq.training import budget
 from multiseq.training.batching import BatchPlan
-from multiseq.training.budget import MAX_EPOCHS, Fitted, dev_share, fitted, hold_out, vectors_per_batch
+from multiseq.training.budget import MAX_EPOCHS, Fitted, fitted, hold_out, vectors_per_batch
 from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.run_log import read_log
+
+
+@pytest.fixture
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold out a dev split of 50 items too."""
+    monkeypatch.setattr(budget, "MIN_ITEMS", 50)
 
 
 def plan_of(items: int, length: int, settings: Settings) -> BatchPlan:
@@ -35,7 +42,7 @@ def fit(items: int, length: int, has_dev: bool = True, **changes: Any) -> tuple[
 
 @pytest.mark.parametrize(
     ("items", "length", "batch", "epochs"),
-    [(300, 19, 604, 60), (3000, 13, 1580, 30), (30_000, 150, 4096, 10), (11, 7, 256, 60)],
+    [(300, 19, 604, 40), (3000, 13, 1580, 20), (30_000, 150, 4096, 10), (11, 7, 256, 40)],
 )
 def test_more_data_gets_larger_batches_and_fewer_epochs(
     items: int, length: int, batch: int, epochs: int
@@ -44,7 +51,7 @@ def test_more_data_gets_larger_batches_and_fewer_epochs(
     assert found.max_vectors == batch
     assert found.steps / per_epoch == pytest.approx(epochs, abs=0.5)
     assert found.steps % found.evaluate_every == 0
-    assert 9 <= found.steps / found.evaluate_every <= 10
+    assert 8 <= found.steps / found.evaluate_every <= 10
     assert found.patience > 0
     assert 0 <= found.ema_decay < 1
 
@@ -73,45 +80,45 @@ def test_without_evaluations_nothing_stops_early(has_dev: bool, changes: dict[st
 
 
 def test_the_dev_split_has_the_same_share_of_each_class_and_no_only_item_of_one() -> None:
-    labels = ["a"] * 300 + ["b"] * 90 + ["c"] * 9 + ["once"]
-    source = Source("x", list(range(400)), {"y": labels}, locations=[f"f:{i}" for i in range(400)])
+    labels = ["a"] * 3000 + ["b"] * 900 + ["c"] * 99 + ["once"]
+    source = Source("x", list(range(4000)), {"y": labels}, locations=[f"f:{i}" for i in range(4000)])
     kept, held = hold_out(source)
     assert held is not None
-    assert sorted([*kept.items, *held.items]) == list(range(400))
+    assert sorted([*kept.items, *held.items]) == list(range(4000))
     counts = Counter(held.targets["y"])
     assert counts["once"] == 0
-    assert [counts[c] for c in "abc"] == pytest.approx([37.5, 11.25, 1.1], abs=1)
+    assert [counts[c] for c in "abc"] == pytest.approx([300, 90, 9.9], abs=1)
     assert [labels[i] for i in held.items] == held.targets["y"]
     assert held.locations == [f"f:{i}" for i in held.items]
     assert hold_out(source)[1] == held
 
 
-@pytest.mark.parametrize("labels", [[i / 7 for i in range(200)], [["N", "V"]] * 200, [None] * 200])
+@pytest.mark.parametrize("labels", [[i / 7 for i in range(2000)], [["N", "V"]] * 2000, [None] * 2000])
 def test_other_labels_are_held_out_at_random(labels: list[Any]) -> None:
-    _, held = hold_out(Source("x", list(range(200)), {"y": labels}))
+    _, held = hold_out(Source("x", list(range(2000)), {"y": labels}))
     assert held is not None
-    assert len(held.items) == 40
-    assert max(held.items) > 150 > 50 > min(held.items)
+    assert len(held.items) == 200
+    assert max(held.items) > 1500 > 500 > min(held.items)
 
 
 def test_a_few_items_are_all_for_training() -> None:
-    source = Source("x", list(range(49)), {"y": ["a", "b"] * 24 + ["a"]})
+    source = Source("x", list(range(1999)), {"y": ["a", "b"] * 999 + ["a"]})
     assert hold_out(source) == (source, None)
 
 
 @pytest.mark.parametrize(
     ("files", "changes", "sizes"),
     [
-        ("train", [], (48, 12, 7)),
+        ("train", [], (54, 6, 7)),
         ("train", ["training.steps=3"], (60, None, 7)),
         ("train", ["training.evaluate_every=0"], (60, None, 7)),
         ("train", ["data.texts.dev=test.csv"], (60, 7, 7)),
-        ("column", [], (48, 12, 7)),
+        ("column", [], (54, 6, 7)),
         ("column with dev", [], (60, 5, 7)),
     ],
 )
 def test_a_recipe_without_steps_and_dev_holds_out_a_part_of_train(
-    tmp_path: Path, files: str, changes: list[str], sizes: tuple[int | None, ...]
+    tmp_path: Path, few_are_enough: None, files: str, changes: list[str], sizes: tuple[int | None, ...]
 ) -> None:
     rows = {"train": 60, "dev": 5 if files == "column with dev" else 0, "test": 7}
     for name, num in rows.items():
@@ -134,12 +141,12 @@ def test_a_recipe_without_steps_and_dev_holds_out_a_part_of_train(
         sources = [] if split == "dev" and sizes[1] is None else read_split(recipe, split)
         found.append([item for source in sources for item in source.items])
     assert [len(items) for items in found] == [size or 0 for size in sizes]
-    if sizes[1] == 12:
+    if sizes[1] == 6:
         assert not set(found[0]) & set(found[1])
 
 
 def test_a_training_without_steps_stops_early_and_says_why(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, few_are_enough: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The labels are random, so that no weights are good on dev for long."""
     torch.manual_seed(0)
@@ -153,11 +160,10 @@ def test_a_training_without_steps_stops_early_and_says_why(
     )
     train(model, [Source("text", texts, {"mood": labels})], out=tmp_path, lr=3e-3, patience=2)
     said = capsys.readouterr().out
-    assert "at most 60 steps of up to 256 vectors, 60 epochs; stops after 2 evaluations" in said
+    assert "at most 40 steps of up to 256 vectors, 40 epochs; stops after 2 evaluations" in said
     rows = read_log(tmp_path / "metrics.csv")
     assert len({row["step"] for row in rows if row["task"] == "total"}) < MAX_EPOCHS
     monitored = [row for row in rows if row["task"] == "monitor"]
     assert {(row["split"], row["metric"]) for row in monitored} == {("dev", "mood: accuracy")}
     scores = [row["value"] for row in rows if row["split"] == "dev" and row["task"] == "mood"]
     assert scores == [row["value"] for row in monitored]
-    assert dev_share(60) * 60 == pytest.approx(12)

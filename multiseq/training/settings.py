@@ -17,9 +17,8 @@ class Settings:
     """Settings of a training. A recipe gives them in ``[training]``, `train` takes them as arguments.
 
     If ``steps`` is None, the number of steps follows from the data, and so does each other setting that is
-    None (`multiseq.training.budget`): small batches for little data, so many epochs at most, evaluations on a
-    dev split (held out of the training data if there is none and the data is large), and a stop when the score
-    does not improve.
+    None (`multiseq.training.budget`): small batches for little data, a limit of epochs, evaluations on a dev
+    split (of large data without one, a part is held out), and a stop when the score does not improve.
 
     Args:
         steps: Total number of optimiser steps. The learning rate falls to zero at the last step. None: it

@@ -35,7 +35,7 @@ def settings(recipe: Recipe) -> Settings:
         raise RecipeError(f"{place} {error}") from None
     one_of(chosen.monitor, ("mean", *recipe.tasks), f"{place} monitor")
     if chosen.patience and not chosen.evaluates:
-        raise RecipeError(f"{place} patience: needs evaluate_every above 0, got {chosen.evaluate_every}")
+        raise RecipeError(f"{place} patience: needs evaluate_every above 0, got {chosen.evaluate_every or 0}")
     return chosen
 
 

@@ -18,6 +18,7 @@ from multiseq.checkpoint import check_savable
 from multiseq.model import Model
 from multiseq.requires import needed
 from multiseq.system.denormals import flush_denormals
+from multiseq.system.deterministic import deterministic_sums
 from multiseq.system.files import recover_folder, remove_leftovers
 from multiseq.system.lock import hold
 from multiseq.system.memory import explain_full_memory
@@ -26,7 +27,6 @@ from multiseq.tasks import Source, listed
 from multiseq.training.batching import BatchPlan
 from multiseq.training.budget import Fitted, describe, fitted, hold_out, vectors_per_batch
 from multiseq.training.callbacks import callbacks_for
-from multiseq.training.deterministic import deterministic_sums
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.label_check import check_labels

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from multiseq.checks import check_labels, config_of, reading, under
+from multiseq.nn.first_weights import repeatable
 from multiseq.protocols import Adapter, Inputs
 from multiseq.vectors import VectorSets
 
@@ -68,6 +69,7 @@ class FusedAdapter(nn.Module):
     modality = "fused"
     json_form = '{"NAME OF A PART": "ITEM OF THAT PART"}'
 
+    @repeatable
     def __init__(self, parts: Mapping[str, Adapter]) -> None:
         super().__init__()
         _check_parts(parts)

@@ -39,6 +39,7 @@ from multiseq.adapters._graph.training import (
 )
 from multiseq.adapters.text import TextExample
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading, under
+from multiseq.nn.first_weights import repeatable
 from multiseq.pairs import Pairs
 from multiseq.protocols import Inputs, Level
 from multiseq.vectors import VectorSets
@@ -100,6 +101,7 @@ class GraphAdapter(nn.Module):
     modality = "graph"
     kept = (GraphExample, TextExample)
 
+    @repeatable
     def __init__(
         self,
         kind: str,

@@ -36,6 +36,7 @@ from multiseq.adapters._graph.training import (
     word_bag,
 )
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading
+from multiseq.nn.first_weights import repeatable
 from multiseq.protocols import Inputs, Level
 from multiseq.vectors import VectorSets
 
@@ -77,6 +78,7 @@ class NeighborhoodAdapter(nn.Module):
     modality = "graph"
     kept = (Network, NodeExample)
 
+    @repeatable
     def __init__(
         self,
         kind: str,

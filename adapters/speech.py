@@ -68,6 +68,7 @@ from multiseq.checks import (
 )
 from multiseq.labels import are_segments
 from multiseq.nn.dropout import Dropout
+from multiseq.nn.first_weights import repeatable
 from multiseq.protocols import Inputs, Level
 from multiseq.vectors import VectorSets, order_of
 
@@ -158,6 +159,7 @@ class SpeechAdapter(nn.Module):
     suffixes = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
     json_form = '"a.wav" or {"file": "a.wav"}'
 
+    @repeatable
     def __init__(
         self,
         mean: Sequence[float],

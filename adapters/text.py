@@ -33,6 +33,7 @@ from multiseq.checks import (
     training_items,
 )
 from multiseq.nn.dropout import Dropout
+from multiseq.nn.first_weights import repeatable
 from multiseq.nn.linear import Linear, padded_rows
 from multiseq.nn.pool import pool
 from multiseq.protocols import Inputs, Level
@@ -99,6 +100,7 @@ class TextAdapter(nn.Module):
     quick_to_prepare = True
     json_form = '"I saw it" or {"text": "I saw it"}'
 
+    @repeatable
     def __init__(
         self,
         parts: WordParts | PieceParts,

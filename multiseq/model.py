@@ -48,8 +48,8 @@ class Embedding:
 class Model(nn.Module):
     """Adapters, one shared encoder, and tasks. All parts are passed in; there is no registry.
 
-    Each part draws its initial weights from torch's global generator when it is built. Call
-    ``torch.manual_seed`` before building the parts to get the same model every time.
+    Each part draws its initial weights when it is built, and the model never changes them. If torch is not
+    seeded, every process draws the same weights. For others, seed torch before you build the parts.
 
     Args:
         adapters: Name -> adapter. The width (``dim``) of each must be that of the encoder.

@@ -327,7 +327,8 @@ def scores(folder: Path) -> list[tuple[int, str, float]]:
     from multiseq.training.run_log import read_log
 
     rows = read_log(folder / "metrics.csv")
-    return [(int(r["step"]), r["task"], float(r["value"])) for r in rows if r["split"] == "dev"]
+    dev = [row for row in rows if row["split"] == "dev" and row["task"] != "monitor"]
+    return [(int(r["step"]), r["task"], float(r["value"])) for r in dev]
 
 
 SCRIPT = """

@@ -19,15 +19,27 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A clock that a test sets."""
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(progress, "peak_memory", lambda: 1234)
     return clock
 
 
-def steps(lines: Lines, clock: Any, *, first: int, last: int, of: int, seconds: float, rank: int = 0) -> None:
+def steps(
+    lines: Lines,
+    clock: Any,
+    *,
+    first: int,
+    last: int,
+    of: int,
+    seconds: float,
+    rank: int = 0,
+    patience: int = 0,
+) -> None:
     """Steps that take so many seconds each; the loss of step n is n."""
     for step in range(first, last + 1):
         clock.now += seconds
         trainer = SimpleNamespace(global_step=step, max_steps=of, is_global_zero=rank == 0)
-        module = SimpleNamespace(record=SimpleNamespace(total=torch.tensor(float(step))))
+        record = SimpleNamespace(total=torch.tensor(float(step)))
+        module = SimpleNamespace(record=record, settings=SimpleNamespace(patience=patience))
         lines.on_train_batch_end(trainer, module, None, None, 0)
 
 
@@ -35,7 +47,7 @@ def test_it_says_how_long_it_takes_and_then_goes_on(clock: Any, capsys: pytest.C
     clock.now += 100  # before the first step: not counted
     steps(Lines(), clock, first=1, last=150, of=1250, seconds=0.5)
     assert capsys.readouterr().out.splitlines() == [
-        "training takes about 10 minutes for 1,250 steps",
+        "training takes about 10 minutes for 1,250 steps; 1,234 MiB of memory so far",
         "step 11 of 1,250: loss 11, about 10 minutes left",
         "step 71 of 1,250: loss 71, about 10 minutes left",
         "step 131 of 1,250: loss 131, about 9 minutes left",
@@ -45,9 +57,9 @@ def test_it_says_how_long_it_takes_and_then_goes_on(clock: Any, capsys: pytest.C
 def test_a_run_that_goes_on_counts_the_steps_that_are_left(
     clock: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    steps(Lines(), clock, first=1001, last=1004, of=1050, seconds=2.0)
+    steps(Lines(), clock, first=1001, last=1004, of=1050, seconds=2.0, patience=3)
     assert capsys.readouterr().out.splitlines() == [
-        "training takes about 2 minutes for 50 steps",
+        "training takes at most about 2 minutes for 50 steps; 1,234 MiB of memory so far",
         "step 1,004 of 1,050: loss 1004, about 92 seconds left",
     ]
 
@@ -98,8 +110,9 @@ def test_lines_of_a_training(
     monkeypatch.setattr(progress, "EVERY", 0.0)
     trained(point_adapter, steps=4)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "training takes about 1 second for 4 steps"
-    for number, line in zip((2, 3), lines[1:], strict=True):
+    assert lines[0] == "4 steps of up to 4,096 vectors, 4.0 epochs"
+    assert re.fullmatch(r"training takes about 1 second for 4 steps; [\d,]+ MiB of memory so far", lines[1])
+    for number, line in zip((2, 3), lines[2:], strict=True):
         assert re.fullmatch(rf"step {number} of 4: loss 0\.\d+, about 1 second left", line)
 
 

@@ -429,4 +429,4 @@ def test_options_are_those_of_the_functions(name: str) -> None:
 
 def test_settings_are_of_the_types_that_recipes_check() -> None:
     for field in dataclasses.fields(Settings):
-        assert isinstance(field.default, OPTIONS[field.name].type)
+        assert field.default is None or isinstance(field.default, OPTIONS[field.name].type)

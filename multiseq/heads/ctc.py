@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from multiseq.heads._shared import check_sets
 from multiseq.heads.search import ctc_beam_search, ctc_greedy
 from multiseq.heads.text_target import TextTarget
+from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
 from multiseq.protocols import Level, Packed
 from multiseq.results import Text, check_finite
@@ -55,6 +56,7 @@ class CTCHead(nn.Module):
 
     level: Level = "sequence"
 
+    @repeatable
     def __init__(self, dim: int, target: TextTarget, *, dropout: float = 0.1) -> None:
         super().__init__()
         self.dim, self.target, self.dropout = dim, target, dropout

@@ -25,6 +25,7 @@ from multiseq.heads.search import beam_search
 from multiseq.heads.text_target import TextTarget
 from multiseq.nn.attention import AttentionPlan, attend
 from multiseq.nn.encoder import FeedForward, SelfAttention, inner_width
+from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
 from multiseq.nn.linear import Linear, padded_rows, recurring_rows
 from multiseq.nn.rotation import Rotation, rotate, rotation_of
@@ -77,6 +78,7 @@ class DecoderHead(nn.Module):
 
     level: Level = "sequence"
 
+    @repeatable
     def __init__(
         self,
         dim: int,

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multiseq.heads.targets import target_from_config
+from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
 from multiseq.nn.pool import Pool, pool
 from multiseq.protocols import Level, RowTarget
@@ -53,6 +54,7 @@ class SetHead(nn.Module):
 
     level: Level = "set"
 
+    @repeatable
     def __init__(self, dim: int, target: RowTarget, *, pool: str = "attention", dropout: float = 0.1) -> None:
         super().__init__()
         if pool not in get_args(Pool):

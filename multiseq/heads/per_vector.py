@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multiseq.heads.targets import target_from_config
+from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
 from multiseq.protocols import Level, RowTarget
 from multiseq.results import check_finite
@@ -43,6 +44,7 @@ class VectorHead(nn.Module):
 
     level: Level = "vector"
 
+    @repeatable
     def __init__(self, dim: int, target: RowTarget, *, dropout: float = 0.1) -> None:
         super().__init__()
         self.dim, self.target, self.dropout = dim, target, dropout

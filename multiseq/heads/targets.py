@@ -10,6 +10,7 @@ Axes: rows (labels of a batch, one for each vector or set), classes, columns (se
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from multiseq.checks import one_of
+from multiseq.checks import check_number, one_of
 from multiseq.labels import ROUNDING, class_name, flag, number, plain
 from multiseq.results import Label, LabelSet, Number, Shares
 
@@ -43,9 +44,11 @@ class ClassTarget:
 
     Args:
         labels: The names of the classes, in the order of the head's outputs.
+        weights: The weight of each class in the training loss. Default: 1 for all.
+        label_smoothing: The share of each label that the training loss spreads evenly over all classes.
 
     Raises:
-        ValueError: No classes, or a class twice.
+        ValueError: No classes, a class twice, or not one weight for each class.
 
     Example:
         >>> target = ClassTarget.fit(["yes", "no", "yes", None])
@@ -55,24 +58,39 @@ class ClassTarget:
 
     kind = "class"
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(
+        self, labels: Sequence[str], *, weights: Sequence[float] = (), label_smoothing: float = 0.0
+    ) -> None:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
+        check_number("label_smoothing", label_smoothing, 0.0, 1.0)
         self.labels = list(labels)
         self.size = len(self.labels)
+        self.weights = _checked_weights(weights, self.size)
+        self.label_smoothing = label_smoothing
         self._index = {class_name(label): i for i, label in enumerate(self.labels)}
 
     @classmethod
-    def fit(cls, values: Iterable[Any]) -> ClassTarget:
+    def fit(
+        cls, values: Iterable[Any], *, class_weight: str = "", label_smoothing: float = 0.0
+    ) -> ClassTarget:
         """A target with the classes that occur in the training labels, sorted.
 
+        Args:
+            values: Training labels.
+            class_weight: ``balanced`` gives a class that has n_c of the n labels the weight n / (k · n_c),
+                with k classes, as in scikit-learn. So all classes count equally. Default: no weights.
+            label_smoothing: See the class.
+
         Raises:
-            ValueError: All labels are missing.
+            ValueError: All labels are missing, or ``class_weight`` is another word.
         """
-        found = {name for name in map(class_name, values) if name is not None}
-        if not found:
+        counts = Counter(name for name in map(class_name, values) if name is not None)
+        if not counts:
             raise ValueError("labels: got only missing labels, expected some labels to learn from")
-        return cls(sorted(found))
+        labels = sorted(counts)
+        weights = _weights([counts[label] for label in labels], class_weight)
+        return cls(labels, weights=weights, label_smoothing=label_smoothing)
 
     def knows(self, name: str) -> bool:
         """Whether training has a class of that canonical name."""
@@ -100,8 +118,17 @@ class ClassTarget:
         return torch.tensor([self._number(v) for v in values], dtype=torch.long)
 
     def loss(self, logits: Float[Tensor, "rows classes"], targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The summed cross-entropy, and the number of labels that are not missing."""
-        total = F.cross_entropy(logits.float(), targets, ignore_index=MISSING, reduction="sum")
+        """The summed cross-entropy, each label times the weight of its class; and the number of labels."""
+        total = F.cross_entropy(
+            logits.float(),
+            targets,
+            weight=torch.tensor(self.weights, device=logits.device) if self.weights else None,
+            ignore_index=MISSING,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
+        # The labels are counted, not their weights: otherwise a batch with one class would have no weights.
+        # Balanced weights have the mean 1 over the training labels, so the loss keeps its size.
         return total, (targets != MISSING).sum()
 
     def decode(self, logits: Float[Tensor, "rows classes"]) -> list[Label]:
@@ -117,12 +144,14 @@ class ClassTarget:
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": self.kind, "labels": self.labels}
+        smoothing = {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
+        return {"kind": self.kind, "labels": self.labels, **_weights_config(self.weights), **smoothing}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ClassTarget:
         """The inverse of :meth:`config`."""
-        return cls(config["labels"])
+        smoothing = config.get("label_smoothing", 0.0)
+        return cls(config["labels"], weights=config.get("weights", ()), label_smoothing=smoothing)
 
 
 class MultiLabelTarget:
@@ -134,9 +163,10 @@ class MultiLabelTarget:
 
     Args:
         labels: The names of the classes, in the order of the head's outputs.
+        weights: For each class the weights of absent and of present in the training loss. Default: 1 for all.
 
     Raises:
-        ValueError: No classes, or a class twice.
+        ValueError: No classes, a class twice, or not a pair of weights for each class.
 
     Example:
         >>> target = MultiLabelTarget(["red", "round", "small"])
@@ -146,17 +176,31 @@ class MultiLabelTarget:
 
     kind = "multilabel"
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], *, weights: Sequence[Sequence[float]] = ()) -> None:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
         self.labels = list(labels)
         self.size = len(self.labels)
+        self.weights = [_checked_weights(pair, 2) for pair in _checked_number(weights, self.size)]
         self._known = {class_name(label) for label in self.labels}
 
     @classmethod
-    def fit(cls, values: Iterable[Any]) -> MultiLabelTarget:
-        """A target with the classes that occur in the training labels, sorted."""
-        return cls(sorted({name for v in values for name in named_flags(v)}))
+    def fit(cls, values: Iterable[Any], *, class_weight: str = "") -> MultiLabelTarget:
+        """A target with the classes that occur in the training labels, sorted.
+
+        Args:
+            values: Training labels.
+            class_weight: ``balanced`` gives a flag (present or absent) that n_f of the n labels of a class
+                have the weight n / (2 · n_f). So both count equally in each class. Default: no weights.
+        """
+        values = list(values)
+        labels = sorted({name for v in values for name in named_flags(v)})
+        target = cls(labels)
+        if class_weight:
+            flags = target.batch([v for v in values if v is not None])
+            counts = [[int((column == there).sum()) for there in (0, 1)] for column in flags.T]
+            target.weights = [_weights(pair, class_weight) for pair in counts]
+        return target
 
     def knows(self, name: str) -> bool:
         """Whether training has a class of that canonical name."""
@@ -180,9 +224,11 @@ class MultiLabelTarget:
         """The binary cross-entropy summed over all flags that are not missing, and their number."""
         known = ~targets.isnan()
         # Use weights of 0 for missing flags. Selecting the others would make the host wait for the GPU.
-        total = F.binary_cross_entropy_with_logits(
-            logits.float(), targets.nan_to_num(), weight=known.float(), reduction="sum"
-        )
+        there, weight = targets.nan_to_num(), known.float()
+        if self.weights:
+            absent, present = torch.tensor(self.weights, device=logits.device).T
+            weight = weight * torch.where(there > 0, present, absent)
+        total = F.binary_cross_entropy_with_logits(logits.float(), there, weight=weight, reduction="sum")
         return total, known.sum()
 
     def decode(self, logits: Float[Tensor, "rows classes"]) -> list[LabelSet]:
@@ -196,12 +242,12 @@ class MultiLabelTarget:
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": self.kind, "labels": self.labels}
+        return {"kind": self.kind, "labels": self.labels, **_weights_config(self.weights)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> MultiLabelTarget:
         """The inverse of :meth:`config`."""
-        return cls(config["labels"])
+        return cls(config["labels"], weights=config.get("weights", ()))
 
 
 class NumberTarget:
@@ -297,6 +343,32 @@ class NumberTarget:
     def from_config(cls, config: Mapping[str, Any]) -> NumberTarget:
         """The inverse of :meth:`config`."""
         return cls(config["names"], config["mean"], config["std"], unit=config["unit"])
+
+
+def _weights(counts: Sequence[int], class_weight: str) -> list[float]:
+    """Balanced weights, n / (k · n_c) for each of the k classes; 1 for a class without labels."""
+    if not class_weight:
+        return []
+    one_of(class_weight, ("balanced",), "class_weight")
+    known = [count for count in counts if count]
+    return [sum(known) / (len(known) * count) if count else 1.0 for count in counts]
+
+
+def _checked_number(weights: Sequence[Any], num: int) -> Sequence[Any]:
+    if len(weights) not in (0, num):
+        raise ValueError(f"weights: got {len(weights)}, expected {num}, one for each class")
+    return weights
+
+
+def _checked_weights(weights: Sequence[float], num: int) -> list[float]:
+    bad = [weight for weight in weights if not 0 < weight < math.inf]
+    if bad:
+        raise ValueError(f"weights: got {bad[0]}, expected finite numbers above 0")
+    return list(_checked_number(weights, num))
+
+
+def _weights_config(weights: Sequence[Any]) -> dict[str, Any]:
+    return {"weights": weights} if weights else {}
 
 
 def is_constant(numbers: Float[Tensor, " numbers"]) -> bool:

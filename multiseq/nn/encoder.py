@@ -26,6 +26,7 @@ from multiseq.nn._kernels import kernels_for
 from multiseq.nn.attention import AttentionPlan, attend_self, attention_weights
 from multiseq.nn.bias import Bias, PairBias
 from multiseq.nn.dropout import dropout
+from multiseq.nn.first_weights import repeatable
 from multiseq.nn.linear import Linear
 from multiseq.nn.order import Order
 from multiseq.nn.rotation import Rotation, rotate_parts, rotation_of
@@ -80,6 +81,7 @@ class Encoder(nn.Module):
         (2, 0, 3)
     """
 
+    @repeatable
     def __init__(
         self,
         dim: int,

@@ -34,8 +34,8 @@ def settings(recipe: Recipe) -> Settings:
     except ValueError as error:
         raise RecipeError(f"{place} {error}") from None
     one_of(chosen.monitor, ("mean", *recipe.tasks), f"{place} monitor")
-    if chosen.patience and not chosen.evaluate_every:
-        raise RecipeError(f"{place} patience: needs evaluate_every above 0, got {chosen.evaluate_every}")
+    if chosen.patience and not chosen.evaluates:
+        raise RecipeError(f"{place} patience: needs evaluate_every above 0, got {chosen.evaluate_every or 0}")
     return chosen
 
 
@@ -176,9 +176,13 @@ def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
             label[2] if isinstance(label, tuple) else label for v in labels if v is not None for label in v
         ]
     if spec["target"] == "class":
-        return ClassTarget.fit(rows)
+        return ClassTarget.fit(
+            rows,
+            class_weight=spec.get("class_weight", ""),
+            label_smoothing=spec.get("label_smoothing", 0.0),
+        )
     if spec["target"] == "multilabel":
-        return MultiLabelTarget.fit(rows)
+        return MultiLabelTarget.fit(rows, class_weight=spec.get("class_weight", ""))
     if spec["target"] == "number":
         return NumberTarget.fit(rows, name=spec.get("column", "value"), unit=spec.get("unit", ""))
     options = {"vocab_size": spec["vocab_size"]} if "vocab_size" in spec else {}

@@ -12,6 +12,7 @@ import numpy as np
 from multiseq.metric_names import LOWER_IS_BETTER
 from multiseq.requires import need
 from multiseq.system.files import write_whole
+from multiseq.training.run_log import MONITOR
 
 __all__ = ["draw_curves"]
 
@@ -31,8 +32,9 @@ def draw_curves(log: Log, path: str | Path) -> None:
         log: The lines, from `multiseq.training.run_log.read_log`.
         path: File of the picture. Its suffix determines the format.
     """
-    tasks = list(dict.fromkeys(row["task"] for row in log if row["task"] != "total"))
+    log = [row for row in log if row["task"] != MONITOR]  # a task's score, or the mean of them
     panels = {title: curves for title, curves in _panels(log).items() if curves}
+    tasks = list(dict.fromkeys(row["task"] for row in log if row["task"] != "total"))
     # We use the object-oriented interface: pyplot would keep the figure and may need a display.
     width = 11 if len(panels) < 3 else 16
     figure = need("matplotlib.figure").Figure(figsize=(width, 4.5), layout="constrained")

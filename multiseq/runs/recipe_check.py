@@ -47,6 +47,7 @@ READER_KEYS: dict[str, Any] = {
 TASK_KEYS: dict[str, Any] = {
     "data": str, "output": str, "target": str, "column": str, "columns": list, "unit": str,
     "tokens": str, "vocab_size": int, "metric": str, "weight": NUMBER, "head": dict, "decode": dict,
+    "class_weight": str, "label_smoothing": NUMBER,
 }  # fmt: skip
 
 WORDS = {
@@ -60,8 +61,11 @@ WORDS = {
     (str, list): "a path, or a pair of paths for the format 'lines'",
     (str, list, float): "a path, or the fraction of the items to hold out, for example 0.1",
 }
-FOR_TARGET = {"unit": "number", "tokens": "text", "vocab_size": "text"}
-"""Key of a task -> the only target that it is valid for."""
+FOR_TARGET = {
+    "unit": ("number",), "tokens": ("text",), "vocab_size": ("text",), "label_smoothing": ("class",),
+    "class_weight": ("class", "multilabel"),
+}  # fmt: skip
+"""Key of a task -> the targets that it is valid for."""
 
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -276,9 +280,13 @@ def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
     if ("column" in spec) == ("columns" in spec):
         raise RecipeError(f'{place}: expected column = "…" or columns = […], the labels\' name in the data')
     _names(spec.get("columns"), f"{place} columns")
-    for key, target in FOR_TARGET.items():
-        if key in spec and spec["target"] != target:
-            raise RecipeError(f"{place}: {key} goes with the target {target}, got {spec['target']}")
+    for key, targets in FOR_TARGET.items():
+        if key in spec and spec["target"] not in targets:
+            raise RecipeError(
+                f"{place}: {key} goes with the target {' or '.join(targets)}, got {spec['target']}"
+            )
+    if "class_weight" in spec:
+        one_of(spec["class_weight"], ("balanced",), f"{place} class_weight")
     if "metric" in spec:
         one_of(spec["metric"], METRICS_OF[spec["target"]], f"{place} metric")
     if "tokens" in spec:

@@ -138,11 +138,11 @@ def _train(
         drawn = draw_splits(recipe, base, saved_splits(out / FOLDER) if resume else None)
         train = read_split(recipe, "train", base, splits=drawn, bad=bad)
         test = read_split(recipe, "test", base, splits=drawn, bad=bad)
-        needs_dev = options.evaluate_every or not _tasks_in(test) >= set(recipe.tasks)
+        needs_dev = options.evaluates or not _tasks_in(test) >= set(recipe.tasks)
         dev = read_split(recipe, "dev", base, splits=drawn, bad=bad) if needs_dev else []
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
-    chooses = dev if options.evaluate_every else []
+    chooses = dev if options.evaluates else []
     model = build_model(recipe, train)
     kept = ItemCache(cache, num_workers=options.num_workers)
     train = _without_bad_items(recipe, model, train, "train", kept, bad)

@@ -12,7 +12,7 @@ from multiseq.data import READERS, DataError, Records
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import FORMATS, PATHS
 from multiseq.labels import are_segments, flag, number, with_point
-from multiseq.runs.build import adapter_class
+from multiseq.runs.build import adapter_class, settings
 from multiseq.runs.recipe import Recipe, resolve
 from multiseq.runs.splits import Split, deciding_task, draw, is_drawn, read_split_file, selected
 
@@ -77,7 +77,7 @@ def read_split(
         known = {} if model is None else reader_options(model.adapter(spec["adapter"]))
         tasks, base = _tasks_of(recipe, name), data or recipe.folder
         used = _columns_used(spec, tasks.values())
-        drawn = ((splits or {}).get(name) or _draw(recipe, name, base)) if is_drawn(spec) else None
+        drawn = (splits or {}).get(name) or _draw(recipe, name, base)
         noted = (bad or BadRows()).of(split) if spec.get("on_error") == "skip" else None
         shared = "file" in spec or (drawn is not None and split in drawn.content)  # one file, several splits
         options = {"columns": used, **known, "bad": noted and noted.of("" if shared else split)}
@@ -117,18 +117,44 @@ def draw_splits(
     Raises:
         DataError: A file cannot be read, or its items cannot be divided as the recipe says.
     """
-    names = [name for name, spec in recipe.tables["data"].items() if is_drawn(spec)]
-    return {n: (known or {}).get(n) or _draw(recipe, n, data or recipe.folder) for n in names}
+    found = {}
+    for name in recipe.tables["data"]:
+        drawn = (known or {}).get(name) or _draw(recipe, name, data or recipe.folder)
+        if drawn is not None:
+            found[name] = drawn
+    return found
 
 
-def _draw(recipe: Recipe, name: str, base: Path) -> Split:
+def _draw(recipe: Recipe, name: str, base: Path) -> Split | None:
+    """Draw the splits of a data table; None if its files or columns name all of them."""
     spec = recipe.tables["data"][name]
+    options = settings(recipe)
+    makes_dev = options.follows_data and options.evaluates and not {"dev", "split_file"} & set(spec)
+    if not makes_dev and not is_drawn(spec):
+        return None
     kind, tasks = adapter_class(recipe, spec["adapter"]), _tasks_of(recipe, name).values()
     whole = _read({**spec, "columns": _columns_used(spec, tasks)}, _divided_file(spec), base, kind)
+    if makes_dev:
+        spec = _with_dev(spec, whole)
+        if not is_drawn(spec):
+            return None
     task = deciding_task(spec, tasks)
     fail: Fail | None = (lambda row, reason: None) if spec.get("on_error") == "skip" else None
     labels = None if task is None else _labels(whole, task, kind, fail)
     return draw(whole, spec, task, labels, f"{recipe.name}: [data.{name}]")
+
+
+def _with_dev(spec: Mapping[str, Any], whole: Records) -> Mapping[str, Any]:
+    """A data table that has no dev split, with the fraction of train to hold out as one."""
+    from multiseq.training.budget import dev_share
+
+    train = whole
+    if "split_column" in spec:
+        if whole.of_split("dev", spec["split_column"]).items:
+            return spec
+        train = whole.of_split("train", spec["split_column"])
+    share = dev_share(len(train.items))
+    return {**spec, "dev": share} if share else spec
 
 
 def _tasks_of(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from multiseq.requires import needed
+from multiseq.training.budget import Fitted
 from multiseq.training.resume import RESUME
-from multiseq.training.settings import Settings
 from multiseq.training.stopping import Stop, Terminated
 
 with needed("lightning"):
@@ -20,7 +20,7 @@ AGREED = 10
 """In distributed training, the processes tell each other about SIGTERM once in so many steps."""
 
 
-def callbacks_for(settings: Settings, folder: Path | None, has_dev: bool, stop: Stop) -> list[Callback]:
+def callbacks_for(settings: Fitted, folder: Path | None, has_dev: bool, stop: Stop) -> list[Callback]:
     """The callbacks that the settings need. Resume files are written to ``folder``, if there is one."""
     callbacks: list[Callback] = []
     if settings.ema_decay:
@@ -49,7 +49,7 @@ class _Saver(Callback):
     If a step has an evaluation, the file is written after it, so that the evaluation is not lost.
     """
 
-    def __init__(self, folder: Path | None, settings: Settings, has_dev: bool, stop: Stop) -> None:
+    def __init__(self, folder: Path | None, settings: Fitted, has_dev: bool, stop: Stop) -> None:
         self.folder, self.every, self.stop = folder, settings.save_every, stop
         self.evaluates = settings.evaluate_every if has_dev else 0
 

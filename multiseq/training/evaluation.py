@@ -56,6 +56,20 @@ class Score:
             return 1 - self.error**2
         return 1 - self.value if self.metric in LOWER_IS_BETTER else self.value
 
+    @property
+    def goodness_name(self) -> str:
+        """What :attr:`goodness` is, in terms of the metric.
+
+        >>> Score("graph/set", "rmse", 2.0, 9, error=0.5).goodness_name
+        '1 - rmse / standard deviation'
+        """
+        name = self.metric.replace("_", " ")
+        if self.metric in ("rmse", "mae"):
+            return f"1 - {name} / standard deviation"
+        if self.metric == "bleu":
+            return "bleu / 100"
+        return f"1 - {name}" if self.metric in LOWER_IS_BETTER else name
+
 
 def evaluate(model: Model, sources: Sequence[Source], *, task: str, **options: Any) -> Score:
     """Score one task on labelled sources. Items and vectors without a label are skipped.

@@ -18,14 +18,15 @@ from multiseq.checkpoint import check_savable
 from multiseq.model import Model
 from multiseq.requires import needed
 from multiseq.system.denormals import flush_denormals
+from multiseq.system.deterministic import deterministic_sums
 from multiseq.system.files import recover_folder, remove_leftovers
 from multiseq.system.lock import hold
 from multiseq.system.memory import explain_full_memory
 from multiseq.system.processes import is_first_process
 from multiseq.tasks import Source, listed
 from multiseq.training.batching import BatchPlan
+from multiseq.training.budget import Fitted, describe, fitted, hold_out, vectors_per_batch
 from multiseq.training.callbacks import callbacks_for
-from multiseq.training.deterministic import deterministic_sums
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.label_check import check_labels
@@ -75,12 +76,15 @@ def train(
 ) -> Model:
     """Train a model in place on labelled items, and return it, ready to predict on the same device.
 
-    On one machine, the same initial weights, data and ``seed`` give the same final weights.
+    On one machine, the same initial weights, data and ``seed`` give the same final weights. torch's generator
+    is left as it was.
 
     Args:
         model: The model to train.
         sources: Training items with their labels.
-        dev: Validation items. Their scores decide which weights are kept and when training stops early.
+        dev: Validation items. Their scores decide which weights are kept and when training stops early. If
+            there are none and ``steps`` is not given, a part of the training items is held out, if they are
+            many (`multiseq.training.budget`).
         out: Folder of the run, for the best model (``model``), ``metrics.csv``, and a resume file.
         settings: All settings in one object. Default: made from ``changes``.
         resume: Continue from the resume file in ``out``, exactly as if the run had never stopped.
@@ -107,7 +111,6 @@ def train(
     Example:
         >>> from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, TextAdapter
         >>> texts, labels = ["red lamp", "blue lamp", "so red"], ["red", "blue", "red"]
-        >>> _ = torch.manual_seed(0)  # the weights are initialised when the parts are built
         >>> model = Model(
         ...     adapters={"text": TextAdapter.fit(texts, dim=16)},
         ...     encoder=Encoder(dim=16, depth=1, heads=2),
@@ -122,6 +125,9 @@ def train(
     settings = settings or Settings(**changes)
     flush_denormals()
     sources, dev = listed("sources", sources), listed("dev", dev)
+    if settings.follows_data and settings.evaluates and not dev:
+        divided = [hold_out(source) for source in sources]
+        sources, dev = [kept for kept, _ in divided], [held for _, held in divided if held is not None]
     _check(settings, model, dev)
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):
@@ -137,19 +143,25 @@ def train(
         "logger": list(loggers),
     }
     shown = [*callbacks, *([Bar() if has_bar() else Lines()] if progress else [])]
-    with _held(folder), _told() as stop:
+    with _held(folder), _told() as stop, torch.random.fork_rng(devices=[]):  # a step seeds torch
         saved = check_savable(model, folder / MODEL) if folder is not None else None
         state = _resumed(folder) if resume else None
         for source in dev:
             check_labels(model, source, cache)
         prepared = [PreparedSource(s, model.adapter(s.adapter_name), model.tasks, cache) for s in sources]
         plan = BatchPlan(
-            prepared, max_vectors=settings.max_vectors, seed=settings.seed, temperature=settings.temperature
+            prepared,
+            max_vectors=vectors_per_batch(settings, prepared),
+            seed=settings.seed,
+            temperature=settings.temperature,
         )
-        identity = {} if saved is None else _identity(*saved, model, sources, dev, settings, cache)
+        final = fitted(settings, plan, has_dev=bool(dev))
+        if progress and is_first_process():
+            print(describe(final, plan), flush=True)
+        identity = {} if saved is None else _identity(*saved, model, sources, dev, final, cache)
         if state is not None:
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
-        module = Module(model, TrainingData(plan, dev, cache), settings, folder, identity)
+        module = Module(model, TrainingData(plan, dev, cache), final, folder, identity)
         with deterministic_sums(settings.deterministic):
             _fit(module, stop, state, launch, shown)
             module.finish()
@@ -167,7 +179,7 @@ def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
     labelled = {task for source in dev for task in source.targets}
     if dev and settings.monitor != "mean" and settings.monitor not in labelled:
         raise ValueError(f"monitor: got {settings.monitor!r}, but no dev source has labels for it")
-    if settings.patience and not (dev and settings.evaluate_every):
+    if settings.patience and not (dev and settings.evaluates):
         raise ValueError("patience: needs a dev split and evaluate_every above 0")
 
 
@@ -257,7 +269,7 @@ def _identity(
     model: Model,
     sources: Sequence[Source],
     dev: Sequence[Source],
-    settings: Settings,
+    settings: Fitted,
     cache: ItemCache,
 ) -> dict[str, Any]:
     """Everything that must be equal when a run is resumed, as plain JSON values."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from multiseq.model import Model
+from multiseq.training.budget import Fitted
 from multiseq.training.settings import Settings
 
 __all__ = ["make_optimizer", "rate_at"]
@@ -37,7 +38,7 @@ def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
                 state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
-def rate_at(step: int, settings: Settings) -> float:
+def rate_at(step: int, settings: Fitted) -> float:
     """Factor of the learning rate: linear warm-up, then cosine decay to 0 (https://arxiv.org/abs/1608.03983)."""
     warm = max(1, round(settings.warmup * settings.steps))
     if step < warm:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from multiseq.requires import needed
+from multiseq.system.memory import peak_memory
 
 with needed("lightning"):
     from lightning.pytorch.callbacks import Callback, RichProgressBar
@@ -40,7 +41,7 @@ class Lines(Callback):
 
     def __init__(self) -> None:
         self.began: float | None = None
-        self.first, self.due = 0, 0.0
+        self.first, self.due, self.said = 0, 0.0, -EVERY
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Lightning calls this after each step."""
@@ -53,11 +54,22 @@ class Lines(Callback):
         seconds = (now - self.began) / (step - self.first)
         if self.due == self.began + FIRST:
             whole = steps - self.first + 1
-            print(f"training takes about {span(seconds * whole)} for {whole:,} steps")
+            least = "at most " if module.settings.patience else ""
+            peak = peak_memory()
+            memory = "" if peak is None else f"; {peak:,} MiB of memory so far"
+            print(f"training takes {least}about {span(seconds * whole)} for {whole:,} steps{memory}")
         loss = float(module.record.total)  # this waits for the GPU, so it is not done at every step
         left = span(seconds * (steps - step))
         print(f"step {step:,} of {steps:,}: loss {loss:.4g}, about {left} left", flush=True)
         self.due = now + EVERY
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        """Lightning calls this after each evaluation on the dev split."""
+        if trainer.is_global_zero and time.monotonic() >= self.said + EVERY:
+            name, value, best = module.judged
+            chosen = ", the best so far" if best else ""
+            print(f"step {trainer.global_step:,}: dev {name} {value:.3f}{chosen}", flush=True)
+            self.said = time.monotonic()
 
 
 def span(seconds: float) -> str:

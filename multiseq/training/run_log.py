@@ -19,17 +19,18 @@ from multiseq.system.files import WriteError, not_written, write_whole
 if TYPE_CHECKING:
     from multiseq.training.evaluation import Score
 
-__all__ = ["COLUMNS", "RunLog", "read_log"]
+__all__ = ["COLUMNS", "MONITOR", "RunLog", "read_log"]
 
+MONITOR = "monitor"
 COLUMNS = ("step", "split", "task", "metric", "value", "lr", "seconds")
 
 
 class RunLog:
     """Writes ``metrics.csv`` to a run's folder, or nothing if there is no folder.
 
-    Columns: ``step`` (0 is the first), ``split`` (train or dev), ``task`` (or total), ``metric`` (loss, or
-    the task's metric), ``value``, ``lr`` (learning rate, only for losses), ``seconds`` (since this process
-    started).
+    Columns: ``step`` (0 is the first), ``split`` (train or dev), ``task`` (or total; or monitor, the score
+    that chooses the best weights), ``metric`` (loss, the task's metric, or what the monitor is), ``value``,
+    ``lr`` (learning rate, only for losses), ``seconds`` (since this process started).
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -78,12 +79,13 @@ class RunLog:
                 self._file.flush()
                 os.fsync(self._file.fileno())
 
-    def scores(self, step: int, scores: Mapping[str, Score]) -> None:
-        """Record the scores on the dev split after ``step`` steps."""
+    def scores(self, step: int, scores: Mapping[str, Score], monitor: tuple[str, float]) -> None:
+        """Record the scores on dev after ``step`` steps, and name and value of the monitored score."""
         self.flush()
+        seconds = time.perf_counter() - self.started
         for task, score in scores.items():
-            seconds = time.perf_counter() - self.started
             self._write(step - 1, "dev", task, score.metric, score.value, "", seconds)
+        self._write(step - 1, "dev", MONITOR, *monitor, "", seconds)
         self._tell(step - 1, {f"dev/{task}/{score.metric}": score.value for task, score in scores.items()})
 
     def close(self, *, failed: bool = False) -> None:

@@ -24,12 +24,12 @@ from multiseq.model import Model
 from multiseq.requires import needed
 from multiseq.tasks import Source
 from multiseq.training.batching import BatchPlan, Loader, seed_of
+from multiseq.training.budget import Fitted
 from multiseq.training.evaluation import Score, evaluate_all
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.optimizer import make_optimizer, rate_at
 from multiseq.training.resume import remove_resume
 from multiseq.training.run_log import RunLog
-from multiseq.training.settings import Settings
 
 with needed("lightning"):
     import lightning
@@ -58,7 +58,7 @@ class Module(lightning.LightningModule):
         self,
         model: Model,
         data: TrainingData,
-        settings: Settings,
+        settings: Fitted,
         folder: Path | None,
         identity: Mapping[str, Any],
     ) -> None:
@@ -69,6 +69,7 @@ class Module(lightning.LightningModule):
         self.record = RunLog(folder)
         self.best = -math.inf
         self.kept: dict[str, Tensor] | None = None  # the best weights so far
+        self.judged = ("", -math.inf, False)  # the last monitored score: name, value, whether it is the best
         self.stepped = False
 
     def train_dataloader(self) -> Loader:
@@ -138,7 +139,8 @@ class Module(lightning.LightningModule):
         """Score the dev split, and keep the weights if they are the best so far."""
         scores = evaluate_all(self.model, self.data.dev, self.data.cache)
         goodness = _monitored(scores, self.settings.monitor)
-        self.record.scores(step, scores)
+        self.judged = monitored_name(scores, self.settings.monitor), goodness, goodness > self.best
+        self.record.scores(step, scores, monitor=self.judged[:2])
         if goodness > self.best:
             self.best = goodness
             if self.trainer.is_global_zero and self.folder is not None:
@@ -194,6 +196,13 @@ class Module(lightning.LightningModule):
         # A plain function, because the resume file stores nothing of functions.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, self.settings))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def monitored_name(scores: Mapping[str, Score], monitor: str) -> str:
+    """What the monitored score is, in words: ``mood: accuracy``, or the mean of several such scores."""
+    chosen = scores if monitor == "mean" else {monitor: scores[monitor]}
+    names = [f"{task}: {score.goodness_name}" for task, score in chosen.items()]
+    return names[0] if len(names) == 1 else f"mean of {len(names)} scores ({'; '.join(names)})"
 
 
 def _monitored(scores: Mapping[str, Score], monitor: str) -> float:

@@ -77,7 +77,7 @@ def read_split(
         known = {} if model is None else reader_options(model.adapter(spec["adapter"]))
         tasks, base = _tasks_of(recipe, name), data or recipe.folder
         used = _columns_used(spec, tasks.values())
-        drawn = (splits or {}).get(name) or _draw(recipe, name, base)
+        drawn = _drawn(recipe, name, base, splits or {})
         noted = (bad or BadRows()).of(split) if spec.get("on_error") == "skip" else None
         shared = "file" in spec or (drawn is not None and split in drawn.content)  # one file, several splits
         options = {"columns": used, **known, "bad": noted and noted.of("" if shared else split)}
@@ -119,19 +119,21 @@ def draw_splits(
     """
     found = {}
     for name in recipe.tables["data"]:
-        drawn = (known or {}).get(name) or _draw(recipe, name, data or recipe.folder)
+        drawn = _drawn(recipe, name, data or recipe.folder, known or {})
         if drawn is not None:
             found[name] = drawn
     return found
 
 
-def _draw(recipe: Recipe, name: str, base: Path) -> Split | None:
-    """Draw the splits of a data table; None if its files or columns name all of them."""
+def _drawn(recipe: Recipe, name: str, base: Path, known: Mapping[str, Split]) -> Split | None:
+    """The splits of a data table, drawn if they are not known; None if its files or columns name them."""
     spec = recipe.tables["data"][name]
     options = settings(recipe)
     makes_dev = options.follows_data and options.evaluates and not {"dev", "split_file"} & set(spec)
     if not makes_dev and not is_drawn(spec):
         return None
+    if name in known:
+        return known[name]
     kind, tasks = adapter_class(recipe, spec["adapter"]), _tasks_of(recipe, name).values()
     whole = _read({**spec, "columns": _columns_used(spec, tasks)}, _divided_file(spec), base, kind)
     if makes_dev:

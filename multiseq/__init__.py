@@ -38,6 +38,7 @@ __all__ = [
     "Settings",
     "train",
     "evaluate",
+    "calibrate",
     "save",
     "load",
 ]
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from multiseq.nn.encoder import Encoder
     from multiseq.results import Label, LabelSet, Number, Text
     from multiseq.tasks import Source, Task
+    from multiseq.training.confidence import calibrate
     from multiseq.training.evaluation import Score, evaluate
     from multiseq.training.loop import train
     from multiseq.training.settings import Settings
@@ -88,6 +90,7 @@ else:
         "Task": "multiseq.tasks",
         "Source": "multiseq.tasks",
         "evaluate": "multiseq.training.evaluation",
+        "calibrate": "multiseq.training.confidence",
         "save": "multiseq.checkpoint",
         "Model": "multiseq.model",
         "Embedding": "multiseq.model",

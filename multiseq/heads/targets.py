@@ -43,6 +43,7 @@ class ClassTarget:
 
     Args:
         labels: The names of the classes, in the order of the head's outputs.
+        temperature: The logits of predictions are divided by it; `multiseq.calibrate` sets it.
 
     Raises:
         ValueError: No classes, or a class twice.
@@ -55,10 +56,11 @@ class ClassTarget:
 
     kind = "class"
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], *, temperature: float = 1.0) -> None:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
         self.labels = list(labels)
+        self.temperature = temperature
         self.size = len(self.labels)
         self._index = {class_name(label): i for i, label in enumerate(self.labels)}
 
@@ -105,9 +107,10 @@ class ClassTarget:
         return total, (targets != MISSING).sum()
 
     def decode(self, logits: Float[Tensor, "rows classes"]) -> list[Label]:
-        """The most probable class of each row."""
-        table = logits.detach().float().softmax(-1).cpu()
-        chosen = table.argmax(-1)
+        """The most probable class of each row, whatever the temperature."""
+        logits = logits.detach().float()
+        table = (logits / self.temperature).softmax(-1).cpu()
+        chosen = logits.argmax(-1).cpu()
         highest = table.gather(1, chosen[:, None])[:, 0]
         rows = Shares.of_rows(self.labels, table.numpy())
         return [
@@ -117,12 +120,12 @@ class ClassTarget:
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": self.kind, "labels": self.labels}
+        return {"kind": self.kind, "labels": self.labels, "temperature": self.temperature}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ClassTarget:
         """The inverse of :meth:`config`."""
-        return cls(config["labels"])
+        return cls(config["labels"], temperature=config.get("temperature", 1.0))
 
 
 class MultiLabelTarget:
@@ -134,6 +137,8 @@ class MultiLabelTarget:
 
     Args:
         labels: The names of the classes, in the order of the head's outputs.
+        temperature: The logits of predictions are divided by it; `multiseq.calibrate` sets it.
+        threshold: The lowest probability of a class that is present; `multiseq.calibrate` sets it.
 
     Raises:
         ValueError: No classes, or a class twice.
@@ -146,10 +151,11 @@ class MultiLabelTarget:
 
     kind = "multilabel"
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], *, temperature: float = 1.0, threshold: float = 0.5) -> None:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
         self.labels = list(labels)
+        self.temperature, self.threshold = temperature, threshold
         self.size = len(self.labels)
         self._known = {class_name(label) for label in self.labels}
 
@@ -186,22 +192,24 @@ class MultiLabelTarget:
         return total, known.sum()
 
     def decode(self, logits: Float[Tensor, "rows classes"]) -> list[LabelSet]:
-        """For each row the classes with a probability of at least 0.5."""
-        table = logits.detach().float().sigmoid().cpu()
+        """For each row the classes with a probability of at least ``threshold``."""
+        table = (logits.detach().float() / self.temperature).sigmoid().cpu()
         there: list[list[str]] = [[] for _ in table]
-        for row, column in (table >= 0.5).nonzero().tolist():
+        for row, column in (table >= self.threshold).nonzero().tolist():
             there[row].append(self.labels[column])
         rows = Shares.of_rows(self.labels, table.numpy())
-        return [LabelSet(tuple(names), row) for names, row in zip(there, rows, strict=True)]
+        return [LabelSet(tuple(n), row, self.threshold) for n, row in zip(there, rows, strict=True)]
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": self.kind, "labels": self.labels}
+        calibration = {"temperature": self.temperature, "threshold": self.threshold}
+        return {"kind": self.kind, "labels": self.labels, **calibration}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> MultiLabelTarget:
         """The inverse of :meth:`config`."""
-        return cls(config["labels"])
+        calibration = {key: config[key] for key in ("temperature", "threshold") if key in config}
+        return cls(config["labels"], **calibration)
 
 
 class NumberTarget:
@@ -216,9 +224,11 @@ class NumberTarget:
         mean: The mean of each column in the training data.
         std: The standard deviation of each column in the training data.
         unit: The unit of the numbers, for printing.
+        half_widths: Half the width of the interval of each column, in standard deviations of the training
+            data; `multiseq.calibrate` sets it. Empty: predictions have no intervals.
 
     Raises:
-        ValueError: ``names``, ``mean`` and ``std`` differ in length.
+        ValueError: ``names``, ``mean`` and ``std`` differ in length, or ``half_widths`` has another one.
 
     Example:
         >>> target = NumberTarget.fit([1.0, 3.0, None], name="price", unit="euro")
@@ -229,14 +239,23 @@ class NumberTarget:
     kind = "number"
 
     def __init__(
-        self, names: Sequence[str], mean: Sequence[float], std: Sequence[float], *, unit: str = ""
+        self,
+        names: Sequence[str],
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        unit: str = "",
+        half_widths: Sequence[float] = (),
     ) -> None:
         if not len(names) == len(mean) == len(std):
             raise ValueError(
                 f"names, mean, std: got {len(names)}, {len(mean)}, {len(std)} entries, expected equally many"
             )
+        if len(half_widths) not in (0, len(names)):
+            raise ValueError(f"half_widths: got {len(half_widths)} entries, expected none or {len(names)}")
         self.names, self.unit, self.size = list(names), unit, len(names)
         self.mean, self.std = list(mean), list(std)
+        self.half_widths = list(half_widths)
 
     @classmethod
     def fit(cls, values: Iterable[Any], *, name: str = "value", unit: str = "") -> NumberTarget:
@@ -287,16 +306,27 @@ class NumberTarget:
         mean, std = self._scale()
         scales = dict(zip(self.names, self.std, strict=True))
         rows = (logits.detach().cpu().double() * std + mean).tolist()  # Apple's GPUs have no double precision
-        return [Number(dict(zip(self.names, row, strict=True)), self.unit, scales) for row in rows]
+        return [
+            Number(dict(zip(self.names, row, strict=True)), self.unit, scales, self._intervals(row))
+            for row in rows
+        ]
+
+    def _intervals(self, row: Sequence[float]) -> dict[str, tuple[float, float]]:
+        if not self.half_widths:
+            return {}
+        halves = [half * std for half, std in zip(self.half_widths, self.std, strict=True)]
+        return {n: (v - half, v + half) for n, v, half in zip(self.names, row, halves, strict=True)}
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": self.kind, "names": self.names, "mean": self.mean, "std": self.std, "unit": self.unit}
+        scale = {"mean": self.mean, "std": self.std, "half_widths": self.half_widths}
+        return {"kind": self.kind, "names": self.names, "unit": self.unit, **scale}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> NumberTarget:
         """The inverse of :meth:`config`."""
-        return cls(config["names"], config["mean"], config["std"], unit=config["unit"])
+        known = config.get("half_widths", ())
+        return cls(config["names"], config["mean"], config["std"], unit=config["unit"], half_widths=known)
 
 
 def is_constant(numbers: Float[Tensor, " numbers"]) -> bool:

@@ -28,7 +28,7 @@ from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, hold
 from multiseq.system.memory import peak_gpu_memory, peak_memory
 from multiseq.system.processes import is_first_process
-from multiseq.training.stopping import terminable
+from multiseq.system.stopping import terminable
 
 if TYPE_CHECKING:
     from multiseq.model import Model
@@ -103,7 +103,8 @@ def _train(
     say: Say,
     launch: dict[str, Any],
 ) -> Report:
-    from multiseq.checkpoint import check_savable
+    from multiseq.checkpoint import check_savable, save
+    from multiseq.training.confidence import calibrate
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.loop import train as fit
     from multiseq.training.resume import has_resume
@@ -112,7 +113,7 @@ def _train(
     options = settings(recipe)
     base = _data_folder(recipe, data)
     train, test = _read_split(recipe, "train", base), _read_split(recipe, "test", base)
-    dev = _read_split(recipe, "dev", base) if options.evaluate_every else []
+    dev = _read_split(recipe, "dev", base)
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
     model = build_model(recipe, train)
@@ -131,10 +132,14 @@ def _train(
         record = _begin(out, recipe, base, model, digests, resume)
     began = time.perf_counter()
     with _plain_lightning():
-        fit(model, train, dev=dev, out=out, settings=options, resume=goes_on, cache=kept, **launch)
+        watched = dev if options.evaluate_every else []
+        fit(model, train, dev=watched, out=out, settings=options, resume=goes_on, cache=kept, **launch)
     if not is_first_process():
         return {}
     record["training_seconds"] = round(time.perf_counter() - began, 1)
+    for task, what in calibrate(model, dev, sources=train, cache=kept).items():
+        say(f"{task}: {what}")
+    save(model, out / "model")
     report = score(model, recipe, train, test, "test", kept)
     _finish(out, record, report)
     return report

@@ -23,9 +23,11 @@ from multiseq.system.files import recover_folder, remove_leftovers
 from multiseq.system.lock import hold
 from multiseq.system.memory import explain_full_memory
 from multiseq.system.processes import is_first_process
+from multiseq.system.stopping import Stop, Terminated, terminable
 from multiseq.tasks import Source, listed
 from multiseq.training.batching import BatchPlan
 from multiseq.training.callbacks import callbacks_for
+from multiseq.training.confidence import forget_calibration
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.label_check import check_labels
@@ -41,7 +43,6 @@ from multiseq.training.resume import (
 )
 from multiseq.training.settings import Settings
 from multiseq.training.step import MODEL, Module, TrainingData
-from multiseq.training.stopping import Stop, Terminated, terminable
 
 with needed("lightning"):
     import lightning
@@ -129,6 +130,7 @@ def train(
         "enable_progress_bar": progress and has_bar(),
     }
     shown = [] if not progress else [Bar() if has_bar() else Lines()]
+    forget_calibration(model)
     with _held(folder), _told() as stop:
         saved = check_savable(model, folder / MODEL) if folder is not None else None
         state = _resumed(folder) if resume else None

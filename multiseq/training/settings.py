@@ -29,7 +29,7 @@ class Settings:
             average off.
         evaluate_every: Number of steps between evaluations on the dev split. The weights with the best score
             are kept. If there is a dev split, it is always evaluated at the end; 0 means only then. A recipe
-            with 0 ignores the dev split.
+            with 0 uses the dev split for calibration only.
         patience: Early stopping: stop after so many evaluations without a better ``monitor``. 0 turns it off.
         monitor: The score that chooses the best weights: a task's name, or ``mean`` for the mean over tasks.
             Scores are converted to a scale where 1 is perfect.

@@ -192,6 +192,13 @@ def test_a_config_keeps_the_calibration_and_an_old_one_has_none(target: Any) -> 
     )
 
 
+def test_a_temperature_and_a_threshold_are_positive() -> None:
+    with pytest.raises(ValueError, match="temperature: got 0, expected a positive number"):
+        ClassTarget(["a", "b"], temperature=0)
+    with pytest.raises(ValueError, match="threshold: got -1, expected a positive number"):
+        MultiLabelTarget(["a", "b"], threshold=-1)
+
+
 # --- the distance from the training data ----------------------------------------------------------
 
 
@@ -244,7 +251,7 @@ def source_of(num: int, seed: int, unit: Callable[[float], float] = float) -> So
             "words": [{w for w in ("red", "blue") if w in t.split()} for t in texts],
             "length": [unit(len(text.split()) + n) for text, n in zip(texts, noisy, strict=True)],
             "tags": [["good" if w == "good" else "other" for w in t.split()] for t in texts],
-            "copy": ["a" for _ in texts],
+            "copy": ["a" if len(t.split()) <= 4 else None for t in texts],  # of texts in one window
         },
     )
 
@@ -257,7 +264,7 @@ def build(source: Source) -> Model:
         "words": SetHead(DIM, MultiLabelTarget.fit(targets["words"])),
         "length": SetHead(DIM, NumberTarget.fit(targets["length"], unit="words"), pool="sum"),
         "tags": VectorHead(DIM, ClassTarget(["good", "other"])),
-        "copy": CTCHead(DIM, TextTarget.fit(targets["copy"], unit="character")),
+        "copy": CTCHead(DIM, TextTarget.fit(["a"], unit="character")),
     }
     tasks = {name: Task("text", head) for name, head in heads.items()}  # type: ignore[arg-type]
     adapter = TextAdapter.fit(source.items, dim=DIM, window=4)  # longer texts are in several windows
@@ -367,6 +374,11 @@ def test_without_dev_items_nothing_is_calibrated(trained: Path) -> None:
     assert said["mood"].startswith("not calibrated, with 0 dev labels (at least 20 are needed)")
     assert said["length"].startswith("no intervals, with 0 dev labels (at least 9 are needed)")
     assert everything(model) == plain
+
+
+def test_an_unknown_task_is_an_error(trained: Path) -> None:
+    with pytest.raises(ValueError, match="task: got 'weather', expected one of mood, words"):
+        calibrate(load(trained), [Source("text", ["red"], {"weather": ["sun"]})])
 
 
 def test_few_dev_items(trained: Path) -> None:

@@ -46,7 +46,7 @@ class ClassTarget:
         temperature: The logits of predictions are divided by it; `multiseq.calibrate` sets it.
 
     Raises:
-        ValueError: No classes, or a class twice.
+        ValueError: No classes, a class twice, or a number that is not positive.
 
     Example:
         >>> target = ClassTarget.fit(["yes", "no", "yes", None])
@@ -60,7 +60,7 @@ class ClassTarget:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
         self.labels = list(labels)
-        self.temperature = temperature
+        self.temperature = _positive("temperature", temperature)
         self.size = len(self.labels)
         self._index = {class_name(label): i for i, label in enumerate(self.labels)}
 
@@ -141,7 +141,7 @@ class MultiLabelTarget:
         threshold: The lowest probability of a class that is present; `multiseq.calibrate` sets it.
 
     Raises:
-        ValueError: No classes, or a class twice.
+        ValueError: No classes, a class twice, or a number that is not positive.
 
     Example:
         >>> target = MultiLabelTarget(["red", "round", "small"])
@@ -155,7 +155,8 @@ class MultiLabelTarget:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
         self.labels = list(labels)
-        self.temperature, self.threshold = temperature, threshold
+        self.temperature = _positive("temperature", temperature)
+        self.threshold = _positive("threshold", threshold)
         self.size = len(self.labels)
         self._known = {class_name(label) for label in self.labels}
 
@@ -327,6 +328,12 @@ class NumberTarget:
         """The inverse of :meth:`config`."""
         known = config.get("half_widths", ())
         return cls(config["names"], config["mean"], config["std"], unit=config["unit"], half_widths=known)
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name}: got {value}, expected a positive number")
+    return value
 
 
 def is_constant(numbers: Float[Tensor, " numbers"]) -> bool:

@@ -32,7 +32,7 @@ MIN_ITEMS = 20
 """With fewer dev labels or items, probabilities and distances are not calibrated."""
 MAX_ITEMS = 2000
 """The most dev items that are used of a source: they determine a few numbers only."""
-MAX_ROWS = 50_000
+MAX_ROWS = 20_000
 """The most labels that are used: a source of recordings has one for each 20 ms."""
 MAX_EXAMPLES = 1000
 """The most training examples that a checkpoint keeps for a task: 1 MB at width 256."""
@@ -81,6 +81,8 @@ def calibrate(
         ``calibrate(model, [dev], sources=[source])``, then ``model.predict("mood", texts)[0].probability``
     """
     dev, sources = listed("dev", dev), listed("sources", sources)
+    for task in {task for source in (*dev, *sources) for task in source.targets}:
+        model.task(task)  # raises an error for an unknown one
     forget_calibration(model)
     for task, pooled in _pooled(model, sources, cache).items():
         model.set_distance(task, TrainingDistance.fit(pooled))
@@ -114,7 +116,7 @@ class _Dev:
         logits: The logits of labelled sets or vectors, ``(rows, size)`` each.
         labels: The label of each row.
         groups: A number for each row. The examples of one item share it, because `predict` averages them.
-        distances: The distance of each item from the training data.
+        distances: The distance of each item from the training data; of each set, if vectors have labels.
     """
 
     logits: list[Tensor] = field(default_factory=list)
@@ -129,15 +131,17 @@ def _collect(model: Model, source: Source, found: dict[str, _Dev], cache: ItemCa
     pieces = _prepared(model, source, chosen, cache)
     given = {task: [labels[i] for i in chosen] for task, labels in source.targets.items()}
     first = {task: max(found[task].groups, default=-1) + 1 for task in given}
-    distances: dict[str, dict[int, list[float]]] = {task: {} for task in given}
+    distances: dict[str, dict[tuple[int, int], list[float]]] = {task: {} for task in given}
     num_vectors = model.adapter(source.adapter_name).num_vectors
-    every = -(-sum(num_vectors(example) for examples in pieces for example in examples) // MAX_ROWS)
+    every = sum(num_vectors(example) for examples in pieces for example in examples) // MAX_ROWS + 1
     for places, sets in model.encoded(source.adapter_name, pieces):
         for task, labels in given.items():
             head: Any = model.task(task).head
             if (distance := model.distance(task)) is not None:
-                for (item, _), value in zip(places, distance(sets).tolist(), strict=True):
-                    distances[task].setdefault(item, []).append(value)
+                for (item, number), value in zip(places, distance(sets).tolist(), strict=True):
+                    # As in results: each set's, or the mean over an item's.
+                    key = item, number if head.level == "vector" else 0
+                    distances[task].setdefault(key, []).append(value)
             if not isinstance(head.target, ClassTarget | MultiLabelTarget | NumberTarget):
                 continue
             one_each = head.level == "set"
@@ -150,8 +154,8 @@ def _collect(model: Model, source: Source, found: dict[str, _Dev], cache: ItemCa
             dev.labels += [label for _, label, _ in rows]
             fresh = range(len(dev.groups), len(dev.groups) + len(rows))
             dev.groups += [first[task] + item for _, _, item in rows] if one_each else fresh
-    for task, by_item in distances.items():
-        found[task].distances += [sum(values) / len(values) for values in by_item.values()]
+    for task, by_place in distances.items():
+        found[task].distances += [sum(values) / len(values) for values in by_place.values()]
 
 
 def _labelled(

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from sklearn.metrics import roc_auc_score
 
-from multiseq import Label, Model, Number, load
+from multiseq import Label, Model, Number, calibrate, load
 from multiseq.data.readers import read_labelled, read_rdkit_logp, read_recordings, read_table
 from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.run import train_run
@@ -54,49 +54,6 @@ target = "class"
 column = "label"
 """
 
-# The tasks of the starter recipe that have a dev split and predict classes.
-STARTER_TEXT = """
-[encoder]
-preset = "tiny"
-
-[training]
-steps = 300
-max_vectors = 1000
-lr = 3e-3
-ema_decay = 0.98
-
-[adapters.text]
-unit = "word"
-dropout = 0.2
-word_dropout = 0.2
-
-[data.sentences]
-adapter = "text"
-format = "conllu"
-train = "starter:pos/train.conllu"
-dev = "starter:pos/dev.conllu"
-test = "starter:pos/test.conllu"
-
-[tasks.pos]
-data = "sentences"
-output = "vector"
-target = "class"
-column = "upos"
-
-[data.comments]
-adapter = "text"
-format = "table"
-train = "starter:sentiment/train.tsv"
-dev = "starter:sentiment/dev.tsv"
-test = "starter:sentiment/test.tsv"
-
-[tasks.sentiment]
-data = "comments"
-output = "set"
-target = "class"
-column = "label"
-"""
-
 # Name -> the recipe and its changes, with paths relative to the folder of all data.
 RECIPES: dict[str, tuple[str, list[str]]] = {
     "SST": (SST, []),
@@ -118,7 +75,7 @@ RECIPES: dict[str, tuple[str, list[str]]] = {
             "data.recordings.audio=speech_speaker/free-spoken-digit-dataset/recordings_flac.tar",
         ],
     ),
-    "starter": (STARTER_TEXT, []),
+    "starter": ("starter", []),
 }
 
 
@@ -169,18 +126,24 @@ def distances(model: Model, task: str, items: Sequence[Any]) -> list[float]:
 
 
 def measure(recipe: Recipe, data: Path, out: Path) -> None:
-    """Train a recipe, and print what calibration does to its tasks."""
-    train_run(recipe, out, data=data, progress=False)
+    """Train a recipe, unless its run is there, and print what calibration does to its tasks."""
+    if not (out / "test.json").is_file():
+        train_run(recipe, out, data=data, progress=False)
     calibrated, plain = load(out), load(out)
     forget_calibration(plain)
+    dev, train = (read_split(recipe, split, data, calibrated) for split in ("dev", "train"))
+    for task, what in calibrate(calibrated, dev, sources=train).items():
+        print(f"{task}: {what}")
     for source in read_split(recipe, "test", data, calibrated):
         for task in source.targets:
             target = calibrated.task(task).head.target
-            if calibrated.distance(task) is None or target.kind == "text":
+            if target.kind == "text":
                 continue
             print(f"\n{recipe.name}: {task}, temperature {getattr(target, 'temperature', 1.0):.2f}")
             for name, model in (("before", plain), ("after", calibrated)):
                 print(f"  {name}: {figures(labelled_results(model, source, {task: {}})[task])}")
+            if calibrated.distance(task) is None:
+                continue
             known = distances(calibrated, task, source.items)
             print(f"  unlike the training data: {sum(d > 1 for d in known) / len(known):.3f} of test")
             for name, items in others(task, data).items():
@@ -192,7 +155,7 @@ def measure(recipe: Recipe, data: Path, out: Path) -> None:
 def main(
     names: Annotated[list[str] | None, typer.Argument(help=f"Some of {', '.join(RECIPES)}.")] = None,
     data: Annotated[Path, typer.Option(help="The folder of all data.")] = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Keep the runs in this folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the runs here, and use those that are here.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="Changes of all recipes.")] = None,
 ) -> None:
     """Measure calibration on the test splits of some data sets."""

@@ -147,6 +147,8 @@ def measure(recipe: Recipe, data: Path, out: Path) -> None:
             known = distances(calibrated, task, source.items)
             print(f"  unlike the training data: {sum(d > 1 for d in known) / len(known):.3f} of test")
             for name, items in others(task, data).items():
+                if list(items) == list(source.items):
+                    continue
                 far = distances(calibrated, task, items)
                 area = roc_auc_score([0] * len(known) + [1] * len(far), known + far)
                 print(f"    {name}: {sum(d > 1 for d in far) / len(far):.2f} of {len(far)}, AUROC {area:.3f}")

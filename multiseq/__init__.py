@@ -40,6 +40,7 @@ __all__ = [
     "folds",
     "train",
     "evaluate",
+    "calibrate",
     "save",
     "load",
     "push_to_hub",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from multiseq.results import Label, LabelSet, Number, Text
     from multiseq.runs.publish import push_to_hub
     from multiseq.tasks import Source, Task
+    from multiseq.training.confidence import calibrate
     from multiseq.training.evaluation import Score, evaluate
     from multiseq.training.loop import train
     from multiseq.training.settings import Settings
@@ -93,6 +95,7 @@ else:
         "Task": "multiseq.tasks",
         "Source": "multiseq.tasks",
         "evaluate": "multiseq.training.evaluation",
+        "calibrate": "multiseq.training.confidence",
         "save": "multiseq.checkpoint",
         "Model": "multiseq.model",
         "Embedding": "multiseq.model",

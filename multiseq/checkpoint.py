@@ -26,6 +26,7 @@ from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
 from multiseq.hub import download, is_hub_name
 from multiseq.model import Model
+from multiseq.nn.distance import TrainingDistance
 from multiseq.nn.encoder import Encoder
 from multiseq.protocols import Adapter, EncoderLike, Head
 from multiseq.system.files import put, replace_folder
@@ -169,17 +170,19 @@ def load(
 
 
 def restore(model: Model, folder: str | Path) -> None:
-    """Load the weights that :func:`save` wrote for this model back into it."""
+    """Load the weights that :func:`save` wrote for this model back into it, without a calibration."""
     folder = _find(Path(folder))
     _read(folder)
     with _errors_of(folder):
-        _load_weights(model, folder)
+        _load_weights(model, folder, calibrated=False)
 
 
-def _load_weights(model: Model, folder: Path) -> None:
+def _load_weights(model: Model, folder: Path, *, calibrated: bool = True) -> None:
     from safetensors.torch import load_file
 
-    model.load_state_dict(load_file(folder / WEIGHTS))
+    weights = load_file(folder / WEIGHTS)
+    kept = {name: w for name, w in weights.items() if calibrated or not name.startswith("distances.")}
+    model.load_state_dict(kept)
 
 
 @contextmanager
@@ -254,7 +257,11 @@ def _build(
         )
     kind: Any = encoder or Encoder
     built: EncoderLike = kind.from_config(spec["config"])
-    return Model(parts, built, tasks)
+    model = Model(parts, built, tasks)
+    for name, task in config["tasks"].items():
+        if task.get("distance"):  # older checkpoints have none
+            model.set_distance(name, TrainingDistance.from_config(task["distance"]))
+    return model
 
 
 HEADS: dict[str, Any] = {"vector": VectorHead, "set": SetHead, "ctc": CTCHead, "decoder": DecoderHead}
@@ -271,7 +278,13 @@ def _config(model: Model) -> dict[str, Any]:
         },
         "encoder": {"class": type(encoder).__name__, "config": encoder.config()},
         "tasks": {
-            name: {"adapter": t.adapter_name, "metric": t.metric, "weight": t.weight, "head": t.head.config()}
+            name: {
+                "adapter": t.adapter_name,
+                "metric": t.metric,
+                "weight": t.weight,
+                "head": t.head.config(),
+                "distance": None if (distance := model.distance(name)) is None else distance.config(),
+            }
             for name, t in model.tasks.items()
         },
     }

@@ -472,7 +472,7 @@ def _plain_errors(out: Path | None = None, resume: str = "") -> Iterator[None]:
         resume: The command that resumes the run, shown after Ctrl-C.
     """
     from multiseq.requires import MissingLibraryError
-    from multiseq.training.stopping import SIGTERM_CODE, Terminated
+    from multiseq.system.stopping import SIGTERM_CODE, Terminated
 
     # torch-geometric raises this warning for two of its own functions at every import.
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)

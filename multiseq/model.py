@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from multiseq.batch import Batch, fill_batches, place_of, prepare_all
 from multiseq.labels import in_order
+from multiseq.nn.distance import TrainingDistance
 from multiseq.nn.inference import inference
 from multiseq.nn.pool import pool
 from multiseq.protocols import Adapter, EncoderLike, Inputs
-from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text
+from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text, at_distance
 from multiseq.system.denormals import flush_denormals
 from multiseq.system.memory import explain_full_memory
 from multiseq.tasks import Task
@@ -94,6 +95,8 @@ class Model(nn.Module):
         self.encoder = encoder
         self.stems = nn.ModuleDict({_key(name): cast(nn.Module, a) for name, a in adapters.items()})
         self.heads = nn.ModuleDict({_key(name): cast(nn.Module, t.head) for name, t in tasks.items()})
+        self.distances = nn.ModuleDict()
+        """For each calibrated task the distance from its training data (`multiseq.calibrate`)."""
 
     # --- parts ----------------------------------------------------------------------------------------
 
@@ -113,6 +116,18 @@ class Model(nn.Module):
         """The modality and the output level of a task: ``text/vector`` … ``graph/sequence``."""
         task = self.task(name)
         return f"{self.adapter(task.adapter_name).modality}/{task.head.level}"
+
+    def distance(self, name: str) -> TrainingDistance | None:
+        """How far sets are from the training data of a task; None if the task was not calibrated."""
+        key = _key(name)
+        return cast(TrainingDistance, self.distances[key]) if key in self.distances else None
+
+    def set_distance(self, name: str, distance: TrainingDistance | None) -> None:
+        """Set what :meth:`distance` returns. `multiseq.calibrate` and loading a checkpoint do."""
+        key = _key(name)
+        self.distances.pop(key) if key in self.distances else None
+        if distance is not None:
+            self.distances[key] = distance.to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -217,13 +232,15 @@ class Model(nn.Module):
         results: dict[str, list[list[tuple[Any, Any]]]] = {
             task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
         }
-        for chosen, sets in self._encoded(adapter_name, pieces, max_vectors):
+        for chosen, sets in self.encoded(adapter_name, pieces, max_vectors):
             for task, options in tasks.items():
                 try:
                     decoded = self.task(task).head.decode(sets, **options)
                 except NotFiniteError as error:
                     place = place_of(locations, chosen[error.number][0])
                     raise ValueError(f"{place}: {task}: got {NOT_FINITE}") from error
+                if (distance := self.distance(task)) is not None:
+                    decoded = list(map(at_distance, decoded, distance(sets).tolist()))
                 for (item, number), result in zip(chosen, decoded, strict=True):
                     results[task][item][number] = pieces[item][number], result
         return results
@@ -240,7 +257,7 @@ class Model(nn.Module):
         """
         pieces = prepare_all(self.adapter(adapter_name), _listed(items))
         found: list[dict[int, Tensor]] = [{} for _ in pieces]
-        for chosen, sets in self._encoded(adapter_name, pieces, max_vectors):
+        for chosen, sets in self.encoded(adapter_name, pieces, max_vectors):
             for (item, number), vectors in zip(chosen, sets.unpack(), strict=True):
                 found[item][number] = vectors
         names = self.adapter(adapter_name).names
@@ -250,6 +267,30 @@ class Model(nn.Module):
             pooled = pool(VectorSets(vectors, [len(vectors)]))[0]
             embeddings.append(Embedding(vectors, pooled, [n for e in examples for n in names(e)]))
         return embeddings
+
+    def encoded(
+        self, adapter_name: str, pieces: Sequence[Sequence[Any]], max_vectors: int = MAX_VECTORS
+    ) -> Iterator[tuple[list[tuple[int, int]], VectorSets]]:
+        """Encode prepared items in batches, sorted by length, as :meth:`run_prepared` does.
+
+        Args:
+            adapter_name: The adapter's name.
+            pieces: The examples of each item.
+            max_vectors: The most vectors in a batch.
+
+        Returns:
+            For each batch its (item number, example number) pairs, and the encoded set of each.
+        """
+        part = self.adapter(adapter_name)
+        flat = [(i, k) for i, examples in enumerate(pieces) for k in range(len(examples))]
+        sizes = [part.num_vectors(pieces[i][k]) for i, k in flat]
+        order = sorted(range(len(flat)), key=sizes.__getitem__)
+        for numbers in fill_batches(order, sizes, max_vectors):
+            chosen = [flat[n] for n in numbers]
+            with self._evaluating():
+                inputs = part.collate([pieces[i][k] for i, k in chosen]).to(self.device)
+                sets = self.encode([(adapter_name, inputs)])[0]
+                yield chosen, sets
 
     def attention(self, adapter_name: str, item: Any, *, layer: int = -1) -> tuple[list[str], list[Tensor]]:
         """The attention weights of one layer for one item.
@@ -273,21 +314,6 @@ class Model(nn.Module):
         with self._evaluating():
             weights = found(part(part.collate(examples).to(self.device)), layer)
         return [n for e in examples for n in part.names(e)], weights
-
-    def _encoded(
-        self, adapter_name: str, pieces: Sequence[Sequence[Any]], max_vectors: int
-    ) -> Iterator[tuple[list[tuple[int, int]], VectorSets]]:
-        """Batches of (item number, example number) pairs with their encoded sets, sorted by length."""
-        part = self.adapter(adapter_name)
-        flat = [(i, k) for i, examples in enumerate(pieces) for k in range(len(examples))]
-        sizes = [part.num_vectors(pieces[i][k]) for i, k in flat]
-        order = sorted(range(len(flat)), key=sizes.__getitem__)
-        for numbers in fill_batches(order, sizes, max_vectors):
-            chosen = [flat[n] for n in numbers]
-            with self._evaluating():
-                inputs = part.collate([pieces[i][k] for i, k in chosen]).to(self.device)
-                sets = self.encode([(adapter_name, inputs)])[0]
-                yield chosen, sets
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -327,8 +353,8 @@ def _check_own(parts: Sequence[Any]) -> None:
 def combine(results: Sequence[Any]) -> Any:
     """Combine the results of one item's examples into one result.
 
-    Lists of results per vector are concatenated. For classes the probabilities are averaged, and numbers are
-    averaged too. Texts are joined with spaces, and their scores are added.
+    Lists of results per vector are concatenated. For classes the probabilities are averaged, and numbers and
+    distances are averaged too. Texts are joined with spaces, and their scores are added.
 
     >>> combine([Label("a", 0.6, {"a": 0.6, "b": 0.4}), Label("b", 0.9, {"a": 0.1, "b": 0.9})]).label
     'b'
@@ -338,13 +364,21 @@ def combine(results: Sequence[Any]) -> Any:
         return [label for part in results for label in part]
     if len(results) == 1:
         return first
+    num = len(results)
+    distance = None if first.distance is None else sum(r.distance for r in results) / num
     if isinstance(first, Text):
-        return Text(" ".join(r.text for r in results if r.text), sum(r.score for r in results))
+        text, score = " ".join(r.text for r in results if r.text), sum(r.score for r in results)
+        return Text(text, score, distance=distance)
     if isinstance(first, Number):
-        mean = {k: sum(r.values[k] for r in results) / len(results) for k in first.values}
-        return Number(mean, first.unit, first.scales)
-    shares = {k: sum(r.probabilities[k] for r in results) / len(results) for k in first.probabilities}
+        mean = {k: sum(r.values[k] for r in results) / num for k in first.values}
+        ends = {
+            k: (sum(r.intervals[k][0] for r in results) / num, sum(r.intervals[k][1] for r in results) / num)
+            for k in first.intervals
+        }
+        return Number(mean, first.unit, first.scales, ends, distance=distance)
+    shares = {k: sum(r.probabilities[k] for r in results) / num for k in first.probabilities}
     if isinstance(first, LabelSet):
-        return LabelSet(tuple(k for k, p in shares.items() if p >= 0.5), shares)
+        present = tuple(k for k, p in shares.items() if p >= first.threshold)
+        return LabelSet(present, shares, first.threshold, distance=distance)
     best = max(shares, key=shares.__getitem__)
-    return Label(best, shares[best], shares)
+    return Label(best, shares[best], shares, distance=distance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["NOT_FINITE", "Label", "LabelSet", "NotFiniteError", "Number", "Shares", "Text", "check_finite"]
+__all__ = [
+    "NOT_FINITE",
+    "Label",
+    "LabelSet",
+    "NotFiniteError",
+    "Number",
+    "Result",
+    "Shares",
+    "Text",
+    "at_distance",
+    "check_finite",
+]
 
 
 class NotFiniteError(ValueError):
@@ -94,7 +105,31 @@ class Shares(Mapping[str, float]):
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class Result:
+    """What every result has: how far its item is from the training data.
+
+    Args:
+        distance: The distance from the training data, in units of the distance that 99 % of the dev items do
+            not exceed. None if the model does not know it (`multiseq.calibrate`).
+    """
+
+    distance: float | None = field(default=None, kw_only=True, repr=False, compare=False)
+
+    @property
+    def unlike_training(self) -> bool | None:
+        """Whether the item is unlike the training data, so that the result should not be relied on."""
+        return None if self.distance is None else self.distance > 1
+
+
+def at_distance(result: Any, distance: float) -> Any:
+    """A result, or the results of all vectors of a set, with the distance of its set."""
+    if isinstance(result, list):
+        return [at_distance(one, distance) for one in result]
+    return replace(result, distance=distance)
+
+
+@dataclass(frozen=True, slots=True)
+class Label(Result):
     """The predicted class, its probability, and the probabilities of all classes."""
 
     label: str
@@ -106,29 +141,33 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelSet:
-    """Several classes at once: those with a probability of at least 0.5, and all probabilities."""
+class LabelSet(Result):
+    """Several classes at once: those with a probability of at least ``threshold``, and all probabilities."""
 
     labels: tuple[str, ...]
     probabilities: Mapping[str, float] = field(repr=False, compare=False, default_factory=dict)
+    threshold: float = field(repr=False, compare=False, default=0.5)
 
     def __str__(self) -> str:
         return ", ".join(self.labels) or "(none)"
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(Result):
     """One or several predicted numbers (regression), in the user's unit.
 
     Args:
         values: Name -> number.
         unit: The unit of all numbers.
         scales: Name -> standard deviation in the training data. It determines how many digits are printed.
+        intervals: Name -> (low, high): an interval that holds the true number in 90 % of the cases. Empty if
+            the model was not calibrated (`multiseq.calibrate`).
     """
 
     values: dict[str, float]
     unit: str = ""
     scales: dict[str, float] = field(repr=False, compare=False, default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(repr=False, compare=False, default_factory=dict)
 
     @property
     def value(self) -> float:
@@ -141,10 +180,17 @@ class Number:
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
-        shown = {name: digits(value, self.scales.get(name)) for name, value in self.values.items()}
+        shown = {name: f"{self._shown(name)}{unit}" for name in self.values}
         if len(shown) == 1:
-            return f"{next(iter(shown.values()))}{unit}"
-        return ", ".join(f"{name} {value}{unit}" for name, value in shown.items())
+            return next(iter(shown.values()))
+        return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+    def _shown(self, name: str) -> str:
+        value, scale = self.values[name], self.scales.get(name)
+        if name not in self.intervals:
+            return digits(value, scale)
+        low, high = (digits(end, scale) for end in self.intervals[name])
+        return f"{digits(value, scale)} ({low} to {high})"
 
 
 def digits(value: float, scale: float | None = None) -> str:
@@ -166,7 +212,7 @@ def _exponent(value: float) -> int:
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Result):
     """A predicted text and its score: the log-probability of its tokens (natural logarithm)."""
 
     text: str

@@ -46,9 +46,10 @@ class ClassTarget:
         labels: The names of the classes, in the order of the head's outputs.
         weights: The weight of each class in the training loss. Default: 1 for all.
         label_smoothing: The share of each label that the training loss spreads evenly over all classes.
+        temperature: The logits of predictions are divided by it; `multiseq.calibrate` sets it.
 
     Raises:
-        ValueError: No classes, a class twice, or not one weight for each class.
+        ValueError: No classes, a class twice, not one weight for each class, or a number out of its range.
 
     Example:
         >>> target = ClassTarget.fit(["yes", "no", "yes", None])
@@ -59,12 +60,18 @@ class ClassTarget:
     kind = "class"
 
     def __init__(
-        self, labels: Sequence[str], *, weights: Sequence[float] = (), label_smoothing: float = 0.0
+        self,
+        labels: Sequence[str],
+        *,
+        weights: Sequence[float] = (),
+        label_smoothing: float = 0.0,
+        temperature: float = 1.0,
     ) -> None:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
         check_number("label_smoothing", label_smoothing, 0.0, 1.0)
         self.labels = list(labels)
+        self.temperature = _positive("temperature", temperature)
         self.size = len(self.labels)
         self.weights = _checked_weights(weights, self.size)
         self.label_smoothing = label_smoothing
@@ -132,9 +139,10 @@ class ClassTarget:
         return total, (targets != MISSING).sum()
 
     def decode(self, logits: Float[Tensor, "rows classes"]) -> list[Label]:
-        """The most probable class of each row."""
-        table = logits.detach().float().softmax(-1).cpu()
-        chosen = table.argmax(-1)
+        """The most probable class of each row, whatever the temperature."""
+        logits = logits.detach().float()
+        table = (logits / self.temperature).softmax(-1).cpu()
+        chosen = logits.argmax(-1).cpu()
         highest = table.gather(1, chosen[:, None])[:, 0]
         rows = Shares.of_rows(self.labels, table.numpy())
         return [
@@ -145,13 +153,14 @@ class ClassTarget:
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
         smoothing = {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
-        return {"kind": self.kind, "labels": self.labels, **_weights_config(self.weights), **smoothing}
+        options = {**_weights_config(self.weights), **smoothing, "temperature": self.temperature}
+        return {"kind": self.kind, "labels": self.labels, **options}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ClassTarget:
         """The inverse of :meth:`config`."""
-        smoothing = config.get("label_smoothing", 0.0)
-        return cls(config["labels"], weights=config.get("weights", ()), label_smoothing=smoothing)
+        options = ("weights", "label_smoothing", "temperature")
+        return cls(config["labels"], **{key: config[key] for key in options if key in config})
 
 
 class MultiLabelTarget:
@@ -164,9 +173,12 @@ class MultiLabelTarget:
     Args:
         labels: The names of the classes, in the order of the head's outputs.
         weights: For each class the weights of absent and of present in the training loss. Default: 1 for all.
+        temperature: The logits of predictions are divided by it; `multiseq.calibrate` sets it.
+        threshold: The lowest probability of a class that is present; `multiseq.calibrate` sets it.
 
     Raises:
-        ValueError: No classes, a class twice, or not a pair of weights for each class.
+        ValueError: No classes, a class twice, not a pair of weights for each class, or a number that is not
+            positive.
 
     Example:
         >>> target = MultiLabelTarget(["red", "round", "small"])
@@ -176,10 +188,19 @@ class MultiLabelTarget:
 
     kind = "multilabel"
 
-    def __init__(self, labels: Sequence[str], *, weights: Sequence[Sequence[float]] = ()) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        *,
+        weights: Sequence[Sequence[float]] = (),
+        temperature: float = 1.0,
+        threshold: float = 0.5,
+    ) -> None:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
         self.labels = list(labels)
+        self.temperature = _positive("temperature", temperature)
+        self.threshold = _positive("threshold", threshold)
         self.size = len(self.labels)
         self.weights = [_checked_weights(pair, 2) for pair in _checked_number(weights, self.size)]
         self._known = {class_name(label) for label in self.labels}
@@ -232,22 +253,24 @@ class MultiLabelTarget:
         return total, known.sum()
 
     def decode(self, logits: Float[Tensor, "rows classes"]) -> list[LabelSet]:
-        """For each row the classes with a probability of at least 0.5."""
-        table = logits.detach().float().sigmoid().cpu()
+        """For each row the classes with a probability of at least ``threshold``."""
+        table = (logits.detach().float() / self.temperature).sigmoid().cpu()
         there: list[list[str]] = [[] for _ in table]
-        for row, column in (table >= 0.5).nonzero().tolist():
+        for row, column in (table >= self.threshold).nonzero().tolist():
             there[row].append(self.labels[column])
         rows = Shares.of_rows(self.labels, table.numpy())
-        return [LabelSet(tuple(names), row) for names, row in zip(there, rows, strict=True)]
+        return [LabelSet(tuple(n), row, self.threshold) for n, row in zip(there, rows, strict=True)]
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": self.kind, "labels": self.labels, **_weights_config(self.weights)}
+        calibration = {"temperature": self.temperature, "threshold": self.threshold}
+        return {"kind": self.kind, "labels": self.labels, **_weights_config(self.weights), **calibration}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> MultiLabelTarget:
         """The inverse of :meth:`config`."""
-        return cls(config["labels"], weights=config.get("weights", ()))
+        options = ("weights", "temperature", "threshold")
+        return cls(config["labels"], **{key: config[key] for key in options if key in config})
 
 
 class NumberTarget:
@@ -262,9 +285,11 @@ class NumberTarget:
         mean: The mean of each column in the training data.
         std: The standard deviation of each column in the training data.
         unit: The unit of the numbers, for printing.
+        half_widths: Half the width of the interval of each column, in standard deviations of the training
+            data; `multiseq.calibrate` sets it. Empty: predictions have no intervals.
 
     Raises:
-        ValueError: ``names``, ``mean`` and ``std`` differ in length.
+        ValueError: ``names``, ``mean`` and ``std`` differ in length, or ``half_widths`` has another one.
 
     Example:
         >>> target = NumberTarget.fit([1.0, 3.0, None], name="price", unit="euro")
@@ -275,14 +300,23 @@ class NumberTarget:
     kind = "number"
 
     def __init__(
-        self, names: Sequence[str], mean: Sequence[float], std: Sequence[float], *, unit: str = ""
+        self,
+        names: Sequence[str],
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        unit: str = "",
+        half_widths: Sequence[float] = (),
     ) -> None:
         if not len(names) == len(mean) == len(std):
             raise ValueError(
                 f"names, mean, std: got {len(names)}, {len(mean)}, {len(std)} entries, expected equally many"
             )
+        if len(half_widths) not in (0, len(names)):
+            raise ValueError(f"half_widths: got {len(half_widths)} entries, expected none or {len(names)}")
         self.names, self.unit, self.size = list(names), unit, len(names)
         self.mean, self.std = list(mean), list(std)
+        self.half_widths = list(half_widths)
 
     @classmethod
     def fit(cls, values: Iterable[Any], *, name: str = "value", unit: str = "") -> NumberTarget:
@@ -333,16 +367,33 @@ class NumberTarget:
         mean, std = self._scale()
         scales = dict(zip(self.names, self.std, strict=True))
         rows = (logits.detach().cpu().double() * std + mean).tolist()  # Apple's GPUs have no double precision
-        return [Number(dict(zip(self.names, row, strict=True)), self.unit, scales) for row in rows]
+        return [
+            Number(dict(zip(self.names, row, strict=True)), self.unit, scales, self._intervals(row))
+            for row in rows
+        ]
+
+    def _intervals(self, row: Sequence[float]) -> dict[str, tuple[float, float]]:
+        if not self.half_widths:
+            return {}
+        halves = [half * std for half, std in zip(self.half_widths, self.std, strict=True)]
+        return {n: (v - half, v + half) for n, v, half in zip(self.names, row, halves, strict=True)}
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
-        return {"kind": self.kind, "names": self.names, "mean": self.mean, "std": self.std, "unit": self.unit}
+        scale = {"mean": self.mean, "std": self.std, "half_widths": self.half_widths}
+        return {"kind": self.kind, "names": self.names, "unit": self.unit, **scale}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> NumberTarget:
         """The inverse of :meth:`config`."""
-        return cls(config["names"], config["mean"], config["std"], unit=config["unit"])
+        known = config.get("half_widths", ())
+        return cls(config["names"], config["mean"], config["std"], unit=config["unit"], half_widths=known)
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name}: got {value}, expected a positive number")
+    return value
 
 
 def _weights(counts: Sequence[int], class_weight: str) -> list[float]:

@@ -221,9 +221,10 @@ def _json(text: str, location: str, adapter: Any) -> Any:
 def record_of(model: Model, task: str, item: Any, pieces: Pieces) -> dict[str, Any]:
     """An item and its prediction as plain JSON values."""
     if model.task(task).head.level != "vector":
-        return {"item": item, **_plain(_combined(pieces))}
+        return {"item": item, **_plain(_combined(pieces)), **_unlike(pieces)}
     results = [result for _, of_example in pieces for result in of_example]
-    record = {"item": item, "names": _names(model, task, pieces), **_plain_list(results)}
+    names = _names(model, task, pieces)
+    record = {"item": item, "names": names, **_plain_list(results), **_unlike(pieces)}
     if _has_segments(model, task, results):
         keys = ("start", "end", "label", "probability")
         segments = _segments(model, task, pieces)
@@ -233,6 +234,13 @@ def record_of(model: Model, task: str, item: Any, pieces: Pieces) -> dict[str, A
 
 def line_of(model: Model, task: str, pieces: Pieces) -> str:
     """A prediction and its probability, for people. If vectors have times, one line per segment."""
+    line = _line(model, task, pieces)
+    if not _unlike(pieces).get("unlike_training"):
+        return line
+    return line + ("\n" if "\n" in line else "  ") + "(unlike the training data)"
+
+
+def _line(model: Model, task: str, pieces: Pieces) -> str:
     if model.task(task).head.level != "vector":
         return _shown(_combined(pieces))
     results = [result for _, of_example in pieces for result in of_example]
@@ -255,6 +263,16 @@ def _combined(pieces: Pieces) -> Any:
     from multiseq.model import combine
 
     return combine([result for _, result in pieces])
+
+
+def _unlike(pieces: Pieces) -> dict[str, Any]:
+    """The distance of an item from the training data, as JSON values; empty if the model does not know it."""
+    firsts = [result[0] if isinstance(result, list) else result for _, result in pieces if result != []]
+    known = [result.distance for result in firsts if result.distance is not None]
+    if not known:
+        return {}
+    distance = sum(known) / len(known)
+    return {"distance": distance, "unlike_training": distance > 1}
 
 
 def _names(model: Model, task: str, pieces: Pieces) -> list[str]:
@@ -290,20 +308,27 @@ def _plain(result: Any) -> dict[str, Any]:
     if isinstance(result, LabelSet):
         return {"labels": list(result.labels), "probabilities": dict(result.probabilities)}
     if isinstance(result, Number):
-        return {"value": _value(result), "unit": result.unit}
+        interval = {"interval": _interval(result)} if result.intervals else {}
+        return {"value": _value(result), "unit": result.unit, **interval}
     return {"text": result.text, "score": result.score}
 
 
 def _plain_list(results: Sequence[Any]) -> dict[str, Any]:
     """The predictions for all vectors of an item as JSON values, with a list for each key."""
     if results and isinstance(results[0], Number):
-        return {"values": [_value(r) for r in results], "unit": results[0].unit}
+        intervals = {"intervals": [_interval(r) for r in results]} if results[0].intervals else {}
+        return {"values": [_value(r) for r in results], "unit": results[0].unit, **intervals}
     labels = [list(r.labels) if isinstance(r, LabelSet) else r.label for r in results]
     return {"labels": labels, "probabilities": [dict(r.probabilities) for r in results]}
 
 
 def _value(result: Number) -> Any:
     return result.value if len(result.values) == 1 else result.values
+
+
+def _interval(result: Number) -> Any:
+    ends = {name: list(ends) for name, ends in result.intervals.items()}
+    return next(iter(ends.values())) if len(ends) == 1 else ends
 
 
 def _shown(result: Any) -> str:

@@ -36,7 +36,7 @@ from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, hold
 from multiseq.system.memory import peak_gpu_memory, peak_memory
 from multiseq.system.processes import is_first_process
-from multiseq.training.stopping import terminable
+from multiseq.system.stopping import terminable
 
 if TYPE_CHECKING:
     from multiseq.model import Model
@@ -124,8 +124,9 @@ def _train(
     say: Say,
     launch: dict[str, Any],
 ) -> Report:
-    from multiseq.checkpoint import check_savable
+    from multiseq.checkpoint import check_savable, save
     from multiseq.runs.loggers import loggers_for
+    from multiseq.training.confidence import calibrate
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.loop import train as fit
     from multiseq.training.resume import has_resume
@@ -136,10 +137,9 @@ def _train(
     bad = BadRows()
     with _known_folder(base):
         drawn = draw_splits(recipe, base, saved_splits(out / FOLDER) if resume else None)
-        train = read_split(recipe, "train", base, splits=drawn, bad=bad)
-        test = read_split(recipe, "test", base, splits=drawn, bad=bad)
-        needs_dev = options.evaluates or not _tasks_in(test) >= set(recipe.tasks)
-        dev = read_split(recipe, "dev", base, splits=drawn, bad=bad) if needs_dev else []
+        train, dev, test = (
+            read_split(recipe, split, base, splits=drawn, bad=bad) for split in ("train", "dev", "test")
+        )
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
     chooses = dev if options.evaluates else []
@@ -170,6 +170,9 @@ def _train(
     if not is_first_process():
         return {}
     record["training_seconds"] = round(time.perf_counter() - began, 1)
+    for task, what in calibrate(model, dev, sources=train, cache=kept).items():
+        say(f"{task}: {what}")
+    save(model, out / "model")
     report = _final_score(model, recipe, train, {"test": test, "dev": dev}, kept)
     _finish(out, record, report)
     if bad.rows:
@@ -485,7 +488,7 @@ def _final_score(
     for name, sources in splits.items():
         left = [source for source in sources if not set(source.targets) <= set(found)]
         scores = score(model, recipe, train, left, name, cache)
-        if name == "dev" and recipe.tables["training"].get("evaluate_every", 0):
+        if name == "dev" and settings(recipe).evaluates:
             scores = {task: {**entry, "dev_chose_weights": True} for task, entry in scores.items()}
         found |= scores
     return {task: found[task] for task in recipe.tasks if task in found}

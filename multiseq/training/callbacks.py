@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from multiseq.requires import needed
+from multiseq.system.stopping import Stop, Terminated
 from multiseq.training.budget import Fitted
 from multiseq.training.resume import RESUME
-from multiseq.training.stopping import Stop, Terminated
 
 with needed("lightning"):
     from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging

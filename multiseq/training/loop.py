@@ -23,10 +23,12 @@ from multiseq.system.files import recover_folder, remove_leftovers
 from multiseq.system.lock import hold
 from multiseq.system.memory import explain_full_memory
 from multiseq.system.processes import is_first_process
+from multiseq.system.stopping import Stop, Terminated, terminable
 from multiseq.tasks import Source, listed
 from multiseq.training.batching import BatchPlan
 from multiseq.training.budget import Fitted, describe, fitted, hold_out, vectors_per_batch
 from multiseq.training.callbacks import callbacks_for
+from multiseq.training.confidence import forget_calibration
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.label_check import check_labels
@@ -42,7 +44,6 @@ from multiseq.training.resume import (
 )
 from multiseq.training.settings import Settings
 from multiseq.training.step import MODEL, Module, TrainingData
-from multiseq.training.stopping import Stop, Terminated, terminable
 
 with needed("lightning"):
     import lightning
@@ -143,6 +144,7 @@ def train(
         "logger": list(loggers),
     }
     shown = [*callbacks, *([Bar() if has_bar() else Lines()] if progress else [])]
+    forget_calibration(model)
     with _held(folder), _told() as stop, torch.random.fork_rng(devices=[]):  # a step seeds torch
         saved = check_savable(model, folder / MODEL) if folder is not None else None
         state = _resumed(folder) if resume else None

@@ -34,7 +34,7 @@ class Settings:
             average off. None: 0 if ``steps`` is given.
         evaluate_every: Number of steps between evaluations on the dev split. The weights with the best score
             are kept. If there is a dev split, it is always evaluated at the end; 0 means only then. A recipe
-            with 0 trains without the dev split. None: 0 if ``steps`` is given.
+            with 0 uses the dev split for calibration only. None: 0 if ``steps`` is given.
         patience: Early stopping: stop after so many evaluations without a better ``monitor``. 0 turns it off.
             None: 0 if ``steps`` is given.
         monitor: The score that chooses the best weights: a task's name, or ``mean`` for the mean over tasks.

@@ -7,7 +7,7 @@ describes how text files are unpacked and decoded, and `multiseq.data.tables` ho
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from multiseq.data.text_files import lines_of, parse_json
 
 __all__ = [
     "READERS",
+    "conllu_sentences",
     "read_conllu",
     "read_json_lines",
     "read_labelled",
@@ -55,16 +56,34 @@ def read_conllu(path: Path, *, encoding: str = "utf-8", unpack_limit: int | None
     Raises:
         DataError: A line is not CoNLL-U.
     """
-    places = Places(path)
-    records = Records([], {"upos": [], "xpos": [], "lemma": [], "deprel": []}, places)
+    records = Records([], {"upos": [], "xpos": [], "lemma": [], "deprel": []}, places := Places(path))
+    for start, _, rows in conllu_sentences(path, encoding=encoding, unpack_limit=unpack_limit):
+        _add_sentence(records, rows)
+        places.lines.append(start)
+    return records
+
+
+def conllu_sentences(
+    path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None
+) -> Iterator[tuple[int, list[str], list[list[str]]]]:
+    """The sentences of a CoNLL-U treebank, one after another. Arguments and errors as for `read_conllu`.
+
+    Yields:
+        The line where the sentence begins, all lines of the file up to its end (with comments, multi-word
+        tokens and empty lines), and the ten fields of each word. The last sentence has the rest of the file.
+    """
     rows: list[list[str]] = []
+    lines: list[str] = []
+    before: tuple[int, list[str], list[list[str]]] | None = None
     start = 1
     for number, line in enumerate(chain(lines_of(path, encoding, unpack_limit), [""]), 1):
+        lines.append(line)
         line = line.rstrip("\r\n")
         if not line.strip(" "):
             if rows:
-                _add_sentence(records, rows)
-                places.lines.append(start)
+                if before:
+                    yield before
+                before, lines = (start, lines, rows), []
             rows, start = [], number + 1
         elif not line.startswith("#"):
             fields = line.split("\t")
@@ -79,7 +98,8 @@ def read_conllu(path: Path, *, encoding: str = "utf-8", unpack_limit: int | None
                 )
             if fields[0].isdigit():
                 rows.append(fields)
-    return records
+    if before:
+        yield before[0], before[1] + lines, before[2]
 
 
 def _add_sentence(records: Records, rows: list[list[str]]) -> None:

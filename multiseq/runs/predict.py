@@ -246,18 +246,15 @@ class _Job:
         if _is_stream(self.output) and self.ending in (".parquet", ".TextGrid"):
             raise ValueError(f"{self.output}: {self.ending} is not written to standard output; name a file")
 
-    def columns(self) -> list[str]:
-        """The columns of all files. Of several files, the first names the file."""
-        named = dict.fromkeys(c for file in self.files for c in columns_of_input(file, self.vector))
-        own = self.own_column(named)
-        return [*([own] if own else []), *(name for name in named if name != own)]
-
-    def own_column(self, columns: Iterable[str]) -> str:
-        """The column that names the file of a row; empty for a single file."""
+    def columns(self) -> tuple[list[str], str]:
+        """The columns of all files, and which of them names the file of a row if there are several."""
+        named = list(dict.fromkeys(c for file in self.files for c in columns_of_input(file, self.vector)))
         if len(self.files) == 1:
-            return ""
-        of_items = all(file.reading.format == "item" for file in self.files)
-        return FILE if of_items or FILE not in columns else f"input_{FILE}"
+            return named, ""
+        if all(file.reading.format == "item" for file in self.files):
+            return named, FILE
+        own = FILE if FILE not in named else f"input_{FILE}"
+        return [own, *named], own
 
     def rows(self, own: str) -> Iterator[Row]:
         """The rows of all files."""
@@ -332,11 +329,11 @@ def _predicted(job: _Job, own: str, done: int = 0) -> Iterator[list[tuple[Row, d
 
 
 def _to_stream(job: _Job) -> Done:
-    columns = job.columns()
+    columns, own = job.columns()
     done = Done(0, 0, "standard output")
     out = sys.stdout.buffer
     writer: writers.Writer | None = None
-    for filled in chain(_predicted(job, job.own_column(columns)), [[]]):
+    for filled in chain(_predicted(job, own), [[]]):
         if writer is None:
             names = _names_of_added(job, columns, filled)
             writer = _writer(job, columns, names)
@@ -350,8 +347,7 @@ def _to_stream(job: _Job) -> Done:
 
 def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: Say) -> Done:
     state = _State.read(partial, origin, say)
-    columns = job.columns()
-    own = job.own_column(columns)
+    columns, own = job.columns()
     counts = [num_rows(file) for file in job.files]
     total = None if None in counts else sum(filter(None, counts))
     writer = _writer(job, columns, state.names) if state.names else None

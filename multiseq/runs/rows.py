@@ -239,7 +239,7 @@ def schema_of(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        return parquet.readschema_of(path)
+        return parquet.read_schema(path)
     except Exception as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
 

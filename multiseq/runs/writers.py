@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from multiseq.data.tables import as_text
 from multiseq.requires import need
@@ -32,6 +32,7 @@ Filled = tuple[Row, Mapping[str, Any]]
 """A row, and what is added to it: column -> value. A label per vector has a list in each column."""
 
 
+@runtime_checkable
 class Writer(Protocol):
     """How predictions are written."""
 
@@ -235,8 +236,9 @@ class ConlluWriter:
                 f"{row.location}: got more labels than words; only a run with a label for each word writes "
                 "CoNLL-U"
             )
-        end = text[len(text.rstrip("\r\n")) :].count("\n")
-        return text + "\n" * max(0, 2 - end)
+        if not text.endswith("\n"):
+            text += "\n"
+        return text + "\n" if row.lines[-1][:1].isdigit() else text
 
     def _line(self, line: str, labels: Iterator[Any]) -> str:
         fields = line.split("\t")

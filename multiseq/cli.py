@@ -295,8 +295,9 @@ def predict(
             raw = [item_of(adapter, v, location=w) for v, w in zip(given, locations, strict=True)]
         else:
             labels = getattr(head.target, "labels", ())
-            changed = {"column": column, "changes": changes or [], "labels": labels}
-            with open_inputs(file, adapter, found, task, **changed) as files:
+            with open_inputs(
+                file, adapter, found, task, column=column, changes=changes or [], labels=labels
+            ) as files:
                 if output is not None:
                     done = predict_files(
                         model,

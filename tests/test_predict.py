@@ -80,6 +80,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "logp": ("molecule", SetHead(DIM, logp)),
         "two": ("molecule", SetHead(DIM, NumberTarget(["a", "b"], [0.0, 0.0], [1.0, 1.0]))),
         "buyers": ("network", VectorHead(DIM, tags)),
+        "kind": ("network", SetHead(DIM, tags)),
     }
     tasks = {name: Task(adapter, head) for name, (adapter, head) in heads.items()}
     save(Model(adapters, Encoder(DIM, 1, 2), tasks), where / "model")
@@ -324,6 +325,9 @@ def test_a_network_has_a_row_for_each_node(predict: Callable[..., Result], model
     assert [(row["name"], row["prediction"]) for row in rows] == list(
         zip(["Ada", "Bob", "Eve"], labels, strict=True)
     )
+    predict("kind", "--input", "nodes.csv", "--output", "out.csv", *options)
+    [row] = rows_of(Path("out.csv").read_text())
+    assert (row["net"], row["prediction"]) == ("A", model.predict("kind", [NETWORK])[0].label)
 
 
 # --- where rows come from -------------------------------------------------------------------------

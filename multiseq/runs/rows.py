@@ -144,15 +144,15 @@ def columns_of_input(file: Input, vector: bool) -> list[str]:
         return ["label", "text"]
     if kind != "jsonl":
         return [ITEM]
-    names: dict[str, None] = {}
+    fields: dict[str, None] = {}
     for line in _lines(file):
         if line.strip():
             try:
                 value = json_value(line, path.name, None)
             except ValueError:  # `rows_of` says it, with the line
                 value = None
-            names.update(dict.fromkeys(value if isinstance(value, dict) else [ITEM]))
-    return list(names)
+            fields.update(dict.fromkeys(value if isinstance(value, dict) else [ITEM]))
+    return list(fields)
 
 
 def num_rows(file: Input) -> int | None:

@@ -64,9 +64,9 @@ class Count:
             return
         self.due = now + EVERY
         rate = (self.done - self.before) / (now - self.began)
-        known = self.total is not None and self.total > self.done
-        of = f" of {self.total:,}" if known else ""
-        left = f", about {span((self.total - self.done) / rate)} left" if known and rate else ""
+        of, left = "", ""
+        if self.total is not None and self.total > self.done:
+            of, left = f" of {self.total:,}", f", about {span((self.total - self.done) / rate)} left"
         print(f"{self.done:,}{of} {self.what}, {rate:,.0f} a second{left}", file=sys.stderr, flush=True)
 
 

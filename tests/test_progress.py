@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, train
-from multiseq.training import progress
 from multiseq.system.progress import Count, span
+from multiseq.training import progress
 from multiseq.training.progress import Bar, Lines
 
 

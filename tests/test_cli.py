@@ -490,7 +490,7 @@ def test_numbers_in_the_users_unit(saved: Path, folder: Path) -> None:
     assert one["unit"] == "logP"
     shown = line(saved, "logp", "CCO", "c1ccccc1").splitlines()
     for said, found in zip(shown, (one, other), strict=True):
-        number, unit = said.split()
+        _, number, unit = said.split()  # the item before them
         assert unit == "logP"
         assert float(number) == pytest.approx(found["value"], abs=1e-3)  # a thousandth of their spread
     [two] = predicted(saved, "two", "CCO")

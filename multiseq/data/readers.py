@@ -19,7 +19,6 @@ from multiseq.data.text_files import lines_of, parse_json
 
 __all__ = [
     "READERS",
-    "conllu_sentences",
     "read_conllu",
     "read_json_lines",
     "read_labelled",

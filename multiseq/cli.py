@@ -15,7 +15,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
@@ -240,11 +239,21 @@ def predict(
         typer.Option(metavar="NAME", help="The task; needed if the run has several.", show_default=False),
     ] = None,
     file: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--input",
             metavar="FILE",
-            help="File with items: like the training files, a table, .jsonl, .json, audio, or lines of text.",
+            help="Items like the training files: a file, a folder, a 'pattern*.csv', or - (standard input; "
+            "-.csv says its format).",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the rows and columns of the input with their predictions: .csv .tsv .jsonl .parquet "
+            ".conllu .TextGrid, a folder/ of TextGrids, or - (-.jsonl). Killed, the same command goes on.",
             show_default=False,
         ),
     ] = None,
@@ -261,36 +270,79 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    n_best: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="With --output: how many of the most probable classes each row gets.",
+            show_default="3; 0 for a label per vector",
+        ),
+    ] = None,
+    on_error: Annotated[
+        str,
+        typer.Option(help="With --output: stop at a row that cannot be predicted, or skip (column error)."),
+    ] = "stop",
     as_json: AsJson = False,
 ) -> None:
-    """Predict with a trained run; print one line for each item."""
+    """Predict with a trained run; print one line for each item, or write a file."""
     if bool(items) == (file is not None):
-        raise typer.BadParameter("give either items or --input FILE", param_hint="ITEM")
+        raise typer.BadParameter(
+            "give either items or --input FILE; put a pattern in quotes", param_hint="ITEM"
+        )
+    if output is not None and (file is None or as_json):
+        raise typer.BadParameter("goes with --input FILE, and without --json", param_hint="--output")
+    if output is None and (n_best is not None or on_error != "stop"):
+        raise typer.BadParameter("go with --output FILE", param_hint="--n-best, --on-error")
     with _plain_errors():
-        from multiseq.runs.items import item_of, line_of, read_items, reading_of, record_of
+        from multiseq.runs.items import item_of, line_of, record_of, shown_item
+        from multiseq.runs.predict import open_inputs, predict_files
+        from multiseq.runs.recipe_check import one_of
+        from multiseq.runs.rows import items_of
 
+        one_of(on_error, ("stop", "skip"), "--on-error")
         model, task, found = _load(run, task)
         adapter, head = model.adapter(model.task(task).adapter_name), model.task(task).head
-        locations: Sequence[str]
-        if file is not None:
-            reading = reading_of(file, adapter, found, task, changes or [])
-            options = {**reading.options, "input": column} if column else reading.options
-            labels = getattr(head.target, "labels", ())
-            raw, locations = read_items(adapter, file, replace(reading, options=options, labels=labels))
-        else:
+        spec = {} if found is None else found.tasks[task]
+        decode = spec.get("decode", {})
+        if file is None:
             given = items or []
             locations = [f"item {i}" for i in range(1, len(given) + 1)]
             raw = [item_of(adapter, v, location=w) for v, w in zip(given, locations, strict=True)]
-        decode = {} if found is None else found.tasks[task].get("decode", {})
+        else:
+            labels = getattr(head.target, "labels", ())
+            with open_inputs(
+                file, adapter, found, task, column=column, changes=changes or [], labels=labels
+            ) as files:
+                if output is not None:
+                    done = predict_files(
+                        model,
+                        task,
+                        files,
+                        output,
+                        source=run,
+                        column=spec.get("column", ""),
+                        n_best=n_best,
+                        skip=on_error == "skip",
+                        decode=decode,
+                        say=_say_error,
+                    )
+                    failed = f", {done.failed:,} of them with an error" if done.failed else ""
+                    _say_error(f"{done.output}: {done.rows:,} rows{failed}")
+                    return
+                raw, locations = items_of(files, adapter)
         results = model.run(task, raw, locations=locations, **decode)
         if as_json:
             records = [record_of(model, task, i, r) for i, r in zip(raw, results, strict=True)]
             _print_json(records)
             return
-        for i, pieces in enumerate(results):
+        is_named = head.level == "vector" or len(results) == 1  # or the line itself has its words
+        for item, pieces in zip(raw, results, strict=True):
             line = line_of(model, task, pieces)
-            # Several results of several lines each: print the item above its lines.
-            print(f"{raw[i]}:\n{line}" if "\n" in line and len(results) > 1 else line)
+            if "\n" in line and len(results) > 1:  # several lines: print the item above them
+                print(f"{shown_item(adapter, item)}\n{line}")
+            else:
+                print(line if is_named else f"{shown_item(adapter, item)} {line}".removeprefix(" "))
 
 
 def _load(run: Path, task: str | None) -> tuple[Any, str, Recipe | None]:

@@ -26,7 +26,9 @@ from multiseq import (
 )
 from multiseq.protocols import Adapter, Extras
 from multiseq.runs.baselines import baseline_results
-from multiseq.runs.items import item_of, line_of, read_items, reading_of, record_of
+from multiseq.runs.items import item_of, line_of, record_of
+from multiseq.runs.predict import open_inputs
+from multiseq.runs.rows import items_of
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.label_check import check_labels
 
@@ -115,7 +117,8 @@ def test_its_items_are_read_from_a_command_line_and_from_files(model: Model, tmp
     for name, text in files.items():
         file = tmp_path / name
         file.write_text(text)
-        items, _ = read_items(adapter, file, reading_of(file, adapter, None, "half"))
+        with open_inputs(str(file), adapter, None, "half") as files:
+            items, _ = items_of(files, adapter)
         assert items == [[[0, 1, 2]]] * (1 if name == "one.json" else 2)
 
 

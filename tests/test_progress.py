@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, train
+from multiseq.system.progress import Count, span
 from multiseq.training import progress
-from multiseq.training.progress import Bar, Lines, span
+from multiseq.training.progress import Bar, Lines
 
 
 @pytest.fixture
@@ -114,6 +115,17 @@ def test_lines_of_a_training(
     assert re.fullmatch(r"training takes about 1 second for 4 steps; [\d,]+ MiB of memory so far", lines[1])
     for number, line in zip((2, 3), lines[2:], strict=True):
         assert re.fullmatch(rf"step {number} of 4: loss 0\.\d+, about 1 second left", line)
+
+
+def test_lines_of_a_count(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("multiseq.system.progress.FIRST", 0.0)
+    monkeypatch.setattr("multiseq.system.progress.EVERY", 0.0)
+    for total, of, left in ((20_000, " of 20,000", ", about 1 second left"), (None, "", "")):
+        with Count("rows", total, done=4000) as count:
+            count.add(6000)
+        out, line = capsys.readouterr()
+        assert out == ""
+        assert re.fullmatch(rf"10,000{of} rows, [0-9,]+ a second{left}\n", line)
 
 
 def test_times_are_what_people_say() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -76,17 +76,40 @@ def read_conllu(
     Raises:
         DataError: A line is not CoNLL-U.
     """
-    places = Places(path)
     keys = [name for name in columns if name not in CONLLU]
-    records = Records([], {name: [] for name in (*CONLLU, *keys)}, places)
+    records = Records([], {name: [] for name in (*CONLLU, *keys)}, places := Places(path))
+    sentences = conllu_sentences(path, encoding=encoding, unpack_limit=unpack_limit, reject=reject)
+    for start, _, rows in sentences:
+        _add_sentence(records, rows, keys)
+        places.lines.append(start)
+    for key in keys:
+        if not any(any(labels) for labels in records.columns[key]):
+            del records.columns[key]  # no word has it, so the name is wrong
+    return records
+
+
+def conllu_sentences(
+    path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None, reject: Reject = stop
+) -> Iterator[tuple[int, list[str], list[list[str]]]]:
+    """The sentences of a CoNLL-U treebank, one after another. Arguments and errors as for `read_conllu`.
+
+    Yields:
+        The line where the sentence begins, all lines of the file up to its end (with comments, multi-word
+        tokens and empty lines; those of rejected sentences come with the next one), and the ten fields of
+        each word. The last sentence has the rest of the file.
+    """
     rows: list[list[str]] = []
+    lines: list[str] = []
+    before: tuple[int, list[str], list[list[str]]] | None = None
     start, broken = 1, False
     for number, line in enumerate(chain(lines_of(path, encoding, unpack_limit), [""]), 1):
+        lines.append(line)
         line = line.rstrip("\r\n")
         if not line.strip(" "):
             if rows and not broken:
-                _add_sentence(records, rows, keys)
-                places.lines.append(start)
+                if before:
+                    yield before
+                before, lines = (start, lines, rows), []
             rows, start, broken = [], number + 1, False
         elif not line.startswith("#") and not broken:
             fields = line.split("\t")
@@ -95,10 +118,8 @@ def read_conllu(
                 broken = True
             elif fields[0].isdigit():
                 rows.append(fields)
-    for key in keys:
-        if not any(any(labels) for labels in records.columns[key]):
-            del records.columns[key]  # no word has it, so the name is wrong
-    return records
+    if before:
+        yield before[0], before[1] + lines, before[2]
 
 
 def _not_conllu(fields: Sequence[str]) -> str:

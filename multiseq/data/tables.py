@@ -25,7 +25,7 @@ from multiseq.data.records import DataError
 from multiseq.data.text_files import check_unpacked, open_text, suffix_of
 from multiseq.requires import need
 
-__all__ = ["TABLES", "Table", "open_table"]
+__all__ = ["TABLES", "Table", "as_text", "open_table"]
 
 EXCEL = (".xlsx", ".xlsm")
 TABLES = (".csv", ".tsv", ".tab", ".parquet", *EXCEL)
@@ -238,7 +238,7 @@ def _parquet(path: Path, limit: int | None, reject: Reject) -> Iterator[Any]:
         yield file.schema_arrow.names
         done = 0
         for batch in file.iter_batches(ROWS):
-            columns = [[_as_text(v) for v in column.to_pylist()] for column in batch.columns]
+            columns = [[as_text(v) for v in column.to_pylist()] for column in batch.columns]
             rows = list(map(list, zip(*columns, strict=True)))
             yield _columns(path, range(done + 1, done + 1 + len(rows)), rows, len(columns), reject)
             done += len(rows)
@@ -259,7 +259,7 @@ def _excel(path: Path, limit: int | None, reject: Reject) -> Iterator[Any]:
             names = ", ".join(sheet.title for sheet in sheets)
             raise DataError(f"{path}: got the sheets {names}, expected one; save that one as its own file")
         found = (row for sheet in sheets for row in sheet.iter_rows(values_only=True))
-        rows = ([_as_text(cell) for cell in row] for row in found)
+        rows = ([as_text(cell) for cell in row] for row in found)
         header = next(rows, [])
         width = max((i + 1 for i, name in enumerate(header) if name), default=0)
         yield header[:width]
@@ -291,14 +291,14 @@ def _to_width(row: list[Any], width: int) -> list[Any]:
     return row + [""] * (width - len(row))
 
 
-def _as_text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """A cell as text. A list (Parquet can contain lists) becomes a list of texts."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
     if isinstance(value, list):
-        return [None if v is None else _as_text(v) for v in value]
+        return [None if v is None else as_text(v) for v in value]
     if isinstance(value, date | time):
         return value.isoformat()
     return str(value)

@@ -1,4 +1,4 @@
-"""Read items from a command line or a file, and write predictions for people or as JSON.
+"""Decide how a file is read, parse items, and write predictions for people or as JSON.
 
 The adapter defines how an item is written (`multiseq.protocols.Extras`): a text, a path, a SMILES. If it
 defines nothing, an item is JSON, or the path of a ``.json`` file.
@@ -6,29 +6,30 @@ defines nothing, an item is JSON, or the path of a ``.json`` file.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiseq.data import DataError, Records
-from multiseq.data.formats import FORMATS, SPLITS, TEXT
+from multiseq.data.formats import FORMATS, SPLITS
 from multiseq.data.tables import TABLES
-from multiseq.data.text_files import json_item, json_of, lines_of, suffix_of
-from multiseq.labels import class_name
+from multiseq.data.text_files import json_item, json_of, suffix_of
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.runs.recipe import resolve
 from multiseq.runs.recipe_check import changed_options
-from multiseq.runs.sources import read_records, reader_options
 
 if TYPE_CHECKING:
     from multiseq.model import Model
     from multiseq.runs.recipe import Recipe
 
-__all__ = ["Reading", "item_of", "line_of", "read_items", "reading_of", "record_of"]
+__all__ = ["Reading", "field_of", "item_of", "json_value", "line_of", "reading_of", "record_of", "shown_item"]
 
 Pieces = Sequence[tuple[Any, Any]]
 """The (example, prediction) pairs of one item, as `Model.run` returns them."""
+
+SHOWN = 40
+"""The most characters of an item that are shown before its prediction."""
 
 
 # --- read items -----------------------------------------------------------------------------------
@@ -106,58 +107,6 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
     return {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".conllu": "conllu"}.get(suffix, "text")
 
 
-def read_items(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Sequence[str]]:
-    """The items of a file, and the location (file and line) of each.
-
-    Args:
-        adapter: The adapter of the items.
-        file: The file. Paths in it are relative to its folder.
-        reading: How to read it, from `reading_of`.
-
-    Raises:
-        ValueError: The file or an item is invalid; the message has the line.
-    """
-    kind = reading.format
-    if kind == "item":
-        return [str(file)], [str(file)]
-    if kind in FORMATS and kind not in ("jsonl", "lines"):
-        return _records(adapter, file, reading)
-    if kind == "json":
-        raw, locations = [_json("".join(_lines(adapter, file, reading)), str(file), adapter)], [str(file)]
-    else:
-        lines = [line.rstrip("\r\n") for line in _lines(adapter, file, reading)]
-        # An empty line of text is an empty item. In JSON Lines it is skipped.
-        kept = [i for i, line in enumerate(lines) if line.strip() or kind != "jsonl"]
-        raw, locations = [lines[i] for i in kept], [f"{file}:{i + 1}" for i in kept]
-        if kind == "jsonl":
-            raw = [_json(v, w, adapter) for v, w in zip(raw, locations, strict=True)]
-            column = reading.options.get("input", "text")
-            raw = [_field(adapter, v, column, w) for v, w in zip(raw, locations, strict=True)]
-    return [item_of(adapter, v, file.parent, w) for v, w in zip(raw, locations, strict=True)], locations
-
-
-def _records(adapter: Any, file: Path, reading: Reading) -> tuple[list[Any], Sequence[str]]:
-    records = read_records(reading.format, file, {**reading.options, **reader_options(adapter)}, adapter)
-    if reading.format == "labelled":
-        _check_labelled(records, reading)
-    items, locations = records.items, records.locations
-    if not getattr(adapter, "suffixes", ()):  # items that are files have their full path already
-        items = [item_of(adapter, v, file.parent, w) for v, w in zip(items, locations, strict=True)]
-    return items, locations
-
-
-def _check_labelled(records: Records, reading: Reading) -> None:
-    """Raise ValueError if the first word of a line is not a known label: it may belong to the text."""
-    for label, location in zip(records.columns.get(reading.column, []), records.locations, strict=True):
-        given = label if isinstance(label, list) else [label]
-        new = [one for one in given if class_name(one) not in reading.labels]
-        if reading.labels and new:
-            raise ValueError(
-                f"{location}: got the label {new[0]!r}, which training has not seen; where the lines are "
-                "texts without labels, give --set format=text"
-            )
-
-
 def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "item") -> Any:
     """Convert an item to the form that its adapter takes.
 
@@ -180,7 +129,7 @@ def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "it
         raise ValueError(f"{location}: {error}") from None
 
 
-def _field(adapter: Any, value: Any, column: str, location: str) -> Any:
+def field_of(adapter: Any, value: Any, column: str, location: str) -> Any:
     """The item in a field of a JSON object, or the object if it is an item itself."""
     if not isinstance(value, dict) or getattr(adapter, "is_item", _never)(value):
         return value
@@ -191,24 +140,12 @@ def _field(adapter: Any, value: Any, column: str, location: str) -> Any:
     return value[column]
 
 
-def _lines(adapter: Any, file: Path, reading: Reading) -> Iterator[str]:
-    options = {key: value for key, value in reading.options.items() if key in TEXT}
-    try:
-        yield from lines_of(file, **options)
-    except DataError as error:
-        suffixes = " ".join(getattr(adapter, "suffixes", ()))
-        if suffixes and file.is_file():
-            raise ValueError(
-                f"{file}: is not a text file; expected text or a file of {suffixes}; convert it"
-            ) from error
-        raise
-
-
 def _never(value: Any) -> bool:
     return False
 
 
-def _json(text: str, location: str, adapter: Any) -> Any:
+def json_value(text: str, location: str, adapter: Any) -> Any:
+    """Parse JSON. Raises ValueError with the location, and an example of the adapter."""
     try:
         return json_of(text, getattr(adapter, "json_form", ""))
     except ValueError as error:
@@ -257,6 +194,17 @@ def _line(model: Model, task: str, pieces: Pieces) -> str:
         return line
     least = min(range(len(results)), key=lambda i: results[i].probability)
     return f"{line}  (least sure: {names[least]}, {results[least].probability:.0%})"
+
+
+def shown_item(adapter: Any, item: Any) -> str:
+    """An item before its prediction, shortened: ``a lovely quiet…:``. An empty item is not shown."""
+    if getattr(adapter, "suffixes", ()):
+        return f"{item}:"
+    words = isinstance(item, list) and all(isinstance(word, str) for word in item)
+    text = " ".join(item) if words else item if isinstance(item, str) else json.dumps(item, default=str)
+    text = " ".join(text.split())
+    short = text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+    return f"{short}:" if short else ""
 
 
 def _combined(pieces: Pieces) -> Any:

@@ -22,6 +22,7 @@ __all__ = [
     "put",
     "recover_folder",
     "remove_leftovers",
+    "replace_file",
     "replace_folder",
     "write_whole",
 ]
@@ -51,6 +52,28 @@ def write_whole(
         put(fresh, data)
         if previous is not None and path.exists():
             path.replace(previous)
+        fresh.replace(path)
+        _flush(path.parent)
+
+    _or_nothing(path, fresh, write)
+
+
+def replace_file(path: Path, fill: Callable[[Path], None]) -> None:
+    """Like `write_whole`, for a file that is too large for the memory.
+
+    Args:
+        path: The file. Its folder must exist.
+        fill: Writes the content to a new file, whose path it gets.
+
+    Raises:
+        WriteError: As for `write_whole`.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+
+    def write() -> None:
+        fill(fresh)
+        with fresh.open("rb+") as file:
+            os.fsync(file.fileno())
         fresh.replace(path)
         _flush(path.parent)
 

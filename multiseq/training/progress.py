@@ -7,16 +7,12 @@ from typing import Any
 
 from multiseq.requires import needed
 from multiseq.system.memory import peak_memory
+from multiseq.system.progress import EVERY, FIRST, span
 
 with needed("lightning"):
     from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 __all__ = ["Bar", "Lines", "has_bar", "span"]
-
-FIRST = 5.0
-"""Seconds of training before the first line. That line estimates the time for the whole training."""
-EVERY = 30.0
-"""Seconds between lines."""
 
 
 def has_bar() -> bool:
@@ -70,17 +66,3 @@ class Lines(Callback):
             chosen = ", the best so far" if best else ""
             print(f"step {trainer.global_step:,}: dev {name} {value:.3f}{chosen}", flush=True)
             self.said = time.monotonic()
-
-
-def span(seconds: float) -> str:
-    """A time in words.
-
-    >>> span(0.2), span(80.0), span(250.0), span(9000.0)
-    ('1 second', '80 seconds', '4 minutes', '2.5 hours')
-    """
-    if seconds >= 6000:
-        return f"{seconds / 3600:.1f} hours"
-    if seconds >= 100:
-        return f"{seconds / 60:.0f} minutes"
-    number = max(1, round(seconds))
-    return f"{number} second{'s' if number > 1 else ''}"

@@ -1,0 +1,544 @@
+"""Predict the rows of files into a file: in chunks of bounded memory, and resumable.
+
+Finished chunks are parts in the folder ``Y.partial`` beside the output ``Y``, with ``state.json``: from which
+input, model and options they come, and how many rows are done. At the end the parts become ``Y``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multiseq._version import __version__
+from multiseq.batch import prepare
+from multiseq.data.formats import PATHS
+from multiseq.data.text_files import suffix_of
+from multiseq.model import MAX_VECTORS, PREPARED
+from multiseq.runs import writers
+from multiseq.runs.columns import columns_of
+from multiseq.runs.items import reading_of, record_of
+from multiseq.runs.rows import (
+    ENDINGS,
+    FILE,
+    Input,
+    Row,
+    columns_of_input,
+    inputs_of,
+    num_rows,
+    rows_of,
+    schema_of,
+    spooled,
+)
+from multiseq.system.files import is_leftover, write_whole
+from multiseq.system.lock import LOCK, FolderInUseError, hold
+from multiseq.system.progress import Count
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.runs.recipe import Recipe
+
+__all__ = ["Done", "open_inputs", "predict_files"]
+
+CHUNK_VECTORS = 32 * MAX_VECTORS
+"""A chunk ends at this number of vectors, or at `PREPARED` rows. It bounds the memory."""
+
+N_BEST = 3
+"""How many classes the column of the most probable ones has by default."""
+
+STATE = "state.json"
+
+Say = Callable[[str], None]
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def open_inputs(
+    given: str,
+    adapter: Any,
+    recipe: Recipe | None,
+    task: str,
+    *,
+    column: str | None = None,
+    changes: Sequence[str] = (),
+    labels: Iterable[str] = (),
+) -> Iterator[list[Input]]:
+    """The files of ``--input``, and how each is read.
+
+    ``-`` is standard input in the format of training, ``-.csv`` (or another ending) in that format.
+
+    Args:
+        given: A file, a folder, a pattern such as ``new/*.csv``, or ``-``.
+        adapter: The adapter of the items.
+        recipe: The run's recipe, if there is one.
+        task: The task.
+        column: The column of a table that holds the items, if it is not that of training.
+        changes: As for `reading_of`.
+        labels: The labels that the task has learned.
+
+    Raises:
+        ValueError: There is no such file, or an option is invalid.
+    """
+    with ExitStack() as stack:
+        piped = _is_stream(given)
+        if piped:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            suffix = given[1:] or _suffix_of_stream(recipe, task, changes)
+            paths = [(spooled(Path(folder), suffix), "stdin")]
+        else:
+            paths = inputs_of(given, adapter)
+        files = []
+        for path, short in paths:
+            reading = reading_of(path, adapter, recipe, task, changes)
+            options = {**reading.options, "input": column} if column else reading.options
+            reading = replace(reading, options=options, labels=tuple(labels))
+            name, folder_of = ("stdin", Path()) if piped else (str(path), path.parent)
+            files.append(Input(path, reading, folder_of, name, short))
+        yield files
+
+
+def _is_stream(name: str) -> bool:
+    return name == "-" or (name.startswith("-.") and "/" not in name)
+
+
+def _suffix_of_stream(recipe: Recipe | None, task: str, changes: Sequence[str]) -> str:
+    """The ending that standard input would have as a file: of the format that is set, or of training."""
+    chosen = next((c.partition("=")[2] for c in changes if c.startswith("format=")), "")
+    if recipe is None:
+        return ENDINGS.get(chosen, ".txt")
+    spec = recipe.tables["data"][recipe.tasks[task]["data"]]
+    file = spec.get("file", spec.get("train"))
+    trained = suffix_of(file) if isinstance(file, str) and spec["format"] != "rdkit-logp" else ".txt"
+    return trained if chosen in ("", spec["format"]) else ENDINGS.get(chosen, ".txt")
+
+
+# --- prediction -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Done:
+    """What `predict_files` did.
+
+    Args:
+        rows: The number of rows in the output.
+        failed: How many of them have an error instead of a prediction.
+        output: The output.
+    """
+
+    rows: int
+    failed: int
+    output: str
+
+
+def predict_files(
+    model: Model,
+    task: str,
+    files: Sequence[Input],
+    output: str,
+    *,
+    source: str | Path,
+    column: str = "",
+    n_best: int | None = None,
+    skip: bool = False,
+    decode: Mapping[str, Any] | None = None,
+    say: Say = print,
+    chunk: int = PREPARED,
+) -> Done:
+    """Predict the rows of files, and write them with the predictions to a file or to standard output.
+
+    Args:
+        model: The model.
+        task: The task.
+        files: The files, from `open_inputs`. Of several, each row names its file.
+        output: A path that ends in one of `writers.ENDINGS`; a folder, for TextGrids; ``-`` or ``-.csv`` for
+            standard output.
+        source: The folder of the model, whose content tells whether a run can be continued.
+        column: The column of CoNLL-U to fill in.
+        n_best: The number of classes in the column ``n_best``. Default: 3, and 0 for a label per vector.
+        skip: Give a row that cannot be predicted an ``error`` instead of stopping.
+        decode: Options for the ``decode`` of the head.
+        say: Function that is called with each line for the user.
+        chunk: The most rows that are predicted together.
+
+    Raises:
+        ValueError: A row cannot be predicted, the output cannot be of this kind, or another process writes
+            it.
+    """
+    job = _Job(model, task, list(files), output, column, n_best, skip, dict(decode or {}), chunk)
+    if job.ending is None:
+        raise ValueError(_unknown(output))
+    job.check()
+    if _is_stream(output):
+        return _to_stream(job)
+    out = Path(output)
+    if not out.parent.is_dir():
+        raise ValueError(f"{out.parent}: no such folder, expected the folder of the output")
+    partial = out.with_name(f"{out.name}.partial")
+    _check_partial(partial)
+    try:
+        with hold(partial):
+            done = _to_file(job, out, partial, _origin(job, Path(source)), say)
+    except FolderInUseError:
+        raise ValueError(f"{out}: another process writes this file; wait for it, or choose another") from None
+    shutil.rmtree(partial, ignore_errors=True)
+    return done
+
+
+@dataclass
+class _Job:
+    """A prediction into a file: what `predict_files` was given, and what follows from it."""
+
+    model: Model
+    task: str
+    files: list[Input]
+    output: str
+    column: str
+    n_best: int | None
+    skip: bool
+    decode: dict[str, Any]
+    chunk: int
+
+    def __post_init__(self) -> None:
+        self.head = self.model.task(self.task).head
+        self.adapter: Any = self.model.adapter(self.model.task(self.task).adapter_name)
+        self.vector = self.head.level == "vector"
+        self.best = (0 if self.vector else N_BEST) if self.n_best is None else self.n_best
+        if _is_stream(self.output):
+            ending = self.output[1:] or _stream_ending(self.files[0])
+        elif self.output.endswith(("/", os.sep)) or Path(self.output).is_dir():
+            ending = "/"
+        else:
+            ending = Path(self.output).suffix
+        known = {name.lower(): name for name in (*writers.ENDINGS, ".tab", ".ndjson", "/")}
+        found = known.get(ending.lower())
+        self.ending = {".tab": ".tsv", ".ndjson": ".jsonl"}.get(found or "", found)
+
+    def check(self) -> None:
+        """Raise ValueError if the output cannot be of this kind, before anything is predicted."""
+        if any(_same(file.path, self.output) for file in self.files):
+            raise ValueError(f"{self.output}: is the input too; choose another output")
+        if self.ending == ".conllu" and not (
+            self.vector and all(file.reading.format == "conllu" for file in self.files)
+        ):
+            raise ValueError(
+                f"{self.output}: CoNLL-U needs a task with a label for each word and an input in CoNLL-U; "
+                "choose .jsonl or .csv"
+            )
+        grids = self.vector and hasattr(self.adapter, "vector_seconds") and self.head.target.kind == "class"
+        if self.ending in (".TextGrid", "/") and not grids:
+            raise ValueError(
+                f"{self.output}: TextGrids need a task with a label for each span of a recording; choose a "
+                f"file that ends in one of {' '.join(writers.ENDINGS[:4])}"
+            )
+        if self.ending == "/" and Path(self.output).is_dir() and any(Path(self.output).iterdir()):
+            raise ValueError(f"{self.output}: is not empty; choose a new folder")
+        if _is_stream(self.output) and self.ending in (".parquet", ".TextGrid"):
+            raise ValueError(f"{self.output}: {self.ending} is not written to standard output; name a file")
+
+    def columns(self) -> tuple[list[str], str]:
+        """The columns of all files, and which of them names the file of a row if there are several."""
+        named = list(dict.fromkeys(c for file in self.files for c in columns_of_input(file, self.vector)))
+        if len(self.files) == 1:
+            return named, ""
+        if all(file.reading.format == "item" for file in self.files):
+            return named, FILE
+        own = FILE if FILE not in named else f"input_{FILE}"
+        return [own, *named], own
+
+    def rows(self, own: str) -> Iterator[Row]:
+        """The rows of all files."""
+        for file in self.files:
+            for row in rows_of(file, self.adapter):
+                if row.members and not self.vector:
+                    row = replace(row, members=())
+                yield replace(row, cells={own: file.name, **row.cells}) if own else row
+
+    def chunks(self, rows: Iterable[Row]) -> Iterator[list[tuple[Row, list[Any], str]]]:
+        """Rows with their examples and errors, in chunks. A chunk may end early where items are large."""
+        found: list[tuple[Row, list[Any], str]] = []
+        vectors = 0
+        for row in rows:
+            examples, error = self.prepared(row)
+            found.append((row, examples, error))
+            vectors += sum(map(self.adapter.num_vectors, examples))
+            if len(found) == self.chunk or vectors >= CHUNK_VECTORS:
+                yield found
+                found, vectors = [], 0
+        if found:
+            yield found
+
+    def prepared(self, row: Row) -> tuple[list[Any], str]:
+        """The examples of a row's item, or why there are none."""
+        try:
+            if row.error:
+                raise ValueError(row.error)
+            return prepare(self.adapter, row.item, row.location), ""
+        except ValueError as error:
+            if not self.skip:
+                raise ValueError(f"{error} (--on-error skip goes on)") from error
+            return [], str(error)
+
+    def filled(self, chunk: Sequence[tuple[Row, list[Any], str]]) -> list[tuple[Row, dict[str, Any]]]:
+        """The rows of a chunk with their predictions. A row with an error has only the error."""
+        good = [i for i, (_, _, error) in enumerate(chunk) if not error]
+        errors = {i: error for i, (_, _, error) in enumerate(chunk) if error}
+        try:
+            results = dict(zip(good, self.run([chunk[i] for i in good]), strict=True))
+        except ValueError:
+            if not self.skip:
+                raise
+            results = {}
+            for i in good:  # one row has no finite prediction: find it
+                try:
+                    [results[i]] = self.run([chunk[i]])
+                except ValueError as error:
+                    errors[i] = str(error)
+        filled = []
+        for i, (row, _, _) in enumerate(chunk):
+            added = {}
+            if i in results:
+                record = record_of(self.model, self.task, row.item, results.pop(i))
+                added = columns_of(record, self.best)
+            if self.skip:
+                added["error"] = errors.get(i, "")
+            filled.append((row, added))
+        return filled
+
+    def run(self, chunk: Sequence[tuple[Row, list[Any], str]]) -> list[list[tuple[Any, Any]]]:
+        """The results for prepared items."""
+        name = self.model.task(self.task).adapter_name
+        places = [row.location for row, _, _ in chunk]
+        examples = [examples for _, examples, _ in chunk]
+        tasks = {self.task: self.decode}
+        return self.model.run_prepared(name, examples, tasks, locations=places)[self.task]
+
+
+def _predicted(job: _Job, own: str, done: int = 0) -> Iterator[list[tuple[Row, dict[str, Any]]]]:
+    """Chunks of rows with their predictions, after the ``done`` rows at the beginning."""
+    for chunk in job.chunks(islice(job.rows(own), done, None)):
+        yield job.filled(chunk)
+
+
+def _to_stream(job: _Job) -> Done:
+    columns, own = job.columns()
+    done = Done(0, 0, "standard output")
+    out = sys.stdout.buffer
+    writer: writers.Writer | None = None
+    for filled in chain(_predicted(job, own), [[]]):
+        if writer is None:
+            names = _names_of_added(job, columns, filled)
+            writer = _writer(job, columns, names)
+            out.write(writer.header() if isinstance(writer, writers.TextWriter) else b"")
+        out.write(writer.encode(_named(filled, names)))
+        out.flush()
+        done.rows += len(filled)
+        done.failed += sum(bool(added.get("error")) for _, added in filled)
+    return done
+
+
+def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: Say) -> Done:
+    state = _State.read(partial, origin, say)
+    columns, own = job.columns()
+    counts = [num_rows(file) for file in job.files]
+    total = None if None in counts else sum(filter(None, counts))
+    writer = _writer(job, columns, state.names) if state.names else None
+    try:
+        with Count("rows", total, state.rows) as progress:
+            for filled in _predicted(job, own, state.rows):
+                if writer is None:
+                    state.names = _names_of_added(job, columns, filled)
+                    writer = _writer(job, columns, state.names)
+                write_whole(partial / _part(state.parts), writer.encode(_named(filled, state.names)))
+                state.parts += 1
+                state.rows += len(filled)
+                state.failed += sum(bool(added.get("error")) for _, added in filled)
+                state.write(partial)
+                progress.add(len(filled))
+    except KeyboardInterrupt:
+        if state.rows:
+            say(f"{state.rows:,} rows are done; the same command goes on from there")
+        raise
+    writer = writer or _writer(job, columns, _names_of_added(job, columns, []))
+    writer.join([partial / _part(i) for i in range(state.parts)], out)
+    return Done(state.rows, state.failed, str(out))
+
+
+def _names_of_added(
+    job: _Job, columns: Sequence[str], filled: Sequence[tuple[Row, Mapping[str, Any]]]
+) -> dict[str, str]:
+    """The added columns: the name in `columns_of` -> the name in the output.
+
+    If the input has one of them, all begin with the name of the task.
+
+    Raises:
+        ValueError: All rows have errors, or the input has those columns too.
+    """
+    keys = dict.fromkeys(key for _, added in filled for key in added if key != "error")
+    if filled and not keys:
+        error = filled[0][1]["error"]
+        raise ValueError(f"none of the first {len(filled)} rows can be predicted; the first: {error}")
+    names = {key: key for key in [*(keys or ["prediction"]), *(["error"] if job.skip else [])]}
+    if not set(names.values()) & set(columns):
+        return names
+    names = {key: f"{job.task}_{key}" for key in names}
+    twice = [name for name in names.values() if name in columns]
+    if twice:
+        raise ValueError(f"the input has a column {twice[0]!r} already; rename it, or leave it out")
+    return names
+
+
+def _named(
+    filled: Sequence[tuple[Row, Mapping[str, Any]]], names: Mapping[str, str]
+) -> list[tuple[Row, dict[str, Any]]]:
+    return [(row, {names[key]: v for key, v in added.items() if key in names}) for row, added in filled]
+
+
+def _writer(job: _Job, columns: Sequence[str], names: Mapping[str, str]) -> writers.Writer:
+    every, added = [*columns, *names.values()], list(names.values())
+    if job.ending == ".parquet":
+        return writers.ParquetWriter(every, added, _types(job.files))
+    if job.ending == ".conllu":
+        return writers.ConlluWriter(job.column or "upos", names["prediction"])
+    if job.ending in (".TextGrid", "/"):
+        segments, confidence = (names.get(key, key) for key in ("segments", "confidence"))
+        return writers.GridWriter(job.task, segments, confidence, job.ending == "/")
+    joint = " " if job.vector else ", "
+    labels = getattr(job.head.target, "labels", ())
+    plain = not any(joint.strip() in label if joint.strip() else label.split()[1:] for label in labels)
+    return writers.TextWriter(str(job.ending), every, added, joint if plain else None)
+
+
+def _types(files: Sequence[Input]) -> dict[str, Any]:
+    """The types of the columns if all files are Parquet and agree."""
+    if any(suffix_of(file.path) != ".parquet" for file in files):
+        return {}
+    found: dict[str, set[Any]] = {}
+    for file in files:
+        for field in schema_of(file.path):
+            found.setdefault(field.name, set()).add(field.type)
+    return {name: types.pop() for name, types in found.items() if len(types) == 1}
+
+
+def _stream_ending(file: Input) -> str:
+    """The format of standard output: that of the input if it can be, CSV otherwise."""
+    kind, suffix = file.reading.format, suffix_of(file.path)
+    if kind in ("jsonl", "json", "conllu"):
+        return {**ENDINGS, "json": ".jsonl"}[kind]
+    return ".tsv" if suffix in (".tsv", ".tab") else ".csv"
+
+
+def _same(path: Path, output: str) -> bool:
+    return path.exists() and Path(output).exists() and path.samefile(output)
+
+
+def _unknown(output: str) -> str:
+    return (
+        f"{output}: got the ending {Path(output).suffix!r}, expected one of {' '.join(writers.ENDINGS)}, or "
+        "a folder for several TextGrids (a name that ends in /)"
+    )
+
+
+# --- what is done ---------------------------------------------------------------------------------
+
+
+@dataclass
+class _State:
+    """How far a prediction is. It is written after each part.
+
+    Args:
+        origin: The input, the model and the options that the parts come from.
+        names: The added columns, from `_names_of_added`.
+        parts: The number of parts.
+        rows: The number of rows in them.
+        failed: How many of them have an error.
+    """
+
+    origin: dict[str, Any]
+    names: dict[str, str]
+    parts: int = 0
+    rows: int = 0
+    failed: int = 0
+
+    @classmethod
+    def read(cls, partial: Path, origin: dict[str, Any], say: Say) -> _State:
+        """The state of a prediction that was stopped, or a new one if it had another origin."""
+        try:
+            found = cls(**json.loads((partial / STATE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return cls(origin, {})
+        changed = [key for key in origin if found.origin.get(key) != origin[key]]
+        if changed:
+            say(f"{partial}: starts anew, because of another {' and another '.join(changed)} than before")
+            (partial / STATE).unlink()
+            return cls(origin, {})
+        say(f"{partial}: continues after {found.rows:,} rows")
+        return found
+
+    def write(self, partial: Path) -> None:
+        """Write the state. The part that it counts is there already."""
+        write_whole(partial / STATE, json.dumps(vars(self)))
+
+
+def _part(number: int) -> str:
+    return f"{number:06}.part"
+
+
+def _check_partial(partial: Path) -> None:
+    """Raise ValueError if the folder for parts has files that are not ours."""
+    there = list(partial.iterdir()) if partial.is_dir() else [partial] if partial.exists() else []
+    ours = [p for p in there if p.name in (LOCK, STATE) or p.suffix == ".part" or is_leftover(p.name)]
+    if len(ours) < len(there):
+        raise ValueError(f"{partial}: exists and is not of a prediction; move it, or choose another output")
+
+
+def _origin(job: _Job, source: Path) -> dict[str, Any]:
+    """What parts depend on, by the word that names it in a message. All values are plain JSON."""
+    options = {
+        "version": __version__,
+        "task": job.task,
+        "ending": job.ending,
+        "column": job.column,
+        "n_best": job.best,
+        "skip": job.skip,
+        "decode": job.decode,
+        "chunk": job.chunk,
+        "reading": [[file.reading.format, dict(file.reading.options)] for file in job.files],
+    }
+    weights = source / "model" if (source / "model").is_dir() else source
+    found = {
+        "input": [_seen(file) for file in job.files],
+        "model": _digest(p for p in sorted(weights.rglob("*")) if p.is_file()),
+        "option": options,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return plain
+
+
+def _seen(file: Input) -> list[Any]:
+    """Name, size and time of a file and of those that belong to it; of standard input, its digest."""
+    if file.name != str(file.path):
+        return [file.name, _digest([file.path])]
+    others = [Path(value) for key, value in file.reading.options.items() if key in PATHS]
+    stats = [(path, path.stat()) for path in [file.path, *others] if path.is_file()]
+    return [[str(path.absolute()), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = blake2b(digest_size=16)
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,367 @@
+"""Rows of files to predict: each with its item and all its columns, read one after another.
+
+Tables, JSON lines, lines of text and CoNLL-U are streamed: memory does not grow with the file. Networks and
+lines with labels are read as a whole.
+"""
+
+from __future__ import annotations
+
+import glob
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from multiseq.data import DataError
+from multiseq.data.archives import AudioFile
+from multiseq.data.formats import TEXT
+from multiseq.data.readers import conllu_sentences
+from multiseq.data.tables import Table, as_text, open_table
+from multiseq.data.text_files import lines_of, suffix_of
+from multiseq.labels import class_name
+from multiseq.requires import need
+from multiseq.runs.items import Reading, field_of, item_of, json_value
+from multiseq.runs.sources import read_records, reader_options
+
+__all__ = [
+    "Input",
+    "Row",
+    "columns_of_input",
+    "inputs_of",
+    "items_of",
+    "num_rows",
+    "rows_of",
+    "schema_of",
+    "spooled",
+]
+
+ITEM, FILE = "item", "file"
+"""Names of the only column where a file has no columns: lines of text have items, recordings are files."""
+
+ENDINGS = {"table": ".csv", "recordings": ".csv", "jsonl": ".jsonl", "json": ".json", "conllu": ".conllu"}
+"""Format -> the ending that stands for it where standard input has no name."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file of rows to predict.
+
+    Args:
+        path: The file.
+        reading: How to read it, from `multiseq.runs.items.reading_of`.
+        folder: The folder that paths in the file are relative to.
+        name: What the file is called in messages and in the column that names it.
+        short: The same, without the folder that was given as input.
+    """
+
+    path: Path
+    reading: Reading
+    folder: Path
+    name: str
+    short: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a file: its item, and what has to come out unchanged.
+
+    Args:
+        cells: Column -> cell, as the file has it.
+        item: The item, in the form that the adapter takes.
+        location: File and line, for messages.
+        name: The name of a recording, as its file or table has it.
+        lines: The lines of a CoNLL-U sentence, and the lines before it that belong to no sentence.
+        members: For a network, the cells of each node in its order.
+        error: Why the row has no item. Empty if it has one.
+    """
+
+    cells: Mapping[str, Any]
+    item: Any
+    location: str
+    name: str = ""
+    lines: Sequence[str] = ()
+    members: Sequence[Mapping[str, Any]] = field(default=())
+    error: str = ""
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def inputs_of(given: str, adapter: Any) -> list[tuple[Path, str]]:
+    """The files that ``--input`` names: a file, all files of a folder, or those that match a pattern.
+
+    Of a folder of recordings, only the files with an ending of the adapter are taken. Hidden files are not.
+
+    Returns:
+        Each path, and its name without the folder that was given.
+
+    Raises:
+        ValueError: There is no file.
+    """
+    folder = Path(given)
+    if folder.is_dir():
+        names = [p.relative_to(folder) for p in folder.rglob("*") if p.is_file()]
+        names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+        of_adapter = [name for name in names if suffix_of(name) in getattr(adapter, "suffixes", ())]
+        files = [(folder / name, name.as_posix()) for name in sorted(of_adapter or names)]
+    elif folder.exists() or not glob.has_magic(given):
+        return [(folder, folder.name)]
+    else:
+        matches = sorted(path for path in glob.glob(given, recursive=True) if Path(path).is_file())
+        files = [(Path(path), path) for path in matches]
+    if not files:
+        raise ValueError(f"{given}: no file in it, expected files to predict")
+    return files
+
+
+def spooled(folder: Path, suffix: str) -> Path:
+    """Standard input as a file in ``folder``: some readers look at a file twice."""
+    path = folder / f"stdin{suffix}"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return path
+
+
+def columns_of_input(file: Input, vector: bool) -> list[str]:
+    """The columns of a file, in its order.
+
+    Args:
+        file: The file.
+        vector: Whether a network has a row for each node, or one row.
+    """
+    kind, path = file.reading.format, file.path
+    if kind == "item":
+        return [FILE]
+    if kind in ("table", "recordings"):
+        return schema_of(path).names if suffix_of(path) == ".parquet" else _open(file).names
+    if kind == "networks":
+        names = _open(file).names
+        return names if vector else names[:1]
+    if kind == "labelled":
+        return ["label", "text"]
+    if kind != "jsonl":
+        return [ITEM]
+    fields: dict[str, None] = {}
+    for line in _lines(file):
+        if line.strip():
+            try:
+                value = json_value(line, path.name, None)
+            except ValueError:  # `rows_of` says it, with the line
+                value = None
+            fields.update(dict.fromkeys(value if isinstance(value, dict) else [ITEM]))
+    return list(fields)
+
+
+def num_rows(file: Input) -> int | None:
+    """About how many rows a file has. None where only reading it tells."""
+    kind, suffix = file.reading.format, suffix_of(file.path)
+    if suffix == ".parquet":
+        with file.path.open("rb") as raw:
+            rows: int = need("pyarrow.parquet", package="multiseq[tables]").read_metadata(raw).num_rows
+            return rows
+    if kind in ("table", "recordings", "text", "jsonl") and not suffix.startswith(".xls"):
+        return sum(1 for _ in _lines(file)) - (kind in ("table", "recordings"))
+    return 1 if kind in ("item", "json") else None
+
+
+def items_of(files: Sequence[Input], adapter: Any) -> tuple[list[Any], list[str]]:
+    """The items of all files, and the location (file and line) of each.
+
+    Raises:
+        ValueError: A file or an item is invalid; the message has the line.
+    """
+    items, locations = [], []
+    for row in (row for file in files for row in rows_of(file, adapter)):
+        if row.error:
+            raise ValueError(row.error)
+        items.append(row.item)
+        locations.append(row.location)
+    return items, locations
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def rows_of(file: Input, adapter: Any) -> Iterator[Row]:
+    """The rows of a file, in its order. A row whose item cannot be read has an error in its place.
+
+    Raises:
+        ValueError: The file cannot be read; the message has the line.
+    """
+    read = READERS.get(file.reading.format, _of_lines)
+    return read(file, adapter)
+
+
+def _of_item(file: Input, adapter: Any) -> Iterator[Row]:
+    yield Row({FILE: file.name}, str(file.path), str(file.path), file.short)
+
+
+def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
+    column = file.reading.options.get("input", "text")
+    make = _maker(file, adapter)
+    names, rows = _parquet(file) if suffix_of(file.path) == ".parquet" else _table(file)
+    if column not in names:
+        raise DataError(
+            f"{file.path}:1: no column {column!r} for the input; there are {', '.join(names)}: choose with "
+            "--column"
+        )
+    for line, cells in rows:
+        yield make(cells, cells[column], f"{file.name}:{line}")
+
+
+def _table(file: Input) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
+    table = _open(file)
+    return table.names, table.rows()
+
+
+def _parquet(file: Input) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
+    """Like `Table.rows`, but cells keep the types that Parquet has."""
+    names = schema_of(file.path).names
+
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        parquet = need("pyarrow.parquet", package="multiseq[tables]")
+        numbers = count(1)
+        with file.path.open("rb") as raw, parquet.ParquetFile(raw) as opened:
+            for batch in opened.iter_batches(1024):
+                columns = [column.to_pylist() for column in batch.columns]
+                for cells in zip(*columns, strict=True):
+                    yield next(numbers), dict(zip(names, cells, strict=True))
+
+    return names, rows()
+
+
+def schema_of(path: Path) -> Any:
+    """The columns of a Parquet file and their types."""
+    parquet = need("pyarrow.parquet", package="multiseq[tables]")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        return parquet.read_schema(path)
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
+
+
+def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Row]:
+    """A function that makes a row of cells and an item as the file has it. It finds recordings."""
+    audio = Path(file.reading.options.get("audio", file.folder))
+    of_archive = file.reading.format == "recordings" and audio.is_file()
+    if file.reading.format != "recordings":
+        audio = file.folder
+    if not audio.exists():
+        raise DataError(f"{audio}: no such file or folder, expected the recordings")
+    are_files = bool(getattr(adapter, "suffixes", ()))
+
+    def make(cells: dict[str, Any], given: Any, location: str) -> Row:
+        value = given if isinstance(given, str | list) else as_text(given)
+        if are_files and isinstance(value, str):
+            item = AudioFile(str(audio), value) if of_archive else str(audio / value)
+            return Row(cells, item, location, value)
+        return _row(cells, value, location, file, adapter)
+
+    return make
+
+
+def _of_lines(file: Input, adapter: Any) -> Iterator[Row]:
+    for number, line in enumerate(_lines(file, adapter), 1):
+        text = line.rstrip("\r\n")
+        yield _row({ITEM: text}, text, f"{file.name}:{number}", file, adapter)
+
+
+def _of_json_lines(file: Input, adapter: Any) -> Iterator[Row]:
+    column = file.reading.options.get("input", "text")
+    for number, line in enumerate(_lines(file, adapter), 1):
+        if not line.strip():
+            continue
+        location = f"{file.name}:{number}"
+        cells: Mapping[str, Any] = {ITEM: line.rstrip("\r\n")}
+        try:
+            value = json_value(line, location, adapter)
+            cells = value if isinstance(value, dict) else {ITEM: value}
+            item = field_of(adapter, value, column, location)
+        except ValueError as error:
+            yield Row(cells, None, location, error=str(error))
+            continue
+        yield _row(cells, item, location, file, adapter)
+
+
+def _of_json(file: Input, adapter: Any) -> Iterator[Row]:
+    value = json_value("".join(_lines(file, adapter)), file.name, adapter)
+    yield _row({ITEM: value}, value, file.name, file, adapter)
+
+
+def _of_conllu(file: Input, adapter: Any) -> Iterator[Row]:
+    options = {key: value for key, value in file.reading.options.items() if key in TEXT}
+    for start, lines, words in conllu_sentences(file.path, **options):
+        item = [word[1] for word in words]
+        yield Row({ITEM: " ".join(item)}, item, f"{file.name}:{start}", lines=lines)
+
+
+def _of_labelled(file: Input, adapter: Any) -> Iterator[Row]:
+    """Raise ValueError if the first word of a line is not a known label: it may belong to the text."""
+    records = read_records("labelled", file.path, file.reading.options, adapter)
+    known, are_files = file.reading.labels, bool(getattr(adapter, "suffixes", ()))
+    for item, label, location in zip(records.items, records.columns["label"], records.locations, strict=True):
+        given = label if isinstance(label, list) else [label]
+        if file.reading.column == "coarse":
+            given = [one.partition(":")[0] for one in given]
+        new = [one for one in given if class_name(one) not in known]
+        if known and new:
+            raise ValueError(
+                f"{location}: got the label {new[0]!r}, which training has not seen; where the lines are "
+                "texts without labels, give --set format=text"
+            )
+        cells = {"label": label, "text": item}
+        yield Row(cells, item, location) if are_files else _row(cells, item, location, file, adapter)
+
+
+def _of_networks(file: Input, adapter: Any) -> Iterator[Row]:
+    options = {**file.reading.options, **reader_options(adapter)}
+    records = read_records("networks", file.path, options, adapter)
+    table = _open(file)
+    nodes: dict[str, list[dict[str, str]]] = {}
+    for _, cells in table.rows():
+        nodes.setdefault(cells[table.names[0]], []).append(cells)
+    for item, location, (name, members) in zip(records.items, records.locations, nodes.items(), strict=True):
+        yield Row({table.names[0]: name}, item, location, members=members)
+
+
+def _row(cells: Mapping[str, Any], given: Any, location: str, file: Input, adapter: Any) -> Row:
+    try:
+        return Row(cells, item_of(adapter, given, file.folder, location), location, str(given))
+    except ValueError as error:
+        return Row(cells, None, location, error=str(error))
+
+
+def _open(file: Input) -> Table:
+    options = file.reading.options
+    chosen = {key: options[key] for key in ("encoding", "separator", "unpack_limit") if key in options}
+    return open_table(file.path, **chosen)
+
+
+def _lines(file: Input, adapter: Any = None) -> Iterator[str]:
+    options = {key: value for key, value in file.reading.options.items() if key in TEXT}
+    try:
+        yield from lines_of(file.path, **options)
+    except DataError as error:
+        suffixes = " ".join(getattr(adapter, "suffixes", ()))
+        if suffixes and file.path.is_file():
+            raise ValueError(
+                f"{file.path}: is not a text file; expected text or a file of {suffixes}; convert it"
+            ) from error
+        raise
+
+
+READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
+    "item": _of_item,
+    "table": _of_table,
+    "recordings": _of_table,
+    "jsonl": _of_json_lines,
+    "json": _of_json,
+    "conllu": _of_conllu,
+    "labelled": _of_labelled,
+    "networks": _of_networks,
+}
+"""Format -> its rows. Any other format is lines of text."""

@@ -1,0 +1,601 @@
+"""Predictions into files: every format, the columns that are added, kills, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from typer.testing import CliRunner, Result
+
+import multiseq
+from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
+from multiseq.checkpoint import save
+from multiseq.cli import app
+from multiseq.heads.decoder import DecoderHead
+from multiseq.heads.per_set import SetHead
+from multiseq.heads.per_vector import VectorHead
+from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
+from multiseq.heads.text_target import TextTarget
+from multiseq.model import Model
+from multiseq.nn.encoder import Encoder
+from multiseq.runs import predict as predict_module
+from multiseq.runs.columns import columns_of
+from multiseq.runs.predict import Done, open_inputs, predict_files
+from multiseq.runs.writers import text_grid
+from multiseq.tasks import Task
+
+DIM = 8
+NETWORK = {"nodes": {"age": [20, 30, 40]}, "edges": [[0, 1], [1, 2]]}
+TREEBANK = """# sent_id = 1
+# text = I saw it
+1\tI\tI\t_\t_\t_\t2\tnsubj\t_\t_
+2-3\tsawit\t_\t_\t_\t_\t_\t_\t_\t_
+2\tsaw\tsee\tX\tV\t_\t0\troot\t_\tSpaceAfter=No
+3\tit\tit\t_\t_\t_\t2\tobj\t_\t_
+
+# a comment between sentences
+
+1\ta\ta\t_\t_\t_\t0\troot\t_\t_
+
+# the end
+"""
+
+
+def tone(path: Path, seconds: float = 0.3) -> None:
+    samples = torch.sin(torch.arange(int(seconds * 8000)) / 8000 * 2 * math.pi * 300)
+    soundfile.write(path, samples.numpy(), 8000)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of all kinds of heads, not trained, as saved in Python."""
+    torch.manual_seed(0)
+    where = tmp_path_factory.mktemp("saved")
+    tone(where / "tone.wav")
+    adapters: dict[str, Any] = {
+        "text": TextAdapter.fit(["I saw a saw", "so good so bad"], dim=DIM),
+        "speech": SpeechAdapter.fit([str(where / "tone.wav")], dim=DIM, sample_rate=8000, n_mels=20),
+        "molecule": GraphAdapter.fit(["CCO"], dim=DIM),
+        "network": GraphAdapter.fit([NETWORK], dim=DIM),
+    }
+    tags, logp = ClassTarget(["NOUN", "VERB"]), NumberTarget(["logp"], [1.0], [2.0], unit="logP")
+    heads = {
+        "mood": ("text", SetHead(DIM, ClassTarget(["down", "even", "up"]))),
+        "pos": ("text", VectorHead(DIM, tags)),
+        "names": ("text", VectorHead(DIM, ClassTarget(["a name", "none"]))),
+        "topics": ("text", SetHead(DIM, MultiLabelTarget(["art", "sport"]))),
+        "echo": ("text", DecoderHead(DIM, TextTarget.fit(["ab."], unit="character"), depth=1, heads=2)),
+        "phones": ("speech", VectorHead(DIM, tags)),
+        "speaker": ("speech", SetHead(DIM, tags)),
+        "logp": ("molecule", SetHead(DIM, logp)),
+        "two": ("molecule", SetHead(DIM, NumberTarget(["a", "b"], [0.0, 0.0], [1.0, 1.0]))),
+        "buyers": ("network", VectorHead(DIM, tags)),
+        "kind": ("network", SetHead(DIM, tags)),
+    }
+    tasks = {name: Task(adapter, head) for name, (adapter, head) in heads.items()}
+    save(Model(adapters, Encoder(DIM, 1, 2), tasks), where / "model")
+    return where / "model"
+
+
+@pytest.fixture(scope="module")
+def model(saved: Path) -> Model:
+    return multiseq.load(saved)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, in which the command runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def predict(saved: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`multiseq predict` for a task. The model is loaded once."""
+    monkeypatch.setattr("multiseq.checkpoint.load", lambda run: model)
+
+    def call(task: str, *arguments: str, code: int = 0, stdin: bytes = b"") -> Result:
+        command = ["predict", str(saved), "--task", task, *arguments]
+        result = CliRunner().invoke(app, command, input=stdin, prog_name="multiseq")
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
+
+    return call
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+# --- formats --------------------------------------------------------------------------------------
+
+TEXTS = ["so good", 'a "saw", I', "two\nlines", "", "old\rmac"]
+
+
+def table_of(texts: list[str]) -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out, quoting=csv.QUOTE_ALL).writerows(
+        [["id", "text"], *([f"0{i}", t] for i, t in enumerate(texts))]
+    )
+    return out.getvalue()
+
+
+def test_a_table_keeps_its_rows_and_columns(
+    predict: Callable[..., Result], model: Model, folder: Path
+) -> None:
+    Path("new.csv").write_bytes(table_of(TEXTS).encode())
+    assert "out.csv: 5 rows" in predict("mood", "--input", "new.csv", "--output", "out.csv").stderr
+    with open("out.csv", newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file, strict=True))
+    assert list(found[0]) == ["id", "text", "prediction", "confidence", "n_best"]
+    assert [(row["id"], row["text"]) for row in found] == [(f"0{i}", t) for i, t in enumerate(TEXTS)]
+    for row, label in zip(found, model.predict("mood", TEXTS), strict=True):
+        assert row["prediction"] == label.label
+        assert float(row["confidence"]) == pytest.approx(label.probability, abs=1e-5)
+        best = json.loads(row["n_best"])
+        assert best == pytest.approx(dict(label.probabilities), abs=1e-5)
+        assert list(best.values()) == sorted(best.values(), reverse=True)
+    assert sorted(p.name for p in folder.iterdir()) == ["new.csv", "out.csv"]
+    # What came out can go in again, for another task too. Its columns have names of their own.
+    predict("mood", "--input", "out.csv", "--output", "again.csv", "--n-best", "0")
+    again = rows_of(Path("again.csv").read_text(encoding="utf-8"))
+    assert list(again[0]) == [*found[0], "mood_prediction", "mood_confidence"]
+    assert [row["mood_prediction"] for row in again] == [row["prediction"] for row in found]
+    message = predict("mood", "--input", "again.csv", "--output", "third.csv", code=1).stderr
+    assert "has a column 'mood_prediction' already; rename it" in message
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+@pytest.mark.parametrize("given", ["csv", "tsv", "jsonl", "parquet", "xlsx", "txt"])
+def test_every_format_becomes_every_other(
+    predict: Callable[..., Result], model: Model, given: str, ending: str
+) -> None:
+    if {given, ending} & {"parquet", "xlsx"}:
+        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    texts = ["so good", "a saw", "bad"]
+    table = [["n", "text"], *([i, text] for i, text in enumerate(texts))]
+    if given == "parquet":
+        parquet.write_table(arrow.table({"n": [0, 1, 2], "text": texts}), "new.parquet")
+    elif given == "xlsx":
+        book = pytest.importorskip("openpyxl").Workbook()
+        for row in table:
+            book.active.append(row)
+        book.save("new.xlsx")
+    elif given == "jsonl":
+        Path("new.jsonl").write_text(
+            "".join(json.dumps({"n": i, "text": text}) + "\n" for i, text in enumerate(texts))
+        )
+    elif given == "txt":
+        Path("new.txt").write_text("\n".join(texts))
+    else:
+        joint = "," if given == "csv" else "\t"
+        Path(f"new.{given}").write_text("".join(joint.join(map(str, row)) + "\n" for row in table))
+    predict("mood", "--input", f"new.{given}", "--output", f"out.{ending}")
+    if ending == "parquet":
+        read = parquet.read_table("out.parquet")
+        rows: list[dict[str, Any]] = read.to_pylist()
+        types = {name: str(read.schema.field(name).type) for name in read.schema.names}
+        assert (types["prediction"], types["confidence"]) == ("string", "double")
+        assert given != "parquet" or types["n"] == "int64"
+    elif ending == "jsonl":
+        rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    else:
+        text = Path(f"out.{ending}").read_text()
+        rows = [*csv.DictReader(io.StringIO(text), delimiter="," if ending == "csv" else "\t", quoting=3)]
+        rows = rows_of(text) if ending == "csv" else rows
+    column = "item" if given == "txt" else "text"
+    assert [row[column] for row in rows] == texts
+    assert given == "txt" or [str(row["n"]) for row in rows] == ["0", "1", "2"]
+    if {given, ending} <= {"jsonl", "parquet"} and given != "jsonl":
+        assert [row["n"] for row in rows] == [0, 1, 2]
+    for row, label in zip(rows, model.predict("mood", texts), strict=True):
+        assert row["prediction"] == label.label
+        assert float(row["confidence"]) == pytest.approx(label.probability, abs=1e-5)
+
+
+def test_a_treebank_keeps_its_lines(predict: Callable[..., Result], model: Model) -> None:
+    Path("new.conllu").write_text(TREEBANK)
+    predict("pos", "--input", "new.conllu", "--output", "out.conllu")
+    before, after = TREEBANK.splitlines(), Path("out.conllu").read_text().splitlines()
+    assert len(before) == len(after)
+    labels = iter(r.label for item in model.predict("pos", [["I", "saw", "it"], ["a"]]) for r in item)
+    for old, new in zip(before, after, strict=True):
+        fields = old.split("\t")
+        if fields[0].isdigit():
+            fields[3] = next(labels)
+        assert new == "\t".join(fields)
+    predict("pos", "--input", "out.conllu", "--output", "again.conllu")
+    assert Path("again.conllu").read_bytes() == Path("out.conllu").read_bytes()
+    Path("dos.conllu").write_bytes(TREEBANK.replace("\n", "\r\n").encode())
+    predict("pos", "--input", "dos.conllu", "--output", "out.csv")
+    assert [row["item"] for row in rows_of(Path("out.csv").read_text())] == ["I saw it", "a"]
+    predict("pos", "--input", "dos.conllu", "--output", "dos.out.conllu")
+    assert Path("dos.out.conllu").read_bytes().count(b"\t_\r\n") == TREEBANK.count("\t_\n")
+    Path("lines.txt").write_text("I saw\n")
+    message = predict("pos", "--input", "lines.txt", "--output", "out.conllu", code=1).stderr
+    assert "CoNLL-U needs a task with a label for each word and an input in CoNLL-U" in message
+
+
+def test_labels_per_vector_in_tables_and_lists(predict: Callable[..., Result], model: Model) -> None:
+    Path("new.txt").write_text("I saw it\n\n")
+    predict("pos", "--input", "new.txt", "--output", "out.csv")
+    predict("pos", "--input", "new.txt", "--output", "out.jsonl", "--n-best", "1")
+    table, empty = rows_of(Path("out.csv").read_text())
+    listed, _ = map(json.loads, Path("out.jsonl").read_text().splitlines())
+    results = model.predict("pos", ["I saw it"])[0]
+    assert table["prediction"].split() == listed["prediction"] == [r.label for r in results]
+    assert list(map(float, table["confidence"].split())) == listed["confidence"]
+    assert [list(best) for best in listed["n_best"]] == [[label] for label in listed["prediction"]]
+    assert (empty["prediction"], empty["confidence"]) == ("", "")
+    # Labels with blanks in them are a list in a cell.
+    predict("names", "--input", "new.txt", "--output", "names.csv")
+    table, _ = rows_of(Path("names.csv").read_text())
+    assert json.loads(table["prediction"]) == [r.label for r in model.predict("names", ["I saw it"])[0]]
+
+
+def test_numbers_and_several_labels(predict: Callable[..., Result], model: Model) -> None:
+    Path("new.smi").write_text("CCO\nc1ccccc1\n")
+    predict("logp", "--input", "new.smi", "--output", "out.csv")
+    rows = rows_of(Path("out.csv").read_text())
+    assert list(rows[0]) == ["item", "prediction", "unit"]
+    for row, number in zip(rows, model.predict("logp", ["CCO", "c1ccccc1"]), strict=True):
+        assert float(row["prediction"]) == pytest.approx(number.value, rel=1e-5)
+        assert row["unit"] == "logP"
+    predict("two", "--input", "new.smi", "--output", "out.csv")
+    assert list(rows_of(Path("out.csv").read_text())[0]) == ["item", "prediction_a", "prediction_b"]
+    Path("new.txt").write_text("so good\n")
+    for ending in ("csv", "jsonl"):
+        predict("topics", "--input", "new.txt", "--output", f"out.{ending}")
+    [row], [found] = rows_of(Path("out.csv").read_text()), [json.loads(Path("out.jsonl").read_text())]
+    [labels] = model.predict("topics", ["so good"])
+    assert row["prediction"] == ", ".join(labels.labels)
+    assert found["prediction"] == list(labels.labels)
+    sure = min(max(p, 1 - p) for p in labels.probabilities.values())
+    assert found["confidence"] == pytest.approx(sure, abs=1e-5)
+    predict("echo", "--input", "new.txt", "--output", "out.csv")
+    assert list(rows_of(Path("out.csv").read_text())[0]) == ["item", "prediction", "confidence"]
+
+
+def test_what_else_a_prediction_says_is_a_column() -> None:
+    record = {"item": "x", "value": 2.5, "unit": "", "interval": [2.0, 3.0], "unlike_training": False}
+    assert columns_of(record, 3) == {"prediction": 2.5, "interval": [2.0, 3.0], "unlike_training": False}
+
+
+def test_recordings_become_text_grids(predict: Callable[..., Result], model: Model, folder: Path) -> None:
+    for name in ("b/one.wav", "a.wav", ".hidden.wav"):
+        (folder / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+        tone(folder / "new" / name)
+    (folder / "new" / "readme.txt").write_text("not a recording")
+    predict("phones", "--input", "new", "--output", "grids/")
+    assert sorted(p.relative_to(folder / "grids").as_posix() for p in Path(folder, "grids").rglob("*.*")) == [
+        "a.TextGrid",
+        "b/one.TextGrid",
+    ]
+    predict("phones", "--input", "new/a.wav", "--output", "one.TextGrid")
+    grid = Path("one.TextGrid").read_text()
+    assert grid == Path("grids/a.TextGrid").read_text()
+    predict("phones", "--input", "new/a.wav", "--output", "a.jsonl")
+    found = json.loads(Path("a.jsonl").read_text())
+    assert found["prediction"] == [label for _, _, label in found["segments"]]
+    sure = [[a, b, p] for (a, b, _), p in zip(found["segments"], found["confidence"], strict=True)]
+    assert grid == text_grid([("phones", found["segments"]), ("confidence", sure)])
+    assert f"xmax = {found['segments'][-1][1]}\n" in grid
+    # Several recordings are no single file, and a folder that has files is not touched.
+    message = predict("phones", "--input", "new", "--output", "all.TextGrid", code=1).stderr
+    assert "got 2 recordings, expected one; give a folder for several: --output all/" in message
+    shutil.rmtree("all.TextGrid.partial")
+    assert "is not empty" in predict("phones", "--input", "new", "--output", "grids", code=1).stderr
+    assert "TextGrids need" in predict("speaker", "--input", "new", "--output", "g/", code=1).stderr
+    predict("speaker", "--input", "new", "--output", "out.csv")
+    assert [row["file"] for row in rows_of(Path("out.csv").read_text())] == ["new/a.wav", "new/b/one.wav"]
+
+
+def test_a_text_grid_by_hand() -> None:
+    assert text_grid([('say "x"', [(0.0, 0.5, 'a "b"'), (0.5, 0.75, "é")])]) == (
+        'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 0.75\ntiers? <exists>\n'
+        'size = 1\nitem []:\n    item [1]:\n        class = "IntervalTier"\n        name = "say ""x"""\n'
+        "        xmin = 0\n        xmax = 0.75\n        intervals: size = 2\n        intervals [1]:\n"
+        '            xmin = 0.0\n            xmax = 0.5\n            text = "a ""b"""\n'
+        '        intervals [2]:\n            xmin = 0.5\n            xmax = 0.75\n            text = "é"\n'
+    )
+
+
+def test_a_network_has_a_row_for_each_node(predict: Callable[..., Result], model: Model) -> None:
+    Path("nets.jsonl").write_text(json.dumps(NETWORK) + "\n")
+    predict("buyers", "--input", "nets.jsonl", "--output", "out.jsonl")
+    found = json.loads(Path("out.jsonl").read_text())
+    assert found["nodes"] == NETWORK["nodes"]
+    labels = [label.label for label in model.predict("buyers", [NETWORK])[0]]
+    assert found["prediction"] == labels
+    Path("nodes.csv").write_text("net,node,age,name\nA,0,20,Ada\nA,1,30,Bob\nA,2,40,Eve\n")
+    Path("edges.csv").write_text("net,source,target\nA,0,1\nA,1,2\n")
+    options = ["--set", "format=networks", "--set", "edges=edges.csv", "--set", 'features=["age"]']
+    predict("buyers", "--input", "nodes.csv", "--output", "out.csv", *options)
+    rows = rows_of(Path("out.csv").read_text())
+    assert [(row["name"], row["prediction"]) for row in rows] == list(
+        zip(["Ada", "Bob", "Eve"], labels, strict=True)
+    )
+    predict("kind", "--input", "nodes.csv", "--output", "out.csv", *options)
+    [row] = rows_of(Path("out.csv").read_text())
+    assert (row["net"], row["prediction"]) == ("A", model.predict("kind", [NETWORK])[0].label)
+
+
+# --- where rows come from -------------------------------------------------------------------------
+
+
+def test_standard_input_and_output(predict: Callable[..., Result], folder: Path) -> None:
+    table = "id,text\n1,so good\n2,bad\n"
+    Path("new.csv").write_text(table)
+    predict("mood", "--input", "new.csv", "--output", "out.csv")
+    for given in (["-.csv"], ["-", "--set", "format=table"]):
+        found = predict("mood", "--input", *given, "--output", "-", stdin=table.encode())
+        assert found.stdout == Path("out.csv").read_text()
+    predict("mood", "--input", "new.csv", "--output", "out.jsonl")
+    found = predict("mood", "--input", "new.csv", "--output", "-.jsonl")
+    assert found.stdout == Path("out.jsonl").read_text()
+    found = predict("mood", "--input", "-", "--output", "lines.csv", stdin=b"so good\n")
+    assert [row["item"] for row in rows_of(Path("lines.csv").read_text())] == ["so good"]
+    assert predict("mood", "--input", "-", stdin=b"bad\n").stdout.startswith(("up", "down", "even"))
+    found = predict("pos", "--input", "-.conllu", "--output", "-", stdin=TREEBANK.encode())
+    assert found.stdout.startswith("# sent_id = 1\n")
+    message = predict("mood", "--input", "new.csv", "--output", "-.parquet", code=1).stderr
+    assert ".parquet is not written to standard output" in message
+
+
+def test_folders_and_patterns_name_the_file_of_each_row(predict: Callable[..., Result], folder: Path) -> None:
+    (folder / "new").mkdir()
+    Path("new/b.csv").write_text("text,n\nbad,1\n")
+    Path("new/a.csv").write_text("text,m\nso good,2\n")
+    for given in ("new", "new/*.csv", "n*/[ab].csv"):
+        predict("mood", "--input", given, "--output", "out.csv")
+        rows = rows_of(Path("out.csv").read_text())
+        assert list(rows[0])[:4] == ["file", "text", "m", "n"]
+        assert [tuple(row.values())[:4] for row in rows] == [
+            ("new/a.csv", "so good", "2", ""),
+            ("new/b.csv", "bad", "", "1"),
+        ]
+    assert "x*.csv: no file in it" in predict("mood", "--input", "x*.csv", "--output", "o.csv", code=1).stderr
+    Path("new/b.csv").write_text("file,text\nmine,bad\n")
+    predict("mood", "--input", "new", "--output", "out.csv")
+    assert list(rows_of(Path("out.csv").read_text())[0])[:3] == ["input_file", "text", "m"]
+    # Without --output, several items are named, and a single one is not.
+    lines = predict("mood", "--input", "new").stdout.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["so good", "bad"]
+    assert ": " not in predict("mood", "so good").stdout
+
+
+def test_other_encodings(predict: Callable[..., Result]) -> None:
+    Path("new.csv").write_bytes("text;ort\nso schön;Köln\n".encode("latin-1"))
+    message = predict("mood", "--input", "new.csv", "--output", "out.csv", code=1).stderr
+    assert "new.csv:2: not utf-8" in message
+    predict("mood", "--input", "new.csv", "--output", "out.csv", "--set", "encoding=latin-1")
+    [row] = rows_of(Path("out.csv").read_text(encoding="utf-8"))
+    assert (row["text"], row["ort"]) == ("so schön", "Köln")
+    Path("new.csv").write_bytes("text\tort\nso schön\tKöln\n".encode("utf-16"))
+    predict("mood", "--input", "new.csv", "--output", "out.tsv")
+    assert Path("out.tsv").read_text(encoding="utf-8").splitlines()[1].startswith("so schön\tKöln\t")
+    # Half a surrogate pair, which JSON of cut texts has.
+    Path("new.jsonl").write_text('{"text": "so \\ud83d", "é": 1}\n', encoding="utf-8")
+    for ending in ("csv", "jsonl"):
+        predict("mood", "--input", "new.jsonl", "--output", f"out.{ending}")
+    assert json.loads(Path("out.jsonl").read_text())["text"] == "so \ud83d"
+
+
+def test_no_rows(predict: Callable[..., Result]) -> None:
+    Path("new.csv").write_text("id,text\n")
+    predict("mood", "--input", "new.csv", "--output", "out.csv")
+    assert Path("out.csv").read_text() == "id,text,prediction\n"
+    assert predict("mood", "--input", "new.csv", "--output", "-").stdout == "id,text,prediction\n"
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def test_rows_with_errors(predict: Callable[..., Result], model: Model) -> None:
+    Path("new.smi").write_text("CCO\nC(C\nCC\n")
+    message = predict("logp", "--input", "new.smi", "--output", "out.csv", code=1).stderr
+    assert "new.smi:2: molecule: got 'C(C'" in message
+    assert "--on-error skip" in message
+    assert not Path("out.csv").exists()
+    assert not Path("out.csv.partial").exists()
+    said = predict("logp", "--input", "new.smi", "--output", "out.csv", "--on-error", "skip").stderr
+    assert "out.csv: 3 rows, 1 of them with an error" in said
+    first, bad, last = rows_of(Path("out.csv").read_text())
+    assert bad["prediction"] == ""
+    assert "new.smi:2: molecule: got 'C(C'" in bad["error"]
+    assert [first["error"], last["error"]] == ["", ""]
+    values = [number.value for number in model.predict("logp", ["CCO", "CC"])]
+    assert [float(row["prediction"]) for row in (first, last)] == pytest.approx(values, rel=1e-4)
+    Path("new.jsonl").write_text('{"text": "CCO"}\n[1\n{"n": 1}\n')
+    predict("logp", "--input", "new.jsonl", "--output", "out.jsonl", "--on-error", "skip")
+    rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert [row.get("n") or row.get("item") for row in rows] == [None, "[1", 1]
+    assert "expected JSON" in rows[1]["error"]
+    assert "no field 'text'" in rows[2]["error"]
+    Path("all.smi").write_text("C(C\n")
+    message = predict("logp", "--input", "all.smi", "--output", "o.csv", "--on-error", "skip", code=1).stderr
+    assert "none of the first 1 rows can be predicted; the first: all.smi:1" in message
+
+
+def test_a_row_without_a_finite_prediction(
+    predict: Callable[..., Result], model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = model.run_prepared
+
+    def run(name: str, pieces: Any, *arguments: Any, locations: Any) -> Any:
+        if "new.txt:2" in locations:
+            raise ValueError("new.txt:2: mood: got a prediction that is NaN")
+        return once(name, pieces, *arguments, locations=locations)
+
+    monkeypatch.setattr(model, "run_prepared", run)
+    Path("new.txt").write_text("so\ngood\nbad\n")
+    predict("mood", "--input", "new.txt", "--output", "out.csv", "--on-error", "skip")
+    rows = rows_of(Path("out.csv").read_text())
+    assert [bool(row["prediction"]) for row in rows] == [True, False, True]
+    assert [row["error"] for row in rows] == ["", "new.txt:2: mood: got a prediction that is NaN", ""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "out.doc"], "got the ending '.doc', expected one of .csv .tsv"),
+        (["--output", "new.csv"], "new.csv: is the input too"),
+        (["--output", "no/out.csv"], "no: no such folder"),
+        (["--output", "out.csv", "--column", "txt"], "no column 'txt' for the input; there are text, n"),
+        (["--output", "out.csv", "--on-error", "skp"], "did you mean 'skip'"),
+        (["--output", "out.tsv"], "column 'n': got 'a\\tb', which has a tab or an end of line"),
+    ],
+)
+def test_what_is_refused(predict: Callable[..., Result], arguments: list[str], message: str) -> None:
+    Path("new.csv").write_text('text,n\nbad,"a\tb"\n')
+    assert message in predict("mood", "--input", "new.csv", *arguments, code=1).stderr
+    assert os.listdir() == ["new.csv"]
+
+
+def test_options_that_do_not_fit(predict: Callable[..., Result]) -> None:
+    assert "goes with --input" in predict("mood", "so", "--output", "out.csv", code=2).stderr
+    assert "go with --output" in predict("mood", "so", "--n-best", "2", code=2).stderr
+
+
+# --- kills ----------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Ends a prediction as a kill does: nothing is cleaned up but what `finally` cleans."""
+
+
+@pytest.fixture
+def sixty(model: Model, saved: Path) -> Callable[..., tuple[Done, list[str]]]:
+    """Predict 60 rows in chunks of 7; returns what was said too."""
+    lines = [json.dumps({"n": i, "text": " ".join(["so good saw a"[: i % 13]] * (i % 5))}) for i in range(60)]
+    Path("new.jsonl").write_text("\n".join(lines) + "\n")
+
+    def call(output: str, **options: Any) -> tuple[Done, list[str]]:
+        said: list[str] = []
+        with open_inputs("new.jsonl", model.adapter("text"), None, "mood") as files:
+            told: dict[str, Any] = {"source": saved, "say": said.append, "chunk": 7, **options}
+            return predict_files(model, "mood", files, output, **told), said
+
+    return call
+
+
+@pytest.mark.parametrize(("ending", "places"), [("csv", [1, 2, 7, 18, "join"]), ("parquet", [4, "join"])])
+def test_killed_and_run_again(
+    sixty: Callable[..., tuple[Done, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+    places: list[int | str],
+) -> None:
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    sixty(f"whole.{ending}")
+    write = predict_module.write_whole
+
+    def killed(path: Path, data: Any) -> None:
+        calls[0] += 1
+        if calls[0] == place:
+            (path.parent / f".{path.name}.0.new").write_bytes(b"half of")  # what a kill leaves
+            raise Killed
+        write(path, data)
+
+    def killed_at_the_end(path: Path, fill: Callable[[Path], None]) -> None:
+        fill(path.with_name(f".{path.name}.0.new"))
+        raise Killed
+
+    for place in places:
+        calls, out = [0], f"{place}.{ending}"
+        with monkeypatch.context() as patch:
+            patch.setattr(predict_module, "write_whole", killed)
+            if place == "join":
+                patch.setattr("multiseq.runs.writers.replace_file", killed_at_the_end)
+            with pytest.raises(Killed):
+                sixty(out)
+        assert not Path(out).exists()
+        done, said = sixty(out)
+        kept = (place - 1) // 2 * 7 if isinstance(place, int) else 60  # a part, then the state
+        assert said == ([f"{out}.partial: continues after {kept} rows"] if kept else [])
+        assert done.rows == 60
+        assert Path(out).read_bytes() == Path(f"whole.{ending}").read_bytes()
+        assert not Path(f"{out}.partial").exists()
+
+
+def stopped(sixty: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+    """Stop after three parts."""
+    write, calls = predict_module.write_whole, [0]
+
+    def stop(path: Path, data: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 7:
+            raise error
+        write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict_module, "write_whole", stop)
+        with pytest.raises(error):
+            sixty("out.csv")
+
+
+@pytest.mark.parametrize("change", ["input", "model", "option"])
+def test_what_has_changed_starts_anew(
+    sixty: Callable[..., tuple[Done, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    saved: Path,
+    folder: Path,
+    change: str,
+) -> None:
+    stopped(sixty, monkeypatch, Killed)
+    options: dict[str, Any] = {}
+    if change == "input":
+        Path("new.jsonl").write_text('{"text": "so"}\n')
+    elif change == "model":
+        shutil.copytree(saved, folder / "other")
+        (folder / "other" / "config.json").write_text("{}")
+        options = {"source": folder / "other"}
+    else:
+        options = {"n_best": 1}
+    done, said = sixty("out.csv", **options)
+    assert said == [f"out.csv.partial: starts anew, because of another {change} than before"]
+    assert len(rows_of(Path("out.csv").read_text())) == done.rows == (1 if change == "input" else 60)
+
+
+def test_ctrl_c_says_how_to_go_on(
+    sixty: Callable[..., tuple[Done, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    stopped(lambda output: sixty(output, say=said.append), monkeypatch, KeyboardInterrupt)
+    assert said == ["21 rows are done; the same command goes on from there"]
+
+
+def test_a_folder_of_others_is_not_touched(
+    sixty: Callable[..., tuple[Done, list[str]]], folder: Path
+) -> None:
+    (folder / "out.csv.partial").mkdir()
+    (folder / "out.csv.partial" / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="exists and is not of a prediction"):
+        sixty("out.csv")
+
+
+def test_a_chunk_ends_where_items_are_large(
+    sixty: Callable[..., tuple[Done, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sixty("whole.csv", chunk=1000)
+    monkeypatch.setattr(predict_module, "CHUNK_VECTORS", 40)
+    numbers = []
+    write = predict_module.write_whole
+    monkeypatch.setattr(
+        predict_module, "write_whole", lambda path, data: (numbers.append(path.name), write(path, data))
+    )
+    sixty("out.csv", chunk=1000)
+    assert len({name for name in numbers if name.endswith(".part")}) > 3
+    few, whole = (rows_of(Path(name).read_text()) for name in ("out.csv", "whole.csv"))
+    assert [row["prediction"] for row in few] == [row["prediction"] for row in whole]

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import DataError
+from multiseq.data.formats import SPLITS
 from multiseq.runs.build import build_model, check_options, settings
+from multiseq.runs.facts import facts_of
 from multiseq.runs.machine import command, describe_machine, versions
 from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.scoring import Report, markdown, score
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.settings import Settings
 
-__all__ = ["evaluate_run", "read_run", "train_run"]
+__all__ = ["check_run", "evaluate_run", "read_run", "train_run"]
 
 COUNTED = 50
 """Number of items that are prepared to estimate how many vectors a source has."""
@@ -138,6 +140,39 @@ def _train(
     report = score(model, recipe, train, test, "test", kept)
     _finish(out, record, report)
     return report
+
+
+def check_run(
+    recipe: Recipe,
+    *,
+    data: str | Path | None = None,
+    cache: str | Path | None = None,
+    say: Say = print,
+) -> None:
+    """Do everything that training does before its first step, and say what is in the data.
+
+    Args:
+        recipe: What would be trained.
+        data: As for `train_run`.
+        cache: As for `train_run`.
+        say: Function that is called with each line for the user.
+
+    Raises:
+        ValueError: The recipe cannot be trained.
+    """
+    from multiseq.training.item_cache import ItemCache
+
+    check_options(recipe)
+    options, base = settings(recipe), _data_folder(recipe, data)
+    splits = {split: _read_split(recipe, split, base) for split in SPLITS}
+    facts = facts_of(splits, {task: spec["target"] for task, spec in recipe.tasks.items()})
+    for line in (*facts.lines(), *(f"Odd: {line}" for line in facts.odd)):
+        say(line)
+    model = build_model(recipe, splits["train"])
+    kept = ItemCache(cache, num_workers=options.num_workers)
+    for note in _check_scoring(recipe, model, [source for own in splits.values() for source in own], kept):
+        say(note)
+    _announce(model, splits["train"], options, None, say)
 
 
 def evaluate_run(
@@ -317,7 +352,7 @@ def _begin(
     return record
 
 
-def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path, say: Say) -> None:
+def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path | None, say: Say) -> None:
     import torch
 
     for source in train:
@@ -333,7 +368,7 @@ def _announce(model: Model, train: Sequence[Source], options: Settings, out: Pat
     weights = _num_weights(model)
     kept = 4 + bool(options.ema_decay)  # weights, gradients, two moments, and the running average
     size = f"{4 * kept * weights / 2**20:,.1f} MiB with gradients and moments"
-    say(f"{weights:,} weights on {device}, {size}; writing to {out}")
+    say(f"{weights:,} weights on {device}, {size}" + (f"; writing to {out}" if out else ""))
 
 
 def _num_weights(model: Model) -> int:

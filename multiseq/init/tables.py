@@ -1,0 +1,453 @@
+"""Plans for tables and JSON lines: which columns are items, labels and splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from multiseq.checks import one_of
+from multiseq.data.archives import AudioFile, member_of
+from multiseq.data.records import DataError
+from multiseq.data.tables import open_table
+from multiseq.data.text_files import lines_of, parse_json, suffix_of
+from multiseq.init.columns import AUDIO, SAMPLE, TEXTS, Column, look_at, word_set
+from multiseq.init.files import LANGUAGES, Group, separator_of, splits_in_order
+from multiseq.init.plan import Plan, TaskPlan, listed, table_name
+
+__all__ = ["Wish", "columns_of", "plan_rows"]
+
+PAIRS = (
+    {"source", "target"},
+    {"src", "tgt"},
+    {"input", "output"},
+    {"text", "summary"},
+    {"article", "summary"},
+)
+LANGUAGE_NAMES = word_set(
+    "english german french spanish chinese italian portuguese dutch russian japanese korean arabic "
+    "hindi turkish polish czech swedish danish finnish greek hebrew latin"
+)
+ADAPTERS = {
+    "text": "text",
+    "words": "text",
+    "audio": "speech",
+    "smiles": "graph",
+    "graph": "graph",
+    "triples": "graph",
+}
+"""Kind of a column of items -> adapter; the better the item, the later."""
+
+
+class Wish:
+    """What the user said instead of a guess: the column of the items, the columns of the labels."""
+
+    def __init__(self, item: str | None = None, labels: Sequence[str] = ()) -> None:
+        self.item, self.labels = item, list(labels)
+
+
+def columns_of(path: Path, kind: str, encoding: str) -> list[Column]:
+    """What each column of a table, or each field of JSON lines, holds; from the first rows."""
+    if kind == "jsonl":
+        return [look_at(name, cells) for name, cells in _fields(path, encoding).items()]
+    separator = _separator(path, encoding)
+    table = open_table(path, encoding=encoding, separator=separator)
+    cells: list[list[Any]] = [[] for _ in table.names]
+    for _, columns in table.batches:
+        for known, new in zip(cells, columns, strict=True):
+            known.extend(new)
+        if len(cells[0]) >= SAMPLE:
+            break
+    _refuse_headless(path, table.names, cells)
+    return [look_at(name, known) for name, known in zip(table.names, cells, strict=True)]
+
+
+def _separator(path: Path, encoding: str) -> str | None:
+    """The separator to name in the recipe; None where the reader finds it."""
+    if suffix_of(path) in (".csv", ".parquet", ".xlsx", ".xlsm"):
+        return None
+    return separator_of(path, encoding)
+
+
+def _fields(path: Path, encoding: str) -> dict[str, list[Any]]:
+    rows = []
+    for number, line in enumerate(islice(lines_of(path, encoding), SAMPLE), 1):
+        if line.strip():
+            try:
+                row = parse_json(line)
+            except ValueError as error:
+                raise DataError(f"{path}:{number}: not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{path}:{number}: expected a JSON object")
+            rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _refuse_headless(path: Path, names: Sequence[str], cells: Sequence[Sequence[Any]]) -> None:
+    """Raise DataError if the first line looks like a row of data."""
+    numeric = [
+        name
+        for name in names
+        if look_at("", [name, name + " "]).kind in ("number", "constant") and _digits(name)
+    ]
+    long = [name for name in names if len(name.split()) > 12]
+    as_below = [
+        name
+        for name, column in zip(names, cells, strict=True)
+        if column and name in column[:200] and len(set(column[:200])) > 1
+    ]
+    if numeric or long or as_below:
+        which = (numeric + long + as_below)[0]
+        raise DataError(
+            f"{path}:1: the first line seems to be data ({which[:60]!r}), expected the names of the columns; "
+            f"add a first line, for example: {_example_header(cells)}"
+        )
+
+
+def _digits(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _example_header(cells: Sequence[Sequence[Any]]) -> str:
+    kinds = [look_at("", column[:1000]).kind for column in cells]
+    named = {
+        "text": "text",
+        "class": "label",
+        "number": "value",
+        "id": "id",
+        "audio": "file",
+        "smiles": "smiles",
+    }
+    return ",".join(
+        f"{named.get(kind, 'column')}{'' if kinds.count(kind) == 1 else i}" for i, kind in enumerate(kinds, 1)
+    )
+
+
+def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> Plan:
+    """A plan for a table or JSON lines.
+
+    Raises:
+        DataError: No column is an item that multiseq learns from, or a column that the user named is missing.
+    """
+    path = next(splits_in_order(group))[1]
+    columns = columns_of(path, kind, encoding)
+    known = {column.name: column for column in columns}
+    audio = _Audio(path, columns, wish)
+    item = _item(path, columns, wish, audio)
+    adapter = "speech" if item is audio.column else ADAPTERS.get(item.kind, "text")
+    data: dict[str, Any] = {"format": "jsonl" if kind == "jsonl" else "table", "input": item.name}
+    plan = Plan(name, adapter, data, {"input": f"{item.why}; found in the first {item.num:,} rows"})
+    if item is audio.column:
+        audio.into(plan)
+    if encoding != "utf-8":
+        data["encoding"] = encoding
+    separator = _separator(path, encoding)
+    if kind == "table" and separator not in (None, "\t"):
+        data["separator"] = separator
+    others = [column for column in columns if column is not item]
+    split = next((c for c in others if c.kind == "split" and c.name not in wish.labels), None)
+    _add_files(plan, group, split, kind, encoding)
+    plan.tasks = _tasks(item, others, adapter, wish, known, path)
+    _add_group(plan, columns)
+    _describe(plan, columns, item, split)
+    if not any(task.active for task in plan.tasks):
+        plan.question = "what should be learned? No column looks like a label. " + (
+            "Choose one of the tasks below, or name the column: --label COLUMN"
+            if plan.tasks
+            else "Add a column with the labels, and run `multiseq init` again."
+        )
+    return plan
+
+
+# --- the item -------------------------------------------------------------------------------------
+
+
+def _item(path: Path, columns: Sequence[Column], wish: Wish, audio: _Audio) -> Column:
+    if wish.item is not None:
+        one_of(wish.item, [column.name for column in columns], "--input")
+        return next(column for column in columns if column.name == wish.item)
+    free = [column for column in columns if column.name not in wish.labels]
+    for kind in ("graph", "triples"):
+        for column in free:
+            if column.kind == kind:
+                return column
+    if audio.column is not None:
+        return audio.column
+    for kind in ("smiles", "words"):
+        for column in free:
+            if column.kind == kind:
+                return column
+    texts = [column for column in free if column.kind == "text"]
+    if not texts:
+        saw = "; ".join(f"{column.name}: {column.kind} ({column.why})" for column in columns[:8])
+        raise DataError(
+            f"{path}: no column holds texts, recordings, SMILES or graphs, which multiseq learns from; saw "
+            f"{saw}; name the column with --input if one does"
+        )
+
+    def rank(column: Column) -> tuple[int, float]:
+        places = [TEXTS.index(word) for word in column.words if word in TEXTS]
+        pair = ["source", "src", "input", "article", "english"]
+        return (-min(places, default=len(TEXTS)), float(bool(column.words & set(pair))) * 1e6 + column.size)
+
+    return max(texts, key=rank)
+
+
+class _Audio:
+    """The column that names recordings, and where these are: in a folder, or in a .tar."""
+
+    def __init__(self, table: Path, columns: Sequence[Column], wish: Wish) -> None:
+        self.column: Column | None = None
+        self.place: Path | None = None
+        self.suffix, self.missing = "", 0
+        chosen = [column for column in columns if wish.item in (None, column.name)]
+        for column in chosen:
+            if column.kind == "audio":
+                self._look(table, column, "")
+                self.column = column
+                return
+        for column in chosen:  # names without a suffix: utt-1 for utt-1.flac
+            if column.kind in ("id", "other", "text", "number") and len(column.values) == column.filled > 0:
+                first = str(next(iter(column.values)))
+                for suffix in AUDIO if _plain_name(first) else ():
+                    self._look(table, column, suffix)
+                    if self.place is not None:
+                        self.column, self.suffix = column, suffix
+                        return
+
+    def _look(self, table: Path, column: Column, suffix: str) -> None:
+        names = [str(value) + suffix for value in islice(column.values, 50)]
+        folders = [table.parent, *sorted(p for p in table.parent.iterdir() if p.is_dir())]
+        archives = sorted(table.parent.glob("*.tar"))
+        for place in [*folders, *archives]:
+            there = [_is_there(place, name) for name in (names if place.is_dir() else names[:1])]
+            if there[0] or sum(there) > len(there) / 2:
+                self.place, self.missing = place, there.count(False)
+                return
+
+    def into(self, plan: Plan) -> None:
+        assert self.column is not None
+        plan.data["format"] = "recordings"
+        if self.suffix:
+            plan.notes["input"] = f"names of recordings without their ending {self.suffix}"
+        if self.place is None:
+            example = next(iter(self.column.values))
+            plan.question = (
+                f'where are the recordings? {example!r} is not beside the table. Set audio = "FOLDER".'
+            )
+        elif self.place.is_file() or self.place.name:
+            plan.data["audio"] = self.place
+        if self.missing:
+            plan.odd.append(f"{self.missing} of the first 50 recordings are not in {self.place}")
+        rate, seconds = _sound(
+            self.place, [str(value) + self.suffix for value in islice(self.column.values, 20)]
+        )
+        if rate:
+            plan.seen.append(("sound", f"{rate:,} Hz, {seconds:.1f} seconds on average (of 20 recordings)"))
+        if 0 < rate < 16_000:
+            plan.adapter_options["sample_rate"] = rate
+        if seconds > 30:
+            plan.adapter_options["chunk_seconds"] = 20
+            plan.odd.append(
+                f"recordings are long ({seconds:.0f} seconds on average): they are cut into 20 seconds"
+            )
+
+
+def _plain_name(name: str) -> bool:
+    return bool(name) and len(name) < 120 and name.isprintable() and not any(c in name for c in ' "\t<>|')
+
+
+def _is_there(place: Path, name: str) -> bool:
+    if place.is_dir():
+        return (place / name).is_file()
+    try:
+        member_of(AudioFile(place, name)).close()
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _sound(place: Path | None, names: Sequence[str]) -> tuple[int, float]:
+    """The sample rate in Hz and the mean length in seconds; 0 if they cannot be read."""
+    from multiseq.requires import MissingLibraryError, need
+
+    rates, seconds = [], []
+    for name in names if place else ():
+        try:
+            soundfile = need("soundfile")
+            file = member_of(AudioFile(place, name)) if place.is_file() else place / name  # type: ignore[union-attr]
+            info = soundfile.info(file)
+        except (MissingLibraryError, ValueError, OSError, RuntimeError):
+            continue
+        rates.append(info.samplerate)
+        seconds.append(info.duration)
+    return (max(set(rates), key=rates.count), sum(seconds) / len(seconds)) if rates else (0, 0.0)
+
+
+# --- files and splits -----------------------------------------------------------------------------
+
+
+def _add_files(plan: Plan, group: Group, split: Column | None, kind: str, encoding: str) -> None:
+    files = dict(splits_in_order(group))
+    if split is not None and set(files) == {"train"}:
+        plan.data.update(file=files["train"], split_column=split.name)
+        plan.notes["split_column"] = split.why
+        found = {"dev" if value not in ("train", "test") else value for value in split.values}
+        if "dev" not in found:
+            plan.data["dev"] = 0.1
+            plan.notes["dev"] = "a tenth of train is held out"
+        return
+    names = (
+        {column.name for column in columns_of(files["train"], kind, encoding)} if "train" in files else set()
+    )
+    for name, path in list(files.items()):
+        missing = (
+            names - {column.name for column in columns_of(path, kind, encoding)} if name != "train" else set()
+        )
+        if missing:
+            plan.odd.append(
+                f"{path.name} has no column {listed(sorted(missing))}: not used, but `multiseq predict` can"
+            )
+            del files[name]
+    plan.data.update(files)
+    add_shares(plan)
+
+
+def add_shares(plan: Plan) -> None:
+    """Let the library hold out dev and test where there is no file for them."""
+    if "dev" not in plan.data:
+        plan.data["dev"] = 0.1
+        plan.notes["dev"] = "a tenth of train is held out, to choose the best weights"
+    if "test" not in plan.data:
+        plan.data["test"] = 0.2
+        plan.notes["test"] = "a fifth of the rows is held out, for the final score"
+
+
+def _add_group(plan: Plan, columns: Sequence[Column]) -> None:
+    learned = {task.spec.get("column") for task in plan.tasks if task.active}
+    for column in columns:
+        if column.is_group and column.name not in learned and isinstance(plan.data.get("test"), float):
+            plan.data["group"] = column.name
+            plan.notes["group"] = f"no {column.name} is in two splits"
+            return
+
+
+# --- the labels -----------------------------------------------------------------------------------
+
+
+def _tasks(
+    item: Column, others: Sequence[Column], adapter: str, wish: Wish, known: Mapping[str, Column], path: Path
+) -> list[TaskPlan]:
+    for name in wish.labels:
+        one_of(name, [column.name for column in others], "--label")
+    if wish.labels:
+        return [_task(item, known[name], adapter, "you named it") for name in wish.labels]
+    candidates = [column for column in others if column.is_label]
+    flags = [
+        column for column in candidates if set(column.values) <= {"0", "1", "0.0", "1.0"} and column.likely
+    ]
+    texts = [column for column in others if column.kind == "text"]
+    if adapter == "speech" and texts:
+        spoken = max(
+            texts, key=lambda column: ("text" in column.words, bool(column.words & set(TEXTS)), column.size)
+        )
+        rest = [column for column in [*texts, *candidates] if column is not spoken]
+        return [_task(item, spoken, adapter, "what is said"), *_alternatives(item, rest, adapter)]
+    pair = next((column for column in texts if _is_pair(item, column)), None)
+    if item.kind in ("triples", "graph") and texts:
+        pair = pair or texts[0]
+    if pair is not None:
+        rest = [column for column in [*texts, *candidates] if column is not pair]
+        return [_task(item, pair, adapter, "the text to write"), *_alternatives(item, rest, adapter)]
+    if len(flags) >= 3 and len(flags) == len([c for c in candidates if c.likely]):
+        spec = {"output": "set", "target": "multilabel", "columns": [column.name for column in flags]}
+        several = TaskPlan("labels", spec, f"{len(flags)} columns of 0 and 1: several labels at once")
+        return [several, *_alternatives(item, [c for c in candidates if c not in flags], adapter)]
+    best = [column for column in candidates if column.likely == 2]
+    if not best:
+        fair = [column for column in candidates if column.likely == 1] or candidates
+        best = fair[-1:]
+        if len(fair) > 1:
+            reason = f"A GUESS: {listed([c.name for c in fair])} could all be the label; this is the last one"
+            rest = [column for column in candidates if column not in best]
+            return [_task(item, best[0], adapter, reason), *_alternatives(item, rest, adapter)]
+    rest = [column for column in [*candidates, *texts] if column not in best]
+    return [*(_task(item, column, adapter) for column in best), *_alternatives(item, rest, adapter)]
+
+
+def _is_pair(item: Column, other: Column) -> bool:
+    """Whether one column is the translation or summary of the other, by their names."""
+    names = [item.name.lower(), other.name.lower()]
+    languages = all(name in LANGUAGE_NAMES or name in LANGUAGES for name in names)
+    return languages or set(names) in PAIRS
+
+
+def _alternatives(item: Column, columns: Sequence[Column], adapter: str) -> list[TaskPlan]:
+    found = [_task(item, column, adapter, "not learned; remove the # to learn it too") for column in columns]
+    for task in found:
+        task.active = False
+    return found
+
+
+def _task(item: Column, column: Column, adapter: str, why: str = "") -> TaskPlan:
+    spec: dict[str, Any] = {"output": "set"}
+    note = column.why
+    if column.kind == "labels":
+        aligned = column.why.startswith("segments") or (
+            item.kind in ("words", "graph") and abs(column.size - item.size) < 1e-9
+        )
+        aligned = aligned or (item.kind == "graph" and column.size > 3)
+        spec = (
+            {"output": "vector", "target": "class"} if aligned else {"output": "set", "target": "multilabel"}
+        )
+        note = (
+            f"a label for each {'moment' if adapter == 'speech' else 'word or node'}"
+            if aligned
+            else column.why
+        )
+    elif column.kind == "classes":
+        spec["target"] = "multilabel"
+    elif column.kind == "number":
+        spec["target"] = "number"
+    elif column.kind == "text" or (column.kind == "id" and column.size > 2):
+        spec = {"output": "sequence", "target": "text"}
+    else:
+        spec["target"] = "class"
+        if column.why.endswith("whole numbers") and len(column.values) > 2:
+            note += '; if their order matters: target = "number"'
+    spec["column"] = column.name
+    if spec["target"] == "text" and adapter == "speech":
+        spec["head"] = {"kind": "ctc"}
+    return TaskPlan(table_name(column.name), spec, f"{note} ({why})" if why else note)
+
+
+# --- what was seen --------------------------------------------------------------------------------
+
+
+def _describe(plan: Plan, columns: Sequence[Column], item: Column, split: Column | None) -> None:
+    learned = {
+        name
+        for task in plan.tasks
+        if task.active
+        for name in task.spec.get("columns", [task.spec.get("column")])
+    }
+    left = {task.spec.get("column") for task in plan.tasks if not task.active}
+    for column in columns:
+        role = (
+            "THE ITEM" if column is item
+            else "LABEL" if column.name in learned
+            else "split" if column is split
+            else "group" if column.name == plan.data.get("group")
+            else "left out (a comment in the recipe)" if column.name in left
+            else "not used"
+        )  # fmt: skip
+        plan.seen.append((column.name, f"{column.kind}: {column.why} -> {role}"))
+    smiles = [column.name for column in columns if column.kind == "smiles"]
+    if len(smiles) > 1:
+        plan.odd.append(f"several columns hold molecules ({listed(smiles)}); an item has one: {item.name}")

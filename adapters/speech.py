@@ -66,6 +66,7 @@ from multiseq.checks import (
     reading,
     training_items,
 )
+from multiseq.data.recordings import AUDIO
 from multiseq.labels import are_segments
 from multiseq.nn.dropout import Dropout
 from multiseq.protocols import Inputs, Level
@@ -155,7 +156,7 @@ class SpeechAdapter(nn.Module):
 
     modality = "speech"
     kept = (SpeechExample,)
-    suffixes = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
+    suffixes = AUDIO
     json_form = '"a.wav" or {"file": "a.wav"}'
 
     def __init__(

@@ -65,7 +65,7 @@ def main() -> None:
     app(prog_name="multiseq")
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     """Print the versions and stop. Libraries are asked for their version without importing them."""
     if wanted:
         from platform import platform, python_version
@@ -78,6 +78,7 @@ def _show_version(wanted: bool) -> None:
         print(", ".join(f"{name} {found or 'not installed'}" for name, found in libraries.items()))
         print(f"Python {python_version()} on {platform()}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

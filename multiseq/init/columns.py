@@ -15,9 +15,10 @@ from functools import cached_property
 from typing import Any
 
 from multiseq.data.formats import SPLIT_NAMES
+from multiseq.data.recordings import is_audio
 from multiseq.requires import MissingLibraryError, need
 
-__all__ = ["AUDIO", "SAMPLE", "Column", "is_smiles", "look_at", "word_set", "words_of"]
+__all__ = ["SAMPLE", "Column", "is_smiles", "look_at", "word_set", "words_of"]
 
 SAMPLE = 10_000
 """Number of rows that guesses are made from."""
@@ -25,7 +26,6 @@ FEW_CLASSES = 20
 """Whole numbers with more different values are numbers, not classes."""
 OFTEN = 5
 """A class occurs so many times on average. Rarer whole numbers are numbers, rarer words are texts or ids."""
-AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
 
 
 def word_set(words: str) -> frozenset[str]:
@@ -56,7 +56,7 @@ IDS = word_set(
     "zipcode postal postcode plz isbn sku inchi inchikey"
 )
 """Words in the name of a column that names or numbers its row, and is nothing to learn."""
-MEASURES = word_set("n num count duration seconds length lat lon latitude longitude predicted year")
+MEASURES = word_set("n num mol count duration seconds length lat lon latitude longitude predicted year")
 """Words in the name of a column that describes the item, and is rarely what should be learned."""
 TIMES = word_set("date time timestamp datetime created updated")
 
@@ -76,6 +76,7 @@ def words_of(name: str) -> list[str]:
     (['measured', 'logp'], ['user', 'id'], ['hiv', 'active'])
     """
     split = re.sub(r"(?<=[a-z])(?=[A-Z][a-z]|ID\b|Id\b)", " ", name)
+    split = re.sub(r"\bnumber of\b", "num", split, flags=re.IGNORECASE)
     return [word.lower() for word in re.split(r"[\W_]+", split) if word]
 
 
@@ -112,6 +113,11 @@ class Column:
     def is_group(self) -> bool:
         """Whether its values are people or things that several rows come from."""
         return bool(self.words & GROUPS) and 1 < len(self.values) <= self.filled / 2
+
+    @property
+    def has_comma(self) -> bool:
+        """Whether its numbers have a comma where others have a point."""
+        return any("," in str(value) for value in self.values)
 
     @property
     def is_label(self) -> bool:
@@ -155,7 +161,7 @@ def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tup
         return "constant", f"always {texts[0][:40]!r}"
     if set(values) <= set(SPLIT_NAMES) and "train" in values:
         return "split", ", ".join(f"{value} {count:,}" for value, count in values.most_common())
-    if _share(texts, lambda text: text.lower().endswith(AUDIO)) > 0.9:
+    if _share(texts, is_audio) > 0.9:
         return "audio", f"names of audio files such as {texts[0]!r}"
     if _share(texts, _DATE.fullmatch) > 0.95:
         return "date", f"dates or times such as {texts[0]!r}"
@@ -171,7 +177,9 @@ def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tup
         return "id", f"a name or number for each row, such as {texts[0][:40]!r}"
     if _several(name, texts):
         return "classes", "several in a cell, with commas between them"
-    if not rare and different <= len(texts) / OFTEN and size <= 5:
+    if size >= 1.5 and words & set(TEXTS):
+        return "text", f"its name, and {size:.1f} words on average"
+    if not rare and different <= len(texts) / OFTEN and size <= 3:
         return "class", f"{different:,} different values"
     if not rare and size < 3 and different <= len(texts) / 2:
         return "class", f"{different:,} different values"
@@ -269,7 +277,9 @@ def _structured(name: str, cells: Sequence[Any], filled: Sequence[Any]) -> Colum
     repeated = (
         len(values) <= max(FEW_CLASSES * 5, len(entries) / OFTEN) and len(entries) / len(values or "-") >= 2
     )
-    if all(isinstance(entry, str) for entry in entries) and not (repeated and len(values) <= 100):
+    named = bool(set(words_of(name)) & {"words", "tokens", "forms", "text", "sentence"})
+    texts = all(isinstance(entry, str) for entry in entries)
+    if texts and (named or not (repeated and len(values) <= 100)):
         return column("words", f"lists of {size:.1f} words on average", values, size)
     return column("labels", f"lists of labels, {len(values):,} different ones", values, size)
 

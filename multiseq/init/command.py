@@ -92,7 +92,7 @@ def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
         return [], []
     data = {key: value for key, value in data.items() if not isinstance(value, float) and key != "group"}
     tables["data"][plan.name] = data
-    whole = "file" in data and "split_column" not in data
+    whole = "file" in data and not {"split_column", "split_file"} & set(data)
     if whole:  # one file that the library will divide
         return [], []
     check(plan.name, tables)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from multiseq.data.formats import SPLITS
 from multiseq.data.readers import FASTTEXT, ROW
+from multiseq.data.recordings import is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import SEPARATORS, TABLES
-from multiseq.data.text_files import lines_of, parse_json, suffix_of
-from multiseq.init.columns import AUDIO, word_set
+from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
+from multiseq.init.columns import word_set
 
 __all__ = ["Group", "encoding_of", "files_of", "groups_of", "kind_of", "labelled_separator", "language_of"]
 
@@ -157,13 +158,13 @@ def encoding_of(path: Path) -> str:
 
 
 def kind_of(path: Path, encoding: str = "utf-8") -> str:
-    """audio, archive, conllu, jsonl, table, labelled, or lines (of text).
+    """audio, archive, conllu, jsonl, table, splits, labelled, or lines (of text).
 
     Raises:
         DataError: The file is nothing that multiseq reads. The message says what it seems to be.
     """
     suffix = suffix_of(path)
-    if suffix in AUDIO:
+    if is_audio(path):
         return "audio"
     if suffix == ".tar":
         return "archive"
@@ -173,6 +174,11 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
         raise DataError(f"{path}: {UNREAD['.scp']}")
     if suffix in TABLES:
         return "table"
+    if suffix == ".json" and _is_splits(path):
+        return "splits"
+    with path.open("rb") as raw:
+        if raw.read(9).startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"ccopy_reg")):
+            raise DataError(f"{path}: {UNREAD['.pkl']}")
     lines = [line.rstrip("\r\n") for line in islice(lines_of(path, encoding), LINES)]
     filled = [line for line in lines if line.strip()]
     if not filled:
@@ -188,6 +194,19 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
         return "labelled"
     widths = {len(line.split("\t")) for line in filled}
     return "table" if len(widths) == 1 and widths != {1} else "lines"
+
+
+def _is_splits(path: Path) -> bool:
+    """Whether a JSON file lists row numbers of train and test, as ``split_file`` takes them."""
+    try:
+        found = parse_json(text_of(path))
+    except ValueError:
+        return False
+    first = found.get("splits", [found])[:1] if isinstance(found, dict) else []
+    lists = [
+        isinstance(rows, list) and all(type(i) is int for i in rows[:5]) for rows in dict(*first).values()
+    ]
+    return bool(first) and "train" in first[0] and any(lists)
 
 
 def _is_conllu(lines: Sequence[str]) -> bool:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from multiseq.data.formats import SPLIT_NAMES
+from multiseq.data.recordings import AUDIO, is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import open_table
-from multiseq.data.text_files import lines_of
-from multiseq.init.columns import AUDIO, Column
+from multiseq.data.text_files import lines_of, parse_json, text_of
+from multiseq.init.columns import Column
 from multiseq.init.files import (
     SPLIT_WORDS,
+    UNREAD,
     Group,
     encoding_of,
     files_of,
@@ -27,6 +31,9 @@ from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.init.tables import Wish, add_shares, columns_of, plan_rows
 
 __all__ = ["plan_for"]
+
+Kinds = dict[Path, tuple[str, str]]
+"""File -> (what `kind_of` says, its encoding)."""
 
 TEXTUAL = (".txt", ".md", "")
 SOURCES = (
@@ -51,12 +58,13 @@ def plan_for(paths: Sequence[Path], wish: Wish) -> Plan:
         by_class = _plan_folders(paths[0])
         if by_class is not None:
             return by_class
+        _refuse_nested(paths[0])
     files = files_of(paths)
     name = table_name(_stem(paths[0]))
     kinds, unread = _kinds(files)
     if not kinds:
         raise unread[0] if unread else DataError(f"{paths[0]}: nothing in it that could be data")
-    plan = _plan_files(paths, kinds, wish, name)
+    plan = _plan_files(paths, kinds, wish, name, unread)
     plan.odd += [f"not read: {error}" for error in unread[:3]]
     return plan
 
@@ -71,18 +79,21 @@ def _stem(path: Path) -> str:
     return "_".join(kept) or path.parent.name
 
 
-def _kinds(files: Sequence[Path]) -> tuple[dict[Path, tuple[str, str]], list[DataError]]:
+def _kinds(files: Sequence[Path]) -> tuple[Kinds, list[DataError]]:
     """File -> (kind, encoding); and what could not be read."""
-    found: dict[Path, tuple[str, str]] = {}
+    found: Kinds = {}
     errors = []
     for file in files:
-        if file.suffix.lower() in AUDIO:
+        if is_audio(file):
             found[file] = ("audio", "")
             continue
         try:
             kind = kind_of(file, "latin-1")  # what it is does not depend on letters outside ASCII
             text = kind in ("conllu", "jsonl", "labelled", "lines") or _is_text_table(file, kind)
-            found[file] = (kind, encoding_of(file) if text else "utf-8")
+            encoding = encoding_of(file) if text else "utf-8"
+            if kind in ("table", "jsonl"):
+                columns_of(file, kind, encoding)
+            found[file] = (kind, encoding)
         except DataError as error:
             errors.append(error)
     return found, errors
@@ -92,7 +103,9 @@ def _is_text_table(file: Path, kind: str) -> bool:
     return kind == "table" and not file.name.lower().endswith((".parquet", ".xlsx", ".xlsm"))
 
 
-def _plan_files(paths: Sequence[Path], kinds: dict[Path, tuple[str, str]], wish: Wish, name: str) -> Plan:
+def _plan_files(
+    paths: Sequence[Path], kinds: Kinds, wish: Wish, name: str, unread: Sequence[DataError]
+) -> Plan:
     def of(*wanted: str) -> list[Path]:
         return [file for file, (kind, _) in kinds.items() if kind in wanted]
 
@@ -109,12 +122,24 @@ def _plan_files(paths: Sequence[Path], kinds: dict[Path, tuple[str, str]], wish:
         if len(groups) > 1:
             raise DataError(_several(paths[0], groups))
         if groups:
-            return _plan_group(groups[0], wanted, kinds, wish, name)
+            plan = _plan_group(groups[0], wanted, kinds, wish, name)
+            _add_split_file(plan, of("splits"))
+            return plan
     if of("audio"):
         return _plan_audio(paths[0], of("audio"), name)
+    if of("archive"):
+        raise DataError(f"{of('archive')[0]}: an archive; unpack it, and name the folder")
     saw = ", ".join(f"{file.name} ({kind})" for file, (kind, _) in list(kinds.items())[:5])
     first = next(iter(kinds))
     if of("lines"):
+        if len(of("lines")) > 1 and len({file.name.split(".")[0] for file in of("lines")}) == 1:
+            classes = listed([file.suffix.removeprefix(".") for file in of("lines")])
+            raise DataError(
+                f"{first}: seems to be one of {len(of('lines'))} files, one for each class ({classes}); "
+                "expected one table with a column for the class"
+            )
+        if unread:
+            raise unread[0]
         line = next(iter(lines_of(first, kinds[first][1])), "").strip()[:60]
         raise DataError(
             f"{first}: lines of text without labels, such as {line!r}; expected a label in each line, "
@@ -123,7 +148,7 @@ def _plan_files(paths: Sequence[Path], kinds: dict[Path, tuple[str, str]], wish:
     raise DataError(f"{paths[0]}: nothing to learn from; saw {saw}")
 
 
-def _plan_group(group: Group, kind: str, kinds: dict[Path, tuple[str, str]], wish: Wish, name: str) -> Plan:
+def _plan_group(group: Group, kind: str, kinds: Kinds, wish: Wish, name: str) -> Plan:
     encoding = _encoding([file for _, file in splits_in_order(group)], kinds)
     if kind == "conllu":
         return _plan_conllu(group, encoding, name)
@@ -132,14 +157,40 @@ def _plan_group(group: Group, kind: str, kinds: dict[Path, tuple[str, str]], wis
     return plan_rows(group, kind, encoding, wish, name)
 
 
-def _encoding(files: Sequence[Path], kinds: dict[Path, tuple[str, str]]) -> str:
+def _add_split_file(plan: Plan, files: Sequence[Path]) -> None:
+    """Use a file of row numbers instead of shares, if there is one that the reader takes."""
+    if not files or not isinstance(plan.data.get("test"), float) or "train" not in plan.data:
+        return
+    for file in files:
+        found = parse_json(text_of(file))
+        splits = found.get("splits", [found])[0]
+        more = [key for key, rows in splits.items() if isinstance(rows, list) and key not in SPLIT_NAMES]
+        if more:
+            plan.odd.append(
+                f"{file.name} is not used: it has rows under {listed(more)} besides train, dev and test"
+            )
+            continue
+        for key in ("dev", "test"):
+            del plan.data[key]
+            plan.notes.pop(key, None)
+        plan.data = {**plan.data, "file": plan.data["train"], "split_file": file}
+        del plan.data["train"]
+        others = [other.name for other in files if other != file]
+        plan.notes["split_file"] = f"not used: {listed(others)}" if others else "rows of train, dev and test"
+        if "splits" in found:
+            plan.data["fold"] = 0
+            plan.notes["fold"] = f"the first of {len(found['splits'])}"
+        return
+
+
+def _encoding(files: Sequence[Path], kinds: Kinds) -> str:
     """The encoding of several files; a recipe has one for all of them."""
     found = {kinds[file][1] for file in files}
     return next((encoding for encoding in ("cp1252", "latin-1") if encoding in found), "utf-8")
 
 
 def _several(path: Path, groups: Sequence[Group]) -> str:
-    shown = "; ".join(" ".join(str(file) for _, file in splits_in_order(group)) for group in groups[:4])
+    shown = "; or ".join(" ".join(file.name for _, file in splits_in_order(group)) for group in groups[:4])
     return f"{path}: got {len(groups)} data sets, expected one; name the files of one of them: {shown}"
 
 
@@ -204,7 +255,7 @@ def _aligned(files: Sequence[Path]) -> dict[str, dict[str, Path]]:
     return found if len(found) > 1 else {}
 
 
-def _plan_aligned(files: dict[str, dict[str, Path]], kinds: dict[Path, tuple[str, str]], name: str) -> Plan:
+def _plan_aligned(files: dict[str, dict[str, Path]], kinds: Kinds, name: str) -> Plan:
     first = next((one for one in ("source", "src", "input", "en") if one in files), min(files))
     others = sorted(language for language in files if language != first)
     second = others[0]
@@ -217,7 +268,7 @@ def _plan_aligned(files: dict[str, dict[str, Path]], kinds: dict[Path, tuple[str
         raise DataError(
             f"{name}: no file of {first} has a partner in {second}; names must agree up to the ending"
         )
-    plan = Plan(name, "text", {"format": "lines", **splits})
+    plan = Plan(name, "text", {"format": "lines", **{split: list(pair) for split, pair in splits.items()}})
     encoding = _encoding([file for pair in splits.values() for file in pair], kinds)
     if encoding != "utf-8":
         plan.data["encoding"] = encoding
@@ -261,6 +312,16 @@ def _plan_folders(folder: Path) -> Plan | None:
     if unseen:
         plan.odd.append(f"folders that are not in train: {listed(sorted(unseen))}")
     return plan
+
+
+def _refuse_nested(folder: Path) -> None:
+    """Raise DataError if most files in the folders below are of a layout that nothing reads yet."""
+    found = [p for p in islice(folder.glob("*/**/*"), 5000) if p.is_file()]
+    suffixes = Counter(p.suffix.lower() for p in found)
+    for suffix, count in suffixes.most_common(4):
+        if suffix in UNREAD and count > len(found) / 10:
+            example = next(p for p in found if p.suffix.lower() == suffix)
+            raise DataError(f"{example}: {UNREAD[suffix]} ({count:,} such files in {folder})")
 
 
 def _is_data(path: Path) -> bool:
@@ -313,9 +374,7 @@ def _plan_audio(path: Path, files: Sequence[Path], name: str) -> Plan:
 # --- networks -------------------------------------------------------------------------------------
 
 
-def _network(
-    tables: Sequence[Path], kinds: dict[Path, tuple[str, str]]
-) -> tuple[Path, list[Column], Path, list[Column]] | None:
+def _network(tables: Sequence[Path], kinds: Kinds) -> tuple[Path, list[Column], Path] | None:
     """The table of nodes and the table of edges with their columns, if two of the tables are these."""
     looked = {file: columns_of(file, "table", kinds[file][1]) for file in tables} if len(tables) > 1 else {}
     edges = [file for file, columns in looked.items() if _ends(columns)]
@@ -323,7 +382,7 @@ def _network(
     if len(edges) != 1 or not nodes:
         return None
     best = next((file for file in nodes if "node" in {column.name for column in looked[file]}), nodes[0])
-    return best, looked[best], edges[0], looked[edges[0]]
+    return best, looked[best], edges[0]
 
 
 def _ends(columns: Sequence[Column]) -> tuple[str, str] | None:
@@ -335,18 +394,12 @@ def _plan_network(
     nodes: Path,
     columns: Sequence[Column],
     edges: Path,
-    edge_columns: Sequence[Column],
-    kinds: dict[Path, tuple[str, str]],
+    kinds: Kinds,
     name: str,
 ) -> Plan:
-    ends = _ends(edge_columns)
-    if (len(columns) < 2 or columns[1].name != "node") and "node" not in {c.name for c in columns}:
-        raise DataError(
-            f"{nodes}: seems to be a table of nodes ({listed([c.name for c in columns])}), and {edges.name} "
-            f"to be its edges ({' and '.join(ends or ())}); expected the columns graph, node (from 0), … "
-            "here, and graph, source, target, … there"
-        )
-    free = [column for column in columns if column.name != "node" and column is not columns[0]]
+    node = next((column for column in columns if column.name == "node"), columns[0])
+    graph = None if columns[0] is node else columns[0]
+    free = [column for column in columns if column not in (node, graph)]
     split = next((column for column in free if column.kind == "split"), None)
     candidates = [c for c in free if c is not split and c.is_label]
     labels = [c for c in candidates if c.likely == 2] or candidates[-1:]
@@ -370,6 +423,10 @@ def _plan_network(
         plan.tasks.append(TaskPlan(table_name(column.name), spec, f"of each node; {column.why}"))
     if not plan.tasks:
         plan.question = "what should be learned of the nodes? No column looks like a label."
+    elif not features:
+        plan.question = "what does the model see of a node? No column but the label holds classes or numbers."
+    elif split is None and graph is None:
+        plan.question = "which nodes are train, dev and test? Add a column that says so: split_column."
     roles = dict.fromkeys(features, "seen by the model") | {c.name: "LABEL of each node" for c in labels}
     for column in columns:
         role = roles.get(column.name, "split" if column is split else "not used")
@@ -377,7 +434,7 @@ def _plan_network(
     return plan
 
 
-def _without_segments(groups: Sequence[Group], kinds: dict[Path, tuple[str, str]]) -> list[Group]:
+def _without_segments(groups: Sequence[Group], kinds: Kinds) -> list[Group]:
     """The data sets without tables of segments (file, start, end, label), which belong to another table."""
 
     def is_segments(group: Group) -> bool:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 __all__ = ["Plan", "TaskPlan", "recipe_text", "table_name"]
+
+ORDER = (
+    *("format", "file", "train", "dev", "test", "split_column", "split_file", "fold", "group"),
+    *("edges", "features", "audio", "segments", "input"),
+)
+"""The keys of data in the order in which a reader looks for them."""
 
 FAR = 3
 """A file more folders up than this is named by its full path."""
@@ -65,7 +71,7 @@ class Plan:
         tasks = {task.name: {"data": self.name, **task.spec} for task in self.tasks if task.active}
         adapters = {self.adapter: self.adapter_options} if self.adapter_options else {}
         return {
-            "data": {self.name: {"adapter": self.adapter, **data}},
+            "data": {self.name: {"adapter": self.adapter, **{key: data[key] for key in _in_order(data)}}},
             "tasks": tasks,
             "adapters": adapters,
             "encoder": {},
@@ -94,7 +100,7 @@ def recipe_text(plan: Plan, folder: Path, command: str, name: str) -> str:
     """
     tables = plan.tables(folder)
     parts = [
-        f"# Written by `{_one_line(command)}`, which looked at the data and guessed.\n"
+        _comment(f"Written by `{command}`, which looked at the data and guessed.") + "\n"
         f"# Correct it where it is wrong. `multiseq check {name}` reads all data and says what is in it;\n"
         f"# `multiseq train {name}` trains and scores. All keys: docs/options.md"
     ]
@@ -117,7 +123,7 @@ def _section(name: str, values: Mapping[str, Any], notes: Mapping[str, str]) -> 
     lines = [f"[{name}]"]
     for key, value in values.items():
         line = f"{key} = {toml(value)}"
-        lines.append(f"{line:30}# {_one_line(notes[key])}" if key in notes else line)
+        lines.append(f"{line:29} # {_one_line(notes[key])}" if key in notes else line)
     return "\n".join(lines)
 
 
@@ -154,6 +160,10 @@ def _commented(text: str) -> str:
 def _one_line(text: str) -> str:
     """A text without line ends and control characters, which a comment cannot contain."""
     return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _in_order(keys: Iterable[str]) -> list[str]:
+    return sorted(keys, key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER))
 
 
 def _relative(value: Any, folder: Path) -> Any:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from multiseq.checks import one_of
 from multiseq.data.archives import AudioFile, member_of
+from multiseq.data.recordings import by_stem, find_recordings
 from multiseq.data.records import DataError
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json, suffix_of
-from multiseq.init.columns import AUDIO, SAMPLE, TEXTS, Column, look_at, word_set
+from multiseq.init.columns import SAMPLE, TEXTS, Column, look_at, word_set
 from multiseq.init.files import LANGUAGES, Group, separator_of, splits_in_order
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
+from multiseq.requires import MissingLibraryError, need
 
 __all__ = ["Wish", "columns_of", "plan_rows"]
 
@@ -40,6 +43,10 @@ ADAPTERS = {
 """Kind of a column of items -> adapter; the better the item, the later."""
 
 
+MOST = 5
+"""Columns that are offered as further tasks."""
+
+
 class Wish:
     """What the user said instead of a guess: the column of the items, the columns of the labels."""
 
@@ -49,6 +56,13 @@ class Wish:
 
 def columns_of(path: Path, kind: str, encoding: str) -> list[Column]:
     """What each column of a table, or each field of JSON lines, holds; from the first rows."""
+    status = path.stat()
+    return _columns_of(path, kind, encoding, (path.resolve(), status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=64)
+def _columns_of(path: Path, kind: str, encoding: str, version: Any) -> list[Column]:
+    """As `columns_of`. ``version`` is only there so that a changed file is read again."""
     if kind == "jsonl":
         return [look_at(name, cells) for name, cells in _fields(path, encoding).items()]
     separator = _separator(path, encoding)
@@ -58,6 +72,7 @@ def columns_of(path: Path, kind: str, encoding: str) -> list[Column]:
         for known, new in zip(cells, columns, strict=True):
             known.extend(new)
         if len(cells[0]) >= SAMPLE:
+            cells = [column[:SAMPLE] for column in cells]
             break
     _refuse_headless(path, table.names, cells)
     return [look_at(name, known) for name, known in zip(table.names, cells, strict=True)]
@@ -142,11 +157,14 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
     item = _item(path, columns, wish, audio)
     adapter = "speech" if item is audio.column else ADAPTERS.get(item.kind, "text")
     data: dict[str, Any] = {"format": "jsonl" if kind == "jsonl" else "table", "input": item.name}
-    plan = Plan(name, adapter, data, {"input": f"{item.why}; found in the first {item.num:,} rows"})
+    plan = Plan(name, adapter, data, {"input": item.why})
     if item is audio.column:
         audio.into(plan)
     if encoding != "utf-8":
         data["encoding"] = encoding
+    if any(column.has_comma for column in columns if column.kind == "number"):
+        data["decimal"] = ","
+        plan.notes["decimal"] = "numbers such as 3,5"
     separator = _separator(path, encoding)
     if kind == "table" and separator not in (None, "\t"):
         data["separator"] = separator
@@ -205,37 +223,42 @@ class _Audio:
     def __init__(self, table: Path, columns: Sequence[Column], wish: Wish) -> None:
         self.column: Column | None = None
         self.place: Path | None = None
-        self.suffix, self.missing = "", 0
+        self.missing, self.tried = 0, 0
+        beside = sorted(table.parent.iterdir())
+        inner = [p for p in beside if p.is_dir() or p.suffix.lower() == ".tar"]
+        self.places = [p for p in (*inner, table.parent) if not p.name.startswith(".")]
         chosen = [column for column in columns if wish.item in (None, column.name)]
         for column in chosen:
             if column.kind == "audio":
-                self._look(table, column, "")
+                self.column = column
+                self._look(column)
+                return
+        for column in chosen:  # names without an ending: utt-1 for utt-1.flac
+            names = (
+                column.kind in ("id", "other", "text", "number") and len(column.values) == column.filled > 1
+            )
+            if names and all(map(_plain_name, islice(column.values, 3))) and self._look(column):
                 self.column = column
                 return
-        for column in chosen:  # names without a suffix: utt-1 for utt-1.flac
-            if column.kind in ("id", "other", "text", "number") and len(column.values) == column.filled > 0:
-                first = str(next(iter(column.values)))
-                for suffix in AUDIO if _plain_name(first) else ():
-                    self._look(table, column, suffix)
-                    if self.place is not None:
-                        self.column, self.suffix = column, suffix
-                        return
 
-    def _look(self, table: Path, column: Column, suffix: str) -> None:
-        names = [str(value) + suffix for value in islice(column.values, 50)]
-        folders = [table.parent, *sorted(p for p in table.parent.iterdir() if p.is_dir())]
-        archives = sorted(table.parent.glob("*.tar"))
-        for place in [*folders, *archives]:
-            there = [_is_there(place, name) for name in (names if place.is_dir() else names[:1])]
-            if there[0] or sum(there) > len(there) / 2:
-                self.place, self.missing = place, there.count(False)
-                return
+    def _look(self, column: Column) -> bool:
+        """Find the place that has recordings of these names."""
+        values = list(map(str, column.values))
+        names = values[:: len(values) // 50 + 1]
+        most = 0
+        for place in self.places:
+            known = {} if column.kind == "audio" else by_stem(place)
+            there = [name in known or (column.kind == "audio" and _is_there(place, name)) for name in names]
+            if sum(there) > most:
+                most = sum(there)
+                self.place, self.missing, self.tried = place, there.count(False), len(there)
+        return most > 0
 
     def into(self, plan: Plan) -> None:
         assert self.column is not None
         plan.data["format"] = "recordings"
-        if self.suffix:
-            plan.notes["input"] = f"names of recordings without their ending {self.suffix}"
+        if self.column.kind != "audio":
+            plan.notes["input"] = "names of recordings without their ending"
         if self.place is None:
             example = next(iter(self.column.values))
             plan.question = (
@@ -244,10 +267,10 @@ class _Audio:
         elif self.place.is_file() or self.place.name:
             plan.data["audio"] = self.place
         if self.missing:
-            plan.odd.append(f"{self.missing} of the first 50 recordings are not in {self.place}")
-        rate, seconds = _sound(
-            self.place, [str(value) + self.suffix for value in islice(self.column.values, 20)]
-        )
+            plan.odd.append(
+                f"{self.missing} of {self.tried} recordings that were tried are not in {self.place}"
+            )
+        rate, seconds = _sound(self.place, [str(value) for value in islice(self.column.values, 20)])
         if rate:
             plan.seen.append(("sound", f"{rate:,} Hz, {seconds:.1f} seconds on average (of 20 recordings)"))
         if 0 < rate < 16_000:
@@ -274,15 +297,12 @@ def _is_there(place: Path, name: str) -> bool:
 
 
 def _sound(place: Path | None, names: Sequence[str]) -> tuple[int, float]:
-    """The sample rate in Hz and the mean length in seconds; 0 if they cannot be read."""
-    from multiseq.requires import MissingLibraryError, need
-
+    """The sample rate in Hz and the mean length in seconds of some recordings; 0 if they cannot be read."""
     rates, seconds = [], []
-    for name in names if place else ():
+    for file in find_recordings(place, names) if place else ():
         try:
-            soundfile = need("soundfile")
-            file = member_of(AudioFile(place, name)) if place.is_file() else place / name  # type: ignore[union-attr]
-            info = soundfile.info(file)
+            with member_of(file) if isinstance(file, AudioFile) else Path(file).open("rb") as opened:
+                info = need("soundfile").info(opened)
         except (MissingLibraryError, ValueError, OSError, RuntimeError):
             continue
         rates.append(info.samplerate)
@@ -354,9 +374,7 @@ def _tasks(
     ]
     texts = [column for column in others if column.kind == "text"]
     if adapter == "speech" and texts:
-        spoken = max(
-            texts, key=lambda column: ("text" in column.words, bool(column.words & set(TEXTS)), column.size)
-        )
+        spoken = max(texts, key=lambda column: ("text" in column.words, bool(column.words & set(TEXTS))))
         rest = [column for column in [*texts, *candidates] if column is not spoken]
         return [_task(item, spoken, adapter, "what is said"), *_alternatives(item, rest, adapter)]
     pair = next((column for column in texts if _is_pair(item, column)), None)
@@ -389,7 +407,10 @@ def _is_pair(item: Column, other: Column) -> bool:
 
 
 def _alternatives(item: Column, columns: Sequence[Column], adapter: str) -> list[TaskPlan]:
-    found = [_task(item, column, adapter, "not learned; remove the # to learn it too") for column in columns]
+    shown = [column for column in columns if column.likely or column.is_group or column.kind == "text"]
+    found = [
+        _task(item, column, adapter, "not learned; remove the # to learn it too") for column in shown[:MOST]
+    ]
     for task in found:
         task.active = False
     return found

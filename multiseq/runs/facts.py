@@ -211,12 +211,12 @@ def _odd_items(splits: Mapping[str, Source]) -> list[str]:
     for split, source in splits.items():
         empty = [i for i, item in enumerate(source.items) if _is_empty(item)]
         if empty:
-            odd.append(f"{len(empty):,} items of {split} are empty, the first at {_place(source, empty[0])}")
+            odd.append(f"{split}: {_items(len(empty))} without content, see {_place(source, empty[0])}")
         odd += _long(split, source)
     if train is None:
         return odd
     if len(train.items) < TINY:
-        odd.append(f"only {len(train.items):,} items in train: a score may change much with other data")
+        odd.append(f"only {_items(len(train.items))} in train: with other data the score may be another")
     first: dict[Any, int] = {}
     twice, differ = [], []
     for i, key in enumerate(keys["train"]):
@@ -228,7 +228,7 @@ def _odd_items(splits: Mapping[str, Source]) -> list[str]:
     if twice:
         more = f", {len(differ):,} of them with another label ({_place(train, differ[0])})" if differ else ""
         odd.append(
-            f"{len(twice):,} items of train were there before{more}, the first at {_place(train, twice[0])}"
+            f"train: {_items(len(twice))} the same as an earlier one{more}, see {_place(train, twice[0])}"
         )
     for split, source in splits.items():
         if split == "train":
@@ -236,9 +236,7 @@ def _odd_items(splits: Mapping[str, Source]) -> list[str]:
         known = [i for i, key in enumerate(keys[split]) if key in first and not _is_empty(source.items[i])]
         if known:
             where = f"{_place(source, known[0])} is {_place(train, first[keys[split][known[0]]])}"
-            odd.append(
-                f"{len(known):,} items of {split} are also in train, so its score is too good: {where}"
-            )
+            odd.append(f"{split}: {_items(len(known))} also in train, so the score is too good: {where}")
     return odd
 
 
@@ -269,9 +267,13 @@ def _long(split: str, source: Source) -> list[str]:
         return []
     unit = "characters" if isinstance(source.items[long[0]], str) else "entries"
     return [
-        f"{len(long):,} items of {split} are very long ({max(sizes):,} {unit}; usual are {usual:,.0f}), "
+        f"{split}: {_items(len(long))} very long ({max(sizes):,} {unit}; usual are {usual:,.0f}), "
         f"the first at {_place(source, long[0])}"
     ]
+
+
+def _items(num: int) -> str:
+    return "1 item" if num == 1 else f"{num:,} items"
 
 
 def _place(source: Source, i: int) -> str:

@@ -164,7 +164,7 @@ def check_run(
 
     check_options(recipe)
     options, base = settings(recipe), _data_folder(recipe, data)
-    splits = {split: _read_split(recipe, split, base) for split in SPLITS}
+    splits = {split: read_split(recipe, split, base) for split in SPLITS}
     facts = facts_of(splits, {task: spec["target"] for task, spec in recipe.tasks.items()})
     for line in (*facts.lines(), *(f"Odd: {line}" for line in facts.odd)):
         say(line)

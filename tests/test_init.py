@@ -212,6 +212,7 @@ def test_a_table_without_labels_asks() -> None:
         ("tags", ["red, round", "red", "round, big"] * 20, "classes"),
         ("split", ["train", "test", "val"] * 9, "split"),
         ("kind", ["train", "bus", "tram"] * 9, "class"),
+        ("split", ["A", "B"] * 9, "other"),
         ("clip", ["a.wav", "b.FLAC"], "audio"),
         ("mol", ["CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1O", "CCN(CC)CC"], "smiles"),
         ("mood", ["CO", "NO", "CO", "OK", "NO", "CO"] * 9, "class"),
@@ -340,6 +341,18 @@ def test_recordings_named_in_a_table_with_and_without_their_ending() -> None:
         }  # fmt: skip
         assert tables["adapters"]["speech"] == {"sample_rate": 8000}
     assert find_recordings(Path("clips"), ["u1"]) == find_recordings(Path("clips"), ["u1.wav"])
+
+
+def test_a_table_of_segments_beside_that_of_the_recordings() -> None:
+    for i in range(4):
+        sound(f"u{i}.wav")
+    write("clips.tsv", "utt\tseconds\n" + "".join(f"u{i}\t0.3\n" for i in range(4)))
+    write("phones.tsv", "utt\tstart\tend\tphone\n" + "".join(f"u{i}\t0.0\t0.2\taa\n" for i in range(4)))
+    _, tables = planned(".", labels=[])
+    assert only(tables, "data")["segments"] == "phones.tsv"
+    assert {"segments": "vector"}.items() <= {
+        name: t["output"] for name, t in tables["tasks"].items()
+    }.items()
 
 
 def test_a_name_without_ending_that_two_recordings_have_is_an_error() -> None:

@@ -75,7 +75,8 @@ TASKS = {
     "weight": "Factor of its loss in the sum over the tasks.",
     "head": 'Options of the head, see [heads](#heads); `kind = "ctc"` chooses the CTC head for a sequence.',
     "decode": "Options of the search for a text, see [heads](#heads).",
-    "class_weights": "`balanced` gives rare classes more weight.",
+    "class_weight": "`balanced` gives rare classes more weight in the loss.",
+    "label_smoothing": "Label smoothing in the loss of classes.",
 }
 """Key of ``[tasks.NAME]`` -> what it means."""
 

@@ -161,6 +161,8 @@ def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tup
         return "constant", f"always {texts[0][:40]!r}"
     if set(values) <= set(SPLIT_NAMES) and "train" in values:
         return "split", ", ".join(f"{value} {count:,}" for value, count in values.most_common())
+    if words & {"split", "fold", "partition", "subset"}:
+        return "other", f"its name, but its values ({texts[0][:20]!r}, …) are not train, dev and test"
     if _share(texts, is_audio) > 0.9:
         return "audio", f"names of audio files such as {texts[0]!r}"
     if _share(texts, _DATE.fullmatch) > 0.95:

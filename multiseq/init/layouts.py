@@ -118,12 +118,14 @@ def _plan_files(
         return _plan_network(*network, kinds, name)
     for wanted in ("conllu", "jsonl", "table", "labelled"):
         groups = groups_of(of(wanted))
-        groups = _without_segments(groups, kinds) if wanted == "table" else groups
+        segments = _segments(groups, kinds) if wanted == "table" else []
+        groups = [group for group in groups if group not in segments]
         if len(groups) > 1:
             raise DataError(_several(paths[0], groups))
         if groups:
             plan = _plan_group(groups[0], wanted, kinds, wish, name)
             _add_split_file(plan, of("splits"))
+            _add_segments(plan, segments)
             return plan
     if of("audio"):
         return _plan_audio(paths[0], of("audio"), name)
@@ -434,14 +436,28 @@ def _plan_network(
     return plan
 
 
-def _without_segments(groups: Sequence[Group], kinds: Kinds) -> list[Group]:
-    """The data sets without tables of segments (file, start, end, label), which belong to another table."""
+# --- segments -------------------------------------------------------------------------------------
+
+
+def _segments(groups: Sequence[Group], kinds: Kinds) -> list[Group]:
+    """The tables of segments (file, start, end, label), which belong to a table of recordings."""
 
     def is_segments(group: Group) -> bool:
         file = next(splits_in_order(group))[1]
         names = open_table(file, encoding=kinds[file][1]).names
         return len(names) == 4 and names[1].startswith("start") and names[2].startswith("end")
 
-    if len(groups) < 2:
-        return list(groups)
-    return [group for group in groups if not is_segments(group)]
+    return list(filter(is_segments, groups)) if len(groups) > 1 else []
+
+
+def _add_segments(plan: Plan, groups: Sequence[Group]) -> None:
+    if not groups or plan.data["format"] != "recordings":
+        return
+    plan.data["segments"] = next(splits_in_order(groups[0]))[1]
+    first = not any(task.active for task in plan.tasks)
+    spec = {"output": "vector", "target": "class", "column": "segments"}
+    why = "a label for each moment, from the table of segments"
+    plan.tasks.append(
+        TaskPlan("segments", spec, why + ("" if first else "; remove the # to learn it"), first)
+    )
+    plan.question = "" if first else plan.question

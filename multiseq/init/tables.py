@@ -10,7 +10,7 @@ from typing import Any
 
 from multiseq.checks import one_of
 from multiseq.data.archives import AudioFile, member_of
-from multiseq.data.recordings import by_stem, find_recordings
+from multiseq.data.recordings import by_stem, find_recordings, is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json, suffix_of
@@ -45,6 +45,10 @@ ADAPTERS = {
 
 MOST = 5
 """Columns that are offered as further tasks."""
+
+
+FOLDERS, ENTRIES = 50, 2000
+"""The most folders beside a table that are looked into for recordings, and the most files of each."""
 
 
 class Wish:
@@ -225,8 +229,9 @@ class _Audio:
         self.place: Path | None = None
         self.missing, self.tried = 0, 0
         beside = sorted(table.parent.iterdir())
-        inner = [p for p in beside if p.is_dir() or p.suffix.lower() == ".tar"]
-        self.places = [p for p in (*inner, table.parent) if not p.name.startswith(".")]
+        inner = [p for p in beside if p.is_dir() and not p.name.startswith(".")]
+        archives = [p for p in beside if p.suffix.lower() == ".tar"]
+        self.places = [*filter(_has_audio, inner[:FOLDERS]), *archives, table.parent]
         chosen = [column for column in columns if wish.item in (None, column.name)]
         for column in chosen:
             if column.kind == "audio":
@@ -247,7 +252,7 @@ class _Audio:
         names = values[:: len(values) // 50 + 1]
         most = 0
         for place in self.places:
-            known = {} if column.kind == "audio" else by_stem(place)
+            known = by_stem(place) if column.kind != "audio" and _has_audio(place) else {}
             there = [name in known or (column.kind == "audio" and _is_there(place, name)) for name in names]
             if sum(there) > most:
                 most = sum(there)
@@ -280,6 +285,13 @@ class _Audio:
             plan.odd.append(
                 f"recordings are long ({seconds:.0f} seconds on average): they are cut into 20 seconds"
             )
+
+
+def _has_audio(place: Path) -> bool:
+    """Whether there are recordings among the first files of a folder, or it is or has an archive."""
+    return place.is_file() or any(
+        is_audio(p) or p.suffix == ".tar" for p in islice(place.rglob("*"), ENTRIES)
+    )
 
 
 def _plain_name(name: str) -> bool:

@@ -213,6 +213,7 @@ def test_a_table_without_labels_asks() -> None:
         ("split", ["train", "test", "val"] * 9, "split"),
         ("kind", ["train", "bus", "tram"] * 9, "class"),
         ("split", ["A", "B"] * 9, "other"),
+        ("age", [str(20 + i) for i in range(9)], "number"),
         ("clip", ["a.wav", "b.FLAC"], "audio"),
         ("mol", ["CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1O", "CCN(CC)CC"], "smiles"),
         ("mood", ["CO", "NO", "CO", "OK", "NO", "CO"] * 9, "class"),
@@ -338,6 +339,7 @@ def test_recordings_named_in_a_table_with_and_without_their_ending() -> None:
         assert (data["format"], data["input"], data["audio"]) == ("recordings", column, "clips")
         assert only(tables, "tasks") | {"data": ""} == {
             "data": "", "output": "sequence", "target": "text", "column": "text", "head": {"kind": "ctc"},
+            "metric": "word_error_rate",
         }  # fmt: skip
         assert tables["adapters"]["speech"] == {"sample_rate": 8000}
     assert find_recordings(Path("clips"), ["u1"]) == find_recordings(Path("clips"), ["u1.wav"])
@@ -478,9 +480,9 @@ def test_control_characters_and_quotes_in_names_stay_toml() -> None:
 
 
 def test_a_long_table_is_sampled_and_counted_honestly() -> None:
-    rows = "".join(f"{TEXTS[i % 4]} {i},{'ab'[i % 2]}\n" for i in range(30_000))
+    rows = "".join(f"{TEXTS[i % 4]} {i},{'ab'[i % 2]}\n" for i in range(12_000))
     write("a.csv", "text,label\n" + rows)
-    assert "30,000 items in train" in well("init", "a.csv")
+    assert "12,000 items in train" in well("init", "a.csv")
     assert columns_of(Path("a.csv"), "table", "utf-8")[0].num == SAMPLE == 10_000
 
 
@@ -520,6 +522,15 @@ def test_the_facts_of_labels_and_items() -> None:
     assert "train: 117 items the same as an earlier one, 30 of them with another label" in odd
     assert "test: 1 item also in train" in odd
     assert "1 classes of test that train lacks cannot be predicted: 'sideways'" in odd
+
+
+def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:
+    graph = {"nodes": {"age": [20, 30]}, "edges": [(0, 1)]}
+    train = Source("graph", [graph], {"buys": [["yes", None]]}, locations=["nodes.csv:2"])
+    test = Source("graph", [graph], {"buys": [[None, "no"]]}, locations=["nodes.csv:2"])
+    assert not [
+        line for line in facts_of({"train": [train], "test": [test]}, {"buys": "class"}).odd if "also" in line
+    ]
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def _numeric(words: set[str], texts: list[str], values: Counter[str]) -> tuple[s
 
 def _counts(values: Mapping[str, int]) -> bool:
     numbers = sorted(int(float(value.replace(",", "."))) for value in values)
-    return numbers[-1] - numbers[0] < 2 * len(numbers)
+    return numbers[-1] - numbers[0] < 2 * len(numbers) and (numbers[0] <= 1 or len(numbers) > FEW_CLASSES)
 
 
 def _several(name: str, texts: list[str]) -> bool:

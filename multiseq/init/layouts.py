@@ -275,7 +275,7 @@ def _plan_aligned(files: dict[str, dict[str, Path]], kinds: Kinds, name: str) ->
     if encoding != "utf-8":
         plan.data["encoding"] = encoding
     add_shares(plan)
-    spec = {"output": "sequence", "target": "text", "tokens": "piece", "column": "target"}
+    spec = {"output": "sequence", "target": "text", "tokens": "piece", "column": "target", "metric": "bleu"}
     plan.tasks.append(
         TaskPlan("translation", spec, f"from {first} to {second}; exchange the files for the other direction")
     )

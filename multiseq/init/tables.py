@@ -456,7 +456,9 @@ def _task(item: Column, column: Column, adapter: str, why: str = "") -> TaskPlan
             note += '; if their order matters: target = "number"'
     spec["column"] = column.name
     if spec["target"] == "text" and adapter == "speech":
-        spec["head"] = {"kind": "ctc"}
+        spec |= {"head": {"kind": "ctc"}, "metric": "word_error_rate"}
+    elif spec["target"] == "text":
+        spec["metric"] = "bleu"
     return TaskPlan(table_name(column.name), spec, f"{note} ({why})" if why else note)
 
 

@@ -24,7 +24,7 @@ __all__ = ["DataFacts", "LabelFacts", "facts_of"]
 SHOWN = 6
 """Classes or examples that a line names."""
 TINY = 100
-"""With fewer training items, scores say little."""
+"""With fewer labels in train, scores say little."""
 LONG = 20
 """Items this many times as long as the median are named …"""
 LONGEST = 2000
@@ -108,6 +108,11 @@ def facts_of(splits: Mapping[str, Sequence[Source]], targets: Mapping[str, str])
                 labels.setdefault(task, {})[split] = _label_facts(values, targets[task])
     for name, own in by_data.items():
         odd += [f"{name}: {line}" for line in _odd_items(own)]
+        num = max(
+            (labels[task]["train"].num for task in name.split(", ") if "train" in labels[task]), default=0
+        )
+        if "train" in own and num < TINY:
+            odd.append(f"{name}: only {num:,} labels in train: with other data the score may be another")
         for task in name.split(", "):
             odd += [f"{task}: {line}" for line in _odd_labels(labels[task], targets[task])]
     return DataFacts(items, labels, odd)
@@ -215,8 +220,6 @@ def _odd_items(splits: Mapping[str, Source]) -> list[str]:
         odd += _long(split, source)
     if train is None:
         return odd
-    if len(train.items) < TINY:
-        odd.append(f"only {_items(len(train.items))} in train: with other data the score may be another")
     first: dict[Any, int] = {}
     twice, differ = [], []
     for i, key in enumerate(keys["train"]):
@@ -233,7 +236,14 @@ def _odd_items(splits: Mapping[str, Source]) -> list[str]:
     for split, source in splits.items():
         if split == "train":
             continue
-        known = [i for i, key in enumerate(keys[split]) if key in first and not _is_empty(source.items[i])]
+        known = [
+            i
+            for i, key in enumerate(keys[split])
+            if key in first
+            and not _is_empty(source.items[i])
+            # The same row in both: a network whose nodes are in several splits.
+            and not (source.locations and _place(source, i) == _place(train, first[key]))
+        ]
         if known:
             where = f"{_place(source, known[0])} is {_place(train, first[keys[split][known[0]]])}"
             odd.append(f"{split}: {_items(len(known))} also in train, so the score is too good: {where}")

@@ -247,6 +247,20 @@ def test_a_computed_or_measured_quantity_is_no_label_beside_a_named_one() -> Non
     }
 
 
+def test_columns_whose_names_differ_in_signs_only_are_two_tasks() -> None:
+    rows = "".join(f"{TEXTS[i % 4]},{'ab'[i % 2]},{'cd'[i % 2]}\n" for i in range(40))
+    _, tables = planned(write("a.csv", "text,label (1),label-1\n" + rows))
+    assert {task["column"] for task in tables["tasks"].values()} == {"label (1)", "label-1"}
+
+
+def test_a_column_that_is_called_like_a_class_is_a_header() -> None:
+    rows = "".join(f"{['spam', 'ham'][i % 2]},{TEXTS[i % 4]}\n" for i in range(40))
+    _, tables = planned(write("a.csv", "spam,text\n" + rows))
+    assert only(tables, "tasks")["column"] == "spam"
+    with pytest.raises(DataError, match=r"a.csv:1: the first line seems to be data \('spam'\)"):
+        planned(write("a.csv", rows))
+
+
 def test_many_columns_of_0_and_1_are_one_task() -> None:
     rows = "".join(f"{TEXTS[i % 4]},{i % 2},{i % 3 % 2},{'' if i % 5 else i // 5 % 2}\n" for i in range(40))
     _, tables = planned(write("a.csv", "text,toxic,rude,threat\n" + rows))

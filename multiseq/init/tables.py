@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -105,32 +106,20 @@ def _fields(path: Path, encoding: str) -> dict[str, list[Any]]:
 
 
 def _refuse_headless(path: Path, names: Sequence[str], cells: Sequence[Sequence[Any]]) -> None:
-    """Raise DataError if the first line looks like a row of data."""
-    numeric = [
-        name
-        for name in names
-        if look_at("", [name, name + " "]).kind in ("number", "constant") and _digits(name)
-    ]
+    """Raise DataError if the first line looks like a row of data.
+
+    A column may be called like one of its classes (spam), so such a name counts only beside a sentence.
+    """
+    numeric = [name for name in names if re.fullmatch(r"[+-]?\d+([.,]\d+)?", name)]
     long = [name for name in names if len(name.split()) > 12]
-    as_below = [
-        name
-        for name, column in zip(names, cells, strict=True)
-        if column and name in column[:200] and len(set(column[:200])) > 1
-    ]
-    if numeric or long or as_below:
-        which = (numeric + long + as_below)[0]
+    if any(len(name.split()) >= 5 for name in names):
+        long += [name for name, column in zip(names, cells, strict=True) if name in column[:200]]
+    if numeric or long:
+        which = (numeric + long)[0]
         raise DataError(
             f"{path}:1: the first line seems to be data ({which[:60]!r}), expected the names of the columns; "
             f"add a first line, for example: {_example_header(cells)}"
         )
-
-
-def _digits(name: str) -> bool:
-    try:
-        float(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _example_header(cells: Sequence[Sequence[Any]]) -> str:
@@ -176,6 +165,9 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
     split = next((c for c in others if c.kind == "split" and c.name not in wish.labels), None)
     _add_files(plan, group, split, kind, encoding)
     plan.tasks = _tasks(item, others, adapter, wish, known, path)
+    for i, task in enumerate(plan.tasks):
+        if task.name in [other.name for other in plan.tasks[:i]]:
+            task.name += f"_{i + 1}"
     _add_group(plan, columns)
     _describe(plan, columns, item, split)
     if not any(task.active for task in plan.tasks):

@@ -66,6 +66,7 @@ from multiseq.checks import (
     reading,
     training_items,
 )
+from multiseq.data.recordings import AUDIO
 from multiseq.labels import are_segments
 from multiseq.nn.dropout import Dropout
 from multiseq.nn.first_weights import repeatable
@@ -156,7 +157,7 @@ class SpeechAdapter(nn.Module):
 
     modality = "speech"
     kept = (SpeechExample,)
-    suffixes = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
+    suffixes = AUDIO
     json_form = '"a.wav" or {"file": "a.wav"}'
 
     @repeatable

@@ -1,4 +1,4 @@
-"""The command line: tasks, train, evaluate, predict, recipe, card, cache.
+"""The command line: init, check, train, evaluate, predict, tasks, recipe, card, cache.
 
 Heavy libraries are imported only by the commands that need them. Exit codes: 0 for success; 1 for a user's
 error (one or two lines on stderr); 2 for an invalid command line; 130 after Ctrl-C; 143 after SIGTERM.
@@ -30,7 +30,6 @@ app = typer.Typer(
     name="multiseq",
     help="One self-attention encoder for text, speech and graphs.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a bug in multiseq shows Python's plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -63,6 +62,88 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     app(prog_name="multiseq")
+
+
+def _show_version(wanted: bool) -> bool:
+    """Print the versions and stop. Libraries are asked for their version without importing them."""
+    if wanted:
+        from platform import platform, python_version
+
+        from multiseq._version import __version__
+        from multiseq.system.libraries import versions_of
+
+        libraries = versions_of(("torch", "torch-geometric", "torchaudio", "lightning"))
+        print(f"multiseq {__version__}")
+        print(", ".join(f"{name} {found or 'not installed'}" for name, found in libraries.items()))
+        print(f"Python {python_version()} on {platform()}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the versions and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """One self-attention encoder for text, speech and graphs."""
+
+
+@app.command()
+def init(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE_OR_FOLDER…", help="The data.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The recipe to write.", show_default="NAME.toml"),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--input", metavar="COLUMN", help="The column of the items.", show_default="a guess"),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="COLUMN",
+            help="The column to learn; more than once for several tasks.",
+            show_default="a guess",
+        ),
+    ] = None,
+) -> None:
+    """Look at your data, say what is in it, and write a recipe for it."""
+    with _plain_errors():
+        from multiseq.init.command import init_recipe
+
+        init_recipe(paths, out=out, item=column, labels=labels or [])
+
+
+@app.command()
+def check(
+    recipe: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE.toml | NAME…", help="Recipe files, or names of recipes in the package."
+        ),
+    ],
+    data: Data = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change the recipe, as for train.", show_default=False
+        ),
+    ] = None,
+    cache: Cache = None,
+) -> None:
+    """Read all data of a recipe, and say what is in it and whether it can be trained."""
+    from multiseq.runs.recipe import read_together
+
+    with _plain_errors():
+        from multiseq.runs.run import check_run
+
+        found = read_together(recipe, changes or [], data)
+        check_run(found, data=data, cache=cache)
+        print("It can be trained.")
 
 
 @app.command()

@@ -276,6 +276,11 @@ def test_the_page_of_the_layout_says_what_the_folders_hold() -> None:
     assert top_level_folders() == set(layout.FOLDERS), "FOLDERS of tools/write_layout.py"
 
 
+def test_the_page_of_the_options_says_what_the_code_takes() -> None:
+    options = tool("write_options")
+    assert options.PAGE.read_text(encoding="utf-8") == options.page(), "run python tools/write_options.py"
+
+
 def test_the_page_of_the_layout_has_every_file_once() -> None:
     layout = tool("write_layout")
     rows = re.findall(r"^\| `([^`]+\.py)` \|", layout.page(), re.M)

@@ -24,7 +24,7 @@ FOLDERS = {
     "notebooks": "first steps: predictions and pictures of attention in all modalities",
     "tests": "the tests; `tests/reference/` has slow, obvious versions of fast code to compare with",
     "benchmarks": "`python -m benchmarks`: time and memory beside other encoders",
-    "tools": "scripts that make files of the project: the starter data, the first picture, this page",
+    "tools": "scripts that make files of the project: the starter data, the first picture, pages",
 }
 """What the top-level folders are for."""
 

@@ -11,7 +11,7 @@ from io import SEEK_CUR, SEEK_END, SEEK_SET, BufferedReader, RawIOBase
 from pathlib import Path
 from typing import Any
 
-__all__ = ["AudioFile", "member_of"]
+__all__ = ["AudioFile", "member_of", "members_of"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ def member_of(file: AudioFile) -> BufferedReader:
             "copy it again"
         )
     return BufferedReader(_Member(str(file.path), start, size))
+
+
+def members_of(path: Path) -> list[str]:
+    """The names of the files in an archive. Raises ValueError as `member_of` does."""
+    status = os.stat(path)
+    return list(_index(str(path), status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(maxsize=8)

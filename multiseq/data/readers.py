@@ -14,8 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from multiseq.data.archives import AudioFile
 from multiseq.data.bad_rows import Reject, raw_of, stop
+from multiseq.data.recordings import find_recordings
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
@@ -327,7 +327,7 @@ def read_recordings(
 
     Args:
         path: The table, with one row for each recording.
-        input: The column with the name of the audio file.
+        input: The column with the name of the audio file, with its ending or without.
         audio: The folder or the ``.tar`` with the audio files. Default: the folder of the table.
         segments: A table with four columns: the file's name, start and end in seconds, and a label. It
             becomes the column ``segments``: a list of (start, end, label) for each recording. An empty label
@@ -348,8 +348,7 @@ def read_recordings(
     if not audio.exists():
         raise DataError(f"{audio}: no such file or folder, expected the recordings")
     names = records.items
-    inside = audio.is_file()
-    records.items = [AudioFile(str(audio), name) if inside else str(audio / name) for name in names]
+    records.items = list[Any](find_recordings(audio, names))
     if segments is not None:
         found = _segments(segments, options)
         records.columns["segments"] = [found.get(name) for name in names]

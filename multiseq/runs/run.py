@@ -27,6 +27,7 @@ from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLITS
 from multiseq.data.splits import num_shared
 from multiseq.runs.build import build_model, check_options, settings
+from multiseq.runs.facts import facts_of
 from multiseq.runs.machine import command, describe_machine, versions
 from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.scoring import Report, markdown, score, scores_name
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.settings import Settings
 
-__all__ = ["evaluate_run", "read_run", "read_scores", "train_run"]
+__all__ = ["check_run", "evaluate_run", "read_run", "read_scores", "train_run"]
 
 COUNTED = 50
 """Number of items that are prepared to estimate how many vectors a source has."""
@@ -153,7 +154,8 @@ def _train(
     if is_first_process():
         if resume and not goes_on:
             _check_lost(out, options.save_every)
-        lines = _splits_in_words(recipe, {"train": train, "dev": dev, "test": test}, drawn)
+        splits = {"train": train, "dev": dev, "test": test}
+        lines = [*_splits_in_words(recipe, splits, drawn), *_copies_in_words(recipe, splits, drawn)]
         for line in [*lines, *_check_scoring(recipe, model, [*dev, *test], kept)]:
             say(line)
         check_savable(model, out / "model")
@@ -178,6 +180,48 @@ def _train(
     if bad.rows:
         say(f"{bad.summary()}; all of them are in {out / BAD_ROWS}")
     return report
+
+
+def check_run(
+    recipe: Recipe,
+    *,
+    data: str | Path | None = None,
+    cache: str | Path | None = None,
+    say: Say = print,
+) -> None:
+    """Do everything that training does before its first step, and say what is in the data.
+
+    Args:
+        recipe: What would be trained.
+        data: As for `train_run`.
+        cache: As for `train_run`.
+        say: Function that is called with each line for the user.
+
+    Raises:
+        ValueError: The recipe cannot be trained.
+    """
+    from multiseq.training.item_cache import ItemCache
+
+    check_options(recipe)
+    options, base, bad = settings(recipe), _data_folder(recipe, data), BadRows()
+    with _known_folder(base):
+        drawn = draw_splits(recipe, base)
+        splits = {split: read_split(recipe, split, base, splits=drawn, bad=bad) for split in SPLITS}
+    facts = facts_of(splits, {task: spec["target"] for task, spec in recipe.tasks.items()})
+    odd = (f"Odd: {line}" for line in facts.odd)
+    for line in (*_splits_in_words(recipe, splits, drawn), *facts.lines(), *odd):
+        say(line)
+    model = build_model(recipe, splits["train"])
+    kept = ItemCache(cache, num_workers=options.num_workers)
+    splits = {
+        split: _without_bad_items(recipe, model, sources, split, kept, bad)
+        for split, sources in splits.items()
+    }
+    if bad.rows:
+        say(bad.summary())
+    for note in _check_scoring(recipe, model, [source for own in splits.values() for source in own], kept):
+        say(note)
+    _announce(model, splits["train"], options, None, say)
 
 
 def evaluate_run(
@@ -410,19 +454,27 @@ def _begin(
 def _splits_in_words(
     recipe: Recipe, splits: Mapping[str, Sequence[Source]], drawn: Mapping[str, Split]
 ) -> Iterator[str]:
-    """A line for each data table: how many items each split has and how it was made. Then what is odd."""
+    """A line for each data table: how many items each split has and how it was made."""
     for name, spec in recipe.tables["data"].items():
-        tasks = {task for task, own in recipe.tasks.items() if own["data"] == name}
-        items = {k: s.items for k, sources in splits.items() for s in sources if tasks <= set(s.targets)}
         ways = [f"by {key} {spec[key]!r}" for key in ("split_column", "split_file") if key in spec]
-        how, what, counted = next(iter(ways), "each from its file"), "items", dict[str, Any](items)
+        how, what = next(iter(ways), "each from its file"), "items"
+        counted: dict[str, Any] = _items_of(recipe, name, splits)
         if name in drawn:
             content = drawn[name].content
             how, what = content["how"], content.get("of", what)
             counted |= {split: content[split] for split in SPLITS if split in content}
         sizes = [f"{split} {len(counted[split]):,}" for split in SPLITS if split in counted]
         yield f"[data.{name}] {', '.join(sizes)} {what}: {how}"
-        if what == "items" and spec["format"] != "networks":  # a network may be in several splits
+
+
+def _copies_in_words(
+    recipe: Recipe, splits: Mapping[str, Sequence[Source]], drawn: Mapping[str, Split]
+) -> Iterator[str]:
+    """A line for each split that has items of the training split, too."""
+    for name, spec in recipe.tables["data"].items():
+        of_nodes = name in drawn and drawn[name].content.get("of") == "nodes"
+        if not of_nodes and spec["format"] != "networks":  # a network may be in several splits
+            items = _items_of(recipe, name, splits)
             for split in ("dev", "test"):
                 num = num_shared(items.get(split, []), items["train"])
                 if num:
@@ -430,7 +482,13 @@ def _splits_in_words(
                     yield f"[data.{name}] {copies}: they make its score too good"
 
 
-def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path, say: Say) -> None:
+def _items_of(recipe: Recipe, data: str, splits: Mapping[str, Sequence[Source]]) -> dict[str, Any]:
+    """Split -> the items of one data table."""
+    tasks = {task for task, own in recipe.tasks.items() if own["data"] == data}
+    return {k: s.items for k, sources in splits.items() for s in sources if tasks <= set(s.targets)}
+
+
+def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path | None, say: Say) -> None:
     import torch
 
     for source in train:
@@ -446,7 +504,7 @@ def _announce(model: Model, train: Sequence[Source], options: Settings, out: Pat
     weights = _num_weights(model)
     kept = 4 + bool(options.ema_decay)  # weights, gradients, two moments, and the running average
     size = f"{4 * kept * weights / 2**20:,.1f} MiB with gradients and moments"
-    say(f"{weights:,} weights on {device}, {size}; writing to {out}")
+    say(f"{weights:,} weights on {device}, {size}" + (f"; writing to {out}" if out else ""))
 
 
 def _num_weights(model: Model) -> int:

@@ -1,0 +1,102 @@
+"""Write the recipe, and say what was found."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from multiseq.data.formats import FORMATS, SPLITS
+from multiseq.init.layouts import plan_for
+from multiseq.init.plan import Plan, recipe_text
+from multiseq.init.tables import Wish
+from multiseq.system.files import write_whole
+
+__all__ = ["init_recipe"]
+
+Say = Callable[[str], None]
+
+
+def init_recipe(
+    paths: Sequence[Path],
+    *,
+    out: Path | None = None,
+    item: str | None = None,
+    labels: Sequence[str] = (),
+    say: Say = print,
+) -> Path:
+    """Look at data, and write a recipe for it.
+
+    Args:
+        paths: Files, or a folder.
+        out: The recipe. Default: ``NAME.toml`` in the current folder.
+        item: The column of the items, instead of a guess.
+        labels: The columns of the labels, instead of a guess.
+        say: Function that is called with each line for the user.
+
+    Returns:
+        The path of the recipe.
+
+    Raises:
+        ValueError: The data cannot be read, a column does not exist, or the recipe exists already.
+    """
+    plan = plan_for(paths, Wish(item, labels))
+    out = out or Path(f"{plan.name}.toml")
+    if out.exists():
+        raise ValueError(f"{out}: exists already and is not overwritten; write another with --out FILE")
+    command = shlex.join(
+        [
+            *("multiseq", "init", *map(str, paths)),
+            *(("--input", item) if item else ()),
+            *(part for label in labels for part in ("--label", label)),
+        ]
+    )
+    facts, odd = _facts(plan, out.parent)
+    write_whole(out, recipe_text(plan, out.parent, command, str(out)))
+    width = max((len(name) for name, _ in plan.seen), default=0)
+    for name, what in plan.seen:
+        say(f"  {name:{min(width, 30)}}  {what}")
+    for line in facts:
+        say(line)
+    for line in (*plan.odd, *odd):
+        say(f"Odd: {line}")
+    if plan.question:
+        say(f"QUESTION: {plan.question}")
+    say(f"\n{out} is the recipe: {plan.adapter}, {_tasks(plan)}. Read it, and correct wrong guesses. Then:")
+    say(f"  {shlex.join(['multiseq', 'check', str(out)])}")
+    say(f"  {shlex.join(['multiseq', 'train', str(out)])}")
+    return out
+
+
+def _tasks(plan: Plan) -> str:
+    names = [
+        f"{task.name} ({task.spec['target']} per {task.spec['output']})" for task in plan.tasks if task.active
+    ]
+    return ", ".join(names) or "no task yet"
+
+
+def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
+    """Read all the data as the recipe would, and return its facts and what is odd.
+
+    Shares that are held out are not: facts are of the files.
+    """
+    from multiseq.runs.facts import facts_of
+    from multiseq.runs.recipe import Recipe
+    from multiseq.runs.recipe_check import check
+    from multiseq.runs.sources import read_split
+
+    tables = plan.tables(folder)
+    data = tables["data"][plan.name]
+    if not tables["tasks"] or plan.question or data["format"] not in FORMATS:
+        return [], []
+    data = {key: value for key, value in data.items() if not isinstance(value, float) and key != "group"}
+    tables["data"][plan.name] = data
+    whole = "file" in data and not {"split_column", "split_file"} & set(data)
+    if whole:  # one file that the library will divide
+        return [], []
+    check(plan.name, tables)
+    recipe = Recipe(plan.name, folder, "", tables)
+    splits: dict[str, Any] = {split: read_split(recipe, split) for split in SPLITS}
+    facts = facts_of(splits, {task: spec["target"] for task, spec in recipe.tasks.items()})
+    return facts.lines(), list(facts.odd)

@@ -1,0 +1,290 @@
+"""Facts about data: how many items and labels each split has, and what is odd about them.
+
+`multiseq init` and `multiseq check` print them, and a report shows them. Nothing is prepared or decoded here:
+a recording is its path.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from multiseq.labels import class_name, number, plain
+
+if TYPE_CHECKING:
+    from multiseq.tasks import Source
+
+__all__ = ["DataFacts", "LabelFacts", "facts_of"]
+
+SHOWN = 6
+"""Classes or examples that a line names."""
+TINY = 100
+"""With fewer labels in train, scores say little."""
+LONG = 20
+"""Items this many times as long as the median are named …"""
+LONGEST = 2000
+"""… if they have more characters or words than this."""
+SKEWED = 0.9
+"""A class with a larger share of the labels makes accuracy misleading."""
+
+
+@dataclass(frozen=True)
+class LabelFacts:
+    """The labels of one task in one split.
+
+    Args:
+        num: Number of labels; of labels for each vector, all of them.
+        missing: Number of items without a label.
+        classes: Class -> how often it occurs, for classes and several classes at once.
+        numbers: (least, mean, largest), for numbers.
+    """
+
+    num: int
+    missing: int
+    classes: Mapping[str, int] = field(default_factory=dict)
+    numbers: tuple[float, float, float] | None = None
+
+    def __str__(self) -> str:
+        if self.numbers is not None:
+            least, mean, largest = self.numbers
+            text = f"{self.num:,} numbers from {least:g} to {largest:g}, mean {mean:.4g}"
+        elif self.classes:
+            often = sorted(self.classes, key=lambda name: (-self.classes[name], name))
+            shown = ", ".join(f"{name} {self.classes[name]:,}" for name in often[:SHOWN])
+            text = f"{len(self.classes):,} classes: {shown}{', …' if often[SHOWN:] else ''}"
+        else:
+            text = f"{self.num:,} labels"
+        return text + (f"; {self.missing:,} missing" if self.missing else "")
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is in the data of a recipe.
+
+    Args:
+        items: Tasks of the data, joined -> split -> number of items.
+        labels: Task -> split -> its labels.
+        odd: What is odd, a sentence each.
+    """
+
+    items: Mapping[str, Mapping[str, int]]
+    labels: Mapping[str, Mapping[str, LabelFacts]]
+    odd: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """The facts for people."""
+        found = []
+        for tasks, splits in self.items.items():
+            found.append(
+                f"{tasks}: " + ", ".join(f"{num:,} items in {split}" for split, num in splits.items())
+            )
+            for task in tasks.split(", "):
+                found += [f"  {task}, {split}: {label}" for split, label in self.labels[task].items()]
+        return found
+
+
+def facts_of(splits: Mapping[str, Sequence[Source]], targets: Mapping[str, str]) -> DataFacts:
+    """Count items and labels, and find what is odd.
+
+    Args:
+        splits: Split -> its sources.
+        targets: Task -> its target: class, multilabel, number or text.
+    """
+    items: dict[str, dict[str, int]] = {}
+    labels: dict[str, dict[str, LabelFacts]] = {}
+    odd: list[str] = []
+    by_data: dict[str, dict[str, Source]] = {}
+    for split, sources in splits.items():
+        for source in sources:
+            name = ", ".join(source.targets)
+            items.setdefault(name, {})[split] = len(source.items)
+            by_data.setdefault(name, {})[split] = source
+            for task, values in source.targets.items():
+                labels.setdefault(task, {})[split] = _label_facts(values, targets[task])
+    for name, own in by_data.items():
+        odd += [f"{name}: {line}" for line in _odd_items(own)]
+        num = max(
+            (labels[task]["train"].num for task in name.split(", ") if "train" in labels[task]), default=0
+        )
+        if "train" in own and num < TINY:
+            odd.append(f"{name}: only {num:,} labels in train: with other data the score may be another")
+        for task in name.split(", "):
+            odd += [f"{task}: {line}" for line in _odd_labels(labels[task], targets[task])]
+    return DataFacts(items, labels, odd)
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+def _label_facts(values: Sequence[Any], target: str) -> LabelFacts:
+    missing = sum(value is None for value in values)
+    flat = [label for value in values if value is not None for label in _single(value, target)]
+    known = [label for label in flat if label is not None]
+    if target == "number":
+        numbers = [n for label in known if (n := number(label)) is not None and math.isfinite(n)]
+        span = (min(numbers), sum(numbers) / len(numbers), max(numbers)) if numbers else None
+        return LabelFacts(len(numbers), missing, numbers=span)
+    if target == "text":
+        empty = sum(label == "" for label in known)
+        return LabelFacts(len(known) - empty, missing + empty)
+    classes = Counter(name for label in known if (name := class_name(label)) is not None)
+    return LabelFacts(classes.total(), missing, dict(classes))
+
+
+def _single(value: Any, target: str) -> Iterable[Any]:
+    """The single labels in an item's label: of each vector, each flag that is set, or itself."""
+    if isinstance(value, dict):
+        if target == "multilabel":
+            return [name for name, flag in value.items() if flag]
+        return value.values()
+    if not isinstance(value, list | tuple):
+        return [value]
+    if target == "text":
+        return value[:1]
+    found: list[Any] = []
+    for entry in value:
+        if isinstance(entry, tuple) and len(entry) == 3:  # a segment
+            found.append(entry[2])
+        elif isinstance(entry, dict | list):
+            found += _single(entry, target)
+        else:
+            found.append(plain(entry))
+    return found
+
+
+def _odd_labels(splits: Mapping[str, LabelFacts], target: str) -> list[str]:
+    train, odd = splits.get("train"), []
+    if train is None or not train.num:
+        return ["no label in train"] if train is not None else []
+    if target in ("class", "multilabel"):
+        odd += _odd_classes(splits, train, target)
+    if train.numbers is not None and train.numbers[0] == train.numbers[2]:
+        odd.append(f"all numbers in train are {train.numbers[0]:g}; there is nothing to learn")
+    for split, facts in splits.items():
+        share = facts.missing / max(facts.missing + facts.num, 1)
+        if share > 0.5:
+            odd.append(f"{share:.0%} of the labels in {split} are missing")
+    return odd
+
+
+def _odd_classes(splits: Mapping[str, LabelFacts], train: LabelFacts, target: str) -> list[str]:
+    odd, classes = [], train.classes
+    if len(classes) == 1 and target == "class":
+        odd.append(f"only one class in train, {next(iter(classes))!r}; there is nothing to learn")
+    elif target == "class" and max(classes.values()) > SKEWED * train.num:
+        most = max(classes, key=lambda name: classes[name])
+        odd.append(
+            f'{classes[most] / train.num:.0%} of train are {most!r}: metric = "f1" says more than accuracy'
+        )
+    rare = sorted(name for name, count in classes.items() if count < 3)
+    if rare:
+        odd.append(f"{len(rare):,} classes have fewer than 3 labels in train: {_named(rare)}")
+    if target == "class" and len(classes) > 20 and all(map(_is_number, classes)):
+        odd.append(f'the {len(classes):,} classes are numbers; if their order matters, target = "number"')
+    for split in ("dev", "test"):
+        unseen = sorted(set(splits[split].classes) - set(classes)) if split in splits else []
+        if unseen:
+            odd.append(
+                f"{len(unseen):,} classes of {split} that train lacks cannot be predicted: {_named(unseen)}"
+            )
+    return odd
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:SHOWN])) + (" …" if names[SHOWN:] else "")
+
+
+# --- items ----------------------------------------------------------------------------------------
+
+
+def _odd_items(splits: Mapping[str, Source]) -> list[str]:
+    odd, train = [], splits.get("train")
+    keys = {split: list(map(_key, source.items)) for split, source in splits.items()}
+    for split, source in splits.items():
+        empty = [i for i, item in enumerate(source.items) if _is_empty(item)]
+        if empty:
+            odd.append(f"{split}: {_items(len(empty))} without content, see {_place(source, empty[0])}")
+        odd += _long(split, source)
+    if train is None:
+        return odd
+    first: dict[Any, int] = {}
+    twice, differ = [], []
+    for i, key in enumerate(keys["train"]):
+        before = first.setdefault(key, i)
+        if before != i and not _is_empty(train.items[i]):
+            twice.append(i)
+            if any(values[i] != values[before] for values in train.targets.values()):
+                differ.append(i)
+    if twice:
+        more = f", {len(differ):,} of them with another label ({_place(train, differ[0])})" if differ else ""
+        odd.append(
+            f"train: {_items(len(twice))} the same as an earlier one{more}, see {_place(train, twice[0])}"
+        )
+    for split, source in splits.items():
+        if split == "train":
+            continue
+        known = [
+            i
+            for i, key in enumerate(keys[split])
+            if key in first
+            and not _is_empty(source.items[i])
+            # The same row in both: a network whose nodes are in several splits.
+            and not (source.locations and _place(source, i) == _place(train, first[key]))
+        ]
+        if known:
+            where = f"{_place(source, known[0])} is {_place(train, first[keys[split][known[0]]])}"
+            odd.append(f"{split}: {_items(len(known))} also in train, so the score is too good: {where}")
+    return odd
+
+
+def _key(item: Any) -> Any:
+    """What two items have in common if they are the same: 64 bits, because there may be millions."""
+    if isinstance(item, str):
+        return hash(item)
+    if isinstance(item, list | dict):
+        return hash(json.dumps(item, sort_keys=True, default=repr))
+    return hash(repr(item))
+
+
+def _is_empty(item: Any) -> bool:
+    return (isinstance(item, str) and not item.strip()) or (isinstance(item, list) and not item)
+
+
+def _long(split: str, source: Source) -> list[str]:
+    sizes = [len(item) for item in source.items if isinstance(item, str | list)]
+    if not sizes:
+        return []
+    usual = median(sizes)
+    long = [
+        i
+        for i, item in enumerate(source.items)
+        if isinstance(item, str | list) and len(item) > max(LONG * usual, LONGEST)
+    ]
+    if not long:
+        return []
+    unit = "characters" if isinstance(source.items[long[0]], str) else "entries"
+    return [
+        f"{split}: {_items(len(long))} very long ({max(sizes):,} {unit}; usual are {usual:,.0f}), "
+        f"the first at {_place(source, long[0])}"
+    ]
+
+
+def _items(num: int) -> str:
+    return "1 item" if num == 1 else f"{num:,} items"
+
+
+def _place(source: Source, i: int) -> str:
+    return source.locations[i] if i < len(source.locations) else f"item {i}"

@@ -1,0 +1,585 @@
+"""`multiseq init` and `multiseq check`: what they make of files as people have them."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner, Result
+
+from multiseq.cli import app
+from multiseq.data.formats import FORMATS
+from multiseq.data.recordings import find_recordings
+from multiseq.data.records import DataError
+from multiseq.init.columns import SAMPLE, look_at
+from multiseq.init.files import encoding_of, groups_of, kind_of
+from multiseq.init.layouts import plan_for
+from multiseq.init.plan import Plan, recipe_text
+from multiseq.init.tables import Wish, columns_of
+from multiseq.runs.facts import facts_of
+from multiseq.tasks import Source
+
+TEXTS = (
+    "the lamp is lovely and quiet",
+    "it broke after one day",
+    "sent it back at once",
+    "my sister loves it",
+)
+CSV = "id,review,stars\n" + "".join(f"{i},{TEXTS[i % 4]} {i},{i % 5 + 1}\n" for i in range(40))
+TINY = ("--set", "encoder.dim=8", "--set", "encoder.depth=1", "--set", "encoder.heads=2")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    return tmp_path
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), prog_name="multiseq")
+
+
+def well(*arguments: str) -> str:
+    result = call(*arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def error(*arguments: str) -> str:
+    result = call(*arguments)
+    assert result.exit_code == 1, (result.output, result.exception)
+    return result.stderr
+
+
+def planned(*names: str, item: str | None = None, labels: Sequence[str] = ()) -> tuple[Plan, dict[str, Any]]:
+    """The plan for files, and the tables of its recipe, read back from its text."""
+    plan = plan_for(list(map(Path, names)), Wish(item, labels))
+    return plan, tomllib.loads(recipe_text(plan, Path(), "multiseq init", "x.toml"))
+
+
+def only(tables: dict[str, Any], section: str) -> dict[str, Any]:
+    [found] = tables[section].values()
+    return dict(found)
+
+
+def write(name: str, text: str, encoding: str = "utf-8") -> str:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode(encoding))
+    return name
+
+
+def sound(name: str, rate: int = 8000, seconds: float = 0.3) -> None:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(name, np.random.default_rng(len(name)).normal(0, 0.1, int(rate * seconds)), rate)
+
+
+# --- from files to a trained run ------------------------------------------------------------------
+
+
+def test_files_of_a_text_task_become_a_recipe_that_trains() -> None:
+    for split in ("train", "valid", "test"):
+        write(f"reviews/{split}.csv", CSV.replace("lamp", split))
+    shown = well("init", "reviews")
+    assert "class: 5 different whole numbers -> LABEL" in shown
+    assert "id: the number of the row -> not used" in shown
+    assert "40 items in train, 40 items in dev, 40 items in test" in shown
+    tables = tomllib.loads(Path("reviews.toml").read_text())
+    assert only(tables, "data") == {
+        "adapter": "text",
+        "format": "table",
+        "train": "reviews/train.csv",
+        "dev": "reviews/valid.csv",
+        "test": "reviews/test.csv",
+        "input": "review",
+    }
+    assert only(tables, "tasks")["column"] == "stars"
+    shown = well("check", "reviews.toml", *TINY)
+    assert "stars, train: 5 classes: 1 8, 2 8, 3 8, 4 8, 5 8" in shown
+    assert "Odd: stars: test: 30 items also in train, so the score is too good" in shown
+    assert "weights on" in shown
+    assert shown.endswith("It can be trained.\n")
+    assert "accuracy" in well("train", "reviews.toml", "--set", "training.steps=2", *TINY)
+
+
+def test_a_recipe_is_never_overwritten() -> None:
+    write("a.csv", CSV)
+    Path("a.toml").write_text("mine")
+    assert "a.toml: exists already and is not overwritten; write another with --out FILE" in error(
+        "init", "a.csv"
+    )
+    assert Path("a.toml").read_text() == "mine"
+    well("init", "a.csv", "--out", "b.toml")
+    assert Path("b.toml").is_file()
+
+
+def test_paths_are_relative_to_the_recipe() -> None:
+    write("data/a.csv", CSV)
+    Path("recipes").mkdir()
+    well("init", "data/a.csv", "--out", "recipes/a.toml")
+    assert only(tomllib.loads(Path("recipes/a.toml").read_text()), "data")["train"] == "../data/a.csv"
+
+
+def test_one_file_is_divided_by_the_library_and_no_speaker_is_in_two_splits() -> None:
+    rows = "".join(f"{TEXTS[i % 4]},{'yes' if i % 3 else 'no'},user{i % 7}\n" for i in range(60))
+    _, tables = planned(write("a.csv", "text,label,user\n" + rows))
+    data = only(tables, "data")
+    assert (data["train"], data["dev"], data["test"], data["group"]) == ("a.csv", 0.1, 0.2, "user")
+
+
+def test_a_column_of_splits_is_used_and_a_missing_dev_is_held_out() -> None:
+    rows = "".join(f"{TEXTS[i % 4]},{'train' if i % 3 else 'test'},{i % 2}\n" for i in range(30))
+    _, tables = planned(write("a.csv", "text,part,label\n" + rows))
+    data = only(tables, "data")
+    assert (data["file"], data["split_column"], data["dev"]) == ("a.csv", "part", 0.1)
+    assert "train" not in data
+
+
+def test_a_test_file_without_labels_is_left_out() -> None:
+    write("train.csv", CSV)
+    write("test.csv", "id,review\n1,the lamp is lovely and quiet today\n")
+    plan, tables = planned("train.csv", "test.csv")
+    assert only(tables, "data")["test"] == 0.2
+    assert any("test.csv has no column stars" in line for line in plan.odd)
+
+
+def test_wrong_guesses_can_be_corrected() -> None:
+    write(
+        "a.csv",
+        "title,body,topic,score\n" + "a b c,the lamp is lovely and quiet,x,0.5\nd e f,it broke,y,0.7\n" * 9,
+    )
+    _, tables = planned("a.csv", item="title", labels=["topic", "score"])
+    assert only(tables, "data")["input"] == "title"
+    assert {name: task["target"] for name, task in tables["tasks"].items()} == {
+        "topic": "class",
+        "score": "number",
+    }
+    assert "--label: got 'topik'" in error("init", "a.csv", "--label", "topik")
+
+
+def test_an_unnamed_label_is_a_marked_guess_with_the_others_as_comments() -> None:
+    write(
+        "a.csv", "text,colour,size\n" + "".join(f"{TEXTS[i % 4]},{'rg'[i % 2]},{i / 7}\n" for i in range(30))
+    )
+    plan, tables = planned("a.csv")
+    assert list(tables["tasks"]) == ["size"]
+    text = recipe_text(plan, Path(), "", "")
+    assert "A GUESS: colour, size could all be the label" in text
+    assert "# [tasks.colour]" in text
+
+
+def test_a_table_without_labels_asks() -> None:
+    write("a.csv", "id,text\n" + "".join(f"{i},{TEXTS[i % 4]} {i}\n" for i in range(9)))
+    shown = well("init", "a.csv")
+    assert "QUESTION: what should be learned? No column looks like a label." in shown
+    assert "# QUESTION: what should be learned?" in Path("a.toml").read_text()
+    assert "expected at least one [tasks.NAME]" in error("check", "a.toml")
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "kind"),
+    [
+        ("zip", ["01069", "10115", "01069", "99084"] * 9, "id"),
+        ("plz", [str(10000 + i % 3) for i in range(60)], "id"),
+        ("user_id", [str(7 * i) for i in range(60)], "id"),
+        ("row", [str(i) for i in range(60)], "id"),
+        ("Unnamed: 0", [str(i) for i in range(60)], "id"),
+        ("order", [f"A-{i:05}" for i in range(60)], "id"),
+        ("when", ["2024-02-01", "2024-03-01"] * 30, "date"),
+        ("when", ["1.2.2024", "13.12.2024"] * 30, "date"),
+        ("when", ["2024-02-01T10:00:00Z", "2024-02-02 11:30"] * 30, "date"),
+        ("year", ["1999", "2004"] * 30, "date"),
+        ("timestamp", ["1700000000", "1700000060"] * 30, "date"),
+        ("link", ["https://a.org/1", "https://a.org/2"], "id"),
+        ("text", ["room 12 was 30 degrees", "1 of 2 broke", "3 stars"] * 9, "text"),
+        ("stars", [str(i % 5 + 1) for i in range(60)], "class"),
+        ("stars", [f"{i % 5 + 1}.0" for i in range(60)], "class"),
+        ("label", ["0", "1", "1"], "class"),
+        ("price", [f"{i * 1.1:.2f}" for i in range(60)], "number"),
+        ("price", ["3,5", "4,25", "3,75"], "number"),
+        ("age", [str(i % 60) for i in range(90)], "number"),
+        ("speaker", [f"{i % 4:04}" for i in range(60)], "class"),
+        ("tags", ["red, round", "red", "round, big"] * 20, "classes"),
+        ("split", ["train", "test", "val"] * 9, "split"),
+        ("kind", ["train", "bus", "tram"] * 9, "class"),
+        ("split", ["A", "B"] * 9, "other"),
+        ("age", [str(20 + i) for i in range(9)], "number"),
+        ("clip", ["a.wav", "b.FLAC"], "audio"),
+        ("mol", ["CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1O", "CCN(CC)CC"], "smiles"),
+        ("mood", ["CO", "NO", "CO", "OK", "NO", "CO"] * 9, "class"),
+        ("x", ["", None, ""], "empty"),
+        ("x", ["a", "a", "a"], "constant"),
+        ("words", [["I", "ran"], ["she", "sat", "down"]], "words"),
+        ("tags", [["PRON", "VERB"], ["PRON", "VERB", "PART"]] * 9, "labels"),
+        ("facts", [[["Ada", "job", "baker"]], [["Bo", "job", "cook"]]], "triples"),
+    ],
+)
+def test_what_a_column_holds(name: str, cells: list[Any], kind: str) -> None:
+    assert look_at(name, cells).kind == kind
+
+
+def test_an_id_or_a_date_is_no_label() -> None:
+    rows = "".join(f"{i},2024-01-{i % 28 + 1:02},0{i % 9}069,{TEXTS[i % 4]}\n" for i in range(60))
+    plan, _ = planned(write("a.csv", "id,date,zip,text\n" + rows))
+    assert plan.tasks == []
+
+
+def test_a_computed_or_measured_quantity_is_no_label_beside_a_named_one() -> None:
+    header = "smiles,MolWt,NumRings,measured solubility"
+    rows = "".join(f"{'C' * (i + 1)}(=O)O,{i * 14.2},{i % 3},{-i / 7}\n" for i in range(40))
+    _, tables = planned(write("a.csv", f"{header}\n{rows}"))
+    assert only(tables, "data")["adapter"] == "graph"
+    assert only(tables, "tasks") == {
+        "data": "a",
+        "output": "set",
+        "target": "number",
+        "column": "measured solubility",
+    }
+
+
+def test_columns_whose_names_differ_in_signs_only_are_two_tasks() -> None:
+    rows = "".join(f"{TEXTS[i % 4]},{'ab'[i % 2]},{'cd'[i % 2]}\n" for i in range(40))
+    _, tables = planned(write("a.csv", "text,label (1),label-1\n" + rows))
+    assert {task["column"] for task in tables["tasks"].values()} == {"label (1)", "label-1"}
+
+
+def test_a_column_that_is_called_like_a_class_is_a_header() -> None:
+    rows = "".join(f"{['spam', 'ham'][i % 2]},{TEXTS[i % 4]}\n" for i in range(40))
+    _, tables = planned(write("a.csv", "spam,text\n" + rows))
+    assert only(tables, "tasks")["column"] == "spam"
+    with pytest.raises(DataError, match=r"a.csv:1: the first line seems to be data \('spam'\)"):
+        planned(write("a.csv", rows))
+
+
+def test_many_columns_of_0_and_1_are_one_task() -> None:
+    rows = "".join(f"{TEXTS[i % 4]},{i % 2},{i % 3 % 2},{'' if i % 5 else i // 5 % 2}\n" for i in range(40))
+    _, tables = planned(write("a.csv", "text,toxic,rude,threat\n" + rows))
+    assert only(tables, "tasks")["columns"] == ["toxic", "rude", "threat"]
+
+
+def test_decimal_commas_are_said() -> None:
+    rows = "".join(f"{TEXTS[i % 4]};{i % 7},{i}5\n" for i in range(40))
+    _, tables = planned(write("a.csv", "text;note\n" + rows, "latin-1"))
+    assert only(tables, "data")["decimal"] == ","
+    assert only(tables, "tasks")["target"] == "number"
+
+
+def test_two_texts_named_like_languages_are_a_translation() -> None:
+    rows = "".join(f"{TEXTS[i % 4]},die Lampe ist schön {i}\n" for i in range(20))
+    _, tables = planned(write("a.csv", "english,german\n" + rows))
+    assert only(tables, "data")["input"] == "english"
+    assert (only(tables, "tasks")["target"], only(tables, "tasks")["column"]) == ("text", "german")
+
+
+# --- other layouts --------------------------------------------------------------------------------
+
+
+def test_a_treebank_learns_its_parts_of_speech() -> None:
+    rows = "1\tI\tI\tPRON\tPRP\t_\t2\tnsubj\t_\t_\n2\tran\trun\tVERB\tVBD\t_\t0\troot\t_\t_\n\n"
+    for split in ("train", "dev", "test"):
+        write(f"en-ud-{split}.conllu", rows * 5)
+    plan, tables = planned(".")
+    assert only(tables, "tasks") == {
+        "data": plan.name, "output": "vector", "target": "class", "column": "upos",
+    }  # fmt: skip
+    assert [task.name for task in plan.tasks] == ["upos", "xpos", "deprel"]
+
+
+def test_lines_with_labels_in_another_encoding() -> None:
+    write(
+        "train.txt",
+        "".join(f"{['LOC:city', 'LOC:other', 'HUM:ind'][i % 3]} Où est le café {i} ?\n" for i in range(20)),
+        "latin-1",
+    )
+    write("test.txt", "LOC:city Where is it now ?\nHUM:ind Who was she then ?\n" * 3)
+    _, tables = planned("train.txt", "test.txt")
+    data = only(tables, "data")
+    assert (data["format"], data["encoding"], data["test"]) == ("labelled", "latin-1", "test.txt")
+    assert list(tables["tasks"]) == ["label", "coarse"]
+
+
+def test_sentences_that_begin_alike_are_not_labels() -> None:
+    write("a.txt", "".join(f"{['The', 'I', 'It', 'We'][i % 4]} saw number {i} today\n" for i in range(80)))
+    with pytest.raises(DataError, match="lines of text without labels, such as 'The saw number 0"):
+        planned("a.txt")
+
+
+def test_aligned_files_are_a_translation() -> None:
+    for split in ("train", "val", "test_2016"):
+        for language in ("de", "en"):
+            write(f"{split}.{language}", "".join(f"{TEXTS[i % 4]} {language}\n" for i in range(10)))
+    _, tables = planned(".")
+    data = only(tables, "data")
+    assert data["train"] == ["train.en", "train.de"]
+    assert data["dev"] == ["val.en", "val.de"]
+    assert data["test"] == ["test_2016.en", "test_2016.de"]
+
+
+def test_json_lines_with_tags_and_with_triples() -> None:
+    tagged = [
+        {"words": ["I", "ran"], "tags": ["PRON", "VERB"]},
+        {"words": ["she", "sat"], "tags": ["PRON", "VERB"]},
+    ]
+    write("a.jsonl", "".join(json.dumps(row) + "\n" for row in tagged * 10))
+    _, tables = planned("a.jsonl")
+    assert only(tables, "data")["input"] == "words"
+    assert (only(tables, "tasks")["output"], only(tables, "tasks")["column"]) == ("vector", "tags")
+    facts = [{"triples": [["Ada", "job", "baker"]], "text": f"Ada is a baker {i}."} for i in range(20)]
+    write("b.jsonl", "".join(json.dumps(row) + "\n" for row in facts))
+    _, tables = planned("b.jsonl")
+    assert only(tables, "data")["adapter"] == "graph"
+    assert (only(tables, "tasks")["output"], only(tables, "tasks")["column"]) == ("sequence", "text")
+
+
+def test_recordings_named_in_a_table_with_and_without_their_ending() -> None:
+    for i in range(6):
+        sound(f"clips/u{i}.wav")
+    rows = [(f"u{i}", "ab"[i % 2], f"yes no yes {i}") for i in range(6)]
+    write("full.csv", "file,speaker,text\n" + "".join(f"{a}.wav,{b},{c}\n" for a, b, c in rows))
+    write("bare.csv", "utt,speaker,text\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    for name, column in (("full.csv", "file"), ("bare.csv", "utt")):
+        _, tables = planned(name)
+        data = only(tables, "data")
+        assert (data["format"], data["input"], data["audio"]) == ("recordings", column, "clips")
+        assert only(tables, "tasks") | {"data": ""} == {
+            "data": "", "output": "sequence", "target": "text", "column": "text", "head": {"kind": "ctc"},
+            "metric": "word_error_rate",
+        }  # fmt: skip
+        assert tables["adapters"]["speech"] == {"sample_rate": 8000}
+    assert find_recordings(Path("clips"), ["u1"]) == find_recordings(Path("clips"), ["u1.wav"])
+
+
+def test_a_table_of_segments_beside_that_of_the_recordings() -> None:
+    for i in range(4):
+        sound(f"u{i}.wav")
+    write("clips.tsv", "utt\tseconds\n" + "".join(f"u{i}\t0.3\n" for i in range(4)))
+    write("phones.tsv", "utt\tstart\tend\tphone\n" + "".join(f"u{i}\t0.0\t0.2\taa\n" for i in range(4)))
+    _, tables = planned(".", labels=[])
+    assert only(tables, "data")["segments"] == "phones.tsv"
+    assert {"segments": "vector"}.items() <= {
+        name: t["output"] for name, t in tables["tasks"].items()
+    }.items()
+
+
+def test_a_name_without_ending_that_two_recordings_have_is_an_error() -> None:
+    sound("a/x.wav")
+    sound("b/x.wav")
+    with pytest.raises(DataError, match=r"'x' could be .*x.wav or .*x.wav, expected one; add the ending"):
+        find_recordings(Path(), ["x"])
+
+
+def test_recordings_that_are_elsewhere_are_asked_for() -> None:
+    plan, _ = planned(write("a.csv", "file,label\n" + "".join(f"x{i}.wav,{'ab'[i % 2]}\n" for i in range(9))))
+    assert 'Set audio = "FOLDER"' in plan.question
+
+
+@pytest.mark.parametrize("kind", ["texts", "recordings"])
+def test_a_folder_of_folders_is_a_class_each(kind: str) -> None:
+    for i in range(4):
+        for name in ("yes", "no"):
+            sound(f"data/{name}/{i}.wav") if kind == "recordings" else write(f"data/{name}/{i}.txt", TEXTS[i])
+    plan, tables = planned("data")
+    data = only(tables, "data")
+    assert (data["format"], data["train"], data["test"]) == ("folders", "data", 0.2)
+    assert data["adapter"] == ("speech" if kind == "recordings" else "text")
+    assert only(tables, "tasks")["column"] == "label"
+    assert ("files", f"8 {kind} -> THE ITEMS") in plan.seen
+    if "folders" in FORMATS:
+        assert "8 items in train" in well("init", "data")
+
+
+def test_train_and_test_folders_of_folders() -> None:
+    for split in ("train", "test"):
+        for name in ("pos", "neg"):
+            write(f"imdb/{split}/{name}/0.txt", "x")
+    _, tables = planned("imdb")
+    data = only(tables, "data")
+    assert (data["train"], data["test"], data["dev"]) == ("imdb/train", "imdb/test", 0.1)
+
+
+def test_recordings_alone_ask_for_a_table() -> None:
+    for i in range(3):
+        sound(f"clips/{i}.wav")
+    shown = well("init", "clips")
+    assert "QUESTION: what should be learned from the 3 recordings? Nothing says what is in them." in shown
+    assert "# [tasks.label]" in Path("clips.toml").read_text()
+
+
+def test_tables_of_nodes_and_edges_are_networks() -> None:
+    nodes = "".join(
+        f"g{g},{i},{20 + i},{'ab'[i % 2]},{'train' if g < 4 else 'test'}\n"
+        for g in range(5)
+        for i in range(4)
+    )
+    write("nodes.csv", "graph,node,age,label,part\n" + nodes)
+    write(
+        "edges.csv",
+        "graph,source,target\n" + "".join(f"g{g},{i},{i + 1}\n" for g in range(5) for i in range(3)),
+    )
+    _, tables = planned(".")
+    data = only(tables, "data")
+    assert (data["format"], data["file"], data["edges"]) == ("networks", "nodes.csv", "edges.csv")
+    assert (data["features"], data["split_column"]) == (["age"], "part")
+    assert only(tables, "tasks")["output"] == "vector"
+    shown = well("init", "nodes.csv", "edges.csv", "--out", "n.toml")
+    assert "label, train: 2 classes: a 8, b 8" in shown
+
+
+def test_row_numbers_beside_a_table_are_its_splits() -> None:
+    write("a.csv", CSV)
+    splits = {"train": list(range(30)), "val": [30, 31], "test": list(range(32, 40))}
+    write("split.json", json.dumps({"splits": [splits]}))
+    _, tables = planned(".")
+    data = only(tables, "data")
+    assert (data["file"], data["split_file"], data["fold"]) == ("a.csv", "split.json", 0)
+    assert not {"train", "dev", "test"} & set(data)
+
+
+# --- what cannot be read --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.sdf", "x", "molecules as MDL files; save them as a table with a column of SMILES"),
+        ("a.graphml", "<x/>", "networks as XML"),
+        ("a.TextGrid", "x", "annotations of Praat"),
+        ("a.pkl", "x", "pickled objects, which may run code and are never opened"),
+        ("a.data", "\x80\x04x", "pickled objects"),
+        ("wav.scp", "u1 a.wav\n", "a data folder of Kaldi"),
+        ("a.csv", "a,b\n", "no column holds texts"),
+        ("a.csv", "1,2.5\n3,4.5\n", "a.csv:1: the first line seems to be data \\('1'\\)"),
+        ("a.csv", "x,y\n1,2\n2,3\n", "no column holds texts, recordings, SMILES or graphs"),
+        ("a.txt", "I PRON\nran VERB\n. PUNCT\n\n" * 5, "a word and its tags on each line \\('I PRON'\\)"),
+        ("a.json", "[1]", "got JSON, expected one object a line"),
+        ("a.txt", "", "empty"),
+    ],
+)
+def test_what_is_not_read_is_said(name: str, content: str, message: str) -> None:
+    Path(name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(DataError, match=message):
+        planned(name)
+
+
+def test_several_data_sets_are_an_error_that_names_them() -> None:
+    write("d/books.train.csv", CSV)
+    write("d/books.test.csv", CSV)
+    write("d/films.csv", CSV)
+    with pytest.raises(
+        DataError, match=r"got 2 data sets, expected one; .*books.train.csv books.test.csv; or films"
+    ):
+        planned("d")
+
+
+def test_a_folder_that_is_not_there() -> None:
+    assert "nowhere: no such file or folder" in error("init", "nowhere")
+
+
+def test_control_characters_and_quotes_in_names_stay_toml() -> None:
+    name = 'a "b"\t\x7f]\n#'
+    write("a.jsonl", "".join(json.dumps({name: TEXTS[i % 4], "label # x": i % 2}) + "\n" for i in range(20)))
+    _, tables = planned("a.jsonl")
+    assert only(tables, "data")["input"] == name
+    assert only(tables, "tasks")["column"] == "label # x"
+
+
+def test_a_long_table_is_sampled_and_counted_honestly() -> None:
+    rows = "".join(f"{TEXTS[i % 4]} {i},{'ab'[i % 2]}\n" for i in range(12_000))
+    write("a.csv", "text,label\n" + rows)
+    assert "12,000 items in train" in well("init", "a.csv")
+    assert columns_of(Path("a.csv"), "table", "utf-8")[0].num == SAMPLE == 10_000
+
+
+# --- small parts ----------------------------------------------------------------------------------
+
+
+def test_kinds_and_encodings_of_files() -> None:
+    write("a", "text\tlabel\nso good\tup\n")
+    assert kind_of(Path("a")) == "table"
+    write("b", "__label__up so good\n__label__down so bad\n")
+    assert kind_of(Path("b")) == "labelled"
+    assert encoding_of(Path(write("c", "“quoted”", "cp1252"))) == "cp1252"
+    assert encoding_of(Path(write("d", "café", "latin-1"))) == "latin-1"
+    assert encoding_of(Path(write("e", "café", "utf-16"))) == "utf-8"  # its byte order mark says the rest
+
+
+def test_groups_of_files() -> None:
+    [group] = groups_of([Path("TRAIN.csv.gz"), Path("dev.csv"), Path("Test.CSV")])
+    assert {split: file.name for split, file in group.splits.items()} == {
+        "train": "TRAIN.csv.gz", "dev": "dev.csv", "test": "Test.CSV",
+    }  # fmt: skip
+    assert len(groups_of([Path("training_notes.csv"), Path("contest.csv")])) == 2
+
+
+def test_the_facts_of_labels_and_items() -> None:
+    def source(items: list[Any], labels: list[Any]) -> Source:
+        return Source("text", items, {"mood": labels})
+
+    train = source(["a b", "a b", "c d", "", "e f"] * 30, ["up", "down", "up", "up", None] * 30)
+    test = source(["c d", "new"], ["up", "sideways"])
+    facts = facts_of({"train": [train], "test": [test]}, {"mood": "class"})
+    assert facts.items == {"mood": {"train": 150, "test": 2}}
+    assert facts.labels["mood"]["train"].classes == {"up": 90, "down": 30}
+    assert facts.labels["mood"]["train"].missing == 30
+    odd = "\n".join(facts.odd)
+    assert "train: 30 items without content" in odd
+    assert "train: 117 items the same as an earlier one, 30 of them with another label" in odd
+    assert "test: 1 item also in train" in odd
+    assert "1 classes of test that train lacks cannot be predicted: 'sideways'" in odd
+
+
+def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:
+    graph = {"nodes": {"age": [20, 30]}, "edges": [(0, 1)]}
+    train = Source("graph", [graph], {"buys": [["yes", None]]}, locations=["nodes.csv:2"])
+    test = Source("graph", [graph], {"buys": [[None, "no"]]}, locations=["nodes.csv:2"])
+    assert not [
+        line for line in facts_of({"train": [train], "test": [test]}, {"buys": "class"}).odd if "also" in line
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "target", "line"),
+    [
+        (["up"] * 120, "class", "only one class in train, 'up'; there is nothing to learn"),
+        ([2.5] * 120, "number", "all numbers in train are 2.5; there is nothing to learn"),
+        (["a"] * 115 + ["b"] * 5, "class", "96% of train are 'a'"),
+        (["a"] * 60 + ["b"] * 59 + ["c"], "class", "1 classes have fewer than 3 labels in train: 'c'"),
+        (list(map(str, range(24))) * 5, "class", "the 24 classes are numbers; if their order matters"),
+        ([None] * 100 + ["a", "b"] * 10, "class", "83% of the labels in train are missing"),
+    ],
+)
+def test_odd_labels(labels: list[Any], target: str, line: str) -> None:
+    source = Source("text", [f"text {i}" for i in range(len(labels))], {"mood": labels})
+    assert any(line in odd for odd in facts_of({"train": [source]}, {"mood": target}).odd)
+
+
+def test_check_says_what_cannot_be_trained() -> None:
+    write("a.csv", CSV)
+    well("init", "a.csv")
+    text = Path("a.toml").read_text()
+    Path("a.toml").write_text(text.replace('column = "stars"', 'column = "star"'))
+    assert "no column 'star'" in error("check", "a.toml", "--set", "data.a.test=a.csv")
+
+
+# --- version and completion -----------------------------------------------------------------------
+
+
+def test_the_version_is_shown() -> None:
+    lines = well("--version").splitlines()
+    assert lines[0].startswith("multiseq 0.")
+    assert lines[1].startswith("torch ")
+    assert lines[2].startswith("Python 3.")
+
+
+def test_there_is_completion_for_the_shell() -> None:
+    assert "--install-completion" in well("--help")

@@ -1,0 +1,225 @@
+"""Write docs/options.md: every key that a recipe may have, with its values, its default and its meaning.
+
+python tools/write_options.py
+
+Names and ranges come from `multiseq.options`, `multiseq.data.formats` and `multiseq.runs.recipe_check`,
+defaults from signatures, and meanings from docstrings, so the page cannot say anything else than the code.
+Only the keys of ``[data.NAME]`` and ``[tasks.NAME]`` have no docstring: their meanings are here. A test
+compares the page.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import multiseq
+from multiseq.data.formats import FORMATS
+from multiseq.data.readers import READERS
+from multiseq.data.text_files import open_text
+from multiseq.metric_names import METRICS_OF
+from multiseq.nn.encoder import PRESETS
+from multiseq.options import NUMBER, OPTIONS, TAKES
+from multiseq.runs import recipe_check
+from multiseq.runs.build import PRESET
+from multiseq.training.settings import Settings
+
+PAGE = Path(__file__).parents[1] / "docs" / "options.md"
+
+HEAD = """\
+# Every option
+
+`python tools/write_options.py` writes this page from the code. A recipe needs `[data.NAME]` and
+`[tasks.NAME]` only; everything else has a default. `--set training.steps=500` changes one value on the
+command line. [Recipes](recipes.md) says how the tables go together, and `multiseq init` writes a recipe for
+your files.
+
+"""
+
+WORDS = {str: "text", int: "whole number", float: "number", NUMBER: "number", bool: "`true`, `false`"}
+WORDS |= {list: "list", dict: "table"}
+
+DATA = {
+    "adapter": "`text`, `speech`, `graph`, or a name that `[adapters.NAME]` gives a modality.",
+    "format": "How the files are read, see [formats](#formats).",
+    "train": "The file of the training items. For `lines` a pair of files.",
+    "dev": "The file of the dev split, or the fraction of the items that is held out.",
+    "test": "The file of the test split, or the fraction of the items that is held out.",
+    "file": "One file for all splits, with one of the next keys or fractions.",
+    "split_column": "The column that says train, dev (val, valid, validation) or test.",
+    "split_file": "A JSON file of row numbers from 0 for each split.",
+    "fold": "Which of several splits to use, from 0.",
+    "weight": "How often the items are drawn, relative to other data.",
+    "folds": "Cross-validation: the number of folds, each of which is the test split of one training.",
+    "group": "The column whose values are never in two splits: a speaker, a patient.",
+    "time": "The column by which the items are divided: the latest are the test split.",
+    "split_seed": "Seed of the fractions that are held out.",
+    "on_error": "`stop` at a bad row, or `skip` and list it.",
+    "decimal": "The decimal separator of numbers.",
+}
+"""Key of ``[data.NAME]`` -> what it means."""
+
+TASKS = {
+    "data": "The `[data.NAME]` that it learns from.",
+    "output": "`vector` (one label for each vector), `set` (one for each item) or `sequence` (a text).",
+    "target": f"{', '.join(f'`{name}`' for name in METRICS_OF)}.",
+    "column": "The column or field that holds the labels.",
+    "columns": "Several columns: several numbers, or a flag for each of several labels.",
+    "unit": "The unit of a number, for people.",
+    "tokens": "What a text is written in: `character` or `piece` (parts of words).",
+    "vocab_size": "Number of pieces.",
+    "metric": "The score, see [labels](recipes.md#labels).",
+    "weight": "Factor of its loss in the sum over the tasks.",
+    "head": 'Options of the head, see [heads](#heads); `kind = "ctc"` chooses the CTC head for a sequence.',
+    "decode": "Options of the search for a text, see [heads](#heads).",
+    "class_weight": "`balanced` gives rare classes more weight in the loss.",
+    "label_smoothing": "Label smoothing in the loss of classes.",
+}
+"""Key of ``[tasks.NAME]`` -> what it means."""
+
+ADAPTERS = {
+    "TextAdapter": "text",
+    "SpeechAdapter": "speech",
+    "GraphAdapter": "graph",
+    "NeighborhoodAdapter": "graph",
+}
+HEADS = {
+    "VectorHead": 'output = "vector"',
+    "SetHead": 'output = "set"',
+    "CTCHead": 'output = "sequence"` with `head = { kind = "ctc" }',
+    "DecoderHead": 'output = "sequence"',
+}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        HEAD,
+        "## Data\n\nKeys of `[data.NAME]`, besides those of the format:\n\n",
+        _plain(recipe_check.DATA_KEYS, DATA),
+    ]
+    parts += [
+        "\n## Formats\n\nWhat the files look like is in [recipes](recipes.md#formats).\n",
+        *map(_format, FORMATS),
+    ]
+    parts += ["\n## Tasks\n\nKeys of `[tasks.NAME]`:\n\n", _plain(recipe_check.TASK_KEYS, TASKS)]
+    parts += ["\n## Encoder\n\n" + _presets() + _table(TAKES["Encoder"], [multiseq.Encoder])]
+    parts += ["\n## Adapters\n\nKeys of `[adapters.NAME]`, besides `modality` (default: NAME).\n"]
+    for name, modality in ADAPTERS.items():
+        kind = getattr(multiseq, name)
+        note = ", if the recipe gives `num_hops`" if name == "NeighborhoodAdapter" else ""
+        parts += [f"\n### {name}\n\nFor `{modality}`{note}.\n\n", _table(TAKES[name], [kind.fit, kind])]
+    parts += ["\n## Heads\n\nKeys of `head = { … }` and `decode = { … }` of a task.\n"]
+    for name, where in HEADS.items():
+        kind = getattr(multiseq, name)
+        parts += [f"\n### {name}\n\nFor `{where}`.\n\n", _table(TAKES[name], [kind])]
+        if TAKES[f"{name}.decode"]:
+            parts += ["\nKeys of `decode`:\n\n", _table(TAKES[f"{name}.decode"], [kind.decode])]
+    parts += [
+        "\n## Training\n\nKeys of `[training]`, and arguments of `multiseq.train`.\n\n",
+        _table(TAKES["Settings"], [Settings.__init__, Settings]),
+    ]
+    return "".join(parts)
+
+
+def _presets() -> str:
+    rows = "".join(
+        f"| `{name}` | {size['dim']} | {size['depth']} | {size['heads']} |\n"
+        for name, size in PRESETS.items()
+    )
+    return (
+        f"Keys of `[encoder]`. `preset` is a name of this table (default: `{PRESET}`), and other keys "
+        "change its values.\n\n"
+        f"| `preset` | `dim` | `depth` | `heads` |\n|---|---|---|---|\n{rows}\n"
+    )
+
+
+def _format(name: str) -> str:
+    reader = READERS[name]
+    options = FORMATS[name]
+    sentence = _sentence(inspect.getdoc(reader) or "")
+    return f"\n### {name}\n\n{sentence}\n" + (
+        "\n" + _table(options, [reader], needed=options) if options else ""
+    )
+
+
+def _plain(keys: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
+    missing = sorted(set(keys) - set(meanings))
+    if missing:
+        raise SystemExit(
+            f"{', '.join(missing)}: no meaning; write it in DATA or TASKS of tools/write_options.py"
+        )
+    rows = [f"| `{key}` | {_type(key, kind)} | {meanings[key]} |" for key, kind in keys.items()]
+    return "\n".join(["| key | value | meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+def _table(keys: Iterable[str], functions: list[Any], needed: Mapping[str, bool] | None = None) -> str:
+    keys = list(keys)
+    if not keys:
+        return "No options.\n"
+    found: dict[str, inspect.Parameter] = {}
+    meanings: dict[str, str] = {}
+    for function in functions:
+        found = {**inspect.signature(function).parameters, **found}
+        for key, text in _arguments(inspect.getdoc(function) or "").items():
+            text = _followed(text, key)
+            meanings[key] = meanings[key].replace("As in the constructor.", text) if key in meanings else text
+    rows = []
+    for key in keys:
+        default = "needed" if (needed or {}).get(key) else _default(found[key].default)
+        rows.append(f"| `{key}` | {_type(key, _reader_type(key))} | {default} | {_markdown(meanings[key])} |")
+    return "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _reader_type(key: str) -> Any:
+    return OPTIONS[key].type if key in OPTIONS else recipe_check.READER_KEYS.get(key, str)
+
+
+def _type(key: str, kind: Any) -> str:
+    option = OPTIONS.get(key)
+    if option and option.choices:
+        return ", ".join(f"`{choice}`" for choice in option.choices)
+    kinds = kind if isinstance(kind, tuple) and kind != NUMBER else (kind,)
+    word = " or ".join(WORDS[one] for one in kinds)
+    return f"{word}, {str(option.range).removeprefix('a number ')}" if option and option.range else word
+
+
+def _default(value: Any) -> str:
+    if value is inspect.Parameter.empty or value is None or value == ():
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """Argument -> what the section ``Args:`` of a docstring says about it."""
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.M | re.S)
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n(?=    \S)", "\n" + section[1].rstrip() if section else ""):
+        names, colon, text = entry.strip().partition(":")
+        if colon:
+            found |= dict.fromkeys(re.split(r", ", names), " ".join(text.split()))
+    return found
+
+
+def _followed(text: str, key: str) -> str:
+    """A meaning, with what another function says where it refers to that."""
+    other = re.match(r"As for `(?:multiseq\.data\.text_files\.)?(open_text|read_table)`[^.]*\.", text)
+    if other is None:
+        return text
+    function = open_text if other[1] == "open_text" else READERS["table"]
+    return _followed(_arguments(inspect.getdoc(function) or "")[key], key) + text[other.end() :]
+
+
+def _sentence(docstring: str) -> str:
+    return _markdown(" ".join(docstring.split("\n\n")[0].split()))
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r":\w+:(?=`)", "", text.replace("``", "`")).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

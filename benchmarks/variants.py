@@ -21,7 +21,7 @@ from benchmarks.timing import alternate, median, ratio, synchronise
 from benchmarks.workloads import draw, sets_of, workloads
 from multiseq import Encoder
 from multiseq.nn.attention import AttentionPlan, attend, attend_self
-from multiseq.training.deterministic import deterministic_sums
+from multiseq.system.deterministic import deterministic_sums
 
 __all__ = ["measure"]
 

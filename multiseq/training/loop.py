@@ -18,6 +18,7 @@ from multiseq.checkpoint import check_savable
 from multiseq.model import Model
 from multiseq.requires import needed
 from multiseq.system.denormals import flush_denormals
+from multiseq.system.deterministic import deterministic_sums
 from multiseq.system.files import recover_folder, remove_leftovers
 from multiseq.system.lock import hold
 from multiseq.system.memory import explain_full_memory
@@ -25,7 +26,6 @@ from multiseq.system.processes import is_first_process
 from multiseq.tasks import Source, listed
 from multiseq.training.batching import BatchPlan
 from multiseq.training.callbacks import callbacks_for
-from multiseq.training.deterministic import deterministic_sums
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.label_check import check_labels

@@ -23,6 +23,7 @@ from torch import nn
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.examples import GraphExample, Preparation, pack_graphs
 from multiseq.adapters._graph.stem import MessageStem, RowEmbedding
+from multiseq.adapters._graph.shown import show
 from multiseq.adapters._graph.training import (
     JSON_FORMS,
     aligned,
@@ -39,6 +40,7 @@ from multiseq.adapters._graph.training import (
 from multiseq.adapters.text import TextExample
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading, under
 from multiseq.pairs import Pairs
+from multiseq.pictures import Mark, Part
 from multiseq.protocols import Inputs, Level
 from multiseq.vectors import VectorSets
 
@@ -294,6 +296,12 @@ class GraphAdapter(nn.Module):
     def reader_options(self) -> dict[str, Any]:
         """For each column whether it holds numbers, as in training."""
         return {"numeric": {"nodes": self.nodes.numeric, "edges": self.edges.numeric}}
+
+    def show(
+        self, item: Any, examples: Sequence[GraphExample], marks: Sequence[Mark], focus: int | None
+    ) -> list[Part]:
+        """The drawing of a molecule, the facts of triples, or the surroundings of a node."""
+        return show(item, self.kind, marks, focus, len(examples[0].codes))
 
     def baseline_vectors(self, example: GraphExample) -> Sequence[Any]:
         """For each node its categories and numbers, without its neighbours; its text if nodes have texts."""

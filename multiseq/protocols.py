@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from multiseq.pictures import Mark, Part
 from multiseq.vectors import VectorSets
 
 __all__ = ["Adapter", "EncoderLike", "Extras", "Head", "Inputs", "Level", "Packed", "RowTarget", "Target"]
@@ -195,6 +196,21 @@ class Extras(Protocol):
         """What a simple method sees of an item: a list of words, or an array of numbers.
 
         ``level``: "set" or "sequence". Without it, as above.
+        """
+
+    def show(
+        self, item: Any, examples: Sequence[Any], marks: Sequence[Mark], focus: int | None
+    ) -> Sequence[Part]:
+        """An item as what it is, for the report of a run: texts, drawings, recordings.
+
+        Args:
+            item: The item.
+            examples: Its examples.
+            marks: For a task per vector, the label and the prediction of each vector of the item.
+            focus: The number of the vector that matters, if an item is so large that only a part is shown.
+
+        Without it, or if it returns nothing, the item is shown as JSON, and marks as words with labels under
+        them.
         """
 
 

@@ -20,8 +20,11 @@ __all__ = ["MissingLibraryError", "need", "needed"]
 
 # Import name -> (what it is for, what to install with pip ...). The same requirements as in pyproject.toml.
 _LIBRARIES = {
+    "jinja2": ("reports", "jinja2"),
     "lightning": ("training", "lightning>=2.6,!=2.6.2,!=2.6.3,<3"),
+    "markupsafe": ("reports", "jinja2"),
     "matplotlib": ("plots", "matplotlib"),
+    "networkx": ("drawings of networks", "networkx"),
     "rdkit": ("molecules", "rdkit"),
     "sacrebleu": ("BLEU", "sacrebleu"),
     "scipy": ("sparse matrices", "scipy"),

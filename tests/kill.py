@@ -70,7 +70,7 @@ USED = (
     "multiseq.adapters.text",
     "multiseq.runs.baselines",
     "multiseq.cli",
-    "multiseq.runs.plots",
+    "multiseq.plots",
     "multiseq.runs.run",
     "multiseq.training.loop",
     "sklearn.feature_extraction.text",

@@ -146,6 +146,7 @@ LAYERS = (
     "data",
     "protocols tokenizer",
     "vectors pairs",
+    "plots pictures",
     "results labels checks metric_names options",
     "system",
     "requires",

@@ -4,6 +4,7 @@ recipe.toml   the recipe with all changes    run.json     versions, machine, com
 metrics.csv   losses and dev scores          curves.png   a plot of them
 model/        the best weights               resume.ckpt  the state from which training continues
 test.json     the scores on the test split   test.md      the same scores as a table
+report.html   a page to look at
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from multiseq.data import DataError
 from multiseq.runs.build import build_model, check_options, settings
 from multiseq.runs.machine import command, describe_machine, versions
 from multiseq.runs.recipe import Recipe, read
-from multiseq.runs.scoring import Report, markdown, score
+from multiseq.runs.scoring import Report, Scored, markdown, score
 from multiseq.runs.sources import read_split
 from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, hold
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.settings import Settings
 
-__all__ = ["evaluate_run", "read_run", "train_run"]
+__all__ = ["evaluate_run", "read_run", "report_run", "train_run"]
 
 COUNTED = 50
 """Number of items that are prepared to estimate how many vectors a source has."""
@@ -104,9 +105,11 @@ def _train(
     launch: dict[str, Any],
 ) -> Report:
     from multiseq.checkpoint import check_savable
+    from multiseq.runs.report import Run, write_report
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.loop import train as fit
     from multiseq.training.resume import has_resume
+    from multiseq.training.run_log import read_log
 
     check_options(recipe)
     options = settings(recipe)
@@ -135,8 +138,11 @@ def _train(
     if not is_first_process():
         return {}
     record["training_seconds"] = round(time.perf_counter() - began, 1)
-    report = score(model, recipe, train, test, "test", kept)
+    seen: dict[str, Scored] = {}
+    report = score(model, recipe, train, test, "test", kept, seen)
     _finish(out, record, report)
+    log = read_log(out / "metrics.csv")
+    write_report(Run(model, recipe, report, seen, train, record, log, kept), out, say)
     return report
 
 
@@ -166,6 +172,59 @@ def evaluate_run(
     Raises:
         ValueError: The folder is not a run, or no data has this split.
     """
+    _, _, report, _ = _scored(folder, data, split, cache, say, {})
+    return report
+
+
+def report_run(
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    split: str | None = None,
+    cache: str | Path | None = None,
+    say: Say = print,
+) -> Path:
+    """Predict one split of a run's data anew, and write ``report.html`` into its folder.
+
+    Args:
+        folder: Folder of the run.
+        data: Folder of the data, if it has moved since training.
+        split: train, dev or test. None: the split that was scored after training.
+        cache: Folder that stores prepared items, as in training.
+        say: Function that is called with a message if there is no training data for the baselines.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: The folder is not a run, or no data has this split.
+    """
+    from multiseq.runs.report import REPORT, Run, page
+    from multiseq.training.item_cache import ItemCache
+    from multiseq.training.run_log import read_log
+
+    folder = Path(folder)
+    read_run(folder)
+    if split is None:
+        scores = _finished(folder) if (folder / "test.json").is_file() else {}
+        split = next((entry["split"] for entry in scores.values()), "test")
+    seen: dict[str, Scored] = {}
+    model, recipe, report, train = _scored(folder, data, split, cache, say, seen)
+    log = read_log(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else []
+    record = _read_json(folder / "run.json")
+    write_whole(folder / REPORT, page(Run(model, recipe, report, seen, train, record, log, ItemCache(cache))))
+    return folder / REPORT
+
+
+def _scored(
+    folder: str | Path,
+    data: str | Path | None,
+    split: str,
+    cache: str | Path | None,
+    say: Say,
+    seen: dict[str, Scored],
+) -> tuple[Model, Recipe, Report, Sequence[Source]]:
+    """Score a run's model: its model, its recipe, the scores, and the training data. Fills ``seen``."""
     from multiseq.checkpoint import load
     from multiseq.training.item_cache import ItemCache
 
@@ -180,7 +239,8 @@ def evaluate_run(
     except DataError as error:
         train = []
         say(f"no baselines, because the training data cannot be used: {error}")
-    return score(model, recipe, train, sources, split, ItemCache(cache))
+    report = score(model, recipe, train, sources, split, ItemCache(cache), seen)
+    return model, recipe, report, train
 
 
 def read_run(folder: str | Path) -> Recipe:
@@ -364,10 +424,10 @@ def _plain_lightning() -> Iterator[None]:
 
 
 def _finish(out: Path, record: dict[str, Any], report: Report) -> None:
-    from multiseq.runs.plots import draw_curves
+    from multiseq.plots import curves, png
     from multiseq.training.run_log import read_log
 
-    draw_curves(read_log(out / "metrics.csv"), out / "curves.png")
+    write_whole(out / "curves.png", png(curves(read_log(out / "metrics.csv"))))
     write_whole(out / "test.md", markdown(report))
     began = datetime.fromisoformat([record["started"], *record.get("resumed", [])][-1])
     record["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 1)

@@ -22,8 +22,8 @@ from torch import nn
 
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.examples import GraphExample, Preparation, pack_graphs
-from multiseq.adapters._graph.stem import MessageStem, RowEmbedding
 from multiseq.adapters._graph.shown import show
+from multiseq.adapters._graph.stem import MessageStem, RowEmbedding
 from multiseq.adapters._graph.training import (
     JSON_FORMS,
     aligned,

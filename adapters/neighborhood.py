@@ -20,8 +20,8 @@ from torch import nn
 
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.neighborhoods import Network, NodeExample, gather, pack_nodes
-from multiseq.adapters._graph.stem import HopStem
 from multiseq.adapters._graph.shown import show
+from multiseq.adapters._graph.stem import HopStem
 from multiseq.adapters._graph.training import (
     JSON_FORMS,
     aligned,

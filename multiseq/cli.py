@@ -159,7 +159,9 @@ def train(
         if is_first_process():
             _print_report(report)
             table = ", this table (test.md)" if report else ""
-            print(f"\n{out} has the model, the curves (curves.png){table} and a page to look at (report.html).")
+            print(
+                f"\n{out} has the model, the curves (curves.png){table} and a page to look at (report.html)."
+            )
             examples = _examples(found, out, data)
             if examples:
                 print("Predict with it:")

@@ -1,9 +1,9 @@
 """Plots in one style: curves of a training, confusion, reliability, predicted against measured, and more.
 
-Every function takes plain values and returns a matplotlib ``Figure``, which a notebook shows. The colours can be
-told apart by colour-blind people (Okabe and Ito, https://jfly.uni-koeln.de/color/) and on paper. `svg` and `png`
-turn a figure into a file's content. Texts from data are drawn as they are: never as formulas, with invisible
-characters made visible.
+Every function takes plain values and returns a matplotlib ``Figure``, which a notebook shows. The colours can
+be told apart by colour-blind people (Okabe and Ito, https://jfly.uni-koeln.de/color/) and on paper. `svg` and
+`png` turn a figure into a file's content. Texts from data are drawn as they are: never as formulas, with
+invisible characters made visible.
 
     from multiseq import plots
     plots.confusion(["a", "b", "b"], ["a", "b", "a"])
@@ -19,7 +19,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from multiseq.metric_names import LOWER_IS_BETTER
 from multiseq.requires import need
@@ -35,6 +35,7 @@ __all__ = [
     "png",
     "reliability",
     "spectrogram",
+    "spread",
     "svg",
     "visible",
 ]
@@ -60,6 +61,7 @@ Curve = list[tuple[int, float]]
 Segments = Sequence[tuple[float, float, str]]
 
 
+@runtime_checkable
 class Bin(Protocol):
     """A point of a reliability diagram, like `multiseq.training.calibration.ReliabilityBin`."""
 
@@ -80,12 +82,12 @@ class Bin(Protocol):
 
 
 def visible(text: str, most: int = 10_000) -> str:
-    """A text on one line that shows what is in it: control characters get a sign, long texts an end "…".
+    r"""A text on one line that shows what is in it: control characters get a sign, long texts an end "…".
 
     Characters that turn the direction of writing would also turn what stands beside them. Half a character (a
     lone surrogate) and NUL cannot be written into a page at all.
 
-    >>> visible("a\\x00b\\nc" + chr(0x202E) + "d" + chr(0xD800)), visible("a long text", 7)
+    >>> visible("a\x00b\nc" + chr(0x202E) + "d" + chr(0xD800)), visible("a long text", 7)
     ('a␀b c⟨U+202E⟩d⟨U+D800⟩', 'a long…')
     """
     text = str(text)
@@ -138,7 +140,7 @@ def _style(more: Mapping[str, Any]) -> Any:
     return need("matplotlib").rc_context({**STYLE, **more})
 
 
-def _figure(width: float, height: float) -> Any:
+def _figure(width: Any, height: Any) -> Any:
     # We use the object-oriented interface: pyplot would keep the figure and may need a display.
     return need("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
 
@@ -150,7 +152,7 @@ def _ticks(axis: Any, names: Sequence[str], most: int = 24, **options: Any) -> N
         label.set_parse_math(False)
 
 
-def _write(axes: Any, x: float, y: float, text: str, **options: Any) -> Any:
+def _write(axes: Any, x: Any, y: Any, text: str, **options: Any) -> Any:
     return axes.text(x, y, text, parse_math=False, **options)
 
 
@@ -251,7 +253,7 @@ def confusion(labels: Sequence[str], predictions: Sequence[str], *, most: int = 
     if len(labels) != len(predictions):
         raise ValueError(f"predictions: got {len(predictions)} for {len(labels)} labels, expected as many")
     counted = Counter(labels)
-    counted.update({name: 0 for name in predictions})
+    counted.update(dict.fromkeys(predictions, 0))
     names = [name for name, _ in sorted(counted.items(), key=lambda entry: (-entry[1], entry[0]))]
     kept = names if len(names) <= most else names[: most - 1]
     rows = {name: number for number, name in enumerate(kept)}
@@ -272,7 +274,7 @@ def confusion(labels: Sequence[str], predictions: Sequence[str], *, most: int = 
         size = min(9.0, 150 / max(len(shown), 1))
         _ticks(axes.xaxis, shown, rotation=60, ha="right", rotation_mode="anchor", fontsize=max(size, 6.5))
         _ticks(axes.yaxis, shown, fontsize=max(size, 6.5))
-        for row, column in zip(*table.nonzero(), strict=True):
+        for row, column in zip(*(ends.tolist() for ends in table.nonzero()), strict=True):
             colour = "white" if shares[row, column] > 0.6 else "#111111"
             text = f"{table[row, column]}" if table[row, column] < 10_000 else f"{table[row, column]:.0e}"
             width = size * min(1.0, 3.5 / len(text))
@@ -285,8 +287,8 @@ def confusion(labels: Sequence[str], predictions: Sequence[str], *, most: int = 
 def reliability(bins: Sequence[Bin]) -> Any:
     """The reliability diagram: of the predictions with 80 % confidence, are 80 % right?
 
-    Points below the diagonal: the model is too sure. The lines are 95 % intervals (Wilson) of the accuracy, wide
-    where a bin has few predictions.
+    Points below the diagonal: the model is too sure. The lines are 95 % intervals (Wilson) of the accuracy,
+    wide where a bin has few predictions.
 
     Args:
         bins: Predictions of similar confidence, from `multiseq.training.calibration.reliability_bins`.
@@ -299,7 +301,9 @@ def reliability(bins: Sequence[Bin]) -> Any:
         x, y = [one.confidence for one in bins], [one.accuracy for one in bins]
         below = [max(0.0, a - low) for a, (low, _) in zip(y, spans, strict=True)]
         above = [max(0.0, high - a) for a, (_, high) in zip(y, spans, strict=True)]
-        axes.errorbar(x, y, (below, above), fmt="o-", color=BLUE, lw=1, ms=4, elinewidth=1, label="this model")
+        axes.errorbar(
+            x, y, (below, above), fmt="o-", color=BLUE, lw=1, ms=4, elinewidth=1, label="this model"
+        )
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="confidence", ylabel="share that is right")
         axes.set_aspect("equal")
         axes.legend(loc="upper left")
@@ -313,7 +317,10 @@ def _wilson(share: float, count: int) -> tuple[float, float]:
     [0.404, 0.596]
     """
     z = 1.96
-    middle, wide = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
+    middle, wide = (
+        share + z * z / (2 * count),
+        z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2)),
+    )
     return (middle - wide) / (1 + z * z / count), (middle + wide) / (1 + z * z / count)
 
 
@@ -347,10 +354,15 @@ def measured(
         axes = figure.add_subplot()
         if intervals is not None:
             ends = [intervals[i] for i in chosen]
-            axes.vlines(x, [low for low, _ in ends], [high for _, high in ends], color=BLUE, lw=0.8, alpha=0.3)
+            axes.vlines(
+                x, [low for low, _ in ends], [high for _, high in ends], color=BLUE, lw=0.8, alpha=0.3
+            )
         axes.plot(x, y, "o", color=BLUE, ms=4, alpha=0.6, mec="none")
         if x:
-            axes.axline((min(x), min(x)), slope=1, ls="--", color=INK, lw=1, alpha=0.7)
+            low, high = min(*x, *y), max(*x, *y)
+            room = 0.05 * (high - low) or 1.0
+            axes.plot([low, high], [low, high], "--", color=INK, lw=1, alpha=0.7)
+            axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room), aspect="equal")
         of = f" ({visible(unit, 40)})" if unit else ""
         for put, text in ((axes.set_xlabel, f"measured{of}"), (axes.set_ylabel, f"predicted{of}")):
             put(text, parse_math=False)
@@ -368,7 +380,7 @@ def spread(count: int, most: int) -> Sequence[int]:
     return range(count) if count <= most else [number * count // most for number in range(most)]
 
 
-def histogram(values: Sequence[float], label: str) -> Any:
+def histogram(values: Sequence[float] | Sequence[int], label: str) -> Any:
     """How often values occur.
 
     Args:
@@ -397,7 +409,7 @@ def attention(names: Sequence[str], weights: Any, *, what: str = "vector") -> An
 
     Args:
         names: What each vector stands for.
-        weights: ``(heads, length, length)``, from `Model.attention`.
+        weights: ``(heads, length, length)``, a tensor or an array, from `Model.attention`.
         what: What a vector is: a word, a piece, an atom.
     """
     with _style({"axes.grid": False}):
@@ -406,7 +418,7 @@ def attention(names: Sequence[str], weights: Any, *, what: str = "vector") -> An
         # One scale for all heads, so that they can be compared.
         highest = float(weights.max()) if len(names) else 1.0
         for number, (axes, head) in enumerate(zip(panels, weights, strict=True), 1):
-            picture = axes.imshow(head, cmap=SHADE, vmin=0, vmax=highest)
+            picture = axes.imshow(head.tolist(), cmap=SHADE, vmin=0, vmax=highest)
             _ticks(axes.xaxis, names, rotation=60, ha="right", rotation_mode="anchor")
             _ticks(axes.yaxis, names)
             axes.set_title(f"head {number}")
@@ -426,8 +438,12 @@ def spectrogram(log_mel: Any, seconds: float, rows: Mapping[str, Segments] | Non
     """
     rows = rows or {}
     with _style({"axes.grid": False}):
-        height = 1.7 + 0.3 * len(rows)
-        figure = _figure(8, height)
+        height = 2.2 + 0.3 * len(rows)
+        figure = need("matplotlib.figure").Figure(figsize=(8, height))
+        # Margins that fit, because to compute a layout takes as long as to draw.
+        figure.subplots_adjust(
+            left=0.11, right=0.98, top=1 - 0.06 / height, bottom=0.48 / height, hspace=0.12
+        )
         heights = [1.7, *(0.3 for _ in rows)]
         panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         top, *strips = panels
@@ -452,7 +468,9 @@ def _strip(axes: Any, name: str, segments: Segments, seconds: float) -> None:
         most = max(1, int((min(end, seconds) - start) / seconds * 100))  # characters that fit
         if start < seconds:
             middle = (start + min(end, seconds)) / 2
-            _write(axes, middle, 0.5, visible(label, most), ha="center", va="center", fontsize=7, clip_on=True)
+            _write(
+                axes, middle, 0.5, visible(label, most), ha="center", va="center", fontsize=7, clip_on=True
+            )
     axes.set_ylim(0, 1)
     axes.set_yticks([0.5], [visible(name, 12)], fontsize=8)
     axes.tick_params(left=False)
@@ -490,8 +508,10 @@ def network(
         place = networkx.kamada_kawai_layout(graph) if len(names) > 1 else {0: (0.0, 0.0)}
         # Nodes with the same neighbours lie on one another until they push each other away.
         place = networkx.spring_layout(graph, pos=place, k=1.6 / max(1, len(names)) ** 0.5, seed=0)
-        for a, b in graph.edges:
-            axes.plot(*zip(place[a], place[b], strict=True), color=INK, alpha=0.35, lw=1, zorder=1)
+        gap = (math.nan, math.nan)  # between two edges, so that all edges are one line
+        ends = [point for a, b in graph.edges for point in (place[a], place[b], gap)]
+        if ends:
+            axes.plot(*zip(*ends, strict=True), color=INK, alpha=0.35, lw=1, zorder=1)
         for node, name in enumerate(names):
             bad = bool(wrong and wrong[node])
             axes.plot(
@@ -499,6 +519,12 @@ def network(
                 mec=INK, mew=2.5 if node == focus else 0.0,
             )  # fmt: skip
             text = visible(name, 22) + (f"\n{visible(labels[node], 26)}" if labels and labels[node] else "")
-            options = {"textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 7.5, "zorder": 3}
+            options = {
+                "textcoords": "offset points",
+                "ha": "center",
+                "va": "top",
+                "fontsize": 7.5,
+                "zorder": 3,
+            }
             axes.annotate(text, place[node], (0, -7), parse_math=False, **options)
     return figure

@@ -1,4 +1,4 @@
-"""A graph for people: a molecule as chemists draw it, triples as facts, the surroundings of a node in a network."""
+"""A graph for people: the structure of a molecule, facts, or a node of a network with its neighbours."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def _network(graph: Graph, marks: Sequence[Mark], focus: int | None) -> list[Par
     )
     near = f"{len(chosen)} of {graph.nodes.count:,} nodes: those nearest to node {names[0]}"
     words = f"{near}. Connections: {'; '.join(f'{names[a]}–{names[b]}' for a, b in edges[:20]) or 'none'}"
-    return [*_features(graph, centre), Picture(plots.svg(figure), words), near]
+    return [*_features(graph, centre, names[0]), Picture(plots.svg(figure), words), near]
 
 
 def _nearest(centre: int, pairs: Sequence[tuple[int, int]], count: int) -> list[int]:
-    """At most `MOST_DRAWN` nodes in order of their steps from ``centre``; then others, if it is a small graph."""
+    """At most `MOST_DRAWN` nodes in order of their steps from ``centre``. All, if it has no neighbour."""
     beside: dict[int, list[int]] = {}
     for a, b in pairs:
         beside.setdefault(a, []).append(b)
@@ -88,15 +88,16 @@ def _nearest(centre: int, pairs: Sequence[tuple[int, int]], count: int) -> list[
             if other not in found and len(found) < MOST_DRAWN:
                 found[other] = None
                 waiting.append(other)
-    if count <= MOST_DRAWN:
+    if len(found) == 1 and count <= MOST_DRAWN:
         found |= dict.fromkeys(range(count))
     return list(found)
 
 
-def _features(graph: Graph, node: int) -> list[Part]:
+def _features(graph: Graph, node: int, named: str) -> list[Part]:
     """The categories and numbers of a node. A block of several numbers has no names, so it is left out."""
     values = {name: str(column[node]) for name, column in graph.nodes.categories.items()}
     for name, column in graph.nodes.numbers.items():
         if column.shape[1] == 1:
             values[name] = digits(float(column[node, 0]))
-    return [", ".join(f"{name}: {value}" for name, value in list(values.items())[:12])] if values else []
+    shown = ", ".join(f"{name} {value}" for name, value in list(values.items())[:12])
+    return [f"node {named}: {shown}"] if values else []

@@ -64,9 +64,7 @@ def show(
     return [f"{name}{cut}", Picture(drawing, words), _sound(item, start, end, sample_rate, f"{name}{cut}")]
 
 
-def _segments(
-    labels: Sequence[str], step: float, start: float, end: float
-) -> list[tuple[float, float, str]]:
+def _segments(labels: Sequence[str], step: float, start: float, end: float) -> list[tuple[float, float, str]]:
     """Runs of the same label between two times, counted in seconds from ``start``."""
     segments, first = [], 0
     for label, run in groupby(labels):

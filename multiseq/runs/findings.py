@@ -158,13 +158,13 @@ def numbers(result: Number, label: Any) -> dict[str, tuple[float, float]]:
 def badness(unit: Unit) -> float:
     """How bad a prediction is, to rank items. Higher is worse; 0 is perfect.
 
-    A class: the logarithm of the probability of the true class, with its sign changed. Several classes: the mean
-    of that over the classes. Numbers: the error in standard deviations of the training labels. A text: the share
-    of characters that differ. Of vectors: the mean over an item's vectors, as if there were two perfect ones more
-    (so that one wrong word does not rank above ten).
+    A class: the logarithm of the probability of the true class, with its sign changed. Several classes: the
+    mean of that over the classes. Numbers: the error in standard deviations of the training labels. A text:
+    the share of characters that differ. Of vectors: the mean over an item's vectors, as if there were two
+    perfect ones more (so that one wrong word does not rank above ten).
     """
     worst = [_badness(result, label) for result, label in unit.pairs]
-    more = 0 if len(worst) == 1 and unit.vector is not None or len(unit.judged.results) == 1 else 2
+    more = 0 if (len(worst) == 1 and unit.vector is not None) or len(unit.judged.results) == 1 else 2
     return sum(worst) / max(1, len(worst) + more)
 
 
@@ -191,8 +191,8 @@ def _badness(result: Any, label: Any) -> float:
 def doubt(unit: Unit) -> float | None:
     """How unsure the model is, from 0; None if its predictions do not say.
 
-    1 - the lowest probability of a predicted class; the width of the widest interval of a number; of a text, the
-    negative log-probability for each character.
+    1 - the lowest probability of a predicted class; the width of the widest interval of a number; of a text,
+    the negative log-probability for each character.
     """
     known = [value for result, _ in unit.pairs if (value := _doubt(result)) is not None]
     return max(known, default=None)
@@ -232,11 +232,12 @@ class Suspect:
 def suspects(results: Sequence[Label], labels: Sequence[Any]) -> list[Suspect]:
     """Labels that are probably wrong, by confident learning; the most suspicious first.
 
-    A label i is suspected if the probability of another class j is at least t_j = the mean probability of j among
-    the items that are labelled j: so sure is the model of a typical item of that class. Of several such classes,
-    the most probable one counts; i itself counts too. They are sorted by the probability of j minus that of i.
-    Source: Northcutt et al. 2021, "Confident learning", https://arxiv.org/abs/1911.00068, section 3.1, without
-    the estimate of how many errors there are. The predictions must be for items that were not trained on.
+    A label i is suspected if the probability of another class j is at least t_j = the mean probability of j
+    among the items that are labelled j: so sure is the model of a typical item of that class. Of several such
+    classes, the most probable one counts; i itself counts too. They are sorted by the probability of j minus
+    that of i. Source: Northcutt et al. 2021, "Confident learning", https://arxiv.org/abs/1911.00068, section
+    3.1, without the estimate of how many errors there are. The predictions must be for items that were not
+    trained on.
 
     >>> sure = {"a": 0.9, "b": 0.1}
     >>> results = [Label("a", 0.9, sure), Label("a", 0.9, sure), Label("b", 0.8, {"a": 0.2, "b": 0.8})]

@@ -1,8 +1,8 @@
 """The report of a run: one HTML page with its scores, plots, and the items that say most about it.
 
-The page needs nothing beside it: no network, no script, no other file. `multiseq.runs.findings` finds what it
-shows, `multiseq.plots` draws, adapters show their items (`multiseq.protocols.Extras.show`), and
-`report.html.jinja` is the page. The template escapes every text. A part that fails becomes a line on the page.
+The page needs nothing beside it: no network, no script, no other file. `multiseq.runs.findings` finds what
+it shows, `multiseq.plots` draws, adapters show their items (`multiseq.protocols.Extras.show`), and
+`report.html.jinja` is the page, which escapes every text. A part that fails becomes a line on the page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from multiseq import plots
 from multiseq.labels import class_name
-from multiseq.pictures import Mark, Picture, Sound
+from multiseq.pictures import Mark, Sound
 from multiseq.plots import spread, visible
 from multiseq.requires import need
 from multiseq.results import Label, LabelSet, Number, Text, digits
@@ -51,18 +51,22 @@ __all__ = ["REPORT", "Run", "page", "write_report"]
 
 REPORT = "report.html"
 
-SHOWN = 6
-"""Items of each kind that are shown for a task."""
+WORST, UNSURE = 6, 4
+"""Items that are shown for a task."""
+SUSPECTS = 15
+"""Suspected labels that are listed for a task."""
 RANKED = 2000
 """Items that are ranked; of more, these are spread evenly over the data."""
+MEASURED = 300
+"""Items of a split whose lengths are measured."""
 CLASSES = 40
 """Rows of a table of classes."""
 WORDS = 60
 """Words with labels that are shown of an item."""
 LONGEST = 600
 """Characters that are shown of a text."""
-LARGEST_SOUND, LARGEST = 250_000, 2_500_000
-"""Bytes of one sound, and of all pictures and sounds of items."""
+LARGEST_SOUND, LARGEST = 250_000, 3_500_000
+"""Bytes of one sound, and of all pictures and sounds of items. The tasks share them."""
 
 Block = dict[str, Any]
 
@@ -80,6 +84,7 @@ class Run:
         record: The content of ``run.json``.
         log: The lines of ``metrics.csv``.
         cache: Cache of prepared items.
+        used: Task -> bytes of the pictures and sounds on the page so far.
     """
 
     model: Model
@@ -90,7 +95,13 @@ class Run:
     record: Mapping[str, Any]
     log: Sequence[Mapping[str, str]]
     cache: ItemCache
-    used: list[int] = field(default_factory=list)
+    used: dict[str, int] = field(default_factory=dict)
+
+    def room(self, task: str) -> int:
+        """Bytes left for a task: its share of what the tasks before it have left, less what it has used."""
+        self.used.setdefault(task, 0)
+        before = sum(self.used.values()) - self.used[task]
+        return (LARGEST - before) // (len(self.scored) - len(self.used) + 1) - self.used[task]
 
     @property
     def split(self) -> str:
@@ -124,7 +135,9 @@ def page(run: Run) -> str:
     ]
     jinja = need("jinja2")
     environment = jinja.Environment(autoescape=True, finalize=_printable, undefined=jinja.StrictUndefined)
-    template = environment.from_string(files("multiseq").joinpath("runs/report.html.jinja").read_text("utf-8"))
+    template = environment.from_string(
+        files("multiseq").joinpath("runs/report.html.jinja").read_text("utf-8")
+    )
     head = {"title": f"Run {run.record.get('recipe', run.recipe.name)}", "lines": _lines(run)}
     html: str = template.render(page={**head, "sections": sections})
     return html
@@ -170,7 +183,7 @@ def _plot(figure: Any, alt: str, caption: str) -> dict[str, Any]:
     markup = need("markupsafe")
     label = markup.escape(visible(alt))
     drawing = plots.svg(figure).replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return {"svg": markup.Markup(drawing), "caption": caption}
+    return {"svg": markup.Markup(drawing), "caption": caption, "width": round(96 * figure.get_figwidth())}
 
 
 # --- the run --------------------------------------------------------------------------------------
@@ -184,7 +197,9 @@ def _lines(run: Run) -> list[str]:
     if seconds is not None:
         steps = len({row["step"] for row in run.log if row["split"] == "train"})
         lines[0] += f", trained for {steps:,} steps in {seconds:,.0f} s"
-    lines[0] += f" (started {run.record['started'][:16].replace('T', ' ')} UTC)." if "started" in run.record else "."
+    lines[0] += (
+        f" (started {run.record['started'][:16].replace('T', ' ')} UTC)." if "started" in run.record else "."
+    )
     lines.append(f"All predictions below are for the {run.split} split.")
     if run.split == "train":
         lines.append("The model was trained on these items: the scores say nothing about new ones.")
@@ -198,14 +213,16 @@ def _scores(run: Run) -> Iterable[Block]:
     rows = [list(row) for row in table_rows(run.scores)]
     yield _table(f"Scores on the {run.split} split", HEADER, rows, 3)
     yield _note(
-        "Baseline: a simple method that was trained on the same items. Cell: the modality and what gets a label. "
-        "Seconds: the time to predict the split."
+        "Baseline: a simple method that was trained on the same items. Cell: the modality and what gets a "
+        "label. Seconds: the time to predict the split."
     )
 
 
 def _curves(run: Run) -> Iterable[Block]:
     if run.log:
-        caption = "Loss in training, smoothed over 1/50 of the run, and scores on the dev split, if there is one."
+        caption = (
+            "Loss in training, smoothed over 1/50 of the run, and scores on the dev split, if there is one."
+        )
         alt = f"Curves of the losses of {len(run.scored)} tasks over the training steps"
         yield {"kind": "plots", "plots": [_plot(plots.curves(run.log), alt, caption)]}
 
@@ -236,12 +253,11 @@ def _sources(run: Run) -> list[Source]:
 
 def _lengths(run: Run, source: Source) -> tuple[list[str], list[int]]:
     adapter = run.model.adapter(source.adapter_name)
-    items = run.cache.examples(adapter, source.items, source.locations)
-    chosen = [items[i] for i in spread(len(items), RANKED)]
-    lengths = [sum(map(adapter.num_vectors, examples)) for examples in chosen]
+    chosen = [source.items[i] for i in spread(len(source.items), MEASURED)]
+    lengths = [sum(map(adapter.num_vectors, adapter.prepare(item))) for item in chosen]
     if not lengths:
         return ["–", "–", "–", "0 of 0 items"], []
-    about = f"{len(lengths):,} of {len(items):,} items"
+    about = f"{len(lengths):,} of {len(source.items):,} items"
     return [f"{min(lengths):,}", f"{median(lengths):,.0f}", f"{max(lengths):,}", about], lengths
 
 
@@ -249,7 +265,11 @@ def _made(run: Run) -> Iterable[Block]:
     import tomli_w
 
     record = run.record
-    rows = [[name, str(record[key])] for key, name in (("command", "command"), ("started", "started")) if key in record]
+    rows = [
+        [name, str(record[key])]
+        for key, name in (("command", "command"), ("started", "started"))
+        if key in record
+    ]
     if "peak_memory_mib" in record:
         rows.append(["memory at most", f"{record['peak_memory_mib'] or 0:,.0f} MiB"])
     rows += [[name.replace("_", " "), str(value)] for name, value in record.get("machine", {}).items()]
@@ -287,8 +307,12 @@ def _classes(pairs: Sequence[tuple[Label, Any]]) -> Iterable[Block]:
     caption = f"Confusion matrix. Most frequent: {often}." if often else "Confusion matrix. No confusions."
     right = [a == b for a, b in zip(wanted, found, strict=True)]
     shares = [result.probability for result, _ in pairs]
-    yield {"kind": "plots", "plots": [_plot(plots.confusion(wanted, found), alt, caption), _reliable(shares, right)]}
-    yield from _class_table([[a] for a in wanted], [[b] for b in found])
+    shown = [_plot(plots.confusion(wanted, found), alt, caption), _reliable(shares, right)]
+    yield {
+        "kind": "plots",
+        "plots": shown,
+        "table": _class_table([[a] for a in wanted], [[b] for b in found]),
+    }
 
 
 def _class_sets(pairs: Sequence[tuple[LabelSet, Any]]) -> Iterable[Block]:
@@ -298,9 +322,9 @@ def _class_sets(pairs: Sequence[tuple[LabelSet, Any]]) -> Iterable[Block]:
         given = {str(class_name(name)): p for name, p in result.probabilities.items()}
         shares += [given.get(name, 0.0) for _, _, name in of_item]
         there += [wanted for _, wanted, _ in of_item]
-    yield {"kind": "plots", "plots": [_reliable(shares, there)]}
     wanted = [[name for _, flag, name in of_item if flag] for of_item in known]
-    yield from _class_table(wanted, [[name for flag, _, name in of_item if flag] for of_item in known])
+    table = _class_table(wanted, [[name for flag, _, name in of_item if flag] for of_item in known])
+    yield {"kind": "plots", "plots": [_reliable(shares, there)], "table": table}
 
 
 def _reliable(shares: Sequence[float], right: Sequence[bool]) -> dict[str, Any]:
@@ -309,18 +333,28 @@ def _reliable(shares: Sequence[float], right: Sequence[bool]) -> dict[str, Any]:
     shares = [min(max(share, 0.0), 1.0) for share in shares]  # sums of many shares may be 1.0000001
     error = calibration_error(shares, right)
     mean, share = sum(shares) / len(shares), sum(right) / len(right)
-    sure = "too sure" if mean > share + 0.02 else "too careful" if mean < share - 0.02 else "about as sure as it should be"
-    words = f"Mean confidence {mean:.0%}, right {share:.0%}: {sure} on average. Calibration error {error:.3f}."
+    sure = (
+        "too sure"
+        if mean > share + 0.02
+        else "too careful"
+        if mean < share - 0.02
+        else "about as sure as it should be"
+    )
+    words = (
+        f"Mean confidence {mean:.0%}, right {share:.0%}: {sure} on average. Calibration error {error:.3f}."
+    )
     caption = f"Reliability: a point below the diagonal is too sure. {words}"
     return _plot(plots.reliability(reliability_bins(shares, right)), f"Reliability diagram. {words}", caption)
 
 
-def _class_table(wanted: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> Iterable[Block]:
+def _class_table(wanted: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> Block:
     scores = by_class(wanted, found)
-    rows = [[s.name, *(_share(v) for v in (s.precision, s.recall, s.f1)), f"{s.count:,}"] for s in scores[:CLASSES]]
-    yield _table("Scores by class", ("class", "precision", "recall", "F1", "count"), rows, 1)
-    if len(scores) > CLASSES:
-        yield _note(f"The {CLASSES} most frequent of {len(scores):,} classes.")
+    rows = [
+        [s.name, *(_share(v) for v in (s.precision, s.recall, s.f1)), f"{s.count:,}"]
+        for s in scores[:CLASSES]
+    ]
+    of = f": the {CLASSES} most frequent of {len(scores):,}" if len(scores) > CLASSES else ""
+    return _table(f"Scores by class{of}", ("class", "precision", "recall", "F1", "count"), rows, 1)
 
 
 def _share(value: float) -> str:
@@ -342,9 +376,12 @@ def _numbers(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
         worst = digits(max(map(abs, errors)), scale)
         typical = digits(median(map(abs, errors)), scale)
         rows.append([name, f"{len(known):,}", typical, worst, bias])
-        words = f"{name}: predicted against measured. Half of the errors are below {typical}, the largest is {worst}."
+        words = f"{name}: predicted against measured. Half of the errors are below {typical}, "
+        words += f"the largest is {worst}."
         if intervals is not None:
-            inside = sum(low <= b <= high for (low, high), b in zip(intervals, wanted, strict=True)) / len(wanted)
+            inside = sum(low <= b <= high for (low, high), b in zip(intervals, wanted, strict=True)) / len(
+                wanted
+            )
             rows[-1].append(f"{inside:.0%}")
             words += f" The lines are intervals; {inside:.0%} of them hold the measured number."
         shown.append(_plot(plots.measured(wanted, found, intervals=intervals, unit=unit), words, words))
@@ -365,7 +402,7 @@ def _ranked(run: Run, task: str) -> Iterable[Block]:
         return
     what = "labels" if chosen[0].vector is not None else "items"
     of = f"{len(chosen):,} of {len(every):,} {what}" if len(chosen) < len(every) else f"{len(every):,} {what}"
-    bad = [unit for unit in sorted(chosen, key=badness, reverse=True) if _has_error(unit)][:SHOWN]
+    bad = [unit for unit in sorted(chosen, key=badness, reverse=True) if _has_error(unit)][:WORST]
     if bad:
         yield {"kind": "title", "text": "The worst predictions"}
         yield _note(f"The {len(bad)} worst of {of}.")
@@ -373,7 +410,7 @@ def _ranked(run: Run, task: str) -> Iterable[Block]:
     else:
         yield _note(f"No prediction is wrong among {of}.")
     unsure = [(value, unit) for unit in chosen if unit not in bad and (value := doubt(unit)) is not None]
-    unsure = sorted(unsure, key=lambda entry: -entry[0])[:SHOWN]
+    unsure = sorted(unsure, key=lambda entry: -entry[0])[:UNSURE]
     if unsure:
         yield {"kind": "title", "text": "The least sure predictions"}
         yield _note(f"The {len(unsure)} least sure of {of}, without those above.")
@@ -402,17 +439,48 @@ def _label_errors(run: Run, task: str) -> Iterable[Block]:
     how = "the model is as sure of another class as of a typical item of that class (confident learning)"
     if run.split == "train":
         how += "; the model has learned these labels, so it suspects few of them"
-    yield _note(f"{share} are suspected: {how}. A weak model is often wrong itself: look before you change any.")
-    shown = [_item(run, task, chosen[one.place]) for one in found[:SHOWN]]
-    if shown:
-        yield {"kind": "items", "items_": shown}
+    yield _note(
+        f"{share} are suspected: {how}. A weak model is often wrong itself: look before you change any."
+    )
+    rows = [
+        [*_place(run, task, chosen[one.place]), one.label, one.better, f"{one.probability:.0%}"]
+        for one in found[:SUSPECTS]
+    ]
+    if rows:
+        header = ("place", "item", "label", "the model says", "its confidence")
+        yield _table(f"The {len(rows)} most suspicious of them", header, rows, 4)
+
+
+def _place(run: Run, task: str, unit: Unit) -> tuple[str, str]:
+    """Where a label is, and the item, or the words around the one that is labelled, as a short text."""
+    source, number = run.scored[task].source, unit.judged.item
+    item = source.items[number]
+    if unit.vector is None:
+        return _where(source, number), visible(item, 60) if isinstance(item, str) else ""
+    names = _names(run, task, number)
+    first = max(0, unit.vector - 3)
+    near = [f"[{name}]" if i == unit.vector else name for i, name in enumerate(names)][
+        first : unit.vector + 4
+    ]
+    words = any(name.isalpha() for name in near)  # numbers of nodes, and times, say nothing beside each other
+    return _where(source, number), " ".join(near) if words else names[unit.vector]
+
+
+def _where(source: Source, number: int) -> str:
+    where = source.locations[number] if source.locations else f"item {number}"
+    return Path(where).name or where
+
+
+def _names(run: Run, task: str, number: int) -> list[str]:
+    source = run.scored[task].source
+    adapter = run.model.adapter(source.adapter_name)
+    examples = run.cache.examples(adapter, source.items, source.locations)[number]
+    return [name for example in examples for name in adapter.names(example)]
 
 
 def _item(run: Run, task: str, unit: Unit) -> dict[str, Any]:
     """An item as what it is, with its label and its prediction."""
-    source, number = run.scored[task].source, unit.judged.item
-    where = source.locations[number] if source.locations else f"item {number}"
-    where = Path(where).name or where
+    where = _where(run.scored[task].source, unit.judged.item)
     parts: list[dict[str, Any]] = []
     try:
         parts, names = _parts(run, task, unit)
@@ -431,13 +499,13 @@ def _parts(run: Run, task: str, unit: Unit) -> tuple[list[dict[str, Any]], list[
     examples = run.cache.examples(adapter, source.items, source.locations)[judged.item]
     marks, names = [], []
     if run.model.task(task).head.level == "vector":
-        names = [name for example in examples for name in adapter.names(example)]
+        names = _names(run, task, judged.item)
         marks = [
             Mark(name, "" if label is None else label_text(label), _predicted(result), _wrong(result, label))
             for name, result, label in zip(names, judged.results, judged.labels, strict=True)
         ]
     shown = adapter.show(item, examples, marks, unit.vector) if hasattr(adapter, "show") else []
-    parts = [_part(run, part) for part in shown]
+    parts = [_part(run, task, part) for part in shown]
     if not parts and marks:
         parts = [_words(marks, unit.vector)]
     if not parts:
@@ -454,19 +522,24 @@ def _predicted(result: Any) -> str:
     return str(class_name(result.label)) if isinstance(result, Label) else str(result)
 
 
-def _part(run: Run, part: Any) -> dict[str, Any]:
+def _part(run: Run, task: str, part: Any) -> dict[str, Any]:
     """A part of an item for the template. Pictures and sounds are left out when the page has enough."""
     if isinstance(part, str):
         return {"kind": "text", "text": visible(part, LONGEST)}
     sound = isinstance(part, Sound)
     content = part.data if isinstance(part, Sound) else part.svg.encode("utf-8", "replace")
     size = 4 * len(content) // 3
-    if sum(run.used) + size > LARGEST or (sound and size > LARGEST_SOUND):
-        return {"kind": "text", "text": f"(left out, so that the page stays small: {part.text})"}
-    run.used.append(size)
+    if size > run.room(task) or (sound and size > LARGEST_SOUND):
+        what = "sound" if sound else "picture"
+        return {"kind": "text", "text": f"(the {what} is left out, so that the page stays small)"}
+    run.used[task] += size
     kind = part.kind if isinstance(part, Sound) else "image/svg+xml"
     data = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-    return {"kind": "sound" if sound else "picture", "data": need("markupsafe").Markup(data), "text": part.text}
+    return {
+        "kind": "sound" if sound else "picture",
+        "data": need("markupsafe").Markup(data),
+        "text": part.text,
+    }
 
 
 def _words(marks: Sequence[Mark], focus: int | None) -> dict[str, Any]:
@@ -476,7 +549,12 @@ def _words(marks: Sequence[Mark], focus: int | None) -> dict[str, Any]:
     first = max(0, min(middle - most // 2, len(marks) - most))
     chosen = marks[first : first + most]
     words = [
-        {"name": visible(mark.name, 40), "text": visible(mark.text, 40), "wrong": mark.wrong, "focus": i == focus}
+        {
+            "name": visible(mark.name, 40),
+            "text": visible(mark.text, 40),
+            "wrong": mark.wrong,
+            "focus": i == focus,
+        }
         for i, mark in enumerate(chosen, first)
     ]
     more = f"{first + 1:,} to {first + len(chosen):,} of {len(marks):,}" if len(chosen) < len(marks) else ""
@@ -488,7 +566,7 @@ def _facts(result: Any, label: Any) -> list[tuple[str, Any]]:
     if isinstance(result, Text):
         texts = [label] if isinstance(label, str) else list(label)
         true, found = _difference(str(texts[0]) if texts else "", result.text)
-        return [("true", true), ("predicted", found)]
+        return [("true", true or "(empty)"), ("predicted", found or "(empty)")]
     true = visible(label_text(label), 200)
     if isinstance(result, Label):
         best = sorted(result.probabilities.items(), key=lambda entry: -entry[1])[:3]

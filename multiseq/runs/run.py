@@ -172,7 +172,9 @@ def evaluate_run(
     Raises:
         ValueError: The folder is not a run, or no data has this split.
     """
-    _, _, report, _ = _scored(folder, data, split, cache, say, {})
+    from multiseq.training.item_cache import ItemCache
+
+    _, _, report, _ = _scored(folder, data, split, ItemCache(cache), say, {}, {})
     return report
 
 
@@ -205,14 +207,17 @@ def report_run(
 
     folder = Path(folder)
     read_run(folder)
-    if split is None:
-        scores = _finished(folder) if (folder / "test.json").is_file() else {}
-        split = next((entry["split"] for entry in scores.values()), "test")
+    known = _finished(folder) if (folder / "test.json").is_file() else {}
+    scored = next((entry["split"] for entry in known.values()), "test")
+    if split not in (None, scored):
+        known = {}
+    split = split or scored
     seen: dict[str, Scored] = {}
-    model, recipe, report, train = _scored(folder, data, split, cache, say, seen)
+    kept = ItemCache(cache)
+    model, recipe, report, train = _scored(folder, data, split, kept, say, seen, known)
     log = read_log(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else []
     record = _read_json(folder / "run.json")
-    write_whole(folder / REPORT, page(Run(model, recipe, report, seen, train, record, log, ItemCache(cache))))
+    write_whole(folder / REPORT, page(Run(model, recipe, report, seen, train, record, log, kept)))
     return folder / REPORT
 
 
@@ -220,13 +225,16 @@ def _scored(
     folder: str | Path,
     data: str | Path | None,
     split: str,
-    cache: str | Path | None,
+    cache: ItemCache,
     say: Say,
     seen: dict[str, Scored],
+    known: Report,
 ) -> tuple[Model, Recipe, Report, Sequence[Source]]:
-    """Score a run's model: its model, its recipe, the scores, and the training data. Fills ``seen``."""
+    """Score a run's model: its model, its recipe, the scores, and the training data.
+
+    Fills ``seen`` with the predictions. The baselines are not fitted again if ``known`` has their scores.
+    """
     from multiseq.checkpoint import load
-    from multiseq.training.item_cache import ItemCache
 
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
@@ -239,7 +247,9 @@ def _scored(
     except DataError as error:
         train = []
         say(f"no baselines, because the training data cannot be used: {error}")
-    report = score(model, recipe, train, sources, split, ItemCache(cache), seen)
+    report = score(model, recipe, [] if known else train, sources, split, cache, seen)
+    for task, entry in report.items():
+        entry |= {name: v for name, v in known.get(task, {}).items() if name.startswith("baseline")}
     return model, recipe, report, train
 
 

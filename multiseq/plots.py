@@ -140,9 +140,16 @@ def _style(more: Mapping[str, Any]) -> Any:
     return need("matplotlib").rc_context({**STYLE, **more})
 
 
-def _figure(width: Any, height: Any) -> Any:
+def _figure(width: float | int, height: float | int, **margins: float) -> Any:
+    """An empty figure. With margins in inches, no layout is computed, which takes as long as to draw."""
     # We use the object-oriented interface: pyplot would keep the figure and may need a display.
-    return need("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+    figure = need("matplotlib.figure").Figure(
+        figsize=(width, height), layout=None if margins else "constrained"
+    )
+    if margins:
+        left, bottom = margins["left"] / width, margins["bottom"] / height
+        figure.subplots_adjust(left=left, bottom=bottom, right=1 - 0.12 / width, top=1 - 0.08 / height)
+    return figure
 
 
 def _ticks(axis: Any, names: Sequence[str], most: int = 24, **options: Any) -> None:
@@ -294,7 +301,7 @@ def reliability(bins: Sequence[Bin]) -> Any:
         bins: Predictions of similar confidence, from `multiseq.training.calibration.reliability_bins`.
     """
     with _style({}):
-        figure = _figure(4.4, 4.2)
+        figure = _figure(4.4, 4.3, left=0.6, bottom=0.5)
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], "--", color=INK, lw=1, alpha=0.7, label="perfectly calibrated")
         spans = [_wilson(one.accuracy, one.count) for one in bins]
@@ -388,7 +395,7 @@ def histogram(values: Sequence[float] | Sequence[int], label: str) -> Any:
         label: What they are, for the axis.
     """
     with _style({}):
-        figure = _figure(4.6, 2.4)
+        figure = _figure(4.6, 2.4, left=0.7, bottom=0.5)
         axes = figure.add_subplot()
         whole = all(float(value).is_integer() for value in values)
         low, high = (min(values), max(values)) if values else (0, 0)
@@ -439,11 +446,8 @@ def spectrogram(log_mel: Any, seconds: float, rows: Mapping[str, Segments] | Non
     rows = rows or {}
     with _style({"axes.grid": False}):
         height = 2.2 + 0.3 * len(rows)
-        figure = need("matplotlib.figure").Figure(figsize=(8, height))
-        # Margins that fit, because to compute a layout takes as long as to draw.
-        figure.subplots_adjust(
-            left=0.11, right=0.98, top=1 - 0.06 / height, bottom=0.48 / height, hspace=0.12
-        )
+        figure = _figure(8.0, height, left=0.9, bottom=0.48)
+        figure.subplots_adjust(hspace=0.12)
         heights = [1.7, *(0.3 for _ in rows)]
         panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         top, *strips = panels

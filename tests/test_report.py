@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
+import subprocess
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -90,23 +92,7 @@ data = "molecules"
 output = "set"
 target = "number"
 column = "weight"
-
-[data.recordings]
-adapter = "speech"
-format = "recordings"
-file = "starter:clips/manifest.tsv"
-input = "clip"
-split_column = "part"
-audio = "starter:clips/clips.tar"
-segments = "segments.tsv"
-
-[tasks.phones]
-data = "recordings"
-output = "vector"
-target = "class"
-column = "segments"
 """
-TABLES = {name: f"[data.{name}" for name in ("comments", "molecules", "recordings")}
 
 
 class Page(HTMLParser):
@@ -134,23 +120,17 @@ class Page(HTMLParser):
 def recipe_of(*names: str) -> str:
     """The parts of the recipe that use these data."""
     head, *tables = re.split(r"\n(?=\[data\.)", RECIPE)
-    return "\n".join(
-        [head, *(table for table in tables if table.startswith(tuple(TABLES[n] for n in names)))]
-    )
+    return "\n".join([head, *(t for t in tables if t.startswith(tuple(f"[data.{name}]" for name in names)))])
 
 
 def write_data(folder: Path) -> None:
     rows = []
     for i, text in enumerate([*TEXTS, *TEXTS]):
         good = text.startswith("good")
-        tags = (
-            [CLASSES[len(word) % 2] for word in text.split()]
-            if text.count("<") + text.count("'") == 0
-            else None
-        )
         row = {
-            "text": text, "<u>label": CLASSES[not good], "stars": 1.5 * i, "kinds": ["<i>x</i>"] if good else [],
-            "tags": tags if text == "bad" else None, "answer": f"{SCRIPT} ok" if good else "no",
+            "text": text, "<u>label": CLASSES[not good], "stars": 1.5 * i,
+            "kinds": ["<i>x</i>"] if good else [],
+            "tags": CLASSES[:1] if text == "bad" else None, "answer": f"{SCRIPT} ok" if good else "no",
         }  # fmt: skip
         rows.append(json.dumps(row))
     (folder / "<i>comments.jsonl").write_text("\n".join(rows) + "\n")
@@ -188,14 +168,14 @@ def test_the_page_has_every_part(html: str) -> None:
         "steps = 3", "trained for 3 steps",
     ):  # fmt: skip
         assert part in page.text, part
-    assert page.tags["svg"] == 9  # curves, 2 of opinion, stars, 1 of kinds, 2 of tags, weight, lengths
+    # Curves; 2 of opinion, stars, kinds, 2 of tags, weight; the lengths of both sources.
+    assert page.tags["svg"] == 10
     labels = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
-    assert len(labels) == 9
+    assert len(labels) == 10
     assert any(label.startswith("Confusion matrix of 2 classes") for label in labels)
     assert page.tags["img"] == 3  # one of each molecule
-    assert [value for tag, name, value in page.attributes if name == "alt"][0].startswith(
-        "Structure of the mol"
-    )
+    told = [value for _, name, value in page.attributes if name == "alt"]
+    assert min(told) == "Structure of the molecule CC(=O)O"
     assert page.tags["th"] > 40
     assert page.tags["caption"] == page.tags["table"]
 
@@ -244,7 +224,8 @@ def test_differences_of_texts_are_marked() -> None:
     true, found = reports._difference("the cat sat", "the dog sat")
     assert true == [("", "the "), ("del", "cat"), ("", " sat")]
     assert found == [("", "the "), ("ins", "dog"), ("", " sat")]
-    assert reports._difference("你好吗", "你吗") == ([("", "你"), ("del", "好"), ("", "吗")], [("", "你吗")][:0] or [("", "你"), ("", "吗")])  # fmt: skip
+    chinese = [("", "你"), ("del", "好"), ("", "吗")], [("", "你"), ("", "吗")]
+    assert reports._difference("你好吗", "你吗") == chinese
 
 
 def test_a_long_text_is_shown_around_its_first_error() -> None:
@@ -305,7 +286,9 @@ def test_the_command_predicts_anew_where_the_data_is_now(hostile: Path, tmp_path
 
 def test_pictures_and_sounds_share_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "LARGEST", 1000)
-    run = reports.Run(None, None, {}, {"a": None, "b": None}, [], {}, [], None)  # type: ignore[arg-type, dict-item]
+    none: Any = None
+    scored = {name: reports.Scored(none, []) for name in "ab"}
+    run = reports.Run(none, none, {}, scored, [], {}, [], none)
     picture = reports.Picture("<svg>" + "x" * 295 + "</svg>", "lines")
     kinds = [reports._part(run, task, picture)["kind"] for task in "aabb"]
     assert kinds == ["picture", "text", "picture", "text"]  # 408 of 500 bytes, then 408 of 592
@@ -314,3 +297,84 @@ def test_pictures_and_sounds_share_the_page(monkeypatch: pytest.MonkeyPatch) -> 
     assert "sound is left out" in reports._part(run, "b", sound)["text"]
     data = reports._part(run, "b", reports.Sound(b"abc", "audio/flac", "noise"))["data"]
     assert data == "data:audio/flac;base64," + base64.b64encode(b"abc").decode()
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+PROBE = """<script>addEventListener("load", () => {
+const images = [...document.images];
+document.body.dataset.probe = JSON.stringify({
+  hacked: window.hacked ?? null, images: images.length,
+  loaded: images.filter(i => i.complete && i.naturalWidth > 0).length,
+  requests: performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:")),
+  width: innerWidth, page: document.documentElement.scrollWidth,
+  unnamed: [...document.querySelectorAll("svg[role=img], audio, img")].filter(
+    e => !e.getAttribute("aria-label") && !e.getAttribute("alt")).length,
+});});</script>"""
+"""Measures a page from inside. The page's own policy forbids scripts, so the test removes it first: then a
+script of the users' data could run too, and images from elsewhere would be asked for."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = next(filter(None, map(shutil.which, names)), "")
+    if not found and os.environ.get("CI"):
+        pytest.fail("no Chromium: the report must be looked at in a browser; install the package chromium")
+    if not found:
+        pytest.skip("needs Chromium (Debian's package chromium)")
+    return found
+
+
+def looked_at(browser: str, page: Path, *options: str) -> tuple[str, str]:
+    """The document after loading, and what the browser's console says."""
+    profile = page.parent / "profile"
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}",
+        "--enable-logging=stderr", *options, "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    shutil.rmtree(profile, ignore_errors=True)
+    assert done.returncode == 0, done.stderr
+    assert "</html>" in done.stdout
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+def probed(browser: str, html: str, folder: Path, *options: str) -> tuple[dict[str, Any], str]:
+    """What a script inside the page measures without the policy that forbids scripts; and the console."""
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy"[^>]*>', html)
+    assert policy is not None
+    (folder / "probe.html").write_text(html.replace(policy[0], PROBE), encoding="utf-8")
+    document, console = looked_at(browser, folder / "probe.html", *options)
+    [probe] = [value for _, name, value in Page(document).attributes if name == "data-probe"]
+    found: dict[str, Any] = json.loads(probe)
+    return found, console
+
+
+def test_a_browser_shows_it_and_asks_for_nothing(browser: str, html: str, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(html, encoding="utf-8")
+    document, console = looked_at(browser, tmp_path / "report.html")
+    assert console == ""  # nothing was blocked, because nothing tried
+    assert not Page(document).tags["script"]
+    found, console = probed(browser, html, tmp_path, "--window-size=390,844")
+    assert console == ""
+    assert found["hacked"] is None
+    assert found["requests"] == []
+    assert found["images"] == found["loaded"] == 3
+    assert found["unnamed"] == 0
+    assert found["width"] <= 500
+    assert found["page"] <= found["width"]  # nobody has to scroll sideways on a phone
+
+
+def test_the_probe_sees_what_it_looks_for(browser: str, html: str, tmp_path: Path) -> None:
+    # With the users' texts as markup, a script runs, requests leave, an image is missing, and it is too wide.
+    wide = '<p style="width: 3000px">wide</p>'
+    bad = f'<header>{SCRIPT}<img src="nowhere.png">{wide}'
+    found, console = probed(browser, html.replace("<header>", bad, 1), tmp_path)
+    assert found["hacked"] == 1
+    assert any(name.endswith("nowhere.png") for name in found["requests"])
+    assert (found["images"], found["loaded"], found["unnamed"]) == (4, 3, 1)
+    assert found["page"] > found["width"]
+    assert console

@@ -158,10 +158,9 @@ def train(
         report = train_run(found, out, data=data, resume=resume, **launch)
         if is_first_process():
             _print_report(report)
-            table = ", this table (test.md)" if report else ""
-            print(
-                f"\n{out} has the model, the curves (curves.png){table} and a page to look at (report.html)."
-            )
+            page = ", a page to look at (report.html)" if (out / "report.html").is_file() else ""
+            table = " and this table (test.md)" if report else ""
+            print(f"\n{out} has the model, the curves (curves.png){page}{table}.")
             examples = _examples(found, out, data)
             if examples:
                 print("Predict with it:")

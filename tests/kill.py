@@ -178,7 +178,8 @@ class Runs:
 
 
 FILES = {
-    "recipe.toml", "run.json", "metrics.csv", "curves.png", "test.json", "test.md", "model", "resume.ckpt",
+    "recipe.toml", "run.json", "metrics.csv", "curves.png", "test.json", "test.md", "report.html",
+    "model", "resume.ckpt",
 }  # fmt: skip
 
 

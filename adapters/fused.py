@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from multiseq.checks import check_labels, config_of, reading, under
-from multiseq.pictures import Mark, Part
-from multiseq.protocols import Adapter, Inputs
+from multiseq.protocols import Adapter, Inputs, Mark, Part
 from multiseq.vectors import VectorSets
 
 __all__ = ["FusedAdapter", "FusedExample"]

@@ -40,8 +40,7 @@ from multiseq.adapters._graph.training import (
 from multiseq.adapters.text import TextExample
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading, under
 from multiseq.pairs import Pairs
-from multiseq.pictures import Mark, Part
-from multiseq.protocols import Inputs, Level
+from multiseq.protocols import Inputs, Level, Mark, Part
 from multiseq.vectors import VectorSets
 
 __all__ = ["GraphAdapter", "GraphExample"]

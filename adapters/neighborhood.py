@@ -36,8 +36,7 @@ from multiseq.adapters._graph.training import (
     word_bag,
 )
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading
-from multiseq.pictures import Mark, Part
-from multiseq.protocols import Inputs, Level
+from multiseq.protocols import Inputs, Level, Mark, Part
 from multiseq.vectors import VectorSets
 
 __all__ = ["NeighborhoodAdapter", "Network", "NodeExample"]

@@ -69,8 +69,7 @@ from multiseq.checks import (
 )
 from multiseq.labels import are_segments
 from multiseq.nn.dropout import Dropout
-from multiseq.pictures import Mark, Part
-from multiseq.protocols import Inputs, Level
+from multiseq.protocols import Inputs, Level, Mark, Part
 from multiseq.vectors import VectorSets, order_of
 
 __all__ = ["AudioFile", "SpeechAdapter", "SpeechExample"]

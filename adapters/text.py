@@ -35,8 +35,7 @@ from multiseq.checks import (
 from multiseq.nn.dropout import Dropout
 from multiseq.nn.linear import Linear, padded_rows
 from multiseq.nn.pool import pool
-from multiseq.pictures import Mark, Part
-from multiseq.protocols import Inputs, Level
+from multiseq.protocols import Inputs, Level, Mark, Part
 from multiseq.vectors import VectorSets, order_of
 
 __all__ = ["TextAdapter", "TextExample", "Unit"]

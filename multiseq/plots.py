@@ -112,8 +112,9 @@ def svg(figure: Any) -> str:
     The identifiers in it are unique to its content, so a page can have several.
     """
     with _style({"svg.fonttype": "none", "svg.hashsalt": "multiseq"}):
-        text = _saved(figure, "svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = text.decode()[text.decode().index("<svg") :]
+        saved = _saved(figure, "svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text: str = saved.decode()
+    text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     prefix = f"f{zlib.crc32(text.encode()):08x}-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)

@@ -146,7 +146,7 @@ LAYERS = (
     "data",
     "protocols tokenizer",
     "vectors pairs",
-    "plots pictures",
+    "plots",
     "results labels checks metric_names options",
     "system",
     "requires",

@@ -12,7 +12,7 @@ import torch
 from torch_geometric.data import Data
 
 from multiseq import FusedAdapter, GraphAdapter, NeighborhoodAdapter, SpeechAdapter, TextAdapter
-from multiseq.pictures import Mark, Picture, Sound
+from multiseq.protocols import Mark, Picture, Sound
 
 NETWORK = {"nodes": {"age": [float(i) for i in range(40)], "job": ["<b>baker</b>"] * 40},
            "edges": [(i, i + 1) for i in range(38)]}  # fmt: skip

@@ -1,6 +1,6 @@
-"""Photograph the report of a run with Chromium, for docs/pictures: `python tools/shoot_report.py RUN FILE.png`.
+"""Photograph the report of a run with Chromium: `python tools/shoot_report.py RUN docs/pictures/FILE.png`.
 
-The picture is `--height` pixels of the page, from a section's title on (`--section pos`; default: from the top).
+The picture is `--height` pixels of the page, from the top or from the title of a section (`--section pos`).
 """
 
 from __future__ import annotations

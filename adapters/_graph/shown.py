@@ -8,7 +8,7 @@ from typing import Any
 from multiseq import plots
 from multiseq.adapters._graph.items import Graph
 from multiseq.adapters._graph.training import read
-from multiseq.pictures import Mark, Part, Picture
+from multiseq.protocols import Mark, Part, Picture
 from multiseq.requires import need
 from multiseq.results import digits
 
@@ -62,7 +62,7 @@ def _network(graph: Graph, marks: Sequence[Mark], focus: int | None) -> list[Par
     centre = focus if focus is not None else next((i for i, mark in enumerate(marks) if mark.wrong), 0)
     if not graph.nodes.count:
         return []
-    pairs = graph.edge_index.t().tolist()
+    pairs = list(zip(*graph.edge_index.tolist(), strict=True))
     chosen = _nearest(centre, pairs, graph.nodes.count)
     place = {node: number for number, node in enumerate(chosen)}
     edges = [(place[a], place[b]) for a, b in pairs if a in place and b in place]

@@ -15,7 +15,7 @@ import torch
 from multiseq import plots
 from multiseq.adapters._speech.audio import name_of, open_audio
 from multiseq.adapters._speech.log_mel import hop_of, resample, to_int16
-from multiseq.pictures import Mark, Part, Picture, Sound
+from multiseq.protocols import Mark, Part, Picture, Sound
 from multiseq.requires import need
 
 __all__ = ["show"]

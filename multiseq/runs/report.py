@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from multiseq import plots
 from multiseq.labels import class_name
-from multiseq.pictures import Mark, Sound
 from multiseq.plots import spread, visible
+from multiseq.protocols import Mark, Sound
 from multiseq.requires import need
 from multiseq.results import Label, LabelSet, Number, Text, digits
 from multiseq.runs.findings import (
@@ -291,7 +291,7 @@ def _by_kind(run: Run, task: str) -> Iterable[Block]:
     if not pairs:
         yield _note("Nothing in this split has a label for this task.")
         return
-    kinds = {Label: _classes, LabelSet: _class_sets, Number: _numbers}
+    kinds: dict[type, Any] = {Label: _classes, LabelSet: _class_sets, Number: _numbers}
     make = kinds.get(type(pairs[0][0]))
     if make is not None:
         yield from make(pairs)
@@ -368,7 +368,7 @@ def _numbers(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
         if not known:
             continue
         ends = [(getattr(r, "intervals", None) or {}).get(name) for r, _, _ in known]
-        intervals = ends if all(end is not None for end in ends) else None
+        intervals: Any = None if None in ends else ends
         found, wanted = [a for _, a, _ in known], [b for _, _, b in known]
         errors = [a - b for a, b in zip(found, wanted, strict=True)]
         scale, unit = known[0][0].scales.get(name), known[0][0].unit
@@ -379,9 +379,8 @@ def _numbers(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
         words = f"{name}: predicted against measured. Half of the errors are below {typical}, "
         words += f"the largest is {worst}."
         if intervals is not None:
-            inside = sum(low <= b <= high for (low, high), b in zip(intervals, wanted, strict=True)) / len(
-                wanted
-            )
+            held = [low <= b <= high for (low, high), b in zip(intervals, wanted, strict=True)]
+            inside = sum(held) / len(held)
             rows[-1].append(f"{inside:.0%}")
             words += f" The lines are intervals; {inside:.0%} of them hold the measured number."
         shown.append(_plot(plots.measured(wanted, found, intervals=intervals, unit=unit), words, words))
@@ -565,8 +564,8 @@ def _facts(result: Any, label: Any) -> list[tuple[str, Any]]:
     """The label and the prediction. Of texts, what differs is marked."""
     if isinstance(result, Text):
         texts = [label] if isinstance(label, str) else list(label)
-        true, found = _difference(str(texts[0]) if texts else "", result.text)
-        return [("true", true or "(empty)"), ("predicted", found or "(empty)")]
+        pieces, found = _difference(str(texts[0]) if texts else "", result.text)
+        return [("true", pieces or "(empty)"), ("predicted", found or "(empty)")]
     true = visible(label_text(label), 200)
     if isinstance(result, Label):
         best = sorted(result.probabilities.items(), key=lambda entry: -entry[1])[:3]

@@ -42,10 +42,10 @@ def test_badness_of_each_kind_of_prediction() -> None:
 
 def test_one_wrong_word_is_not_worse_than_ten() -> None:
     wrong = label(a=0.9, b=0.1)
-    one, ten = (Unit(Judged(0, [wrong] * n, ["b"] * n)) for n in (1, 10))
-    more = Unit(Judged(0, [wrong, label(a=0.1, b=0.9)], ["b", None]))
-    assert badness(ten) > badness(more) == pytest.approx(-math.log(0.1) / 3)
-    assert badness(one) == pytest.approx(-math.log(0.1))  # a task per item has one prediction
+    one, ten = (Unit(Judged(0, [wrong] * n, ["b"] * n), several=True) for n in (1, 10))
+    more = Unit(Judged(0, [wrong, label(a=0.1, b=0.9)], ["b", None]), several=True)
+    assert badness(one) == badness(more) == pytest.approx(-math.log(0.1) / 3)
+    assert badness(ten) == pytest.approx(-math.log(0.1) * 10 / 12)
 
 
 def test_doubt_is_that_of_the_least_sure_vector() -> None:
@@ -68,7 +68,7 @@ def test_what_is_wrong() -> None:
 def test_few_items_are_ranked_by_their_vectors() -> None:
     network = Judged(0, [label(a=1.0)] * 5, ["a", None, "a", "b", None])
     assert [u.vector for u in units([network], "vector", 100)] == [0, 2, 3]
-    assert [u.vector for u in units([network] * 8, "vector", 100)] == [None] * 8
+    assert [(u.vector, u.several) for u in units([network] * 8, "vector", 100)] == [(None, True)] * 8
     items = [Judged(i, [label(a=1.0)], ["a"]) for i in range(10)]
     assert [u.judged.item for u in units(items, "set", 5)] == [0, 2, 4, 6, 8]
 

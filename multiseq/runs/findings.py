@@ -100,10 +100,12 @@ class Unit:
     Args:
         judged: The predictions for the item.
         vector: The number of the vector; None for the whole item.
+        several: Whether a whole item has a label for each of its vectors.
     """
 
     judged: Judged
     vector: int | None = None
+    several: bool = False
 
     @property
     def pairs(self) -> list[tuple[Any, Any]]:
@@ -118,7 +120,8 @@ def units(judged: Sequence[Judged], level: str, most: int) -> list[Unit]:
     if level == "vector" and len(judged) < FEW_ITEMS:
         found = [Unit(one, i) for one in judged for i, label in enumerate(one.labels) if label is not None]
     else:
-        found = [Unit(one) for one in judged if any(label is not None for label in one.labels)]
+        known = [one for one in judged if any(label is not None for label in one.labels)]
+        found = [Unit(one, several=level == "vector") for one in known]
     return [found[i] for i in spread(len(found), most)]
 
 
@@ -164,8 +167,7 @@ def badness(unit: Unit) -> float:
     perfect ones more (so that one wrong word does not rank above ten).
     """
     worst = [_badness(result, label) for result, label in unit.pairs]
-    more = 0 if (len(worst) == 1 and unit.vector is not None) or len(unit.judged.results) == 1 else 2
-    return sum(worst) / max(1, len(worst) + more)
+    return sum(worst) / max(1, len(worst) + 2 * unit.several)
 
 
 def _badness(result: Any, label: Any) -> float:

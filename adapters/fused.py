@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from multiseq.checks import check_labels, config_of, reading, under
 from multiseq.nn.first_weights import repeatable
-from multiseq.protocols import Adapter, Inputs
+from multiseq.protocols import Adapter, Inputs, Mark, Part
 from multiseq.vectors import VectorSets
 
 __all__ = ["FusedAdapter", "FusedExample"]
@@ -198,6 +198,21 @@ class FusedAdapter(nn.Module):
     def is_item(self, value: Mapping[str, Any]) -> bool:
         """True for every mapping, because an item is a mapping from part names to items."""
         return True
+
+    def show(
+        self, item: Any, examples: Sequence[FusedExample], marks: Sequence[Mark], focus: int | None
+    ) -> list[Part]:
+        """Each part as its adapter shows it; as text, if its adapter has no ``show``."""
+        shown: list[Part] = []
+        rest = list(marks)
+        for name, example in examples[0].parts.items():
+            part: Any = self.parts[name]
+            count = part.num_vectors(example) if marks else 0
+            own, rest = rest[:count], rest[count:]
+            given = part.show(item[name], [example], own, None) if hasattr(part, "show") else []
+            words = " ".join(f"{mark.name} ({mark.text})" for mark in own) or str(item[name])
+            shown += [f"{name}:", *(given or [words])]
+        return shown
 
     # --- on the device ---------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from torch import nn
 
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.examples import GraphExample, Preparation, pack_graphs
+from multiseq.adapters._graph.shown import show
 from multiseq.adapters._graph.stem import MessageStem, RowEmbedding
 from multiseq.adapters._graph.training import (
     JSON_FORMS,
@@ -41,7 +42,7 @@ from multiseq.adapters.text import TextExample
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading, under
 from multiseq.nn.first_weights import repeatable
 from multiseq.pairs import Pairs
-from multiseq.protocols import Inputs, Level
+from multiseq.protocols import Inputs, Level, Mark, Part
 from multiseq.vectors import VectorSets
 
 __all__ = ["GraphAdapter", "GraphExample"]
@@ -307,6 +308,12 @@ class GraphAdapter(nn.Module):
     def reader_options(self) -> dict[str, Any]:
         """For each column whether it holds numbers, as in training."""
         return {"numeric": {"nodes": self.nodes.numeric, "edges": self.edges.numeric}}
+
+    def show(
+        self, item: Any, examples: Sequence[GraphExample], marks: Sequence[Mark], focus: int | None
+    ) -> list[Part]:
+        """The drawing of a molecule, the facts of triples, or the surroundings of a node."""
+        return show(item, self.kind, marks, focus, len(examples[0].codes))
 
     def baseline_vectors(self, example: GraphExample) -> Sequence[Any]:
         """For each node its categories and numbers, without its neighbours; its text if nodes have texts."""

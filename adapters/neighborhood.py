@@ -20,6 +20,7 @@ from torch import nn
 
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.neighborhoods import Network, NodeExample, gather, pack_nodes
+from multiseq.adapters._graph.shown import show
 from multiseq.adapters._graph.stem import HopStem
 from multiseq.adapters._graph.training import (
     JSON_FORMS,
@@ -37,7 +38,7 @@ from multiseq.adapters._graph.training import (
 )
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading
 from multiseq.nn.first_weights import repeatable
-from multiseq.protocols import Inputs, Level
+from multiseq.protocols import Inputs, Level, Mark, Part
 from multiseq.vectors import VectorSets
 
 __all__ = ["NeighborhoodAdapter", "Network", "NodeExample"]
@@ -206,6 +207,12 @@ class NeighborhoodAdapter(nn.Module):
     def reader_options(self) -> dict[str, Any]:
         """For each column whether it holds numbers, as in training."""
         return {"numeric": {"nodes": self.nodes.numeric, "edges": self.edges.numeric}}
+
+    def show(
+        self, item: Any, examples: Sequence[NodeExample], marks: Sequence[Mark], focus: int | None
+    ) -> list[Part]:
+        """The drawing of a molecule, the facts of triples, or the surroundings of a node."""
+        return show(item, self.kind, marks, focus, len(examples))
 
     def baseline_vectors(self, example: NodeExample) -> list[Any]:
         """The features of the node without its neighbours: the first place of its set."""

@@ -54,6 +54,7 @@ from multiseq.adapters._speech.log_mel import (
 )
 from multiseq.adapters._speech.packed_conv import ConvStem
 from multiseq.adapters._speech.segments import labels_at
+from multiseq.adapters._speech.shown import show
 from multiseq.checks import (
     MANY,
     WIDEST,
@@ -70,7 +71,7 @@ from multiseq.data.recordings import AUDIO
 from multiseq.labels import are_segments
 from multiseq.nn.dropout import Dropout
 from multiseq.nn.first_weights import repeatable
-from multiseq.protocols import Inputs, Level
+from multiseq.protocols import Inputs, Level, Mark, Part
 from multiseq.vectors import VectorSets, order_of
 
 __all__ = ["AudioFile", "SpeechAdapter", "SpeechExample"]
@@ -392,6 +393,13 @@ class SpeechAdapter(nn.Module):
     def stand_in(item: Any) -> str:
         """A short stand-in for a recording in an example of a command."""
         return "YOUR.wav"
+
+    def show(
+        self, item: Any, examples: Sequence[SpeechExample], marks: Sequence[Mark], focus: int | None
+    ) -> list[Part]:
+        """The spectrogram with the labels under it, and the recording as the model hears it."""
+        rate, seconds = self.sample_rate, self.vector_seconds
+        return show(item, examples, marks, focus, sample_rate=rate, vector_seconds=seconds)
 
     def baseline_vectors(self, example: SpeechExample) -> list[Any]:
         """For each vector the mean of its frames."""

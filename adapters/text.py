@@ -36,7 +36,7 @@ from multiseq.nn.dropout import Dropout
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.linear import Linear, padded_rows
 from multiseq.nn.pool import pool
-from multiseq.protocols import Inputs, Level
+from multiseq.protocols import Inputs, Level, Mark, Part
 from multiseq.vectors import VectorSets, order_of
 
 __all__ = ["TextAdapter", "TextExample", "Unit"]
@@ -247,6 +247,12 @@ class TextAdapter(nn.Module):
     def stand_in(item: Any) -> str:
         """A short stand-in for a long text in an example of a command."""
         return "YOUR TEXT"
+
+    def show(
+        self, item: Any, examples: Sequence[TextExample], marks: Sequence[Mark], focus: int | None
+    ) -> list[Part]:
+        """The text. If its vectors have labels, nothing: then they are shown as words with labels."""
+        return [] if marks else [item if isinstance(item, str) else " ".join(item)]
 
     def baseline_vectors(self, example: TextExample) -> Sequence[str]:
         """The words, or the texts of the pieces."""

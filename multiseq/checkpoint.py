@@ -24,12 +24,12 @@ from multiseq.heads.ctc import CTCHead
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
-from multiseq.hub import download, is_hub_name
 from multiseq.model import Model
 from multiseq.nn.distance import TrainingDistance
 from multiseq.nn.encoder import Encoder
 from multiseq.protocols import Adapter, EncoderLike, Head
 from multiseq.system.files import put, replace_folder
+from multiseq.system.hub import download, is_hub_name
 from multiseq.tasks import Task
 
 __all__ = ["CheckpointError", "load", "save"]

@@ -1,4 +1,4 @@
-"""The command line: init, check, train, evaluate, predict, tasks, recipe, card, cache.
+"""The command line: init, check, train, evaluate, report, predict, tasks, recipe, card, cache.
 
 Heavy libraries are imported only by the commands that need them. Exit codes: 0 for success; 1 for a user's
 error (one or two lines on stderr); 2 for an invalid command line; 130 after Ctrl-C; 143 after SIGTERM.
@@ -247,8 +247,9 @@ def train(
         report = train_run(found, out, data=data, resume=resume, **launch)
         if is_first_process():
             _print_report(report)
+            page = ", a page to look at (report.html)" if (out / "report.html").is_file() else ""
             table = f" and this table ({scores_name(report)}.md)" if report else ""
-            print(f"\n{out} has the model, the curves (curves.png){table}.")
+            print(f"\n{out} has the model, the curves (curves.png){page}{table}.")
             examples = _examples(found, out, data)
             if examples:
                 print("Predict with it:")
@@ -302,6 +303,29 @@ def evaluate(
             _print_json({"tasks": report})
         else:
             _print_report(report)
+
+
+@app.command()
+def report(
+    run: Run,
+    data: Data = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="The split to show: train, dev or test.", show_default="the one scored after training"
+        ),
+    ] = None,
+    cache: Cache = None,
+) -> None:
+    """Write a page to look at, report.html: plots, and the items that a run predicts worst."""
+    with _plain_errors():
+        from multiseq.data.formats import SPLITS
+        from multiseq.runs.recipe_check import one_of
+        from multiseq.runs.run import report_run
+
+        if split is not None:
+            one_of(split, SPLITS, "--split")
+        print(report_run(run, data=data, split=split, cache=cache, say=_say_error))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LOWER_IS_BETTER", "METRICS_OF"]
+__all__ = ["LOWER_IS_BETTER", "METRICS_OF", "MONITOR"]
 
 METRICS_OF = {
     "class": ("accuracy", "frame_accuracy", "f1", "roc_auc"),
@@ -13,3 +13,6 @@ METRICS_OF = {
 """Kind of target -> its possible metrics; the first one is the default."""
 
 LOWER_IS_BETTER = frozenset({"word_error_rate", "character_error_rate", "rmse", "mae"})
+
+MONITOR = "monitor"
+"""In ``metrics.csv``, the task of the lines with the monitored score."""

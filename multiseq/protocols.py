@@ -21,7 +21,21 @@ from torch import Tensor
 
 from multiseq.vectors import VectorSets
 
-__all__ = ["Adapter", "EncoderLike", "Extras", "Head", "Inputs", "Level", "Packed", "RowTarget", "Target"]
+__all__ = [
+    "Adapter",
+    "EncoderLike",
+    "Extras",
+    "Head",
+    "Inputs",
+    "Level",
+    "Mark",
+    "Packed",
+    "Part",
+    "Picture",
+    "RowTarget",
+    "Sound",
+    "Target",
+]
 
 Level = Literal["vector", "set", "sequence"]
 """What a head predicts: a label per vector (token or node classification), a label per set (sequence or
@@ -146,6 +160,60 @@ class Keeps(Protocol):
         """Everything in an item on which `prepare` depends: JSON values, bytes, arrays and tensors."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The label and the prediction of one vector, to be shown with an item.
+
+    Args:
+        name: What the vector stands for: a word, a time, an atom.
+        label: The true label as a text; empty if it has none.
+        predicted: The prediction as a text.
+        wrong: Whether they differ. A vector without a label is not wrong.
+    """
+
+    name: str
+    label: str
+    predicted: str
+    wrong: bool
+
+    @property
+    def text(self) -> str:
+        """Both in one text: ``NOUN`` if they agree or there is no label, otherwise ``NOUN → VERB``."""
+        return f"{self.label} → {self.predicted}" if self.wrong else self.predicted
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawing.
+
+    Args:
+        svg: The ``<svg>`` element. A page shows it as an image, so nothing in it can run.
+        text: What it shows, for those who cannot see it.
+    """
+
+    svg: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A recording.
+
+    Args:
+        data: The content of a sound file.
+        kind: Its media type, for example ``audio/flac``.
+        text: What it is.
+    """
+
+    data: bytes
+    kind: str
+    text: str
+
+
+Part = str | Picture | Sound
+"""What an item is shown as: a list of texts, drawings and recordings."""
+
+
 class Extras(Protocol):
     """What an `Adapter` may have besides: all of it is optional, each member by itself.
 
@@ -204,6 +272,21 @@ class Extras(Protocol):
         """What a simple method sees of an item: a list of words, or an array of numbers.
 
         ``level``: "set" or "sequence". Without it, as above.
+        """
+
+    def show(
+        self, item: Any, examples: Sequence[Any], marks: Sequence[Mark], focus: int | None
+    ) -> Sequence[Part]:
+        """An item as what it is, for the report of a run: texts, drawings, recordings.
+
+        Args:
+            item: The item.
+            examples: Its examples.
+            marks: For a task per vector, the label and the prediction of each vector of the item.
+            focus: The number of the vector that matters, if an item is so large that only a part is shown.
+
+        Without it, or if it returns nothing, the item is shown as JSON, and marks as words with labels under
+        them.
         """
 
 

@@ -21,8 +21,11 @@ __all__ = ["MissingLibraryError", "need", "needed"]
 # Import name -> (what it is for, what to install with pip ...). The same requirements as in pyproject.toml.
 _LIBRARIES = {
     "huggingface_hub": ("models on the Hugging Face Hub", "huggingface_hub"),
+    "jinja2": ("reports", "jinja2"),
     "lightning": ("training", "lightning>=2.6,!=2.6.2,!=2.6.3,<3"),
+    "markupsafe": ("reports", "jinja2"),
     "matplotlib": ("plots", "matplotlib"),
+    "networkx": ("drawings of networks", "networkx"),
     "rdkit": ("molecules", "rdkit"),
     "sacrebleu": ("BLEU", "sacrebleu"),
     "scipy": ("sparse matrices", "scipy"),

@@ -70,7 +70,7 @@ USED = (
     "multiseq.adapters.text",
     "multiseq.runs.baselines",
     "multiseq.cli",
-    "multiseq.runs.plots",
+    "multiseq.plots",
     "multiseq.runs.run",
     "multiseq.training.loop",
     "sklearn.feature_extraction.text",
@@ -178,7 +178,8 @@ class Runs:
 
 
 FILES = {
-    "recipe.toml", "run.json", "metrics.csv", "curves.png", "test.json", "test.md", "model", "resume.ckpt",
+    "recipe.toml", "run.json", "metrics.csv", "curves.png", "test.json", "test.md", "report.html",
+    "model", "resume.ckpt",
 }  # fmt: skip
 
 

@@ -127,7 +127,7 @@ def test_what_needs_no_model_is_quick_and_loads_no_torch(arguments: list[str]) -
 
 def test_help_names_the_commands() -> None:
     shown = well("--help")
-    assert all(name in shown for name in ("tasks", "train", "evaluate", "predict", "recipe"))
+    assert all(name in shown for name in ("tasks", "train", "evaluate", "report", "predict", "recipe"))
     assert all(
         name in well("train", "--help") for name in ("--devices", "--num-nodes", "--strategy", "--resume")
     )
@@ -221,7 +221,7 @@ def test_a_recipe_without_a_test_part(folder: Path) -> None:
     (folder / "tiny.toml").write_text(TINY.replace('test = "train.tsv"\n', ""))
     shown = well("train", "tiny.toml")
     assert "Nothing is scored, because no data has a test or a dev split: add test = 0.2 to" in shown
-    assert "runs/tiny has the model, the curves (curves.png).\n" in shown
+    assert "runs/tiny has the model, the curves (curves.png), a page to look at (report.html).\n" in shown
     assert "  multiseq predict runs/tiny --task mood 'so bad'\n" in shown
 
 

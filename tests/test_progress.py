@@ -12,7 +12,7 @@ import torch
 from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, train
 from multiseq.system.progress import Count, span
 from multiseq.training import progress
-from multiseq.training.progress import Bar, Lines
+from multiseq.training.callbacks import Bar, Lines
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import multiseq
 from multiseq.cli import app
-from multiseq.hub import is_hub_name
+from multiseq.system.hub import is_hub_name
 
 RECIPE = """
 [encoder]

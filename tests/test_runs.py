@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import shlex
 import shutil
@@ -17,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from multiseq.runs.plots import _smooth, draw_curves
 from multiseq.runs.recipe import read
 from multiseq.runs.run import evaluate_run, read_run, train_run
 from multiseq.runs.scoring import SILENCE, markdown, shown, table_rows
@@ -112,7 +109,7 @@ def scores_of(run: Path) -> dict[str, Any]:
 
 
 def test_the_folder_tells_the_story(whole: Path) -> None:
-    names = {"recipe.toml", "run.json", "metrics.csv", "curves.png", "test.json", "test.md"}
+    names = {"recipe.toml", "run.json", "metrics.csv", "curves.png", "test.json", "test.md", "report.html"}
     assert {path.name for path in whole.iterdir()} == {*names, "model", "resume.ckpt"}
     record = json.loads((whole / "run.json").read_text())
     assert record["command"] == "python -m multiseq train tiny.toml --set training.lr=5e-3"
@@ -542,36 +539,6 @@ def test_the_table_shows_frames_without_silence_apart() -> None:
         "",
         "Scores on the test split.",
     ]
-
-
-def test_losses_scores_and_errors_have_a_panel_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from matplotlib.figure import Figure
-
-    seen: list[Any] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure))
-    rows = [("train", "a", "loss", 0.0), ("train", "total", "loss", 9.0), ("dev", "a", "bleu", 50.0)]
-    rows += [("dev", "b", "word_error_rate", 0.5), ("train", "b", "loss", 2.0)]
-    log = [{"step": "7", "split": p, "task": t, "metric": m, "value": str(v)} for p, t, m, v in rows]
-    draw_curves(log, tmp_path / "curves.png")
-    axes = seen.pop().axes
-    assert [a.get_yscale() for a in axes] == ["log", "linear", "log"]
-    found = {line.get_label(): (line.get_ydata()[0], line.get_color()) for a in axes for line in a.lines}
-    assert found == {
-        "a": (0.0, "C0"), "b": (2.0, "C1"), "a: bleu / 100": (0.5, "C0"), "b: word error rate": (0.5, "C1"),
-    }  # fmt: skip
-    draw_curves(log[:1], tmp_path / "curves.png")  # a loss of zero has no logarithm
-    assert [a.get_yscale() for a in seen.pop().axes] == ["linear"]
-
-
-def test_curves_are_smoothed_in_linear_time() -> None:
-    generator = torch.Generator().manual_seed(0)
-    values = (torch.rand(101, generator=generator) * 1e6).tolist()
-    for width in (1, 2, 7, 50, 101, 200):
-        slow = [sum(v := values[max(0, i - width + 1) : i + 1]) / len(v) for i in range(len(values))]
-        assert _smooth(values, width) == pytest.approx(slow, rel=1e-12)
-    assert _smooth([], 3) == []
-    assert _smooth([1.0, math.inf, 1.0, 1.0, 1.0], 2)[3:] == [1.0, 1.0]  # gone when its window is over
-    assert _smooth([2.0] * 1_000_003, 20_000)[-1] == 2.0  # hours, if each mean added its window up
 
 
 @pytest.mark.parametrize(

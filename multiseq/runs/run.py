@@ -4,6 +4,7 @@ recipe.toml   the recipe with all changes    run.json     versions, machine, com
 metrics.csv   losses and dev scores          curves.png   a plot of them
 model/        the best weights               resume.ckpt  the state from which training continues
 test.json     the scores on the test split   test.md      the same scores as a table
+report.html   a page to look at
 splits/       the splits that were drawn, in files that a recipe can use as split_file
 bad_rows.csv  rows that were left out, if any
 
@@ -30,7 +31,7 @@ from multiseq.runs.build import build_model, check_options, settings
 from multiseq.runs.facts import facts_of
 from multiseq.runs.machine import command, describe_machine, versions
 from multiseq.runs.recipe import Recipe, read
-from multiseq.runs.scoring import Report, markdown, score, scores_name
+from multiseq.runs.scoring import Report, Scored, markdown, score, scores_name
 from multiseq.runs.sources import draw_splits, read_split
 from multiseq.runs.splits import FOLDER, Split, save_splits, saved_splits
 from multiseq.system.files import is_leftover, write_whole
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.settings import Settings
 
-__all__ = ["check_run", "evaluate_run", "read_run", "read_scores", "train_run"]
+__all__ = ["check_run", "evaluate_run", "read_run", "read_scores", "report_run", "train_run"]
 
 COUNTED = 50
 """Number of items that are prepared to estimate how many vectors a source has."""
@@ -127,10 +128,12 @@ def _train(
 ) -> Report:
     from multiseq.checkpoint import check_savable, save
     from multiseq.runs.loggers import loggers_for
+    from multiseq.runs.report import Run, write_report
     from multiseq.training.confidence import calibrate
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.loop import train as fit
     from multiseq.training.resume import has_resume
+    from multiseq.training.run_log import read_log
 
     check_options(recipe)
     options = settings(recipe)
@@ -175,8 +178,11 @@ def _train(
     for task, what in calibrate(model, dev, sources=train, cache=kept).items():
         say(f"{task}: {what}")
     save(model, out / "model")
-    report = _final_score(model, recipe, train, {"test": test, "dev": dev}, kept)
+    seen: dict[str, Scored] = {}
+    report = _final_score(model, recipe, train, {"test": test, "dev": dev}, kept, seen)
     _finish(out, record, report)
+    log = read_log(out / "metrics.csv")
+    write_report(Run(model, recipe, report, seen, train, record, log, kept), out, say)
     if bad.rows:
         say(f"{bad.summary()}; all of them are in {out / BAD_ROWS}")
     return report
@@ -253,14 +259,69 @@ def evaluate_run(
     Raises:
         ValueError: The folder is not a run, or no data has this split.
     """
-    from multiseq.checkpoint import load
     from multiseq.training.item_cache import ItemCache
+
+    _, _, report, _ = _scored(folder, data, split, ItemCache(cache), say, {}, {})
+    return report
+
+
+def report_run(
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    split: str | None = None,
+    cache: str | Path | None = None,
+    say: Say = print,
+) -> Path:
+    """Predict one split of a run's data anew, and write ``report.html`` into its folder.
+
+    Args:
+        folder: Folder of the run.
+        data: Folder of the data, if it has moved since training.
+        split: train, dev or test. None: the split that was scored after training.
+        cache: Folder that stores prepared items, as in training.
+        say: Function that is called with a message if there is no training data for the baselines.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: The folder is not a run, or no data has this split.
+    """
+    from multiseq.runs.report import REPORT, Run, page
+    from multiseq.training.item_cache import ItemCache
+    from multiseq.training.run_log import read_log
+
+    folder, kept = Path(folder), ItemCache(cache)
+    read_run(folder)
+    known = (read_scores(folder) or {}) if split is None else {}
+    seen: dict[str, Scored] = {}
+    model, recipe, report, train = _scored(folder, data, split, kept, say, seen, known)
+    log = read_log(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else []
+    record = _read_json(folder / "run.json")
+    write_whole(folder / REPORT, page(Run(model, recipe, report, seen, train, record, log, kept)))
+    return folder / REPORT
+
+
+def _scored(
+    folder: str | Path,
+    data: str | Path | None,
+    split: str | None,
+    cache: ItemCache,
+    say: Say,
+    seen: dict[str, Scored],
+    known: Report,
+) -> tuple[Model, Recipe, Report, Sequence[Source]]:
+    """Score a run's model: its model, its recipe, the scores, and the training data.
+
+    Fills ``seen`` with the predictions. The baselines are not fitted again if ``known`` has their scores.
+    """
+    from multiseq.checkpoint import load
 
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
     base = _data_folder(recipe, data)
-    drawn = saved_splits(Path(folder) / FOLDER)
-    bad, kept = BadRows(), ItemCache(cache)
+    drawn, bad = saved_splits(Path(folder) / FOLDER), BadRows()
     with _known_folder(base):
         first = split or "test"
         sources = {first: read_split(recipe, first, base, model, drawn, bad)}
@@ -275,22 +336,31 @@ def evaluate_run(
         train = []
         say(f"no baselines, because the training data cannot be used: {error}")
     sources = {
-        name: _without_bad_items(recipe, model, found, name, kept, bad) for name, found in sources.items()
+        name: _without_bad_items(recipe, model, found, name, cache, bad) for name, found in sources.items()
     }
-    train = _without_bad_items(recipe, model, train, "train", kept, bad)
+    train = _without_bad_items(recipe, model, train, "train", cache, bad)
     if bad.rows:
         say(bad.summary())
     if drawn:
-        record = _read_json(Path(folder) / "run.json")
-        now = {
-            name: _digests(model, of_split, kept) for name, of_split in {**sources, "sources": train}.items()
-        }
-        if any(record.get(name, []) not in ([], digests) for name, digests in now.items()):
+        _check_changed(Path(folder), model, {**sources, "sources": train}, cache, say)
+    report = _final_score(model, recipe, [] if known else train, sources, cache, seen)
+    for task, entry in report.items():
+        entry |= {name: v for name, v in known.get(task, {}).items() if name.startswith("baseline")}
+    return model, recipe, report, train
+
+
+def _check_changed(
+    folder: Path, model: Model, splits: Mapping[str, Sequence[Source]], cache: ItemCache, say: Say
+) -> None:
+    """Say if the data is not what the run was trained on: its drawn splits are row numbers."""
+    record = _read_json(folder / "run.json")
+    for name, sources in splits.items():
+        if record.get(name) and record[name] != _digests(model, sources, cache):
             say(
-                f"the data is not what this run was trained on, and {Path(folder) / FOLDER} goes by row "
+                f"the data is not what this run was trained on, and {folder / FOLDER} goes by row "
                 "numbers: items of the split that is scored may have been in training"
             )
-    return _final_score(model, recipe, train, sources, kept)
+            return
 
 
 def read_run(folder: str | Path) -> Recipe:
@@ -540,12 +610,13 @@ def _final_score(
     train: Sequence[Source],
     splits: Mapping[str, Sequence[Source]],
     cache: ItemCache,
+    seen: dict[str, Scored],
 ) -> Report:
-    """Score each task on the first of the splits that has labels for it."""
+    """Score each task on the first of the splits that has labels for it. Fills ``seen`` with predictions."""
     found: Report = {}
     for name, sources in splits.items():
         left = [source for source in sources if not set(source.targets) <= set(found)]
-        scores = score(model, recipe, train, left, name, cache)
+        scores = score(model, recipe, train, left, name, cache, seen)
         if name == "dev" and settings(recipe).evaluates:
             scores = {task: {**entry, "dev_chose_weights": True} for task, entry in scores.items()}
         found |= scores
@@ -563,11 +634,11 @@ def read_scores(out: Path) -> Report | None:
 
 
 def _finish(out: Path, record: dict[str, Any], report: Report) -> None:
-    from multiseq.runs.plots import draw_curves
+    from multiseq.plots import curves, png
     from multiseq.training.run_log import read_log
 
     name = scores_name(report)
-    draw_curves(read_log(out / "metrics.csv"), out / "curves.png")
+    write_whole(out / "curves.png", png(curves(read_log(out / "metrics.csv"))))
     write_whole(out / f"{name}.md", markdown(report))
     began = datetime.fromisoformat([record["started"], *record.get("resumed", [])][-1])
     record["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multiseq.labels import class_name
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
     from multiseq.model import Model
     from multiseq.runs.recipe import Recipe
     from multiseq.tasks import Source
+    from multiseq.training.evaluation import Judged
     from multiseq.training.item_cache import ItemCache
 
 __all__ = [
     "HEADER",
     "SILENCE",
     "Report",
+    "Scored",
     "markdown",
     "score",
     "scored_on",
@@ -34,6 +37,15 @@ frequent, so we also report the frame accuracy without them."""
 Report = dict[str, dict[str, Any]]
 """Task -> its scores, as `multiseq.runs.run.evaluate_run` describes them."""
 
+
+@dataclass(frozen=True)
+class Scored:
+    """A source and the predictions for its labelled items, for one task."""
+
+    source: Source
+    judged: Sequence[Judged]
+
+
 HEADER = ("task", "cell", "metric", "baseline", "ours", "seconds")
 
 
@@ -44,6 +56,7 @@ def score(
     sources: Sequence[Source],
     split: str,
     cache: ItemCache,
+    seen: dict[str, Scored] | None = None,
 ) -> Report:
     """Score every task that the sources have labels for, in the order of the recipe.
 
@@ -54,6 +67,7 @@ def score(
         sources: Items with labels.
         split: Name of the split that the sources are.
         cache: Cache of prepared items.
+        seen: If given, the predictions are put into it, by task, so that nobody has to predict again.
     """
     import torch
 
@@ -68,7 +82,7 @@ def score(
         task: {
             "cell": model.cell(task),
             "metric": model.task(task).metric,
-            **_figures(model, task, training.get(task), scored[task], spec.get("decode", {}), cache),
+            **_figures(model, task, training.get(task), scored[task], spec.get("decode", {}), cache, seen),
             "split": split,
         }
         for task, spec in recipe.tasks.items()
@@ -83,14 +97,18 @@ def _figures(
     source: Source,
     decode: Mapping[str, Any],
     cache: ItemCache,
+    seen: dict[str, Scored] | None,
 ) -> dict[str, Any]:
     from multiseq.runs.baselines import baseline_results
-    from multiseq.training.evaluation import labelled_results
+    from multiseq.training.evaluation import judged_items
     from multiseq.training.metrics import compute
 
     started = time.perf_counter()
-    pairs = labelled_results(model, source, {task: decode}, cache)[task]
+    judged = judged_items(model, source, {task: decode}, cache)[task]
     seconds = round(time.perf_counter() - started, 2)
+    pairs = [pair for one in judged for pair in one.pairs]
+    if seen is not None:
+        seen[task] = Scored(source, judged)
     sides = {"value": ([result for result, _ in pairs], [label for _, label in pairs])}
     if train is not None:
         sides["baseline"] = baseline_results(model, task, train, source, cache)

@@ -1,1 +1,1 @@
-"""Services of the operating system: safe writing of files, locks on folders, memory, processes."""
+"""Services around the library: safe writing of files, locks, memory, processes, progress, the Hub."""

@@ -16,10 +16,31 @@ from multiseq.tasks import Source, listed
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.metrics import columns_of, compute
 
-__all__ = ["Score", "evaluate", "evaluate_all", "labelled_results"]
+__all__ = ["Judged", "Score", "evaluate", "evaluate_all", "judged_items", "labelled_results"]
 
 Pair = tuple[Any, Any]
 """A prediction and the user's label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The predictions for one item beside its labels.
+
+    Args:
+        item: The number of the item in its source.
+        results: For a task per vector a prediction for each vector of the item, otherwise one prediction.
+        labels: The user's label of each; None if it is missing.
+    """
+
+    item: int
+    results: Sequence[Any]
+    labels: Sequence[Any]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs (prediction, label) of everything that has a label."""
+        pairs = zip(self.results, self.labels, strict=True)
+        return [(result, label) for result, label in pairs if label is not None]
 
 
 @dataclass(frozen=True)
@@ -149,34 +170,47 @@ def labelled_results(
 
     ``tasks`` maps a task's name to options for its head's ``decode``.
     """
+    found = judged_items(model, source, tasks, cache)
+    return {task: [pair for one in judged for pair in one.pairs] for task, judged in found.items()}
+
+
+def judged_items(
+    model: Model,
+    source: Source,
+    tasks: Mapping[str, Mapping[str, Any]],
+    cache: ItemCache | None = None,
+) -> dict[str, list[Judged]]:
+    """Like `labelled_results`, item by item: for each task the items that have labels."""
     found = (cache or ItemCache()).examples(
         model.adapter(source.adapter_name), source.items, source.locations
     )
     together: dict[tuple[bool, ...], list[str]] = {}  # tasks that label the same items share an encoding
     for task in tasks:
         together.setdefault(tuple(label is not None for label in source.targets[task]), []).append(task)
-    pairs: dict[str, list[Pair]] = {}
+    judged: dict[str, list[Judged]] = {}
     for labelled, names in together.items():
         pieces = [examples if known else [] for examples, known in zip(found, labelled, strict=True)]
         own = {task: tasks[task] for task in names}
         runs = model.run_prepared(source.adapter_name, pieces, own, locations=source.locations)
-        pairs |= {task: list(_pairs(model, task, source.targets[task], runs[task])) for task in names}
-    return pairs
+        judged |= {task: list(_judged(model, task, source.targets[task], runs[task])) for task in names}
+    return judged
 
 
-def _pairs(
+def _judged(
     model: Model, task: str, labels: Sequence[Any], runs: Sequence[Sequence[tuple[Any, Any]]]
-) -> Iterator[Pair]:
-    """Pairs (prediction, label): of labelled vectors for a task per vector, otherwise of labelled items."""
+) -> Iterator[Judged]:
+    """The labelled items: with results of all vectors for a task per vector, otherwise of the item."""
     align, head = model.adapter(model.task(task).adapter_name).align, model.task(task).head
-    for label, pieces in zip(labels, runs, strict=True):
+    for item, (label, pieces) in enumerate(zip(labels, runs, strict=True)):
         if label is None:
             continue
         if head.level != "vector":
             if not is_missing(head.target, label):
-                yield combine([result for _, result in pieces]), label
+                yield Judged(item, [combine([result for _, result in pieces])], [label])
             continue
-        for example, results in pieces:
-            for result, own in zip(results, align(label, example), strict=True):
-                if not is_missing(head.target, own):
-                    yield result, own
+        results: list[Any] = []
+        own: list[Any] = []
+        for example, found in pieces:
+            results += found
+            own += align(label, example)
+        yield Judged(item, results, [None if is_missing(head.target, one) else one for one in own])

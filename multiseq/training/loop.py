@@ -27,13 +27,12 @@ from multiseq.system.stopping import Stop, Terminated, terminable
 from multiseq.tasks import Source, listed
 from multiseq.training.batching import BatchPlan
 from multiseq.training.budget import Fitted, describe, fitted, hold_out, vectors_per_batch
-from multiseq.training.callbacks import callbacks_for
+from multiseq.training.callbacks import Bar, Lines, callbacks_for, has_bar
 from multiseq.training.confidence import forget_calibration
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.label_check import check_labels
 from multiseq.training.prepared_source import PreparedSource
-from multiseq.training.progress import Bar, Lines, has_bar
 from multiseq.training.resume import (
     PREVIOUS,
     RESUME,

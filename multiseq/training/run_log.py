@@ -14,14 +14,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from multiseq.metric_names import MONITOR
 from multiseq.system.files import WriteError, not_written, write_whole
 
 if TYPE_CHECKING:
     from multiseq.training.evaluation import Score
 
-__all__ = ["COLUMNS", "MONITOR", "RunLog", "read_log"]
+__all__ = ["COLUMNS", "RunLog", "read_log"]
 
-MONITOR = "monitor"
 COLUMNS = ("step", "split", "task", "metric", "value", "lr", "seconds")
 
 

@@ -1,0 +1,103 @@
+"""A graph for people: the structure of a molecule, facts, or a node of a network with its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from multiseq import plots
+from multiseq.adapters._graph.items import Graph
+from multiseq.adapters._graph.training import read
+from multiseq.protocols import Mark, Part, Picture
+from multiseq.requires import need
+from multiseq.results import digits
+
+__all__ = ["show"]
+
+MOST_DRAWN = 24
+"""Nodes of a network in a drawing. More would hide one another."""
+
+MOST_READ = 200_000
+"""Nodes of a network that is read again for a drawing, which takes a second."""
+
+MOST_FACTS = 30
+
+
+def show(item: Any, kind: str, marks: Sequence[Mark], focus: int | None, count: int) -> list[Part]:
+    """The texts and drawings of a graph.
+
+    Args:
+        item: The graph.
+        kind: "molecule", "data", "table" or "triples".
+        marks: The label and the prediction of each node.
+        focus: The node to show, in a large network.
+        count: The number of nodes.
+    """
+    if kind == "molecule":
+        return [item, _molecule(item, marks)]
+    if kind == "triples" and not marks:
+        more = [f"… and {len(item) - MOST_FACTS} more facts"] if len(item) > MOST_FACTS else []
+        return [*(" — ".join(map(str, triple)) for triple in item[:MOST_FACTS]), *more]
+    if count > MOST_READ:
+        return []
+    return _network(read(item, kind), marks, focus)
+
+
+def _molecule(smiles: str, marks: Sequence[Mark]) -> Picture:
+    chem, draw = need("rdkit.Chem"), need("rdkit.Chem.Draw.rdMolDraw2D")
+    with need("rdkit.rdBase").BlockLogs():
+        molecule = chem.MolFromSmiles(smiles)
+    for atom, mark in zip(molecule.GetAtoms(), marks, strict=False):
+        atom.SetProp("atomNote", plots.visible(mark.text, 20))
+    wrong = [number for number, mark in enumerate(marks) if mark.wrong]
+    painter = draw.MolDraw2DSVG(360, 240)
+    draw.PrepareAndDrawMolecule(painter, molecule, highlightAtoms=wrong, highlightBonds=[])
+    painter.FinishDrawing()
+    text = painter.GetDrawingText()
+    return Picture(text[text.index("<svg") :], f"Structure of the molecule {smiles}")
+
+
+def _network(graph: Graph, marks: Sequence[Mark], focus: int | None) -> list[Part]:
+    """The nodes nearest to one node, and the features of that node."""
+    centre = focus if focus is not None else next((i for i, mark in enumerate(marks) if mark.wrong), 0)
+    if not graph.nodes.count:
+        return []
+    pairs = list(zip(*graph.edge_index.tolist(), strict=True))
+    chosen = _nearest(centre, pairs, graph.nodes.count)
+    place = {node: number for number, node in enumerate(chosen)}
+    edges = [(place[a], place[b]) for a, b in pairs if a in place and b in place]
+    names = [graph.names[node] if graph.names else str(node) for node in chosen]
+    of = [marks[node] for node in chosen] if marks else []
+    figure = plots.network(
+        names, edges, labels=[mark.text for mark in of], wrong=[mark.wrong for mark in of], focus=0
+    )
+    near = f"{len(chosen)} of {graph.nodes.count:,} nodes: those nearest to node {names[0]}"
+    words = f"{near}. Connections: {'; '.join(f'{names[a]}–{names[b]}' for a, b in edges[:20]) or 'none'}"
+    return [*_features(graph, centre, names[0]), Picture(plots.svg(figure), words), near]
+
+
+def _nearest(centre: int, pairs: Sequence[tuple[int, int]], count: int) -> list[int]:
+    """At most `MOST_DRAWN` nodes in order of their steps from ``centre``. All, if it has no neighbour."""
+    beside: dict[int, list[int]] = {}
+    for a, b in pairs:
+        beside.setdefault(a, []).append(b)
+        beside.setdefault(b, []).append(a)
+    found, waiting = {centre: None}, [centre]
+    for node in waiting:  # grows in the loop: breadth-first search
+        for other in beside.get(node, []):
+            if other not in found and len(found) < MOST_DRAWN:
+                found[other] = None
+                waiting.append(other)
+    if len(found) == 1 and count <= MOST_DRAWN:
+        found |= dict.fromkeys(range(count))
+    return list(found)
+
+
+def _features(graph: Graph, node: int, named: str) -> list[Part]:
+    """The categories and numbers of a node. A block of several numbers has no names, so it is left out."""
+    values = {name: str(column[node]) for name, column in graph.nodes.categories.items()}
+    for name, column in graph.nodes.numbers.items():
+        if column.shape[1] == 1:
+            values[name] = digits(float(column[node, 0]))
+    shown = ", ".join(f"{name} {value}" for name, value in list(values.items())[:12])
+    return [f"node {named}: {shown}"] if values else []

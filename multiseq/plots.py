@@ -1,0 +1,535 @@
+"""Plots in one style: curves of a training, confusion, reliability, predicted against measured, and more.
+
+Every function takes plain values and returns a matplotlib ``Figure``, which a notebook shows. The colours can
+be told apart by colour-blind people (Okabe and Ito, https://jfly.uni-koeln.de/color/) and on paper. `svg` and
+`png` turn a figure into a file's content. Texts from data are drawn as they are: never as formulas, with
+invisible characters made visible.
+
+    from multiseq import plots
+    plots.confusion(["a", "b", "b"], ["a", "b", "a"])
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any, Protocol, runtime_checkable
+
+from multiseq.metric_names import LOWER_IS_BETTER, MONITOR
+from multiseq.requires import need
+
+__all__ = [
+    "COLOURS",
+    "attention",
+    "confusion",
+    "curves",
+    "histogram",
+    "measured",
+    "network",
+    "png",
+    "reliability",
+    "spectrogram",
+    "spread",
+    "svg",
+    "visible",
+]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6FB0", "#7F7F7F")
+"""Okabe and Ito's colours without yellow and black, which do not show on white and on black; two more."""
+
+BLUE, ORANGE = COLOURS[:2]
+INK, SHADE = "#24292f", "Blues"
+STYLE = {
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "axes.grid": True, "axes.axisbelow": True,
+    "axes.spines.right": False, "axes.spines.top": False, "axes.titlesize": "medium", "font.size": 10.0,
+    "grid.alpha": 0.15, "grid.color": INK, "legend.fontsize": "small", "legend.frameon": False,
+    "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+}  # fmt: skip
+
+LOSSES, SCORES, ERRORS = "loss in training", "dev split: more is better", "dev split: errors"
+MOST_POINTS = 800
+"""Points that `measured` draws. More would hide one another, and a page would become large."""
+
+Log = Sequence[Mapping[str, str]]
+Curve = list[tuple[int, float]]
+Segments = Sequence[tuple[float, float, str]]
+
+
+@runtime_checkable
+class Bin(Protocol):
+    """A point of a reliability diagram, like `multiseq.training.calibration.ReliabilityBin`."""
+
+    @property
+    def confidence(self) -> float:
+        """The mean confidence of its predictions."""
+
+    @property
+    def accuracy(self) -> float:
+        """The share of them that are right."""
+
+    @property
+    def count(self) -> int:
+        """Their number."""
+
+
+# --- texts and files ------------------------------------------------------------------------------
+
+
+def visible(text: str, most: int = 10_000) -> str:
+    r"""A text on one line that shows what is in it: control characters get a sign, long texts an end "…".
+
+    Characters that turn the direction of writing would also turn what stands beside them. Half a character (a
+    lone surrogate) and NUL cannot be written into a page at all.
+
+    >>> visible("a\x00b\nc" + chr(0x202E) + "d" + chr(0xD800)), visible("a long text", 7)
+    ('a␀b c⟨U+202E⟩d⟨U+D800⟩', 'a long…')
+    """
+    text = str(text)
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return text if text.isascii() and text.isprintable() else "".join(map(_sign, text))
+
+
+def _sign(character: str) -> str:
+    code, kind = ord(character), unicodedata.category(character)
+    if character in "\t\n\r\x0b\x0c\x85\u2028\u2029":
+        return " "
+    if code < 0x20:
+        return chr(0x2400 + code)
+    joins = character in "\u200c\u200d"  # joiners: part of words in Persian and Hindi, and of emoji
+    hidden = kind in ("Cc", "Cs", "Cf", "Cn") and not joins
+    return f"⟨U+{code:04X}⟩" if hidden or code & 0xFFFE == 0xFFFE else character
+
+
+def svg(figure: Any) -> str:
+    """A figure as an ``<svg>`` element for an HTML page. It takes the colour of the text around it.
+
+    The identifiers in it are unique to its content, so a page can have several.
+    """
+    with _style({"svg.fonttype": "none", "svg.hashsalt": "multiseq"}):
+        saved = _saved(figure, "svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text: str = saved.decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    prefix = f"f{zlib.crc32(text.encode()):08x}-"
+    text = re.sub(r'\bid="', f'id="{prefix}', text)
+    text = re.sub(r'(href="|url\()#', rf"\1#{prefix}", text)
+    return text.replace(INK, "currentColor")
+
+
+def png(figure: Any) -> bytes:
+    """A figure as the content of a PNG file."""
+    with _style({}):
+        return _saved(figure, "png", dpi=120)
+
+
+def _saved(figure: Any, kind: str, **options: Any) -> bytes:
+    file = BytesIO()
+    with warnings.catch_warnings():
+        # A browser has fonts for what ours lacks, and a layout that does not fit is better than none.
+        warnings.filterwarnings("ignore", "(?s).*(missing from font|layout not applied|Tight layout)")
+        figure.savefig(file, format=kind, **options)
+    return file.getvalue()
+
+
+def _style(more: Mapping[str, Any]) -> Any:
+    return need("matplotlib").rc_context({**STYLE, **more})
+
+
+def _figure(width: float | int, height: float | int, **margins: float) -> Any:
+    """An empty figure. With margins in inches, no layout is computed, which takes as long as to draw."""
+    # We use the object-oriented interface: pyplot would keep the figure and may need a display.
+    figure = need("matplotlib.figure").Figure(
+        figsize=(width, height), layout=None if margins else "constrained"
+    )
+    if margins:
+        left, bottom = margins["left"] / width, margins["bottom"] / height
+        figure.subplots_adjust(left=left, bottom=bottom, right=1 - 0.12 / width, top=1 - 0.08 / height)
+    return figure
+
+
+def _ticks(axis: Any, names: Sequence[str], most: int = 24, **options: Any) -> None:
+    """Name the places 0, 1, 2, … of an axis. ``$`` begins no formula."""
+    axis.set_ticks(range(len(names)), [visible(name, most) for name in names], **options)
+    for label in axis.get_ticklabels():
+        label.set_parse_math(False)
+
+
+def _write(axes: Any, x: Any, y: Any, text: str, **options: Any) -> Any:
+    return axes.text(x, y, text, parse_math=False, **options)
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def curves(log: Log) -> Any:
+    """The losses of every task, and the scores on the dev split. A task has the same colour in all panels.
+
+    Losses are smoothed by a running mean over 1/50 of the run; ``total`` is not drawn. Scores (higher is
+    better) and errors (lower is better) have separate panels. BLEU is divided by 100, like the other scores.
+
+    Args:
+        log: The lines of a ``metrics.csv``, from `multiseq.training.run_log.read_log`.
+    """
+    log = [row for row in log if row["task"] not in ("total", MONITOR)]
+    tasks = list(dict.fromkeys(row["task"] for row in log))
+    panels = {title: found for title, found in _panels(log).items() if found}
+    with _style({}):
+        figure = _figure(11 if len(panels) < 3 else 16, 4.5)
+        for number, (title, found) in enumerate(panels.items(), 1):
+            axes = figure.add_subplot(1, len(panels), number)
+            for (task, label), points in found.items():
+                _draw(axes, points, label, tasks.index(task), smooth=title == LOSSES)
+            axes.set(xlabel="step", title=title)
+            positive = any(value > 0 for points in found.values() for _, value in points)
+            if title != SCORES and positive:
+                axes.set_yscale("log")  # losses and errors of tasks differ by orders of magnitude
+            for text in axes.legend().get_texts():
+                text.set_parse_math(False)
+    return figure
+
+
+def _panels(log: Log) -> dict[str, dict[tuple[str, str], Curve]]:
+    """Title of the panel -> (task, label) -> list of (step, value)."""
+    panels: dict[str, dict[tuple[str, str], Curve]] = {LOSSES: {}, SCORES: {}, ERRORS: {}}
+    for row in log:
+        task, metric, value = row["task"], row["metric"], float(row["value"])
+        title, label = LOSSES, visible(task, 40)
+        if row["split"] == "dev":
+            title = ERRORS if metric in LOWER_IS_BETTER else SCORES
+            label = f"{label}: {metric.replace('_', ' ')}"
+        if metric == "bleu":
+            label, value = f"{label} / 100", value / 100
+        panels[title].setdefault((task, label), []).append((int(row["step"]), value))
+    return panels
+
+
+def _draw(axes: Any, points: Curve, label: str, number: int, *, smooth: bool) -> None:
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    if smooth:
+        values = _smooth(values, max(1, len(points) // 50))
+    line = ("-", "--", ":", "-.")[number // len(COLOURS) % 4]
+    colour = COLOURS[number % len(COLOURS)]
+    axes.plot(steps, values, line, color=colour, label=label, marker="" if smooth else "o", ms=4)
+
+
+def _smooth(values: Sequence[float], width: int) -> list[float]:
+    """Running mean: the mean of each value and up to ``width - 1`` values before it.
+
+    >>> _smooth([1.0, 3.0, 5.0], 2)
+    [1.0, 2.0, 4.0]
+    """
+    import numpy as np
+
+    num = len(values)
+    # Cut the values into blocks. Sum each block from its start on, and back from its end. A window is the end
+    # of one block plus the start of the next. Nothing is subtracted, so rounding errors do not add up, and an
+    # infinite value or NaN affects only the windows that contain it.
+    blocks = np.zeros((-(-num // width), width))
+    blocks.flat[:num] = values
+    sums = blocks.cumsum(1).ravel()[:num]
+    ends = blocks[:, ::-1].cumsum(1)[:, ::-1].ravel()
+    starts = np.arange(num) - width + 1
+    several = (starts > 0) & (starts % width > 0)
+    sums[several] += ends[starts[several]]
+    return list((sums / np.minimum(np.arange(1, num + 1), width)).tolist())
+
+
+# --- predictions beside labels --------------------------------------------------------------------
+
+
+def confusion(labels: Sequence[str], predictions: Sequence[str], *, most: int = 25) -> Any:
+    """The confusion matrix: a row for each true class, which says what its items were taken for.
+
+    The colour is the share of the row; the numbers are counts. The classes are sorted by frequency.
+
+    Args:
+        labels: The true class of each item.
+        predictions: The predicted class of each item.
+        most: If there are more classes than this, the rarest ones are taken together as one.
+
+    Raises:
+        ValueError: The lengths differ.
+    """
+    import numpy as np
+
+    if len(labels) != len(predictions):
+        raise ValueError(f"predictions: got {len(predictions)} for {len(labels)} labels, expected as many")
+    counted = Counter(labels)
+    counted.update(dict.fromkeys(predictions, 0))
+    names = [name for name, _ in sorted(counted.items(), key=lambda entry: (-entry[1], entry[0]))]
+    kept = names if len(names) <= most else names[: most - 1]
+    rows = {name: number for number, name in enumerate(kept)}
+    shown = kept if len(kept) == len(names) else [*kept, f"{len(names) - len(kept)} other classes"]
+    table = np.zeros((len(shown), len(shown)), dtype=int)
+    for pair, count in Counter(zip(labels, predictions, strict=True)).items():
+        row, column = (rows.get(name, len(kept)) for name in pair)
+        table[row, column] += count
+    shares = table / table.sum(1, keepdims=True).clip(1)
+    with _style({"axes.grid": False}):
+        side = min(9.0, max(3.4, 2.2 + 0.36 * len(shown)))
+        figure = _figure(side + 0.9, side)
+        axes = figure.add_subplot()
+        if not shown:
+            axes.set(xlabel="predicted", ylabel="true", xticks=[], yticks=[])
+            return figure
+        picture = axes.imshow(shares, cmap=SHADE, vmin=0, vmax=1, interpolation="nearest")
+        size = min(9.0, 150 / max(len(shown), 1))
+        _ticks(axes.xaxis, shown, rotation=60, ha="right", rotation_mode="anchor", fontsize=max(size, 6.5))
+        _ticks(axes.yaxis, shown, fontsize=max(size, 6.5))
+        for row, column in zip(*(ends.tolist() for ends in table.nonzero()), strict=True):
+            colour = "white" if shares[row, column] > 0.6 else "#111111"
+            text = f"{table[row, column]}" if table[row, column] < 10_000 else f"{table[row, column]:.0e}"
+            width = size * min(1.0, 3.5 / len(text))
+            _write(axes, column, row, text, ha="center", va="center", color=colour, fontsize=width)
+        axes.set(xlabel="predicted", ylabel="true")
+        figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.7)
+    return figure
+
+
+def reliability(bins: Sequence[Bin]) -> Any:
+    """The reliability diagram: of the predictions with 80 % confidence, are 80 % right?
+
+    Points below the diagonal: the model is too sure. The lines are 95 % intervals (Wilson) of the accuracy,
+    wide where a bin has few predictions.
+
+    Args:
+        bins: Predictions of similar confidence, from `multiseq.training.calibration.reliability_bins`.
+    """
+    with _style({}):
+        figure = _figure(4.4, 4.3, left=0.6, bottom=0.5)
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], "--", color=INK, lw=1, alpha=0.7, label="perfectly calibrated")
+        spans = [_wilson(one.accuracy, one.count) for one in bins]
+        x, y = [one.confidence for one in bins], [one.accuracy for one in bins]
+        below = [max(0.0, a - low) for a, (low, _) in zip(y, spans, strict=True)]
+        above = [max(0.0, high - a) for a, (_, high) in zip(y, spans, strict=True)]
+        axes.errorbar(
+            x, y, (below, above), fmt="o-", color=BLUE, lw=1, ms=4, elinewidth=1, label="this model"
+        )
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="confidence", ylabel="share that is right")
+        axes.set_aspect("equal")
+        axes.legend(loc="upper left")
+    return figure
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share. Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
+
+    >>> [round(end, 3) for end in _wilson(0.5, 100)]
+    [0.404, 0.596]
+    """
+    z = 1.96
+    middle, wide = (
+        share + z * z / (2 * count),
+        z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2)),
+    )
+    return (middle - wide) / (1 + z * z / count), (middle + wide) / (1 + z * z / count)
+
+
+def measured(
+    labels: Sequence[float],
+    predictions: Sequence[float],
+    *,
+    intervals: Sequence[tuple[float, float]] | None = None,
+    unit: str = "",
+) -> Any:
+    """Predicted against measured numbers. Perfect predictions lie on the diagonal.
+
+    Of many points, some are drawn, evenly spaced in the given order; the title says how many.
+
+    Args:
+        labels: The measured numbers.
+        predictions: The predicted numbers.
+        intervals: The lower and the upper end of each prediction's interval.
+        unit: The unit of all numbers.
+
+    Raises:
+        ValueError: The lengths differ.
+    """
+    for name, given in (("predictions", predictions), ("intervals", intervals)):
+        if given is not None and len(given) != len(labels):
+            raise ValueError(f"{name}: got {len(given)} for {len(labels)} labels, expected as many")
+    chosen = spread(len(labels), MOST_POINTS)
+    x, y = [labels[i] for i in chosen], [predictions[i] for i in chosen]
+    with _style({}):
+        figure = _figure(4.6, 4.4)
+        axes = figure.add_subplot()
+        if intervals is not None:
+            ends = [intervals[i] for i in chosen]
+            axes.vlines(
+                x, [low for low, _ in ends], [high for _, high in ends], color=BLUE, lw=0.8, alpha=0.3
+            )
+        axes.plot(x, y, "o", color=BLUE, ms=4, alpha=0.6, mec="none")
+        if x:
+            low, high = min(*x, *y), max(*x, *y)
+            room = 0.05 * (high - low) or 1.0
+            axes.plot([low, high], [low, high], "--", color=INK, lw=1, alpha=0.7)
+            axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room), aspect="equal")
+        of = f" ({visible(unit, 40)})" if unit else ""
+        for put, text in ((axes.set_xlabel, f"measured{of}"), (axes.set_ylabel, f"predicted{of}")):
+            put(text, parse_math=False)
+        if len(chosen) < len(labels):
+            axes.set_title(f"{len(chosen):,} of {len(labels):,} points")
+    return figure
+
+
+def spread(count: int, most: int) -> Sequence[int]:
+    """At most ``most`` numbers from 0 to ``count - 1``, evenly spaced.
+
+    >>> list(spread(3, 5)), list(spread(10, 4))
+    ([0, 1, 2], [0, 2, 5, 7])
+    """
+    return range(count) if count <= most else [number * count // most for number in range(most)]
+
+
+def histogram(values: Sequence[float] | Sequence[int], label: str) -> Any:
+    """How often values occur.
+
+    Args:
+        values: The values.
+        label: What they are, for the axis.
+    """
+    with _style({}):
+        figure = _figure(4.6, 2.4, left=0.7, bottom=0.5)
+        axes = figure.add_subplot()
+        whole = all(float(value).is_integer() for value in values)
+        low, high = (min(values), max(values)) if values else (0, 0)
+        edges: Any = 30
+        if whole and high - low < 30:  # a bar for each whole number
+            edges = [low - 0.5 + i for i in range(int(high - low) + 2)]
+        axes.hist(values, bins=edges, color=BLUE)
+        axes.set_xlabel(visible(label, 60), parse_math=False)
+        axes.set_ylabel("count")
+    return figure
+
+
+# --- single items ---------------------------------------------------------------------------------
+
+
+def attention(names: Sequence[str], weights: Any, *, what: str = "vector") -> Any:
+    """Attention weights, a panel for each head: row *i* says how vector *i* spreads its attention.
+
+    Args:
+        names: What each vector stands for.
+        weights: ``(heads, length, length)``, a tensor or an array, from `Model.attention`.
+        what: What a vector is: a word, a piece, an atom.
+    """
+    with _style({"axes.grid": False}):
+        figure = _figure(3.4 * len(weights) + 0.6, 4.2)
+        panels = figure.subplots(1, len(weights), sharey=True, squeeze=False)[0]
+        # One scale for all heads, so that they can be compared.
+        highest = float(weights.max()) if len(names) else 1.0
+        for number, (axes, head) in enumerate(zip(panels, weights, strict=True), 1):
+            picture = axes.imshow(head.tolist(), cmap=SHADE, vmin=0, vmax=highest)
+            _ticks(axes.xaxis, names, rotation=60, ha="right", rotation_mode="anchor")
+            _ticks(axes.yaxis, names)
+            axes.set_title(f"head {number}")
+        panels[0].set_ylabel(f"{what} that attends")
+        figure.supxlabel(f"{what} that is attended to", fontsize="medium")
+        figure.colorbar(picture, ax=panels, label="attention weight", shrink=0.8)
+    return figure
+
+
+def spectrogram(log_mel: Any, seconds: float, rows: Mapping[str, Segments] | None = None) -> Any:
+    """A log-mel spectrogram, with rows of segments under it.
+
+    Args:
+        log_mel: Log power ``(frames, mels)``.
+        seconds: The duration that the frames show.
+        rows: Name of a row -> its segments ``(start, end, label)`` in seconds.
+    """
+    rows = rows or {}
+    with _style({"axes.grid": False}):
+        height = 2.2 + 0.3 * len(rows)
+        figure = _figure(8.0, height, left=0.9, bottom=0.48)
+        figure.subplots_adjust(hspace=0.12)
+        heights = [1.7, *(0.3 for _ in rows)]
+        panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        top, *strips = panels
+        # Few colours and one pixel a frame: a page with many spectrograms stays small.
+        colours = need("matplotlib").colormaps["magma"].resampled(48)
+        if len(log_mel):
+            extent = (0, seconds, 0, log_mel.shape[1])
+            top.imshow(
+                log_mel.T, origin="lower", aspect="auto", cmap=colours, extent=extent, interpolation="none"
+            )
+        top.set(ylabel="mel band", xlim=(0, max(seconds, 1e-3)))
+        for axes, (name, segments) in zip(strips, rows.items(), strict=True):
+            _strip(axes, name, segments, max(seconds, 1e-3))
+        panels[-1].set_xlabel("time (s)")
+    return figure
+
+
+def _strip(axes: Any, name: str, segments: Segments, seconds: float) -> None:
+    for number, (start, end, label) in enumerate(segments):
+        shade = (BLUE, "#56B4E9")[number % 2]
+        axes.axvspan(start, min(end, seconds), color=shade, alpha=0.25, lw=0)
+        most = max(1, int((min(end, seconds) - start) / seconds * 100))  # characters that fit
+        if start < seconds:
+            middle = (start + min(end, seconds)) / 2
+            _write(
+                axes, middle, 0.5, visible(label, most), ha="center", va="center", fontsize=7, clip_on=True
+            )
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0.5], [visible(name, 12)], fontsize=8)
+    axes.tick_params(left=False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+
+
+def network(
+    names: Sequence[str],
+    edges: Sequence[tuple[int, int]],
+    *,
+    labels: Sequence[str] | None = None,
+    wrong: Sequence[bool] | None = None,
+    focus: int | None = None,
+) -> Any:
+    """A small network. Connected nodes are near each other (Fruchterman and Reingold 1991).
+
+    Args:
+        names: The name of each node.
+        edges: Pairs of node numbers.
+        labels: A text under each node's name.
+        wrong: Nodes with a square instead of a circle.
+        focus: A node with a thick ring.
+    """
+    networkx = need("networkx")
+    graph = networkx.Graph()
+    graph.add_nodes_from(range(len(names)))
+    graph.add_edges_from(edges)
+    with _style({"axes.grid": False}):
+        side = min(7.0, 3.0 + 0.12 * len(names))
+        figure = _figure(side + 1, side)
+        axes = figure.add_subplot()
+        axes.set_axis_off()
+        axes.margins(0.12)
+        place = networkx.kamada_kawai_layout(graph) if len(names) > 1 else {0: (0.0, 0.0)}
+        # Nodes with the same neighbours lie on one another until they push each other away.
+        place = networkx.spring_layout(graph, pos=place, k=1.6 / max(1, len(names)) ** 0.5, seed=0)
+        gap = (math.nan, math.nan)  # between two edges, so that all edges are one line
+        ends = [point for a, b in graph.edges for point in (place[a], place[b], gap)]
+        if ends:
+            axes.plot(*zip(*ends, strict=True), color=INK, alpha=0.35, lw=1, zorder=1)
+        for node, name in enumerate(names):
+            bad = bool(wrong and wrong[node])
+            axes.plot(
+                *place[node], "s" if bad else "o", color=ORANGE if bad else BLUE, ms=9, zorder=2,
+                mec=INK, mew=2.5 if node == focus else 0.0,
+            )  # fmt: skip
+            text = visible(name, 22) + (f"\n{visible(labels[node], 26)}" if labels and labels[node] else "")
+            options = {
+                "textcoords": "offset points",
+                "ha": "center",
+                "va": "top",
+                "fontsize": 7.5,
+                "zorder": 3,
+            }
+            axes.annotate(text, place[node], (0, -7), parse_math=False, **options)
+    return figure

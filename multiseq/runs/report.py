@@ -1,0 +1,600 @@
+"""The report of a run: one HTML page with its scores, plots, and the items that say most about it.
+
+The page needs nothing beside it: no network, no script, no other file. `multiseq.runs.findings` finds what
+it shows, `multiseq.plots` draws, adapters show their items (`multiseq.protocols.Extras.show`), and
+`report.html.jinja` is the page, which escapes every text. A part that fails becomes a line on the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from multiseq import plots
+from multiseq.labels import class_name
+from multiseq.plots import spread, visible
+from multiseq.protocols import Mark, Sound
+from multiseq.requires import need
+from multiseq.results import Label, LabelSet, Number, Text, digits
+from multiseq.runs.findings import (
+    MOST,
+    Unit,
+    badness,
+    by_class,
+    doubt,
+    flags,
+    is_wrong,
+    label_text,
+    numbers,
+    suspects,
+    units,
+)
+from multiseq.runs.scoring import HEADER, Report, Scored, table_rows
+from multiseq.system.files import write_whole
+
+if TYPE_CHECKING:
+    from multiseq.model import Model
+    from multiseq.runs.recipe import Recipe
+    from multiseq.tasks import Source
+    from multiseq.training.item_cache import ItemCache
+
+__all__ = ["REPORT", "Run", "page", "write_report"]
+
+REPORT = "report.html"
+
+WORST, UNSURE = 6, 4
+"""Items that are shown for a task."""
+SUSPECTS = 15
+"""Suspected labels that are listed for a task."""
+RANKED = 2000
+"""Items that are ranked; of more, these are spread evenly over the data."""
+MEASURED = 300
+"""Items of a split whose lengths are measured."""
+CLASSES = 40
+"""Rows of a table of classes."""
+WORDS = 60
+"""Words with labels that are shown of an item."""
+LONGEST = 600
+"""Characters that are shown of a text."""
+LARGEST_SOUND, LARGEST = 250_000, 3_500_000
+"""Bytes of one sound, and of all pictures and sounds of items. The tasks share them."""
+
+Block = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a report is made of.
+
+    Args:
+        model: The trained model.
+        recipe: What was trained.
+        scores: The table of scores.
+        scored: Task -> the predictions for the scored split.
+        train: The training data; empty if it cannot be read.
+        record: The content of ``run.json``.
+        log: The lines of ``metrics.csv``.
+        cache: Cache of prepared items.
+        used: Task -> bytes of the pictures and sounds on the page so far.
+    """
+
+    model: Model
+    recipe: Recipe
+    scores: Report
+    scored: Mapping[str, Scored]
+    train: Sequence[Source]
+    record: Mapping[str, Any]
+    log: Sequence[Mapping[str, str]]
+    cache: ItemCache
+    used: dict[str, int] = field(default_factory=dict)
+
+    def room(self, task: str) -> int:
+        """Bytes left for a task: its share of what the tasks before it have left, less what it has used."""
+        self.used.setdefault(task, 0)
+        before = sum(self.used.values()) - self.used[task]
+        return (LARGEST - before) // (len(self.scored) - len(self.used) + 1) - self.used[task]
+
+    @property
+    def split(self) -> str:
+        """The name of the scored split."""
+        return next((entry["split"] for entry in self.scores.values()), "test")
+
+
+def write_report(run: Run, folder: str | Path, say: Callable[[str], None]) -> None:
+    """Write ``report.html`` into a run's folder. A failure is told, never raised: the run is worth more."""
+    try:
+        write_whole(Path(folder) / REPORT, page(run))
+    except Exception as error:
+        say(f"{Path(folder) / REPORT}: not written: {_reason(error)}; `multiseq report {folder}` tries again")
+
+
+def page(run: Run) -> str:
+    """The report as HTML."""
+    sections = [
+        _section("Scores", partial(_scores, run), partial(_curves, run)),
+        *(
+            _section(
+                task,
+                partial(_by_kind, run, task),
+                partial(_ranked, run, task),
+                partial(_label_errors, run, task),
+            )
+            for task in run.scored
+        ),
+        _section("Data", partial(_data, run)),
+        _section("How it was made", partial(_made, run)),
+    ]
+    jinja = need("jinja2")
+    environment = jinja.Environment(autoescape=True, finalize=_printable, undefined=jinja.StrictUndefined)
+    template = environment.from_string(
+        files("multiseq").joinpath("runs/report.html.jinja").read_text("utf-8")
+    )
+    head = {"title": f"Run {run.record.get('recipe', run.recipe.name)}", "lines": _lines(run)}
+    html: str = template.render(page={**head, "sections": sections})
+    return html
+
+
+def _printable(value: Any) -> Any:
+    """What the template prints: texts without characters that a page cannot hold. Not our own markup."""
+    return "".join(visible(line) + "\n" for line in value.split("\n"))[:-1] if type(value) is str else value
+
+
+def _section(title: str, *parts: Callable[[], Iterable[Block]]) -> dict[str, Any]:
+    """The blocks of all parts. A part that fails becomes a line; the others are not lost."""
+    blocks: list[Block] = []
+    for part in parts:
+        try:
+            blocks += part()
+        except Exception as error:
+            blocks.append(_error(f"This part could not be made: {_reason(error)}"))
+    return {"title": visible(title, 60), "blocks": blocks}
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _error(text: str) -> Block:
+    return {"kind": "error", "text": text}
+
+
+def _note(text: str) -> Block:
+    return {"kind": "note", "text": text}
+
+
+def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int) -> Block:
+    shown = [[visible(cell, 80) for cell in row] for row in rows]
+    return {
+        "kind": "table", "caption": caption, "header": header, "rows": shown, "numbers_from": numbers_from
+    }  # fmt: skip
+
+
+def _plot(figure: Any, alt: str, caption: str) -> dict[str, Any]:
+    """A figure inside the page, so that it takes the page's colours."""
+    markup = need("markupsafe")
+    label = markup.escape(visible(alt))
+    drawing = plots.svg(figure).replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return {"svg": markup.Markup(drawing), "caption": caption, "width": round(96 * figure.get_figwidth())}
+
+
+# --- the run --------------------------------------------------------------------------------------
+
+
+def _lines(run: Run) -> list[str]:
+    weights = run.record.get("weights")
+    what = f"{len(run.scores)} task{'s' if len(run.scores) != 1 else ''}"
+    lines = [what + (f", {weights:,} weights" if weights else "")]
+    seconds = run.record.get("training_seconds")
+    if seconds is not None:
+        steps = len({row["step"] for row in run.log if row["split"] == "train"})
+        lines[0] += f", trained for {steps:,} steps in {seconds:,.0f} s"
+    lines[0] += (
+        f" (started {run.record['started'][:16].replace('T', ' ')} UTC)." if "started" in run.record else "."
+    )
+    lines.append(f"All predictions below are for the {run.split} split.")
+    if run.split == "train":
+        lines.append("The model was trained on these items: the scores say nothing about new ones.")
+    return lines
+
+
+def _scores(run: Run) -> Iterable[Block]:
+    if not run.scores:
+        yield _note("No data has labels to score, so there are no scores.")
+        return
+    rows = [list(row) for row in table_rows(run.scores)]
+    yield _table(f"Scores on the {run.split} split", HEADER, rows, 3)
+    yield _note(
+        "Baseline: a simple method that was trained on the same items. Cell: the modality and what gets a "
+        "label. Seconds: the time to predict the split."
+    )
+
+
+def _curves(run: Run) -> Iterable[Block]:
+    if run.log:
+        caption = (
+            "Loss in training, smoothed over 1/50 of the run, and scores on the dev split, if there is one."
+        )
+        alt = f"Curves of the losses of {len(run.scored)} tasks over the training steps"
+        yield {"kind": "plots", "plots": [_plot(plots.curves(run.log), alt, caption)]}
+
+
+def _data(run: Run) -> Iterable[Block]:
+    rows = []
+    for split, key in (("train", "sources"), ("dev", "dev"), ("test", "test")):
+        for source in run.record.get(key, []):
+            rows.append([", ".join(source["tasks"]), split, f"{source['items']:,}"])
+    if rows:
+        yield _table("Items in each split", ("tasks", "split", "items"), rows, 2)
+    rows, figures = [], []
+    for name, sources in (("train", run.train), (run.split, _sources(run))):
+        for source in sources:
+            row, lengths = _lengths(run, source)
+            rows.append([", ".join(source.targets), name, *row])
+            if name == run.split and lengths:
+                title = f"{', '.join(source.targets)}: vectors in an item of the {name} split"
+                figures.append(_plot(plots.histogram(lengths, "vectors in an item"), title, title))
+    header = ("tasks", "split", "least", "median", "most", "measured")
+    yield _table("Vectors (words, frames, atoms …) in an item", header, rows, 2)
+    yield {"kind": "plots", "plots": figures}
+
+
+def _sources(run: Run) -> list[Source]:
+    return list({id(scored.source): scored.source for scored in run.scored.values()}.values())
+
+
+def _lengths(run: Run, source: Source) -> tuple[list[str], list[int]]:
+    adapter = run.model.adapter(source.adapter_name)
+    chosen = [source.items[i] for i in spread(len(source.items), MEASURED)]
+    lengths = [sum(map(adapter.num_vectors, adapter.prepare(item))) for item in chosen]
+    if not lengths:
+        return ["–", "–", "–", "0 of 0 items"], []
+    about = f"{len(lengths):,} of {len(source.items):,} items"
+    return [f"{min(lengths):,}", f"{median(lengths):,.0f}", f"{max(lengths):,}", about], lengths
+
+
+def _made(run: Run) -> Iterable[Block]:
+    import tomli_w
+
+    record = run.record
+    rows = [
+        [name, str(record[key])]
+        for key, name in (("command", "command"), ("started", "started"))
+        if key in record
+    ]
+    if "peak_memory_mib" in record:
+        rows.append(["memory at most", f"{record['peak_memory_mib'] or 0:,.0f} MiB"])
+    rows += [[name.replace("_", " "), str(value)] for name, value in record.get("machine", {}).items()]
+    rows += [[f"version of {name}", str(value)] for name, value in record.get("versions", {}).items()]
+    yield _table("Machine and versions", ("what", "value"), rows, 2)
+    tables = {section: table for section, table in run.recipe.tables.items() if table}
+    yield {"kind": "code", "title": "The recipe, with all changes", "text": tomli_w.dumps(tables)}
+
+
+# --- a task ---------------------------------------------------------------------------------------
+
+
+def _by_kind(run: Run, task: str) -> Iterable[Block]:
+    """The plots and tables that fit the task's target."""
+    pairs = [pair for judged in run.scored[task].judged for pair in judged.pairs]
+    entry = run.scores[task]
+    [row, *_] = table_rows({task: entry})
+    yield _note(f"{row[1]}. {row[2]}: {row[4]}, baseline {row[3]}. {len(pairs):,} labels.")
+    if not pairs:
+        yield _note("Nothing in this split has a label for this task.")
+        return
+    kinds: dict[type, Any] = {Label: _classes, LabelSet: _class_sets, Number: _numbers}
+    make = kinds.get(type(pairs[0][0]))
+    if make is not None:
+        yield from make(pairs)
+
+
+def _classes(pairs: Sequence[tuple[Label, Any]]) -> Iterable[Block]:
+    found = [str(class_name(result.label)) for result, _ in pairs]
+    wanted = [str(class_name(label)) for _, label in pairs]
+    names = len({*found, *wanted})
+    wrong = Counter((a, b) for a, b in zip(wanted, found, strict=True) if a != b)
+    often = "; ".join(f"{a} taken for {b} ({count:,})" for (a, b), count in wrong.most_common(3))
+    alt = f"Confusion matrix of {names} classes. Most frequent confusions: {often or 'none'}"
+    caption = f"Confusion matrix. Most frequent: {often}." if often else "Confusion matrix. No confusions."
+    right = [a == b for a, b in zip(wanted, found, strict=True)]
+    shares = [result.probability for result, _ in pairs]
+    shown = [_plot(plots.confusion(wanted, found), alt, caption), _reliable(shares, right)]
+    yield {
+        "kind": "plots",
+        "plots": shown,
+        "table": _class_table([[a] for a in wanted], [[b] for b in found]),
+    }
+
+
+def _class_sets(pairs: Sequence[tuple[LabelSet, Any]]) -> Iterable[Block]:
+    known = [flags(result, label) for result, label in pairs]
+    shares, there = [], []
+    for (result, _), of_item in zip(pairs, known, strict=True):
+        given = {str(class_name(name)): p for name, p in result.probabilities.items()}
+        shares += [given.get(name, 0.0) for _, _, name in of_item]
+        there += [wanted for _, wanted, _ in of_item]
+    wanted = [[name for _, flag, name in of_item if flag] for of_item in known]
+    table = _class_table(wanted, [[name for flag, _, name in of_item if flag] for of_item in known])
+    yield {"kind": "plots", "plots": [_reliable(shares, there)], "table": table}
+
+
+def _reliable(shares: Sequence[float], right: Sequence[bool]) -> dict[str, Any]:
+    from multiseq.training.calibration import calibration_error, reliability_bins
+
+    shares = [min(max(share, 0.0), 1.0) for share in shares]  # sums of many shares may be 1.0000001
+    error = calibration_error(shares, right)
+    mean, share = sum(shares) / len(shares), sum(right) / len(right)
+    sure = (
+        "too sure"
+        if mean > share + 0.02
+        else "too careful"
+        if mean < share - 0.02
+        else "about as sure as it should be"
+    )
+    words = (
+        f"Mean confidence {mean:.0%}, right {share:.0%}: {sure} on average. Calibration error {error:.3f}."
+    )
+    caption = f"Reliability: a point below the diagonal is too sure. {words}"
+    return _plot(plots.reliability(reliability_bins(shares, right)), f"Reliability diagram. {words}", caption)
+
+
+def _class_table(wanted: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> Block:
+    scores = by_class(wanted, found)
+    rows = [
+        [s.name, *(_share(v) for v in (s.precision, s.recall, s.f1)), f"{s.count:,}"]
+        for s in scores[:CLASSES]
+    ]
+    of = f": the {CLASSES} most frequent of {len(scores):,}" if len(scores) > CLASSES else ""
+    return _table(f"Scores by class{of}", ("class", "precision", "recall", "F1", "count"), rows, 1)
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _numbers(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
+    shown, rows = [], []
+    for name in pairs[0][0].values:
+        known = [(r, *numbers(r, label)[name]) for r, label in pairs if name in numbers(r, label)]
+        if not known:
+            continue
+        ends = [(getattr(r, "intervals", None) or {}).get(name) for r, _, _ in known]
+        intervals: Any = None if None in ends else ends
+        found, wanted = [a for _, a, _ in known], [b for _, _, b in known]
+        errors = [a - b for a, b in zip(found, wanted, strict=True)]
+        scale, unit = known[0][0].scales.get(name), known[0][0].unit
+        bias = digits(sum(errors) / len(errors), scale)
+        worst = digits(max(map(abs, errors)), scale)
+        typical = digits(median(map(abs, errors)), scale)
+        rows.append([name, f"{len(known):,}", typical, worst, bias])
+        words = f"{name}: predicted against measured. Half of the errors are below {typical}, "
+        words += f"the largest is {worst}."
+        if intervals is not None:
+            held = [low <= b <= high for (low, high), b in zip(intervals, wanted, strict=True)]
+            inside = sum(held) / len(held)
+            rows[-1].append(f"{inside:.0%}")
+            words += f" The lines are intervals; {inside:.0%} of them hold the measured number."
+        shown.append(_plot(plots.measured(wanted, found, intervals=intervals, unit=unit), words, words))
+    yield {"kind": "plots", "plots": shown[:8]}
+    header = ["number", "count", "median error", "largest error", "mean of predicted − measured"]
+    header += ["inside its interval"] if rows and len(rows[0]) > len(header) else []
+    yield _table("Errors, in the unit of the numbers", header, rows[:CLASSES], 1)
+
+
+# --- items ----------------------------------------------------------------------------------------
+
+
+def _ranked(run: Run, task: str) -> Iterable[Block]:
+    scored, level = run.scored[task], run.model.task(task).head.level
+    every = units(scored.judged, level, 10**9)
+    chosen = [every[i] for i in spread(len(every), RANKED)]
+    if not chosen:
+        return
+    what = "labels" if chosen[0].vector is not None else "items"
+    of = f"{len(chosen):,} of {len(every):,} {what}" if len(chosen) < len(every) else f"{len(every):,} {what}"
+    bad = [unit for unit in sorted(chosen, key=badness, reverse=True) if _has_error(unit)][:WORST]
+    if bad:
+        yield {"kind": "title", "text": "The worst predictions"}
+        yield _note(f"The {len(bad)} worst of {of}.")
+        yield {"kind": "items", "items_": [_item(run, task, unit) for unit in bad]}
+    else:
+        yield _note(f"No prediction is wrong among {of}.")
+    unsure = [(value, unit) for unit in chosen if unit not in bad and (value := doubt(unit)) is not None]
+    unsure = sorted(unsure, key=lambda entry: -entry[0])[:UNSURE]
+    if unsure:
+        yield {"kind": "title", "text": "The least sure predictions"}
+        yield _note(f"The {len(unsure)} least sure of {of}, without those above.")
+        yield {"kind": "items", "items_": [_item(run, task, unit) for _, unit in unsure]}
+
+
+def _has_error(unit: Unit) -> bool:
+    return any(is_wrong(result, label) or isinstance(result, Number) for result, label in unit.pairs)
+
+
+def _label_errors(run: Run, task: str) -> Iterable[Block]:
+    scored = run.scored[task]
+    every = [
+        Unit(judged, i if len(judged.results) > 1 or run.model.task(task).head.level == "vector" else None)
+        for judged in scored.judged
+        for i, (result, label) in enumerate(zip(judged.results, judged.labels, strict=True))
+        if label is not None and isinstance(result, Label)
+    ]
+    if not every:
+        return
+    chosen = [every[i] for i in spread(len(every), MOST)]
+    pairs = [unit.pairs[0] for unit in chosen]
+    found = suspects([result for result, _ in pairs], [label for _, label in pairs])
+    yield {"kind": "title", "text": "Labels that may be wrong"}
+    share = f"{len(found):,} of {len(chosen):,} labels ({len(found) / len(chosen):.1%})"
+    how = "the model is as sure of another class as of a typical item of that class (confident learning)"
+    if run.split == "train":
+        how += "; the model has learned these labels, so it suspects few of them"
+    yield _note(
+        f"{share} are suspected: {how}. A weak model is often wrong itself: look before you change any."
+    )
+    rows = [
+        [*_place(run, task, chosen[one.place]), one.label, one.better, f"{one.probability:.0%}"]
+        for one in found[:SUSPECTS]
+    ]
+    if rows:
+        header = ("place", "item", "label", "the model says", "its confidence")
+        yield _table(f"The {len(rows)} most suspicious of them", header, rows, 4)
+
+
+def _place(run: Run, task: str, unit: Unit) -> tuple[str, str]:
+    """Where a label is, and the item, or the words around the one that is labelled, as a short text."""
+    source, number = run.scored[task].source, unit.judged.item
+    item = source.items[number]
+    if unit.vector is None:
+        return _where(source, number), visible(item, 60) if isinstance(item, str) else ""
+    names = _names(run, task, number)
+    first = max(0, unit.vector - 3)
+    near = [f"[{name}]" if i == unit.vector else name for i, name in enumerate(names)][
+        first : unit.vector + 4
+    ]
+    words = any(name.isalpha() for name in near)  # numbers of nodes, and times, say nothing beside each other
+    return _where(source, number), " ".join(near) if words else names[unit.vector]
+
+
+def _where(source: Source, number: int) -> str:
+    where = source.locations[number] if source.locations else f"item {number}"
+    return Path(where).name or where
+
+
+def _names(run: Run, task: str, number: int) -> list[str]:
+    source = run.scored[task].source
+    adapter = run.model.adapter(source.adapter_name)
+    examples = run.cache.examples(adapter, source.items, source.locations)[number]
+    return [name for example in examples for name in adapter.names(example)]
+
+
+def _item(run: Run, task: str, unit: Unit) -> dict[str, Any]:
+    """An item as what it is, with its label and its prediction."""
+    where = _where(run.scored[task].source, unit.judged.item)
+    parts: list[dict[str, Any]] = []
+    try:
+        parts, names = _parts(run, task, unit)
+        if unit.vector is not None and unit.vector < len(names):
+            where = f"{where}, {visible(names[unit.vector], 60)}"
+    except Exception as error:
+        parts = [{"kind": "error", "text": f"The item cannot be shown: {_reason(error)}"}]
+    facts = [] if len(unit.pairs) != 1 else _facts(*unit.pairs[0])
+    return {"where": where, "parts": parts, "facts": facts}
+
+
+def _parts(run: Run, task: str, unit: Unit) -> tuple[list[dict[str, Any]], list[str]]:
+    source, judged = run.scored[task].source, unit.judged
+    adapter: Any = run.model.adapter(source.adapter_name)
+    item = source.items[judged.item]
+    examples = run.cache.examples(adapter, source.items, source.locations)[judged.item]
+    marks, names = [], []
+    if run.model.task(task).head.level == "vector":
+        names = _names(run, task, judged.item)
+        marks = [
+            Mark(name, "" if label is None else label_text(label), _predicted(result), _wrong(result, label))
+            for name, result, label in zip(names, judged.results, judged.labels, strict=True)
+        ]
+    shown = adapter.show(item, examples, marks, unit.vector) if hasattr(adapter, "show") else []
+    parts = [_part(run, task, part) for part in shown]
+    if not parts and marks:
+        parts = [_words(marks, unit.vector)]
+    if not parts:
+        text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str)
+        parts = [{"kind": "text", "text": visible(text, LONGEST)}]
+    return parts, names
+
+
+def _wrong(result: Any, label: Any) -> bool:
+    return label is not None and is_wrong(result, label)
+
+
+def _predicted(result: Any) -> str:
+    return str(class_name(result.label)) if isinstance(result, Label) else str(result)
+
+
+def _part(run: Run, task: str, part: Any) -> dict[str, Any]:
+    """A part of an item for the template. Pictures and sounds are left out when the page has enough."""
+    if isinstance(part, str):
+        return {"kind": "text", "text": visible(part, LONGEST)}
+    sound = isinstance(part, Sound)
+    content = part.data if isinstance(part, Sound) else part.svg.encode("utf-8", "replace")
+    size = 4 * len(content) // 3
+    if size > run.room(task) or (sound and size > LARGEST_SOUND):
+        what = "sound" if sound else "picture"
+        return {"kind": "text", "text": f"(the {what} is left out, so that the page stays small)"}
+    run.used[task] += size
+    kind = part.kind if isinstance(part, Sound) else "image/svg+xml"
+    data = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return {
+        "kind": "sound" if sound else "picture",
+        "data": need("markupsafe").Markup(data),
+        "text": part.text,
+    }
+
+
+def _words(marks: Sequence[Mark], focus: int | None) -> dict[str, Any]:
+    """Words with labels under them. Of a long text, those around the word or the first error."""
+    middle = focus if focus is not None else next((i for i, mark in enumerate(marks) if mark.wrong), 0)
+    most = WORDS if focus is None else WORDS // 3
+    first = max(0, min(middle - most // 2, len(marks) - most))
+    chosen = marks[first : first + most]
+    words = [
+        {
+            "name": visible(mark.name, 40),
+            "text": visible(mark.text, 40),
+            "wrong": mark.wrong,
+            "focus": i == focus,
+        }
+        for i, mark in enumerate(chosen, first)
+    ]
+    more = f"{first + 1:,} to {first + len(chosen):,} of {len(marks):,}" if len(chosen) < len(marks) else ""
+    return {"kind": "words", "words": words, "more": more}
+
+
+def _facts(result: Any, label: Any) -> list[tuple[str, Any]]:
+    """The label and the prediction. Of texts, what differs is marked."""
+    if isinstance(result, Text):
+        texts = [label] if isinstance(label, str) else list(label)
+        pieces, found = _difference(str(texts[0]) if texts else "", result.text)
+        return [("true", pieces or "(empty)"), ("predicted", found or "(empty)")]
+    true = visible(label_text(label), 200)
+    if isinstance(result, Label):
+        best = sorted(result.probabilities.items(), key=lambda entry: -entry[1])[:3]
+        shares = ", ".join(f"{visible(name, 40)} {share:.0%}" for name, share in best)
+        return [("true", true), ("predicted", shares or str(result))]
+    if isinstance(result, LabelSet):
+        return [("true", true or "(none)"), ("predicted", visible(str(result), 200))]
+    ends = getattr(result, "intervals", None) or {}
+    between = [f"{digits(low)} to {digits(high)}" for low, high in ends.values()]
+    facts = [("true", true), ("predicted", visible(str(result), 200))]
+    return [*facts, ("interval", "; ".join(between))] if between else facts
+
+
+def _difference(true: str, found: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Both texts in pieces: what only the true text has is "del", what only the prediction has is "ins".
+
+    >>> _difference("a cat", "a dog")
+    ([('', 'a '), ('del', 'cat')], [('', 'a '), ('ins', 'dog')])
+    """
+    import re
+    from difflib import SequenceMatcher
+
+    true, found = visible(true, LONGEST), visible(found, LONGEST)
+    spaced = " " in true.strip()
+    a, b = ([*re.findall(r"\s+|\S+", text)] if spaced else list(text) for text in (true, found))
+    left: list[tuple[str, str]] = []
+    right: list[tuple[str, str]] = []
+    for kind, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        same = kind == "equal"
+        left += [("" if same else "del", "".join(a[i:j]))] if j > i else []
+        right += [("" if same else "ins", "".join(b[k:m]))] if m > k else []
+    return left, right

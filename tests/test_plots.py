@@ -1,0 +1,202 @@
+"""Plots: the values that are drawn, and texts from data that must not become anything else."""
+
+from __future__ import annotations
+
+import math
+import re
+from types import SimpleNamespace
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+
+from multiseq import plots
+from multiseq.training.calibration import ReliabilityBin
+
+HOSTILE = "<script>alert(1)</script> \"'&\x00" + chr(0xD800) + chr(0x202E) + " $\\frac$ 中文"
+
+
+def texts(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def names(axis: Any) -> list[str]:
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def test_losses_scores_and_errors_have_a_panel_each() -> None:
+    rows = [("train", "a", "loss", 0.0), ("train", "total", "loss", 9.0), ("dev", "a", "bleu", 50.0)]
+    rows += [("dev", "b", "word_error_rate", 0.5), ("train", "b", "loss", 2.0)]
+    log = [{"step": "7", "split": p, "task": t, "metric": m, "value": str(v)} for p, t, m, v in rows]
+    axes = plots.curves(log).axes
+    assert [a.get_yscale() for a in axes] == ["log", "linear", "log"]
+    found = {line.get_label(): (line.get_ydata()[0], line.get_color()) for a in axes for line in a.lines}
+    first, second, *_ = plots.COLOURS
+    assert found == {
+        "a": (0.0, first), "b": (2.0, second), "a: bleu / 100": (0.5, first),
+        "b: word error rate": (0.5, second),
+    }  # fmt: skip
+    assert [a.get_yscale() for a in plots.curves(log[:1]).axes] == ["linear"]  # zero has no logarithm
+    assert plots.curves([]).axes == []
+
+
+def test_curves_are_smoothed_in_linear_time() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = (torch.rand(101, generator=generator) * 1e6).tolist()
+    for width in (1, 2, 7, 50, 101, 200):
+        slow = [sum(v := values[max(0, i - width + 1) : i + 1]) / len(v) for i in range(len(values))]
+        assert plots._smooth(values, width) == pytest.approx(slow, rel=1e-12)
+    assert plots._smooth([], 3) == []
+    assert plots._smooth([1.0, math.inf, 1.0, 1.0, 1.0], 2)[3:] == [1.0, 1.0]  # gone when its window is over
+    assert plots._smooth([2.0] * 1_000_003, 20_000)[-1] == 2.0  # hours, if each mean added its window up
+
+
+# --- predictions beside labels --------------------------------------------------------------------
+
+
+def test_a_confusion_matrix_counts_by_hand() -> None:
+    axes = plots.confusion(["b", "a", "a", "a"], ["b", "a", "b", "b"]).axes[0]
+    assert names(axes.yaxis) == names(axes.xaxis) == ["a", "b"]  # the most frequent first
+    assert axes.images[0].get_array().tolist() == pytest.approx(np.array([[1 / 3, 2 / 3], [0, 1]]))
+    found = {(t.get_position(), t.get_text()) for t in axes.texts}
+    assert found == {((0, 0), "1"), ((1, 0), "2"), ((1, 1), "1")}  # (column, row); nothing where there is 0
+
+
+def test_the_rarest_classes_are_taken_together() -> None:
+    labels = [f"c{i:02}" for i in range(40) for _ in range(40 - i)]
+    axes = plots.confusion(labels, labels, most=7).axes[0]
+    assert names(axes.yaxis) == [*(f"c{i:02}" for i in range(6)), "34 other classes"]
+    assert texts(axes)[-1] == str(sum(range(1, 35)))
+
+
+@pytest.mark.parametrize("labels", [[], ["only"]])
+def test_a_confusion_of_no_class_or_one(labels: list[str]) -> None:
+    figure = plots.confusion(labels, labels)
+    assert names(figure.axes[0].yaxis) == labels
+    assert plots.svg(figure).startswith("<svg")
+
+
+def test_points_of_a_reliability_diagram() -> None:
+    bins = [ReliabilityBin(0.6, 0.5, 100), ReliabilityBin(0.9, 1.0, 4)]
+    axes = plots.reliability(bins).axes[0]
+    diagonal, points = axes.lines[:2]
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert points.get_xydata().tolist() == [[0.6, 0.5], [0.9, 1.0]]
+    [spans] = [bars.get_segments() for bars in axes.collections]
+    assert [round(float(y), 3) for _, y in spans[0]] == [0.404, 0.596]  # Wilson's interval
+    assert [round(float(y), 2) for _, y in spans[1]] == [0.51, 1.0]
+    assert plots.svg(plots.reliability([])).startswith("<svg")
+
+
+def test_predicted_against_measured() -> None:
+    figure = plots.measured([1.0, 2.0], [1.5, 1.0], intervals=[(0.5, 2.5), (0.0, 2.0)], unit="mol/l")
+    [axes] = figure.axes
+    points, diagonal = axes.lines
+    assert points.get_xydata().tolist() == [[1.0, 1.5], [2.0, 1.0]]
+    assert diagonal.get_xydata().tolist() == [[1.0, 1.0], [2.0, 2.0]]
+    ends = [segment.tolist() for segment in axes.collections[0].get_segments()]
+    assert ends == [[[1.0, 0.5], [1.0, 2.5]], [[2.0, 0.0], [2.0, 2.0]]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("measured (mol/l)", "predicted (mol/l)")
+    assert axes.get_title() == ""
+
+
+def test_of_many_points_some_are_drawn_and_the_title_says_so() -> None:
+    values = [float(i) for i in range(4000)]
+    [axes] = plots.measured(values, values).axes
+    assert axes.get_title() == "800 of 4,000 points"
+    assert axes.lines[0].get_xdata()[:3].tolist() == [0, 5, 10]
+    assert plots.measured([], []).axes[0].lines[0].get_xydata().size == 0
+
+
+def test_lengths_must_fit() -> None:
+    with pytest.raises(ValueError, match="predictions: got 1 for 2 labels, expected as many"):
+        plots.confusion(["a", "b"], ["a"])
+    with pytest.raises(ValueError, match="intervals: got 0 for 1 labels, expected as many"):
+        plots.measured([1.0], [1.0], intervals=[])
+
+
+def test_a_histogram_of_whole_numbers_has_a_bar_for_each() -> None:
+    [axes] = plots.histogram([3, 4, 4, 6], "words").axes
+    assert [bar.get_height() for bar in axes.patches] == [1, 2, 0, 1]
+    assert axes.get_xlabel() == "words"
+    assert len(plots.histogram([0.5, 1.25], "s").axes[0].patches) == 30
+
+
+# --- single items ---------------------------------------------------------------------------------
+
+
+def test_attention_has_a_panel_for_each_head() -> None:
+    weights = torch.rand(3, 2, 2)
+    *panels, bar = plots.attention(["the", "cat"], weights, what="word").axes
+    assert [p.get_title() for p in panels] == ["head 1", "head 2", "head 3"]
+    for panel, head in zip(panels, weights, strict=True):
+        np.testing.assert_allclose(panel.images[0].get_array(), head)
+        assert panel.images[0].get_clim() == (0, float(weights.max()))  # one scale
+    assert names(panels[0].yaxis) == ["the", "cat"]
+    assert bar.get_ylabel() == "attention weight"
+
+
+def test_a_spectrogram_and_the_labels_under_it() -> None:
+    frames = np.random.rand(100, 20)
+    rows = {"true": [(0.0, 0.4, "aa"), (0.4, 1.0, "t")], "predicted": []}
+    top, true, predicted = plots.spectrogram(frames, 1.0, rows).axes
+    np.testing.assert_allclose(top.images[0].get_array(), frames.T)
+    assert list(top.images[0].get_extent()) == [0, 1.0, 0, 20]
+    assert [(t.get_position()[0], t.get_text()) for t in true.texts] == [(0.2, "aa"), (0.7, "t")]
+    assert texts(predicted) == []
+    assert plots.svg(plots.spectrogram(np.zeros((0, 20)), 0.0)).startswith("<svg")
+
+
+def test_a_network_is_nodes_and_edges() -> None:
+    labels, wrong = ["x → y", "x", ""], [True, False, False]
+    figure = plots.network(["Ada", "Bo", "Cy"], [(0, 1), (1, 0)], labels=labels, wrong=wrong, focus=0)
+    [axes] = figure.axes
+    edges, *nodes = axes.lines
+    assert edges.get_xydata().shape == (3, 2)  # one edge, whatever its direction, and the gap after it
+    assert [node.get_marker() for node in nodes] == ["s", "o", "o"]
+    assert [node.get_markeredgewidth() > 0 for node in nodes] == [True, False, False]
+    assert texts(axes) == ["Ada\nx → y", "Bo\nx", "Cy"]
+    place = [node.get_xydata()[0] for node in nodes]
+    assert np.linalg.norm(place[0] - place[1]) < np.linalg.norm(place[0] - place[2])
+    assert len(plots.network(["alone"], []).axes[0].lines) == 1
+
+
+# --- texts and files ------------------------------------------------------------------------------
+
+
+def test_texts_from_data_stay_texts() -> None:
+    bins = [SimpleNamespace(confidence=0.5, accuracy=0.5, count=3)]
+    log = [{"step": "1", "split": "train", "task": HOSTILE, "metric": "loss", "value": "1.0"}]
+    figures = [
+        plots.confusion([HOSTILE, "b"], [HOSTILE, HOSTILE]),
+        plots.measured([1.0], [2.0], unit=HOSTILE),
+        plots.histogram([1.0], HOSTILE),
+        plots.network([HOSTILE], [], labels=[HOSTILE]),
+        plots.attention([HOSTILE], torch.ones(1, 1, 1)),
+        plots.spectrogram(np.zeros((9, 8)), 1.0, {HOSTILE: [(0.0, 1.0, HOSTILE)]}),
+        plots.curves(log),
+        plots.reliability(bins),
+    ]
+    for figure in figures:
+        root = ElementTree.fromstring(plots.svg(figure))  # NUL and surrogates are no XML
+        assert not [e for e in root.iter() if e.tag.endswith("script")]
+        assert plots.png(figure).startswith(b"\x89PNG")
+    drawn = "".join(ElementTree.fromstring(plots.svg(figures[0])).itertext())
+    assert "<script>alert(1)</scrip…" in drawn
+    formula = plots.svg(plots.measured([1.0], [2.0], unit="$\\frac$ 中文"))
+    assert "measured ($\\frac$ 中文)" in "".join(ElementTree.fromstring(formula).itertext())
+
+
+def test_several_drawings_fit_on_one_page() -> None:
+    first, second = (plots.svg(plots.histogram([number], "x")) for number in (1.0, 5.0))
+    ids = [set(re.findall(r'\bid="([^"]+)"', drawing)) for drawing in (first, second)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', first)) <= ids[0]
+    assert "currentColor" in first
+    assert first == plots.svg(plots.histogram([1.0], "x"))  # nothing random, no date

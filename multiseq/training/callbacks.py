@@ -1,4 +1,4 @@
-"""Callbacks for Lightning: the running average (EMA), early stopping, resume files, and the progress shown."""
+"""Callbacks for Lightning: running average (EMA), early stopping, resume files, and the progress shown."""
 
 from __future__ import annotations
 

@@ -395,7 +395,7 @@ def test_a_folder_of_folders_is_a_class_each(kind: str) -> None:
     assert only(tables, "tasks")["column"] == "label"
     assert ("files", f"8 {kind} -> THE ITEMS") in plan.seen
     if "folders" in FORMATS:
-        assert "8 items in train" in well("init", "data")
+        assert "folders  2 folders: no (4), yes (4) -> LABEL" in well("init", "data")
 
 
 def test_train_and_test_folders_of_folders() -> None:
@@ -496,7 +496,7 @@ def test_control_characters_and_quotes_in_names_stay_toml() -> None:
 def test_a_long_table_is_sampled_and_counted_honestly() -> None:
     rows = "".join(f"{TEXTS[i % 4]} {i},{'ab'[i % 2]}\n" for i in range(12_000))
     write("a.csv", "text,label\n" + rows)
-    assert "12,000 items in train" in well("init", "a.csv")
+    assert "label: 8,400 items in train, 1,200 items in dev, 2,400 items in test" in well("init", "a.csv")
     assert columns_of(Path("a.csv"), "table", "utf-8")[0].num == SAMPLE == 10_000
 
 

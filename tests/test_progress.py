@@ -11,7 +11,7 @@ import torch
 
 from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, train
 from multiseq.system.progress import Count, span
-from multiseq.training import progress
+from multiseq.training import callbacks
 from multiseq.training.callbacks import Bar, Lines
 
 
@@ -19,8 +19,8 @@ from multiseq.training.callbacks import Bar, Lines
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A clock that a test sets."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(progress, "peak_memory", lambda: 1234)
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(callbacks, "peak_memory", lambda: 1234)
     return clock
 
 
@@ -107,8 +107,8 @@ def trained(adapter: Any, **options: Any) -> Model:
 def test_lines_of_a_training(
     point_adapter: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "FIRST", 0.0)
-    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(callbacks, "FIRST", 0.0)
+    monkeypatch.setattr(callbacks, "EVERY", 0.0)
     trained(point_adapter, steps=4)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "4 steps of up to 4,096 vectors, 4.0 epochs"

@@ -31,6 +31,8 @@ SHARES = [(0.2, 0.1), (0.2, 0.0), (0.0, 0.1), (0.5, 0.4), (1 / 3, 1 / 3)]
 CLASSES = st.lists(st.integers(1, 60), min_size=1, max_size=12)
 """The sizes of classes."""
 
+HAS = "has the model, the curves (curves.png), a page to look at (report.html)"
+
 
 def mixed(sizes: list[int], seed: int = 0) -> list[str]:
     """Labels of classes of these sizes, in random order."""
@@ -547,7 +549,7 @@ def test_a_run_says_and_keeps_its_splits(tested: tuple[Folder, list[str]]) -> No
     how = "drawn with split_seed = 3, in proportion to 'mood', equal items in one split"
     assert lines[0] == f"[data.reviews] train 56, dev 8, test 16 items: {how}"
     assert "Scores on the test split." in lines
-    assert f"{folder.path / 'run'} has the model, the curves (curves.png) and this table (test.md)." in lines
+    assert f"{folder.path / 'run'} {HAS} and this table (test.md)." in lines
     content = json.loads((folder.path / "run" / "splits" / "reviews.json").read_text())
     assert {key: len(value) for key, value in content.items() if isinstance(value, list)} == {
         "train": 56, "test": 16, "dev": 8,
@@ -604,7 +606,7 @@ def test_without_a_test_split_dev_is_scored_and_the_text_says_so(folder: Folder)
     few = ("--set", "training.steps=4", "--set", "training.evaluate_every=2")
     lines = printed("train", folder.path / "reviews.toml", "--out", run, *few)
     assert any(line.startswith(f"Scores on the dev split. Those on dev are {optimistic}") for line in lines)
-    assert f"{run} has the model, the curves (curves.png) and this table (dev.md)." in lines
+    assert f"{run} {HAS} and this table (dev.md)." in lines
     report = json.loads((run / "dev.json").read_text())["tasks"]
     assert (report["mood"]["split"], report["mood"]["dev_chose_weights"]) == ("dev", True)
     assert report["mood"]["baseline"] is not None

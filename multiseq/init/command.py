@@ -77,26 +77,19 @@ def _tasks(plan: Plan) -> str:
 
 
 def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
-    """Read all the data as the recipe would, and return its facts and what is odd.
-
-    Shares that are held out are not: facts are of the files.
-    """
+    """Read and divide all the data as the recipe would, and return its facts and what is odd."""
     from multiseq.runs.facts import facts_of
     from multiseq.runs.recipe import Recipe
     from multiseq.runs.recipe_check import check
-    from multiseq.runs.sources import read_split
+    from multiseq.runs.sources import draw_splits, read_split
 
     tables = plan.tables(folder)
     data = tables["data"][plan.name]
     if not tables["tasks"] or plan.question or data["format"] not in FORMATS:
         return [], []
-    data = {key: value for key, value in data.items() if not isinstance(value, float) and key != "group"}
-    tables["data"][plan.name] = data
-    whole = "file" in data and not {"split_column", "split_file"} & set(data)
-    if whole:  # one file that the library will divide
-        return [], []
     check(plan.name, tables)
     recipe = Recipe(plan.name, folder, "", tables)
-    splits: dict[str, Any] = {split: read_split(recipe, split) for split in SPLITS}
+    drawn = draw_splits(recipe)
+    splits: dict[str, Any] = {split: read_split(recipe, split, splits=drawn) for split in SPLITS}
     facts = facts_of(splits, {task: spec["target"] for task, spec in recipe.tasks.items()})
     return facts.lines(), list(facts.odd)

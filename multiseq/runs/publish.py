@@ -13,6 +13,7 @@ from multiseq.checkpoint import load, save
 from multiseq.requires import need
 from multiseq.runs.run import read_run, read_scores
 from multiseq.runs.scoring import shown
+from multiseq.system.files import write_whole
 
 if TYPE_CHECKING:
     from multiseq.model import Model
@@ -100,7 +101,7 @@ def push_to_hub(model: Model | str | Path, name: str, *, private: bool = False) 
     with tempfile.TemporaryDirectory() as folder:
         files = save(model, Path(folder, "model"))
         if card:
-            (files / "README.md").write_text(card, encoding="utf-8")
+            write_whole(files / "README.md", card)
         api = hub.HfApi(library_name="multiseq", library_version=__version__)
         try:
             api.create_repo(name, private=private or None, exist_ok=True)

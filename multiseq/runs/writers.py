@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from multiseq.data.tables import as_text
 from multiseq.requires import need
 from multiseq.runs.rows import Row
-from multiseq.system.files import replace_file, replace_folder, write_whole
+from multiseq.system.files import put, replace_file, replace_folder, write_whole
 
 __all__ = ["ENDINGS", "ConlluWriter", "GridWriter", "ParquetWriter", "TextWriter", "Writer"]
 
@@ -306,7 +306,7 @@ class GridWriter:
             seen[name] = seen.get(name, 0) + 1
             path = folder / f"{name}{f'-{seen[name]}' if seen[name] > 1 else ''}.TextGrid"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_bytes(grid))
+            put(path, _bytes(grid))
 
 
 def _grids(parts: Sequence[Path]) -> Iterator[tuple[str, str]]:

@@ -13,8 +13,7 @@ import torch
 import multiseq
 from multiseq.adapters import NeighborhoodAdapter
 from multiseq.data.formats import FORMATS
-from multiseq.metric_names import METRICS_OF
-from multiseq.options import OPTIONS, TAKES
+from multiseq.options import METRICS_OF, OPTIONS, TAKES
 from multiseq.runs import build
 from multiseq.runs import recipe as recipes
 from multiseq.runs.build import build_model, check_options

@@ -22,8 +22,9 @@ from multiseq import folds, split
 from multiseq.cli import app
 from multiseq.data import DataError
 from multiseq.data.splits import moment, num_shared
+from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.recipe import RecipeError, read
-from multiseq.runs.run import evaluate_run, train_run
+from multiseq.runs.run import train_run
 from multiseq.runs.sources import draw_splits, read_split
 from multiseq.runs.splits import Split
 

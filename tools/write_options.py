@@ -20,9 +20,8 @@ import multiseq
 from multiseq.data.formats import FORMATS
 from multiseq.data.readers import READERS
 from multiseq.data.text_files import open_text
-from multiseq.metric_names import METRICS_OF
 from multiseq.nn.encoder import PRESETS
-from multiseq.options import NUMBER, OPTIONS, TAKES
+from multiseq.options import METRICS_OF, NUMBER, OPTIONS, TAKES
 from multiseq.runs import recipe_check
 from multiseq.runs.build import PRESET
 from multiseq.training.settings import Settings

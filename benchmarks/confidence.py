@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 from multiseq import Label, Number, calibrate, load
 from multiseq.data.readers import read_labelled, read_rdkit_logp, read_recordings, read_table
+from multiseq.model import Predictor
 from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.run import train_run
 from multiseq.runs.sources import read_split

@@ -250,10 +250,8 @@ def train(
             _print_report(report)
             page = ", a page to look at (report.html)" if (out / "report.html").is_file() else ""
             table = f" and this table ({scores_name(report)}.md)" if report else ""
-            curves = (
-                "the curves (curves.png)" if (out / "curves.png").is_file() else "a run of each of its models"
-            )
-            print(f"\n{out} has the model, {curves}{page}{table}.")
+            more = "the curves (curves.png)" if (out / "curves.png").is_file() else "a run for each part"
+            print(f"\n{out} has the model, {more}{page}{table}.")
             examples = _examples(found, out, data)
             if examples:
                 print("Predict with it:")

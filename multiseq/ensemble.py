@@ -189,12 +189,17 @@ def _mean_distance(results: Sequence[Any]) -> Any:
 # --- tasks and adapters ---------------------------------------------------------------------------
 
 
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise ValueError("an ensemble has no adapters and heads of its own; use those of its members: .models[0]")
+
+
 @dataclass(frozen=True)
 class _JointHead:
     """The level and the target of an ensemble's task. There are no weights: the members have them."""
 
     level: Level
     target: Any
+    loss = decode = config = _refuse
 
 
 def _joint_task(name: str, tasks: Sequence[Task]) -> Task:
@@ -242,6 +247,8 @@ def _joined(adapters: Sequence[Adapter]) -> Adapter:
 
 class _Joined:
     """The adapters of members with different vocabularies: an example is a tuple of the members' examples."""
+
+    augment = collate = forward = read = config = assets = from_config = __call__ = _refuse
 
     def __init__(self, adapters: Sequence[Adapter]) -> None:
         self.members = list(adapters)

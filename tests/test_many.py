@@ -21,6 +21,7 @@ from multiseq.runs.many import parts_of
 from multiseq.runs.publish import model_card
 from multiseq.runs.recipe import RecipeError, read
 from multiseq.runs.run import train_run
+from multiseq.runs.scoring import markdown, summary
 
 RECIPE = """
 [data.reviews]
@@ -184,6 +185,25 @@ def test_all_folds_are_trained_and_summed_up(folds: Path) -> None:
         assert (entry["value"], entry["value_spread"]) == pytest.approx((mean(values), stdev(values)))
         assert entry["baseline_spread"] == pytest.approx(stdev(baselines))
         assert entry["num_items"] == 90
+    splits = [json.loads((folds / f"fold-{i}/splits/reviews.json").read_text()) for i in (0, 1)]
+    assert sorted(splits[0]["test"] + splits[1]["test"]) == list(range(90))
+    assert "±" in (folds / "test.md").read_text()
+    model = load(folds)
+    assert isinstance(model, Ensemble)
+    assert len(model.models) == 2
+
+
+def test_a_task_that_a_fold_cannot_score() -> None:
+    entry = {"cell": "text/set", "metric": "r2", "baseline": None, "num_items": 1, "seconds": 0.1}
+    reports = [{"size": {**entry, "value": value, "split": "test"}} for value in (0.5, None)]
+    report = summary(reports)
+    assert (report["size"]["value"], report["size"]["value_spread"]) == (0.5, None)
+    assert "| – | 0.500 |" in markdown(report)
+
+
+def test_the_folds_of_a_split_file(tmp_path: Path) -> None:
+    path = recipe_in(tmp_path, 'split_file = "parts.json"')
+    path.write_text(path.read_text().replace("dev = 0.3\n", ""))
     splits = [{"train": [3, 4, 5], "test": [0, 1]}, {"train": [0, 1], "test": [3]}, {"train": [1]}]
     (tmp_path / "parts.json").write_text(json.dumps({"splits": splits}))
     assert parts_of(read(path)) == {}  # the first fold is the default, as ever

@@ -239,7 +239,7 @@ def test_a_stopped_run_goes_on(
     assert not (out / "test.json").exists()
     with pytest.raises(ValueError, match="holds a run already"):
         train_run(recipe, out, progress=False, say=stop)
-    before = {path: path.stat().st_mtime_ns for path in out.glob("*/model/config.json")}
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/test.json")}
     done = multiseq("train", "--resume", "--out", out)
     assert done.exit_code == 0, done.output
     assert tasks_in(out) == tasks_in(whole)

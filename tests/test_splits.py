@@ -548,7 +548,8 @@ def test_a_run_says_and_keeps_its_splits(tested: tuple[Folder, list[str]]) -> No
     how = "drawn with split_seed = 3, in proportion to 'mood', equal items in one split"
     assert lines[0] == f"[data.reviews] train 56, dev 8, test 16 items: {how}"
     assert "Scores on the test split." in lines
-    assert f"{folder.path / 'run'} has the model, the curves (curves.png) and this table (test.md)." in lines
+    what = "the model, the curves (curves.png), a page to look at (report.html) and this table (test.md)"
+    assert f"{folder.path / 'run'} has {what}." in lines
     content = json.loads((folder.path / "run" / "splits" / "reviews.json").read_text())
     assert {key: len(value) for key, value in content.items() if isinstance(value, list)} == {
         "train": 56, "test": 16, "dev": 8,

@@ -69,7 +69,8 @@ def train_run(
 ) -> Report:
     """Train a recipe's model, score it, and write everything to a folder.
 
-    Each task is scored on the test split of its data, or on the dev split if there is no test split.
+    Each task is scored on the test split of its data, or on the dev split if there is no test split. A recipe
+    with all folds or an ensemble trains several models, each in a sub-folder (`multiseq.runs.many`).
 
     Args:
         recipe: What to train.

@@ -18,8 +18,9 @@ from typing import Annotated, Any
 import typer
 from sklearn.metrics import roc_auc_score
 
-from multiseq import Label, Model, Number, calibrate, load
+from multiseq import Label, Number, calibrate, load
 from multiseq.data.readers import read_labelled, read_rdkit_logp, read_recordings, read_table
+from multiseq.model import Predictor
 from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.run import train_run
 from multiseq.runs.sources import read_split
@@ -119,7 +120,7 @@ def figures(pairs: Sequence[tuple[Any, Any]]) -> str:
     return f"accuracy {sum(right) / len(right):.3f}, ECE {error:.3f}, NLL {loss:.3f}"
 
 
-def distances(model: Model, task: str, items: Sequence[Any]) -> list[float]:
+def distances(model: Predictor, task: str, items: Sequence[Any]) -> list[float]:
     """The distance of each item from the training data."""
     found = [result[:1] if isinstance(result, list) else [result] for result in model.predict(task, items)]
     return [one.distance for first in found for one in first]
@@ -142,9 +143,9 @@ def measure(recipe: Recipe, data: Path, out: Path) -> None:
             print(f"\n{recipe.name}: {task}, temperature {getattr(target, 'temperature', 1.0):.2f}")
             for name, model in (("before", plain), ("after", calibrated)):
                 print(f"  {name}: {figures(labelled_results(model, source, {task: {}})[task])}")
-            if calibrated.distance(task) is None:
-                continue
             known = distances(calibrated, task, source.items)
+            if None in known:
+                continue
             print(f"  unlike the training data: {sum(d > 1 for d in known) / len(known):.3f} of test")
             for name, items in others(task, data).items():
                 if list(items) == list(source.items):

@@ -69,7 +69,7 @@ class Report:
     @classmethod
     def begin(cls, setting: Setting) -> Report:
         """With the date, the command, the machine, versions and settings of a run that begins now."""
-        from multiseq.runs.machine import describe_machine, versions
+        from multiseq.system.machine import describe_machine, versions
 
         head = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),

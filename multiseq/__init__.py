@@ -29,6 +29,7 @@ __all__ = [
     "Task",
     "Source",
     "Model",
+    "Ensemble",
     "Label",
     "LabelSet",
     "Number",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     )
     from multiseq.checkpoint import load, save
     from multiseq.data.splits import folds, split
+    from multiseq.ensemble import Ensemble
     from multiseq.heads.ctc import CTCHead
     from multiseq.heads.decoder import DecoderHead
     from multiseq.heads.per_set import SetHead
@@ -98,6 +100,7 @@ else:
         "calibrate": "multiseq.training.confidence",
         "save": "multiseq.checkpoint",
         "Model": "multiseq.model",
+        "Ensemble": "multiseq.ensemble",
         "Embedding": "multiseq.model",
         "Label": "multiseq.results",
         "LabelSet": "multiseq.results",

@@ -2,6 +2,9 @@
 
 A checkpoint is written to a temporary folder and moved to its place when it is complete. ``config.json``
 holds a digest (SHA-256) of every other file, so that damage is detected when the checkpoint is loaded.
+
+The checkpoint of an ensemble has a folder for each member, which is a checkpoint, and its ``config.json`` has
+the digest of theirs and the calibration of the combined predictions.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from multiseq._version import __version__
 from multiseq.checks import one_of, under
+from multiseq.ensemble import Ensemble
 from multiseq.heads.ctc import CTCHead
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
+from multiseq.heads.targets import target_from_config
 from multiseq.model import Model
 from multiseq.nn.distance import TrainingDistance
 from multiseq.nn.encoder import Encoder
@@ -43,11 +48,12 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be saved or loaded; the message says why and what to do."""
 
 
-def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = None) -> Path:
+def save(model: Model | Ensemble, folder: str | Path, *, extra: Mapping[str, Any] | None = None) -> Path:
     """Write the model to ``folder``, completely or not at all. Returns the absolute path.
 
     Args:
-        model: The model. The ``config`` of adapters and encoder must be plain JSON; heads must be ours.
+        model: The model, or an ensemble. The ``config`` of adapters and encoder must be plain JSON, and heads
+            must be ours.
         folder: Where to write; it is created with its parents. An existing checkpoint is replaced.
         extra: Plain JSON values to store in ``config.json`` (the name of the recipe, for example).
 
@@ -59,10 +65,47 @@ def save(model: Model, folder: str | Path, *, extra: Mapping[str, Any] | None = 
         `load` has one.
     """
     folder = Path(folder).resolve()
+    if isinstance(model, Ensemble):
+        config = _ensemble_config(model, folder, extra or {})
+        replace_folder(folder, lambda fresh: _write_ensemble(fresh, model.models, config))
+        return folder
     files = check_savable(model, folder, extra=extra)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    replace_folder(folder, lambda fresh: _write_into(fresh, weights, *files))
+    replace_folder(folder, lambda fresh: _write_into(fresh, _weights(model), *files))
     return folder
+
+
+def _weights(model: Model) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def _ensemble_config(model: Ensemble, folder: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of an ensemble, after a check that it and its members can be saved to ``folder``."""
+    if not _may_replace(folder):
+        raise CheckpointError(f"{folder}: exists and is not a checkpoint; choose another folder")
+    for number, member in enumerate(model.models):
+        check_savable(member, folder / f"member-{number}")
+    config = {"format": FORMAT, "multiseq": __version__, "tasks": _calibration(model), "extra": dict(extra)}
+    _check_json(config, "extra")
+    return config
+
+
+def _calibration(model: Ensemble) -> dict[str, Any]:
+    """Task -> what `multiseq.calibrate` sets for the combined predictions."""
+    targets = {name: vars(task.head.target) for name, task in model.tasks.items()}
+    return {
+        name: {key: target[key] for key in ("temperature", "threshold", "half_widths") if key in target}
+        for name, target in targets.items()
+    }
+
+
+def _write_ensemble(folder: Path, members: Sequence[Model], config: Mapping[str, Any]) -> None:
+    digests = {}
+    for number, member in enumerate(members):
+        inner = folder / f"member-{number}"
+        inner.mkdir()
+        _write_into(inner, _weights(member), *check_savable(member, inner))
+        digests[inner.name] = _digest(inner / "config.json")
+    put(folder / "config.json", json.dumps({**config, "members": digests, "files": {}}, indent=1))
 
 
 def check_savable(
@@ -132,8 +175,8 @@ def _write_into(
 
 def load(
     folder: str | Path, *, adapters: Mapping[str, type] | None = None, encoder: type | None = None
-) -> Model:
-    """Load a model on the CPU, in evaluation mode, ready to predict.
+) -> Model | Ensemble:
+    """Load a model or an ensemble on the CPU, in evaluation mode, ready to predict.
 
     Args:
         folder: A checkpoint, or the folder of a run (it holds a checkpoint in its folder ``model``). A string
@@ -160,6 +203,30 @@ def load(
     """
     folder = _find(download(str(folder)) if is_hub_name(folder) else Path(folder))
     config = _read(folder)
+    if "members" in config:
+        return _load_ensemble(folder, config, adapters, encoder)
+    return _load_model(folder, config, adapters, encoder)
+
+
+def _load_ensemble(
+    folder: Path, config: Mapping[str, Any], adapters: Mapping[str, type] | None, encoder: type | None
+) -> Ensemble:
+    places = [folder / name for name in config["members"]]
+    members = [_load_model(place, _read(place), adapters, encoder) for place in places]
+    with _errors_of(folder):
+        model = Ensemble(members)
+        for name, task in model.tasks.items():
+            calibration = config["tasks"][name]
+            target: Any = task.head.target
+            known = {key: value for key, value in calibration.items() if key in vars(target)}
+            checked = target_from_config({**target.config(), **known})  # its constructor checks the numbers
+            vars(target).update({key: vars(checked)[key] for key in known})
+    return model
+
+
+def _load_model(
+    folder: Path, config: Mapping[str, Any], adapters: Mapping[str, type] | None, encoder: type | None
+) -> Model:
     with _errors_of(folder):
         # Only our own classes are limited: a user's class may allocate what it needs.
         limited = nullcontext() if adapters or encoder else _NoMoreThan(_shapes(folder))
@@ -344,19 +411,21 @@ def _read(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder / 'config.json'}: damaged: {error}") from error
     if not isinstance(config, dict) or "format" not in config or "files" not in config:
         raise CheckpointError(f"{folder}: its config.json was not written by multiseq")
-    if not isinstance(config["format"], int) or not isinstance(config["files"], dict):
+    lists = config["files"], config.get("members", {})
+    if not isinstance(config["format"], int) or not all(isinstance(one, dict) for one in lists):
         raise CheckpointError(f"{folder / 'config.json'}: damaged: no valid format or list of files")
     if config["format"] > FORMAT:
         raise CheckpointError(
             f"{folder}: written by multiseq {config.get('multiseq')} (format {config['format']}), this is "
             f"{__version__} (format {FORMAT}); upgrade with: pip install -U multiseq"
         )
-    for name, digest in config["files"].items():
+    named = [(name, folder / name, digest) for name, digest in lists[0].items()]
+    named += [(name, folder / name / "config.json", digest) for name, digest in lists[1].items()]
+    for name, file, digest in named:
         if not _is_plain(name):
             raise CheckpointError(
                 f"{folder / 'config.json'}: got {name!r} among its files, expected names in this folder"
             )
-        file = folder / name
         if not os.path.isfile(file):  # not pathlib, which raises an error for some invalid names
             raise CheckpointError(f"{file}: missing; the folder is incomplete, copy it again")
         if _digest(file) != digest:
@@ -371,7 +440,7 @@ def _may_replace(folder: Path) -> bool:
         return not folder.is_file()
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return names <= {*config["files"], "config.json"} and "format" in config
+        return names <= {*config["files"], *config.get("members", ()), "config.json"} and "format" in config
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 

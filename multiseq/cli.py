@@ -234,7 +234,8 @@ def train(
     out = out or Path("runs", "+".join(Path(n).stem if n.endswith(".toml") else n for n in names))
     launch = {**_launch(devices, num_nodes, strategy), "cache": cache, "loggers": logger or []}
     with _plain_errors(out, _resume_command(out, launch)), _unbreakable_output():
-        from multiseq.runs.run import read_run, train_run
+        from multiseq.runs.folder import read_run
+        from multiseq.runs.run import train_run
         from multiseq.runs.scoring import scores_name
         from multiseq.system.memory import keep_memory
         from multiseq.system.processes import is_first_process
@@ -249,7 +250,8 @@ def train(
             _print_report(report)
             page = ", a page to look at (report.html)" if (out / "report.html").is_file() else ""
             table = f" and this table ({scores_name(report)}.md)" if report else ""
-            print(f"\n{out} has the model, the curves (curves.png){page}{table}.")
+            more = "the curves (curves.png)" if (out / "curves.png").is_file() else "a run for each part"
+            print(f"\n{out} has the model, {more}{page}{table}.")
             examples = _examples(found, out, data)
             if examples:
                 print("Predict with it:")
@@ -293,8 +295,8 @@ def evaluate(
     """Score a trained run and compare it with the baselines."""
     with _plain_errors():
         from multiseq.data.formats import SPLITS
+        from multiseq.runs.evaluate import evaluate_run
         from multiseq.runs.recipe_check import one_of
-        from multiseq.runs.run import evaluate_run
 
         if split is not None:
             one_of(split, SPLITS, "--split")
@@ -320,8 +322,8 @@ def report(
     """Write a page to look at, report.html: plots, and the items that a run predicts worst."""
     with _plain_errors():
         from multiseq.data.formats import SPLITS
+        from multiseq.runs.evaluate import report_run
         from multiseq.runs.recipe_check import one_of
-        from multiseq.runs.run import report_run
 
         if split is not None:
             one_of(split, SPLITS, "--split")
@@ -455,8 +457,8 @@ def _load(run: Path, task: str | None) -> tuple[Any, str, Recipe | None]:
     import torch
 
     from multiseq.checkpoint import load
+    from multiseq.runs.folder import read_run
     from multiseq.runs.recipe_check import one_of
-    from multiseq.runs.run import read_run
 
     model = load(run)
     known = ", ".join(model.tasks)
@@ -537,10 +539,12 @@ def _print_report(report: Report) -> None:
 def _examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
     """Example commands that predict: one for each modality, with an item from its data."""
     from multiseq.runs.build import adapter_class
+    from multiseq.runs.many import parts_of
     from multiseq.runs.sources import read_split
     from multiseq.runs.splits import FOLDER, saved_splits
 
     try:
+        recipe = next(iter(parts_of(recipe, data).values()), recipe)
         drawn = saved_splits(out / FOLDER)
         sources = read_split(recipe, "test", data, splits=drawn)
         if {task for source in sources for task in source.targets} < set(recipe.tasks):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from multiseq.system.memory import explain_full_memory
 from multiseq.tasks import Task
 from multiseq.vectors import VectorSets
 
-__all__ = ["Embedding", "Model"]
+__all__ = ["Embedding", "Model", "Predictor"]
 
 MAX_VECTORS = 8192
 """The most vectors in a batch for prediction."""
@@ -46,7 +47,106 @@ class Embedding:
     names: list[str]
 
 
-class Model(nn.Module):
+class Predictor(nn.Module, ABC):
+    """What predicts: a `Model`, or several of them as a `multiseq.Ensemble`. It has adapters and tasks."""
+
+    adapters: dict[str, Adapter]
+    tasks: dict[str, Task]
+
+    def task(self, name: str) -> Task:
+        """The task called ``name``. Raises ValueError, which lists all tasks, if it does not exist."""
+        if name not in self.tasks:
+            raise ValueError(f"task: got {name!r}, expected one of {', '.join(self.tasks)}")
+        return self.tasks[name]
+
+    def adapter(self, name: str) -> Adapter:
+        """The adapter called ``name``. Raises ValueError, which lists all adapters, if it does not exist."""
+        if name not in self.adapters:
+            raise ValueError(f"adapter: got {name!r}, expected one of {', '.join(self.adapters)}")
+        return self.adapters[name]
+
+    def cell(self, name: str) -> str:
+        """The modality and the output level of a task: ``text/vector`` … ``graph/sequence``."""
+        task = self.task(name)
+        return f"{self.adapter(task.adapter_name).modality}/{task.head.level}"
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.parameters()).device
+
+    # --- prediction -----------------------------------------------------------------------------------
+
+    def predict(
+        self, task: str, items: Iterable[Any], *, max_vectors: int = MAX_VECTORS, **options: Any
+    ) -> list[Any]:
+        """Predict one result for each raw item, in order. A result does not depend on the other items.
+
+        Args:
+            task: The task's name.
+            items: Raw items, as in training.
+            max_vectors: The most vectors in a batch.
+            options: Passed to the head's ``decode``, for example ``num_beams`` for sequences.
+
+        Returns:
+            For each item a `Label`, `Number`, `LabelSet` or `Text`. For a task with a label per vector: a
+            list of these, one for each vector.
+
+        Raises:
+            ValueError: The task is unknown, an item cannot be prepared, or a result is NaN or infinite.
+        """
+        return [
+            combine([result for _, result in pieces])
+            for pieces in self.run(task, items, max_vectors, **options)
+        ]
+
+    def run(
+        self,
+        task: str,
+        items: Iterable[Any],
+        max_vectors: int = MAX_VECTORS,
+        *,
+        locations: Sequence[str] = (),
+        **options: Any,
+    ) -> list[list[tuple[Any, Any]]]:
+        """For each item, the list of (example, result of the head). `predict` and scoring build on this.
+
+        Arguments as in :meth:`predict`, and ``where``: file and line of each item, for error messages.
+        """
+        name, items = self.task(task).adapter_name, _listed(items)
+        results = []
+        for first in range(0, len(items), PREPARED):
+            some = items[first : first + PREPARED]
+            pieces = prepare_all(self.adapter(name), some, locations, first)
+            places = [place_of(locations, first + i) for i in range(len(some))]
+            results += self.run_prepared(name, pieces, {task: options}, max_vectors, locations=places)[task]
+        return results
+
+    @abstractmethod
+    def run_prepared(
+        self,
+        adapter_name: str,
+        pieces: Sequence[Sequence[Any]],
+        tasks: Mapping[str, Mapping[str, Any]],
+        max_vectors: int = MAX_VECTORS,
+        *,
+        locations: Sequence[str] = (),
+    ) -> dict[str, list[list[tuple[Any, Any]]]]:
+        """Like :meth:`run`, for prepared items. They are encoded once, for several tasks.
+
+        Args:
+            adapter_name: The adapter's name.
+            pieces: The examples of each item.
+            tasks: Task's name -> options for the ``decode`` of its head.
+            max_vectors: The most vectors in a batch.
+            locations: The name of each item in error messages.
+
+        Returns:
+            Task's name -> for each item the list of (example, result).
+        """
+
+
+class Model(Predictor):
     """Adapters, one shared encoder, and tasks. All parts are passed in; there is no registry.
 
     Each part draws its initial weights when it is built, and the model never changes them. If torch is not
@@ -100,23 +200,6 @@ class Model(nn.Module):
 
     # --- parts ----------------------------------------------------------------------------------------
 
-    def task(self, name: str) -> Task:
-        """The task called ``name``. Raises ValueError, which lists all tasks, if it does not exist."""
-        if name not in self.tasks:
-            raise ValueError(f"task: got {name!r}, expected one of {', '.join(self.tasks)}")
-        return self.tasks[name]
-
-    def adapter(self, name: str) -> Adapter:
-        """The adapter called ``name``. Raises ValueError, which lists all adapters, if it does not exist."""
-        if name not in self.adapters:
-            raise ValueError(f"adapter: got {name!r}, expected one of {', '.join(self.adapters)}")
-        return self.adapters[name]
-
-    def cell(self, name: str) -> str:
-        """The modality and the output level of a task: ``text/vector`` … ``graph/sequence``."""
-        task = self.task(name)
-        return f"{self.adapter(task.adapter_name).modality}/{task.head.level}"
-
     def distance(self, name: str) -> TrainingDistance | None:
         """How far sets are from the training data of a task; None if the task was not calibrated."""
         key = _key(name)
@@ -128,11 +211,6 @@ class Model(nn.Module):
         self.distances.pop(key) if key in self.distances else None
         if distance is not None:
             self.distances[key] = distance.to(self.device)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return next(self.parameters()).device
 
     # --- training -------------------------------------------------------------------------------------
 
@@ -163,51 +241,6 @@ class Model(nn.Module):
 
     # --- prediction -----------------------------------------------------------------------------------
 
-    def predict(
-        self, task: str, items: Iterable[Any], *, max_vectors: int = MAX_VECTORS, **options: Any
-    ) -> list[Any]:
-        """Predict one result for each raw item, in order. A result does not depend on the other items.
-
-        Args:
-            task: The task's name.
-            items: Raw items, as in training.
-            max_vectors: The most vectors in a batch.
-            options: Passed to the head's ``decode``, for example ``num_beams`` for sequences.
-
-        Returns:
-            For each item a `Label`, `Number`, `LabelSet` or `Text`. For a task with a label per vector: a
-            list of these, one for each vector.
-
-        Raises:
-            ValueError: The task is unknown, an item cannot be prepared, or a result is NaN or infinite.
-        """
-        return [
-            combine([result for _, result in pieces])
-            for pieces in self.run(task, items, max_vectors, **options)
-        ]
-
-    def run(
-        self,
-        task: str,
-        items: Iterable[Any],
-        max_vectors: int = MAX_VECTORS,
-        *,
-        locations: Sequence[str] = (),
-        **options: Any,
-    ) -> list[list[tuple[Any, Any]]]:
-        """For each item, the list of (example, result of the head). `predict` and scoring build on this.
-
-        Arguments as in :meth:`predict`, and ``where``: file and line of each item, for error messages.
-        """
-        name, items = self.task(task).adapter_name, _listed(items)
-        results = []
-        for first in range(0, len(items), PREPARED):
-            some = items[first : first + PREPARED]
-            pieces = prepare_all(self.adapter(name), some, locations, first)
-            places = [place_of(locations, first + i) for i in range(len(some))]
-            results += self.run_prepared(name, pieces, {task: options}, max_vectors, locations=places)[task]
-        return results
-
     def run_prepared(
         self,
         adapter_name: str,
@@ -217,18 +250,7 @@ class Model(nn.Module):
         *,
         locations: Sequence[str] = (),
     ) -> dict[str, list[list[tuple[Any, Any]]]]:
-        """Like :meth:`run`, for prepared items. They are encoded once, for several tasks.
-
-        Args:
-            adapter_name: The adapter's name.
-            pieces: The examples of each item.
-            tasks: Task's name -> options for the ``decode`` of its head.
-            max_vectors: The most vectors in a batch.
-            locations: The name of each item in error messages.
-
-        Returns:
-            Task's name -> for each item the list of (example, result).
-        """
+        """As `Predictor` says. The items are encoded once for all tasks."""
         results: dict[str, list[list[tuple[Any, Any]]]] = {
             task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
         }

@@ -1,4 +1,4 @@
-"""The options that a recipe may give to adapters, encoder, heads and training: names, types, ranges."""
+"""The options that a recipe may give to adapters, encoder, heads and training; and the names of metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["NUMBER", "OPTIONS", "TAKES", "Option", "check_range"]
+__all__ = ["LOWER_IS_BETTER", "METRICS_OF", "MONITOR", "NUMBER", "OPTIONS", "TAKES", "Option", "check_range"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ OPTIONS: dict[str, Option] = {
     "max_grad_norm": Option(NUMBER, POSITIVE),
     "seed": Option(int, Range(-(2**63), 2**64, (False, True))),
     "deterministic": Option(bool),
+    "ensemble": Option(int, Range(2)),
     # speech and graphs
     "sample_rate": Option(int, Range(1000)),
     "n_mels": Option(int, AT_LEAST_ONE),
@@ -145,6 +146,20 @@ TAKES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Class or method ``decode`` -> the options that a recipe may give it. A test compares the signatures."""
+
+
+METRICS_OF = {
+    "class": ("accuracy", "frame_accuracy", "f1", "roc_auc"),
+    "multilabel": ("f1", "roc_auc"),
+    "number": ("r2", "rmse", "mae"),
+    "text": ("exact_match", "word_error_rate", "character_error_rate", "bleu"),
+}
+"""Kind of target -> its possible metrics; the first one is the default."""
+
+LOWER_IS_BETTER = frozenset({"word_error_rate", "character_error_rate", "rmse", "mae"})
+
+MONITOR = "monitor"
+"""In ``metrics.csv``, the task of the lines with the monitored score."""
 
 
 def check_range(key: str, value: Any) -> None:

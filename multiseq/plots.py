@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, Protocol, runtime_checkable
 
-from multiseq.metric_names import LOWER_IS_BETTER, MONITOR
+from multiseq.options import LOWER_IS_BETTER, MONITOR
 from multiseq.requires import need
 
 __all__ = [

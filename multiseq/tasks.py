@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multiseq.labels import in_order, plain
-from multiseq.metric_names import METRICS_OF
+from multiseq.options import METRICS_OF
 from multiseq.protocols import Head
 
 __all__ = ["Source", "Task", "listed"]
@@ -20,7 +20,7 @@ class Task:
     Args:
         adapter_name: The adapter's name in the model.
         head: The head that predicts; it holds the target.
-        metric: The name of a metric (`multiseq.metric_names`). Default: the first one for the target.
+        metric: The name of a metric (`multiseq.options`). Default: the first one for the target.
         weight: The factor of this task's mean loss in the sum over tasks.
 
     Raises:

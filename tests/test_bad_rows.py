@@ -14,8 +14,9 @@ import soundfile
 from multiseq.data import DataError
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.readers import read_conllu, read_json_lines, read_labelled, read_networks, read_recordings
+from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.recipe import read
-from multiseq.runs.run import evaluate_run, train_run
+from multiseq.runs.run import train_run
 from multiseq.runs.sources import read_split
 
 RECIPE = """

@@ -7,7 +7,16 @@ import math
 import pytest
 
 from multiseq.results import Label, LabelSet, Number, Text
-from multiseq.runs.findings import Unit, badness, by_class, doubt, is_wrong, label_text, suspects, units
+from multiseq.runs.reports.findings import (
+    Unit,
+    badness,
+    by_class,
+    doubt,
+    is_wrong,
+    label_text,
+    suspects,
+    units,
+)
 from multiseq.training.evaluation import Judged
 
 

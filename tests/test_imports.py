@@ -78,7 +78,7 @@ for name in {UNIX}:
     sys.modules[name] = None
 for name in {names}:
     importlib.import_module(name)
-from multiseq.runs.machine import describe_machine
+from multiseq.system.machine import describe_machine
 from multiseq.system.memory import peak_memory
 assert peak_memory() is None
 print(len(describe_machine()))
@@ -139,6 +139,7 @@ LAYERS = (
     "runs",
     "training",
     "checkpoint",
+    "ensemble",
     "model",
     "batch tasks",
     "adapters",
@@ -148,7 +149,7 @@ LAYERS = (
     "protocols tokenizer",
     "vectors pairs",
     "plots",
-    "results labels checks metric_names options",
+    "results labels checks options",
     "system",
     "requires",
     "_version _lazy",

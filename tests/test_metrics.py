@@ -8,7 +8,7 @@ import pytest
 import sacrebleu
 import torch
 
-from multiseq.metric_names import METRICS_OF
+from multiseq.options import METRICS_OF
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.training.evaluation import Score
 from multiseq.training.metrics import METRICS, compute

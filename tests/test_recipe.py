@@ -13,8 +13,7 @@ import torch
 import multiseq
 from multiseq.adapters import NeighborhoodAdapter
 from multiseq.data.formats import FORMATS
-from multiseq.metric_names import METRICS_OF
-from multiseq.options import OPTIONS, TAKES
+from multiseq.options import METRICS_OF, OPTIONS, TAKES
 from multiseq.runs import build
 from multiseq.runs import recipe as recipes
 from multiseq.runs.build import build_model, check_options
@@ -188,7 +187,7 @@ WRONG = {
     "file": ('data.lines.file = "x"', r"got file and train; expected one file for all splits"),
     "part column": ('data.lines.split_column = "x"', r"got train and split_column, which goes with file"),
     "split": ('data.lines.split_file = "x"', r"got train and split_file, which goes with file"),
-    "fold": ("data.lines.fold = 1", r"fold: got 1, expected 0 or more, and folds = 5 or a split_file"),
+    "fold": ("data.lines.fold = 1", r"got fold, which goes with folds = 5, or with a split_file of several"),
     "networks": (
         'data.lines = {adapter="text", format="networks", edges="e", features=["a"], train="x"}',
         r"expected file = \"…\": one table of nodes for all splits",
@@ -296,7 +295,7 @@ ONE_FILE = {
     ),
     "file": ('split_column = "p"\ndev = "d"', r"got file and dev; expected one file for all splits"),
     "fold": ('split_file = "s"\nfold = -1', r"fold: got -1, expected 0 or more"),
-    "no split": ('split_column = "p"\nfold = 1', r"fold: got 1, expected 0 or more, and folds"),
+    "no split": ('split_column = "p"\nfold = 1', r"got fold, which goes with folds = 5, or with a split"),
 }
 
 

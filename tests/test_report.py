@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from multiseq.cli import app
 from multiseq.protocols import Mark, Picture, Sound
 from multiseq.runs import report as reports
+from multiseq.runs.evaluate import report_run
 from multiseq.runs.recipe import read
-from multiseq.runs.run import report_run, train_run
+from multiseq.runs.run import train_run
 
 SCRIPT = "<script>window.hacked = 1; fetch('https://example.org/a')</script>"
 IMAGE = '"><img src="https://example.org/b.png" onerror=\'window.hacked = 2\'>'

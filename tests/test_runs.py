@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from multiseq.runs.evaluate import evaluate_run
+from multiseq.runs.folder import read_run
 from multiseq.runs.recipe import read
-from multiseq.runs.run import evaluate_run, read_run, train_run
+from multiseq.runs.run import train_run
 from multiseq.runs.scoring import SILENCE, markdown, shown, table_rows
 from multiseq.system.lock import hold
 

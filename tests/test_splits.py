@@ -22,8 +22,9 @@ from multiseq import folds, split
 from multiseq.cli import app
 from multiseq.data import DataError
 from multiseq.data.splits import moment, num_shared
+from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.recipe import RecipeError, read
-from multiseq.runs.run import evaluate_run, train_run
+from multiseq.runs.run import train_run
 from multiseq.runs.sources import draw_splits, read_split
 from multiseq.runs.splits import Split
 
@@ -427,8 +428,8 @@ WRONG = {
     "both": ("test = 0.2\ngroup = 'a'\ntime = 'b'", r"got group and time, expected one of them"),
     "negative": ("test = 0.2\nsplit_seed = -1", r"split_seed: got -1, expected 0 or more"),
     "one fold": ("folds = 1\nfold = 0", r"folds: got 1, expected 2 or more"),
-    "no fold": ("folds = 5", r"fold: is missing, expected 0 to 4: the number of the fold that is test"),
-    "sixth fold": ("folds = 5\nfold = 5", r"fold: got 5, expected 0 to 4"),
+    "sixth fold": ("folds = 5\nfold = 5", r"fold: got 5, expected 0 to 4, the number of the fold that is test"),
+    "no fold": ('split_file = "s"\nfold = "one"', r"fold: got 'one', expected 0 or more, or \"all\""),
     "folds and test": ("folds = 5\nfold = 0\ntest = 0.2", r"got folds and test; every fold has a test split"),
     "folds and time": ("folds = 5\nfold = 0\ntime = 'date'", r"got folds and time; every fold has a test"),
 }  # fmt: skip

@@ -20,9 +20,8 @@ import multiseq
 from multiseq.data.formats import FORMATS
 from multiseq.data.readers import READERS
 from multiseq.data.text_files import open_text
-from multiseq.metric_names import METRICS_OF
 from multiseq.nn.encoder import PRESETS
-from multiseq.options import NUMBER, OPTIONS, TAKES
+from multiseq.options import METRICS_OF, NUMBER, OPTIONS, TAKES
 from multiseq.runs import recipe_check
 from multiseq.runs.build import PRESET
 from multiseq.training.settings import Settings
@@ -51,9 +50,9 @@ DATA = {
     "file": "One file for all splits, with one of the next keys or fractions.",
     "split_column": "The column that says train, dev (val, valid, validation) or test.",
     "split_file": "A JSON file of row numbers from 0 for each split.",
-    "fold": "Which of several splits to use, from 0.",
+    "fold": "Which of several splits to use, from 0; `all` trains a model for each.",
     "weight": "How often the items are drawn, relative to other data.",
-    "folds": "Cross-validation: the number of folds, each of which is the test split of one training.",
+    "folds": "Cross-validation: the number of folds, each of which is the test split of one model.",
     "group": "The column whose values are never in two splits: a speaker, a patient.",
     "time": "The column by which the items are divided: the latest are the test split.",
     "split_seed": "Seed of the fractions that are held out.",
@@ -79,6 +78,11 @@ TASKS = {
     "label_smoothing": "Label smoothing in the loss of classes.",
 }
 """Key of ``[tasks.NAME]`` -> what it means."""
+
+RUNS = {
+    "ensemble": "So many models are trained, with the seeds `seed`, `seed + 1` …, and predict as one.",
+}
+"""Key of ``[training]`` that is none of `multiseq.train` -> what it means."""
 
 ADAPTERS = {
     "TextAdapter": "text",
@@ -121,6 +125,7 @@ def page() -> str:
     parts += [
         "\n## Training\n\nKeys of `[training]`, and arguments of `multiseq.train`.\n\n",
         _table(TAKES["Settings"], [Settings.__init__, Settings]),
+        f"\nIn recipes only:\n\n{_plain({'ensemble': int}, RUNS)}",
     ]
     return "".join(parts)
 

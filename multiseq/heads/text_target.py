@@ -20,7 +20,7 @@ from multiseq.protocols import Packed
 from multiseq.requires import need
 from multiseq.tokenizer import read_tokenizer, train_tokenizer
 
-__all__ = ["TextTarget", "normalise"]
+__all__ = ["TextTarget", "edits", "normalise"]
 
 _UNITS = ("character", "piece")
 # Each contains a space. No piece can contain one, so no text can spell a special token.
@@ -35,6 +35,22 @@ def normalise(text: str) -> str:
     'two words'
     """
     return " ".join(composed(text).split())
+
+
+def edits(a: Sequence[str], b: Sequence[str]) -> int:
+    """The Levenshtein (edit) distance, computed row by row.
+
+    >>> edits("three", "tree")
+    1
+    """
+    if a == b:
+        return 0
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row = row, [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y)))
+    return row[-1]
 
 
 class TextTarget:

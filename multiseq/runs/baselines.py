@@ -41,7 +41,7 @@ from multiseq.training.item_cache import ItemCache
 from multiseq.training.metrics import compute
 
 if TYPE_CHECKING:
-    from multiseq.model import Model
+    from multiseq.model import Predictor
 
 __all__ = ["baseline", "baseline_results"]
 
@@ -49,7 +49,7 @@ MOST_ROWS = 20_000
 """Most training rows of a regression. From more rows we take every n-th; all rows would change little."""
 
 
-def baseline(model: Model, task: str, train: Source, test: Source) -> float:
+def baseline(model: Predictor, task: str, train: Source, test: Source) -> float:
     """The baseline's score: fit the simple method to ``train``, and compute the task's metric on ``test``.
 
     Args:
@@ -62,7 +62,7 @@ def baseline(model: Model, task: str, train: Source, test: Source) -> float:
 
 
 def baseline_results(
-    model: Model, task: str, train: Source, test: Source, cache: ItemCache | None = None
+    model: Predictor, task: str, train: Source, test: Source, cache: ItemCache | None = None
 ) -> tuple[list[Any], list[Any]]:
     """The baseline's (predictions, labels) for everything in ``test`` that has a label.
 
@@ -88,7 +88,7 @@ def baseline_results(
 # --- features: a word (str), a bag of words (list) or numbers (array) -----------------------------
 
 
-def _rows(model: Model, task: str, source: Source, cache: ItemCache) -> tuple[list[Any], list[Any]]:
+def _rows(model: Predictor, task: str, source: Source, cache: ItemCache) -> tuple[list[Any], list[Any]]:
     """(features, labels) of every vector or item that has a label."""
     adapter, head = model.adapter(source.adapter_name), model.task(task).head
     x: list[Any] = []

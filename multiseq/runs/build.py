@@ -28,9 +28,10 @@ def settings(recipe: Recipe) -> Settings:
     from multiseq.training.settings import Settings
 
     place = f"{recipe.name}: [training]"
-    fits(recipe.tables["training"], "Settings", place)
+    fits(recipe.tables["training"], "Settings", place, also=("ensemble",))
+    given = {key: value for key, value in recipe.tables["training"].items() if key != "ensemble"}
     try:
-        chosen = Settings(**recipe.tables["training"])
+        chosen = Settings(**given)
     except ValueError as error:
         raise RecipeError(f"{place} {error}") from None
     one_of(chosen.monitor, ("mean", *recipe.tasks), f"{place} monitor")

@@ -20,7 +20,7 @@ from multiseq.runs.recipe import resolve
 from multiseq.runs.recipe_check import changed_options
 
 if TYPE_CHECKING:
-    from multiseq.model import Model
+    from multiseq.model import Predictor
     from multiseq.runs.recipe import Recipe
 
 __all__ = ["Reading", "field_of", "item_of", "json_value", "line_of", "reading_of", "record_of", "shown_item"]
@@ -155,7 +155,7 @@ def json_value(text: str, location: str, adapter: Any) -> Any:
 # --- write predictions ----------------------------------------------------------------------------
 
 
-def record_of(model: Model, task: str, item: Any, pieces: Pieces) -> dict[str, Any]:
+def record_of(model: Predictor, task: str, item: Any, pieces: Pieces) -> dict[str, Any]:
     """An item and its prediction as plain JSON values."""
     if model.task(task).head.level != "vector":
         return {"item": item, **_plain(_combined(pieces)), **_unlike(pieces)}
@@ -169,7 +169,7 @@ def record_of(model: Model, task: str, item: Any, pieces: Pieces) -> dict[str, A
     return record
 
 
-def line_of(model: Model, task: str, pieces: Pieces) -> str:
+def line_of(model: Predictor, task: str, pieces: Pieces) -> str:
     """A prediction and its probability, for people. If vectors have times, one line per segment."""
     line = _line(model, task, pieces)
     if not _unlike(pieces).get("unlike_training"):
@@ -177,7 +177,7 @@ def line_of(model: Model, task: str, pieces: Pieces) -> str:
     return line + ("\n" if "\n" in line else "  ") + "(unlike the training data)"
 
 
-def _line(model: Model, task: str, pieces: Pieces) -> str:
+def _line(model: Predictor, task: str, pieces: Pieces) -> str:
     if model.task(task).head.level != "vector":
         return _shown(_combined(pieces))
     results = [result for _, of_example in pieces for result in of_example]
@@ -223,17 +223,17 @@ def _unlike(pieces: Pieces) -> dict[str, Any]:
     return {"distance": distance, "unlike_training": distance > 1}
 
 
-def _names(model: Model, task: str, pieces: Pieces) -> list[str]:
+def _names(model: Predictor, task: str, pieces: Pieces) -> list[str]:
     names = model.adapter(model.task(task).adapter_name).names
     return [name for example, _ in pieces for name in names(example)]
 
 
-def _has_segments(model: Model, task: str, results: Sequence[Any]) -> bool:
+def _has_segments(model: Predictor, task: str, results: Sequence[Any]) -> bool:
     timed = hasattr(model.adapter(model.task(task).adapter_name), "vector_seconds")
     return timed and bool(results) and isinstance(results[0], Label)
 
 
-def _segments(model: Model, task: str, pieces: Pieces) -> list[tuple[float, float, str, float]]:
+def _segments(model: Predictor, task: str, pieces: Pieces) -> list[tuple[float, float, str, float]]:
     """Runs of vectors with the same label: (start, end, label, mean probability); times in seconds."""
     adapter: Any = model.adapter(model.task(task).adapter_name)
     results = [result for _, of_example in pieces for result in of_example]

@@ -44,7 +44,7 @@ from multiseq.system.lock import LOCK, FolderInUseError, hold
 from multiseq.system.progress import Count
 
 if TYPE_CHECKING:
-    from multiseq.model import Model
+    from multiseq.model import Predictor
     from multiseq.runs.recipe import Recipe
 
 __all__ = ["Done", "open_inputs", "predict_files"]
@@ -142,7 +142,7 @@ class Done:
 
 
 def predict_files(
-    model: Model,
+    model: Predictor,
     task: str,
     files: Sequence[Input],
     output: str,
@@ -199,7 +199,7 @@ def predict_files(
 class _Job:
     """A prediction into a file: what `predict_files` was given, and what follows from it."""
 
-    model: Model
+    model: Predictor
     task: str
     files: list[Input]
     output: str

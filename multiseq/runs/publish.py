@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from multiseq._version import __version__
 from multiseq.checkpoint import load, save
 from multiseq.requires import need
-from multiseq.runs.run import read_run, read_scores
-from multiseq.runs.scoring import shown
+from multiseq.runs.folder import read_run, read_scores
+from multiseq.runs.scoring import with_spread
 from multiseq.system.files import write_whole
 
 if TYPE_CHECKING:
-    from multiseq.model import Model
+    from multiseq.ensemble import Ensemble
+    from multiseq.model import Model, Predictor
     from multiseq.runs.recipe import Recipe
 
 __all__ = ["model_card", "push_to_hub"]
@@ -36,6 +37,10 @@ graphs. It has {weights:,} weights."""
 BASELINE = """\
 The baseline is a simple method (for example the most frequent label, or logistic regression) that was fitted
 to the same training items. The scores hold for items like those of the split that was scored."""
+
+FOLDS = """\
+The scores are the mean and the standard deviation of a cross-validation: each fold was scored by a model that
+was not trained on it. This model is the ensemble of all of them, which no item is left to score."""
 
 MOST_CLASSES = 30
 """A card names the classes of a task if there are no more than these."""
@@ -70,6 +75,7 @@ def model_card(run: str | Path, name: str = "") -> str:
         "\n".join(_rows(model, scores)),
         *_classes(model),
         BASELINE,
+        *([FOLDS] if any("folds" in entry for entry in scores.values()) else []),
         "## Use it",
         f"```sh\npip install multiseq\n```\n\n```python\n{_example(model, name)}\n```",
         "## How it was trained",
@@ -79,7 +85,7 @@ def model_card(run: str | Path, name: str = "") -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def push_to_hub(model: Model | str | Path, name: str, *, private: bool = False) -> str:
+def push_to_hub(model: Model | Ensemble | str | Path, name: str, *, private: bool = False) -> str:
     """Upload a model to the Hugging Face Hub. Then anyone can use it by ``multiseq.load(name)``.
 
     Log in first with ``hf auth login``, or set ``HF_TOKEN``.
@@ -116,7 +122,7 @@ def push_to_hub(model: Model | str | Path, name: str, *, private: bool = False) 
 # --- the parts of a card --------------------------------------------------------------------------
 
 
-def _metadata(recipe: Recipe, model: Model, scores: dict[str, Any], name: str) -> str:
+def _metadata(recipe: Recipe, model: Predictor, scores: dict[str, Any], name: str) -> str:
     hub = need("huggingface_hub")
     results = [
         hub.EvalResult(
@@ -143,11 +149,11 @@ def _metadata(recipe: Recipe, model: Model, scores: dict[str, Any], name: str) -
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _pipeline(model: Model, task: str) -> str | None:
+def _pipeline(model: Predictor, task: str) -> str | None:
     return PIPELINES.get(f"{model.cell(task)}/{model.task(task).head.target.kind}")
 
 
-def _rows(model: Model, scores: dict[str, Any]) -> Iterator[str]:
+def _rows(model: Predictor, scores: dict[str, Any]) -> Iterator[str]:
     yield "| task | input | output | metric | baseline | this model | scored on |"
     yield "|---|---|---|---|---|---|---|"
     for task in model.tasks:
@@ -158,13 +164,13 @@ def _rows(model: Model, scores: dict[str, Any]) -> Iterator[str]:
         if entry is None:
             figures = ["–"] * 4
         else:
-            values = [shown(entry["metric"], entry[key]) for key in ("baseline", "value")]
+            values = [with_spread(entry, key) for key in ("baseline", "value")]
             where = f"{entry['split']}, {entry['num_items']:,}"
             figures = [entry["metric"].replace("_", " "), *values, where]
         yield f"| {' | '.join(map(_cell, (task, modality, output, *figures)))} |"
 
 
-def _classes(model: Model) -> Iterator[str]:
+def _classes(model: Predictor) -> Iterator[str]:
     for name, task in model.tasks.items():
         labels: Sequence[str] = getattr(task.head.target, "labels", ())
         if 0 < len(labels) <= MOST_CLASSES:
@@ -173,7 +179,7 @@ def _classes(model: Model) -> Iterator[str]:
             yield f"{name} has {len(labels)} classes."
 
 
-def _example(model: Model, name: str) -> str:
+def _example(model: Predictor, name: str) -> str:
     task = next(iter(model.tasks))
     item = {
         "text": '"a text"',

@@ -21,7 +21,7 @@ from typing import Any
 from multiseq.checks import nearest
 from multiseq.data.formats import PATHS, SPLITS
 from multiseq.data.text_files import parse_toml, text_of
-from multiseq.metric_names import METRICS_OF
+from multiseq.options import METRICS_OF
 from multiseq.runs.recipe_check import SECTIONS, RecipeError, check, modality_of, value_of
 
 __all__ = [

@@ -14,8 +14,7 @@ from multiseq import checks
 from multiseq.checks import nearest
 from multiseq.data.formats import FORMATS, ON_ERROR, PATHS, SPLITS
 from multiseq.data.text_files import check_encoding, parse_toml
-from multiseq.metric_names import METRICS_OF
-from multiseq.options import NUMBER, OPTIONS, TAKES, check_range
+from multiseq.options import METRICS_OF, NUMBER, OPTIONS, TAKES, check_range
 
 __all__ = [
     "SECTIONS",
@@ -27,6 +26,7 @@ __all__ = [
     "modality_of",
     "one_of",
     "value_of",
+    "wants_all_folds",
 ]
 
 SECTIONS = ("data", "tasks", "adapters", "encoder", "training")
@@ -36,7 +36,7 @@ OUTPUTS = ("vector", "set", "sequence")
 
 DATA_KEYS: dict[str, Any] = {
     "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
-    "test": (str, list, float), "split_column": str, "split_file": str, "folds": int, "fold": int,
+    "test": (str, list, float), "split_column": str, "split_file": str, "folds": int, "fold": (int, str),
     "group": str, "time": str, "split_seed": int, "weight": NUMBER, "decimal": str, "on_error": str,
 }  # fmt: skip
 READER_KEYS: dict[str, Any] = {
@@ -58,6 +58,7 @@ WORDS = {
     bool: "true or false",
     list: "a list",
     dict: "a table",
+    (int, str): 'a whole number, or "all"',
     (str, list): "a path, or a pair of paths for the format 'lines'",
     (str, list, float): "a path, or the fraction of the items to hold out, for example 0.1",
 }
@@ -98,6 +99,7 @@ def check(recipe: str, tables: Tables) -> None:
         _check_data(tables, spec, f"{recipe}: [data.{name}]")
     for name, spec in tables["tasks"].items():
         _check_task(tables, spec, f"{recipe}: [tasks.{name}]")
+    _check_ensemble(tables, recipe)
     adapters = {spec["adapter"] for spec in tables["data"].values()}
     for name in tables["adapters"]:
         one_of(name, adapters, f"{recipe}: [adapters.{name}] is used by no data")
@@ -106,9 +108,25 @@ def check(recipe: str, tables: Tables) -> None:
         one_of(name, data, f"{recipe}: [data.{name}] is used by no task")
 
 
+def wants_all_folds(spec: Mapping[str, Any]) -> bool:
+    """Whether a data table asks for a model of every fold, not of one."""
+    return bool(spec.get("fold", "all" if "folds" in spec else 0) == "all")
+
+
 def modality_of(tables: Tables, adapter: str) -> str:
     """The modality of an adapter: text, speech or graph."""
     return str(tables["adapters"].get(adapter, {}).get("modality", adapter))
+
+
+def _check_ensemble(tables: Tables, recipe: str) -> None:
+    if "ensemble" in tables["training"]:
+        _check_value("ensemble", tables["training"]["ensemble"], int, f"{recipe}: [training]")
+        split = [name for name, spec in tables["data"].items() if wants_all_folds(spec)]
+        if split:
+            raise RecipeError(
+                f"{recipe}: [training] ensemble: got all folds of [data.{split[0]}], too; expected one of "
+                "them, as the models of all folds are an ensemble already"
+            )
 
 
 def _check_strings(value: Any, place: str) -> None:
@@ -231,16 +249,13 @@ def _check_drawn(spec: Mapping[str, Any], shares: Mapping[str, float], place: st
         for key in ("test", "split_column", "split_file", "time"):
             if key in spec:
                 raise RecipeError(f"{place}: got folds and {key}; every fold has a test split")
-        if not 0 <= spec.get("fold", -1) < spec["folds"]:
-            got = f"got {spec['fold']}" if "fold" in spec else "is missing"
-            last = spec["folds"] - 1
-            raise RecipeError(
-                f"{place} fold: {got}, expected 0 to {last}: the number of the fold that is test"
-            )
-    elif "fold" in spec and ("split_file" not in spec or spec["fold"] < 0):
-        raise RecipeError(
-            f"{place} fold: got {spec['fold']}, expected 0 or more, and folds = 5 or a split_file with folds"
-        )
+        if not wants_all_folds(spec) and spec["fold"] not in range(spec["folds"]):
+            expected = f'0 to {spec["folds"] - 1}, the number of the fold that is test, or "all"'
+            raise RecipeError(f"{place} fold: got {spec['fold']!r}, expected {expected}")
+    elif "split_file" not in spec and "fold" in spec:
+        raise RecipeError(f"{place}: got fold, which goes with folds = 5, or with a split_file of several")
+    elif isinstance(spec.get("fold"), str) and not wants_all_folds(spec):
+        raise RecipeError(f'{place} fold: got {spec["fold"]!r}, expected 0 or more, or "all"')
     for key in ("group", "time", "split_seed"):
         if key in spec and not shares and "folds" not in spec:
             raise RecipeError(f"{place}: got {key}, which goes with test = 0.2, dev = 0.1 or folds")

@@ -1,42 +1,38 @@
-"""Runs: train a recipe's model and write everything about it to a folder; score the model of a folder.
-
-recipe.toml   the recipe with all changes    run.json     versions, machine, command, time, memory
-metrics.csv   losses and dev scores          curves.png   a plot of them
-model/        the best weights               resume.ckpt  the state from which training continues
-test.json     the scores on the test split   test.md      the same scores as a table
-report.html   a page to look at
-splits/       the splits that were drawn, in files that a recipe can use as split_file
-bad_rows.csv  rows that were left out, if any
-
-Without a test split, dev.json and dev.md have the scores on the dev split instead.
-"""
+"""Training runs: train a recipe's model, or several of them, and write everything about it to a folder."""
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiseq.data import DataError
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLITS
 from multiseq.data.splits import num_shared
 from multiseq.runs.build import build_model, check_options, settings
+from multiseq.runs.evaluate import digests, final_score, without_bad_items
 from multiseq.runs.facts import facts_of
-from multiseq.runs.machine import command, describe_machine, versions
-from multiseq.runs.recipe import Recipe, read
-from multiseq.runs.scoring import Report, Scored, markdown, score, scores_name
+from multiseq.runs.folder import (
+    BAD_ROWS,
+    check_folder,
+    data_folder,
+    finish,
+    known_folder,
+    read_json,
+    read_scores,
+    write_begin,
+)
+from multiseq.runs.many import combine_runs, parts_of
+from multiseq.runs.recipe import Recipe
+from multiseq.runs.scoring import Report, Scored
 from multiseq.runs.sources import draw_splits, read_split
 from multiseq.runs.splits import FOLDER, Split, save_splits, saved_splits
-from multiseq.system.files import is_leftover, write_whole
-from multiseq.system.lock import LOCK, hold
-from multiseq.system.memory import peak_gpu_memory, peak_memory
+from multiseq.system.lock import hold
+from multiseq.system.machine import command, describe_machine, versions
 from multiseq.system.processes import is_first_process
 from multiseq.system.stopping import terminable
 
@@ -46,19 +42,13 @@ if TYPE_CHECKING:
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.settings import Settings
 
-__all__ = ["check_run", "evaluate_run", "read_run", "read_scores", "report_run", "train_run"]
+__all__ = ["check_run", "train_run"]
 
 COUNTED = 50
 """Number of items that are prepared to estimate how many vectors a source has."""
 
-BAD_ROWS = "bad_rows.csv"
-"""The rows that ``on_error = "skip"`` left out, in a run's folder."""
-
 NAMES = {"sources": "training split", "dev": "dev split", "test": "test split"}
 """Key of a split in ``run.json`` -> its name in messages."""
-
-SCORED = ("test", "dev")
-"""The splits that scores files may be called after."""
 
 Say = Callable[[str], None]
 
@@ -79,7 +69,8 @@ def train_run(
 ) -> Report:
     """Train a recipe's model, score it, and write everything to a folder.
 
-    Each task is scored on the test split of its data, or on the dev split if there is no test split.
+    Each task is scored on the test split of its data, or on the dev split if there is no test split. A recipe
+    with all folds or an ensemble trains several models, each in a sub-folder (`multiseq.runs.many`).
 
     Args:
         recipe: What to train.
@@ -104,16 +95,45 @@ def train_run(
     """
     out, first = Path(out), is_first_process()
     if first:
-        _check_folder(out, recipe, resume)
+        check_folder(out, recipe, resume)
     launch = {"devices": devices, "num_nodes": num_nodes, "strategy": strategy, "progress": progress}
     with hold(out) if first else nullcontext(), terminable():
         if first:
-            _check_folder(out, recipe, resume)  # again, because now no other run can write to it
+            check_folder(out, recipe, resume)  # again, because now no other run can write to it
         finished = read_scores(out) if resume else None
         if finished is not None:
             say(f"{out}: this run is finished")
             return finished
+        parts = parts_of(recipe, data)
+        if parts:
+            return _train_many(recipe, parts, out, data, resume, cache, loggers, say, launch)
         return _train(recipe, out, data, resume, cache, loggers, say, launch)
+
+
+def _train_many(
+    recipe: Recipe,
+    parts: Mapping[str, Recipe],
+    out: Path,
+    data: str | Path | None,
+    resume: bool,
+    cache: str | Path | None,
+    loggers: Sequence[str],
+    say: Say,
+    launch: dict[str, Any],
+) -> Report:
+    """Train a run for each part, one after another, and make one model of them."""
+    if str(launch["devices"]) != "1" or launch["num_nodes"] != 1:
+        raise ValueError(
+            f"{recipe.name}: got devices = {launch['devices']} and num_nodes = {launch['num_nodes']} for "
+            f"{len(parts)} models, expected 1 of each; or train each model by itself, by its fold or seed"
+        )
+    record = _begin(out, recipe, data_folder(recipe, data), {"sources": []}, resume, parts=len(parts))
+    for name, own in parts.items():
+        place = out / name
+        say(f"{place}:")
+        begun = resume and (place / "run.json").is_file()
+        train_run(own, place, data=data, resume=begun, cache=cache, loggers=loggers, say=say, **launch)
+    return combine_runs(recipe, out, list(parts), record, data=data, cache=cache, say=say)
 
 
 def _train(
@@ -128,7 +148,7 @@ def _train(
 ) -> Report:
     from multiseq.checkpoint import check_savable, save
     from multiseq.runs.loggers import loggers_for
-    from multiseq.runs.report import Run, write_report
+    from multiseq.runs.reports.page import Run, write_report
     from multiseq.training.confidence import calibrate
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.loop import train as fit
@@ -137,9 +157,9 @@ def _train(
 
     check_options(recipe)
     options = settings(recipe)
-    base = _data_folder(recipe, data)
+    base = data_folder(recipe, data)
     bad = BadRows()
-    with _known_folder(base):
+    with known_folder(base):
         drawn = draw_splits(recipe, base, saved_splits(out / FOLDER) if resume else None)
         train, dev, test = (
             read_split(recipe, split, base, splits=drawn, bad=bad) for split in ("train", "dev", "test")
@@ -149,9 +169,9 @@ def _train(
     chooses = dev if options.evaluates else []
     model = build_model(recipe, train)
     kept = ItemCache(cache, num_workers=options.num_workers)
-    train = _without_bad_items(recipe, model, train, "train", kept, bad)
-    dev = _without_bad_items(recipe, model, dev, "dev", kept, bad)
-    test = _without_bad_items(recipe, model, test, "test", kept, bad)
+    train = without_bad_items(recipe, model, train, "train", kept, bad)
+    dev = without_bad_items(recipe, model, dev, "dev", kept, bad)
+    test = without_bad_items(recipe, model, test, "test", kept, bad)
     goes_on = resume and has_resume(out)
     record: dict[str, Any] = {}
     if is_first_process():
@@ -164,8 +184,8 @@ def _train(
         check_savable(model, out / "model")
         _announce(model, train, options, out, say)
         splits = {"sources": train, "dev": dev, "test": test}
-        digests = {name: _digests(model, split, kept) for name, split in splits.items()}
-        record = _begin(out, recipe, base, model, digests, resume)
+        found = {name: digests(model, split, kept) for name, split in splits.items()}
+        record = _begin(out, recipe, base, found, resume, weights=_num_weights(model))
         save_splits(drawn, out / FOLDER)
         _write_bad_rows(out, bad, say)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
@@ -179,8 +199,8 @@ def _train(
         say(f"{task}: {what}")
     save(model, out / "model")
     seen: dict[str, Scored] = {}
-    report = _final_score(model, recipe, train, {"test": test, "dev": dev}, kept, seen)
-    _finish(out, record, report)
+    report = final_score(model, recipe, train, {"test": test, "dev": dev}, kept, seen)
+    finish(out, record, report)
     log = read_log(out / "metrics.csv")
     write_report(Run(model, recipe, report, seen, train, record, log, kept), out, say)
     if bad.rows:
@@ -209,8 +229,12 @@ def check_run(
     from multiseq.training.item_cache import ItemCache
 
     check_options(recipe)
-    options, base, bad = settings(recipe), _data_folder(recipe, data), BadRows()
-    with _known_folder(base):
+    parts = parts_of(recipe, data)
+    if parts:
+        say(f"{len(parts)} models, {next(iter(parts))} to {list(parts)[-1]}. The first of them:")
+        recipe = next(iter(parts.values()))
+    options, base, bad = settings(recipe), data_folder(recipe, data), BadRows()
+    with known_folder(base):
         drawn = draw_splits(recipe, base)
         splits = {split: read_split(recipe, split, base, splits=drawn, bad=bad) for split in SPLITS}
     facts = facts_of(splits, {task: spec["target"] for task, spec in recipe.tasks.items()})
@@ -220,7 +244,7 @@ def check_run(
     model = build_model(recipe, splits["train"])
     kept = ItemCache(cache, num_workers=options.num_workers)
     splits = {
-        split: _without_bad_items(recipe, model, sources, split, kept, bad)
+        split: without_bad_items(recipe, model, sources, split, kept, bad)
         for split, sources in splits.items()
     }
     if bad.rows:
@@ -230,209 +254,7 @@ def check_run(
     _announce(model, splits["train"], options, None, say)
 
 
-def evaluate_run(
-    folder: str | Path,
-    *,
-    data: str | Path | None = None,
-    split: str | None = None,
-    cache: str | Path | None = None,
-    say: Say = print,
-) -> Report:
-    """Score a run's model, and the baselines, on one split of its recipe's data.
-
-    Args:
-        folder: Folder of the run.
-        data: Folder of the data, if it has moved since training.
-        split: train, dev or test. Default: as after training, the test split of a task's data, or the dev
-            split if it has no test split.
-        cache: Folder that stores prepared items, as in training.
-        say: Function that is called with a message if there is no training data for the baselines.
-
-    Returns:
-        ``{task: {"cell", "metric", "value", "baseline", "num_items", "seconds", "split"}}``.
-        Accuracies, error rates and R² are fractions, BLEU is from 0 to 100, RMSE and MAE are in the user's
-        unit. ``seconds`` is the time that the model took to predict. For frame accuracy there are also
-        ``value_without_silence`` and ``baseline_without_silence``. A value that is undefined is None. On dev,
-        ``dev_chose_weights`` is True if the weights are those with the best score on dev, which makes the
-        score optimistic.
-
-    Raises:
-        ValueError: The folder is not a run, or no data has this split.
-    """
-    from multiseq.training.item_cache import ItemCache
-
-    _, _, report, _ = _scored(folder, data, split, ItemCache(cache), say, {}, {})
-    return report
-
-
-def report_run(
-    folder: str | Path,
-    *,
-    data: str | Path | None = None,
-    split: str | None = None,
-    cache: str | Path | None = None,
-    say: Say = print,
-) -> Path:
-    """Predict one split of a run's data anew, and write ``report.html`` into its folder.
-
-    Args:
-        folder: Folder of the run.
-        data: Folder of the data, if it has moved since training.
-        split: train, dev or test. None: the split that was scored after training.
-        cache: Folder that stores prepared items, as in training.
-        say: Function that is called with a message if there is no training data for the baselines.
-
-    Returns:
-        The file.
-
-    Raises:
-        ValueError: The folder is not a run, or no data has this split.
-    """
-    from multiseq.runs.report import REPORT, Run, page
-    from multiseq.training.item_cache import ItemCache
-    from multiseq.training.run_log import read_log
-
-    folder, kept = Path(folder), ItemCache(cache)
-    read_run(folder)
-    known = (read_scores(folder) or {}) if split is None else {}
-    seen: dict[str, Scored] = {}
-    model, recipe, report, train = _scored(folder, data, split, kept, say, seen, known)
-    log = read_log(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else []
-    record = _read_json(folder / "run.json")
-    write_whole(folder / REPORT, page(Run(model, recipe, report, seen, train, record, log, kept)))
-    return folder / REPORT
-
-
-def _scored(
-    folder: str | Path,
-    data: str | Path | None,
-    split: str | None,
-    cache: ItemCache,
-    say: Say,
-    seen: dict[str, Scored],
-    known: Report,
-) -> tuple[Model, Recipe, Report, Sequence[Source]]:
-    """Score a run's model: its model, its recipe, the scores, and the training data.
-
-    Fills ``seen`` with the predictions. The baselines are not fitted again if ``known`` has their scores.
-    """
-    from multiseq.checkpoint import load
-
-    recipe = read_run(folder)
-    model = load(Path(folder) / "model")
-    base = _data_folder(recipe, data)
-    drawn, bad = saved_splits(Path(folder) / FOLDER), BadRows()
-    with _known_folder(base):
-        first = split or "test"
-        sources = {first: read_split(recipe, first, base, model, drawn, bad)}
-        if split is None and not _tasks_in(sources["test"]) >= set(recipe.tasks):
-            sources["dev"] = read_split(recipe, "dev", base, model, drawn, bad)
-    if not any(sources.values()):
-        names = " or ".join(map(repr, sources))
-        raise ValueError(f"split: got {names}, but no data of {recipe.name} has it")
-    try:
-        train = read_split(recipe, "train", base, model, drawn, bad)
-    except DataError as error:
-        train = []
-        say(f"no baselines, because the training data cannot be used: {error}")
-    sources = {
-        name: _without_bad_items(recipe, model, found, name, cache, bad) for name, found in sources.items()
-    }
-    train = _without_bad_items(recipe, model, train, "train", cache, bad)
-    if bad.rows:
-        say(bad.summary())
-    if drawn:
-        _check_changed(Path(folder), model, {**sources, "sources": train}, cache, say)
-    report = _final_score(model, recipe, [] if known else train, sources, cache, seen)
-    for task, entry in report.items():
-        entry |= {name: v for name, v in known.get(task, {}).items() if name.startswith("baseline")}
-    return model, recipe, report, train
-
-
-def _check_changed(
-    folder: Path, model: Model, splits: Mapping[str, Sequence[Source]], cache: ItemCache, say: Say
-) -> None:
-    """Say if the data is not what the run was trained on: its drawn splits are row numbers."""
-    record = _read_json(folder / "run.json")
-    for name, sources in splits.items():
-        if record.get(name) and record[name] != _digests(model, sources, cache):
-            say(
-                f"the data is not what this run was trained on, and {folder / FOLDER} goes by row "
-                "numbers: items of the split that is scored may have been in training"
-            )
-            return
-
-
-def read_run(folder: str | Path) -> Recipe:
-    """The recipe of a run, with its original name and the folder of its data.
-
-    Raises:
-        ValueError: The folder is not a run.
-    """
-    folder = Path(folder)
-    if not (folder / "recipe.toml").is_file() or not (folder / "run.json").is_file():
-        what = "is not a run (no recipe.toml and run.json in it)" if folder.exists() else "is not there"
-        raise ValueError(f"{folder}: {what}; expected a folder that `multiseq train` wrote")
-    record = _read_json(folder / "run.json", "recipe", "data", "sources")
-    found = read(folder / "recipe.toml")
-    return replace(found, name=record["recipe"], folder=Path(record["data"]))
-
-
 # --- before training ------------------------------------------------------------------------------
-
-
-def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Raise ValueError if the folder has files that must not be overwritten.
-
-    Only the files of a run that failed before its first step may be overwritten.
-    """
-    if resume:
-        if read_run(out).tables != recipe.tables:
-            raise ValueError(
-                f"{out}: its run has another recipe than the one given; resume it without naming "
-                "a recipe or changes, or choose another folder with --out"
-            )
-        return
-    there = {p.name for p in out.iterdir()} if out.is_dir() else {""} if out.exists() else set()
-    if {"metrics.csv", "resume.ckpt", "model"} & there:
-        raise ValueError(
-            f"{out}: holds a run already; choose another folder with --out, or go on with --resume"
-        )
-    there = {name for name in there if not is_leftover(name)}
-    if there - {"recipe.toml", "run.json", BAD_ROWS, FOLDER, LOCK}:
-        raise ValueError(f"{out}: exists and is not a run; choose another folder with --out")
-
-
-def _data_folder(recipe: Recipe, data: str | Path | None) -> Path:
-    if data is not None and not Path(data).is_dir():
-        raise ValueError(f"{data}: no such folder; say where the data is with --data")
-    return Path(data if data is not None else recipe.folder).resolve()
-
-
-@contextmanager
-def _known_folder(base: Path) -> Iterator[None]:
-    """A clearer error about a file that cannot be read, if the data folder does not exist."""
-    try:
-        yield
-    except DataError as error:
-        if base.is_dir():
-            raise
-        raise DataError(f"{base}: no such folder; say where the data is with --data") from error
-
-
-def _without_bad_items(
-    recipe: Recipe, model: Model, sources: Sequence[Source], split: str, cache: ItemCache, bad: BadRows
-) -> list[Source]:
-    """The sources of a split. Those of data with ``on_error = "skip"`` lose the items that cannot be used."""
-    from multiseq.training.label_check import without_bad_items
-
-    found = []
-    for source in sources:
-        data = recipe.tables["data"][recipe.tasks[next(iter(source.targets))]["data"]]
-        if data.get("on_error") == "skip":
-            source = without_bad_items(model, source, cache, bad.of(split), training=split == "train")
-        found.append(source)
-    return found
 
 
 def _write_bad_rows(out: Path, bad: BadRows, say: Say) -> None:
@@ -472,41 +294,27 @@ def _check_lost(out: Path, save_every: int) -> None:
         )
 
 
-def _digests(model: Model, sources: Sequence[Source], cache: ItemCache) -> list[dict[str, Any]]:
-    """Digests that identify a run's data: items and labels in their order, independent of their folder."""
-    return [
-        {
-            "tasks": list(s.targets),
-            "items": len(s.items),
-            "digest": cache.digest(model.adapter(s.adapter_name), s),
-        }
-        for s in sources
-    ]
-
-
 def _begin(
     out: Path,
     recipe: Recipe,
     data: Path,
-    model: Model,
     digests: Mapping[str, list[dict[str, Any]]],
     resume: bool,
+    **more: int,
 ) -> dict[str, Any]:
     """Write the recipe and ``run.json``. Check that a resumed run has the same data as before."""
-    import tomli_w
-
     record: dict[str, Any] = {
         "recipe": recipe.name,
         "data": str(data),
         **digests,
-        "weights": _num_weights(model),
+        **more,
         "versions": versions(),
         "machine": describe_machine(),
         "command": command(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if resume:
-        before = _read_json(out / "run.json")
+        before = read_json(out / "run.json")
         for split, now in digests.items():
             if before.get(split) != now:
                 raise ValueError(
@@ -514,10 +322,7 @@ def _begin(
                     f"{before.get(split)}, now {now}); start a new run with --out"
                 )
         record = {**before, "resumed": [*before.get("resumed", []), record["started"]]}
-    out.mkdir(parents=True, exist_ok=True)
-    tables = {section: table for section, table in recipe.tables.items() if table}
-    write_whole(out / "recipe.toml", tomli_w.dumps(tables))
-    _write_json(out / "run.json", record)
+    write_begin(out, recipe, record)
     return record
 
 
@@ -599,65 +404,3 @@ def _plain_lightning() -> Iterator[None]:
             raise
         signal.signal(signal.SIGINT, before)
         raise KeyboardInterrupt from None
-
-
-# --- after training -------------------------------------------------------------------------------
-
-
-def _final_score(
-    model: Model,
-    recipe: Recipe,
-    train: Sequence[Source],
-    splits: Mapping[str, Sequence[Source]],
-    cache: ItemCache,
-    seen: dict[str, Scored],
-) -> Report:
-    """Score each task on the first of the splits that has labels for it. Fills ``seen`` with predictions."""
-    found: Report = {}
-    for name, sources in splits.items():
-        left = [source for source in sources if not set(source.targets) <= set(found)]
-        scores = score(model, recipe, train, left, name, cache, seen)
-        if name == "dev" and settings(recipe).evaluates:
-            scores = {task: {**entry, "dev_chose_weights": True} for task, entry in scores.items()}
-        found |= scores
-    return {task: found[task] for task in recipe.tasks if task in found}
-
-
-def _tasks_in(sources: Sequence[Source]) -> set[str]:
-    return {task for source in sources for task in source.targets}
-
-
-def read_scores(out: Path) -> Report | None:
-    """The scores of a finished run; None if the run is not finished."""
-    found = next((path for name in SCORED if (path := out / f"{name}.json").is_file()), None)
-    return None if found is None else _read_json(found, "tasks")["tasks"]
-
-
-def _finish(out: Path, record: dict[str, Any], report: Report) -> None:
-    from multiseq.plots import curves, png
-    from multiseq.training.run_log import read_log
-
-    name = scores_name(report)
-    write_whole(out / "curves.png", png(curves(read_log(out / "metrics.csv"))))
-    write_whole(out / f"{name}.md", markdown(report))
-    began = datetime.fromisoformat([record["started"], *record.get("resumed", [])][-1])
-    record["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 1)
-    record["peak_memory_mib"], record["peak_gpu_memory_mib"] = peak_memory(), peak_gpu_memory()
-    _write_json(out / "run.json", record)
-    _write_json(out / f"{name}.json", {"tasks": report})  # written last: a run with this file is finished
-
-
-def _read_json(path: Path, *keys: str) -> Any:
-    """Read a JSON object. Raises ValueError if one of the keys is missing."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: damaged: {error}") from None
-    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
-    if missing:
-        raise ValueError(f"{path}: damaged: expected an object with {', '.join(missing)}")
-    return value
-
-
-def _write_json(path: Path, value: Any) -> None:
-    write_whole(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")

@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from multiseq.labels import class_name
 
 if TYPE_CHECKING:
-    from multiseq.model import Model
+    from multiseq.model import Predictor
     from multiseq.runs.recipe import Recipe
     from multiseq.tasks import Source
     from multiseq.training.evaluation import Judged
@@ -27,7 +28,9 @@ __all__ = [
     "scored_on",
     "scores_name",
     "shown",
+    "summary",
     "table_rows",
+    "with_spread",
 ]
 
 SILENCE = frozenset({"sil", "sp", "h#", "pau", "epi"})
@@ -35,7 +38,7 @@ SILENCE = frozenset({"sil", "sp", "h#", "pau", "epi"})
 frequent, so we also report the frame accuracy without them."""
 
 Report = dict[str, dict[str, Any]]
-"""Task -> its scores, as `multiseq.runs.run.evaluate_run` describes them."""
+"""Task -> its scores, as `multiseq.runs.evaluate.evaluate_run` describes them."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ HEADER = ("task", "cell", "metric", "baseline", "ours", "seconds")
 
 
 def score(
-    model: Model,
+    model: Predictor,
     recipe: Recipe,
     train: Sequence[Source],
     sources: Sequence[Source],
@@ -91,7 +94,7 @@ def score(
 
 
 def _figures(
-    model: Model,
+    model: Predictor,
     task: str,
     train: Source | None,
     source: Source,
@@ -131,14 +134,45 @@ def table_rows(report: Report) -> list[tuple[str, ...]]:
     """The rows of the table below `HEADER`."""
     rows = []
     for task, entry in report.items():
-        values = (shown(entry["metric"], entry[key]) for key in ("baseline", "value"))
+        values = (with_spread(entry, key) for key in ("baseline", "value"))
         metric = entry["metric"].replace("_", " ")
         rows.append((task, entry["cell"], metric, *values, f"{entry['seconds']:.1f}"))
         if "value_without_silence" in entry:
             keys = ("baseline_without_silence", "value_without_silence")
-            values = (shown(entry["metric"], entry.get(key)) for key in keys)
+            values = (with_spread(entry, key) for key in keys)
             rows.append(("", "", "… without silence", *values, ""))
     return rows
+
+
+def with_spread(entry: Mapping[str, Any], key: str) -> str:
+    """A value, with the standard deviation over the folds if there are several."""
+    value, spread = entry.get(key), entry.get(f"{key}_spread")
+    text = shown(entry["metric"], value)
+    return text if spread is None else f"{text} ± {shown(entry['metric'], spread)}"
+
+
+def summary(reports: Sequence[Report]) -> Report:
+    """The mean and the standard deviation (of a sample) of each value over the folds of a cross-validation.
+
+    >>> of_fold = {"cell": "text/set", "metric": "accuracy", "baseline": 0.5, "num_items": 9, "seconds": 1.0}
+    >>> folds = [{"mood": {**of_fold, "value": value, "split": "test"}} for value in (0.75, 0.25)]
+    >>> entry = summary(folds)["mood"]
+    >>> entry["value"], round(entry["value_spread"], 3), entry["folds"], entry["num_items"]
+    (0.5, 0.354, [0.75, 0.25], 18)
+    """
+    found: Report = {}
+    for task in dict.fromkeys(task for report in reports for task in report):
+        entries = [report[task] for report in reports if task in report]
+        entry = dict(entries[0])
+        for key in [key for key in entry if key.split("_")[0] in ("value", "baseline")]:
+            values = [one[key] for one in entries if one.get(key) is not None]
+            entry[key] = mean(values) if values else None
+            entry[f"{key}_spread"] = stdev(values) if len(values) > 1 else None
+        entry["num_items"] = sum(one["num_items"] for one in entries)
+        entry["seconds"] = round(sum(one["seconds"] for one in entries), 2)
+        entry["folds"] = [one["value"] for one in entries]
+        found[task] = entry
+    return found
 
 
 def shown(metric: str, value: float | None) -> str:
@@ -179,6 +213,9 @@ def scored_on(report: Report) -> str:
     text = f"Scores on the {next(iter(tasks))} split."
     if len(tasks) > 1:
         text = " ".join(f"Scores on the {split} split: {', '.join(names)}." for split, names in tasks.items())
+    folds = max(len(entry.get("folds", ())) for entry in report.values())
+    if folds:
+        text += f" Values are the mean and the standard deviation over {folds} folds."
     if any(entry.get("dev_chose_weights") for entry in report.values()):
         text += (
             " Those on dev are optimistic, because the weights are the ones with the best score on dev; "

@@ -17,7 +17,7 @@ from multiseq.runs.recipe import Recipe, resolve
 from multiseq.runs.splits import Split, deciding_task, draw, is_drawn, read_split_file, selected
 
 if TYPE_CHECKING:
-    from multiseq.model import Model
+    from multiseq.model import Predictor
     from multiseq.tasks import Source
 
 __all__ = [
@@ -47,7 +47,7 @@ def read_split(
     recipe: Recipe,
     split: str,
     data: Path | None = None,
-    model: Model | None = None,
+    model: Predictor | None = None,
     splits: Mapping[str, Split] | None = None,
     bad: BadRows | None = None,
 ) -> list[Source]:

@@ -26,6 +26,7 @@ __all__ = [
     "draw",
     "fractions",
     "is_drawn",
+    "num_folds",
     "read_split_file",
     "save_splits",
     "saved_splits",
@@ -252,17 +253,29 @@ def selected(whole: Records, split: Split, part: str) -> Records:
     return with_splits.of_split(part, NODES)
 
 
+def num_folds(path: Path) -> int:
+    """How many splits a file has. Raises DataError if it has none."""
+    splits = _splits_in(path)
+    if not isinstance(splits, list) or not splits:
+        raise DataError(f'{path}: no splits in it; expected several of them under "splits"')
+    return len(splits)
+
+
+def _splits_in(path: Path) -> Any:
+    try:
+        found = parse_json(text_of(path))
+    except ValueError as error:
+        raise error if isinstance(error, DataError) else DataError(f"{path}: not JSON: {error}") from None
+    return found.get("splits", [found]) if isinstance(found, dict) else None
+
+
 def read_split_file(path: Path, fold: int = 0) -> Split:
     """Read one split of a file: ``{"train": […], …}``, or one of several under ``"splits"``.
 
     Raises:
         DataError: The file is not JSON of that form, or has no such fold.
     """
-    try:
-        found = parse_json(text_of(path))
-    except ValueError as error:
-        raise error if isinstance(error, DataError) else DataError(f"{path}: not JSON: {error}") from None
-    splits = found.get("splits", [found]) if isinstance(found, dict) else None
+    splits = _splits_in(path)
     if not isinstance(splits, list) or fold >= len(splits) or not isinstance(splits[fold], dict):
         form = '{"train": [row numbers], …}, or several of them under "splits"'
         raise DataError(f"{path}: no fold {fold} in it; expected {form}")

@@ -1,4 +1,4 @@
-"""Download a checkpoint from the Hugging Face Hub. Only the files that its config.json lists are fetched."""
+"""Download a checkpoint from the Hugging Face Hub: only what its config.json lists."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ def download(name: str) -> Path:
     hub = need("huggingface_hub")
     try:
         config = hub.hf_hub_download(name, "config.json", library_name="multiseq")
-        wanted = json.loads(Path(config).read_text(encoding="utf-8")).get("files", {})
+        found = json.loads(Path(config).read_text(encoding="utf-8"))
         # One call for all files, so that they are of one commit, also if somebody uploads meanwhile.
         commit = Path(config).parent.name
-        patterns = ["config.json", *map(_literal, wanted)]
+        patterns = ["config.json", *map(_literal, found.get("files", {}))]
+        patterns += [f"{_literal(name)}/*" for name in found.get("members", {})]
         return Path(hub.snapshot_download(name, revision=commit, allow_patterns=patterns))
     except Exception as error:  # of the network, of the Hub, or of a file that is not ours
         said = " ".join(str(error).split())[:300] or type(error).__name__

@@ -13,9 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from multiseq.batch import prepare_all
+from multiseq.ensemble import Ensemble
 from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, is_missing, named_flags
 from multiseq.labels import class_name
-from multiseq.model import Model
+from multiseq.model import Model, Predictor
 from multiseq.nn.distance import TrainingDistance
 from multiseq.nn.pool import pool
 from multiseq.results import check_finite, digits
@@ -41,7 +42,7 @@ TEMPERATURES = (0.05, 20.0)
 
 
 def calibrate(
-    model: Model, dev: Sequence[Source], *, sources: Sequence[Source] = (), cache: ItemCache | None = None
+    model: Predictor, dev: Sequence[Source], *, sources: Sequence[Source] = (), cache: ItemCache | None = None
 ) -> dict[str, str]:
     """Calibrate a trained model, in place, on items that it was not trained on. `save` keeps it.
 
@@ -64,8 +65,12 @@ def calibrate(
     chose the best weights before, intervals are slightly too narrow. Labels of vectors in one set resemble
     each other, so intervals of a task per vector need many sets.
 
+    Of an ensemble, the combined predictions are calibrated, not the members: calibrated members that disagree
+    are not sure enough together (Rahaman & Thiery 2021, https://arxiv.org/abs/2007.08792). Its distance from
+    the training data stays the mean of its members' distances.
+
     Args:
-        model: A trained model.
+        model: A trained model, or an ensemble.
         dev: Items with labels that were not trained on. At most 2,000 of each source are used.
         sources: The training sources. At most 1,000 examples are kept for each task. Without them, results
             have no distance.
@@ -84,18 +89,23 @@ def calibrate(
     for task in {task for source in (*dev, *sources) for task in source.targets}:
         model.task(task)  # raises an error for an unknown one
     forget_calibration(model)
-    for task, pooled in _pooled(model, sources, cache).items():
-        model.set_distance(task, TrainingDistance.fit(pooled))
     found = {task: _Dev() for task in model.tasks}
+    if isinstance(model, Model):
+        for task, pooled in _pooled(model, sources, cache).items():
+            model.set_distance(task, TrainingDistance.fit(pooled))
     for source in dev:
-        _collect(model, source, found, cache)
+        if isinstance(model, Ensemble):
+            _collect_combined(model, source, found, cache)
+        elif isinstance(model, Model):
+            _collect(model, source, found, cache)
     return {task: "; ".join(_fit(model, task, found[task])) for task in model.tasks}
 
 
-def forget_calibration(model: Model) -> None:
+def forget_calibration(model: Predictor) -> None:
     """Undo `calibrate`, in place. Training does so, because a calibration belongs to the weights."""
     for name, task in model.tasks.items():
-        model.set_distance(name, None)
+        if isinstance(model, Model):
+            model.set_distance(name, None)
         target = task.head.target
         if isinstance(target, ClassTarget | MultiLabelTarget):
             target.temperature = 1.0
@@ -158,8 +168,32 @@ def _collect(model: Model, source: Source, found: dict[str, _Dev], cache: ItemCa
         found[task].distances += [sum(values) / len(values) for values in by_place.values()]
 
 
+def _collect_combined(
+    model: Ensemble, source: Source, found: dict[str, _Dev], cache: ItemCache | None
+) -> None:
+    """Like `_collect`, of the combined predictions of an ensemble."""
+    chosen = _spread(len(source.items), MAX_ITEMS)
+    pieces = _prepared(model, source, chosen, cache)
+    places = [(item, number) for item, examples in enumerate(pieces) for number in range(len(examples))]
+    kinds = ClassTarget | MultiLabelTarget | NumberTarget
+    tasks: dict[str, dict[str, Any]] = {
+        task: {} for task in source.targets if isinstance(model.task(task).head.target, kinds)
+    }
+    for task, runs in model.run_prepared(source.adapter_name, pieces, tasks).items():
+        one_each = model.task(task).head.level == "set"
+        results = [one for run in runs for _, result in run for one in ([result] if one_each else result)]
+        labels = [source.targets[task][i] for i in chosen]
+        rows = list(_labelled(model, task, labels, pieces, places))
+        rows = rows[:: 1 if one_each else len(results) // MAX_ROWS + 1]
+        dev = found[task]
+        dev.logits.append(model.logits(task, [results[row] for row, _, _ in rows]))
+        dev.labels += [label for _, label, _ in rows]
+        first = max(dev.groups, default=-1) + 1
+        dev.groups += [first + (item if one_each else number) for number, (_, _, item) in enumerate(rows)]
+
+
 def _labelled(
-    model: Model,
+    model: Predictor,
     task: str,
     labels: Sequence[Any],
     pieces: Sequence[Sequence[Any]],
@@ -207,7 +241,7 @@ def _pooled(model: Model, sources: Sequence[Source], cache: ItemCache | None) ->
 
 
 def _prepared(
-    model: Model, source: Source, chosen: Sequence[int], cache: ItemCache | None
+    model: Predictor, source: Source, chosen: Sequence[int], cache: ItemCache | None
 ) -> list[list[Any]]:
     adapter = model.adapter(source.adapter_name)
     if cache is not None:  # it has prepared all of them
@@ -229,11 +263,13 @@ def _spread(num: int, most: int) -> list[int]:
 # --- fitting --------------------------------------------------------------------------------------
 
 
-def _fit(model: Model, task: str, dev: _Dev) -> Iterator[str]:
+def _fit(model: Predictor, task: str, dev: _Dev) -> Iterator[str]:
     """Set what the dev labels of a task determine; say what it was."""
     target = model.task(task).head.target
     if isinstance(target, ClassTarget | MultiLabelTarget | NumberTarget):
         yield _fit_target(target, dev, model.task(task).metric)
+    if not isinstance(model, Model):
+        return
     distance = model.distance(task)
     if distance is not None and len(dev.distances) >= MIN_ITEMS:
         limit = quantile(torch.tensor(dev.distances), LIKE_TRAINING)

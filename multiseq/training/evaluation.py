@@ -9,8 +9,8 @@ from typing import Any
 
 from multiseq.checks import one_of
 from multiseq.heads.targets import NumberTarget, is_missing
-from multiseq.metric_names import LOWER_IS_BETTER
-from multiseq.model import Model, combine
+from multiseq.model import Predictor, combine
+from multiseq.options import LOWER_IS_BETTER
 from multiseq.results import Number
 from multiseq.tasks import Source, listed
 from multiseq.training.item_cache import ItemCache
@@ -92,7 +92,7 @@ class Score:
         return f"1 - {name}" if self.metric in LOWER_IS_BETTER else name
 
 
-def evaluate(model: Model, sources: Sequence[Source], *, task: str, **options: Any) -> Score:
+def evaluate(model: Predictor, sources: Sequence[Source], *, task: str, **options: Any) -> Score:
     """Score one task on labelled sources. Items and vectors without a label are skipped.
 
     Args:
@@ -124,7 +124,9 @@ def evaluate(model: Model, sources: Sequence[Source], *, task: str, **options: A
     return _score(model, task, [pair for pairs in found for pair in pairs])
 
 
-def evaluate_all(model: Model, sources: Sequence[Source], cache: ItemCache | None = None) -> dict[str, Score]:
+def evaluate_all(
+    model: Predictor, sources: Sequence[Source], cache: ItemCache | None = None
+) -> dict[str, Score]:
     """Score every task for which the sources have labels. Tasks that label the same items share one encoding.
 
     Args:
@@ -140,7 +142,7 @@ def evaluate_all(model: Model, sources: Sequence[Source], cache: ItemCache | Non
     return {task: _score(model, task, found) for task, found in pairs.items()}
 
 
-def _score(model: Model, task: str, pairs: Sequence[Pair]) -> Score:
+def _score(model: Predictor, task: str, pairs: Sequence[Pair]) -> Score:
     metric, target = model.task(task).metric, model.task(task).head.target
     results, labels = [result for result, _ in pairs], [label for _, label in pairs]
     error = _error(metric, target, results, labels) if isinstance(target, NumberTarget) else math.nan
@@ -161,7 +163,7 @@ def _error(metric: str, target: NumberTarget, results: Sequence[Number], labels:
 
 
 def labelled_results(
-    model: Model,
+    model: Predictor,
     source: Source,
     tasks: Mapping[str, Mapping[str, Any]],
     cache: ItemCache | None = None,
@@ -175,7 +177,7 @@ def labelled_results(
 
 
 def judged_items(
-    model: Model,
+    model: Predictor,
     source: Source,
     tasks: Mapping[str, Mapping[str, Any]],
     cache: ItemCache | None = None,
@@ -197,7 +199,7 @@ def judged_items(
 
 
 def _judged(
-    model: Model, task: str, labels: Sequence[Any], runs: Sequence[Sequence[tuple[Any, Any]]]
+    model: Predictor, task: str, labels: Sequence[Any], runs: Sequence[Sequence[tuple[Any, Any]]]
 ) -> Iterator[Judged]:
     """The labelled items: with results of all vectors for a task per vector, otherwise of the item."""
     align, head = model.adapter(model.task(task).adapter_name).align, model.task(task).head

@@ -11,7 +11,7 @@ from multiseq.data.bad_rows import BadRows
 from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, named_flags
 from multiseq.heads.text_target import TextTarget
 from multiseq.labels import class_name
-from multiseq.model import Model
+from multiseq.model import Predictor
 from multiseq.protocols import Adapter
 from multiseq.tasks import Source, Task
 from multiseq.training.item_cache import ItemCache
@@ -19,7 +19,7 @@ from multiseq.training.item_cache import ItemCache
 __all__ = ["check_labels", "check_metric", "without_bad_items"]
 
 
-def check_labels(model: Model, source: Source, cache: ItemCache) -> list[str]:
+def check_labels(model: Predictor, source: Source, cache: ItemCache) -> list[str]:
     """Check that all items and labels of a source can be scored. Otherwise errors appear only after training.
 
     Returns:
@@ -64,7 +64,7 @@ def _unknown_classes(adapter: Adapter, task: Task, label: Any, examples: Sequenc
 
 
 def without_bad_items(
-    model: Model, source: Source, cache: ItemCache, bad: BadRows, *, training: bool
+    model: Predictor, source: Source, cache: ItemCache, bad: BadRows, *, training: bool
 ) -> Source:
     """The source without items that cannot be prepared, or whose labels do not fit their vectors.
 

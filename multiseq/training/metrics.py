@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from multiseq.heads.targets import flags_of, is_constant, named_flags, number_of
-from multiseq.heads.text_target import normalise
+from multiseq.heads.text_target import edits, normalise
 from multiseq.labels import class_name, plain
 from multiseq.results import Label, LabelSet, Number, Text
 
@@ -174,22 +174,12 @@ def _error_rate(units: Callable[[str], Sequence[str]]) -> Callable[..., float]:
         errors = total = 0
         for result, texts in zip(results, labels, strict=True):
             found = units(result.text)
-            counts = [(_edits(found, units(text)), len(units(text))) for text in texts]
+            counts = [(edits(found, units(text)), len(units(text))) for text in texts]
             best = min(counts, key=lambda c: c[0] / max(1, c[1]))
             errors, total = errors + best[0], total + best[1]
         return errors / total if total else math.nan
 
     return metric
-
-
-def _edits(a: Sequence[str], b: Sequence[str]) -> int:
-    """The Levenshtein (edit) distance, computed row by row."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, row = row, [i]
-        for j, y in enumerate(b, 1):
-            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y)))
-    return row[-1]
 
 
 def _bleu(results: Sequence[Text], labels: Sequence[list[str]]) -> float:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from multiseq.metric_names import MONITOR
+from multiseq.options import MONITOR
 from multiseq.system.files import WriteError, not_written, write_whole
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """The report of a run: one HTML page with its scores, plots, and the items that say most about it.
 
-The page needs nothing beside it: no network, no script, no other file. `multiseq.runs.findings` finds what
-it shows, `multiseq.plots` draws, adapters show their items (`multiseq.protocols.Extras.show`), and
-`report.html.jinja` is the page, which escapes every text. A part that fails becomes a line on the page.
+The page needs nothing beside it: no network, no script, no other file. `multiseq.runs.reports.findings` finds
+what it shows, `multiseq.plots` draws, adapters show their items (`multiseq.protocols.Extras.show`), and
+`page.html.jinja` is the page, which escapes every text. A part that fails becomes a line on the page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from multiseq.plots import spread, visible
 from multiseq.protocols import Mark, Sound
 from multiseq.requires import need
 from multiseq.results import Label, LabelSet, Number, Text, digits
-from multiseq.runs.findings import (
+from multiseq.runs.reports.findings import (
     MOST,
     Unit,
     badness,
@@ -42,7 +42,7 @@ from multiseq.runs.scoring import HEADER, Report, Scored, table_rows
 from multiseq.system.files import write_whole
 
 if TYPE_CHECKING:
-    from multiseq.model import Model
+    from multiseq.model import Predictor
     from multiseq.runs.recipe import Recipe
     from multiseq.tasks import Source
     from multiseq.training.item_cache import ItemCache
@@ -87,7 +87,7 @@ class Run:
         used: Task -> bytes of the pictures and sounds on the page so far.
     """
 
-    model: Model
+    model: Predictor
     recipe: Recipe
     scores: Report
     scored: Mapping[str, Scored]
@@ -136,7 +136,7 @@ def page(run: Run) -> str:
     jinja = need("jinja2")
     environment = jinja.Environment(autoescape=True, finalize=_printable, undefined=jinja.StrictUndefined)
     template = environment.from_string(
-        files("multiseq").joinpath("runs/report.html.jinja").read_text("utf-8")
+        files("multiseq").joinpath("runs/reports/page.html.jinja").read_text("utf-8")
     )
     head = {"title": f"Run {run.record.get('recipe', run.recipe.name)}", "lines": _lines(run)}
     html: str = template.render(page={**head, "sections": sections})

@@ -498,7 +498,8 @@ def read_triples(
 
     The first column is the name of the graph, the next three (or the columns called ``head``, ``relation``
     and ``tail``) are the triple. An item is the list of a graph's triples, in the order of the rows. Other
-    columns are labels of the graph: one of its rows has the label, or all of them have the same.
+    columns are labels of the graph: one of its rows has the label, or all of them have the same. The name is
+    a label column, too.
 
     Args:
         path: The table.
@@ -511,19 +512,14 @@ def read_triples(
         DataError: The file is not a table, or a row does not fit the others.
     """
     table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
-    graph, *others = table.names
-    triple = list(TRIPLE) if set(TRIPLE) <= set(others) else others[:3]
-    if len(triple) < 3 or graph in TRIPLE:
-        raise DataError(
-            f"{path}:1: got the columns {', '.join(table.names)}; expected the graph's name, then head, "
-            "relation, tail"
-        )
+    graph, triple = columns_of_triples(path, table.names)
+    others = [name for name in table.names if name not in (graph, *triple)]
     graphs: dict[str, list[tuple[str, ...]]] = {}
     labels: dict[str, dict[str, Any]] = {}
     places = Places(path)
     for line, row in table.rows():
         name, parts = row[graph], tuple(row[column].strip() for column in triple)
-        own = {column: row[column] for column in others if column not in triple and row[column]}
+        own = {column: row[column] for column in others if row[column]}
         other = next((c for c, v in own.items() if labels.get(name, {}).get(c, v) != v), None)
         if not all(parts) or other is not None:
             reason = (
@@ -537,11 +533,22 @@ def read_triples(
             places.lines.append(line)
         graphs.setdefault(name, []).append(parts)
         labels.setdefault(name, {}).update(own)
-    names = [column for column in others if column not in triple]
-    records = Records(list(graphs.values()), {}, places)
-    records.columns = {column: [labels[name].get(column) for name in graphs] for column in names}
+    records = Records(list(graphs.values()), {graph: list(graphs)}, places)
+    records.columns |= {column: [labels[name].get(column) for name in graphs] for column in others}
     records.num_rows = sum(map(len, graphs.values()))
     return records
+
+
+def columns_of_triples(path: Path, names: Sequence[str]) -> tuple[str, list[str]]:
+    """The columns that hold the graph's name and the parts of a triple. Raises DataError without them."""
+    graph, *others = names
+    triple = list(TRIPLE) if set(TRIPLE) <= set(others) else others[:3]
+    if len(triple) < 3 or graph in TRIPLE:
+        raise DataError(
+            f"{path}:1: got the columns {', '.join(names)}; expected the graph's name, then head, "
+            "relation, tail"
+        )
+    return graph, triple
 
 
 def read_rdkit_logp(path: Path) -> Records:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLIT_NAMES
 from multiseq.data.recordings import AUDIO, is_audio
 from multiseq.data.records import DataError
@@ -28,12 +29,15 @@ from multiseq.init.files import (
     splits_in_order,
 )
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
-from multiseq.init.tables import Wish, add_shares, columns_of, plan_rows
+from multiseq.init.tables import Wish, add_shares, columns_of, plan_rows, plan_triples
 
 __all__ = ["plan_for"]
 
 Kinds = dict[Path, tuple[str, str]]
 """File -> (what `kind_of` says, its encoding)."""
+
+FEATURES = 3
+"""Features of words that are offered as further tasks."""
 
 TEXTUAL = (".txt", ".md", "")
 SOURCES = (
@@ -156,7 +160,8 @@ def _plan_group(group: Group, kind: str, kinds: Kinds, wish: Wish, name: str) ->
         return _plan_conllu(group, encoding, name)
     if kind == "labelled":
         return _plan_labelled(group, encoding, name)
-    return plan_rows(group, kind, encoding, wish, name)
+    triples = plan_triples(group, encoding, wish, name) if kind == "table" else None
+    return triples or plan_rows(group, kind, encoding, wish, name)
 
 
 def _add_split_file(plan: Plan, files: Sequence[Path]) -> None:
@@ -206,7 +211,8 @@ def _plan_conllu(group: Group, encoding: str, name: str) -> Plan:
     if encoding != "utf-8":
         plan.data["encoding"] = encoding
     add_shares(plan)
-    records = read_conllu(next(splits_in_order(group))[1], encoding=encoding)
+    first = next(splits_in_order(group))[1]
+    records = read_conllu(first, encoding=encoding, reject=BadRows().add)
     for column in ("upos", "xpos", "deprel", "lemma"):
         labels = Counter(label for row in records.columns[column] for label in row if label is not None)
         if not labels:
@@ -219,7 +225,26 @@ def _plan_conllu(group: Group, encoding: str, name: str) -> Plan:
         plan.seen.append(
             (column, f"{len(labels):,} different -> {'LABEL of each word' if active else 'left out'}")
         )
+    plan.tasks += _features(records.columns["feats"])
     return plan
+
+
+def _features(rows: Sequence[Sequence[str | None]]) -> list[TaskPlan]:
+    """The most frequent features of words, such as Case, as alternatives."""
+    values: dict[str, Counter[str]] = {}
+    for pair in (pair for row in rows for feats in row if feats for pair in feats.split("|")):
+        name, _, value = pair.partition("=")
+        values.setdefault(name, Counter())[value] += 1
+    often = sorted((name for name in values if len(values[name]) > 1), key=lambda n: -values[n].total())
+    return [
+        TaskPlan(
+            table_name(name),
+            {"output": "vector", "target": "class", "column": name},
+            f"{listed(list(values[name]))}; remove the # to learn it too",
+            False,
+        )
+        for name in often[:FEATURES]
+    ]
 
 
 def _plan_labelled(group: Group, encoding: str, name: str) -> Plan:
@@ -414,11 +439,14 @@ def _plan_network(
     separator = separator_of(nodes, encoding)
     if separator and nodes.suffix.lower() != ".csv":
         data["separator"] = separator
+    if any(c.has_comma for c in [*free, *columns_of(edges, "table", encoding)] if c.kind == "number"):
+        data["decimal"] = ","
+        plan.notes["decimal"] = "numbers such as 3,5"
     if split is not None:
         data["split_column"] = split.name
         plan.notes["split_column"] = split.why
     else:
-        add_shares(plan)
+        add_shares(plan, "nodes" if graph is None else "networks")
     for column in labels:
         target = "number" if column.kind == "number" else "class"
         spec = {"output": "vector", "target": target, "column": column.name}
@@ -427,8 +455,6 @@ def _plan_network(
         plan.question = "what should be learned of the nodes? No column looks like a label."
     elif not features:
         plan.question = "what does the model see of a node? No column but the label holds classes or numbers."
-    elif split is None and graph is None:
-        plan.question = "which nodes are train, dev and test? Add a column that says so: split_column."
     roles = dict.fromkeys(features, "seen by the model") | {c.name: "LABEL of each node" for c in labels}
     for column in columns:
         role = roles.get(column.name, "split" if column is split else "not used")

@@ -11,6 +11,7 @@ from typing import Any
 
 from multiseq.checks import one_of
 from multiseq.data.archives import AudioFile, member_of
+from multiseq.data.readers import TRIPLE, columns_of_triples
 from multiseq.data.recordings import by_stem, find_recordings, is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import open_table
@@ -20,7 +21,7 @@ from multiseq.init.files import LANGUAGES, Group, separator_of, splits_in_order
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.requires import MissingLibraryError, need
 
-__all__ = ["Wish", "columns_of", "plan_rows"]
+__all__ = ["Wish", "columns_of", "plan_rows", "plan_triples"]
 
 PAIRS = (
     {"source", "target"},
@@ -71,7 +72,7 @@ def _columns_of(path: Path, kind: str, encoding: str, version: Any) -> list[Colu
     if kind == "jsonl":
         return [look_at(name, cells) for name, cells in _fields(path, encoding).items()]
     separator = _separator(path, encoding)
-    table = open_table(path, encoding=encoding, separator=separator)
+    table = open_table(path, encoding=encoding, separator=separator, reject=_pass)
     cells: list[list[Any]] = [[] for _ in table.names]
     for _, columns in table.batches:
         for known, new in zip(cells, columns, strict=True):
@@ -90,17 +91,26 @@ def _separator(path: Path, encoding: str) -> str | None:
     return separator_of(path, encoding)
 
 
+def _pass(location: str, reason: str, raw: str = "") -> None:
+    """Pass over a bad row: reading all data tells how many there are."""
+
+
 def _fields(path: Path, encoding: str) -> dict[str, list[Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
+    bad: list[str] = []
     for number, line in enumerate(islice(lines_of(path, encoding), SAMPLE), 1):
         if line.strip():
             try:
                 row = parse_json(line)
             except ValueError as error:
-                raise DataError(f"{path}:{number}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: expected a JSON object")
-            rows.append(row)
+                bad.append(f"{path}:{number}: not JSON: {error}")
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+            else:
+                bad.append(f"{path}:{number}: expected a JSON object")
+    if len(bad) > len(rows):
+        raise DataError(bad[0])
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
@@ -177,6 +187,35 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
             else "Add a column with the labels, and run `multiseq init` again."
         )
     return plan
+
+
+def plan_triples(group: Group, encoding: str, wish: Wish, name: str) -> Plan | None:
+    """A plan for a table with one triple in a row, if the names of its columns say so."""
+    path = next(splits_in_order(group))[1]
+    columns = columns_of(path, "table", encoding)
+    names = [column.name for column in columns]
+    if len(names) < 4 or not ({name.lower() for name in names[1:]} >= set(TRIPLE) or _triple(names[1:4])):
+        return None
+    graph, triple = columns_of_triples(path, names)
+    others = [column for column in columns if column.name not in (graph, *triple)]
+    known = {column.name: column for column in others}
+    facts = Column(listed(triple), "triples", "the facts of a graph, one in a row", 0, 0, {})
+    plan = Plan(name, "graph", {"format": "triples"})
+    if encoding != "utf-8":
+        plan.data["encoding"] = encoding
+    split = next((c for c in others if c.kind == "split" and c.name not in wish.labels), None)
+    _add_files(plan, group, split, "table", encoding)
+    plan.tasks = _tasks(facts, others, "graph", wish, known, path)
+    plan.seen.append((graph, "the name of the graph"))
+    _describe(plan, [facts, *others], facts, split)
+    if not any(task.active for task in plan.tasks):
+        plan.question = "what should be learned? No column but those of the facts looks like a label."
+    return plan
+
+
+def _triple(names: Sequence[str]) -> bool:
+    lower = [name.lower() for name in names]
+    return lower[0] in ("head", "subject", "subj") and lower[2] in ("tail", "object", "obj")
 
 
 # --- the item -------------------------------------------------------------------------------------
@@ -343,14 +382,14 @@ def _add_files(plan: Plan, group: Group, split: Column | None, kind: str, encodi
     add_shares(plan)
 
 
-def add_shares(plan: Plan) -> None:
+def add_shares(plan: Plan, what: str = "rows") -> None:
     """Let the library hold out dev and test where there is no file for them."""
     if "dev" not in plan.data:
         plan.data["dev"] = 0.1
-        plan.notes["dev"] = "a tenth of train is held out, to choose the best weights"
+        plan.notes["dev"] = "a tenth is held out, to choose the best weights"
     if "test" not in plan.data:
         plan.data["test"] = 0.2
-        plan.notes["test"] = "a fifth of the rows is held out, for the final score"
+        plan.notes["test"] = f"a fifth of the {what} is held out, for the final score"
 
 
 def _add_group(plan: Plan, columns: Sequence[Column]) -> None:

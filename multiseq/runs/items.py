@@ -41,7 +41,7 @@ class Reading:
 
     Args:
         format: A format of recipes, or ``item`` (the file itself is the item), ``json`` (one item), or
-            ``text`` (one item per line).
+            ``text`` (one item per line). ``folders`` means that all of the text of the file is one item.
         options: Options of the format's reader, as in a recipe.
         column: The column that holds the task's labels.
         labels: The labels that the task has learned. They show whether the lines of a file begin with labels.
@@ -100,11 +100,12 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
     suffix = suffix_of(file)
     if suffix in getattr(adapter, "suffixes", ()):
         return "item"
-    if suffix in suffixes and trained != "rdkit-logp":
+    if suffix in suffixes and trained not in ("rdkit-logp", "folders"):
         return trained
     if suffix in TABLES:
-        return trained if trained in ("recordings", "networks") else "table"
-    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".conllu": "conllu"}.get(suffix, "text")
+        return trained if trained in ("recordings", "networks", "triples") else "table"
+    known = "text" if trained != "folders" or hasattr(adapter, "suffixes") else "folders"
+    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".conllu": "conllu"}.get(suffix, known)
 
 
 def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "item") -> Any:

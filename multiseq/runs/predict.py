@@ -251,7 +251,7 @@ class _Job:
         named = list(dict.fromkeys(c for file in self.files for c in columns_of_input(file, self.vector)))
         if len(self.files) == 1:
             return named, ""
-        if all(file.reading.format == "item" for file in self.files):
+        if all(file.reading.format in ("item", "folders") for file in self.files):
             return named, FILE
         own = FILE if FILE not in named else f"input_{FILE}"
         return [own, *named], own

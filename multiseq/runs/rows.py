@@ -1,7 +1,7 @@
 """Rows of files to predict: each with its item and all its columns, read one after another.
 
-Tables, JSON lines, lines of text and CoNLL-U are streamed: memory does not grow with the file. Networks and
-lines with labels are read as a whole.
+Tables, JSON lines, lines of text and CoNLL-U are streamed: memory does not grow with the file. Networks,
+triples and lines with labels are read as a whole.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Any
 from multiseq.data import DataError
 from multiseq.data.archives import AudioFile
 from multiseq.data.formats import TEXT
-from multiseq.data.readers import conllu_sentences
+from multiseq.data.networks import columns_of_nodes
+from multiseq.data.readers import conllu_sentences, columns_of_triples
 from multiseq.data.tables import Table, as_text, open_table
-from multiseq.data.text_files import lines_of, suffix_of
+from multiseq.data.text_files import lines_of, suffix_of, text_of
 from multiseq.labels import class_name
 from multiseq.requires import need
 from multiseq.runs.items import Reading, field_of, item_of, json_value
@@ -38,8 +39,8 @@ __all__ = [
     "spooled",
 ]
 
-ITEM, FILE = "item", "file"
-"""Names of the only column where a file has no columns: lines of text have items, recordings are files."""
+ITEM, FILE, NETWORK = "item", "file", "network"
+"""Names of the only column where a file has none: for lines of text, for files, for a network without a name."""
 
 ENDINGS = {"table": ".csv", "recordings": ".csv", "jsonl": ".jsonl", "json": ".json", "conllu": ".conllu"}
 """Format -> the ending that stands for it where standard input has no name."""
@@ -133,13 +134,18 @@ def columns_of_input(file: Input, vector: bool) -> list[str]:
         vector: Whether a network has a row for each node, or one row.
     """
     kind, path = file.reading.format, file.path
-    if kind == "item":
+    if kind in ("item", "folders"):
         return [FILE]
     if kind in ("table", "recordings"):
         return schema_of(path).names if suffix_of(path) == ".parquet" else _open(file).names
     if kind == "networks":
         names = _open(file).names
-        return names if vector else names[:1]
+        graph, _ = columns_of_nodes(names)
+        return names if vector else [graph or NETWORK]
+    if kind == "triples":
+        names = _open(file).names
+        graph, triple = columns_of_triples(path, names)
+        return [name for name in names if name not in triple]
     if kind == "labelled":
         return ["label", "text"]
     if kind != "jsonl":
@@ -164,7 +170,7 @@ def num_rows(file: Input) -> int | None:
             return rows
     if kind in ("table", "recordings", "text", "jsonl") and not suffix.startswith(".xls"):
         return sum(1 for _ in _lines(file)) - (kind in ("table", "recordings"))
-    return 1 if kind in ("item", "json") else None
+    return 1 if kind in ("item", "json", "folders") else None
 
 
 def items_of(files: Sequence[Input], adapter: Any) -> tuple[list[Any], list[str]]:
@@ -197,6 +203,16 @@ def rows_of(file: Input, adapter: Any) -> Iterator[Row]:
 
 def _of_item(file: Input, adapter: Any) -> Iterator[Row]:
     yield Row({FILE: file.name}, str(file.path), str(file.path), file.short)
+
+
+def _of_file(file: Input, adapter: Any) -> Iterator[Row]:
+    """A file as the reader of folders reads it: all of its text is one item."""
+    options = {key: value for key, value in file.reading.options.items() if key in TEXT}
+    try:
+        item, error = text_of(file.path, **options).strip(), ""
+    except DataError as wrong:
+        item, error = "", str(wrong)
+    yield Row({FILE: file.name}, item, str(file.path), file.short, error=error)
 
 
 def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
@@ -321,11 +337,20 @@ def _of_networks(file: Input, adapter: Any) -> Iterator[Row]:
     options = {**file.reading.options, **reader_options(adapter)}
     records = read_records("networks", file.path, options, adapter)
     table = _open(file)
+    graph, _ = columns_of_nodes(table.names)
     nodes: dict[str, list[dict[str, str]]] = {}
     for _, cells in table.rows():
-        nodes.setdefault(cells[table.names[0]], []).append(cells)
+        nodes.setdefault(cells[graph] if graph else file.path.stem, []).append(cells)
     for item, location, (name, members) in zip(records.items, records.locations, nodes.items(), strict=True):
-        yield Row({table.names[0]: name}, item, location, members=members)
+        yield Row({graph or NETWORK: name}, item, location, members=members)
+
+
+def _of_triples(file: Input, adapter: Any) -> Iterator[Row]:
+    """A row for each graph: its name, and its labels if there are some."""
+    records = read_records("triples", file.path, file.reading.options, adapter)
+    for i, (item, location) in enumerate(zip(records.items, records.locations, strict=True)):
+        cells = {name: values[i] for name, values in records.columns.items()}
+        yield Row(cells, item, location)
 
 
 def _row(cells: Mapping[str, Any], given: Any, location: str, file: Input, adapter: Any) -> Row:
@@ -356,6 +381,7 @@ def _lines(file: Input, adapter: Any = None) -> Iterator[str]:
 
 READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "item": _of_item,
+    "folders": _of_file,
     "table": _of_table,
     "recordings": _of_table,
     "jsonl": _of_json_lines,
@@ -363,5 +389,6 @@ READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "conllu": _of_conllu,
     "labelled": _of_labelled,
     "networks": _of_networks,
+    "triples": _of_triples,
 }
 """Format -> its rows. Any other format is lines of text."""

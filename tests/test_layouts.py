@@ -137,6 +137,20 @@ def molecules_in_a_table() -> None:
     table("new.csv", "name,smiles", [row[:2] for row in rows(3)])
 
 
+def molecules_in_sdf() -> None:
+    from rdkit import Chem
+
+    def blocks(num: int, given: bool) -> str:
+        found = []
+        for i in range(num):
+            block = Chem.MolToMolBlock(Chem.MolFromSmiles(f"C{'C' * (i % 12)}(=O)N{'C' * (i // 12)}"))
+            found.append(f"M{i}{block}>  <LogS>  ({i})\n{-i / 10}\n\n" if given else f"M{i}{block}")
+        return "".join(f"{one}$$$$\n" for one in found)
+
+    write("molecules.sdf", blocks(NUM, True))
+    write("new.sdf", blocks(3, False))
+
+
 def one_network() -> None:
     rows = [[f"p{i:02}", 20 + i * 7 % 23, ["north", "south"][i % 2], ["no", "yes"][i % 3 > 0]] for i in range(NUM)]
     table("club/people.csv", "person,age,region,buys", rows)
@@ -179,6 +193,7 @@ LAYOUTS: dict[int, tuple[Callable[[], None], int]] = {
     7: (recordings_in_folders, 3),
     8: (recordings_in_a_table, 3),
     11: (molecules_in_a_table, 3),
+    12: (molecules_in_sdf, 3),
     13: (one_network, 5),
     15: (graphs_with_a_label, 3),
     16: (facts, 3),

@@ -30,6 +30,7 @@ __all__ = [
     "read_networks",
     "read_rdkit_logp",
     "read_recordings",
+    "read_sdf",
     "read_table",
     "read_triples",
 ]
@@ -551,6 +552,40 @@ def columns_of_triples(path: Path, names: Sequence[str]) -> tuple[str, list[str]
     return graph, triple
 
 
+def read_sdf(
+    path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None, reject: Reject = stop
+) -> Records:
+    """Read molecules from an SDF file, with RDKit. Its properties are the label columns.
+
+    An item is the SMILES of a molecule: coordinates are left out. The column ``title`` is the first line of
+    its MOL block.
+
+    Args:
+        path: The file.
+        encoding: The encoding of the file.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+        reject: What to do about a molecule that RDKit cannot read.
+
+    Raises:
+        DataError: The file is no text in this encoding.
+    """
+    from multiseq.data import sdf
+
+    places = Places(path)
+    items: list[Any] = []
+    rows: list[dict[str, str]] = []
+    for entry in sdf.entries_of(path, encoding, unpack_limit):
+        try:
+            items.append(sdf.smiles_of(entry))
+        except ValueError as error:
+            reject(f"{path}:{entry.line}", str(error), entry.block)
+            continue
+        rows.append(entry.properties)
+        places.lines.append(entry.line)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return Records(items, {name: [row.get(name) or None for row in rows] for name in names}, places)
+
+
 def read_rdkit_logp(path: Path) -> Records:
     """Read SMILES from a file inside RDKit; see `multiseq.data.molecules.read_molecules`.
 
@@ -571,6 +606,7 @@ READERS: dict[str, Callable[..., Records]] = {
     "folders": read_folders,
     "networks": read_networks,
     "triples": read_triples,
+    "sdf": read_sdf,
     "rdkit-logp": read_rdkit_logp,
 }
 """Name of a format in a recipe -> its reader."""

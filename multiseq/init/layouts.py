@@ -29,7 +29,7 @@ from multiseq.init.files import (
     splits_in_order,
 )
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
-from multiseq.init.tables import Wish, add_shares, columns_of, plan_rows, plan_triples
+from multiseq.init.tables import Wish, add_shares, columns_of, plan_molecules, plan_rows, plan_triples
 
 __all__ = ["plan_for"]
 
@@ -93,9 +93,9 @@ def _kinds(files: Sequence[Path]) -> tuple[Kinds, list[DataError]]:
             continue
         try:
             kind = kind_of(file, "latin-1")  # what it is does not depend on letters outside ASCII
-            text = kind in ("conllu", "jsonl", "labelled", "lines") or _is_text_table(file, kind)
+            text = kind in ("conllu", "jsonl", "labelled", "lines", "sdf") or _is_text_table(file, kind)
             encoding = encoding_of(file) if text else "utf-8"
-            if kind in ("table", "jsonl"):
+            if kind in ("table", "jsonl", "sdf"):
                 columns_of(file, kind, encoding)
             found[file] = (kind, encoding)
         except DataError as error:
@@ -120,7 +120,7 @@ def _plan_files(
     network = _network(tables, kinds)
     if network is not None:
         return _plan_network(*network, kinds, name)
-    for wanted in ("conllu", "jsonl", "table", "labelled"):
+    for wanted in ("conllu", "sdf", "jsonl", "table", "labelled"):
         groups = groups_of(of(wanted))
         segments = _segments(groups, kinds) if wanted == "table" else []
         groups = [group for group in groups if group not in segments]
@@ -160,6 +160,8 @@ def _plan_group(group: Group, kind: str, kinds: Kinds, wish: Wish, name: str) ->
         return _plan_conllu(group, encoding, name)
     if kind == "labelled":
         return _plan_labelled(group, encoding, name)
+    if kind == "sdf":
+        return plan_molecules(group, encoding, wish, name)
     triples = plan_triples(group, encoding, wish, name) if kind == "table" else None
     return triples or plan_rows(group, kind, encoding, wish, name)
 

@@ -14,6 +14,7 @@ from multiseq.data.archives import AudioFile, member_of
 from multiseq.data.readers import TRIPLE, columns_of_triples
 from multiseq.data.recordings import by_stem, find_recordings, is_audio
 from multiseq.data.records import DataError
+from multiseq.data.sdf import entries_of
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json, suffix_of
 from multiseq.init.columns import SAMPLE, TEXTS, Column, look_at, word_set
@@ -21,7 +22,7 @@ from multiseq.init.files import LANGUAGES, Group, separator_of, splits_in_order
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.requires import MissingLibraryError, need
 
-__all__ = ["Wish", "columns_of", "plan_rows", "plan_triples"]
+__all__ = ["Wish", "columns_of", "plan_molecules", "plan_rows", "plan_triples"]
 
 PAIRS = (
     {"source", "target"},
@@ -71,6 +72,10 @@ def _columns_of(path: Path, kind: str, encoding: str, version: Any) -> list[Colu
     """As `columns_of`. ``version`` is only there so that a changed file is read again."""
     if kind == "jsonl":
         return [look_at(name, cells) for name, cells in _fields(path, encoding).items()]
+    if kind == "sdf":
+        rows = [entry.properties for entry in islice(entries_of(path, encoding), SAMPLE)]
+        named = dict.fromkeys(name for row in rows for name in row)
+        return [look_at(name, [row.get(name) for row in rows]) for name in named]
     separator = _separator(path, encoding)
     table = open_table(path, encoding=encoding, separator=separator, reject=_pass)
     cells: list[list[Any]] = [[] for _ in table.names]
@@ -198,19 +203,42 @@ def plan_triples(group: Group, encoding: str, wish: Wish, name: str) -> Plan | N
         return None
     graph, triple = columns_of_triples(path, names)
     others = [column for column in columns if column.name not in (graph, *triple)]
-    known = {column.name: column for column in others}
     facts = Column(listed(triple), "triples", "the facts of a graph, one in a row", 0, 0, {})
     plan = Plan(name, "graph", {"format": "triples"})
+    plan.seen.append((graph, "the name of the graph"))
+    _plan_around(plan, facts, others, group, "table", encoding, wish)
+    return plan
+
+
+def plan_molecules(group: Group, encoding: str, wish: Wish, name: str) -> Plan:
+    """A plan for an SDF file, whose properties are the columns."""
+    columns = columns_of(next(splits_in_order(group))[1], "sdf", encoding)
+    molecule = Column("molecules", "smiles", "MOL blocks", 0, 0, {})
+    plan = Plan(name, "graph", {"format": "sdf"})
+    _plan_around(plan, molecule, columns, group, "sdf", encoding, wish)
+    return plan
+
+
+def _plan_around(
+    plan: Plan,
+    item: Column,
+    others: Sequence[Column],
+    group: Group,
+    kind: str,
+    encoding: str,
+    wish: Wish,
+) -> None:
+    """Fill in the plan for a file whose items are no column."""
     if encoding != "utf-8":
         plan.data["encoding"] = encoding
     split = next((c for c in others if c.kind == "split" and c.name not in wish.labels), None)
-    _add_files(plan, group, split, "table", encoding)
-    plan.tasks = _tasks(facts, others, "graph", wish, known, path)
-    plan.seen.append((graph, "the name of the graph"))
-    _describe(plan, [facts, *others], facts, split)
+    _add_files(plan, group, split, kind, encoding)
+    known = {column.name: column for column in others}
+    plan.tasks = _tasks(item, others, plan.adapter, wish, known, next(splits_in_order(group))[1])
+    _add_group(plan, others)
+    _describe(plan, [item, *others], item, split)
     if not any(task.active for task in plan.tasks):
-        plan.question = "what should be learned? No column but those of the facts looks like a label."
-    return plan
+        plan.question = "what should be learned? No column looks like a label."
 
 
 def _triple(names: Sequence[str]) -> bool:

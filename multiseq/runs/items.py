@@ -28,6 +28,12 @@ __all__ = ["Reading", "field_of", "item_of", "json_value", "line_of", "reading_o
 Pieces = Sequence[tuple[Any, Any]]
 """The (example, prediction) pairs of one item, as `Model.run` returns them."""
 
+BY_SUFFIX = {
+    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".conllu": "conllu"},
+    **{".sdf": "sdf", ".mol": "sdf"},
+}
+"""Ending of a file -> its format, whatever the training files were."""
+
 SHOWN = 40
 """The most characters of an item that are shown before its prediction."""
 
@@ -105,7 +111,7 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
     if suffix in TABLES:
         return trained if trained in ("recordings", "networks", "triples") else "table"
     known = "text" if trained != "folders" or hasattr(adapter, "suffixes") else "folders"
-    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".conllu": "conllu"}.get(suffix, known)
+    return BY_SUFFIX.get(suffix, known)
 
 
 def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "item") -> Any:

@@ -20,6 +20,7 @@ from multiseq.data.archives import AudioFile
 from multiseq.data.formats import TEXT
 from multiseq.data.networks import columns_of_nodes
 from multiseq.data.readers import conllu_sentences, columns_of_triples
+from multiseq.data.sdf import Entry, entries_of, smiles_of
 from multiseq.data.tables import Table, as_text, open_table
 from multiseq.data.text_files import lines_of, suffix_of, text_of
 from multiseq.labels import class_name
@@ -39,8 +40,8 @@ __all__ = [
     "spooled",
 ]
 
-ITEM, FILE, NETWORK = "item", "file", "network"
-"""Names of the only column where a file has none: for lines of text, for files, for a network without a name."""
+ITEM, FILE, NETWORK, SMILES = "item", "file", "network", "smiles"
+"""Names of columns that a file lacks: of lines, of files, of a network without a name, of molecules in SDF."""
 
 ENDINGS = {"table": ".csv", "recordings": ".csv", "jsonl": ".jsonl", "json": ".json", "conllu": ".conllu"}
 """Format -> the ending that stands for it where standard input has no name."""
@@ -148,6 +149,8 @@ def columns_of_input(file: Input, vector: bool) -> list[str]:
         return [name for name in names if name not in triple]
     if kind == "labelled":
         return ["label", "text"]
+    if kind == "sdf":
+        return [SMILES, *dict.fromkeys(name for entry in _entries(file) for name in entry.properties)]
     if kind != "jsonl":
         return [ITEM]
     fields: dict[str, None] = {}
@@ -345,6 +348,22 @@ def _of_networks(file: Input, adapter: Any) -> Iterator[Row]:
         yield Row({graph or NETWORK: name}, item, location, members=members)
 
 
+def _of_sdf(file: Input, adapter: Any) -> Iterator[Row]:
+    """A row for each molecule: its SMILES and its properties."""
+    for entry in _entries(file):
+        location = f"{file.name}:{entry.line}"
+        try:
+            smiles = smiles_of(entry)
+            yield Row({SMILES: smiles, **entry.properties}, smiles, location)
+        except ValueError as error:
+            yield Row(entry.properties, None, location, error=f"{location}: {error}")
+
+
+def _entries(file: Input) -> Iterator[Entry]:
+    options = {key: value for key, value in file.reading.options.items() if key in TEXT}
+    return entries_of(file.path, **options)
+
+
 def _of_triples(file: Input, adapter: Any) -> Iterator[Row]:
     """A row for each graph: its name, and its labels if there are some."""
     records = read_records("triples", file.path, file.reading.options, adapter)
@@ -390,5 +409,6 @@ READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "labelled": _of_labelled,
     "networks": _of_networks,
     "triples": _of_triples,
+    "sdf": _of_sdf,
 }
 """Format -> its rows. Any other format is lines of text."""

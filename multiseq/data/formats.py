@@ -19,6 +19,7 @@ FORMATS: dict[str, dict[str, bool]] = {
     "networks": {"edges": True, "features": True, "separator": False, "decimal": False, **TEXT},
     "triples": {"separator": False, **TEXT},
     "sdf": TEXT,
+    "graphml": {"features": True},
     "rdkit-logp": {},
 }
 """Format -> option of its reader -> whether it is required. A test compares this with the readers."""

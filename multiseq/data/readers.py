@@ -24,6 +24,7 @@ __all__ = [
     "READERS",
     "read_conllu",
     "read_folders",
+    "read_graphml",
     "read_json_lines",
     "read_labelled",
     "read_lines",
@@ -586,6 +587,42 @@ def read_sdf(
     return Records(items, {name: [row.get(name) or None for row in rows] for name in names}, places)
 
 
+def read_graphml(path: Path, *, features: list[str], reject: Reject = stop) -> Records:
+    """Read networks in GraphML, with networkx, for node and graph classification or regression.
+
+    The attributes of a graph are label columns, and so are those of its nodes that are no features (a list
+    with one label for each node). All attributes of edges are seen by the model.
+
+    Args:
+        path: A file, or a folder of files that end in ``.graphml``.
+        features: The attributes of nodes that the model sees. ``degree``, the number of a node's edges, is
+            always there.
+        reject: What to do about a file or a graph that cannot be read.
+
+    Raises:
+        DataError: There is no file, or it is no GraphML, or a node lacks a feature.
+    """
+    from multiseq.data import graphml
+
+    rows: list[dict[str, Any]] = []
+    records = Records([])
+    locations: list[str] = []
+    for file in graphml.files_of_graphs(path):
+        location = str(file)
+        try:
+            for location, graph in graphml.networks_of(file):
+                item, labels = graphml.item_of(graph, features)
+                records.items.append(item)
+                rows.append(labels)
+                locations.append(location)
+        except ValueError as error:
+            reject(location, str(error).removeprefix(f"{location}: "), "")
+    records.locations = locations
+    names = dict.fromkeys(name for row in rows for name in row)
+    records.columns = {name: [row.get(name) for row in rows] for name in names}
+    return records
+
+
 def read_rdkit_logp(path: Path) -> Records:
     """Read SMILES from a file inside RDKit; see `multiseq.data.molecules.read_molecules`.
 
@@ -607,6 +644,7 @@ READERS: dict[str, Callable[..., Records]] = {
     "networks": read_networks,
     "triples": read_triples,
     "sdf": read_sdf,
+    "graphml": read_graphml,
     "rdkit-logp": read_rdkit_logp,
 }
 """Name of a format in a recipe -> its reader."""

@@ -82,8 +82,8 @@ def _tasks(plan: Plan) -> str:
 def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
     """Read all the data as the recipe would, and return its facts and what is odd.
 
-    Shares that are held out are not, except of networks: facts are of the files. If there are bad rows, the plan leaves them out;
-    if nearly all labels are of one class, it gets hints.
+    Shares that are held out are not, except of networks: facts are of the files. If there are bad rows, the
+    plan leaves them out; if nearly all labels are of one class, it gets hints.
     """
     from multiseq.data.bad_rows import BadRows
     from multiseq.runs.facts import facts_of
@@ -95,16 +95,19 @@ def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
     data = tables["data"][plan.name]
     if not tables["tasks"] or plan.question or data["format"] not in FORMATS:
         return [], []
-    if data["format"] != "networks":  # which are divided only
+    if "file" not in data or {"split_column", "split_file"} & set(
+        data
+    ):  # a file of nodes, which are divided only
         data = {key: value for key, value in data.items() if not isinstance(value, float) and key != "group"}
     tables["data"][plan.name] = {**data, "on_error": "skip"}
+    tables["training"]["steps"] = 1  # with steps, no dev split is drawn
     check(plan.name, tables)
     recipe, bad = Recipe(plan.name, folder, "", tables), BadRows()
     splits: dict[str, Any] = {split: read_split(recipe, split, bad=bad) for split in SPLITS}
     facts = facts_of(splits, {task: spec["target"] for task, spec in recipe.tasks.items()})
     if bad.rows:
         plan.data["on_error"] = "skip"
-        plan.notes["on_error"] = bad.summary().replace("left out", "are left out", 1)
+        plan.notes["on_error"] = f"{len(bad.rows):,} bad rows: left out, and listed in bad_rows.csv"
     for task in plan.tasks:
         if task.active and "train" in facts.labels.get(task.name, {}):
             task.hints = _hints(task, facts.labels[task.name]["train"].classes)

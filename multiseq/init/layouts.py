@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLIT_NAMES
+from multiseq.data.graphml import DEGREE, networks_of
 from multiseq.data.recordings import AUDIO, is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json, text_of
-from multiseq.init.columns import Column
+from multiseq.init.columns import SAMPLE, Column, look_at
 from multiseq.init.files import (
     SPLIT_WORDS,
     UNREAD,
@@ -35,6 +36,9 @@ __all__ = ["plan_for"]
 
 Kinds = dict[Path, tuple[str, str]]
 """File -> (what `kind_of` says, its encoding)."""
+
+GRAPHS = 500
+"""GraphML files that are looked at."""
 
 FEATURES = 3
 """Features of words that are offered as further tasks."""
@@ -131,6 +135,8 @@ def _plan_files(
             _add_split_file(plan, of("splits"))
             _add_segments(plan, segments)
             return plan
+    if of("graphml"):
+        return _plan_graphml(paths[0], of("graphml"), wish, name)
     if of("audio"):
         return _plan_audio(paths[0], of("audio"), name)
     if of("archive"):
@@ -462,6 +468,41 @@ def _plan_network(
         role = roles.get(column.name, "split" if column is split else "not used")
         plan.seen.append((column.name, f"{column.kind}: {column.why} -> {role}"))
     return plan
+
+
+def _plan_graphml(path: Path, files: Sequence[Path], wish: Wish, name: str) -> Plan:
+    """A plan for one network with labels of its nodes, or for several graphs with labels."""
+    found = [graph for file in files[:GRAPHS] for _, graph in networks_of(file)]
+    members = [own for graph in found for _, own in graph.nodes(data=True)]
+    nodes = _attributes(members)
+    wholes = [c for c in _attributes([g.graph for g in found]) if not c.name.endswith("_default")]
+    of_graphs = len(found) > 1 and any(column.is_label for column in wholes)
+    candidates = [c for c in (wholes if of_graphs else nodes) if c.is_label]
+    named = [c for c in candidates if c.name in wish.labels]
+    labels = named or [c for c in candidates if c.likely == 2] or candidates[-1:]
+    taken = () if of_graphs else labels
+    seen = [c for c in nodes if c not in taken and c.kind in ("class", "number") and c.filled == c.num]
+    features = [c.name for c in seen] or [DEGREE]
+    key = "file" if len(found) == 1 else "train"
+    data = {"format": "graphml", key: path if path.is_dir() else files[0], "features": features}
+    plan = Plan(name, "graph", data, {"features": "what the model sees of each node"})
+    add_shares(plan, "nodes" if len(found) == 1 else "graphs")
+    for column in labels:
+        target = "number" if column.kind == "number" else "class"
+        spec = {"output": "set" if of_graphs else "vector", "target": target, "column": column.name}
+        of = "each graph" if of_graphs else "each node"
+        plan.tasks.append(TaskPlan(table_name(column.name), spec, f"of {of}; {column.why}"))
+    if not plan.tasks:
+        plan.question = "what should be learned? No attribute of graphs or nodes looks like a label."
+    for column in [*wholes, *nodes]:
+        role = "LABEL" if column in labels else "seen by the model" if column in seen else "not used"
+        plan.seen.append((column.name, f"{column.kind}: {column.why} -> {role}"))
+    return plan
+
+
+def _attributes(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [look_at(name, [row.get(name) for row in rows[:SAMPLE]]) for name in names]
 
 
 # --- segments -------------------------------------------------------------------------------------

@@ -29,8 +29,13 @@ Pieces = Sequence[tuple[Any, Any]]
 """The (example, prediction) pairs of one item, as `Model.run` returns them."""
 
 BY_SUFFIX = {
-    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".conllu": "conllu"},
-    **{".sdf": "sdf", ".mol": "sdf"},
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".conllu": "conllu",
+    ".sdf": "sdf",
+    ".mol": "sdf",
+    ".graphml": "graphml",
 }
 """Ending of a file -> its format, whatever the training files were."""
 
@@ -106,7 +111,7 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
     suffix = suffix_of(file)
     if suffix in getattr(adapter, "suffixes", ()):
         return "item"
-    if suffix in suffixes and trained not in ("rdkit-logp", "folders"):
+    if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml"):
         return trained
     if suffix in TABLES:
         return trained if trained in ("recordings", "networks", "triples") else "table"

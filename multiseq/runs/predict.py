@@ -260,8 +260,8 @@ class _Job:
         """The rows of all files."""
         for file in self.files:
             for row in rows_of(file, self.adapter):
-                if row.members and not self.vector:
-                    row = replace(row, members=())
+                if row.members:  # each has all columns of its row
+                    row = replace(row, cells={}) if self.vector else replace(row, members=())
                 yield replace(row, cells={own: file.name, **row.cells}) if own else row
 
     def chunks(self, rows: Iterable[Row]) -> Iterator[list[tuple[Row, list[Any], str]]]:

@@ -17,9 +17,12 @@ from typing import Any
 
 from multiseq.data import DataError
 from multiseq.data.archives import AudioFile
+from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.formats import TEXT
+from multiseq.data.graphml import item_of as graph_item_of
+from multiseq.data.graphml import networks_of
 from multiseq.data.networks import columns_of_nodes
-from multiseq.data.readers import conllu_sentences, columns_of_triples
+from multiseq.data.readers import columns_of_triples, conllu_sentences
 from multiseq.data.sdf import Entry, entries_of, smiles_of
 from multiseq.data.tables import Table, as_text, open_table
 from multiseq.data.text_files import lines_of, suffix_of, text_of
@@ -40,8 +43,8 @@ __all__ = [
     "spooled",
 ]
 
-ITEM, FILE, NETWORK, SMILES = "item", "file", "network", "smiles"
-"""Names of columns that a file lacks: of lines, of files, of a network without a name, of molecules in SDF."""
+ITEM, FILE, NETWORK, NODE, SMILES = "item", "file", "network", "node", "smiles"
+"""Names of columns that a file lacks: of lines, of files, of networks and nodes, of molecules in SDF."""
 
 ENDINGS = {"table": ".csv", "recordings": ".csv", "jsonl": ".jsonl", "json": ".json", "conllu": ".conllu"}
 """Format -> the ending that stands for it where standard input has no name."""
@@ -149,6 +152,8 @@ def columns_of_input(file: Input, vector: bool) -> list[str]:
         return [name for name in names if name not in triple]
     if kind == "labelled":
         return ["label", "text"]
+    if kind == "graphml":
+        return [NETWORK, NODE, *_attributes(file)] if vector else [NETWORK]
     if kind == "sdf":
         return [SMILES, *dict.fromkeys(name for entry in _entries(file) for name in entry.properties)]
     if kind != "jsonl":
@@ -228,19 +233,36 @@ def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
             "--column"
         )
     for line, cells in rows:
-        yield make(cells, cells[column], f"{file.name}:{line}")
+        location = f"{file.name}:{line}"
+        if isinstance(cells, str):
+            yield Row({}, None, location, error=f"{location}: {cells}")
+        else:
+            yield make(cells, cells[column], location)
 
 
-def _table(file: Input) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
-    table = _open(file)
-    return table.names, table.rows()
+Lines = Iterator[tuple[int, dict[str, Any] | str]]
+"""Number of a line, and its cells; or why it has none."""
 
 
-def _parquet(file: Input) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
+def _table(file: Input) -> tuple[list[str], Lines]:
+    bad: list[tuple[int, str]] = []
+    table = _open(file, lambda place, reason, raw="": bad.append((int(place.rpartition(":")[2]), reason)))
+
+    def rows() -> Lines:
+        for line, cells in table.rows():
+            while bad and bad[0][0] < line:  # those of a batch are known before its rows
+                yield bad.pop(0)
+            yield line, cells
+        yield from bad
+
+    return table.names, rows()
+
+
+def _parquet(file: Input) -> tuple[list[str], Lines]:
     """Like `Table.rows`, but cells keep the types that Parquet has."""
     names = schema_of(file.path).names
 
-    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+    def rows() -> Lines:
         parquet = need("pyarrow.parquet", package="multiseq[tables]")
         numbers = count(1)
         with file.path.open("rb") as raw, parquet.ParquetFile(raw) as opened:
@@ -348,6 +370,23 @@ def _of_networks(file: Input, adapter: Any) -> Iterator[Row]:
         yield Row({graph or NETWORK: name}, item, location, members=members)
 
 
+def _of_graphml(file: Input, adapter: Any) -> Iterator[Row]:
+    """A row for each graph, or for each node with its attributes."""
+    for location, graph in networks_of(file.path):
+        name = str(graph.graph.get("name") or file.path.stem)
+        members = [{NETWORK: name, NODE: str(node), **own} for node, own in graph.nodes(data=True)]
+        try:
+            item, _ = graph_item_of(graph, file.reading.options.get("features", ()))
+            yield Row({NETWORK: name}, item, location, members=members)
+        except ValueError as error:
+            yield Row({NETWORK: name}, None, location, members=members, error=f"{location}: {error}")
+
+
+def _attributes(file: Input) -> list[str]:
+    graphs = (graph for _, graph in networks_of(file.path))
+    return list(dict.fromkeys(key for graph in graphs for _, own in graph.nodes(data=True) for key in own))
+
+
 def _of_sdf(file: Input, adapter: Any) -> Iterator[Row]:
     """A row for each molecule: its SMILES and its properties."""
     for entry in _entries(file):
@@ -379,10 +418,10 @@ def _row(cells: Mapping[str, Any], given: Any, location: str, file: Input, adapt
         return Row(cells, None, location, error=str(error))
 
 
-def _open(file: Input) -> Table:
+def _open(file: Input, reject: Reject = stop) -> Table:
     options = file.reading.options
     chosen = {key: options[key] for key in ("encoding", "separator", "unpack_limit") if key in options}
-    return open_table(file.path, **chosen)
+    return open_table(file.path, **chosen, reject=reject)
 
 
 def _lines(file: Input, adapter: Any = None) -> Iterator[str]:
@@ -410,5 +449,6 @@ READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "networks": _of_networks,
     "triples": _of_triples,
     "sdf": _of_sdf,
+    "graphml": _of_graphml,
 }
 """Format -> its rows. Any other format is lines of text."""

@@ -381,6 +381,6 @@ def test_parts_of_sdf_and_graphml_that_cannot_be_read(here: Path) -> None:
         '<graphml xmlns="http://graphml.graphdrawing.org/xmlns"><graph><node id="a"/></graph></graphml>',
     )
     with pytest.raises(
-        ValueError, match=r"b\.graphml: node 'a' has no 'age', expected a value for each node"
+        ValueError, match=r"b\.graphml: node 'a' has no 'age', expected a value"
     ):
         read_graphml(Path("b.graphml"), features=["age"])

@@ -387,9 +387,12 @@ def predict(
         ),
     ] = None,
     on_error: Annotated[
-        str,
-        typer.Option(help="With --output: stop at a row that cannot be predicted, or skip (column error)."),
-    ] = "stop",
+        str | None,
+        typer.Option(
+            help="With --output: stop at a row that cannot be predicted, or skip (column error).",
+            show_default="as in the recipe",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict with a trained run; print one line for each item, or write a file."""
@@ -399,7 +402,7 @@ def predict(
         )
     if output is not None and (file is None or as_json):
         raise typer.BadParameter("goes with --input FILE, and without --json", param_hint="--output")
-    if output is None and (n_best is not None or on_error != "stop"):
+    if output is None and (n_best is not None or on_error is not None):
         raise typer.BadParameter("go with --output FILE", param_hint="--n-best, --on-error")
     with _plain_errors():
         from multiseq.runs.items import item_of, line_of, record_of, shown_item
@@ -407,10 +410,12 @@ def predict(
         from multiseq.runs.recipe_check import one_of
         from multiseq.runs.rows import items_of
 
-        one_of(on_error, ("stop", "skip"), "--on-error")
         model, task, found = _load(run, task)
         adapter, head = model.adapter(model.task(task).adapter_name), model.task(task).head
         spec = {} if found is None else found.tasks[task]
+        if found is not None:
+            on_error = on_error or found.tables["data"][spec["data"]].get("on_error")
+        one_of(on_error or "stop", ("stop", "skip"), "--on-error")
         decode = spec.get("decode", {})
         if file is None:
             given = items or []

@@ -25,7 +25,7 @@ _LIBRARIES = {
     "lightning": ("training", "lightning>=2.6,!=2.6.2,!=2.6.3,<3"),
     "markupsafe": ("reports", "jinja2"),
     "matplotlib": ("plots", "matplotlib"),
-    "networkx": ("drawings of networks", "networkx"),
+    "networkx": ("drawings of networks, and GraphML", "networkx"),
     "rdkit": ("molecules", "rdkit"),
     "sacrebleu": ("BLEU", "sacrebleu"),
     "scipy": ("sparse matrices", "scipy"),

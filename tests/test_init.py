@@ -451,8 +451,9 @@ def test_row_numbers_beside_a_table_are_its_splits() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.sdf", "x", "molecules as MDL files; save them as a table with a column of SMILES"),
-        ("a.graphml", "<x/>", "networks as XML"),
+        ("a.mol2", "x", "molecules as MOL2 files; save them as .sdf"),
+        ("a.gml", "graph []", "networks; save them as GraphML"),
+        ("a.graphml", "<x/>", "cannot be read as GraphML|no graph in it"),
         ("a.TextGrid", "x", "annotations of Praat"),
         ("a.pkl", "x", "pickled objects, which may run code and are never opened"),
         ("a.data", "\x80\x04x", "pickled objects"),

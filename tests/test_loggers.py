@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from multiseq import ClassTarget, Encoder, Model, SetHead, Settings, Source, Task, TextAdapter, train
 from multiseq.cli import app
-from multiseq.metric_names import MONITOR
+from multiseq.options import MONITOR
 from multiseq.runs.loggers import LOGGERS, loggers_for
 from multiseq.training.run_log import read_log
 from tests.test_publish import RECIPE, ROWS

@@ -464,7 +464,7 @@ def test_triples(write: Write) -> None:
     path = write("facts.csv", header + rows)
     records = read_triples(path)
     assert records.items == [[("Ada", "job", "baker"), ("Ada", "city", "Rome")], [("Bob", "city", "Oslo")]]
-    assert records.columns == {"text": ["Ada is a baker in Rome.", "Bob is in Oslo."]}
+    assert records.columns == {"fact": ["1", "2"], "text": ["Ada is a baker in Rome.", "Bob is in Oslo."]}
     assert records.locations == [f"{path}:2", f"{path}:3"]
     assert (
         read_triples(write("f.csv", (header + rows).replace("head;relation;tail", "s;p;o"))).items

@@ -18,6 +18,8 @@ FORMATS: dict[str, dict[str, bool]] = {
     "folders": {"classes": False, **TEXT},
     "networks": {"edges": True, "features": True, "separator": False, "decimal": False, **TEXT},
     "triples": {"separator": False, **TEXT},
+    "sdf": TEXT,
+    "graphml": {"features": True},
     "rdkit-logp": {},
 }
 """Format -> option of its reader -> whether it is required. A test compares this with the readers."""

@@ -13,7 +13,7 @@ from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import Table
 from multiseq.labels import with_point
 
-__all__ = ["read_graphs"]
+__all__ = ["columns_of_nodes", "read_graphs"]
 
 GraphColumns = dict[str, dict[str, list[str]]]
 """Graph's name -> column -> cells."""
@@ -70,12 +70,21 @@ def read_graphs(
     return records
 
 
+def columns_of_nodes(names: Sequence[str]) -> tuple[str | None, str]:
+    """The columns that hold the name of the graph, None if there is a single graph, and the name of the node.
+
+    >>> columns_of_nodes(["person", "age"]), columns_of_nodes(["club", "node", "age"])
+    ((None, 'person'), ('club', 'node'))
+    """
+    node = "node" if "node" in names else names[0]
+    return (names[0] if names[0] != node else None), node
+
+
 def _nodes(
     path: Path, table: Table, features: Sequence[str], reject: Reject
 ) -> tuple[Names, GraphColumns, Lines, bool]:
     """The nodes, their columns and lines; and whether the first column is the name of the graph."""
-    node = "node" if "node" in table.names else table.names[0]
-    graph = table.names[0] if table.names[0] != node else None
+    graph, node = columns_of_nodes(table.names)
     others = [name for name in table.names if name not in (graph, node)]
     if not set(features) <= set(others):
         raise DataError(

@@ -24,12 +24,14 @@ __all__ = [
     "READERS",
     "read_conllu",
     "read_folders",
+    "read_graphml",
     "read_json_lines",
     "read_labelled",
     "read_lines",
     "read_networks",
     "read_rdkit_logp",
     "read_recordings",
+    "read_sdf",
     "read_table",
     "read_triples",
 ]
@@ -498,7 +500,8 @@ def read_triples(
 
     The first column is the name of the graph, the next three (or the columns called ``head``, ``relation``
     and ``tail``) are the triple. An item is the list of a graph's triples, in the order of the rows. Other
-    columns are labels of the graph: one of its rows has the label, or all of them have the same.
+    columns are labels of the graph: one of its rows has the label, or all of them have the same. The name is
+    a label column, too.
 
     Args:
         path: The table.
@@ -511,19 +514,14 @@ def read_triples(
         DataError: The file is not a table, or a row does not fit the others.
     """
     table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
-    graph, *others = table.names
-    triple = list(TRIPLE) if set(TRIPLE) <= set(others) else others[:3]
-    if len(triple) < 3 or graph in TRIPLE:
-        raise DataError(
-            f"{path}:1: got the columns {', '.join(table.names)}; expected the graph's name, then head, "
-            "relation, tail"
-        )
+    graph, triple = columns_of_triples(path, table.names)
+    others = [name for name in table.names if name not in (graph, *triple)]
     graphs: dict[str, list[tuple[str, ...]]] = {}
     labels: dict[str, dict[str, Any]] = {}
     places = Places(path)
     for line, row in table.rows():
         name, parts = row[graph], tuple(row[column].strip() for column in triple)
-        own = {column: row[column] for column in others if column not in triple and row[column]}
+        own = {column: row[column] for column in others if row[column]}
         other = next((c for c, v in own.items() if labels.get(name, {}).get(c, v) != v), None)
         if not all(parts) or other is not None:
             reason = (
@@ -537,10 +535,91 @@ def read_triples(
             places.lines.append(line)
         graphs.setdefault(name, []).append(parts)
         labels.setdefault(name, {}).update(own)
-    names = [column for column in others if column not in triple]
-    records = Records(list(graphs.values()), {}, places)
-    records.columns = {column: [labels[name].get(column) for name in graphs] for column in names}
+    records = Records(list(graphs.values()), {graph: list(graphs)}, places)
+    records.columns |= {column: [labels[name].get(column) for name in graphs] for column in others}
     records.num_rows = sum(map(len, graphs.values()))
+    return records
+
+
+def columns_of_triples(path: Path, names: Sequence[str]) -> tuple[str, list[str]]:
+    """The columns that hold the graph's name and the parts of a triple. Raises DataError without them."""
+    graph, *others = names
+    triple = list(TRIPLE) if set(TRIPLE) <= set(others) else others[:3]
+    if len(triple) < 3 or graph in TRIPLE:
+        raise DataError(
+            f"{path}:1: got the columns {', '.join(names)}; expected the graph's name, then head, "
+            "relation, tail"
+        )
+    return graph, triple
+
+
+def read_sdf(
+    path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None, reject: Reject = stop
+) -> Records:
+    """Read molecules from an SDF file, with RDKit. Its properties are the label columns.
+
+    An item is the SMILES of a molecule: coordinates are left out. The column ``title`` is the first line of
+    its MOL block.
+
+    Args:
+        path: The file.
+        encoding: The encoding of the file.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+        reject: What to do about a molecule that RDKit cannot read.
+
+    Raises:
+        DataError: The file is no text in this encoding.
+    """
+    from multiseq.data import sdf
+
+    places = Places(path)
+    items: list[Any] = []
+    rows: list[dict[str, str]] = []
+    for entry in sdf.entries_of(path, encoding, unpack_limit):
+        try:
+            items.append(sdf.smiles_of(entry))
+        except ValueError as error:
+            reject(f"{path}:{entry.line}", str(error), entry.block)
+            continue
+        rows.append(entry.properties)
+        places.lines.append(entry.line)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return Records(items, {name: [row.get(name) or None for row in rows] for name in names}, places)
+
+
+def read_graphml(path: Path, *, features: list[str], reject: Reject = stop) -> Records:
+    """Read networks in GraphML, with networkx, for node and graph classification or regression.
+
+    The attributes of a graph are label columns, and so are those of its nodes that are no features (a list
+    with one label for each node). All attributes of edges are seen by the model.
+
+    Args:
+        path: A file, or a folder of files that end in ``.graphml``.
+        features: The attributes of nodes that the model sees. ``degree``, the number of a node's edges, is
+            always there.
+        reject: What to do about a file or a graph that cannot be read.
+
+    Raises:
+        DataError: There is no file, or it is no GraphML, or a node lacks a feature.
+    """
+    from multiseq.data import graphml
+
+    rows: list[dict[str, Any]] = []
+    records = Records([])
+    locations: list[str] = []
+    for file in graphml.files_of_graphs(path):
+        location = str(file)
+        try:
+            for location, graph in graphml.networks_of(file):
+                item, labels = graphml.item_of(graph, features)
+                records.items.append(item)
+                rows.append(labels)
+                locations.append(location)
+        except ValueError as error:
+            reject(location, str(error).removeprefix(f"{location}: "), "")
+    records.locations = locations
+    names = dict.fromkeys(name for row in rows for name in row)
+    records.columns = {name: [row.get(name) for row in rows] for name in names}
     return records
 
 
@@ -564,6 +643,8 @@ READERS: dict[str, Callable[..., Records]] = {
     "folders": read_folders,
     "networks": read_networks,
     "triples": read_triples,
+    "sdf": read_sdf,
+    "graphml": read_graphml,
     "rdkit-logp": read_rdkit_logp,
 }
 """Name of a format in a recipe -> its reader."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from multiseq.data.formats import SPLIT_NAMES
 from multiseq.data.recordings import is_audio
+from multiseq.labels import with_point
 from multiseq.requires import MissingLibraryError, need
 
 __all__ = ["SAMPLE", "Column", "is_smiles", "look_at", "word_set", "words_of"]
@@ -60,7 +61,7 @@ MEASURES = word_set("n num mol count duration seconds length lat lon latitude lo
 """Words in the name of a column that describes the item, and is rarely what should be learned."""
 TIMES = word_set("date time timestamp datetime created updated")
 
-_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([. ']\d{3})+,\d+)([eE][+-]?\d+)?")
 _DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ]\d{1,2}:\d{2}.*)?"
     r"|\d{1,2}:\d{2}(:\d{2})?"
@@ -203,7 +204,7 @@ def _numeric(words: set[str], texts: list[str], values: Counter[str]) -> tuple[s
         return "id", f"a code, such as {example!r}"
     if words & TIMES and whole and len(example) >= 8:
         return "date", "its name, and whole numbers that count seconds or days"
-    if whole and "year" in words and all(1500 < float(value.replace(",", ".")) < 2200 for value in values):
+    if whole and "year" in words and all(1500 < _value(value) < 2200 for value in values):
         return "date", "years"
     counted = whole and different == len(texts) and different > 2 and _counts(values)
     if counted or (words & IDS and whole and different > len(texts) / OFTEN):
@@ -215,8 +216,12 @@ def _numeric(words: set[str], texts: list[str], values: Counter[str]) -> tuple[s
     return "number", f"{different:,} different numbers, such as {example}"
 
 
+def _value(text: str) -> float:
+    return float(with_point(text) if "," in text else text)
+
+
 def _counts(values: Mapping[str, int]) -> bool:
-    numbers = sorted(int(float(value.replace(",", "."))) for value in values)
+    numbers = sorted(int(_value(value)) for value in values)
     return numbers[-1] - numbers[0] < 2 * len(numbers) and (numbers[0] <= 1 or len(numbers) > FEW_CLASSES)
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from multiseq.data.formats import FORMATS, SPLITS
 from multiseq.init.layouts import plan_for
-from multiseq.init.plan import Plan, recipe_text
+from multiseq.init.plan import Plan, TaskPlan, recipe_text
 from multiseq.init.tables import Wish
 from multiseq.system.files import write_whole
 
 __all__ = ["init_recipe"]
 
 Say = Callable[[str], None]
+
+SKEWED = 0.8
+"""From this share of one class on, class weights and the F1 score are offered."""
 
 
 def init_recipe(
@@ -77,7 +80,11 @@ def _tasks(plan: Plan) -> str:
 
 
 def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
-    """Read and divide all the data as the recipe would, and return its facts and what is odd."""
+    """Read and divide all the data as the recipe would, and return its facts and what is odd.
+
+    If there are bad rows, the plan leaves them out; if nearly all labels are of one class, it gets hints.
+    """
+    from multiseq.data.bad_rows import BadRows
     from multiseq.runs.facts import facts_of
     from multiseq.runs.recipe import Recipe
     from multiseq.runs.recipe_check import check
@@ -87,9 +94,29 @@ def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
     data = tables["data"][plan.name]
     if not tables["tasks"] or plan.question or data["format"] not in FORMATS:
         return [], []
+    tables["data"][plan.name] = {**data, "on_error": "skip"}
     check(plan.name, tables)
-    recipe = Recipe(plan.name, folder, "", tables)
+    recipe, bad = Recipe(plan.name, folder, "", tables), BadRows()
     drawn = draw_splits(recipe)
-    splits: dict[str, Any] = {split: read_split(recipe, split, splits=drawn) for split in SPLITS}
+    splits: dict[str, Any] = {split: read_split(recipe, split, splits=drawn, bad=bad) for split in SPLITS}
     facts = facts_of(splits, {task: spec["target"] for task, spec in recipe.tasks.items()})
-    return facts.lines(), list(facts.odd)
+    if bad.rows:
+        plan.data["on_error"] = "skip"
+        plan.notes["on_error"] = f"{len(bad.rows):,} bad rows: left out, and listed in bad_rows.csv"
+    for task in plan.tasks:
+        if task.active and "train" in facts.labels.get(task.name, {}):
+            task.hints = _hints(task, facts.labels[task.name]["train"].classes)
+    return facts.lines(), [*facts.odd, *([bad.summary()] if bad.rows else [])]
+
+
+def _hints(task: TaskPlan, classes: Mapping[str, int]) -> list[str]:
+    """What helps if nearly all labels are of one class."""
+    most = max(classes, key=lambda name: classes[name], default="")
+    share = classes[most] / sum(classes.values()) if classes else 0.0
+    if share < SKEWED or len(classes) < 2 or task.spec["target"] != "class":
+        return []
+    return [
+        f"{share:.0%} are {most!r}. To count all classes alike in training and in the score, add:",
+        'class_weight = "balanced"',
+        'metric = "f1"',
+    ]

@@ -34,11 +34,9 @@ IGNORED = re.compile(r"(readme|licen[cs]e|copying|authors|changelog|sha256sums|m
 """Names of files that come with data and are none."""
 
 UNREAD = {
+    ".mol2": "molecules as MOL2 files; save them as .sdf or as a table with a column of SMILES",
     **dict.fromkeys(
-        (".sdf", ".mol", ".mol2"), "molecules as MDL files; save them as a table with a column of SMILES"
-    ),
-    **dict.fromkeys(
-        (".graphml", ".gml", ".gexf"), "networks as XML; save them as two tables, of nodes and of edges"
+        (".gml", ".gexf"), "networks; save them as GraphML, or as two tables, of nodes and of edges"
     ),
     ".textgrid": "annotations of Praat; save the segments as a table: file, start, end, label",
     **dict.fromkeys((".npz", ".npy", ".mat"), "arrays; save them as tables"),
@@ -158,7 +156,7 @@ def encoding_of(path: Path) -> str:
 
 
 def kind_of(path: Path, encoding: str = "utf-8") -> str:
-    """audio, archive, conllu, jsonl, table, splits, labelled, or lines (of text).
+    """audio, archive, conllu, graphml, jsonl, sdf, table, splits, labelled, or lines (of text).
 
     Raises:
         DataError: The file is nothing that multiseq reads. The message says what it seems to be.
@@ -174,6 +172,8 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
         raise DataError(f"{path}: {UNREAD['.scp']}")
     if suffix in TABLES:
         return "table"
+    if suffix in (".sdf", ".graphml"):
+        return suffix[1:]
     if suffix == ".json" and _is_splits(path):
         return "splits"
     with path.open("rb") as raw:

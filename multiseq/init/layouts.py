@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLIT_NAMES
+from multiseq.data.graphml import DEGREE, networks_of
 from multiseq.data.recordings import AUDIO, is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json, text_of
-from multiseq.init.columns import Column
+from multiseq.init.columns import SAMPLE, Column, look_at
 from multiseq.init.files import (
     SPLIT_WORDS,
     UNREAD,
@@ -28,12 +30,18 @@ from multiseq.init.files import (
     splits_in_order,
 )
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
-from multiseq.init.tables import Wish, add_shares, columns_of, plan_rows
+from multiseq.init.tables import Wish, add_shares, columns_of, plan_molecules, plan_rows, plan_triples
 
 __all__ = ["plan_for"]
 
 Kinds = dict[Path, tuple[str, str]]
 """File -> (what `kind_of` says, its encoding)."""
+
+GRAPHS = 500
+"""GraphML files that are looked at."""
+
+FEATURES = 3
+"""Features of words that are offered as further tasks."""
 
 TEXTUAL = (".txt", ".md", "")
 SOURCES = (
@@ -89,9 +97,9 @@ def _kinds(files: Sequence[Path]) -> tuple[Kinds, list[DataError]]:
             continue
         try:
             kind = kind_of(file, "latin-1")  # what it is does not depend on letters outside ASCII
-            text = kind in ("conllu", "jsonl", "labelled", "lines") or _is_text_table(file, kind)
+            text = kind in ("conllu", "jsonl", "labelled", "lines", "sdf") or _is_text_table(file, kind)
             encoding = encoding_of(file) if text else "utf-8"
-            if kind in ("table", "jsonl"):
+            if kind in ("table", "jsonl", "sdf"):
                 columns_of(file, kind, encoding)
             found[file] = (kind, encoding)
         except DataError as error:
@@ -116,7 +124,7 @@ def _plan_files(
     network = _network(tables, kinds)
     if network is not None:
         return _plan_network(*network, kinds, name)
-    for wanted in ("conllu", "jsonl", "table", "labelled"):
+    for wanted in ("conllu", "sdf", "jsonl", "table", "labelled"):
         groups = groups_of(of(wanted))
         segments = _segments(groups, kinds) if wanted == "table" else []
         groups = [group for group in groups if group not in segments]
@@ -127,6 +135,8 @@ def _plan_files(
             _add_split_file(plan, of("splits"))
             _add_segments(plan, segments)
             return plan
+    if of("graphml"):
+        return _plan_graphml(paths[0], of("graphml"), wish, name)
     if of("audio"):
         return _plan_audio(paths[0], of("audio"), name)
     if of("archive"):
@@ -156,7 +166,10 @@ def _plan_group(group: Group, kind: str, kinds: Kinds, wish: Wish, name: str) ->
         return _plan_conllu(group, encoding, name)
     if kind == "labelled":
         return _plan_labelled(group, encoding, name)
-    return plan_rows(group, kind, encoding, wish, name)
+    if kind == "sdf":
+        return plan_molecules(group, encoding, wish, name)
+    triples = plan_triples(group, encoding, wish, name) if kind == "table" else None
+    return triples or plan_rows(group, kind, encoding, wish, name)
 
 
 def _add_split_file(plan: Plan, files: Sequence[Path]) -> None:
@@ -206,7 +219,8 @@ def _plan_conllu(group: Group, encoding: str, name: str) -> Plan:
     if encoding != "utf-8":
         plan.data["encoding"] = encoding
     add_shares(plan)
-    records = read_conllu(next(splits_in_order(group))[1], encoding=encoding)
+    first = next(splits_in_order(group))[1]
+    records = read_conllu(first, encoding=encoding, reject=BadRows().add)
     for column in ("upos", "xpos", "deprel", "lemma"):
         labels = Counter(label for row in records.columns[column] for label in row if label is not None)
         if not labels:
@@ -219,7 +233,26 @@ def _plan_conllu(group: Group, encoding: str, name: str) -> Plan:
         plan.seen.append(
             (column, f"{len(labels):,} different -> {'LABEL of each word' if active else 'left out'}")
         )
+    plan.tasks += _features(records.columns["feats"])
     return plan
+
+
+def _features(rows: Sequence[Sequence[str | None]]) -> list[TaskPlan]:
+    """The most frequent features of words, such as Case, as alternatives."""
+    values: dict[str, Counter[str]] = {}
+    for pair in (pair for row in rows for feats in row if feats for pair in feats.split("|")):
+        name, _, value = pair.partition("=")
+        values.setdefault(name, Counter())[value] += 1
+    often = sorted((name for name in values if len(values[name]) > 1), key=lambda n: -values[n].total())
+    return [
+        TaskPlan(
+            table_name(name),
+            {"output": "vector", "target": "class", "column": name},
+            f"{listed(list(values[name]))}; remove the # to learn it too",
+            False,
+        )
+        for name in often[:FEATURES]
+    ]
 
 
 def _plan_labelled(group: Group, encoding: str, name: str) -> Plan:
@@ -414,11 +447,14 @@ def _plan_network(
     separator = separator_of(nodes, encoding)
     if separator and nodes.suffix.lower() != ".csv":
         data["separator"] = separator
+    if any(c.has_comma for c in [*free, *columns_of(edges, "table", encoding)] if c.kind == "number"):
+        data["decimal"] = ","
+        plan.notes["decimal"] = "numbers such as 3,5"
     if split is not None:
         data["split_column"] = split.name
         plan.notes["split_column"] = split.why
     else:
-        add_shares(plan)
+        add_shares(plan, "nodes" if graph is None else "networks")
     for column in labels:
         target = "number" if column.kind == "number" else "class"
         spec = {"output": "vector", "target": target, "column": column.name}
@@ -427,13 +463,46 @@ def _plan_network(
         plan.question = "what should be learned of the nodes? No column looks like a label."
     elif not features:
         plan.question = "what does the model see of a node? No column but the label holds classes or numbers."
-    elif split is None and graph is None:
-        plan.question = "which nodes are train, dev and test? Add a column that says so: split_column."
     roles = dict.fromkeys(features, "seen by the model") | {c.name: "LABEL of each node" for c in labels}
     for column in columns:
         role = roles.get(column.name, "split" if column is split else "not used")
         plan.seen.append((column.name, f"{column.kind}: {column.why} -> {role}"))
     return plan
+
+
+def _plan_graphml(path: Path, files: Sequence[Path], wish: Wish, name: str) -> Plan:
+    """A plan for one network with labels of its nodes, or for several graphs with labels."""
+    found = [graph for file in files[:GRAPHS] for _, graph in networks_of(file)]
+    members = [own for graph in found for _, own in graph.nodes(data=True)]
+    nodes = _attributes(members)
+    wholes = [c for c in _attributes([g.graph for g in found]) if not c.name.endswith("_default")]
+    of_graphs = len(found) > 1 and any(column.is_label for column in wholes)
+    candidates = [c for c in (wholes if of_graphs else nodes) if c.is_label]
+    named = [c for c in candidates if c.name in wish.labels]
+    labels = named or [c for c in candidates if c.likely == 2] or candidates[-1:]
+    taken = () if of_graphs else labels
+    seen = [c for c in nodes if c not in taken and c.kind in ("class", "number") and c.filled == c.num]
+    features = [c.name for c in seen] or [DEGREE]
+    key = "file" if len(found) == 1 else "train"
+    data = {"format": "graphml", key: path if path.is_dir() else files[0], "features": features}
+    plan = Plan(name, "graph", data, {"features": "what the model sees of each node"})
+    add_shares(plan, "nodes" if len(found) == 1 else "graphs")
+    for column in labels:
+        target = "number" if column.kind == "number" else "class"
+        spec = {"output": "set" if of_graphs else "vector", "target": target, "column": column.name}
+        of = "each graph" if of_graphs else "each node"
+        plan.tasks.append(TaskPlan(table_name(column.name), spec, f"of {of}; {column.why}"))
+    if not plan.tasks:
+        plan.question = "what should be learned? No attribute of graphs or nodes looks like a label."
+    for column in [*wholes, *nodes]:
+        role = "LABEL" if column in labels else "seen by the model" if column in seen else "not used"
+        plan.seen.append((column.name, f"{column.kind}: {column.why} -> {role}"))
+    return plan
+
+
+def _attributes(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [look_at(name, [row.get(name) for row in rows[:SAMPLE]]) for name in names]
 
 
 # --- segments -------------------------------------------------------------------------------------

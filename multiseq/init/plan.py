@@ -31,12 +31,14 @@ class TaskPlan:
         spec: Key -> value, without ``data``.
         why: The reason, for a comment.
         active: Whether it is in the recipe; otherwise it is a comment, as an alternative.
+        hints: Lines that could be added to it, with a reason; they are comments.
     """
 
     name: str
     spec: dict[str, Any]
     why: str = ""
     active: bool = True
+    hints: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -112,6 +114,7 @@ def recipe_text(plan: Plan, folder: Path, command: str, name: str) -> str:
     parts.append(_section(f"data.{_key(plan.name)}", data, plan.notes))
     for task in plan.tasks:
         text = _section(f"tasks.{_key(task.name)}", {"data": plan.name, **task.spec}, {})
+        text = "\n".join([text, *(f"# {_one_line(hint)}" for hint in task.hints)])
         why = f"# {_one_line(task.why)}\n" if task.why else ""
         if not task.active:
             text = _commented(text)

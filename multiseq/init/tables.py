@@ -11,8 +11,10 @@ from typing import Any
 
 from multiseq.checks import one_of
 from multiseq.data.archives import AudioFile, member_of
+from multiseq.data.readers import TRIPLE, columns_of_triples
 from multiseq.data.recordings import by_stem, find_recordings, is_audio
 from multiseq.data.records import DataError
+from multiseq.data.sdf import entries_of
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json, suffix_of
 from multiseq.init.columns import SAMPLE, TEXTS, Column, look_at, word_set
@@ -20,7 +22,7 @@ from multiseq.init.files import LANGUAGES, Group, separator_of, splits_in_order
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.requires import MissingLibraryError, need
 
-__all__ = ["Wish", "columns_of", "plan_rows"]
+__all__ = ["Wish", "columns_of", "plan_molecules", "plan_rows", "plan_triples"]
 
 PAIRS = (
     {"source", "target"},
@@ -70,8 +72,12 @@ def _columns_of(path: Path, kind: str, encoding: str, version: Any) -> list[Colu
     """As `columns_of`. ``version`` is only there so that a changed file is read again."""
     if kind == "jsonl":
         return [look_at(name, cells) for name, cells in _fields(path, encoding).items()]
+    if kind == "sdf":
+        rows = [entry.properties for entry in islice(entries_of(path, encoding), SAMPLE)]
+        named = dict.fromkeys(name for row in rows for name in row)
+        return [look_at(name, [row.get(name) for row in rows]) for name in named]
     separator = _separator(path, encoding)
-    table = open_table(path, encoding=encoding, separator=separator)
+    table = open_table(path, encoding=encoding, separator=separator, reject=_pass)
     cells: list[list[Any]] = [[] for _ in table.names]
     for _, columns in table.batches:
         for known, new in zip(cells, columns, strict=True):
@@ -90,17 +96,26 @@ def _separator(path: Path, encoding: str) -> str | None:
     return separator_of(path, encoding)
 
 
+def _pass(location: str, reason: str, raw: str = "") -> None:
+    """Pass over a bad row: reading all data tells how many there are."""
+
+
 def _fields(path: Path, encoding: str) -> dict[str, list[Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
+    bad: list[str] = []
     for number, line in enumerate(islice(lines_of(path, encoding), SAMPLE), 1):
         if line.strip():
             try:
                 row = parse_json(line)
             except ValueError as error:
-                raise DataError(f"{path}:{number}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: expected a JSON object")
-            rows.append(row)
+                bad.append(f"{path}:{number}: not JSON: {error}")
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+            else:
+                bad.append(f"{path}:{number}: expected a JSON object")
+    if len(bad) > len(rows):
+        raise DataError(bad[0])
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
@@ -177,6 +192,58 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
             else "Add a column with the labels, and run `multiseq init` again."
         )
     return plan
+
+
+def plan_triples(group: Group, encoding: str, wish: Wish, name: str) -> Plan | None:
+    """A plan for a table with one triple in a row, if the names of its columns say so."""
+    path = next(splits_in_order(group))[1]
+    columns = columns_of(path, "table", encoding)
+    names = [column.name for column in columns]
+    if len(names) < 4 or not ({name.lower() for name in names[1:]} >= set(TRIPLE) or _triple(names[1:4])):
+        return None
+    graph, triple = columns_of_triples(path, names)
+    others = [column for column in columns if column.name not in (graph, *triple)]
+    facts = Column(listed(triple), "triples", "the facts of a graph, one in a row", 0, 0, {})
+    plan = Plan(name, "graph", {"format": "triples"})
+    plan.seen.append((graph, "the name of the graph"))
+    _plan_around(plan, facts, others, group, "table", encoding, wish)
+    return plan
+
+
+def plan_molecules(group: Group, encoding: str, wish: Wish, name: str) -> Plan:
+    """A plan for an SDF file, whose properties are the columns."""
+    columns = columns_of(next(splits_in_order(group))[1], "sdf", encoding)
+    molecule = Column("molecules", "smiles", "MOL blocks", 0, 0, {})
+    plan = Plan(name, "graph", {"format": "sdf"})
+    _plan_around(plan, molecule, columns, group, "sdf", encoding, wish)
+    return plan
+
+
+def _plan_around(
+    plan: Plan,
+    item: Column,
+    others: Sequence[Column],
+    group: Group,
+    kind: str,
+    encoding: str,
+    wish: Wish,
+) -> None:
+    """Fill in the plan for a file whose items are no column."""
+    if encoding != "utf-8":
+        plan.data["encoding"] = encoding
+    split = next((c for c in others if c.kind == "split" and c.name not in wish.labels), None)
+    _add_files(plan, group, split, kind, encoding)
+    known = {column.name: column for column in others}
+    plan.tasks = _tasks(item, others, plan.adapter, wish, known, next(splits_in_order(group))[1])
+    _add_group(plan, others)
+    _describe(plan, [item, *others], item, split)
+    if not any(task.active for task in plan.tasks):
+        plan.question = "what should be learned? No column looks like a label."
+
+
+def _triple(names: Sequence[str]) -> bool:
+    lower = [name.lower() for name in names]
+    return lower[0] in ("head", "subject", "subj") and lower[2] in ("tail", "object", "obj")
 
 
 # --- the item -------------------------------------------------------------------------------------
@@ -343,14 +410,14 @@ def _add_files(plan: Plan, group: Group, split: Column | None, kind: str, encodi
     add_shares(plan)
 
 
-def add_shares(plan: Plan) -> None:
+def add_shares(plan: Plan, what: str = "rows") -> None:
     """Let the library hold out dev and test where there is no file for them."""
     if "dev" not in plan.data:
         plan.data["dev"] = 0.1
-        plan.notes["dev"] = "a tenth of train is held out, to choose the best weights"
+        plan.notes["dev"] = "a tenth is held out, to choose the best weights"
     if "test" not in plan.data:
         plan.data["test"] = 0.2
-        plan.notes["test"] = "a fifth of the rows is held out, for the final score"
+        plan.notes["test"] = f"a fifth of the {what} is held out, for the final score"
 
 
 def _add_group(plan: Plan, columns: Sequence[Column]) -> None:

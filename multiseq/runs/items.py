@@ -28,6 +28,17 @@ __all__ = ["Reading", "field_of", "item_of", "json_value", "line_of", "reading_o
 Pieces = Sequence[tuple[Any, Any]]
 """The (example, prediction) pairs of one item, as `Model.run` returns them."""
 
+BY_SUFFIX = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".conllu": "conllu",
+    ".sdf": "sdf",
+    ".mol": "sdf",
+    ".graphml": "graphml",
+}
+"""Ending of a file -> its format, whatever the training files were."""
+
 SHOWN = 40
 """The most characters of an item that are shown before its prediction."""
 
@@ -41,7 +52,7 @@ class Reading:
 
     Args:
         format: A format of recipes, or ``item`` (the file itself is the item), ``json`` (one item), or
-            ``text`` (one item per line).
+            ``text`` (one item per line). ``folders`` means that all of the text of the file is one item.
         options: Options of the format's reader, as in a recipe.
         column: The column that holds the task's labels.
         labels: The labels that the task has learned. They show whether the lines of a file begin with labels.
@@ -100,11 +111,12 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
     suffix = suffix_of(file)
     if suffix in getattr(adapter, "suffixes", ()):
         return "item"
-    if suffix in suffixes and trained != "rdkit-logp":
+    if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml"):
         return trained
     if suffix in TABLES:
-        return trained if trained in ("recordings", "networks") else "table"
-    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".conllu": "conllu"}.get(suffix, "text")
+        return trained if trained in ("recordings", "networks", "triples") else "table"
+    known = "text" if trained != "folders" or hasattr(adapter, "suffixes") else "folders"
+    return BY_SUFFIX.get(suffix, known)
 
 
 def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "item") -> Any:

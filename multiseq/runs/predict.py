@@ -251,7 +251,7 @@ class _Job:
         named = list(dict.fromkeys(c for file in self.files for c in columns_of_input(file, self.vector)))
         if len(self.files) == 1:
             return named, ""
-        if all(file.reading.format == "item" for file in self.files):
+        if all(file.reading.format in ("item", "folders") for file in self.files):
             return named, FILE
         own = FILE if FILE not in named else f"input_{FILE}"
         return [own, *named], own
@@ -260,8 +260,8 @@ class _Job:
         """The rows of all files."""
         for file in self.files:
             for row in rows_of(file, self.adapter):
-                if row.members and not self.vector:
-                    row = replace(row, members=())
+                if row.members:  # each has all columns of its row
+                    row = replace(row, cells={}) if self.vector else replace(row, members=())
                 yield replace(row, cells={own: file.name, **row.cells}) if own else row
 
     def chunks(self, rows: Iterable[Row]) -> Iterator[list[tuple[Row, list[Any], str]]]:

@@ -1,7 +1,7 @@
 """Rows of files to predict: each with its item and all its columns, read one after another.
 
-Tables, JSON lines, lines of text and CoNLL-U are streamed: memory does not grow with the file. Networks and
-lines with labels are read as a whole.
+Tables, JSON lines, lines of text and CoNLL-U are streamed: memory does not grow with the file. Networks,
+triples and lines with labels are read as a whole.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from typing import Any
 
 from multiseq.data import DataError
 from multiseq.data.archives import AudioFile
+from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.formats import TEXT
-from multiseq.data.readers import conllu_sentences
+from multiseq.data.graphml import item_of as graph_item_of
+from multiseq.data.graphml import networks_of
+from multiseq.data.networks import columns_of_nodes
+from multiseq.data.readers import columns_of_triples, conllu_sentences
+from multiseq.data.sdf import Entry, entries_of, smiles_of
 from multiseq.data.tables import Table, as_text, open_table
-from multiseq.data.text_files import lines_of, suffix_of
+from multiseq.data.text_files import lines_of, suffix_of, text_of
 from multiseq.labels import class_name
 from multiseq.requires import need
 from multiseq.runs.items import Reading, field_of, item_of, json_value
@@ -38,8 +43,8 @@ __all__ = [
     "spooled",
 ]
 
-ITEM, FILE = "item", "file"
-"""Names of the only column where a file has no columns: lines of text have items, recordings are files."""
+ITEM, FILE, NETWORK, NODE, SMILES = "item", "file", "network", "node", "smiles"
+"""Names of columns that a file lacks: of lines, of files, of networks and nodes, of molecules in SDF."""
 
 ENDINGS = {"table": ".csv", "recordings": ".csv", "jsonl": ".jsonl", "json": ".json", "conllu": ".conllu"}
 """Format -> the ending that stands for it where standard input has no name."""
@@ -133,15 +138,24 @@ def columns_of_input(file: Input, vector: bool) -> list[str]:
         vector: Whether a network has a row for each node, or one row.
     """
     kind, path = file.reading.format, file.path
-    if kind == "item":
+    if kind in ("item", "folders"):
         return [FILE]
     if kind in ("table", "recordings"):
         return schema_of(path).names if suffix_of(path) == ".parquet" else _open(file).names
     if kind == "networks":
         names = _open(file).names
-        return names if vector else names[:1]
+        graph, _ = columns_of_nodes(names)
+        return names if vector else [graph or NETWORK]
+    if kind == "triples":
+        names = _open(file).names
+        graph, triple = columns_of_triples(path, names)
+        return [name for name in names if name not in triple]
     if kind == "labelled":
         return ["label", "text"]
+    if kind == "graphml":
+        return [NETWORK, NODE, *_attributes(file)] if vector else [NETWORK]
+    if kind == "sdf":
+        return [SMILES, *dict.fromkeys(name for entry in _entries(file) for name in entry.properties)]
     if kind != "jsonl":
         return [ITEM]
     fields: dict[str, None] = {}
@@ -164,7 +178,7 @@ def num_rows(file: Input) -> int | None:
             return rows
     if kind in ("table", "recordings", "text", "jsonl") and not suffix.startswith(".xls"):
         return sum(1 for _ in _lines(file)) - (kind in ("table", "recordings"))
-    return 1 if kind in ("item", "json") else None
+    return 1 if kind in ("item", "json", "folders") else None
 
 
 def items_of(files: Sequence[Input], adapter: Any) -> tuple[list[Any], list[str]]:
@@ -199,6 +213,16 @@ def _of_item(file: Input, adapter: Any) -> Iterator[Row]:
     yield Row({FILE: file.name}, str(file.path), str(file.path), file.short)
 
 
+def _of_file(file: Input, adapter: Any) -> Iterator[Row]:
+    """A file as the reader of folders reads it: all of its text is one item."""
+    options = {key: value for key, value in file.reading.options.items() if key in TEXT}
+    try:
+        item, error = text_of(file.path, **options).strip(), ""
+    except DataError as wrong:
+        item, error = "", str(wrong)
+    yield Row({FILE: file.name}, item, str(file.path), file.short, error=error)
+
+
 def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
     column = file.reading.options.get("input", "text")
     make = _maker(file, adapter)
@@ -209,19 +233,36 @@ def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
             "--column"
         )
     for line, cells in rows:
-        yield make(cells, cells[column], f"{file.name}:{line}")
+        location = f"{file.name}:{line}"
+        if isinstance(cells, str):
+            yield Row({}, None, location, error=f"{location}: {cells}")
+        else:
+            yield make(cells, cells[column], location)
 
 
-def _table(file: Input) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
-    table = _open(file)
-    return table.names, table.rows()
+Lines = Iterator[tuple[int, dict[str, Any] | str]]
+"""Number of a line, and its cells; or why it has none."""
 
 
-def _parquet(file: Input) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
+def _table(file: Input) -> tuple[list[str], Lines]:
+    bad: list[tuple[int, str]] = []
+    table = _open(file, lambda place, reason, raw="": bad.append((int(place.rpartition(":")[2]), reason)))
+
+    def rows() -> Lines:
+        for line, cells in table.rows():
+            while bad and bad[0][0] < line:  # those of a batch are known before its rows
+                yield bad.pop(0)
+            yield line, cells
+        yield from bad
+
+    return table.names, rows()
+
+
+def _parquet(file: Input) -> tuple[list[str], Lines]:
     """Like `Table.rows`, but cells keep the types that Parquet has."""
     names = schema_of(file.path).names
 
-    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+    def rows() -> Lines:
         parquet = need("pyarrow.parquet", package="multiseq[tables]")
         numbers = count(1)
         with file.path.open("rb") as raw, parquet.ParquetFile(raw) as opened:
@@ -321,11 +362,53 @@ def _of_networks(file: Input, adapter: Any) -> Iterator[Row]:
     options = {**file.reading.options, **reader_options(adapter)}
     records = read_records("networks", file.path, options, adapter)
     table = _open(file)
+    graph, _ = columns_of_nodes(table.names)
     nodes: dict[str, list[dict[str, str]]] = {}
     for _, cells in table.rows():
-        nodes.setdefault(cells[table.names[0]], []).append(cells)
+        nodes.setdefault(cells[graph] if graph else file.path.stem, []).append(cells)
     for item, location, (name, members) in zip(records.items, records.locations, nodes.items(), strict=True):
-        yield Row({table.names[0]: name}, item, location, members=members)
+        yield Row({graph or NETWORK: name}, item, location, members=members)
+
+
+def _of_graphml(file: Input, adapter: Any) -> Iterator[Row]:
+    """A row for each graph, or for each node with its attributes."""
+    for location, graph in networks_of(file.path):
+        name = str(graph.graph.get("name") or file.path.stem)
+        members = [{NETWORK: name, NODE: str(node), **own} for node, own in graph.nodes(data=True)]
+        try:
+            item, _ = graph_item_of(graph, file.reading.options.get("features", ()))
+            yield Row({NETWORK: name}, item, location, members=members)
+        except ValueError as error:
+            yield Row({NETWORK: name}, None, location, members=members, error=f"{location}: {error}")
+
+
+def _attributes(file: Input) -> list[str]:
+    graphs = (graph for _, graph in networks_of(file.path))
+    return list(dict.fromkeys(key for graph in graphs for _, own in graph.nodes(data=True) for key in own))
+
+
+def _of_sdf(file: Input, adapter: Any) -> Iterator[Row]:
+    """A row for each molecule: its SMILES and its properties."""
+    for entry in _entries(file):
+        location = f"{file.name}:{entry.line}"
+        try:
+            smiles = smiles_of(entry)
+            yield Row({SMILES: smiles, **entry.properties}, smiles, location)
+        except ValueError as error:
+            yield Row(entry.properties, None, location, error=f"{location}: {error}")
+
+
+def _entries(file: Input) -> Iterator[Entry]:
+    options = {key: value for key, value in file.reading.options.items() if key in TEXT}
+    return entries_of(file.path, **options)
+
+
+def _of_triples(file: Input, adapter: Any) -> Iterator[Row]:
+    """A row for each graph: its name, and its labels if there are some."""
+    records = read_records("triples", file.path, file.reading.options, adapter)
+    for i, (item, location) in enumerate(zip(records.items, records.locations, strict=True)):
+        cells = {name: values[i] for name, values in records.columns.items()}
+        yield Row(cells, item, location)
 
 
 def _row(cells: Mapping[str, Any], given: Any, location: str, file: Input, adapter: Any) -> Row:
@@ -335,10 +418,10 @@ def _row(cells: Mapping[str, Any], given: Any, location: str, file: Input, adapt
         return Row(cells, None, location, error=str(error))
 
 
-def _open(file: Input) -> Table:
+def _open(file: Input, reject: Reject = stop) -> Table:
     options = file.reading.options
     chosen = {key: options[key] for key in ("encoding", "separator", "unpack_limit") if key in options}
-    return open_table(file.path, **chosen)
+    return open_table(file.path, **chosen, reject=reject)
 
 
 def _lines(file: Input, adapter: Any = None) -> Iterator[str]:
@@ -356,6 +439,7 @@ def _lines(file: Input, adapter: Any = None) -> Iterator[str]:
 
 READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "item": _of_item,
+    "folders": _of_file,
     "table": _of_table,
     "recordings": _of_table,
     "jsonl": _of_json_lines,
@@ -363,5 +447,8 @@ READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "conllu": _of_conllu,
     "labelled": _of_labelled,
     "networks": _of_networks,
+    "triples": _of_triples,
+    "sdf": _of_sdf,
+    "graphml": _of_graphml,
 }
 """Format -> its rows. Any other format is lines of text."""

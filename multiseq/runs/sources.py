@@ -32,7 +32,7 @@ TOLD = {
     "table": ("columns", "reject"),
     "conllu": ("columns", "reject"),
     "networks": ("numeric", "reject"),
-    **dict.fromkeys(("labelled", "jsonl", "recordings", "folders", "triples"), ("reject",)),
+    **dict.fromkeys(("labelled", "jsonl", "recordings", "folders", "triples", "sdf", "graphml"), ("reject",)),
 }
 """Format -> arguments of its reader that are no options of a recipe."""
 

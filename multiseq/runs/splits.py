@@ -123,7 +123,8 @@ def draw(
 
 
 def _of_nodes(spec: Mapping[str, Any]) -> bool:
-    return bool(spec["format"] == "networks")
+    """Whether nodes are divided: of networks from tables, and of one network in GraphML."""
+    return spec["format"] == "networks" or (spec["format"] == "graphml" and "file" in spec)
 
 
 def _num_nodes(whole: Records) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from multiseq.data import DataError
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.readers import read_conllu, read_json_lines, read_labelled, read_networks, read_recordings
 from multiseq.runs.recipe import read
-from multiseq.runs.run import evaluate_run, train_run
+from multiseq.runs.run import check_run, evaluate_run, train_run
 from multiseq.runs.sources import read_split
 
 RECIPE = """
@@ -145,6 +146,16 @@ def test_a_share_is_held_out_of_the_good_rows_and_each_bad_row_is_listed_once(tm
             stars == int(text.split()[1])
             for text, stars in zip(source.items, source.targets["stars"], strict=True)
         )
+
+
+def test_the_sizes_of_drawn_splits_are_those_without_bad_rows(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(texts(20) + "x,up\n,up,3\ny,down,three\n")
+    shared = TEXTS.replace('test = "test.csv"', "test = 0.2")
+    said: list[str] = []
+    check_run(recipe(tmp_path, shared, TWO), say=said.append)
+    sizes = {part: int(size) for part, size in re.findall(r"(train|test) (\d+)", said[0])}
+    assert sum(sizes.values()) == 20
+    assert f"{sizes['train']} items in train, {sizes['test']} items in test" in said[1]
 
 
 def test_most_rows_are_bad(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from multiseq import ClassTarget, Encoder, Model, SetHead, Settings, Source, Task, TextAdapter, train
 from multiseq.runs.recipe import read
-from multiseq.runs.sources import read_split
+from multiseq.runs.sources import draw_splits, read_split
 from multiseq.training import budget
 from multiseq.training.batching import BatchPlan
 from multiseq.training.budget import MAX_EPOCHS, Fitted, fitted, hold_out, vectors_per_batch
@@ -93,7 +93,9 @@ def test_the_dev_split_has_the_same_share_of_each_class_and_no_only_item_of_one(
     assert hold_out(source)[1] == held
 
 
-@pytest.mark.parametrize("labels", [[i / 7 for i in range(2000)], [["N", "V"]] * 2000, [None] * 2000])
+@pytest.mark.parametrize(
+    "labels", [[i / 7 for i in range(2000)], [["N", "V"]] * 2000, [{"a", "b"}] * 2000, [None] * 2000]
+)
 def test_other_labels_are_held_out_at_random(labels: list[Any]) -> None:
     _, held = hold_out(Source("x", list(range(2000)), {"y": labels}))
     assert held is not None
@@ -143,6 +145,10 @@ def test_a_recipe_without_steps_and_dev_holds_out_a_part_of_train(
     assert [len(items) for items in found] == [size or 0 for size in sizes]
     if sizes[1] == 6:
         assert not set(found[0]) & set(found[1])
+        # A run that was too small to hold out a part does not get one later, when its file has grown.
+        assert draw_splits(recipe, known={}) == {}
+        grown = [[len(s.items) for s in read_split(recipe, part, splits={})] for part in ("train", "dev")]
+        assert grown == [[60], []]
 
 
 def test_a_training_without_steps_stops_early_and_says_why(

@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import re
+import shutil
 from collections import Counter
 from datetime import datetime
 from itertools import pairwise
@@ -547,7 +548,8 @@ def test_a_run_says_and_keeps_its_splits(tested: tuple[Folder, list[str]]) -> No
     how = "drawn with split_seed = 3, in proportion to 'mood', equal items in one split"
     assert lines[0] == f"[data.reviews] train 56, dev 8, test 16 items: {how}"
     assert "Scores on the test split." in lines
-    assert f"{folder.path / 'run'} has the model, the curves (curves.png) and this table (test.md)." in lines
+    files = "the model, the curves (curves.png), a page to look at (report.html) and this table (test.md)"
+    assert f"{folder.path / 'run'} has {files}." in lines
     content = json.loads((folder.path / "run" / "splits" / "reviews.json").read_text())
     assert {key: len(value) for key, value in content.items() if isinstance(value, list)} == {
         "train": 56, "test": 16, "dev": 8,
@@ -577,6 +579,24 @@ def test_evaluate_uses_the_splits_of_the_run(tested: tuple[Folder, list[str]], t
         evaluate_run(folder.path / "run", data=tmp_path)
 
 
+def test_a_run_without_its_splits_draws_them_again_and_compares(
+    tested: tuple[Folder, list[str]], tmp_path: Path
+) -> None:
+    """As a run of an older version, which has drawn other rows and kept no list of them."""
+    folder, _ = tested
+    run = tmp_path / "run"
+    shutil.copytree(folder.path / "run", run)
+    shutil.rmtree(run / "splits")
+    said: list[str] = []
+    assert evaluate_run(run, split="dev", say=said.append)["mood"]["num_items"] == 8
+    assert not said
+    record = json.loads((run / "run.json").read_text())
+    record["dev"][0]["digest"] = record["test"][0]["digest"]
+    (run / "run.json").write_text(json.dumps(record))
+    evaluate_run(run, split="dev", say=said.append)
+    assert said[0].startswith("the data is not what this run was trained on")
+
+
 def test_a_resumed_run_goes_on_with_its_splits(folder: Folder) -> None:
     run, keys = folder.path / "run", "test = 0.2\ndev = 0.1"
     recipe = folder.recipe(keys)
@@ -604,7 +624,8 @@ def test_without_a_test_split_dev_is_scored_and_the_text_says_so(folder: Folder)
     few = ("--set", "training.steps=4", "--set", "training.evaluate_every=2")
     lines = printed("train", folder.path / "reviews.toml", "--out", run, *few)
     assert any(line.startswith(f"Scores on the dev split. Those on dev are {optimistic}") for line in lines)
-    assert f"{run} has the model, the curves (curves.png) and this table (dev.md)." in lines
+    files = "the model, the curves (curves.png), a page to look at (report.html) and this table (dev.md)"
+    assert f"{run} has {files}." in lines
     report = json.loads((run / "dev.json").read_text())["tasks"]
     assert (report["mood"]["split"], report["mood"]["dev_chose_weights"]) == ("dev", True)
     assert report["mood"]["baseline"] is not None

@@ -140,7 +140,8 @@ def _train(
     base = _data_folder(recipe, data)
     bad = BadRows()
     with _known_folder(base):
-        drawn = draw_splits(recipe, base, saved_splits(out / FOLDER) if resume else None)
+        saved = saved_splits(out / FOLDER) if resume else {}  # none if the run was killed before it drew
+        drawn = draw_splits(recipe, base, saved or None)
         train, dev, test = (
             read_split(recipe, split, base, splits=drawn, bad=bad) for split in ("train", "dev", "test")
         )
@@ -165,8 +166,8 @@ def _train(
         _announce(model, train, options, out, say)
         splits = {"sources": train, "dev": dev, "test": test}
         digests = {name: _digests(model, split, kept) for name, split in splits.items()}
+        save_splits(drawn, out / FOLDER)  # before run.json: a run that can be resumed has all of them
         record = _begin(out, recipe, base, model, digests, resume)
-        save_splits(drawn, out / FOLDER)
         _write_bad_rows(out, bad, say)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
     began = time.perf_counter()
@@ -321,8 +322,10 @@ def _scored(
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
     base = _data_folder(recipe, data)
-    drawn, bad = saved_splits(Path(folder) / FOLDER), BadRows()
+    bad = BadRows()
     with _known_folder(base):
+        # A run of an older version has drawn other splits and kept none: the check below says so.
+        drawn = draw_splits(recipe, base, saved_splits(Path(folder) / FOLDER))
         first = split or "test"
         sources = {first: read_split(recipe, first, base, model, drawn, bad)}
         if split is None and not _tasks_in(sources["test"]) >= set(recipe.tasks):
@@ -532,7 +535,8 @@ def _splits_in_words(
         if name in drawn:
             content = drawn[name].content
             how, what = content["how"], content.get("of", what)
-            counted |= {split: content[split] for split in SPLITS if split in content}
+            if what == "nodes":  # each split has all networks, with the labels of its nodes only
+                counted = {split: content[split] for split in SPLITS if split in content}
         sizes = [f"{split} {len(counted[split]):,}" for split in SPLITS if split in counted]
         yield f"[data.{name}] {', '.join(sizes)} {what}: {how}"
 

@@ -59,7 +59,8 @@ def read_split(
         data: Folder that relative paths are relative to. Default: the folder of the recipe.
         model: A trained model, if there is one. It knows which columns of a graph's nodes hold numbers.
             Without it, this is guessed from the data.
-        splits: What `draw_splits` returned. Without it, they are drawn again, with the same result.
+        splits: What `draw_splits` returned. Without it, they are drawn again, with the same result if the
+            data is the same.
         bad: Notes the rows that data with ``on_error = "skip"`` leaves out.
 
     Returns:
@@ -77,7 +78,7 @@ def read_split(
         known = {} if model is None else reader_options(model.adapter(spec["adapter"]))
         tasks, base = _tasks_of(recipe, name), data or recipe.folder
         used = _columns_used(spec, tasks.values())
-        drawn = _drawn(recipe, name, base, splits or {})
+        drawn = _drawn(recipe, name, base, splits)
         noted = (bad or BadRows()).of(split) if spec.get("on_error") == "skip" else None
         shared = "file" in spec or (drawn is not None and split in drawn.content)  # one file, several splits
         options = {"columns": used, **known, "bad": noted and noted.of("" if shared else split)}
@@ -112,28 +113,29 @@ def draw_splits(
     Args:
         recipe: The recipe that describes the data.
         data: Folder that relative paths are relative to. Default: the folder of the recipe.
-        known: Splits that are drawn already, and stay as they are.
+        known: Splits that a run has drawn, and that stay as they are. If they are given, a table whose recipe
+            names no fraction, and which had no dev split, gets none.
 
     Raises:
         DataError: A file cannot be read, or its items cannot be divided as the recipe says.
     """
     found = {}
     for name in recipe.tables["data"]:
-        drawn = _drawn(recipe, name, data or recipe.folder, known or {})
+        drawn = _drawn(recipe, name, data or recipe.folder, known)
         if drawn is not None:
             found[name] = drawn
     return found
 
 
-def _drawn(recipe: Recipe, name: str, base: Path, known: Mapping[str, Split]) -> Split | None:
+def _drawn(recipe: Recipe, name: str, base: Path, known: Mapping[str, Split] | None) -> Split | None:
     """The splits of a data table, drawn if they are not known; None if its files or columns name them."""
     spec = recipe.tables["data"][name]
     options = settings(recipe)
     makes_dev = options.follows_data and options.evaluates and not {"dev", "split_file"} & set(spec)
     if not makes_dev and not is_drawn(spec):
         return None
-    if name in known:
-        return known[name]
+    if known is not None and (name in known or not is_drawn(spec)):
+        return known.get(name)
     kind, tasks = adapter_class(recipe, spec["adapter"]), _tasks_of(recipe, name).values()
     whole = _read({**spec, "columns": _columns_used(spec, tasks)}, _divided_file(spec), base, kind)
     if makes_dev:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import shutil
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -17,6 +18,7 @@ from typing import Any
 
 from multiseq.data import DataError
 from multiseq.data.archives import AudioFile
+from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.formats import TEXT
 from multiseq.data.readers import conllu_sentences
 from multiseq.data.tables import Table, as_text, open_table
@@ -209,19 +211,37 @@ def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
             "--column"
         )
     for line, cells in rows:
-        yield make(cells, cells[column], f"{file.name}:{line}")
+        location = f"{file.name}:{line}"
+        if isinstance(cells, str):
+            yield Row({}, None, location, error=f"{location}: {cells}")
+        else:
+            yield make(cells, cells[column], location)
 
 
-def _table(file: Input) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
-    table = _open(file)
-    return table.names, table.rows()
+def _table(file: Input) -> tuple[list[str], Iterator[tuple[int, dict[str, Any] | str]]]:
+    """The columns, and the rows in their order; a row that cannot be read is the reason."""
+    bad: deque[tuple[int, str]] = deque()
+
+    def reject(location: str, reason: str, raw: str = "") -> None:
+        line = int(location.rpartition(":")[2])
+        bad.append((line, f"{reason}; the row: {raw.rstrip()}" if raw else reason))
+
+    def rows() -> Iterator[tuple[int, dict[str, Any] | str]]:
+        for line, cells in table.rows():
+            while bad and bad[0][0] < line:
+                yield bad.popleft()
+            yield line, cells
+        yield from bad
+
+    table = _open(file, reject)
+    return table.names, rows()
 
 
-def _parquet(file: Input) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
+def _parquet(file: Input) -> tuple[list[str], Iterator[tuple[int, dict[str, Any] | str]]]:
     """Like `Table.rows`, but cells keep the types that Parquet has."""
     names = schema_of(file.path).names
 
-    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+    def rows() -> Iterator[tuple[int, dict[str, Any] | str]]:
         parquet = need("pyarrow.parquet", package="multiseq[tables]")
         numbers = count(1)
         with file.path.open("rb") as raw, parquet.ParquetFile(raw) as opened:
@@ -335,10 +355,10 @@ def _row(cells: Mapping[str, Any], given: Any, location: str, file: Input, adapt
         return Row(cells, None, location, error=str(error))
 
 
-def _open(file: Input) -> Table:
+def _open(file: Input, reject: Reject = stop) -> Table:
     options = file.reading.options
     chosen = {key: options[key] for key in ("encoding", "separator", "unpack_limit") if key in options}
-    return open_table(file.path, **chosen)
+    return open_table(file.path, **chosen, reject=reject)
 
 
 def _lines(file: Input, adapter: Any = None) -> Iterator[str]:

@@ -158,6 +158,22 @@ def test_the_sizes_of_drawn_splits_are_those_without_bad_rows(tmp_path: Path) ->
     assert f"{sizes['train']} items in train, {sizes['test']} items in test" in said[1]
 
 
+@pytest.mark.parametrize("key", ["time", "split_column"])
+def test_rows_without_a_time_or_a_split_are_bad_too(tmp_path: Path, key: str) -> None:
+    good, wrong = (range(2020, 2030), "soon") if key == "time" else (["train"] * 8 + ["test"] * 2, "mine")
+    lines = texts(10).splitlines()
+    rows = [f"{line},{cell}" for line, cell in zip(lines, ["when", *good], strict=True)]
+    rows[3:3] = ["w,up,1," + wrong, "v,up,1,"]
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    named = 'time = "when"\ntest = 0.2\ntrain' if key == "time" else 'split_column = "when"\nfile'
+    found = recipe(tmp_path, TEXTS.replace('test = "test.csv"', "").replace("train =", f"{named} ="), TWO)
+    bad = BadRows()
+    [train], [test] = read_split(found, "train", bad=bad), read_split(found, "test", bad=bad)
+    assert (train.items, test.items) == ([f"text {i}" for i in range(8)], ["text 8", "text 9"])
+    assert test.targets["stars"] == [8, 9]
+    assert [row.location.rpartition(":")[2] for row in bad.rows] == ["4", "5"]
+
+
 def test_most_rows_are_bad(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(texts(3) + "a,b\nb\nc,d\ne\n")
     (tmp_path / "test.csv").write_text(texts(1))

@@ -217,10 +217,10 @@ def _without_folders(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text in a table of Markdown.
+    r"""A text in a table of Markdown.
 
-    >>> _cell("a | <b>")
-    'a \\\\| &lt;b>'
+    >>> print(_cell("a | <b>"))
+    a \| &lt;b>
     """
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 

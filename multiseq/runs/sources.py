@@ -14,7 +14,15 @@ from multiseq.data.formats import FORMATS, PATHS
 from multiseq.labels import are_segments, flag, number, with_point
 from multiseq.runs.build import adapter_class, settings
 from multiseq.runs.recipe import Recipe, resolve
-from multiseq.runs.splits import Split, deciding_task, draw, is_drawn, read_split_file, selected
+from multiseq.runs.splits import (
+    Split,
+    deciding_task,
+    draw,
+    is_drawn,
+    read_split_file,
+    selected,
+    without_wrong_cells,
+)
 
 if TYPE_CHECKING:
     from multiseq.model import Model
@@ -207,6 +215,7 @@ def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records
         return read_records(name, path, options, kind)
     before = len(bad.rows)
     records = read_records(name, path, {**options, "reject": bad.add}, kind)
+    records = without_wrong_cells(records, spec, bad.add)
     bad.check(before, max(len(records.items), records.num_rows), str(path))
     return records
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from multiseq.data import DataError, Records
+from multiseq.data.bad_rows import Reject, raw_of
 from multiseq.data.formats import SPLIT_NAMES, SPLITS
 from multiseq.data.records import splits_of
 from multiseq.data.splits import folds, moment
@@ -30,6 +31,7 @@ __all__ = [
     "save_splits",
     "saved_splits",
     "selected",
+    "without_wrong_cells",
 ]
 
 FOLDER = "splits"
@@ -138,6 +140,24 @@ def _stratum(label: Any, task: Mapping[str, Any]) -> Any:
     if task["target"] == "number":
         return label[task["columns"][0]]
     return [name for name, there in label.items() if there]
+
+
+def without_wrong_cells(records: Records, spec: Mapping[str, Any], reject: Reject) -> Records:
+    """The records without those whose cell in the column of splits or times says nothing."""
+    wrong: dict[int, str] = {}
+    for key in ("split_column", "time"):
+        values = records.columns.get(spec.get(key, ""), ())
+        for row, (value, location) in enumerate(zip(values, records.locations, strict=bool(values))):
+            try:
+                splits_of(value, location) if key == "split_column" else _moments(
+                    [value], [location], spec[key]
+                )
+            except DataError as error:
+                wrong.setdefault(row, str(error).removeprefix(f"{location}: "))
+    for row, reason in wrong.items():
+        reject(records.locations[row], reason, raw_of(records.items[row]))
+    kept = [row for row in range(len(records.items)) if row not in wrong]
+    return records.select(kept) if wrong else records
 
 
 def _moments(values: Sequence[Any], locations: Sequence[str], column: str) -> list[Any]:

@@ -198,6 +198,11 @@ def test_stopping_is_the_default(tmp_path: Path) -> None:
         found.tables["data"]["mine"] |= on_error
         with pytest.raises(DataError, match=r"train\.csv:5: stars: got 'x'"):
             read_split(found, "train")
+    with pytest.raises(DataError, match=r'train\.csv:5: stars: .*; on_error = "skip" in the \[data\] table'):
+        check_run(found, say=lambda _: None)
+    (tmp_path / "train.csv").write_text(texts(3) + '"a,up,4\n')
+    with pytest.raises(DataError, match=r"lines that end in a newline$"):  # skipping would not help
+        check_run(found, say=lambda _: None)
 
 
 # --- items that cannot be prepared ----------------------------------------------------------------
@@ -310,5 +315,8 @@ def test_a_summary_counts_reasons_not_values(tmp_path: Path) -> None:
         bad.summary()
         == "3 bad rows left out: got 'a', expected a number (a.csv:0 and 1 more); empty (a.csv:1)"
     )
+    for place, reason in enumerate(["wide", "deep"]):
+        bad.add(f"b.csv:{place}", reason)
+    assert bad.summary().endswith("; wide (b.csv:0); 1 other reason")
     bad.write(tmp_path / "bad_rows.csv")
     assert listed(tmp_path / "bad_rows.csv")[1] == ["train", "a.csv:1", "empty", "raw"]

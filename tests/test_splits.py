@@ -26,7 +26,7 @@ from multiseq.data.splits import moment, num_shared
 from multiseq.runs.recipe import RecipeError, read
 from multiseq.runs.run import evaluate_run, train_run
 from multiseq.runs.sources import draw_splits, read_split
-from multiseq.runs.splits import Split
+from multiseq.runs.splits import Split, save_splits, saved_splits
 
 SHARES = [(0.2, 0.1), (0.2, 0.0), (0.0, 0.1), (0.5, 0.4), (1 / 3, 1 / 3)]
 CLASSES = st.lists(st.integers(1, 60), min_size=1, max_size=12)
@@ -634,6 +634,18 @@ def test_without_a_test_split_dev_is_scored_and_the_text_says_so(folder: Folder)
     assert printed("train", "--resume", "--out", run)[0] == f"{run}: this run is finished"
     again = json.loads("\n".join(printed("evaluate", run, "--json")))["tasks"]
     assert {**again["mood"], "seconds": 0} == {**report["mood"], "seconds": 0}
+
+
+def test_any_name_of_data_is_kept(tmp_path: Path) -> None:
+    names = ["reviews", ".hidden", "..", "../up", "a/b", "50 %", "v1.2", "ß"]
+    save_splits(
+        {name: Split("", {"train": [i]}) for i, name in enumerate(names)}, tmp_path / "run" / "splits"
+    )
+    assert len(list((tmp_path / "run" / "splits").iterdir())) == len(names)
+    found = saved_splits(tmp_path / "run" / "splits")
+    assert {name: split.content["train"] for name, split in found.items()} == {
+        name: [i] for i, name in enumerate(names)
+    }
 
 
 def test_a_split_left_by_another_recipe_is_not_used(folder: Folder) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import DataError
-from multiseq.data.bad_rows import BadRows
+from multiseq.data.bad_rows import BadRowError, BadRows
 from multiseq.data.formats import SPLITS
 from multiseq.data.splits import num_shared
 from multiseq.runs.build import build_model, check_options, settings
@@ -414,9 +414,12 @@ def _data_folder(recipe: Recipe, data: str | Path | None) -> Path:
 
 @contextmanager
 def _known_folder(base: Path) -> Iterator[None]:
-    """A clearer error about a file that cannot be read, if the data folder does not exist."""
+    """Clearer errors about data that cannot be read: what to do about a bad row or a missing folder."""
     try:
         yield
+    except BadRowError as error:
+        skip = 'on_error = "skip" in the [data] table leaves out such rows and lists them'
+        raise BadRowError(f"{error}; {skip}") from None
     except DataError as error:
         if base.is_dir():
             raise

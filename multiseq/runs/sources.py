@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import READERS, DataError, Records
-from multiseq.data.bad_rows import BadRows
+from multiseq.data.bad_rows import BadRows, stop
 from multiseq.data.formats import FORMATS, PATHS
 from multiseq.labels import are_segments, flag, number, with_point
 from multiseq.runs.build import adapter_class, settings
@@ -234,7 +234,7 @@ def _check_items(items: Sequence[Any], kind: Any, fail: Fail) -> None:
 
 
 def _stop(locations: Sequence[str], row: int, reason: str) -> None:
-    raise DataError(f"{locations[row]}: {reason}")
+    stop(locations[row], reason)
 
 
 def reader_options(adapter: Any) -> dict[str, Any]:

@@ -321,7 +321,8 @@ def save_splits(splits: Mapping[str, Split], folder: Path) -> None:
     if splits:
         folder.mkdir(parents=True, exist_ok=True)
     for name, found in splits.items():
-        write_whole(folder / f"{quote(name, safe=' ')}.json", json.dumps(found.content, ensure_ascii=False))
+        plain = quote(name, safe=" ").replace(".", "%2E")  # no hidden file
+        write_whole(folder / f"{plain}.json", json.dumps(found.content, ensure_ascii=False))
 
 
 def saved_splits(folder: Path) -> dict[str, Split]:

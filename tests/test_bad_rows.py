@@ -76,7 +76,7 @@ def texts(num: int) -> str:
 
 def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Path) -> None:
     good = texts(9).splitlines(keepends=True)
-    bad = ["x,up\n", '"a"b,up,3\n', "y,down,three\n", ",up,4\n", "z,down,1,2\n"]
+    bad = ["x,up\n", '"a"b,up,3\n', "y,down,three\n", " ,up,4\n", "z,down,1,2\n"]
     lines = [good[0], bad[0], *good[1:5], bad[1], bad[2], *good[5:], bad[3], bad[4]]
     (tmp_path / "train.csv").write_text("".join(lines))
     (tmp_path / "test.csv").write_text(texts(4) + "w,up,1 star\n")
@@ -93,7 +93,7 @@ def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Pa
         ["train", "train.csv:7", "not valid CSV", ""],
         ["train", "train.csv:15", "got 4 cells, expected 3 as in the header", "z,down,1,2"],
         ["train", "train.csv:8", "stars: got 'three', expected a number, or None if it is missing", "y"],
-        ["train", "train.csv:14", "got an empty item", ""],
+        ["train", "train.csv:14", "got an empty item", " "],
         ["test", "test.csv:6", "stars: got '1 star', expected a number, or None if it is missing", "w"],
     ]
     rows = listed(out / "bad_rows.csv")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -117,22 +119,27 @@ def test_a_few_items_are_all_for_training() -> None:
         ("train", ["data.texts.dev=test.csv"], (60, 7, 7)),
         ("column", [], (54, 6, 7)),
         ("column with dev", [], (60, 5, 7)),
+        ("split file", [], (54, 6, 7)),
+        ("split file with dev", [], (60, 5, 7)),
     ],
 )
 def test_a_recipe_without_steps_and_dev_holds_out_a_part_of_train(
     tmp_path: Path, few_are_enough: None, files: str, changes: list[str], sizes: tuple[int | None, ...]
 ) -> None:
-    rows = {"train": 60, "dev": 5 if files == "column with dev" else 0, "test": 7}
+    rows = {"train": 60, "dev": 5 if files.endswith("with dev") else 0, "test": 7}
     for name, num in rows.items():
         lines = [f"text {i},{'ab'[i % 2]}" for i in range(num)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
     lines = [f"text {i},{'ab'[i % 2]},{name}" for name, num in rows.items() for i in range(num)]
     (tmp_path / "all.csv").write_text("\n".join(["text,label,part", *lines]))
-    named = (
-        'train = "train.csv"\ntest = "test.csv"'
-        if files == "train"
-        else 'file = "all.csv"\nsplit_column = "part"'
-    )
+    ends = list(accumulate(rows.values()))
+    numbers = {name: list(range(end - rows[name], end)) for name, end in zip(rows, ends, strict=True)}
+    (tmp_path / "rows.json").write_text(json.dumps({name: own for name, own in numbers.items() if own}))
+    named = {
+        "train": 'train = "train.csv"\ntest = "test.csv"',
+        "column": 'file = "all.csv"\nsplit_column = "part"',
+        "split file": 'file = "all.csv"\nsplit_file = "rows.json"',
+    }[files.removesuffix(" with dev")]
     (tmp_path / "r.toml").write_text(
         f'[data.texts]\nadapter = "text"\nformat = "table"\ninput = "text"\n{named}\n'
         '[tasks.t]\ndata = "texts"\noutput = "set"\ntarget = "class"\ncolumn = "label"\n'

@@ -139,29 +139,36 @@ def _drawn(recipe: Recipe, name: str, base: Path, known: Mapping[str, Split] | N
     """The splits of a data table, drawn if they are not known; None if its files or columns name them."""
     spec = recipe.tables["data"][name]
     options = settings(recipe)
-    makes_dev = options.follows_data and options.evaluates and not {"dev", "split_file"} & set(spec)
+    makes_dev = options.follows_data and options.evaluates and "dev" not in spec
     if not makes_dev and not is_drawn(spec):
         return None
     if known is not None and (name in known or not is_drawn(spec)):
         return known.get(name)
     kind, tasks = adapter_class(recipe, spec["adapter"]), _tasks_of(recipe, name).values()
     whole = _read({**spec, "columns": _columns_used(spec, tasks)}, _divided_file(spec), base, kind)
+    given = None
+    if "split_file" in spec:
+        given = read_split_file(resolve(spec["split_file"], base), spec.get("fold", 0))
     if makes_dev:
-        spec = _with_dev(spec, whole)
+        spec = _with_dev(spec, whole, given)
         if not is_drawn(spec):
             return None
     task = deciding_task(spec, tasks)
     fail: Fail | None = (lambda row, reason: None) if spec.get("on_error") == "skip" else None
     labels = None if task is None else _labels(whole, task, kind, fail)
-    return draw(whole, spec, task, labels, f"{recipe.name}: [data.{name}]")
+    return draw(whole, spec, task, labels, f"{recipe.name}: [data.{name}]", given)
 
 
-def _with_dev(spec: Mapping[str, Any], whole: Records) -> Mapping[str, Any]:
+def _with_dev(spec: Mapping[str, Any], whole: Records, given: Split | None) -> Mapping[str, Any]:
     """A data table that has no dev split, with the fraction of train to hold out as one."""
     from multiseq.training.budget import dev_share
 
     train = whole
-    if "split_column" in spec:
+    if given is not None:
+        if selected(whole, given, "dev").items:
+            return spec
+        train = selected(whole, given, "train")
+    elif "split_column" in spec:
         if whole.of_split("dev", spec["split_column"]).items:
             return spec
         train = whole.of_split("train", spec["split_column"])
@@ -224,7 +231,7 @@ def _check_items(items: Sequence[Any], kind: Any, fail: Fail) -> None:
     """Find empty items, and items that the adapter cannot read, whatever it learns from the others."""
     check = getattr(kind, "check_item", None)
     for i, item in enumerate(items):
-        if item == "" or item == []:
+        if item == [] or (isinstance(item, str) and not item.strip()):
             fail(i, "got an empty item")
         elif check is not None:
             try:

@@ -83,7 +83,12 @@ def deciding_task(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -
 
 
 def draw(
-    whole: Records, spec: Mapping[str, Any], task: Mapping[str, Any] | None, labels: Any, place: str
+    whole: Records,
+    spec: Mapping[str, Any],
+    task: Mapping[str, Any] | None,
+    labels: Any,
+    place: str,
+    given: Split | None = None,
 ) -> Split:
     """Draw the splits of a data table.
 
@@ -93,6 +98,7 @@ def draw(
         task: See `deciding_task`.
         labels: The labels of this task, one for each record; None without a task.
         place: What an error message begins with.
+        given: The splits that a ``split_file`` has. Only what it calls train is divided.
 
     Raises:
         DataError: The records cannot be divided in this way.
@@ -117,6 +123,8 @@ def draw(
     content: dict[str, Any] = {"train": list(range(len(items)))}
     if "split_column" in columns:
         content = _by_column(columns.pop("split_column"), locations, spec)
+    if given is not None:
+        content = {"train": [], **_rows_by_split(given.location, given.content, len(items))}
     content |= _divided(items, content["train"], spec, columns, place)
     how = _how(spec, task, columns, [content[part] for part in SPLITS if part in content])
     note = {"of": "nodes"} if of_nodes else {}

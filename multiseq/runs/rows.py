@@ -298,7 +298,7 @@ def _of_json_lines(file: Input, adapter: Any) -> Iterator[Row]:
         location = f"{file.name}:{number}"
         cells: Mapping[str, Any] = {ITEM: line.rstrip("\r\n")}
         try:
-            value = json_value(line, location, adapter)
+            value = json_value(line.rstrip("\r\n"), location, adapter)
             cells = value if isinstance(value, dict) else {ITEM: value}
             item = field_of(adapter, value, column, location)
         except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from multiseq.data.bad_rows import BadRows
 from multiseq.data.readers import read_conllu, read_json_lines, read_labelled, read_networks, read_recordings
 from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.recipe import read
-from multiseq.runs.run import train_run
+from multiseq.runs.run import check_run, train_run
 from multiseq.runs.sources import read_split
 
 RECIPE = """
@@ -76,7 +77,7 @@ def texts(num: int) -> str:
 
 def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Path) -> None:
     good = texts(9).splitlines(keepends=True)
-    bad = ["x,up\n", '"a"b,up,3\n', "y,down,three\n", ",up,4\n", "z,down,1,2\n"]
+    bad = ["x,up\n", '"a"b,up,3\n', "y,down,three\n", " ,up,4\n", "z,down,1,2\n"]
     lines = [good[0], bad[0], *good[1:5], bad[1], bad[2], *good[5:], bad[3], bad[4]]
     (tmp_path / "train.csv").write_text("".join(lines))
     (tmp_path / "test.csv").write_text(texts(4) + "w,up,1 star\n")
@@ -93,7 +94,7 @@ def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Pa
         ["train", "train.csv:7", "not valid CSV", ""],
         ["train", "train.csv:15", "got 4 cells, expected 3 as in the header", "z,down,1,2"],
         ["train", "train.csv:8", "stars: got 'three', expected a number, or None if it is missing", "y"],
-        ["train", "train.csv:14", "got an empty item", ""],
+        ["train", "train.csv:14", "got an empty item", " "],
         ["test", "test.csv:6", "stars: got '1 star', expected a number, or None if it is missing", "w"],
     ]
     rows = listed(out / "bad_rows.csv")
@@ -148,6 +149,32 @@ def test_a_share_is_held_out_of_the_good_rows_and_each_bad_row_is_listed_once(tm
         )
 
 
+def test_the_sizes_of_drawn_splits_are_those_without_bad_rows(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(texts(20) + "x,up\n,up,3\ny,down,three\n")
+    shared = TEXTS.replace('test = "test.csv"', "test = 0.2")
+    said: list[str] = []
+    check_run(recipe(tmp_path, shared, TWO), say=said.append)
+    sizes = {part: int(size) for part, size in re.findall(r"(train|test) (\d+)", said[0])}
+    assert sum(sizes.values()) == 20
+    assert f"{sizes['train']} items in train, {sizes['test']} items in test" in said[1]
+
+
+@pytest.mark.parametrize("key", ["time", "split_column"])
+def test_rows_without_a_time_or_a_split_are_bad_too(tmp_path: Path, key: str) -> None:
+    good, wrong = (range(2020, 2030), "soon") if key == "time" else (["train"] * 8 + ["test"] * 2, "mine")
+    lines = texts(10).splitlines()
+    rows = [f"{line},{cell}" for line, cell in zip(lines, ["when", *good], strict=True)]
+    rows[3:3] = ["w,up,1," + wrong, "v,up,1,"]
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    named = 'time = "when"\ntest = 0.2\ntrain' if key == "time" else 'split_column = "when"\nfile'
+    found = recipe(tmp_path, TEXTS.replace('test = "test.csv"', "").replace("train =", f"{named} ="), TWO)
+    bad = BadRows()
+    [train], [test] = read_split(found, "train", bad=bad), read_split(found, "test", bad=bad)
+    assert (train.items, test.items) == ([f"text {i}" for i in range(8)], ["text 8", "text 9"])
+    assert test.targets["stars"] == [8, 9]
+    assert [row.location.rpartition(":")[2] for row in bad.rows] == ["4", "5"]
+
+
 def test_most_rows_are_bad(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(texts(3) + "a,b\nb\nc,d\ne\n")
     (tmp_path / "test.csv").write_text(texts(1))
@@ -172,6 +199,11 @@ def test_stopping_is_the_default(tmp_path: Path) -> None:
         found.tables["data"]["mine"] |= on_error
         with pytest.raises(DataError, match=r"train\.csv:5: stars: got 'x'"):
             read_split(found, "train")
+    with pytest.raises(DataError, match=r'train\.csv:5: stars: .*; on_error = "skip" in the \[data\] table'):
+        check_run(found, say=lambda _: None)
+    (tmp_path / "train.csv").write_text(texts(3) + '"a,up,4\n')
+    with pytest.raises(DataError, match=r"lines that end in a newline$"):  # skipping would not help
+        check_run(found, say=lambda _: None)
 
 
 # --- items that cannot be prepared ----------------------------------------------------------------
@@ -284,5 +316,8 @@ def test_a_summary_counts_reasons_not_values(tmp_path: Path) -> None:
         bad.summary()
         == "3 bad rows left out: got 'a', expected a number (a.csv:0 and 1 more); empty (a.csv:1)"
     )
+    for place, reason in enumerate(["wide", "deep"]):
+        bad.add(f"b.csv:{place}", reason)
+    assert bad.summary().endswith("; wide (b.csv:0); 1 other reason")
     bad.write(tmp_path / "bad_rows.csv")
     assert listed(tmp_path / "bad_rows.csv")[1] == ["train", "a.csv:1", "empty", "raw"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 
 from multiseq import ClassTarget, Encoder, Model, SetHead, Settings, Source, Task, TextAdapter, train
 from multiseq.runs.recipe import read
-from multiseq.runs.sources import read_split
+from multiseq.runs.sources import draw_splits, read_split
 from multiseq.training import budget
 from multiseq.training.batching import BatchPlan
 from multiseq.training.budget import MAX_EPOCHS, Fitted, fitted, hold_out, vectors_per_batch
@@ -93,7 +95,9 @@ def test_the_dev_split_has_the_same_share_of_each_class_and_no_only_item_of_one(
     assert hold_out(source)[1] == held
 
 
-@pytest.mark.parametrize("labels", [[i / 7 for i in range(2000)], [["N", "V"]] * 2000, [None] * 2000])
+@pytest.mark.parametrize(
+    "labels", [[i / 7 for i in range(2000)], [["N", "V"]] * 2000, [{"a", "b"}] * 2000, [None] * 2000]
+)
 def test_other_labels_are_held_out_at_random(labels: list[Any]) -> None:
     _, held = hold_out(Source("x", list(range(2000)), {"y": labels}))
     assert held is not None
@@ -115,22 +119,27 @@ def test_a_few_items_are_all_for_training() -> None:
         ("train", ["data.texts.dev=test.csv"], (60, 7, 7)),
         ("column", [], (54, 6, 7)),
         ("column with dev", [], (60, 5, 7)),
+        ("split file", [], (54, 6, 7)),
+        ("split file with dev", [], (60, 5, 7)),
     ],
 )
 def test_a_recipe_without_steps_and_dev_holds_out_a_part_of_train(
     tmp_path: Path, few_are_enough: None, files: str, changes: list[str], sizes: tuple[int | None, ...]
 ) -> None:
-    rows = {"train": 60, "dev": 5 if files == "column with dev" else 0, "test": 7}
+    rows = {"train": 60, "dev": 5 if files.endswith("with dev") else 0, "test": 7}
     for name, num in rows.items():
         lines = [f"text {i},{'ab'[i % 2]}" for i in range(num)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
     lines = [f"text {i},{'ab'[i % 2]},{name}" for name, num in rows.items() for i in range(num)]
     (tmp_path / "all.csv").write_text("\n".join(["text,label,part", *lines]))
-    named = (
-        'train = "train.csv"\ntest = "test.csv"'
-        if files == "train"
-        else 'file = "all.csv"\nsplit_column = "part"'
-    )
+    ends = list(accumulate(rows.values()))
+    numbers = {name: list(range(end - rows[name], end)) for name, end in zip(rows, ends, strict=True)}
+    (tmp_path / "rows.json").write_text(json.dumps({name: own for name, own in numbers.items() if own}))
+    named = {
+        "train": 'train = "train.csv"\ntest = "test.csv"',
+        "column": 'file = "all.csv"\nsplit_column = "part"',
+        "split file": 'file = "all.csv"\nsplit_file = "rows.json"',
+    }[files.removesuffix(" with dev")]
     (tmp_path / "r.toml").write_text(
         f'[data.texts]\nadapter = "text"\nformat = "table"\ninput = "text"\n{named}\n'
         '[tasks.t]\ndata = "texts"\noutput = "set"\ntarget = "class"\ncolumn = "label"\n'
@@ -143,6 +152,10 @@ def test_a_recipe_without_steps_and_dev_holds_out_a_part_of_train(
     assert [len(items) for items in found] == [size or 0 for size in sizes]
     if sizes[1] == 6:
         assert not set(found[0]) & set(found[1])
+        # A run that was too small to hold out a part does not get one later, when its file has grown.
+        assert draw_splits(recipe, known={}) == {}
+        grown = [[len(s.items) for s in read_split(recipe, part, splits={})] for part in ("train", "dev")]
+        assert grown == [[60], []]
 
 
 def test_a_training_without_steps_stops_early_and_says_why(

@@ -31,7 +31,8 @@ from multiseq.nn.encoder import Encoder
 from multiseq.runs import predict as predict_module
 from multiseq.runs.columns import columns_of
 from multiseq.runs.predict import Done, open_inputs, predict_files
-from multiseq.runs.writers import text_grid
+from multiseq.runs.rows import Row
+from multiseq.runs.writers import GridWriter, text_grid
 from multiseq.tasks import Task
 
 DIM = 8
@@ -425,6 +426,35 @@ def test_rows_with_errors(predict: Callable[..., Result], model: Model) -> None:
     Path("all.smi").write_text("C(C\n")
     message = predict("logp", "--input", "all.smi", "--output", "o.csv", "--on-error", "skip", code=1).stderr
     assert "none of the first 1 rows can be predicted; the first: all.smi:1" in message
+
+
+def test_rows_of_a_table_that_cannot_be_read_keep_their_place(predict: Callable[..., Result]) -> None:
+    Path("new.csv").write_text('id,text\n1\n2,good\n3,a,b\n4,"x"y\n5,bad\n6\n')
+    message = predict("mood", "--input", "new.csv", "--output", "out.csv", code=1).stderr
+    assert "new.csv:2: got 1 cells, expected 2 as in the header; the row: 1 (--on-error skip" in message
+    said = predict("mood", "--input", "new.csv", "--output", "out.csv", "--on-error", "skip").stderr
+    assert "4 of them with an error" in said
+    found = rows_of(Path("out.csv").read_text())
+    assert [row["id"] for row in found] == ["", "2", "", "", "5", ""]
+    errors = [row["error"].partition(" (")[0].split(", expected")[0] for row in found]
+    assert errors[:4] == ["new.csv:2: got 1 cells", "", "new.csv:4: got 3 cells", errors[3]]
+    assert errors[3].startswith("new.csv:5: not valid CSV")
+    assert errors[4:] == ["", "new.csv:7: got 1 cells"]
+    assert found[2]["error"].endswith("; the row: 3,a,b")
+
+
+def test_recordings_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    writer = GridWriter("phones", "segments", "confidence", folder=True)
+    rows = [Row({}, None, "", name) for name in ("a.wav", "a.mp3", "a-2.wav", "../a.wav", "")]
+    part = tmp_path / "0.part"
+    part.write_bytes(
+        writer.encode([(row, {"segments": [[0.0, 1.0, "x"]], "confidence": [0.5]}) for row in rows])
+    )
+    writer.join([part], tmp_path / "grids")
+    assert sorted(p.name for p in (tmp_path / "grids").iterdir()) == [
+        "a-2-2.TextGrid", "a-2.TextGrid", "a-3.TextGrid", "a.TextGrid",
+    ]  # fmt: skip
+    assert not (tmp_path / "a.TextGrid").exists()
 
 
 def test_a_row_without_a_finite_prediction(

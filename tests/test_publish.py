@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import multiseq
 from multiseq.cli import app
+from multiseq.runs.publish import model_card
 from multiseq.system.hub import is_hub_name
 
 RECIPE = """
@@ -134,6 +135,15 @@ def test_the_card_has_the_scores_and_no_path_of_this_machine(run: Path) -> None:
     assert "Classes of mood: `down`, `up|'up'`." in card.text
     assert "| mood | text | a class per item | accuracy |" in card.text
     assert 'multiseq.load("ada/mood")' in card.text
+
+
+def test_names_of_people_and_customers_stay_out_of_a_card(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    recipe = (run / "recipe.toml").read_text().replace('"train.tsv"', '"../acme/train.tsv"')
+    (tmp_path / "run" / "recipe.toml").write_text(recipe)
+    card = model_card(tmp_path / "run", "ada/mood")
+    assert "acme" not in card
+    assert 'train = "train.tsv"' in card
 
 
 def test_a_run_that_is_not_finished_has_no_card(run: Path, tmp_path: Path) -> None:

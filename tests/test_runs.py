@@ -138,7 +138,8 @@ def test_losses_and_dev_scores_are_logged(whole: Path) -> None:
     header, *rows = log_of(whole)
     assert header == ["step", "split", "task", "metric", "value", "lr"]
     assert [int(r[0]) for r in rows if r[1:3] == ["train", "pos"]] == list(range(60))
-    assert [int(r[0]) for r in rows if r[1:3] == ["dev", "pos"]] == [29, 59]
+    for name in ("pos", "monitor"):
+        assert [int(r[0]) for r in rows if r[1:3] == ["dev", name]] == [29, 59]
 
 
 def test_the_scores_are_what_evaluate_says(whole: Path) -> None:

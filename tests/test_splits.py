@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import re
+import shutil
 from collections import Counter
 from datetime import datetime
 from itertools import pairwise
@@ -26,7 +27,7 @@ from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.recipe import RecipeError, read
 from multiseq.runs.run import train_run
 from multiseq.runs.sources import draw_splits, read_split
-from multiseq.runs.splits import Split
+from multiseq.runs.splits import Split, save_splits, saved_splits
 
 SHARES = [(0.2, 0.1), (0.2, 0.0), (0.0, 0.1), (0.5, 0.4), (1 / 3, 1 / 3)]
 CLASSES = st.lists(st.integers(1, 60), min_size=1, max_size=12)
@@ -580,6 +581,24 @@ def test_evaluate_uses_the_splits_of_the_run(tested: tuple[Folder, list[str]], t
         evaluate_run(folder.path / "run", data=tmp_path)
 
 
+def test_a_run_without_its_splits_draws_them_again_and_compares(
+    tested: tuple[Folder, list[str]], tmp_path: Path
+) -> None:
+    """As a run of an older version, which has drawn other rows and kept no list of them."""
+    folder, _ = tested
+    run = tmp_path / "run"
+    shutil.copytree(folder.path / "run", run)
+    shutil.rmtree(run / "splits")
+    said: list[str] = []
+    assert evaluate_run(run, split="dev", say=said.append)["mood"]["num_items"] == 8
+    assert not said
+    record = json.loads((run / "run.json").read_text())
+    record["dev"][0]["digest"] = record["test"][0]["digest"]
+    (run / "run.json").write_text(json.dumps(record))
+    evaluate_run(run, split="dev", say=said.append)
+    assert said[0].startswith("the data is not what this run was trained on")
+
+
 def test_a_resumed_run_goes_on_with_its_splits(folder: Folder) -> None:
     run, keys = folder.path / "run", "test = 0.2\ndev = 0.1"
     recipe = folder.recipe(keys)
@@ -616,6 +635,18 @@ def test_without_a_test_split_dev_is_scored_and_the_text_says_so(folder: Folder)
     assert printed("train", "--resume", "--out", run)[0] == f"{run}: this run is finished"
     again = json.loads("\n".join(printed("evaluate", run, "--json")))["tasks"]
     assert {**again["mood"], "seconds": 0} == {**report["mood"], "seconds": 0}
+
+
+def test_any_name_of_data_is_kept(tmp_path: Path) -> None:
+    names = ["reviews", ".hidden", "..", "../up", "a/b", "50 %", "v1.2", "ß"]
+    save_splits(
+        {name: Split("", {"train": [i]}) for i, name in enumerate(names)}, tmp_path / "run" / "splits"
+    )
+    assert len(list((tmp_path / "run" / "splits").iterdir())) == len(names)
+    found = saved_splits(tmp_path / "run" / "splits")
+    assert {name: split.content["train"] for name, split in found.items()} == {
+        name: [i] for i, name in enumerate(names)
+    }
 
 
 def test_a_split_left_by_another_recipe_is_not_used(folder: Folder) -> None:

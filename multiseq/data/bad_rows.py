@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from multiseq.data.records import DataError
 from multiseq.system.files import write_whole
 
-__all__ = ["BadRow", "BadRows", "Reject", "raw_of", "stop"]
+__all__ = ["BadRow", "BadRowError", "BadRows", "Reject", "raw_of", "stop"]
 
 Reject = Callable[[str, str, str], None]
 """Called with the location of a bad row, the reason, and the row itself as far as it is known."""
@@ -30,9 +30,13 @@ SHOWN = 3
 """Reasons that `BadRows.summary` shows."""
 
 
+class BadRowError(DataError):
+    """A row is bad, while other rows may be good."""
+
+
 def stop(location: str, reason: str, raw: str = "") -> None:
-    """Raise DataError: the first bad row is an error."""
-    raise DataError(f"{location}: {reason}")
+    """Raise BadRowError: the first bad row is an error."""
+    raise BadRowError(f"{location}: {reason}")
 
 
 class BadRow(NamedTuple):
@@ -112,7 +116,8 @@ class BadRows:
             f"{row.reason} ({row.location}{f' and {num - 1:,} more' if num > 1 else ''})"
             for row, num in groups[:SHOWN]
         ]
-        more = f"; {len(groups) - SHOWN} other reasons" if len(groups) > SHOWN else ""
+        num = len(groups) - SHOWN
+        more = f"; {num} other reason{'s' if num > 1 else ''}" if num > 0 else ""
         return f"{rows} left out: {'; '.join(shown)}{more}"
 
     def write(self, path: Path) -> None:

@@ -135,7 +135,9 @@ def _text(
             if error:
                 reason = f"not valid CSV: {error}; expected quotes in pairs, and lines that end in a newline"
                 open_quote = "unexpected end" in str(error)  # it has swallowed all rows after it
-                (reject if width and not open_quote else stop)(f"{path}:{done + 1}", reason, "")
+                if open_quote or not width:
+                    raise DataError(f"{path}:{done + 1}: {reason}")
+                reject(f"{path}:{done + 1}", reason, "")
                 done = rows.line_num
 
 

@@ -13,7 +13,7 @@ from multiseq.runs.build import settings
 from multiseq.runs.folder import data_folder, known_folder, parts_in, read_json, read_run, read_scores
 from multiseq.runs.recipe import Recipe
 from multiseq.runs.scoring import Report, Scored, score, summary
-from multiseq.runs.sources import read_split
+from multiseq.runs.sources import draw_splits, read_split
 from multiseq.runs.splits import FOLDER, saved_splits
 from multiseq.system.files import write_whole
 
@@ -169,8 +169,10 @@ def scored(
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
     base = data_folder(recipe, data)
-    drawn, bad = saved_splits(Path(folder) / FOLDER), BadRows()
+    bad = BadRows()
     with known_folder(base):
+        # A run of an older version has drawn other splits and kept none: the check below says so.
+        drawn = draw_splits(recipe, base, saved_splits(Path(folder) / FOLDER))
         first = split or "test"
         sources = {first: read_split(recipe, first, base, model, drawn, bad)}
         if split is None and not _tasks_in(sources["test"]) >= set(recipe.tasks):

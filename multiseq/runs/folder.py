@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from multiseq.data import DataError
+from multiseq.data.bad_rows import BadRowError
 from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.scoring import Report, markdown, scores_name
 from multiseq.runs.splits import FOLDER
@@ -94,9 +95,12 @@ def data_folder(recipe: Recipe, data: str | Path | None) -> Path:
 
 @contextmanager
 def known_folder(base: Path) -> Iterator[None]:
-    """A clearer error about a file that cannot be read, if the data folder does not exist."""
+    """Clearer errors about data that cannot be read: what to do about a bad row or a missing folder."""
     try:
         yield
+    except BadRowError as error:
+        skip = 'on_error = "skip" in the [data] table leaves out such rows and lists them'
+        raise BadRowError(f"{error}; {skip}") from None
     except DataError as error:
         if base.is_dir():
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from multiseq._version import __version__
@@ -50,8 +50,8 @@ def model_card(run: str | Path, name: str = "") -> str:
     """The model card of a run, in Markdown with the Hub's metadata.
 
     It says what the model predicts, how well beside the baseline, how to use it, and how it was trained. It
-    contains no items, labels' names only up to 30 classes, and no path of this machine: files are called by
-    their names alone.
+    contains no items, and the names of labels only up to 30 classes. Of a path that leads out of the folder
+    of the data, it has the last name alone.
 
     Args:
         run: A finished run, the folder that `multiseq train` wrote.
@@ -198,7 +198,7 @@ def _facts(record: dict[str, Any]) -> Iterator[str]:
 
 
 def _recipe_text(recipe: Recipe) -> str:
-    """The recipe. Files are called by their names alone, because their folders are private."""
+    """The recipe. Files outside its folder are called by their names alone: their folders are private."""
     import tomli_w
 
     def plain(value: Any) -> Any:
@@ -206,14 +206,30 @@ def _recipe_text(recipe: Recipe) -> str:
             return {key: plain(inner) for key, inner in value.items() if inner != {}}
         if isinstance(value, list):
             return [plain(inner) for inner in value]
-        absolute = isinstance(value, str) and Path(value).is_absolute()
-        return Path(value).name if absolute else value
+        return _without_folders(value) if isinstance(value, str) else value
 
     return tomli_w.dumps(plain(recipe.tables))
 
 
+def _without_folders(text: str) -> str:
+    """The last name of a path that is absolute or leads out of its folder, on Windows too. Else the text.
+
+    >>> list(map(_without_folders, ("/a/b.csv", "../b/c.csv", "~/c.csv", "C:/a/d.csv", "x/d.csv", "/")))
+    ['b.csv', 'c.csv', 'c.csv', 'd.csv', 'x/d.csv', '/']
+    """
+    for path in (PurePosixPath(text), PureWindowsPath(text)):
+        if path.name and (path.is_absolute() or {"..", "~"} & set(path.parts)):
+            return path.name
+    return text
+
+
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    r"""A text in a table of Markdown.
+
+    >>> print(_cell("a | <b>"))
+    a \| &lt;b>
+    """
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _code(text: str) -> str:

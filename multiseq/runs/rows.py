@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import shutil
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -245,16 +246,20 @@ Lines = Iterator[tuple[int, dict[str, Any] | str]]
 
 
 def _table(file: Input) -> tuple[list[str], Lines]:
-    bad: list[tuple[int, str]] = []
-    table = _open(file, lambda place, reason, raw="": bad.append((int(place.rpartition(":")[2]), reason)))
+    bad: deque[tuple[int, str]] = deque()
+
+    def reject(location: str, reason: str, raw: str = "") -> None:
+        line = int(location.rpartition(":")[2])
+        bad.append((line, f"{reason}; the row: {raw.rstrip()}" if raw else reason))
 
     def rows() -> Lines:
         for line, cells in table.rows():
             while bad and bad[0][0] < line:  # those of a batch are known before its rows
-                yield bad.pop(0)
+                yield bad.popleft()
             yield line, cells
         yield from bad
 
+    table = _open(file, reject)
     return table.names, rows()
 
 

@@ -160,7 +160,8 @@ def _train(
     base = data_folder(recipe, data)
     bad = BadRows()
     with known_folder(base):
-        drawn = draw_splits(recipe, base, saved_splits(out / FOLDER) if resume else None)
+        saved = saved_splits(out / FOLDER) if resume else {}  # none if the run was killed before it drew
+        drawn = draw_splits(recipe, base, saved or None)
         train, dev, test = (
             read_split(recipe, split, base, splits=drawn, bad=bad) for split in ("train", "dev", "test")
         )
@@ -185,8 +186,8 @@ def _train(
         _announce(model, train, options, out, say)
         splits = {"sources": train, "dev": dev, "test": test}
         found = {name: digests(model, split, kept) for name, split in splits.items()}
+        save_splits(drawn, out / FOLDER)  # before run.json: a run that can be resumed has all of them
         record = _begin(out, recipe, base, found, resume, weights=_num_weights(model))
-        save_splits(drawn, out / FOLDER)
         _write_bad_rows(out, bad, say)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
     began = time.perf_counter()
@@ -337,7 +338,8 @@ def _splits_in_words(
         if name in drawn:
             content = drawn[name].content
             how, what = content["how"], content.get("of", what)
-            counted |= {split: content[split] for split in SPLITS if split in content}
+            if what == "nodes":  # each split has all networks, with the labels of its nodes only
+                counted = {split: content[split] for split in SPLITS if split in content}
         sizes = [f"{split} {len(counted[split]):,}" for split in SPLITS if split in counted]
         yield f"[data.{name}] {', '.join(sizes)} {what}: {how}"
 

@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import READERS, DataError, Records
-from multiseq.data.bad_rows import BadRows
+from multiseq.data.bad_rows import BadRows, stop
 from multiseq.data.formats import FORMATS, PATHS
 from multiseq.labels import are_segments, flag, number, with_point
 from multiseq.runs.build import adapter_class, settings
 from multiseq.runs.recipe import Recipe, resolve
-from multiseq.runs.splits import Split, deciding_task, draw, is_drawn, read_split_file, selected
+from multiseq.runs.splits import (
+    Split,
+    deciding_task,
+    draw,
+    is_drawn,
+    read_split_file,
+    selected,
+    without_wrong_cells,
+)
 
 if TYPE_CHECKING:
     from multiseq.model import Predictor
@@ -59,7 +67,8 @@ def read_split(
         data: Folder that relative paths are relative to. Default: the folder of the recipe.
         model: A trained model, if there is one. It knows which columns of a graph's nodes hold numbers.
             Without it, this is guessed from the data.
-        splits: What `draw_splits` returned. Without it, they are drawn again, with the same result.
+        splits: What `draw_splits` returned. Without it, they are drawn again, with the same result if the
+            data is the same.
         bad: Notes the rows that data with ``on_error = "skip"`` leaves out.
 
     Returns:
@@ -77,7 +86,7 @@ def read_split(
         known = {} if model is None else reader_options(model.adapter(spec["adapter"]))
         tasks, base = _tasks_of(recipe, name), data or recipe.folder
         used = _columns_used(spec, tasks.values())
-        drawn = _drawn(recipe, name, base, splits or {})
+        drawn = _drawn(recipe, name, base, splits)
         noted = (bad or BadRows()).of(split) if spec.get("on_error") == "skip" else None
         shared = "file" in spec or (drawn is not None and split in drawn.content)  # one file, several splits
         options = {"columns": used, **known, "bad": noted and noted.of("" if shared else split)}
@@ -112,46 +121,54 @@ def draw_splits(
     Args:
         recipe: The recipe that describes the data.
         data: Folder that relative paths are relative to. Default: the folder of the recipe.
-        known: Splits that are drawn already, and stay as they are.
+        known: Splits that a run has drawn, and that stay as they are. If they are given, a table whose recipe
+            names no fraction, and which had no dev split, gets none.
 
     Raises:
         DataError: A file cannot be read, or its items cannot be divided as the recipe says.
     """
     found = {}
     for name in recipe.tables["data"]:
-        drawn = _drawn(recipe, name, data or recipe.folder, known or {})
+        drawn = _drawn(recipe, name, data or recipe.folder, known)
         if drawn is not None:
             found[name] = drawn
     return found
 
 
-def _drawn(recipe: Recipe, name: str, base: Path, known: Mapping[str, Split]) -> Split | None:
+def _drawn(recipe: Recipe, name: str, base: Path, known: Mapping[str, Split] | None) -> Split | None:
     """The splits of a data table, drawn if they are not known; None if its files or columns name them."""
     spec = recipe.tables["data"][name]
     options = settings(recipe)
-    makes_dev = options.follows_data and options.evaluates and not {"dev", "split_file"} & set(spec)
+    makes_dev = options.follows_data and options.evaluates and "dev" not in spec
     if not makes_dev and not is_drawn(spec):
         return None
-    if name in known:
-        return known[name]
+    if known is not None and (name in known or not is_drawn(spec)):
+        return known.get(name)
     kind, tasks = adapter_class(recipe, spec["adapter"]), _tasks_of(recipe, name).values()
     whole = _read({**spec, "columns": _columns_used(spec, tasks)}, _divided_file(spec), base, kind)
+    given = None
+    if "split_file" in spec:
+        given = read_split_file(resolve(spec["split_file"], base), spec.get("fold", 0))
     if makes_dev:
-        spec = _with_dev(spec, whole)
+        spec = _with_dev(spec, whole, given)
         if not is_drawn(spec):
             return None
     task = deciding_task(spec, tasks)
     fail: Fail | None = (lambda row, reason: None) if spec.get("on_error") == "skip" else None
     labels = None if task is None else _labels(whole, task, kind, fail)
-    return draw(whole, spec, task, labels, f"{recipe.name}: [data.{name}]")
+    return draw(whole, spec, task, labels, f"{recipe.name}: [data.{name}]", given)
 
 
-def _with_dev(spec: Mapping[str, Any], whole: Records) -> Mapping[str, Any]:
+def _with_dev(spec: Mapping[str, Any], whole: Records, given: Split | None) -> Mapping[str, Any]:
     """A data table that has no dev split, with the fraction of train to hold out as one."""
     from multiseq.training.budget import dev_share
 
     train = whole
-    if "split_column" in spec:
+    if given is not None:
+        if selected(whole, given, "dev").items:
+            return spec
+        train = selected(whole, given, "train")
+    elif "split_column" in spec:
         if whole.of_split("dev", spec["split_column"]).items:
             return spec
         train = whole.of_split("train", spec["split_column"])
@@ -205,6 +222,7 @@ def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records
         return read_records(name, path, options, kind)
     before = len(bad.rows)
     records = read_records(name, path, {**options, "reject": bad.add}, kind)
+    records = without_wrong_cells(records, spec, bad.add)
     bad.check(before, max(len(records.items), records.num_rows), str(path))
     return records
 
@@ -213,7 +231,7 @@ def _check_items(items: Sequence[Any], kind: Any, fail: Fail) -> None:
     """Find empty items, and items that the adapter cannot read, whatever it learns from the others."""
     check = getattr(kind, "check_item", None)
     for i, item in enumerate(items):
-        if item == "" or item == []:
+        if item == [] or (isinstance(item, str) and not item.strip()):
             fail(i, "got an empty item")
         elif check is not None:
             try:
@@ -223,7 +241,7 @@ def _check_items(items: Sequence[Any], kind: Any, fail: Fail) -> None:
 
 
 def _stop(locations: Sequence[str], row: int, reason: str) -> None:
-    raise DataError(f"{locations[row]}: {reason}")
+    stop(locations[row], reason)
 
 
 def reader_options(adapter: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from multiseq.data import DataError, Records
+from multiseq.data.bad_rows import Reject, raw_of
 from multiseq.data.formats import SPLIT_NAMES, SPLITS
 from multiseq.data.records import splits_of
 from multiseq.data.splits import folds, moment
@@ -31,6 +32,7 @@ __all__ = [
     "save_splits",
     "saved_splits",
     "selected",
+    "without_wrong_cells",
 ]
 
 FOLDER = "splits"
@@ -82,7 +84,12 @@ def deciding_task(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -
 
 
 def draw(
-    whole: Records, spec: Mapping[str, Any], task: Mapping[str, Any] | None, labels: Any, place: str
+    whole: Records,
+    spec: Mapping[str, Any],
+    task: Mapping[str, Any] | None,
+    labels: Any,
+    place: str,
+    given: Split | None = None,
 ) -> Split:
     """Draw the splits of a data table.
 
@@ -92,6 +99,7 @@ def draw(
         task: See `deciding_task`.
         labels: The labels of this task, one for each record; None without a task.
         place: What an error message begins with.
+        given: The splits that a ``split_file`` has. Only what it calls train is divided.
 
     Raises:
         DataError: The records cannot be divided in this way.
@@ -116,6 +124,8 @@ def draw(
     content: dict[str, Any] = {"train": list(range(len(items)))}
     if "split_column" in columns:
         content = _by_column(columns.pop("split_column"), locations, spec)
+    if given is not None:
+        content = {"train": [], **_rows_by_split(given.location, given.content, len(items))}
     content |= _divided(items, content["train"], spec, columns, place)
     how = _how(spec, task, columns, [content[part] for part in SPLITS if part in content])
     note = {"of": "nodes"} if of_nodes else {}
@@ -140,6 +150,24 @@ def _stratum(label: Any, task: Mapping[str, Any]) -> Any:
     if task["target"] == "number":
         return label[task["columns"][0]]
     return [name for name, there in label.items() if there]
+
+
+def without_wrong_cells(records: Records, spec: Mapping[str, Any], reject: Reject) -> Records:
+    """The records without those whose cell in the column of splits or times says nothing."""
+    wrong: dict[int, str] = {}
+    for key in ("split_column", "time"):
+        values = records.columns.get(spec.get(key, ""), ())
+        for row, (value, location) in enumerate(zip(values, records.locations, strict=bool(values))):
+            try:
+                splits_of(value, location) if key == "split_column" else _moments(
+                    [value], [location], spec[key]
+                )
+            except DataError as error:
+                wrong.setdefault(row, str(error).removeprefix(f"{location}: "))
+    for row, reason in wrong.items():
+        reject(records.locations[row], reason, raw_of(records.items[row]))
+    kept = [row for row in range(len(records.items)) if row not in wrong]
+    return records.select(kept) if wrong else records
 
 
 def _moments(values: Sequence[Any], locations: Sequence[str], column: str) -> list[Any]:
@@ -315,7 +343,8 @@ def save_splits(splits: Mapping[str, Split], folder: Path) -> None:
     if splits:
         folder.mkdir(parents=True, exist_ok=True)
     for name, found in splits.items():
-        write_whole(folder / f"{quote(name, safe=' ')}.json", json.dumps(found.content, ensure_ascii=False))
+        plain = quote(name, safe=" ").replace(".", "%2E")  # no hidden file
+        write_whole(folder / f"{plain}.json", json.dumps(found.content, ensure_ascii=False))
 
 
 def saved_splits(folder: Path) -> dict[str, Split]:

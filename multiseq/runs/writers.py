@@ -281,6 +281,8 @@ class GridWriter:
         """Some recordings."""
         lines = []
         for row, added in rows:
+            if not row.name:
+                continue  # a row of the table that cannot be read names no recording
             segments, shares = added.get(self.segments) or [], added.get(self.confidence) or []
             sure = [(start, end, p) for (start, end, _), p in zip(segments, shares, strict=True)]
             grid = text_grid([(self.tier, segments), ("confidence", sure)])
@@ -303,8 +305,11 @@ class GridWriter:
     def _fill(self, folder: Path, parts: Sequence[Path]) -> None:
         seen: dict[str, int] = {}
         for name, grid in _grids(parts):
-            seen[name] = seen.get(name, 0) + 1
-            path = folder / f"{name}{f'-{seen[name]}' if seen[name] > 1 else ''}.TextGrid"
+            path, number = folder / f"{name}.TextGrid", seen.get(name, 1)
+            while path.exists():  # a recording may also be called a-2
+                number += 1
+                path = folder / f"{name}-{number}.TextGrid"
+            seen[name] = number
             path.parent.mkdir(parents=True, exist_ok=True)
             put(path, _bytes(grid))
 

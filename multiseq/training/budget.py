@@ -134,7 +134,7 @@ def hold_out(source: Source) -> tuple[Source, Source | None]:
 
 
 def _is_single(label: Any) -> bool:
-    return not isinstance(label, list | dict | tuple)
+    return not isinstance(label, list | dict | tuple | set | frozenset)
 
 
 def _chosen(source: Source, rows: Sequence[int]) -> Source:

@@ -77,7 +77,7 @@ def train(
     """Train a model in place on labelled items, and return it, ready to predict on the same device.
 
     On one machine, the same initial weights, data and ``seed`` give the same final weights. torch's generator
-    is left as it was.
+    for the CPU is left as it was.
 
     Args:
         model: The model to train.

@@ -380,7 +380,5 @@ def test_parts_of_sdf_and_graphml_that_cannot_be_read(here: Path) -> None:
         "b.graphml",
         '<graphml xmlns="http://graphml.graphdrawing.org/xmlns"><graph><node id="a"/></graph></graphml>',
     )
-    with pytest.raises(
-        ValueError, match=r"b\.graphml: node 'a' has no 'age', expected a value"
-    ):
+    with pytest.raises(ValueError, match=r"b\.graphml: node 'a' has no 'age', expected a value"):
         read_graphml(Path("b.graphml"), features=["age"])

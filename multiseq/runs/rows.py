@@ -246,7 +246,11 @@ Lines = Iterator[tuple[int, dict[str, Any] | str]]
 
 def _table(file: Input) -> tuple[list[str], Lines]:
     bad: list[tuple[int, str]] = []
-    table = _open(file, lambda place, reason, raw="": bad.append((int(place.rpartition(":")[2]), reason)))
+
+    def note(location: str, reason: str, raw: str = "") -> None:
+        bad.append((int(location.rpartition(":")[2]), reason))
+
+    table = _open(file, note)
 
     def rows() -> Lines:
         for line, cells in table.rows():

@@ -149,7 +149,7 @@ def flag(value: Any) -> bool | None:
     if name is None or name.lower() == "nan":  # missing numbers may be written so
         return None
     if name.lower() not in FLAGS:
-        raise ValueError(f"flag: got {value!r}, expected 1, 0, true, false, or None if it is missing")
+        raise ValueError(f"flag: got {value!r}, expected 1, 0, true, false, or nothing if it is missing")
     return FLAGS[name.lower()]
 
 
@@ -163,7 +163,7 @@ def number(value: Any) -> float:
     try:
         found = math.nan if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"number: got {given!r}, expected a number, or None if it is missing") from None
+        raise ValueError(f"number: got {given!r}, expected a number, or nothing if it is missing") from None
     if math.isinf(found):
         raise ValueError(f"number: got {given!r}, expected finite numbers")
     return found
@@ -182,7 +182,7 @@ def with_point(text: str) -> str:
     mantissa, exponent, power = text.strip().partition("e" if "e" in text else "E")
     if _COMMA.fullmatch(mantissa):
         return re.sub(r"[.'\s]", "", mantissa).replace(",", ".") + exponent + power
-    if "." in mantissa:
+    if re.fullmatch(r"[-+\s\d]*\.\d+", mantissa):
         raise ValueError(
             f"number: got {text!r}, expected a decimal comma, as in 1,5 or 1.234,5; one dot alone may mean "
             "two things"

@@ -93,9 +93,9 @@ def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Pa
         ["train", "train.csv:2", "got 2 cells, expected 3 as in the header", "x,up"],
         ["train", "train.csv:7", "not valid CSV", ""],
         ["train", "train.csv:15", "got 4 cells, expected 3 as in the header", "z,down,1,2"],
-        ["train", "train.csv:8", "stars: got 'three', expected a number, or None if it is missing", "y"],
+        ["train", "train.csv:8", "stars: got 'three', expected a number, or nothing if it is missing", "y"],
         ["train", "train.csv:14", "got an empty item", " "],
-        ["test", "test.csv:6", "stars: got '1 star', expected a number, or None if it is missing", "w"],
+        ["test", "test.csv:6", "stars: got '1 star', expected a number, or nothing if it is missing", "w"],
     ]
     rows = listed(out / "bad_rows.csv")
     rows[1][2] = rows[1][2].partition(":")[0]  # what csv says differs from one Python to the next

@@ -180,7 +180,7 @@ def test_a_table_without_labels_asks() -> None:
     shown = well("init", "a.csv")
     assert "QUESTION: what should be learned? No column looks like a label." in shown
     assert "# QUESTION: what should be learned?" in Path("a.toml").read_text()
-    assert "expected at least one [tasks.NAME]" in error("check", "a.toml")
+    assert "no [tasks.NAME], expected at least one" in error("check", "a.toml")
 
 
 # --- columns --------------------------------------------------------------------------------------

@@ -66,7 +66,8 @@ def init_recipe(
         say(f"Odd: {line}")
     if plan.question:
         say(f"QUESTION: {plan.question}")
-    say(f"\n{out} is the recipe: {plan.adapter}, {_tasks(plan)}. Read it, and correct wrong guesses. Then:")
+    wish = "Answer the question in it" if plan.question else "Read it, and correct wrong guesses"
+    say(f"\n{out} is the recipe: {plan.adapter}, {_tasks(plan)}. {wish}. Then:")
     say(f"  {shlex.join(['multiseq', 'check', str(out)])}")
     say(f"  {shlex.join(['multiseq', 'train', str(out)])}")
     return out

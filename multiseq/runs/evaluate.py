@@ -225,11 +225,13 @@ def final_score(
     seen: dict[str, Scored],
 ) -> Report:
     """Score each task on the first of the splits that has labels for it. Fills ``seen`` with predictions."""
+    from multiseq.training.budget import chooses_weights
+
     found: Report = {}
     for name, sources in splits.items():
         left = [source for source in sources if not set(source.targets) <= set(found)]
         scores = score(model, recipe, train, left, name, cache, seen)
-        if name == "dev" and settings(recipe).evaluates:
+        if name == "dev" and chooses_weights(settings(recipe), sources):
             scores = {task: {**entry, "dev_chose_weights": True} for task, entry in scores.items()}
         found |= scores
     return {task: found[task] for task in recipe.tasks if task in found}

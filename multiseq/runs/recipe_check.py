@@ -86,8 +86,9 @@ def check(recipe: str, tables: Tables) -> None:
     for section in ("data", "tasks", "adapters"):
         for name, spec in tables[section].items():
             _typed(spec, dict, f"{recipe}: [{section}.{name}]")
-    if not tables["tasks"] or not tables["data"]:
-        raise RecipeError(f"{recipe}: expected at least one [tasks.NAME] and one [data.NAME]")
+    for section, what in (("data", "which files to read"), ("tasks", "what to learn from them")):
+        if not tables[section]:
+            raise RecipeError(f"{recipe}: no [{section}.NAME], expected at least one: {what}")
     for section in ("tasks", "adapters"):
         for name in tables[section]:
             if not re.fullmatch(r"[\w -]+", name) or name in ("model", "config"):

@@ -167,7 +167,6 @@ def _train(
         )
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
-    chooses = dev if options.evaluates else []
     model = build_model(recipe, train)
     kept = ItemCache(cache, num_workers=options.num_workers)
     train = without_bad_items(recipe, model, train, "train", kept, bad)
@@ -192,7 +191,8 @@ def _train(
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
     began = time.perf_counter()
     with _plain_lightning():
-        fit(model, train, dev=chooses, out=out, settings=options, resume=goes_on, cache=kept, **launch)
+        watched = dev if options.evaluates else []
+        fit(model, train, dev=watched, out=out, settings=options, resume=goes_on, cache=kept, **launch)
     if not is_first_process():
         return {}
     record["training_seconds"] = round(time.perf_counter() - began, 1)

@@ -19,7 +19,7 @@ from multiseq.training.batching import BatchPlan
 from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.settings import Settings
 
-__all__ = ["Fitted", "describe", "dev_share", "fitted", "hold_out", "vectors_per_batch"]
+__all__ = ["Fitted", "chooses_weights", "describe", "dev_share", "fitted", "hold_out", "vectors_per_batch"]
 
 FIXED = {"ema_decay": 0.0, "evaluate_every": 0, "patience": 0}
 """What these settings are if the number of steps is given."""
@@ -34,6 +34,8 @@ EVALUATIONS = 10
 is often an early one, of weights that have hardly learned anything."""
 PATIENCE = 3
 
+MIN_DEV_ITEMS = 200
+"""A smaller dev split does not choose the weights, unless the user says so. It still calibrates."""
 MIN_ITEMS = 2000
 """A source with fewer items holds nothing out: its tenth could not tell good weights from lucky ones
 (benchmarks/results/2026-11-26-defaults)."""
@@ -105,7 +107,21 @@ def describe(settings: Fitted, plan: BatchPlan) -> str:
     return line
 
 
-# --- a dev split from training data ---------------------------------------------------------------
+# --- the dev split --------------------------------------------------------------------------------
+
+
+def chooses_weights(settings: Settings, dev: Sequence[Source]) -> bool:
+    """Whether the scores on dev choose the weights and stop the training.
+
+    If the steps follow from the data, a small dev split does so only if ``evaluate_every``, ``patience`` or
+    ``monitor`` is set: the best of many scores on few items is often an early one.
+    """
+    if not dev or not settings.evaluates:
+        return False
+    wished = (
+        settings.evaluate_every is not None or settings.patience is not None or settings.monitor != "mean"
+    )
+    return not settings.follows_data or wished or sum(len(source.items) for source in dev) >= MIN_DEV_ITEMS
 
 
 def dev_share(num: int) -> float:

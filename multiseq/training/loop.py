@@ -26,7 +26,14 @@ from multiseq.system.processes import is_first_process
 from multiseq.system.stopping import Stop, Terminated, terminable
 from multiseq.tasks import Source, listed
 from multiseq.training.batching import BatchPlan
-from multiseq.training.budget import Fitted, describe, fitted, hold_out, vectors_per_batch
+from multiseq.training.budget import (
+    Fitted,
+    chooses_weights,
+    describe,
+    fitted,
+    hold_out,
+    vectors_per_batch,
+)
 from multiseq.training.callbacks import Bar, Lines, callbacks_for, has_bar
 from multiseq.training.confidence import forget_calibration
 from multiseq.training.digest import digest_of
@@ -83,8 +90,8 @@ def train(
         model: The model to train.
         sources: Training items with their labels.
         dev: Validation items. Their scores decide which weights are kept and when training stops early. If
-            there are none and ``steps`` is not given, a part of the training items is held out, if they are
-            many (`multiseq.training.budget`).
+            ``steps`` is not given, fewer than 200 do not decide; and if there are none, a part of the training
+            items is held out, if they are many (`multiseq.training.budget`).
         out: Folder of the run, for the best model (``model``), ``metrics.csv``, and a resume file.
         settings: All settings in one object. Default: made from ``changes``.
         resume: Continue from the resume file in ``out``, exactly as if the run had never stopped.
@@ -128,6 +135,8 @@ def train(
     if settings.follows_data and settings.evaluates and not dev:
         divided = [hold_out(source) for source in sources]
         sources, dev = [kept for kept, _ in divided], [held for _, held in divided if held is not None]
+    if settings.follows_data and not chooses_weights(settings, dev):
+        dev = []
     _check(settings, model, dev)
     folder = Path(out) if out is not None else None
     if not isinstance(cache, ItemCache):

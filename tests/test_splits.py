@@ -426,7 +426,7 @@ WRONG = {
     "both": ("test = 0.2\ngroup = 'a'\ntime = 'b'", r"got group and time, expected one of them"),
     "negative": ("test = 0.2\nsplit_seed = -1", r"split_seed: got -1, expected 0 or more"),
     "one fold": ("folds = 1\nfold = 0", r"folds: got 1, expected 2 or more"),
-    "sixth fold": ("folds = 5\nfold = 5", r"fold: got 5, expected 0 to 4, the number of the fold that is test"),
+    "sixth fold": ("folds = 5\nfold = 5", r"fold: got 5, expected 0 to 4, the number of the fold that is"),
     "no fold": ('split_file = "s"\nfold = "one"', r"fold: got 'one', expected 0 or more, or \"all\""),
     "folds and test": ("folds = 5\nfold = 0\ntest = 0.2", r"got folds and test; every fold has a test split"),
     "folds and time": ("folds = 5\nfold = 0\ntime = 'date'", r"got folds and time; every fold has a test"),

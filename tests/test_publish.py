@@ -97,6 +97,31 @@ def test_a_model_without_a_run_is_pushed_without_a_card(run: Path, hub: Path) ->
     assert multiseq.load("ada/mood").cell("stars") == "text/set"
 
 
+def test_an_ensemble_is_pushed_with_its_members(
+    run: Path, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a foreign repository, only what the config lists is fetched."""
+    model = multiseq.load(run)
+    assert isinstance(model, multiseq.Model)
+    other = multiseq.load(run)
+    assert isinstance(other, multiseq.Model)
+    multiseq.push_to_hub(multiseq.Ensemble([model, other]), "ada/two")
+    patterns: list[str] = []
+    fetch = huggingface_hub.snapshot_download
+
+    def noted(*args: Any, allow_patterns: list[str], **named: Any) -> Any:
+        patterns.extend(allow_patterns)
+        return fetch(*args, **named)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", noted)
+    there = multiseq.load("ada/two")
+    assert isinstance(there, multiseq.Ensemble)
+    assert there.predict("stars", ["so bad"])[0].value == pytest.approx(
+        model.predict("stars", ["so bad"])[0].value
+    )
+    assert patterns == ["config.json", "member-0/*", "member-1/*"]
+
+
 def test_what_is_not_there_says_so(hub: Path) -> None:
     with pytest.raises(ValueError, match="ada/nothing: neither a folder here nor a multiseq model on the"):
         multiseq.load("ada/nothing")

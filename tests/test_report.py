@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from multiseq.cli import app
 from multiseq.protocols import Mark, Picture, Sound
-from multiseq.runs import report as reports
 from multiseq.runs.evaluate import report_run
 from multiseq.runs.recipe import read
+from multiseq.runs.reports import page as reports
 from multiseq.runs.run import train_run
 
 SCRIPT = "<script>window.hacked = 1; fetch('https://example.org/a')</script>"

@@ -16,7 +16,7 @@ from multiseq.runs.recipe import read
 from multiseq.runs.sources import draw_splits, read_split
 from multiseq.training import budget
 from multiseq.training.batching import BatchPlan
-from multiseq.training.budget import MAX_EPOCHS, Fitted, fitted, hold_out, vectors_per_batch
+from multiseq.training.budget import MAX_EPOCHS, Fitted, chooses_weights, fitted, hold_out, vectors_per_batch
 from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.run_log import read_log
 
@@ -180,3 +180,19 @@ def test_a_training_without_steps_stops_early_and_says_why(
     assert {(row["split"], row["metric"]) for row in monitored} == {("dev", "mood: accuracy")}
     scores = [row["value"] for row in rows if row["split"] == "dev" and row["task"] == "mood"]
     assert scores == [row["value"] for row in monitored]
+
+
+def test_a_small_dev_split_chooses_no_weights_unless_it_is_asked_to() -> None:
+    small, large = ([Source("text", [f"text {i}" for i in range(num)])] for num in (199, 200))
+    assert not chooses_weights(Settings(), small)
+    assert chooses_weights(Settings(), large)
+    for options in (
+        {"patience": 3},
+        {"evaluate_every": 10},
+        {"monitor": "mood"},
+        {"steps": 9, "evaluate_every": 3},
+    ):
+        assert chooses_weights(Settings(**options), small)
+    assert not chooses_weights(Settings(steps=9), large)
+    assert not chooses_weights(Settings(evaluate_every=0), large)
+    assert not chooses_weights(Settings(), [])

@@ -156,7 +156,7 @@ def test_a_prediction_that_is_not_finite_is_an_error(target: Any) -> None:
         (lambda: MultiLabelTarget(["a", "a"]), "each once"),
         (lambda: MultiLabelTarget(["a"]).batch([{"b"}]), "which no training item has"),
         (lambda: NumberTarget.fit([None]), "expected some to compute a scale"),
-        (lambda: NumberTarget.fit(["x"]), "expected a number, or None"),
+        (lambda: NumberTarget.fit(["x"]), "expected a number, or nothing"),
         (lambda: NumberTarget(["a"], [], []), "expected equally many"),
         (lambda: SetHead(5, ClassTarget(["a"]), pool="max"), "expected mean, sum or attention"),  # type: ignore[arg-type]
         (lambda: target_from_config({"kind": "colour"}), "expected one of class"),

@@ -124,13 +124,13 @@ def test_flags() -> None:
     assert [flag(v) for v in (1, 1.0, True, "1", "1.0", "true", "TRUE", np.bool_(True))] == [True] * 8
     assert [flag(v) for v in (0, 0.0, False, "0", "0.0", "false", "False")] == [False] * 7
     assert MultiLabelTarget(["a", "b"]).batch([{"a": "0", "b": "1"}]).tolist() == [[0.0, 1.0]]
-    with pytest.raises(ValueError, match="got 'yes', expected 1, 0, true, false, or None"):
+    with pytest.raises(ValueError, match="got 'yes', expected 1, 0, true, false, or nothing"):
         flag("yes")
 
 
 def test_numbers() -> None:
     assert [number(v) for v in (1, "2.5", True, Decimal("0.1"), torch.tensor([3.0]))] == [1, 2.5, 1, 0.1, 3]
-    with pytest.raises(ValueError, match="got 'x', expected a number, or None"):
+    with pytest.raises(ValueError, match="got 'x', expected a number, or nothing"):
         number("x")
     with pytest.raises(ValueError, match="expected finite numbers"):
         number(math.inf)

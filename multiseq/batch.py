@@ -112,6 +112,7 @@ def prepare(adapter: Adapter, item: Any, place: str, fail: Callable[[str], Any] 
         return adapter.prepare(item)
     except (ValueError, OSError) as error:
         if fail is None:
-            raise ValueError(f"{place}: {error}") from error
+            named = str(error).startswith(place)  # a recording's place is its path, which the error names
+            raise ValueError(str(error) if named else f"{place}: {error}") from error
         fail(str(error))
         return []

@@ -398,6 +398,18 @@ def test_a_folder_of_folders_is_a_class_each(kind: str) -> None:
         assert "folders  2 folders: no (4), yes (4) -> LABEL" in well("init", "data")
 
 
+def test_notes_beside_folders_of_classes_are_not_the_data() -> None:
+    for i in range(8):
+        write(f"data/{'yes' if i % 2 else 'no'}/{i}.txt", TEXTS[i % 4])
+    write("data/notes.txt", "recorded in May\nsome are loud\n")
+    plan, tables = planned("data")
+    assert only(tables, "data")["format"] == "folders"
+    assert "files beside the folders, which are not read: notes.txt" in plan.odd
+    write("data/table.csv", "text,label\n" + "".join(f"{TEXTS[i % 4]},{i % 2}\n" for i in range(20)))
+    plan, tables = planned("data")
+    assert only(tables, "data")["format"] == "table"
+
+
 def test_train_and_test_folders_of_folders() -> None:
     for split in ("train", "test"):
         for name in ("pos", "neg"):

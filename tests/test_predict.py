@@ -417,6 +417,12 @@ def test_rows_with_errors(predict: Callable[..., Result], model: Model) -> None:
     assert [first["error"], last["error"]] == ["", ""]
     values = [number.value for number in model.predict("logp", ["CCO", "CC"])]
     assert [float(row["prediction"]) for row in (first, last)] == pytest.approx(values, rel=1e-4)
+    Path("new.smi").write_text("CCO\n \n")
+    predict("logp", "--input", "new.smi", "--output", "out.csv", "--on-error", "skip")
+    assert [row["error"] for row in rows_of(Path("out.csv").read_text())] == [
+        "",
+        "new.smi:2: got an empty item",
+    ]
     Path("new.jsonl").write_text('{"text": "CCO"}\n[1\n{"n": 1}\n')
     predict("logp", "--input", "new.jsonl", "--output", "out.jsonl", "--on-error", "skip")
     rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]

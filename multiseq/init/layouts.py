@@ -327,9 +327,8 @@ def _plan_folders(folder: Path) -> Plan | None:
     splits = {SPLIT_WORDS[p.name.lower()]: p for p in inner if p.name.lower() in SPLIT_WORDS}
     roots = splits if "train" in splits else {"train": folder}
     counts = {split: _classes(root) for split, root in roots.items()}
-    if len(counts["train"]) < 2 or (
-        not splits and any(p.is_file() for p in files_of([folder]) if _is_data(p))
-    ):
+    beside = [p for p in files_of([folder]) if p.is_file()]
+    if len(counts["train"]) < 2 or (not splits and any(map(_is_data, beside))):
         return None
     kinds = Counter(kind for count in counts.values() for _, kind in count.values())
     if len(kinds) > 1:
@@ -346,6 +345,8 @@ def _plan_folders(folder: Path) -> Plan | None:
     unseen = {name for count in counts.values() for name in count} - set(counts["train"])
     if unseen:
         plan.odd.append(f"folders that are not in train: {listed(sorted(unseen))}")
+    if beside:
+        plan.odd.append(f"files beside the folders, which are not read: {listed([p.name for p in beside])}")
     return plan
 
 
@@ -360,7 +361,13 @@ def _refuse_nested(folder: Path) -> None:
 
 
 def _is_data(path: Path) -> bool:
-    return path.suffix.lower() not in (".md", ".html", "")
+    """Whether a file beside folders may be a data set itself. Lines of text without labels are notes."""
+    if path.suffix.lower() in (".md", ".html", ""):
+        return False
+    try:
+        return is_audio(path) or kind_of(path, "latin-1") != "lines"
+    except DataError:
+        return True
 
 
 def _classes(root: Path) -> dict[str, tuple[int, str]]:

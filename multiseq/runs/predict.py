@@ -39,6 +39,7 @@ from multiseq.runs.rows import (
     schema_of,
     spooled,
 )
+from multiseq.runs.sources import EMPTY, is_empty
 from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, FolderInUseError, hold
 from multiseq.system.progress import Count
@@ -281,8 +282,8 @@ class _Job:
     def prepared(self, row: Row) -> tuple[list[Any], str]:
         """The examples of a row's item, or why there are none."""
         try:
-            if row.error:
-                raise ValueError(row.error)
+            if row.error or (self.skip and is_empty(row.item)):
+                raise ValueError(row.error or f"{row.location}: {EMPTY}")
             return prepare(self.adapter, row.item, row.location), ""
         except ValueError as error:
             if not self.skip:

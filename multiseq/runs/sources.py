@@ -28,12 +28,7 @@ if TYPE_CHECKING:
     from multiseq.model import Predictor
     from multiseq.tasks import Source
 
-__all__ = [
-    "draw_splits",
-    "read_split",
-    "read_records",
-    "reader_options",
-]
+__all__ = ["EMPTY", "draw_splits", "is_empty", "read_records", "read_split", "reader_options"]
 
 TOLD = {
     "lines": ("target",),
@@ -46,6 +41,8 @@ TOLD = {
 
 DECIMAL = re.compile(r"\s*[-+]?[\d.]*,\d+\s*")
 """A number that is written with a decimal comma."""
+
+EMPTY = "got an empty item"
 
 Fail = Callable[[int, str], Any]
 """Called with the number of an item and the reason why it cannot be used."""
@@ -227,12 +224,17 @@ def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records
     return records
 
 
+def is_empty(item: Any) -> bool:
+    """Whether an item has no content. Where bad rows are left out, it is one."""
+    return bool(item == [] or (isinstance(item, str) and not item.strip()))
+
+
 def _check_items(items: Sequence[Any], kind: Any, fail: Fail) -> None:
     """Find empty items, and items that the adapter cannot read, whatever it learns from the others."""
     check = getattr(kind, "check_item", None)
     for i, item in enumerate(items):
-        if item == [] or (isinstance(item, str) and not item.strip()):
-            fail(i, "got an empty item")
+        if is_empty(item):
+            fail(i, EMPTY)
         elif check is not None:
             try:
                 check(item)

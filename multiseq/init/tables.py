@@ -392,7 +392,7 @@ def _add_files(plan: Plan, group: Group, split: Column | None, kind: str, encodi
         found = {"dev" if value not in ("train", "test") else value for value in split.values}
         if "dev" not in found:
             plan.data["dev"] = 0.1
-            plan.notes["dev"] = "a tenth of train is held out"
+            plan.notes["dev"] = "a tenth is held out: to calibrate, and to choose the weights if it is large"
         return
     names = (
         {column.name for column in columns_of(files["train"], kind, encoding)} if "train" in files else set()
@@ -414,7 +414,7 @@ def add_shares(plan: Plan, what: str = "rows") -> None:
     """Let the library hold out dev and test where there is no file for them."""
     if "dev" not in plan.data:
         plan.data["dev"] = 0.1
-        plan.notes["dev"] = "a tenth is held out, to choose the best weights"
+        plan.notes["dev"] = "a tenth is held out: to calibrate, and to choose the weights if it is large"
     if "test" not in plan.data:
         plan.data["test"] = 0.2
         plan.notes["test"] = f"a fifth of the {what} is held out, for the final score"

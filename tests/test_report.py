@@ -243,13 +243,15 @@ def test_a_long_text_is_shown_around_its_first_error() -> None:
 # --- what can go wrong ----------------------------------------------------------------------------
 
 
-def test_an_error_in_a_part_is_a_line(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_part_is_a_line(hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(hostile, tmp_path / "run")
+
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("<script>no ink</script>")
 
     monkeypatch.setattr(reports.plots, "confusion", broken)
     monkeypatch.setattr("multiseq.adapters.graph.show", broken)
-    page = Page(report_run(hostile).read_text(encoding="utf-8"))
+    page = Page(report_run(tmp_path / "run").read_text(encoding="utf-8"))
     assert "This part could not be made: <script>no ink</script>" in page.text
     assert "The item cannot be shown: <script>no ink</script>" in page.text
     assert "predicted against measured" in page.text

@@ -105,7 +105,7 @@ def evaluate(model: Predictor, sources: Sequence[Source], *, task: str, **option
         ValueError: The task does not exist, a source has no labels for it, or ``sources`` is not a list.
 
     Example:
-        >>> from multiseq import ClassTarget, Encoder, SetHead, Task, TextAdapter
+        >>> from multiseq import ClassTarget, Encoder, Model, SetHead, Task, TextAdapter
         >>> texts, labels = ["red lamp", "blue lamp"], ["red", "blue"]
         >>> head = SetHead(16, ClassTarget.fit(labels))
         >>> parts = {"text": TextAdapter.fit(texts, dim=16)}, Encoder(dim=16, depth=1, heads=2)

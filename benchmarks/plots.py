@@ -105,7 +105,7 @@ def _growth(tables: list[Table]) -> Figure:
 
 def _line(axes: Any, table: Table, size: str, what: str) -> None:
     # A cell may hold a word as well; those of these two columns are numbers.
-    points = [(float(r[size]), float(r[what])) for r in table.rows]  # type: ignore[arg-type]
+    points = [(float(r[size]), float(r[what])) for r in table.rows]  # type: ignore[arg-type]  # both are numbers
     sizes, values = zip(*points, strict=True)
     middle = len(points) // 2
     linear = [values[middle] / sizes[middle] * n for n in sizes]

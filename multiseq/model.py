@@ -111,7 +111,7 @@ class Predictor(nn.Module, ABC):
     ) -> list[list[tuple[Any, Any]]]:
         """For each item, the list of (example, result of the head). `predict` and scoring build on this.
 
-        Arguments as in :meth:`predict`, and ``where``: file and line of each item, for error messages.
+        Arguments as in :meth:`predict`, and ``locations``: file and line of each item, for error messages.
         """
         name, items = self.task(task).adapter_name, _listed(items)
         results = []

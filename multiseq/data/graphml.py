@@ -95,5 +95,5 @@ def _column(rows: Sequence[Mapping[str, Any]], key: str, what: str, names: Seque
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(f"{what} {name!r} has no {key!r}, expected a value for each {what}")
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return list(map(float, values))  # type: ignore[arg-type]
+        return list(map(float, values))  # type: ignore[arg-type]  # all() narrows no list
     return list(map(str, values))

@@ -167,7 +167,7 @@ def moment(value: Any) -> float | datetime:
             break
         if isinstance(found, datetime) and found.tzinfo is None:
             return found.replace(tzinfo=UTC)
-        return found  # type: ignore[no-any-return]
+        return found  # type: ignore[no-any-return]  # the three functions share no type
     raise ValueError(f"got {value!r}, expected a number or an ISO date, as in 2024-01-31")
 
 

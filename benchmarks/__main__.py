@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchmarks import plots
-from benchmarks.report import Part, Report, Table, shown
+from benchmarks.reports import plots
+from benchmarks.reports.report import Part, Report, Table, shown
 from benchmarks.setting import Setting
 from benchmarks.workloads import WORKLOADS, read_lengths
 from multiseq.checks import nearest

@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.peers import Encode, Peer, gps, ours, peers, working
 from benchmarks.process import MIB, ask_for
-from benchmarks.report import Cell, Table
+from benchmarks.reports.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.timing import alternate, median, ratio
 from benchmarks.workloads import draw, sets_of, sorted_batches, workloads

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.process import free_memory, in_fresh_process, peak_of
-from benchmarks.report import Cell, Table
+from benchmarks.reports.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.timing import median, ratio, seconds_of
 from benchmarks.workloads import draw, sets_of, workloads

@@ -9,7 +9,7 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.limits import encoder_step
-from benchmarks.report import Cell, Table
+from benchmarks.reports.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.timing import synchronise
 from benchmarks.workloads import draw, workloads

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.process import in_fresh_process
-from benchmarks.report import Cell, Table
+from benchmarks.reports.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, alternate, median, seconds_of
 from benchmarks.workloads import draw, sets_of, workloads

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.modalities import MODALITIES, Modality, make
 from benchmarks.process import in_fresh_process
-from benchmarks.report import Table
+from benchmarks.reports.report import Table
 from benchmarks.setting import Setting
 from benchmarks.steps import Trainer
 from benchmarks.timing import Spread, median, seconds_of

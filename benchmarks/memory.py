@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.peers import Peer, ours, peers
 from benchmarks.process import in_fresh_process, peak_of
-from benchmarks.report import Cell, Table
+from benchmarks.reports.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.workloads import draw, padding_factor, sets_of, workloads
 

@@ -78,7 +78,7 @@ if [[ -n $tiny ]]; then
     size=(--depth 1 --sets 4 --draws 1 --workload mixed)
     widths=(64 96 32) some=() fewer=()
     others=(limits) # of the other widths; the first one starts every part of the benchmark
-    tests=(tests/test_gpu.py)
+    tests=(tests/nn/test_gpu.py)
     small=(--set encoder.dim=32 --set encoder.depth=1 --set encoder.heads=2 --set training.steps=2
         --set training.evaluate_every=0)
     large=("${small[@]}")
@@ -86,7 +86,7 @@ else
     size=(--depth 12 --draws 1)
     widths=(768 1024 256) some=(--workload mixed) fewer=(--sets 680)
     others=(limits encoders)
-    tests=(tests/test_gpu.py $(grep -l "mark.gpu" tests/test_*.py))
+    tests=(tests/nn/test_gpu.py $(grep -rl --include="test_*.py" "mark.gpu" tests))
     small=()
     large=(--set encoder.dim=512 --set encoder.depth=8 --set encoder.heads=8 --set training.max_vectors=32768
         --set training.steps=120 --set training.evaluate_every=0)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.report import Table
+from benchmarks.reports.report import Table
 from benchmarks.setting import Setting
 from benchmarks.timing import alternate, median, ratio
 from multiseq import ClassTarget, Encoder, Model, Task, VectorHead, save

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.modalities import MODALITIES, make
-from benchmarks.report import Table
+from benchmarks.reports.report import Table
 from benchmarks.setting import Setting
 from benchmarks.timing import Spread, alternate, median, synchronise
 from multiseq import Model, VectorSets

@@ -15,7 +15,7 @@ from unittest import mock
 import torch
 
 from benchmarks.limits import encoder_step, flops, rate_note, square_rate
-from benchmarks.report import Cell, Table
+from benchmarks.reports.report import Cell, Table
 from benchmarks.setting import Setting
 from benchmarks.timing import alternate, median, ratio, synchronise
 from benchmarks.workloads import draw, sets_of, workloads

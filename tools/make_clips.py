@@ -9,7 +9,7 @@ The output folder receives three files:
 ``clips.tar``
     800 mono 16 kHz Ogg Opus files in an uncompressed tar archive.
 ``manifest.tsv``
-    One row per clip: clip, part, speaker, text, seconds, voice.
+    One row per clip: clip, split, speaker, text, seconds, voice.
 ``phones.tsv``
     One row per phone segment: clip, start, end, phone (times in seconds).
 
@@ -193,7 +193,7 @@ def draw_train(
 
 
 class Clip(NamedTuple):
-    """What to render: a text in a voice, for a part of the set."""
+    """What to render: a text in a voice, for a split."""
 
     part: str
     voice: Voice
@@ -538,7 +538,7 @@ def make(out: Path, seed: int) -> None:
             add_member(archive, name, encode(item.samples, index + 1))
     write_tsv(
         out / "manifest.tsv",
-        ("clip", "part", "speaker", "text", "seconds", "voice"),
+        ("clip", "split", "speaker", "text", "seconds", "voice"),
         (
             (
                 name,

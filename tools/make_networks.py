@@ -246,7 +246,7 @@ def write_networks(out: Path, networks: Sequence[tuple[str, str, Network]]) -> N
         for name, _, network in networks
         for (source, target), kind in network.ties.items()
     ]
-    write_table(out / "nodes.tsv", "network part node age city job hobby spending buys", nodes)
+    write_table(out / "nodes.tsv", "network split node age city job hobby spending buys", nodes)
     write_table(out / "edges.tsv", "network source target kind", edges)
 
 

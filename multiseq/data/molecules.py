@@ -35,7 +35,7 @@ def read_molecules(path: Path) -> Records:
     log.DisableLog("rdApp.*")  # no warnings about invalid lines, which are left out
     try:
         places = Places(file)
-        records, seen = Records([], {"logp": [], "part": []}, places), set()
+        records, seen = Records([], {"logp": [], "split": []}, places), set()
         for number, line in enumerate(lines_of(file), 1):
             molecule = chem.MolFromSmiles(line.split()[0]) if line.split() else None
             smiles = chem.MolToSmiles(molecule) if molecule is not None else ""
@@ -43,13 +43,13 @@ def read_molecules(path: Path) -> Records:
                 seen.add(smiles)
                 records.items.append(smiles)
                 records.columns["logp"].append(crippen.MolLogP(molecule))
-                records.columns["part"].append(_part(smiles))
+                records.columns["split"].append(_split(smiles))
                 places.lines.append(number)
         return records
     finally:
         log.EnableLog("rdApp.*")
 
 
-def _part(smiles: str) -> str:
+def _split(smiles: str) -> str:
     share = blake2b(smiles.encode(), digest_size=4).digest()[0] % 10
     return {8: "dev", 9: "test"}.get(share, "train")

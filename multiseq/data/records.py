@@ -71,7 +71,7 @@ class Records:
         )
         return Records([self.items[i] for i in rows], columns, locations)
 
-    def of_split(self, split: str, column: str = "part") -> Records:
+    def of_split(self, split: str, column: str = "split") -> Records:
         """The rows that belong to ``split`` according to ``column`` (val, valid and validation mean dev).
 
         The column can hold a list, with one split for each member (node) of the item. Then the item is in all

@@ -1,0 +1,1 @@
+"""Benchmarks of accuracy: how good predictions and their confidence are, on real data."""

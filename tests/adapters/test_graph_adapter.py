@@ -1,0 +1,694 @@
+"""Graphs: nothing depends on the order of nodes or on the batch; bad data is named by its row."""
+
+from __future__ import annotations
+
+import csv
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from multiseq import Encoder
+from multiseq.adapters._graph.columns import Columns
+from multiseq.adapters._graph.items import Rows
+from multiseq.adapters._graph.structure import gather_hops, pair_codes, return_probabilities
+from multiseq.adapters.graph import GraphAdapter
+from multiseq.adapters.neighborhood import NeighborhoodAdapter
+from multiseq.protocols import Adapter, Inputs
+from tests.reference import graph as reference
+
+DIM = 13
+SMILES = ["CCO", "c1ccccc1O", "C", "CC(=O)[O-].[Na+]", "F/C=C/F", "C[C@H](N)C(=O)O", "C1CC1C#N"]
+TABLE = {
+    "nodes": {"age": [30, 20.5, 61, 44, 18], "job": ["nurse", "clerk", "nurse", "clerk", "pilot"]},
+    "edges": [(0, 1), (1, 2), (2, 0), (3, 1)],
+    "edge_columns": {"kind": ["friend", "family", "friend", "family"], "years": [1, 2, 7, 4]},
+}
+TRIPLES = [("Ada", "wrote", "notes"), ("notes", "are about", "engine"), ("Ada", "wrote", "letters")]
+
+
+def data(seed: int = 0, nodes: int = 7, edges: int = 11, **more: Any) -> Data:
+    generator = torch.Generator().manual_seed(seed)
+    return Data(
+        x=torch.randn(nodes, 3, generator=generator),
+        edge_index=torch.randint(nodes, (2, edges), generator=generator),
+        **more,
+    )
+
+
+def categories(seed: int = 0, nodes: int = 7, edges: int = 11) -> Data:
+    generator = torch.Generator().manual_seed(seed)
+    return Data(
+        x=torch.randint(5, (nodes, 2), generator=generator),
+        edge_index=torch.randint(nodes, (2, edges), generator=generator),
+        edge_attr=torch.randn(edges, 2, generator=generator),
+    )
+
+
+def described(seed: int = 0) -> Data:
+    words = ["old town", "new town", "river", "harbour of the old town"]
+    return Data(
+        text=[words[i % 4] for i in range(seed, seed + 5)],
+        edge_index=torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]]),
+        edge_text=["road", "rail road", "road", "boat"],
+    )
+
+
+ITEMS: dict[str, list[Any]] = {
+    "molecule": SMILES,
+    "numbers": [data(0), data(1, 1, 0), data(2, 13, 29)],
+    "categories": [categories(0), categories(1, 3, 2)],
+    "described": [described(0), described(1)],
+    "table": [TABLE, {**TABLE, "edges": [(0, 0), (4, 1), (1, 4), (1, 2)]}],
+    "triples": [TRIPLES, TRIPLES[:1], [], [("Bo", "met", "Bo")]],
+    "node sets": [data(0), data(1, 1, 0), data(2, 13, 29)],
+    "node sets of categories": [Data(x=torch.tensor([0, 1, 1]), edge_index=torch.tensor([[0], [1]]))],
+}
+
+
+AnyAdapter = GraphAdapter | NeighborhoodAdapter
+
+
+def fitted(name: str) -> AnyAdapter:
+    if name.startswith("node sets"):
+        return NeighborhoodAdapter.fit(ITEMS[name], dim=DIM, num_hops=2).eval()
+    return GraphAdapter.fit(ITEMS[name], dim=DIM, num_layers=2, walk_length=5).eval()
+
+
+def fitted_to(graph: Any, num_hops: int | None, directed: bool | None = None) -> AnyAdapter:
+    """To one graph: whole, or its nodes with their neighborhoods."""
+    if num_hops is None:
+        return GraphAdapter.fit([graph], dim=DIM, directed=directed).eval()
+    return NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=num_hops, directed=directed).eval()
+
+
+def vectors(adapter: AnyAdapter, item: Any) -> Tensor:
+    return adapter(adapter.collate(adapter.prepare(item))).values
+
+
+# --- every kind -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_every_kind_keeps_the_protocol(name: str) -> None:
+    adapter = fitted(name)
+    assert isinstance(adapter, Adapter)
+    examples = [e for item in ITEMS[name] for e in adapter.prepare(item)]
+    sets = adapter(adapter.collate(examples))
+    assert list(sets.lengths) == [adapter.num_vectors(e) for e in examples]
+    assert sets.dim == adapter.dim == DIM
+    assert sets.positions is None
+    read = adapter.read(sets)
+    assert list(read.lengths) == [len(adapter.names(e)) for e in examples]
+    assert all(isinstance(n, str) for e in examples for n in adapter.names(e))
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_an_item_gets_the_same_alone_and_in_any_company(name: str) -> None:
+    adapter = fitted(name)
+    examples = [e for item in ITEMS[name] for e in adapter.prepare(item)]
+    together = adapter(adapter.collate(examples)).unpack()
+    backwards = adapter(adapter.collate(examples[::-1])).unpack()[::-1]
+    for example, one, other in zip(examples, together, backwards, strict=True):
+        alone = adapter(adapter.collate([example])).values
+        torch.testing.assert_close(alone, one)
+        torch.testing.assert_close(other, one)
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_from_config_gives_the_same_bits(name: str) -> None:
+    adapter = fitted(name)
+    again = type(adapter).from_config(adapter.config(), adapter.assets())
+    again.load_state_dict(adapter.state_dict())
+    again.eval()
+    assert again.config() == adapter.config()
+    assert again.assets() == adapter.assets()
+    for item in ITEMS[name]:
+        assert torch.equal(vectors(again, item), vectors(adapter, item))
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_every_weight_learns(name: str) -> None:
+    adapter = fitted(name)
+    examples = [e for item in ITEMS[name] for e in adapter.prepare(item)]
+    values = adapter(adapter.collate(examples)).values
+    (values * torch.randn_like(values)).sum().backward()
+    idle = [n for n, p in adapter.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_a_batch_of_nothing_is_empty(name: str) -> None:
+    adapter = fitted(name)
+    sets = adapter(adapter.collate([]))
+    assert (sets.num_sets, sets.num_vectors, sets.dim) == (0, 0, DIM)
+
+
+def test_the_shared_encoder_keeps_nodes_a_set() -> None:
+    adapter, encoder = GraphAdapter.fit(SMILES, dim=16).eval(), Encoder(16, 2, 2).eval()
+    sets = adapter(adapter.collate(adapter.prepare("CC(=O)[O-].[Na+]")))
+    order = torch.randperm(sets.num_vectors)
+    after = encoder(sets.with_values(sets.values[order])).values
+    torch.testing.assert_close(after, encoder(sets).values[order])
+
+
+# --- order of nodes, direction of edges -----------------------------------------------------------
+
+
+def permuted(graph: Data, order: Tensor) -> Data:
+    """Node ``order[i]`` of the graph becomes node i; its edges are shuffled too."""
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    shuffled = torch.randperm(graph.edge_index.shape[1])
+    changed = Data(x=graph.x[order], edge_index=place[graph.edge_index[:, shuffled]])
+    if graph.edge_attr is not None:
+        changed.edge_attr = graph.edge_attr[shuffled]
+    return changed
+
+
+@pytest.mark.parametrize("name", ["numbers", "categories", "node sets"])
+def test_permuting_the_nodes_permutes_the_outputs(name: str) -> None:
+    adapter, graph = fitted(name), ITEMS[name][0]
+    order = torch.randperm(7)
+    before = adapter(adapter.collate(adapter.prepare(graph)))
+    after = adapter(adapter.collate(adapter.prepare(permuted(graph, order))))
+    rows = adapter.read(before).values, adapter.read(after).values
+    torch.testing.assert_close(rows[1], rows[0][order])
+    assert not torch.allclose(rows[1], rows[0])
+
+
+def test_a_molecule_does_not_depend_on_how_it_is_written() -> None:
+    adapter = fitted("molecule")
+    for one, other in [("OC(=O)[C@@H](N)C", "C[C@H](N)C(=O)O"), ("C(/F)=C\\F", "F/C=C/F")]:
+        sums = vectors(adapter, one).sum(0), vectors(adapter, other).sum(0)
+        torch.testing.assert_close(sums[0], sums[1])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"), ("F/C=C/F", "F/C=C\\F"), ("CCO", "CC[OH2+]")],
+)
+def test_different_molecules_differ(one: str, other: str) -> None:
+    adapter = GraphAdapter.fit([one, other], dim=DIM).eval()
+    assert not torch.allclose(vectors(adapter, one), vectors(adapter, other))
+
+
+@pytest.mark.parametrize("num_hops", [None, 2])
+def test_direction_counts_only_where_edges_are_directed(num_hops: int | None) -> None:
+    x = torch.randn(3, 2)
+    chain = torch.tensor([[0, 1], [1, 2]])
+    there, back = Data(x=x, edge_index=chain), Data(x=x, edge_index=chain.flip(0))
+    both = Data(x=x, edge_index=torch.cat([chain, chain.flip(0)], dim=1))
+    for directed, same in ((None, False), (True, False), (False, True)):
+        adapter = fitted_to(there, num_hops, directed)
+        assert torch.allclose(vectors(adapter, there), vectors(adapter, back)) is same
+        if same:
+            torch.testing.assert_close(vectors(adapter, there), vectors(adapter, both))
+    assert GraphAdapter.fit([there], dim=DIM).directed
+    assert not GraphAdapter.fit([both], dim=DIM).directed
+
+
+def test_two_ties_of_different_kind_both_get_a_reverse() -> None:
+    table = {
+        "nodes": {"age": [1.0, 2.0]},
+        "edges": [(0, 1), (1, 0), (1, 1)],
+        "edge_columns": {"kind": ["friend", "family", "friend"]},
+    }
+    adapter = GraphAdapter.fit([table], dim=DIM, directed=False)
+    [example] = adapter.prepare(table)
+    edges = zip(*example.edge_index.tolist(), example.edge_codes[:, 0].tolist(), strict=True)
+    assert sorted(edges) == [(0, 1, 1), (0, 1, 2), (1, 0, 1), (1, 0, 2), (1, 1, 1)]
+
+
+# --- what is computed once ------------------------------------------------------------------------
+
+
+def random_edges(nodes: int, edges: int) -> Tensor:
+    return torch.randint(nodes, (2, edges), generator=torch.Generator().manual_seed(1))
+
+
+def test_walks_match_the_reference() -> None:
+    edges = random_edges(11, 23)
+    edges = torch.cat([edges, edges.flip(0)], dim=1)
+    pairs = list(zip(*edges.tolist(), strict=True))
+    slow = torch.tensor(reference.return_probabilities(pairs, 11, 5))
+    torch.testing.assert_close(return_probabilities(edges, 11, 5), slow)
+
+
+def test_walks_by_hand() -> None:
+    """In a triangle one of two ways leads back in two steps; in a star's leaf the only one does."""
+    triangle = torch.tensor([[0, 1, 2, 1, 2, 0], [1, 2, 0, 0, 1, 2]])
+    assert return_probabilities(triangle, 3, 3).tolist() == [[0.0, 0.5, 0.25]] * 3
+    star = torch.tensor([[0, 0, 1, 2], [1, 2, 0, 0]])
+    assert return_probabilities(star, 4, 2).tolist() == [[0, 1], [0, 0.5], [0, 0.5], [0, 0]]
+
+
+@pytest.mark.parametrize("nodes", [17, 601])
+def test_sparse_and_dense_walks_agree(nodes: int) -> None:
+    """601 nodes are more than a dense matrix is made for, and more than one block of columns."""
+    edges = random_edges(nodes, 3 * nodes)
+    matrix = torch.zeros(nodes, nodes).index_put_(tuple(edges), torch.ones(3 * nodes), accumulate=True)
+    matrix = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
+    powers = [torch.linalg.matrix_power(matrix, k).diagonal() for k in (1, 2, 3)]
+    torch.testing.assert_close(return_probabilities(edges, nodes, 3), torch.stack(powers, dim=1))
+
+
+@pytest.mark.parametrize(("nodes", "ties", "furthest"), [(13, 9, 3), (29, 31, 1), (300, 290, 5), (1, 0, 2)])
+def test_codes_of_pairs_match_the_reference(nodes: int, ties: int, furthest: int) -> None:
+    generator = torch.Generator().manual_seed(nodes)
+    one_way = torch.randint(nodes, (2, ties), generator=generator)
+    edges = torch.cat([one_way, one_way.flip(0)], dim=1)
+    kinds = torch.randint(4, (2 * ties,), generator=generator)
+    found = pair_codes(edges, kinds, nodes, furthest)
+    pairs = [(int(s), int(t)) for s, t in edges.t()]
+    assert found.tolist() == reference.pair_codes(pairs, kinds.tolist(), nodes, furthest)
+    by_distance = pair_codes(edges, None, nodes, furthest)
+    assert int(by_distance.max()) <= 2 + furthest
+
+
+def test_distances_move_with_the_nodes_into_the_attention() -> None:
+    adapter = GraphAdapter.fit([TABLE], dim=12, max_distance=3).eval()
+    assert adapter.pair_codes == 2 + 3 + 2 * 3  # edges of two kinds or an unknown one, either way
+    encoder = Encoder(dim=12, depth=1, heads=2, pair_codes=adapter.pair_codes).eval()
+    plain = encoder(adapter(adapter.collate(adapter.prepare(TABLE)))).values
+    nn.init.normal_(encoder.bias.codes)
+    order = [3, 0, 4, 2, 1]
+    shuffled = {
+        "nodes": {name: [values[i] for i in order] for name, values in TABLE["nodes"].items()},
+        "edges": [(order.index(s), order.index(t)) for s, t in TABLE["edges"]][::-1],
+        "edge_columns": {name: values[::-1] for name, values in TABLE["edge_columns"].items()},
+    }
+    examples = [adapter.prepare(item)[0] for item in (shuffled, {"nodes": {"age": [], "job": []}}, TABLE)]
+    other, _, own = encoder(adapter(adapter.collate(examples))).unpack()
+    torch.testing.assert_close(other, own[order])
+    assert not torch.allclose(own, plain, atol=1e-3)
+
+
+def test_distances_say_what_they_need() -> None:
+    with pytest.raises(ValueError, match="max_distance: got -1, expected from 0 to 1000"):
+        GraphAdapter.fit([data()], dim=DIM, max_distance=-1)
+    adapter = GraphAdapter.fit([data()], dim=DIM, max_distance=2)
+    with pytest.raises(ValueError, match=r"got 5000 nodes, expected at most 4096 .* use max_distance=0"):
+        adapter.prepare(data(0, 5000, 10))
+    small = GraphAdapter.fit([data()], dim=DIM + 1, max_distance=2)
+    with pytest.raises(ValueError, match="pair_codes=6"):
+        Encoder(dim=DIM + 1, depth=1, heads=1)(small(small.collate(small.prepare(data()))))
+
+
+@pytest.mark.parametrize("reverses", [False, True])
+def test_hops_match_the_reference(reverses: bool) -> None:
+    edges, x = random_edges(11, 23), torch.randn(11, 3)
+    pairs = list(zip(*edges.tolist(), strict=True))
+    layers = reference.gather_hops(x.tolist(), pairs, 3)
+    if reverses:
+        layers += reference.gather_hops(x.tolist(), [(t, s) for s, t in pairs], 3)[1:]
+    slow = torch.tensor(layers).transpose(0, 1)
+    torch.testing.assert_close(gather_hops(x, edges, 3, reverses=reverses), slow)
+
+
+def test_a_node_set_by_hand() -> None:
+    """Two nodes of category 0 and 1 and an edge: one-hot after the unknown column, then degrees."""
+    graph = Data(x=torch.tensor([0, 1]), edge_index=torch.tensor([[0], [1]]))
+    adapter = NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=1)
+    features = adapter.collate(adapter.prepare(graph)).tensors["features"]
+    one = math.log(2)
+    own, other = [0, 1, 0, one, 0], [0, 0, 1, 0, one]
+    expected = [[own, other, [0] * 5], [other, [0] * 5, own]]  # itself, along, against
+    torch.testing.assert_close(features, torch.tensor(expected))
+
+
+def test_node_sets_share_one_tensor_and_read_the_node() -> None:
+    adapter, graph = fitted("node sets"), data(2, 13, 29)
+    examples = adapter.prepare(graph)
+    assert len({id(e.network) for e in examples}) == 1
+    assert [adapter.align(list(range(13)), e) for e in examples] == [[i] for i in range(13)]
+    assert [adapter.names(e) for e in examples] == [[str(i)] for i in range(13)]
+    sets = adapter(adapter.collate(examples))
+    assert set(sets.lengths) == {5}
+    torch.testing.assert_close(adapter.read(sets).values, sets.values[::5])
+    mixed = [examples[3], adapter.prepare(data(0))[2], examples[0]]
+    alone = torch.cat([adapter(adapter.collate([e])).values for e in mixed])
+    torch.testing.assert_close(adapter(adapter.collate(mixed)).values, alone)
+
+
+def test_a_large_graph_prepares_in_seconds() -> None:
+    graph = Data(x=torch.randn(100_000, 17), edge_index=random_edges(100_000, 400_000))
+    adapter = NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=3)
+    start = time.perf_counter()
+    examples = adapter.prepare(graph)
+    assert time.perf_counter() - start < 20  # about one second on a free core
+    assert len(examples) == 100_000
+    assert adapter(adapter.collate(examples[-3:])).lengths == (7, 7, 7)
+
+
+# --- small graphs ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_hops", [None, 2])
+def test_empty_single_and_isolated_nodes(num_hops: int | None) -> None:
+    adapter = fitted_to(data(), num_hops)
+    for nodes in (0, 1, 5):
+        graph = Data(x=torch.randn(nodes, 3), edge_index=torch.zeros(2, 0, dtype=torch.long))
+        sets = adapter(adapter.collate(adapter.prepare(graph)))
+        assert adapter.read(sets).num_vectors == nodes
+        assert sets.values.isfinite().all()
+
+
+def test_a_graph_without_features_has_its_structure() -> None:
+    path = Data(num_nodes=3, edge_index=torch.tensor([[0, 1], [1, 2]]))
+    for num_hops in (None, 1):
+        adapter = fitted_to(path, num_hops, directed=False)
+        values = adapter.read(adapter(adapter.collate(adapter.prepare(path)))).values
+        torch.testing.assert_close(values[0], values[2])
+        assert not torch.allclose(values[0], values[1])
+
+
+def test_tables_without_nodes_or_edges() -> None:
+    adapter = fitted("table")
+    empty = {
+        "nodes": {"age": [], "job": []},
+        "edges": [],
+        "edge_columns": {"kind": [], "years": []},
+    }
+    assert vectors(adapter, empty).shape == (0, DIM)
+    assert vectors(adapter, {"nodes": {"age": [3], "job": ["nurse"]}}).shape == (1, DIM)
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+def test_numbers_are_standardised_over_all_graphs_and_indicators_left_alone() -> None:
+    columns, blocks = Columns("node"), [torch.randn(n, 2) * 3 + 1e4 for n in (5, 1, 7)]
+    flags = [torch.randint(2, (len(b), 1)).float() for b in blocks]
+    rows = [
+        Rows(len(b), numbers={"x": b, "flag": f, "same": torch.full((len(b), 1), 0.1)})
+        for b, f in zip(blocks, flags, strict=True)
+    ]
+    for r in rows:
+        columns.learn(r)
+    encoded = torch.cat([columns.encode(r)[1] for r in rows])
+    torch.testing.assert_close(encoded[:, :2].mean(0), torch.zeros(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(encoded[:, :2].std(0, correction=0), torch.ones(2))
+    assert torch.equal(encoded[:, 2:3], torch.cat(flags))
+    torch.testing.assert_close(encoded[:, 3], torch.zeros(13))
+
+
+def test_large_numbers_that_are_close_together_are_told_apart() -> None:
+    """Seconds since 1970: single precision has one number for all of them."""
+    times = [1.7e9 + 20 * i for i in range(3)]
+    table = [{"nodes": {"age": [t]}} for t in times]
+    data = [Data(x=torch.tensor([[t]], dtype=torch.float64), num_nodes=1) for t in times]
+    for graphs in (table, data):
+        adapter = GraphAdapter.fit(graphs, dim=DIM)
+        found = [adapter.prepare(graph)[0].numbers[0, 0].item() for graph in graphs]
+        assert found == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
+
+
+def test_composed_and_decomposed_texts_are_the_same() -> None:
+    triples = [("caf\u00e9", "in", "Rome"), ("cafe\u0301", "near", "\ud83d")]
+    [example] = GraphAdapter.fit([triples], dim=DIM).prepare(triples)
+    assert example.names == ["caf\u00e9", "Rome", "\ufffd", "in", "near"]
+    adapter = GraphAdapter.fit([{"nodes": {"city": ["Z\u00fcrich", "Bonn"]}}], dim=DIM)
+    assert adapter.prepare({"nodes": {"city": ["Zu\u0308rich"]}})[0].codes.tolist() == [[1]]
+
+
+def test_columns_of_two_values_are_flags_and_constant_ones_zeros() -> None:
+    columns = Columns("node")
+    for rows in ([[5.0, 5.0, 1.0], [5.0, 7.0, 1.0]], [[5.0, 7.0, 1.0]]):
+        columns.learn(Rows(len(rows), numbers={"x": torch.tensor(rows).double()}))
+    new = Rows(2, numbers={"x": torch.tensor([[5.0, 7.0, 1.0], [10.0, 5.0, 0.0]]).double()})
+    assert columns.encode(new)[1].tolist() == [[0.0, 1.0, 0.0], [1.0, 0.0, -1.0]]
+
+
+def test_an_unseen_category_is_the_unknown_one() -> None:
+    adapter = fitted("table")
+    changed = {**TABLE, "nodes": {**TABLE["nodes"], "job": ["nurse", "clerk", "x", "y", "pilot"]}}
+    [example] = adapter.prepare(changed)
+    assert example.codes[:, 0].tolist() == [1, 2, 0, 0, 3]
+    assert not adapter.node_embedding.categories.weight[0].any()
+
+
+def test_triples_are_a_levi_graph() -> None:
+    adapter = fitted("triples")
+    [example] = adapter.prepare(TRIPLES[:2])
+    assert adapter.names(example) == ["Ada", "notes", "engine", "wrote", "are about"]
+    kinds = list(adapter.edges.vocabularies["kind"])
+    got = {
+        (s, kinds[kind - 1], t)
+        for s, t, kind in zip(*example.edge_index.tolist(), example.edge_codes[:, 0].tolist(), strict=True)
+    }
+    assert got == {
+        (0, "subject to triple", 3), (3, "triple to object", 1),
+        (3, "triple to subject", 0), (1, "object to triple", 3),
+        (1, "subject to triple", 4), (4, "triple to object", 2),
+        (4, "triple to subject", 1), (2, "object to triple", 4),
+    }  # fmt: skip
+    assert len(adapter.prepare([TRIPLES[0], TRIPLES[0]])[0].codes) == 4
+
+
+def test_who_did_it_to_whom_counts() -> None:
+    adapter = fitted("triples")
+    one, other = vectors(adapter, [("Ada", "met", "Bo")]), vectors(adapter, [("Bo", "met", "Ada")])
+    assert not torch.allclose(one[2], other[2], atol=1e-4)
+
+
+def test_texts_of_nodes_and_edges_count() -> None:
+    adapter, changed = fitted("described"), described()
+    changed.edge_text = ["road", "boat", "road", "boat"]
+    assert not torch.allclose(vectors(adapter, described(0)), vectors(adapter, described(1)))
+    assert not torch.allclose(vectors(adapter, described(0)), vectors(adapter, changed))
+    [example] = adapter.prepare(described(0))
+    assert adapter.names(example)[0] == "old town"
+
+
+# --- labels and augmentation ----------------------------------------------------------------------
+
+
+def test_labels_are_one_a_node() -> None:
+    adapter = fitted("molecule")
+    [example] = adapter.prepare("CCOCCC")
+    assert adapter.names(example) == ["C0", "C1", "O2", "C3", "C4", "C5"]
+    assert adapter.align(["a", None, "b", "a", "a", "a"], example)[1:3] == [None, "b"]
+    assert adapter.align(torch.arange(6), example) == list(range(6))
+    for labels, message in ((["a"] * 5, "got 5 labels for 6 nodes"), ("abcdef", "got str")):
+        with pytest.raises(ValueError, match=message):
+            adapter.align(labels, example)
+    triples = fitted("triples")
+    [example] = triples.prepare(TRIPLES)
+    with pytest.raises(ValueError, match="one an entity, then one a triple"):
+        triples.align(["a"] * 3, example)
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_augment_depends_on_the_generator_only(name: str) -> None:
+    adapter = fitted(name)
+    adapter.edge_dropout = 0.5
+    examples = adapter.prepare(ITEMS[name][0])
+    same = [adapter.augment(e, torch.Generator().manual_seed(3)) for e in (examples[0],) * 2]
+    before, *after = (adapter(adapter.collate([e])).values for e in (examples[0], *same))
+    assert torch.equal(after[0], after[1])
+    changes = name in ("numbers", "categories", "described", "table")
+    assert torch.equal(before, after[0]) is not changes
+    assert torch.equal(before, adapter(adapter.collate([examples[0]])).values)
+
+
+def test_augment_hides_features_and_keeps_walks() -> None:
+    adapter = fitted("table")
+    adapter.edge_dropout = 1.0
+    [example] = adapter.prepare(TABLE)
+    changed = adapter.augment(example, torch.Generator().manual_seed(0))
+    assert changed.edge_index.shape == (2, 0)
+    assert not changed.codes.any()
+    assert not changed.numbers[:, 0].any()
+    assert torch.equal(changed.numbers[:, 1:], example.numbers[:, 1:])
+
+
+# --- wrong input ----------------------------------------------------------------------------------
+
+
+def with_column(part: str, **columns: Any) -> dict[str, Any]:
+    return {**TABLE, part: {**TABLE[part], **columns}}
+
+
+NAN = torch.tensor([[0.0, 1.0], [math.nan, 1.0]])
+PAIR = torch.tensor([[0, 1], [1, 0]])
+WRONG: list[tuple[Any, str]] = [
+    ("C1CC", "got 'C1CC', which RDKit cannot read"),
+    ("", "got ''"),
+    (3, "got int 3, expected a SMILES string"),
+    (Data(x=NAN, edge_index=PAIR), "node 1: x has nan in column 0"),
+    (
+        Data(x=torch.ones(2), edge_index=PAIR, edge_attr=1 / torch.tensor([1, 0])),
+        "edge 1: edge_attr has inf",
+    ),
+    (Data(x=torch.tensor([0, -1]), edge_index=PAIR), "node 1: x has a negative category"),
+    (Data(x=torch.ones(2, 1, 1), edge_index=PAIR), "x: got shape"),
+    (
+        Data(x=torch.ones(2), edge_index=PAIR + 1),
+        r"edge 0: got \(1, 2\), expected nodes from 0 to 1",
+    ),
+    (Data(x=torch.ones(0, 1), edge_index=PAIR), "no edge, as there is no node"),
+    (Data(x=torch.ones(2), edge_index=PAIR.float()), "edge_index: got dtype torch.float32"),
+    (Data(x=torch.ones(2), edge_index=PAIR[0]), "edge_index: got shape"),
+    (Data(x=torch.ones(2), edge_index=PAIR, edge_attr=torch.ones(3)), "3,?.* for 2 edges"),
+    (
+        Data(text=["a"], num_nodes=2, x=torch.ones(2), edge_index=PAIR),
+        "text: got 1 texts for 2 nodes",
+    ),
+    (
+        Data(x=torch.ones(2), edge_index=PAIR, edge_text=["a"] * 3),
+        "3 texts for 2 edges.* edge 2 on",
+    ),
+    (Data(text=["a", 5], edge_index=PAIR), "node 1: text is int 5"),
+    (Data(text="ab", edge_index=PAIR), "text: got str 'ab', expected a list"),
+    (Data(edge_index=PAIR), "set data.num_nodes"),
+    ({"node": {}}, r"table: got \['node'\]"),
+    ({"nodes": {}}, "nodes: got no column"),
+    (
+        with_column("nodes", age=[1, 2]),
+        "nodes: column 'age' has 2 values|column 'job' has 5 values",
+    ),
+    (with_column("nodes", age=[1, 2, 3, "x", 5]), "node 3: column 'age' has str 'x'"),
+    (with_column("nodes", job=["a", "b", 3.0, "d", "e"]), "node 2: column 'job' has float 3.0"),
+    (with_column("nodes", age=[1, 2, math.inf, 4, 5]), "node 2: column 'age' has inf"),
+    (with_column("edge_columns", kind=["a"]), "edges: column 'kind' has 1 values for 4 edges"),
+    ({**TABLE, "edges": [(0, 1), (1, 2), (2, 5), (0, 0)]}, r"edge 2: got \(2, 5\)"),
+    ({**TABLE, "edges": [(0, 1), (1, 2), (0.5, 1), (0, 0)]}, r"edge 2: got tuple \(0.5, 1\)"),
+    ({**TABLE, "edges": [(0, 1), (1, 2), (2,), (0, 0)]}, r"edge 2: got tuple \(2,\)"),
+    ([("a", "b", "c"), ("a", "b")], r"triple 1: got tuple \('a', 'b'\)"),
+    ([("a", "b", None)], "triple 0"),
+]
+
+
+@pytest.mark.parametrize(("item", "message"), WRONG, ids=[message[:30] for _, message in WRONG])
+def test_a_bad_item_is_named_by_its_row(item: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"item 0: .*({message})"):
+        GraphAdapter.fit([item], dim=DIM)
+
+
+@pytest.mark.parametrize(
+    ("name", "item", "message"),
+    [
+        ("molecule", TRIPLES, "got an item of kind 'triples', expected 'molecule'"),
+        ("molecule", "CC(", "got 'CC\\('"),
+        (
+            "numbers",
+            Data(x=torch.ones(2, 4), edge_index=PAIR),
+            r"\['x \(4\)'\].* expected .*\['x \(3\)'\]",
+        ),
+        ("numbers", Data(x=torch.ones(2), text=["a", "b"], edge_index=PAIR), "texts; expected"),
+        (
+            "table",
+            {"nodes": {"age": [1]}},
+            r"got categories \[\], .* expected categories \['job'\]",
+        ),
+        ("node sets", data(edge_attr=torch.ones(11)), "edges: got"),
+    ],
+)
+def test_an_item_unlike_the_training_items(name: str, item: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fitted(name).prepare(item)
+
+
+def test_fit_says_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="got no graph"):
+        GraphAdapter.fit([], dim=DIM)
+    with pytest.raises(ValueError, match="item 1: graph: got an item of kind 'table'"):
+        GraphAdapter.fit(["CC", TABLE], dim=DIM)
+    with pytest.raises(ValueError, match=r"item 1: nodes: got .*x \(2\).* expected .*x \(3\)"):
+        GraphAdapter.fit([data(), Data(x=torch.ones(2, 2), edge_index=PAIR)], dim=DIM)
+    with pytest.raises(ValueError, match="num_hops: got -1"):
+        NeighborhoodAdapter.fit([data()], dim=DIM, num_hops=-1)
+    with pytest.raises(ValueError, match=r"got texts, expected categories and numbers .* use GraphAdapter"):
+        NeighborhoodAdapter.fit([TRIPLES], dim=DIM, num_hops=1)
+    with pytest.raises(ValueError, match=r"got features of edges, .* use GraphAdapter"):
+        NeighborhoodAdapter.fit([TABLE], dim=DIM, num_hops=1)
+    with pytest.raises(ValueError, match="kind: got 'graph'"):
+        GraphAdapter("graph", Columns("node"), Columns("edge"), DIM)
+
+
+def test_rdkit_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="C1CC"):
+        fitted("molecule").prepare("C1CC")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_triples_and_data_do_not_load_rdkit() -> None:
+    code = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import torch
+from torch_geometric.data import Data
+from multiseq.adapters.graph import GraphAdapter
+for item in ([("a", "b", "c")], Data(x=torch.ones(2, 1), edge_index=torch.zeros(2, 0).long())):
+    adapter = GraphAdapter.fit([item], dim=8)
+    adapter(adapter.collate(adapter.prepare(item)))
+print("rdkit" in sys.modules)
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
+
+
+# --- it learns ------------------------------------------------------------------------------------
+
+
+def predict(model: nn.ModuleList, inputs: Inputs) -> Tensor:
+    """A number a set: adapter, and a small network on the sum over the set."""
+    adapter, project = model
+    sets = adapter.read(adapter(inputs))
+    sums = sets.values.new_zeros(sets.num_sets, sets.dim).index_add(0, sets.set_index, sets.values)
+    return project(sums).squeeze(1)
+
+
+@pytest.mark.parametrize("name", ["molecule", "triples", "node sets"])
+def test_it_can_learn_a_few_graphs_by_heart(name: str) -> None:
+    adapter = fitted(name)
+    project = nn.Sequential(nn.Linear(DIM, 61), nn.GELU(), nn.Linear(61, 1))
+    model = nn.ModuleList([adapter, project])
+    inputs = adapter.collate([e for item in ITEMS[name] for e in adapter.prepare(item)])
+    wanted = torch.randn(len(inputs.lengths))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(100):
+        loss = (predict(model, inputs) - wanted).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    torch.testing.assert_close(predict(model.eval(), inputs), wanted, atol=0.5, rtol=0)
+
+
+# --- real data ------------------------------------------------------------------------------------
+
+
+def test_real_molecules(data_dir: Path) -> None:
+    with open(data_dir / "graph_mol" / "ESOL" / "delaney.csv", newline="") as file:
+        smiles = [row["smiles"] for row in csv.DictReader(file)][:300]
+    adapter = GraphAdapter.fit(smiles, dim=DIM).eval()
+    examples = [adapter.prepare(s)[0] for s in smiles]
+    sets = adapter(adapter.collate(examples))
+    assert sets.num_sets == 300
+    assert sets.values.isfinite().all()
+    torch.testing.assert_close(sets.unpack()[7], vectors(adapter, smiles[7]), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_hops", [None, 2])
+def test_a_real_network(data_dir: Path, num_hops: int | None) -> None:
+    file = np.load(data_dir / "graph_node" / "heterophilous" / "chameleon_filtered.npz")
+    graph = Data(
+        x=torch.from_numpy(file["node_features"]).float(),
+        edge_index=torch.from_numpy(file["edges"]).t().contiguous(),
+    )
+    adapter = fitted_to(graph, num_hops, directed=False)
+    examples = adapter.prepare(graph)
+    labels = file["node_labels"]
+    assert len(examples) == (890 if num_hops else 1)
+    assert sum(len(adapter.align(labels, e)) for e in examples) == 890
+    assert adapter.read(adapter(adapter.collate(examples))).num_vectors == 890

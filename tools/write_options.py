@@ -106,7 +106,7 @@ def page() -> str:
         _plain(recipe_check.DATA_KEYS, DATA),
     ]
     parts += [
-        "\n## Formats\n\nWhat the files look like is in [recipes](recipes.md#formats).\n",
+        "\n## Formats\n\nWhat the files look like is in [files](files.md#formats).\n",
         *map(_format, FORMATS),
     ]
     parts += ["\n## Tasks\n\nKeys of `[tasks.NAME]`:\n\n", _plain(recipe_check.TASK_KEYS, TASKS)]

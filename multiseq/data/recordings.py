@@ -34,15 +34,15 @@ def find_recordings(audio: Path, names: Sequence[str]) -> list[str | AudioFile]:
         DataError: Two files have a name that the table gives without an ending.
     """
     known = by_stem(audio) if not all(map(is_audio, names)) else {}
-    found = []
+    recordings = []
     for name in names:
         places = [] if is_audio(name) else known.get(name, [])
         if len(places) > 1:
             raise DataError(
                 f"{audio}: {name!r} could be {places[0]} or {places[1]}, expected one; add the ending"
             )
-        found.append(places[0] if places else _in(audio, name))
-    return found
+        recordings.append(places[0] if places else _in(audio, name))
+    return recordings
 
 
 def by_stem(audio: Path) -> dict[str, list[str | AudioFile]]:
@@ -66,6 +66,6 @@ def _in(audio: Path, name: str) -> str | AudioFile:
 
 
 def _files(folder: Path) -> Iterator[str]:
-    for where, _, names in os.walk(folder):
-        inner = Path(where).relative_to(folder)
+    for root, _, names in os.walk(folder):
+        inner = Path(root).relative_to(folder)
         yield from ((inner / name).as_posix() for name in sorted(names))

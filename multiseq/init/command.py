@@ -52,7 +52,7 @@ def init_recipe(
         [
             *("multiseq", "init", *map(str, paths)),
             *(("--input", item) if item else ()),
-            *(part for label in labels for part in ("--label", label)),
+            *(word for label in labels for word in ("--label", label)),
         ]
     )
     facts, odd = _facts(plan, out.parent)

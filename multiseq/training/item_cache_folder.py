@@ -145,10 +145,10 @@ def entries(folder: str | Path) -> list[Entry]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected one that was given as --cache")
-    found = [_entry(path.parent) for path in sorted(folder.glob("*/about.json")) if _is_ours(path)]
-    if not found and any(folder.iterdir()):
+    stored = [_entry(path.parent) for path in sorted(folder.glob("*/about.json")) if _is_ours(path)]
+    if not stored and any(folder.iterdir()):
         raise ValueError(f"{folder}: holds no prepared items; expected a folder that was given as --cache")
-    return found
+    return stored
 
 
 def delete(folder: str | Path) -> int:
@@ -157,13 +157,13 @@ def delete(folder: str | Path) -> int:
     Raises:
         ValueError: As for `entries`.
     """
-    found = entries(folder)
-    for entry in found:
+    stored = entries(folder)
+    for entry in stored:
         for path in _files(entry.folder):
             path.unlink()
         _remove_if_empty(entry.folder)
     _remove_if_empty(Path(folder))
-    return sum(entry.bytes for entry in found)
+    return sum(entry.bytes for entry in stored)
 
 
 def _entry(folder: Path) -> Entry:
@@ -177,10 +177,10 @@ def _entry(folder: Path) -> Entry:
 
 def _is_ours(about: Path) -> bool:
     try:
-        found = json.loads(about.read_text(encoding="utf-8"))
+        content = json.loads(about.read_text(encoding="utf-8"))
     except ValueError:
         return False
-    return isinstance(found, dict) and {"format", "adapter", "settings", "versions"} <= set(found)
+    return isinstance(content, dict) and {"format", "adapter", "settings", "versions"} <= set(content)
 
 
 def _files(folder: Path) -> list[Path]:

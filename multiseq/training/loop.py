@@ -90,8 +90,8 @@ def train(
         model: The model to train.
         sources: Training items with their labels.
         dev: Validation items. Their scores decide which weights are kept and when training stops early. If
-            ``steps`` is not given, fewer than 200 items do not; and if there are none, a part of the training
-            items is held out, if they are many (`multiseq.training.budget`).
+            ``steps`` is not given, fewer than 200 items do not; and if there are none, a share of the
+            training items is held out, if they are many (`multiseq.training.budget`).
         out: Folder of the run, for the best model (``model``), ``metrics.csv``, and a resume file.
         settings: All settings in one object. Default: made from ``changes``.
         resume: Continue from the resume file in ``out``, exactly as if the run had never stopped.

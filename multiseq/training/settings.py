@@ -18,7 +18,7 @@ class Settings:
 
     If ``steps`` is None, the number of steps follows from the data, and so does each other setting that is
     None (`multiseq.training.budget`): small batches for little data, a limit of epochs, evaluations on a dev
-    split (of large data without one, a part is held out), and a stop when the score does not improve.
+    split (of large data without one, a share is held out), and a stop when the score does not improve.
 
     Args:
         steps: Total number of optimiser steps. The learning rate falls to zero at the last step. None: it

@@ -73,10 +73,12 @@ def item_of(graph: Network, features: Sequence[str]) -> tuple[dict[str, Any], di
     edges = list(graph.edges(data=True))
     keys = list(dict.fromkeys(key for *_, attributes in edges for key in attributes if key != "id"))
     item = {
-        "nodes": {key: _column(nodes, key, "node", names) for key in features},
+        "nodes": {key: _attribute(nodes, key, "node", names) for key in features},
         "edges": [(number[source], number[target]) for source, target, _ in edges],
         "edge_columns": {
-            key: _column([attributes for *_, attributes in edges], key, "edge", [edge[:2] for edge in edges])
+            key: _attribute(
+                [attributes for *_, attributes in edges], key, "edge", [edge[:2] for edge in edges]
+            )
             for key in keys
         },
         "names": list(map(str, names)),
@@ -88,7 +90,9 @@ def item_of(graph: Network, features: Sequence[str]) -> tuple[dict[str, Any], di
     return item, labels
 
 
-def _column(attributes: Sequence[Mapping[str, Any]], key: str, what: str, names: Sequence[Any]) -> list[Any]:
+def _attribute(
+    attributes: Sequence[Mapping[str, Any]], key: str, what: str, names: Sequence[Any]
+) -> list[Any]:
     """The values of an attribute: all texts, or all finite numbers."""
     values = [one.get(key) for one in attributes]
     for name, value in zip(names, values, strict=True):

@@ -103,7 +103,7 @@ def _nodes(
             reject(f"{path}:{line}", f"{reason}, expected different names in a graph{several}", _raw(row))
             continue
         known[node_name] = len(known)
-        _add(graphs, lines, name, line, {column: row[column] for column in others})
+        _add_cells(graphs, lines, name, line, {column: row[column] for column in others})
     return names, graphs, lines, graph is not None
 
 
@@ -133,7 +133,7 @@ def _edges(
             reject(f"{path}:{line}", reason, _raw(row))
             continue
         pairs.setdefault(name, []).append((nodes[name][pair[0]], nodes[name][pair[1]]))
-        _add(ties, lines, name, line, {column: row[column] for column in others if column not in ends})
+        _add_cells(ties, lines, name, line, {column: row[column] for column in others if column not in ends})
     return pairs, ties, lines
 
 
@@ -141,7 +141,7 @@ def _raw(row: Mapping[str, Any]) -> str:
     return ",".join(map(str, row.values()))
 
 
-def _add(table: GraphColumns, lines: Lines, name: str, line: int, columns: dict[str, str]) -> None:
+def _add_cells(table: GraphColumns, lines: Lines, name: str, line: int, columns: dict[str, str]) -> None:
     lines.setdefault(name, []).append(line)
     cells = table.setdefault(name, {column: [] for column in columns})
     for column, value in columns.items():
@@ -162,7 +162,7 @@ def _values(
     }
     return {
         name: {
-            c: [_number(v, decimal) for v in by_column[c]] if flag else by_column[c]
+            c: [_parse_number(v, decimal) for v in by_column[c]] if flag else by_column[c]
             for c, flag in numeric.items()
         }
         for name, by_column in table.items()
@@ -176,7 +176,7 @@ def _is_numeric(
     if known is False:
         return False
     cells = [cell for by_column in table.values() for cell in by_column[column]]
-    numbers = [_number(cell, decimal) for cell in cells]
+    numbers = [_parse_number(cell, decimal) for cell in cells]
     finite = [number is not None and math.isfinite(number) for number in numbers]
     if known is None and (None in numbers or not any(finite)):
         return False
@@ -190,7 +190,7 @@ def _is_numeric(
     return True
 
 
-def _number(cell: str, decimal: str) -> float | None:
+def _parse_number(cell: str, decimal: str) -> float | None:
     """The number in a cell; NaN for an empty cell, None for anything but a number."""
     try:
         return float((with_point(cell) if decimal == "," else cell).strip() or "nan")

@@ -352,13 +352,15 @@ def read_recordings(
     names = records.items
     records.items = list[Any](find_recordings(audio, names))
     if segments is not None:
-        by_name = _segments(segments, options)
+        by_name = _read_segments(segments, options)
         records.columns["segments"] = [by_name.get(name) for name in names]
         records.num_rows = len(names) + sum(map(len, by_name.values()))
     return records
 
 
-def _segments(path: Path, options: Mapping[str, Any]) -> dict[str, list[tuple[float, float, str | None]]]:
+def _read_segments(
+    path: Path, options: Mapping[str, Any]
+) -> dict[str, list[tuple[float, float, str | None]]]:
     by_name: dict[str, list[tuple[float, float, str | None]]] = {}
     table = open_table(path, **options)
     if len(table.names) != 4:

@@ -51,7 +51,7 @@ def by_stem(audio: Path) -> dict[str, list[str | AudioFile]]:
     The tar files of a folder are looked into as well.
     """
     known: dict[str, list[str | AudioFile]] = {}
-    names = members_of(audio) if audio.is_file() else _files(audio)
+    names = members_of(audio) if audio.is_file() else _names_in(audio)
     for name in names:
         if is_audio(name):
             known.setdefault(PurePosixPath(name).stem, []).append(_in(audio, name))
@@ -65,7 +65,7 @@ def _in(audio: Path, name: str) -> str | AudioFile:
     return AudioFile(str(audio), name) if audio.is_file() else str(audio / name)
 
 
-def _files(folder: Path) -> Iterator[str]:
+def _names_in(folder: Path) -> Iterator[str]:
     for root, _, names in os.walk(folder):
         inner = Path(root).relative_to(folder)
         yield from ((inner / name).as_posix() for name in sorted(names))

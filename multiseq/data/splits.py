@@ -87,9 +87,9 @@ def split(
             raise ValueError("group, time: got both, expected one of them")
         return _by_time(in_order(time, "time"), shares)
     units = _units(items, group)
-    drawn = _draw(units, _strata(labels, len(items)), list(shares.values()), seed, keep_first=True)
+    drawn = _draw_splits(units, _strata(labels, len(items)), list(shares.values()), seed, keep_first=True)
     what = "different items" if group is None else "groups"
-    return _checked(dict(zip(shares, drawn, strict=True)), what, len(set(units)))
+    return _checked_splits(dict(zip(shares, drawn, strict=True)), what, len(set(units)))
 
 
 def folds(
@@ -125,9 +125,9 @@ def folds(
     check_whole_number("folds", num, 2)
     _check_lengths(len(items), labels=labels, group=group)
     units = _units(items, group)
-    drawn = _draw(units, _strata(labels, len(items)), [1 / num] * num, seed, keep_first=False)
+    drawn = _draw_splits(units, _strata(labels, len(items)), [1 / num] * num, seed, keep_first=False)
     what = "different items" if group is None else "groups"
-    _checked({f"fold {i}": numbers for i, numbers in enumerate(drawn)}, what, len(set(units)))
+    _checked_splits({f"fold {i}": numbers for i, numbers in enumerate(drawn)}, what, len(set(units)))
     labels, group = (None if c is None else in_order(c, "labels, group") for c in (labels, group))
     made = []
     for numbers in drawn:
@@ -144,8 +144,8 @@ def folds(
 
 def num_shared(items: Iterable[Any], others: Iterable[Any]) -> int:
     """How many of ``items`` are equal to one of ``others``, compared as in `split`."""
-    known = set(map(_content, others))
-    return sum(_content(item) in known for item in items)
+    known = set(map(_comparable, others))
+    return sum(_comparable(item) in known for item in items)
 
 
 def moment(value: Any) -> float | datetime:
@@ -193,7 +193,7 @@ def _check_lengths(num: int, **columns: Sequence[Any] | None) -> None:
             raise ValueError(f"{name}: got {len(values)} for {num} items, expected one for each")
 
 
-def _content(item: Any) -> Hashable:
+def _comparable(item: Any) -> Hashable:
     """Something that is equal for equal items."""
     if isinstance(item, Hashable) and not isinstance(item, tuple):
         return item
@@ -205,10 +205,10 @@ def _content(item: Any) -> Hashable:
 
 def _units(items: Sequence[Any], group: Sequence[Any] | None) -> list[int]:
     """The number of each row's unit; they are numbered in the order of their first rows."""
-    keys: Iterable[Hashable] = map(_content, items)
+    keys: Iterable[Hashable] = map(_comparable, items)
     if group is not None:
         names = (plain(name) for name in in_order(group, "group"))
-        keys = (object() if name is None else _content(name) for name in names)
+        keys = (object() if name is None else _comparable(name) for name in names)
     known: dict[Hashable, int] = {}
     return [known.setdefault(key, len(known)) for key in keys]
 
@@ -274,7 +274,7 @@ def _by_time(time: Sequence[Any], shares: Mapping[str, float]) -> RowNumbers:
 # --- by drawing -----------------------------------------------------------------------------------
 
 
-def _draw(
+def _draw_splits(
     units: Sequence[int],
     strata: Sequence[tuple[Any, ...]],
     shares: Sequence[float],
@@ -415,7 +415,7 @@ def _fill(empty: int, owner: list[int], held: Sequence[Labels]) -> None:
 # --- errors ---------------------------------------------------------------------------------------
 
 
-def _checked(splits: Mapping[str, list[int]], what: str, num: int) -> RowNumbers:
+def _checked_splits(splits: Mapping[str, list[int]], what: str, num: int) -> RowNumbers:
     if num < len(splits):
         raise ValueError(_too_few(what, num, list(splits)))
     empty = [name for name, numbers in splits.items() if not numbers]

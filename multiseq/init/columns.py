@@ -178,7 +178,7 @@ def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tup
     rare = len(texts) / different < 2
     if rare and size < 2 and (words & IDS or _share(texts, lambda text: bool(re.search(r"\d", text))) > 0.9):
         return "id", f"a name or number for each row, such as {texts[0][:40]!r}"
-    if _several(name, texts):
+    if _holds_lists(name, texts):
         return "classes", "several in a cell, with commas between them"
     if size >= 1.5 and words & set(TEXTS):
         return "text", f"its name, and {size:.1f} words on average"
@@ -225,7 +225,7 @@ def _counts(values: Mapping[str, int]) -> bool:
     return numbers[-1] - numbers[0] < 2 * len(numbers) and (numbers[0] <= 1 or len(numbers) > FEW_CLASSES)
 
 
-def _several(name: str, texts: list[str]) -> bool:
+def _holds_lists(name: str, texts: list[str]) -> bool:
     """Whether cells hold lists of classes with commas between them."""
     if _share(texts, lambda text: "," in text) < 0.1:
         return False

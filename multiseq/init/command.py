@@ -67,13 +67,13 @@ def init_recipe(
     if plan.question:
         say(f"QUESTION: {plan.question}")
     wish = "Answer the question in it" if plan.question else "Read it, and correct wrong guesses"
-    say(f"\n{out} is the recipe: {plan.adapter}, {_tasks(plan)}. {wish}. Then:")
+    say(f"\n{out} is the recipe: {plan.adapter}, {_task_names(plan)}. {wish}. Then:")
     say(f"  {shlex.join(['multiseq', 'check', str(out)])}")
     say(f"  {shlex.join(['multiseq', 'train', str(out)])}")
     return out
 
 
-def _tasks(plan: Plan) -> str:
+def _task_names(plan: Plan) -> str:
     names = [
         f"{task.name} ({task.spec['target']} per {task.spec['output']})" for task in plan.tasks if task.active
     ]

@@ -121,15 +121,15 @@ def _plan_files(
     if aligned:
         return _plan_aligned(aligned, kinds, name)
     tables = of("table")
-    network = _network(tables, kinds)
+    network = _network_tables(tables, kinds)
     if network is not None:
         return _plan_network(*network, kinds, name)
     for wanted in ("conllu", "sdf", "jsonl", "table", "labelled"):
         groups = groups_of(of(wanted))
-        segments = _segments(groups, kinds) if wanted == "table" else []
+        segments = _segment_tables(groups, kinds) if wanted == "table" else []
         groups = [group for group in groups if group not in segments]
         if len(groups) > 1:
-            raise DataError(_several(paths[0], groups))
+            raise DataError(_several_sets(paths[0], groups))
         if groups:
             plan = _plan_group(groups[0], wanted, kinds, wish, name)
             _add_split_file(plan, of("splits"))
@@ -206,7 +206,7 @@ def _encoding(files: Sequence[Path], kinds: Kinds) -> str:
     return next((encoding for encoding in ("cp1252", "latin-1") if encoding in encodings), "utf-8")
 
 
-def _several(path: Path, groups: Sequence[Group]) -> str:
+def _several_sets(path: Path, groups: Sequence[Group]) -> str:
     shown = "; or ".join(" ".join(file.name for _, file in splits_in_order(group)) for group in groups[:4])
     return f"{path}: got {len(groups)} data sets, expected one; name the files of one of them: {shown}"
 
@@ -235,11 +235,11 @@ def _plan_conllu(group: Group, encoding: str, name: str) -> Plan:
         plan.seen.append(
             (column, f"{len(labels):,} different -> {'LABEL of each word' if active else 'left out'}")
         )
-    plan.tasks += _features(records.columns["feats"])
+    plan.tasks += _feature_tasks(records.columns["feats"])
     return plan
 
 
-def _features(sentences: Sequence[Sequence[str | None]]) -> list[TaskPlan]:
+def _feature_tasks(sentences: Sequence[Sequence[str | None]]) -> list[TaskPlan]:
     """The most frequent features of words, such as Case, as alternatives."""
     values: dict[str, Counter[str]] = {}
     for pair in (pair for words in sentences for feats in words if feats for pair in feats.split("|")):
@@ -418,7 +418,7 @@ def _plan_audio(path: Path, files: Sequence[Path], name: str) -> Plan:
 # --- networks -------------------------------------------------------------------------------------
 
 
-def _network(tables: Sequence[Path], kinds: Kinds) -> tuple[Path, list[Column], Path] | None:
+def _network_tables(tables: Sequence[Path], kinds: Kinds) -> tuple[Path, list[Column], Path] | None:
     """The table of nodes and the table of edges with their columns, if two of the tables are these."""
     looked = {file: columns_of(file, "table", kinds[file][1]) for file in tables} if len(tables) > 1 else {}
     edges = [file for file, columns in looked.items() if _ends(columns)]
@@ -517,7 +517,7 @@ def _attributes(entries: Sequence[Mapping[str, Any]]) -> list[Column]:
 # --- segments -------------------------------------------------------------------------------------
 
 
-def _segments(groups: Sequence[Group], kinds: Kinds) -> list[Group]:
+def _segment_tables(groups: Sequence[Group], kinds: Kinds) -> list[Group]:
     """The tables of segments (file, start, end, label), which belong to a table of recordings."""
 
     def is_segments(group: Group) -> bool:

@@ -184,7 +184,7 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
         if task.name in [other.name for other in plan.tasks[:i]]:
             task.name += f"_{i + 1}"
     _add_group(plan, columns)
-    _describe(plan, columns, item, split)
+    _add_seen(plan, columns, item, split)
     if not any(task.active for task in plan.tasks):
         plan.question = "what should be learned? No column looks like a label. " + (
             "Choose one of the tasks below, or name the column: --label COLUMN"
@@ -236,7 +236,7 @@ def _plan_around(
     known = {column.name: column for column in others}
     plan.tasks = _tasks(item, others, plan.adapter, wish, known, next(splits_in_order(group))[1])
     _add_group(plan, others)
-    _describe(plan, [item, *others], item, split)
+    _add_seen(plan, [item, *others], item, split)
     if not any(task.active for task in plan.tasks):
         plan.question = "what should be learned? No column looks like a label."
 
@@ -334,7 +334,9 @@ class _Audio:
             plan.odd.append(
                 f"{self.missing} of {self.tried} recordings that were tried are not in {self.place}"
             )
-        rate, seconds = _sound(self.place, [str(value) for value in islice(self.column.values, 20)])
+        rate, seconds = _rate_and_seconds(
+            self.place, [str(value) for value in islice(self.column.values, 20)]
+        )
         if rate:
             plan.seen.append(("sound", f"{rate:,} Hz, {seconds:.1f} seconds on average (of 20 recordings)"))
         if 0 < rate < 16_000:
@@ -367,7 +369,7 @@ def _is_there(place: Path, name: str) -> bool:
     return True
 
 
-def _sound(place: Path | None, names: Sequence[str]) -> tuple[int, float]:
+def _rate_and_seconds(place: Path | None, names: Sequence[str]) -> tuple[int, float]:
     """The sample rate in Hz and the mean length in seconds of some recordings; 0 if they cannot be read."""
     rates, seconds = [], []
     for file in find_recordings(place, names) if place else ():
@@ -524,7 +526,7 @@ def _task(item: Column, column: Column, adapter: str, why: str = "") -> TaskPlan
 # --- what was seen --------------------------------------------------------------------------------
 
 
-def _describe(plan: Plan, columns: Sequence[Column], item: Column, split: Column | None) -> None:
+def _add_seen(plan: Plan, columns: Sequence[Column], item: Column, split: Column | None) -> None:
     learned = {
         name
         for task in plan.tasks

@@ -113,10 +113,10 @@ class BatchPlan:
             source = self.sources[s]
             example, labels = source.example(i, self._generator("item", step, s, i))
             by_adapter.setdefault(source.adapter_name, []).append((source, example, labels))
-        return Batch([_part(name, entries) for name, entries in by_adapter.items()])
+        return Batch([_collated(name, entries) for name, entries in by_adapter.items()])
 
 
-def _part(name: str, entries: Sequence[tuple[PreparedSource, Any, dict[str, Any]]]) -> Part:
+def _collated(name: str, entries: Sequence[tuple[PreparedSource, Any, dict[str, Any]]]) -> Part:
     inputs = entries[0][0].adapter.collate([example for _, example, _ in entries])
     tasks = {task: source.tasks[task] for source, _, _ in entries for task in source.tasks}
     targets = {}

@@ -146,14 +146,14 @@ def hold_out(source: Source) -> tuple[Source, Source | None]:
     ]
     labels = names if 0 < len(set(names)) <= len(names) // 5 else None  # texts and numbers hardly repeat
     drawn = split(source.items, labels=labels, dev=share)
-    return _chosen(source, drawn["train"]), _chosen(source, drawn["dev"])
+    return _subset(source, drawn["train"]), _subset(source, drawn["dev"])
 
 
 def _is_single(label: Any) -> bool:
     return not isinstance(label, list | dict | tuple | set | frozenset)
 
 
-def _chosen(source: Source, numbers: Sequence[int]) -> Source:
+def _subset(source: Source, numbers: Sequence[int]) -> Source:
     return replace(
         source,
         items=[source.items[i] for i in numbers],

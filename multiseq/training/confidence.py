@@ -98,7 +98,7 @@ def calibrate(
             _collect_combined(model, source, by_task, cache)
         elif isinstance(model, Model):
             _collect(model, source, by_task, cache)
-    return {task: "; ".join(_fit(model, task, by_task[task])) for task in model.tasks}
+    return {task: "; ".join(_fit_task(model, task, by_task[task])) for task in model.tasks}
 
 
 def forget_calibration(model: Predictor) -> None:
@@ -212,12 +212,12 @@ def _labelled(
         else:
             aligned = [None] * len(names(example)) if label is None else align(label, example)
         for one in aligned:
-            if not is_missing(head.target, one) and _known(head.target, one):
+            if not is_missing(head.target, one) and _knows_classes(head.target, one):
                 yield row, one, item
             row += 1
 
 
-def _known(target: Any, label: Any) -> bool:
+def _knows_classes(target: Any, label: Any) -> bool:
     """Whether training has all classes of a label."""
     if isinstance(target, ClassTarget):
         return target.knows(str(class_name(label)))
@@ -265,7 +265,7 @@ def _spread(num: int, most: int) -> list[int]:
 # --- fitting --------------------------------------------------------------------------------------
 
 
-def _fit(model: Predictor, task: str, dev: _Dev) -> Iterator[str]:
+def _fit_task(model: Predictor, task: str, dev: _Dev) -> Iterator[str]:
     """Set what the dev labels of a task determine; say what it was."""
     target = model.task(task).head.target
     if isinstance(target, ClassTarget | MultiLabelTarget | NumberTarget):

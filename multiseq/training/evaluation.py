@@ -145,11 +145,11 @@ def evaluate_all(
 def _score(model: Predictor, task: str, pairs: Sequence[Pair]) -> Score:
     metric, target = model.task(task).metric, model.task(task).head.target
     results, labels = [result for result, _ in pairs], [label for _, label in pairs]
-    error = _error(metric, target, results, labels) if isinstance(target, NumberTarget) else math.nan
+    error = _mean_error(metric, target, results, labels) if isinstance(target, NumberTarget) else math.nan
     return Score(model.cell(task), metric, compute(metric, results, labels), len(pairs), error)
 
 
-def _error(metric: str, target: NumberTarget, results: Sequence[Number], labels: Sequence[Any]) -> float:
+def _mean_error(metric: str, target: NumberTarget, results: Sequence[Number], labels: Sequence[Any]) -> float:
     """The mean error of all columns, each in units of the standard deviation of its training labels."""
     off = [
         (predicted - wanted) / target.std[target.names.index(name)]

@@ -173,7 +173,7 @@ def train(
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
         module = Module(model, TrainingData(plan, dev, cache), final, folder, identity)
         with deterministic_sums(settings.deterministic):
-            _fit(module, stop, state, launch, shown)
+            _run_trainer(module, stop, state, launch, shown)
             module.finish()
         if folder is not None and is_first_process():
             (folder / PREVIOUS).unlink(missing_ok=True)  # the finished model is saved
@@ -193,7 +193,7 @@ def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
         raise ValueError("patience: needs a dev split and evaluate_every above 0")
 
 
-def _fit(
+def _run_trainer(
     module: Module,
     stop: Stop,
     state: dict[str, Any] | None,

@@ -44,7 +44,7 @@ def compute(metric: str, results: Sequence[Any], labels: Iterable[Any]) -> float
     return METRICS[metric](results, labels)
 
 
-def _names(results: Sequence[Label], labels: Sequence[Any]) -> tuple[list[str], list[str]]:
+def _class_names(results: Sequence[Label], labels: Sequence[Any]) -> tuple[list[str], list[str]]:
     """Canonical names of the predicted and of the true classes, without missing labels."""
     pairs = [(str(class_name(r.label)), class_name(v)) for r, v in zip(results, labels, strict=True)]
     known = [(predicted, wanted) for predicted, wanted in pairs if wanted is not None]
@@ -52,7 +52,7 @@ def _names(results: Sequence[Label], labels: Sequence[Any]) -> tuple[list[str], 
 
 
 def _accuracy(results: Sequence[Label], labels: Sequence[Any]) -> float:
-    predicted, wanted = _names(results, labels)
+    predicted, wanted = _class_names(results, labels)
     return sum(map(str.__eq__, predicted, wanted)) / len(wanted) if wanted else math.nan
 
 
@@ -62,7 +62,7 @@ def _f1(results: Sequence[Any], labels: Sequence[Any]) -> float:
         flags = _label_flags(results, labels)
         hits = sum(predicted and wanted for predicted, wanted in flags)
         return 2 * hits / max(1, sum(predicted + wanted for predicted, wanted in flags))
-    predicted, wanted = _names(results, labels)
+    predicted, wanted = _class_names(results, labels)
     right = Counter(a for a, b in zip(predicted, wanted, strict=True) if a == b)
     num_predicted, num_wanted = Counter(predicted), Counter(wanted)
     names = sorted(num_predicted | num_wanted)  # a fixed order for the sum
@@ -89,7 +89,7 @@ def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
     """
     if isinstance(results[0], LabelSet):
         names = dict.fromkeys([*results[0].probabilities, *(name for v in labels for name in named_flags(v))])
-        areas = [_area(*_ranked(results, labels, name)) for name in names]
+        areas = [_area(*_probabilities(results, labels, name)) for name in names]
         known = [area for area in areas if not math.isnan(area)]
         return sum(known) / len(known) if known else math.nan
     names = {str(class_name(name)): name for name in results[0].probabilities}
@@ -104,7 +104,9 @@ def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
     return _area(shares, [wanted == second for _, wanted in pairs if wanted is not None])
 
 
-def _ranked(results: Sequence[LabelSet], labels: Sequence[Any], name: str) -> tuple[list[float], list[bool]]:
+def _probabilities(
+    results: Sequence[LabelSet], labels: Sequence[Any], name: str
+) -> tuple[list[float], list[bool]]:
     """Predicted probabilities and true flags of one class, for the items where the flag is known."""
     flags = [flags_of(v, [name])[0] for v in labels]
     known = [(r, flag) for r, flag in zip(results, flags, strict=True) if flag is not None]

@@ -69,7 +69,7 @@ def read_resume(folder: Path) -> dict[str, Any]:
     for name in (RESUME, PREVIOUS):
         if (folder / name).is_file():
             try:
-                state = _read(folder / name)
+                state = _read_state(folder / name)
             except ResumeError as error:
                 damaged.append(str(error))
                 continue
@@ -81,7 +81,7 @@ def read_resume(folder: Path) -> dict[str, Any]:
     raise ResumeError(f"{damaged[0]}; copy it again, or train into another folder")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as file:
             if (wrong := file.testzip()) is not None:

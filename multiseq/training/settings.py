@@ -82,9 +82,9 @@ class Settings:
             if kind is bool and not isinstance(value, bool):
                 raise ValueError(f"{field.name}: got {value!r}, expected True or False")
             if kind is int:
-                _set(self, field.name, int(_number(field.name, value, Integral, "a whole number")))
+                _set(self, field.name, int(_checked_number(field.name, value, Integral, "a whole number")))
             elif kind is NUMBER:
-                _set(self, field.name, float(_number(field.name, value, Real, "a number")))
+                _set(self, field.name, float(_checked_number(field.name, value, Real, "a number")))
             try:
                 check_range(field.name, getattr(self, field.name))
             except ValueError as error:
@@ -104,7 +104,7 @@ class Settings:
 _set = object.__setattr__  # the dataclass is frozen
 
 
-def _number(name: str, value: Any, kind: type, expected: str) -> Any:
+def _checked_number(name: str, value: Any, kind: type, expected: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, kind):
         raise ValueError(f"{name}: got {value!r}, expected {expected}")
     return value

@@ -1,8 +1,8 @@
-"""Groups of sets of similar length, for dense attention on packed rows.
+"""Groups of sets of similar length, for dense attention on packed vectors.
 
 Sets are sorted by length, the longest first, and neighbours form groups. In a group all sets are padded to
-the longest. Dynamic programming finds the cheapest groups (`_cheapest`). `to_dense` copies packed rows into
-groups, and `to_packed` copies them back.
+the longest. Dynamic programming finds the cheapest groups (`_cheapest`). `to_dense` copies packed vectors
+into groups, and `to_packed` copies them back.
 
 Axes: vectors (rows of the batch), sets, longest (of a group), heads, head_dim.
 """
@@ -41,7 +41,7 @@ _COPY = 15
 
 @dataclass(frozen=True)
 class GroupRows:
-    """The rows of a group's queries or keys: which packed rows they are, and how to pad and unpad them."""
+    """The rows of a group's queries or keys: which packed vectors they are, and how to pad and unpad them."""
 
     start: int
     lengths: list[int]
@@ -119,7 +119,7 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
     """
     best = [(0.0, 0)]  # best[n], for the first n kinds: the lowest cost, and the start of the last run
     for end in range(1, len(kinds) + 1):
-        found = (math.inf, 0)
+        cheapest = (math.inf, 0)
         q, k = kinds[end - 1][0]
         empty = (q == 0, k == 0)
         num, queries, keys, apart = 0, 0, 0, 0
@@ -134,8 +134,8 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
                 cost += _COPY * num * (queries + keys)
             if cost > apart + 4 * _CALL:
                 break
-            found = min(found, (best[start][0] + cost, start))
-        best.append(found)
+            cheapest = min(cheapest, (best[start][0] + cost, start))
+        best.append(cheapest)
     runs = []
     end = len(kinds)
     while end:
@@ -145,20 +145,20 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
     return runs[::-1]
 
 
-def to_dense(rows: Tensor, groups: list[GroupRows]) -> tuple[Tensor, ...]:
-    """From packed rows to one ``(sets, longest, heads, head_dim)`` tensor for each group.
+def to_dense(packed: Tensor, groups: list[GroupRows]) -> tuple[Tensor, ...]:
+    """From packed vectors to one ``(sets, longest, heads, head_dim)`` tensor for each group.
 
-    If all lengths of a group agree, the tensor is a view. Otherwise padding repeats real rows; padded keys
+    If all lengths of a group agree, the tensor is a view. Otherwise padding repeats real vectors; padded keys
     are masked, and the outputs of padded queries are dropped.
     """
-    dense: tuple[Tensor, ...] = _Dense.apply(rows, groups)
+    dense: tuple[Tensor, ...] = _Dense.apply(packed, groups)
     return dense
 
 
 def to_packed(dense: Sequence[Tensor], groups: list[GroupRows]) -> Tensor:
     """The inverse of :func:`to_dense`."""
-    rows: Tensor = _Packed.apply(groups, *dense)
-    return rows
+    packed: Tensor = _Packed.apply(groups, *dense)
+    return packed
 
 
 class _Dense(torch.autograd.Function):
@@ -168,9 +168,11 @@ class _Dense(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, groups: list[GroupRows]) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, packed: Tensor, groups: list[GroupRows]) -> tuple[Tensor, ...]:
         ctx.groups = groups
-        return tuple(fill_group(own, group) for group, own in zip(groups, split(rows, groups), strict=True))
+        return tuple(
+            fill_group(vectors, group) for group, vectors in zip(groups, split(packed, groups), strict=True)
+        )
 
     @staticmethod
     @once_differentiable
@@ -187,31 +189,32 @@ class _Packed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        parts = split(grad, ctx.groups)
+        by_group = split(grad, ctx.groups)
         return None, *(
-            fill_group(own, group, zeros=True) for group, own in zip(ctx.groups, parts, strict=True)
+            fill_group(vectors, group, zeros=True)
+            for group, vectors in zip(ctx.groups, by_group, strict=True)
         )
 
 
 def _packed(dense: Sequence[Tensor], groups: Sequence[GroupRows]) -> Tensor:
-    rows = dense[0].new_empty(sum(g.num for g in groups), *dense[0].shape[2:])
-    for group, own, target in zip(groups, dense, split(rows, groups), strict=True):
-        pack(own, group, target)
-    return rows
+    packed = dense[0].new_empty(sum(g.num for g in groups), *dense[0].shape[2:])
+    for group, filled, target in zip(groups, dense, split(packed, groups), strict=True):
+        pack(filled, group, target)
+    return packed
 
 
-def split(rows: Tensor, groups: Sequence[GroupRows]) -> tuple[Tensor, ...]:
+def split(packed: Tensor, groups: Sequence[GroupRows]) -> tuple[Tensor, ...]:
     """The rows of each group, as views."""
-    return torch.split(rows, [group.num for group in groups])
+    return torch.split(packed, [group.num for group in groups])
 
 
-def fill_group(rows: Tensor, group: GroupRows, *, zeros: bool = False) -> Tensor:
+def fill_group(vectors: Tensor, group: GroupRows, *, zeros: bool = False) -> Tensor:
     """A group's rows as ``(sets, longest, …)``; padding repeats rows or, for gradients, is zero."""
     if group.fill is not None and group.padding is not None:
-        rows = rows.index_select(0, group.fill)
+        vectors = vectors.index_select(0, group.fill)
         if zeros:
-            rows.index_fill_(0, group.padding, 0)
-    return rows.view(*group.shape, *rows.shape[1:])
+            vectors.index_fill_(0, group.padding, 0)
+    return vectors.view(*group.shape, *vectors.shape[1:])
 
 
 def pack(dense: Tensor, group: GroupRows, target: Tensor) -> None:

@@ -284,7 +284,7 @@ class VectorSets:
             raise ValueError(
                 f"counts: got a sum of {sum(counts)}, expected {self.num_sets}, the number of sets"
             )
-        parts, first, row = [], 0, 0
+        batches, first, row = [], 0, 0
         pairs = [None] * len(counts) if self.pairs is None else self.pairs.split(counts)
         for count, own_pairs in zip(counts, pairs, strict=True):
             lengths = self.lengths[first : first + count]
@@ -294,11 +294,11 @@ class VectorSets:
             positions = self.positions[row:end] if keeps and self.positions is not None else None
             joined = self.joined[first : first + count]
             values = self.values[row:end]
-            parts.append(
+            batches.append(
                 VectorSets(values, lengths, positions, ordered=ordered, joined=joined, pairs=own_pairs)
             )
             first, row = first + count, end
-        return parts
+        return batches
 
     @classmethod
     def join(cls, parts: Sequence[VectorSets]) -> VectorSets:
@@ -400,10 +400,10 @@ def _check_positions(positions: Tensor, values: Tensor) -> None:
 def _check_pairs(pairs: Pairs, lengths: Sequence[int], values: Tensor) -> None:
     if len(pairs.parts) != len(lengths):
         raise ValueError(f"pairs: got pairs for {len(pairs.parts)} sets, expected {len(lengths)}")
-    for i, (parts, length) in enumerate(zip(pairs.parts, lengths, strict=True)):
-        if any(first < 0 or first + size > length for first, size in parts):
+    for i, (coded, length) in enumerate(zip(pairs.parts, lengths, strict=True)):
+        if any(first < 0 or first + size > length for first, size in coded):
             raise ValueError(
-                f"pairs: got parts {parts} (first, size), expected parts inside the {length} rows of set {i}"
+                f"pairs: got parts {coded} (first, size), expected parts inside the {length} rows of set {i}"
             )
     if pairs.codes.device != values.device:
         raise ValueError(
@@ -415,9 +415,9 @@ def _check_alike(batches: Sequence[VectorSets], name: str) -> None:
     if not batches:
         raise ValueError(f"{name}: got no batches, expected one or more")
     for what in ("dim", "device"):
-        found = {str(getattr(b, what)) for b in batches}
-        if len(found) > 1:
-            raise ValueError(f"{name}: got batches of {what} {sorted(found)}, expected one {what}")
+        kinds = {str(getattr(b, what)) for b in batches}
+        if len(kinds) > 1:
+            raise ValueError(f"{name}: got batches of {what} {sorted(kinds)}, expected one {what}")
     dtypes = {b.values.dtype for b in batches}
     if len(dtypes) > 1:
         raise ValueError(f"{name}: got batches of dtype {sorted(map(str, dtypes))}, expected one dtype")

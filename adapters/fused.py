@@ -223,10 +223,10 @@ class FusedAdapter(nn.Module):
 
     def _part(self, name: str, source: Tensor, inputs: Inputs) -> VectorSets:
         """One set of this part per example. The set is empty if the example lacks the part."""
-        chosen, own_lengths, host = inputs.host[name]
+        chosen, inner_lengths, host = inputs.host[name]
         if not chosen:
             return VectorSets(source.new_zeros(0, self.dim), [0] * len(inputs.lengths))
-        sets = self.parts[name](Inputs(own_lengths, under(f"{name}.", inputs.tensors), host))
+        sets = self.parts[name](Inputs(inner_lengths, under(f"{name}.", inputs.tensors), host))
         # An item that lacks this part gets an empty, unordered set, whatever else is in the batch.
         counts = [0] * len(inputs.lengths)
         for i in chosen:

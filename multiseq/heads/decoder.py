@@ -148,7 +148,7 @@ class DecoderHead(nn.Module):
             total = self._cross_entropy(states, wanted)
         else:
             blocks = zip(states.split(block_size), wanted.split(block_size), strict=True)
-            # The recomputed part draws no random numbers, so their state need not be saved.
+            # The recomputation draws no random numbers, so their state need not be saved.
             options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
             total = torch.stack([checkpoint(self._cross_entropy, *b, **options) for b in blocks]).sum()
         return total, to_device(count, sets.device)

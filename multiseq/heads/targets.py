@@ -96,7 +96,7 @@ class ClassTarget:
         if not counts:
             raise ValueError("labels: got only missing labels, expected some labels to learn from")
         labels = sorted(counts)
-        weights = _weights([counts[label] for label in labels], class_weight)
+        weights = _class_weights([counts[label] for label in labels], class_weight)
         return cls(labels, weights=weights, label_smoothing=label_smoothing)
 
     def knows(self, name: str) -> bool:
@@ -220,7 +220,7 @@ class MultiLabelTarget:
         if class_weight:
             flags = target.batch([v for v in values if v is not None])
             counts = [[int((column == there).sum()) for there in (0, 1)] for column in flags.T]
-            target.weights = [_weights(pair, class_weight) for pair in counts]
+            target.weights = [_class_weights(pair, class_weight) for pair in counts]
         return target
 
     def knows(self, name: str) -> bool:
@@ -396,7 +396,7 @@ def _positive(name: str, value: float) -> float:
     return value
 
 
-def _weights(counts: Sequence[int], class_weight: str) -> list[float]:
+def _class_weights(counts: Sequence[int], class_weight: str) -> list[float]:
     """Balanced weights, n / (k · n_c) for each of the k classes; 1 for a class without labels."""
     if not class_weight:
         return []

@@ -41,14 +41,14 @@ _COPY = 15
 
 @dataclass(frozen=True)
 class GroupRows:
-    """The rows of a group's queries or keys: which packed vectors they are, and how to pad and unpad them."""
+    """The queries or keys of a group: which packed vectors they are, and how to pad and unpad them."""
 
     start: int
     lengths: list[int]
     fill: Tensor | None  # row in the group for each of (sets * longest) entries; None if all lengths agree
-    real: Tensor | None  # indices of the entries that are real rows
+    real: Tensor | None  # indices of the entries that are real vectors
     padding: Tensor | None  # indices of the entries that are padding
-    mask: Tensor | None  # (sets, 1, 1, longest): True on real rows
+    mask: Tensor | None  # (sets, 1, 1, longest): True on real vectors
 
     @property
     def num(self) -> int:
@@ -70,7 +70,7 @@ class Group:
     sets: list[int]  # set numbers before sorting
     queries: GroupRows
     keys: GroupRows
-    cut: bool  # True for long sequences with a window: attention runs over chunks of their concatenated rows
+    cut: bool  # True for long sequences with a window: attention runs over chunks of all their vectors
 
 
 def longest_first(q_lengths: Sequence[int], k_lengths: Sequence[int]) -> list[int]:
@@ -93,10 +93,10 @@ def groups_of(
     groups: list[Group] = []
 
     def add(members: list[int], is_cut: bool) -> None:
-        q_own, k_own = ([n[i] for i in members] for n in (q_lengths, k_lengths))
+        q_sizes, k_sizes = ([n[i] for i in members] for n in (q_lengths, k_lengths))
         q_start, k_start = (groups[-1].queries.end, groups[-1].keys.end) if groups else (0, 0)
-        queries = _rows(q_start, [sum(q_own)] if is_cut else q_own, device)
-        keys = queries if q_lengths == k_lengths else _rows(k_start, k_own, device)
+        queries = _group_rows(q_start, [sum(q_sizes)] if is_cut else q_sizes, device)
+        keys = queries if q_lengths == k_lengths else _group_rows(k_start, k_sizes, device)
         groups.append(Group(members, queries, keys, is_cut))
 
     for is_cut, run in groupby(longest_first(q_lengths, k_lengths), key=cut.__getitem__):
@@ -115,7 +115,7 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
     """Partition the kinds of sets, ((queries, keys), how many), into runs with the lowest total cost.
 
     The cost of a run is its call, the query-key pairs of its padded sets, and, if lengths differ, the copying
-    of its padded rows.
+    of its padded vectors.
     """
     best = [(0.0, 0)]  # best[n], for the first n kinds: the lowest cost, and the start of the last run
     for end in range(1, len(kinds) + 1):
@@ -126,7 +126,7 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
         for start in range(end - 1, -1, -1):
             (q, k), count = kinds[start]
             if (q == 0, k == 0) != empty:
-                break  # an empty set has no row that padding could repeat
+                break  # an empty set has no vector that padding could repeat
             num, queries, keys = num + count, max(queries, q), max(keys, k)
             cost = _CALL + num * queries * keys
             apart += _CALL + count * q * k
@@ -162,9 +162,9 @@ def to_packed(dense: Sequence[Tensor], groups: list[GroupRows]) -> Tensor:
 
 
 class _Dense(torch.autograd.Function):
-    """`_Dense` and `_Packed` are each other's backward pass. Each copies every row once.
+    """`_Dense` and `_Packed` are each other's backward pass. Each copies every vector once.
 
-    Torch's own split, index and cat would copy each row three times.
+    Torch's own split, index and cat would copy each vector three times.
     """
 
     @staticmethod
@@ -204,12 +204,12 @@ def _packed(dense: Sequence[Tensor], groups: Sequence[GroupRows]) -> Tensor:
 
 
 def split(packed: Tensor, groups: Sequence[GroupRows]) -> tuple[Tensor, ...]:
-    """The rows of each group, as views."""
+    """The vectors of each group, as views."""
     return torch.split(packed, [group.num for group in groups])
 
 
 def fill_group(vectors: Tensor, group: GroupRows, *, zeros: bool = False) -> Tensor:
-    """A group's rows as ``(sets, longest, …)``; padding repeats rows or, for gradients, is zero."""
+    """A group's vectors as ``(sets, longest, …)``; padding repeats vectors or, for gradients, is zero."""
     if group.fill is not None and group.padding is not None:
         vectors = vectors.index_select(0, group.fill)
         if zeros:
@@ -218,14 +218,14 @@ def fill_group(vectors: Tensor, group: GroupRows, *, zeros: bool = False) -> Ten
 
 
 def pack(dense: Tensor, group: GroupRows, target: Tensor) -> None:
-    """The inverse of :func:`fill_group`: writes the real rows to ``target``."""
+    """The inverse of :func:`fill_group`: writes the real vectors to ``target``."""
     if group.real is None:
         target.view(dense.shape).copy_(dense)
     else:
         torch.index_select(dense.flatten(0, 1), 0, group.real, out=target)
 
 
-def _rows(start: int, lengths: list[int], device: torch.device) -> GroupRows:
+def _group_rows(start: int, lengths: list[int], device: torch.device) -> GroupRows:
     longest = max(lengths)
     if min(lengths) == longest:
         return GroupRows(start, lengths, None, None, None, None)

@@ -3,8 +3,8 @@
 All masks follow from the row numbers of queries and keys in the batch: a query sees the keys from row
 ``first`` to row ``last``. The limits come from its set, from the causal order and from the window.
 
-With a window, long sequences are not attended to as a whole. Their rows, one sequence after another, are cut
-into chunks of queries. Each chunk sees its own keys and ``window`` keys on either side, as in Longformer
+With a window, long sequences are not attended to as a whole. Their vectors, one sequence after another, are
+cut into chunks of queries. Each chunk sees its own keys and ``window`` keys on either side, as in Longformer
 (Beltagy et al. 2020, section 3.1, https://arxiv.org/abs/2004.05150).
 
 Axes: vectors (rows of the batch), pieces (the queries and keys of one dense call are cut into pieces of equal
@@ -94,8 +94,8 @@ def group_piece(
     q_lengths: Sequence[int], k_lengths: Sequence[int], sets: Sequence[int], seen: Visible
 ) -> Piece:
     """Sets of similar length for one dense call; each set is one piece."""
-    q_rows, _ = _rows(q_lengths, sets)
-    k_rows, real = _rows(k_lengths, sets)
+    q_rows, _ = _padded_numbers(q_lengths, sets)
+    k_rows, real = _padded_numbers(k_lengths, sets)
     return _piece(q_rows, torch.where(real, k_rows, -1), seen)
 
 
@@ -148,7 +148,7 @@ def _chunk(window: int) -> int:
     return max(CHUNK, window)
 
 
-def _rows(lengths: Sequence[int], sets: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _padded_numbers(lengths: Sequence[int], sets: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Row numbers of the sets, ``(sets, longest)``, padded with each set's last row; and which are real."""
     starts = list(accumulate(lengths, initial=0))
     first = torch.tensor([starts[i] for i in sets])[:, None]

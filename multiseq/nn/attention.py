@@ -229,7 +229,7 @@ def attend(
         window: Query *i* sees only keys i - window … i + window of its set, in sets that are sequences.
 
     Raises:
-        ValueError: The rows do not fit the plan, the plan has bins, or queries and keys differ in length
+        ValueError: The vectors do not fit the plan, the plan has bins, or queries and keys differ in length
             while ``causal``, ``window`` or bias tables are given.
 
     Example:
@@ -286,7 +286,7 @@ def attend_self(
     Args:
         rows: Queries, keys and values side by side, ``(vectors, 3 * dim)``.
         heads: Number of attention heads.
-        rotation: Rotation for the positions of the rows, or None for sets without order.
+        rotation: Rotation for the positions of the vectors, or None for sets without order.
         plan: The lengths of the sets.
         bias: As in `attend`, tables only.
         window: As in `attend`.

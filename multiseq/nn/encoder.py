@@ -5,7 +5,7 @@
 Sources: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762); pre-norm, Xiong et al. 2020
 (https://arxiv.org/abs/2002.04745); rotary positions (RoPE), Su et al. 2021
 (https://arxiv.org/abs/2104.09864); gated feed-forward, Shazeer 2020 (https://arxiv.org/abs/2002.05202). We
-differ in three points: rows are packed; the order of vectors enters only through rotary positions and, if
+differ in three points: vectors are packed; the order of vectors enters only through rotary positions and, if
 wanted, a learned bias or a window; and vectors of a set without positions are not rotated, so their order
 does not matter.
 """

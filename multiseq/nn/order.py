@@ -38,9 +38,9 @@ class Order:
 
     chunks: list[list[list[int]]]  # for each chunk and bin the lengths of the sets
     sets: list[int]  # set number of each entry; padding entries hold the number of sets
-    rows: Tensor  # row number of each entry; padding entries hold 0
+    rows: Tensor  # the number of each entry's vector in the batch; padding entries hold 0
     back: Tensor  # for each row of the batch its place in this order
-    filling: Tensor  # the places of padding rows
+    filling: Tensor  # the places of padding vectors
 
     @classmethod
     def of(cls, lengths: Sequence[int], *, binned: bool = False) -> Order:

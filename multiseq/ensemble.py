@@ -97,14 +97,16 @@ class Ensemble(Predictor):
         locations: Sequence[str] = (),
     ) -> dict[str, list[list[tuple[Any, Any]]]]:
         """As `Predictor` says: every member predicts, and the results are combined."""
-        adapter, found = self.adapter(adapter_name), []
+        adapter, by_member = self.adapter(adapter_name), []
         for number, member in enumerate(self.models):
             joined = isinstance(adapter, _Joined)
-            own = [[e[number] for e in examples] for examples in pieces] if joined else pieces
-            found.append(member.run_prepared(adapter_name, own, tasks, max_vectors, locations=locations))
+            chosen = [[e[number] for e in examples] for examples in pieces] if joined else pieces
+            by_member.append(
+                member.run_prepared(adapter_name, chosen, tasks, max_vectors, locations=locations)
+            )
         results = {}
         for task in tasks:
-            flat = [[result for item in of_member[task] for _, result in item] for of_member in found]
+            flat = [[result for item in of_member[task] for _, result in item] for of_member in by_member]
             together = iter(self._together(task, flat))
             results[task] = [[(example, next(together)) for example in examples] for examples in pieces]
         return results
@@ -133,24 +135,26 @@ class Ensemble(Predictor):
         if head.level != "vector":
             return self._combined(head.target, by_member)
         lengths = [len(of_example) for of_example in by_member[0]]
-        rows = iter(self._combined(head.target, [list(chain.from_iterable(of)) for of in by_member]))
-        return [[next(rows) for _ in range(length)] for length in lengths]
+        combined = iter(self._combined(head.target, [list(chain.from_iterable(of)) for of in by_member]))
+        return [[next(combined) for _ in range(length)] for length in lengths]
 
     def _combined(self, target: Any, by_member: Sequence[Sequence[Any]]) -> list[Any]:
         """Combine the results of all members, row by row."""
-        rows = list(zip(*by_member, strict=True))
-        if not rows:
+        aligned = list(zip(*by_member, strict=True))
+        if not aligned:
             return []
-        if isinstance(rows[0][0], Text):
-            return [_consensus(row) for row in rows]
-        if isinstance(rows[0][0], Number):
-            return [_with_interval(combine(row), target) for row in rows]
+        if isinstance(aligned[0][0], Text):
+            return [_consensus(row) for row in aligned]
+        if isinstance(aligned[0][0], Number):
+            return [_with_interval(combine(row), target) for row in aligned]
         tables = [_table(results, target.labels) for results in by_member]
         mean = torch.stack(tables).mean(0)
         decoded = target.decode(mean.log() if isinstance(target, ClassTarget) else mean.logit(TINY))
-        if rows[0][0].distance is None:
+        if aligned[0][0].distance is None:
             return list(decoded)
-        return [at_distance(result, _mean_distance(row)) for result, row in zip(decoded, rows, strict=True)]
+        return [
+            at_distance(result, _mean_distance(row)) for result, row in zip(decoded, aligned, strict=True)
+        ]
 
 
 # --- combining results ----------------------------------------------------------------------------
@@ -257,12 +261,14 @@ class _Joined:
     def prepare(self, item: Any) -> list[Any]:
         examples = [adapter.prepare(item) for adapter in self.members]
         if len(set(map(len, examples))) > 1:
-            got = ", ".join(str(len(own)) for own in examples)
+            got = ", ".join(str(len(of_member)) for of_member in examples)
             raise ValueError(f"got {got} sets from the members of the ensemble, expected the same of each")
         return list(zip(*examples, strict=True))
 
     def num_vectors(self, example: Any) -> int:
-        return max(adapter.num_vectors(own) for adapter, own in zip(self.members, example, strict=True))
+        return max(
+            adapter.num_vectors(of_member) for adapter, of_member in zip(self.members, example, strict=True)
+        )
 
     def names(self, example: Any) -> list[str]:
         return self.members[0].names(example[0])

@@ -97,14 +97,16 @@ class Ensemble(Predictor):
         locations: Sequence[str] = (),
     ) -> dict[str, list[list[tuple[Any, Any]]]]:
         """As `Predictor` says: every member predicts, and the results are combined."""
-        adapter, found = self.adapter(adapter_name), []
+        adapter, by_member = self.adapter(adapter_name), []
         for number, member in enumerate(self.models):
             joined = isinstance(adapter, _Joined)
-            own = [[e[number] for e in examples] for examples in pieces] if joined else pieces
-            found.append(member.run_prepared(adapter_name, own, tasks, max_vectors, locations=locations))
+            prepared = [[e[number] for e in examples] for examples in pieces] if joined else pieces
+            by_member.append(
+                member.run_prepared(adapter_name, prepared, tasks, max_vectors, locations=locations)
+            )
         results = {}
         for task in tasks:
-            flat = [[result for item in of_member[task] for _, result in item] for of_member in found]
+            flat = [[result for item in of_member[task] for _, result in item] for of_member in by_member]
             together = iter(self._together(task, flat))
             results[task] = [[(example, next(together)) for example in examples] for examples in pieces]
         return results
@@ -121,9 +123,9 @@ class Ensemble(Predictor):
         """The numbers from which the target of a task makes these results, for calibration."""
         target = self.task(task).head.target
         if isinstance(target, NumberTarget):
-            rows = torch.tensor([[r.values[name] for name in target.names] for r in results]).double()
+            values = torch.tensor([[r.values[name] for name in target.names] for r in results]).double()
             mean, std = (torch.tensor(scale).double() for scale in (target.mean, target.std))
-            return (rows.view(-1, target.size) - mean) / std
+            return (values.view(-1, target.size) - mean) / std
         table = _table(results, target.labels)
         return table.log() if isinstance(target, ClassTarget) else table.logit(TINY)
 
@@ -133,24 +135,27 @@ class Ensemble(Predictor):
         if head.level != "vector":
             return self._combined(head.target, by_member)
         lengths = [len(of_example) for of_example in by_member[0]]
-        rows = iter(self._combined(head.target, [list(chain.from_iterable(of)) for of in by_member]))
-        return [[next(rows) for _ in range(length)] for length in lengths]
+        results = iter(self._combined(head.target, [list(chain.from_iterable(of)) for of in by_member]))
+        return [[next(results) for _ in range(length)] for length in lengths]
 
     def _combined(self, target: Any, by_member: Sequence[Sequence[Any]]) -> list[Any]:
         """Combine the results of all members, row by row."""
-        rows = list(zip(*by_member, strict=True))
-        if not rows:
+        together = list(zip(*by_member, strict=True))
+        if not together:
             return []
-        if isinstance(rows[0][0], Text):
-            return [_consensus(row) for row in rows]
-        if isinstance(rows[0][0], Number):
-            return [_with_interval(combine(row), target) for row in rows]
+        if isinstance(together[0][0], Text):
+            return [_consensus(results) for results in together]
+        if isinstance(together[0][0], Number):
+            return [_with_interval(combine(results), target) for results in together]
         tables = [_table(results, target.labels) for results in by_member]
         mean = torch.stack(tables).mean(0)
         decoded = target.decode(mean.log() if isinstance(target, ClassTarget) else mean.logit(TINY))
-        if rows[0][0].distance is None:
+        if together[0][0].distance is None:
             return list(decoded)
-        return [at_distance(result, _mean_distance(row)) for result, row in zip(decoded, rows, strict=True)]
+        return [
+            at_distance(result, _mean_distance(results))
+            for result, results in zip(decoded, together, strict=True)
+        ]
 
 
 # --- combining results ----------------------------------------------------------------------------
@@ -257,12 +262,14 @@ class _Joined:
     def prepare(self, item: Any) -> list[Any]:
         examples = [adapter.prepare(item) for adapter in self.members]
         if len(set(map(len, examples))) > 1:
-            got = ", ".join(str(len(own)) for own in examples)
+            got = ", ".join(str(len(of_member)) for of_member in examples)
             raise ValueError(f"got {got} sets from the members of the ensemble, expected the same of each")
         return list(zip(*examples, strict=True))
 
     def num_vectors(self, example: Any) -> int:
-        return max(adapter.num_vectors(own) for adapter, own in zip(self.members, example, strict=True))
+        return max(
+            adapter.num_vectors(of_member) for adapter, of_member in zip(self.members, example, strict=True)
+        )
 
     def names(self, example: Any) -> list[str]:
         return self.members[0].names(example[0])

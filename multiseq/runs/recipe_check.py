@@ -151,7 +151,7 @@ def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
         _check_option(key, value, spec["format"], f"{place} {key}")
     modality = modality_of(tables, spec["adapter"])
     one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
-    _check_parts(spec, place)
+    _check_splits(spec, place)
     for key in ("file", *SPLITS):
         _check_paths(spec, key, f"{place} {key}")
 
@@ -184,9 +184,9 @@ def changed_options(changes: Sequence[str]) -> dict[str, Any]:
     """
     options: dict[str, Any] = {}
     for change in changes:
-        key, found, value = change.partition("=")
+        key, equals, value = change.partition("=")
         place = f"--set {change}"
-        if not found:
+        if not equals:
             raise RecipeError(f"{place}: expected key=value, as in encoding=latin-1")
         one_of(key, ("format", *READER_KEYS), place)
         options[key] = value_of(value)
@@ -210,9 +210,9 @@ def value_of(text: str) -> Any:
         return text
 
 
-def _check_parts(spec: Mapping[str, Any], place: str) -> None:
+def _check_splits(spec: Mapping[str, Any], place: str) -> None:
     """Check that there is a file for each split, or one file and one way to divide it into splits."""
-    shares = {part: spec[part] for part in ("test", "dev") if isinstance(spec.get(part), float)}
+    shares = {split: spec[split] for split in ("test", "dev") if isinstance(spec.get(split), float)}
     files = [key for key in SPLITS if key in spec and key not in shares]
     ways = [key for key in ("split_column", "split_file") if key in spec]
     if "file" not in spec:
@@ -232,9 +232,9 @@ def _check_parts(spec: Mapping[str, Any], place: str) -> None:
             "it into splits"
         )
     if "split_file" in spec and shares:
-        part, share = next(iter(shares.items()))
+        split, share = next(iter(shares.items()))
         raise RecipeError(
-            f"{place}: got split_file and {part} = {share}; expected the {part} rows in the split"
+            f"{place}: got split_file and {split} = {share}; expected the {split} rows in the split"
         )
     _check_drawn(spec, shares, place)
 

@@ -97,7 +97,7 @@ def read_split(
             continue
         reasons: dict[int, str] = {}
         fail = None if noted is None else reasons.setdefault
-        targets = {task: _labels(records, own, kind, fail) for task, own in tasks.items()}
+        targets = {task: _labels(records, task_spec, kind, fail) for task, task_spec in tasks.items()}
         if noted is not None:
             _check_items(records.items, kind, reasons.setdefault)
             what = f"{recipe.name}: [data.{name}]: {split}"
@@ -124,12 +124,12 @@ def draw_splits(
     Raises:
         DataError: A file cannot be read, or its items cannot be divided as the recipe says.
     """
-    found = {}
+    splits = {}
     for name in recipe.tables["data"]:
         drawn = _drawn(recipe, name, data or recipe.folder, known)
         if drawn is not None:
-            found[name] = drawn
-    return found
+            splits[name] = drawn
+    return splits
 
 
 def _drawn(recipe: Recipe, name: str, base: Path, known: Mapping[str, Split] | None) -> Split | None:
@@ -281,10 +281,10 @@ def _labels(records: Records, spec: Mapping[str, Any], kind: Any, fail: Fail | N
     if "columns" not in spec:
         return _column(records, spec["column"], spec, kind, fail)
     columns = [_column(records, name, spec, kind, fail) for name in spec["columns"]]
-    rows = list(zip(*columns, strict=True))
+    by_item = list(zip(*columns, strict=True))
     if spec["output"] != "vector":
-        return [dict(zip(spec["columns"], row, strict=True)) for row in rows]
-    return [_by_vector(spec["columns"], row, partial(fail, i)) for i, row in enumerate(rows)]
+        return [dict(zip(spec["columns"], cells, strict=True)) for cells in by_item]
+    return [_by_vector(spec["columns"], cells, partial(fail, i)) for i, cells in enumerate(by_item)]
 
 
 def _by_vector(

@@ -75,7 +75,7 @@ class Ensemble(Predictor):
                     raise ValueError(f"members[{number}]: got the {what} {names}, expected {expected}")
         self.members = nn.ModuleList(members)
         self.adapters = {
-            name: _joined([member.adapter(name) for member in members]) for name in first.adapters
+            name: _joint_adapter([member.adapter(name) for member in members]) for name in first.adapters
         }
         self.tasks = {
             name: _joint_task(name, [member.task(name) for member in members]) for name in first.tasks
@@ -126,7 +126,7 @@ class Ensemble(Predictor):
             values = torch.tensor([[r.values[name] for name in target.names] for r in results]).double()
             mean, std = (torch.tensor(scale).double() for scale in (target.mean, target.std))
             return (values.view(-1, target.size) - mean) / std
-        table = _table(results, target.labels)
+        table = _probabilities(results, target.labels)
         return table.log() if isinstance(target, ClassTarget) else table.logit(TINY)
 
     def _together(self, task: str, by_member: Sequence[Sequence[Any]]) -> list[Any]:
@@ -147,7 +147,7 @@ class Ensemble(Predictor):
             return [_consensus(results) for results in together]
         if isinstance(together[0][0], Number):
             return [_with_interval(combine(results), target) for results in together]
-        tables = [_table(results, target.labels) for results in by_member]
+        tables = [_probabilities(results, target.labels) for results in by_member]
         mean = torch.stack(tables).mean(0)
         decoded = target.decode(mean.log() if isinstance(target, ClassTarget) else mean.logit(TINY))
         if together[0][0].distance is None:
@@ -161,11 +161,15 @@ class Ensemble(Predictor):
 # --- combining results ----------------------------------------------------------------------------
 
 
-def _table(results: Sequence[Label | LabelSet], labels: Sequence[str]) -> Float[Tensor, "rows classes"]:
+def _probabilities(
+    results: Sequence[Label | LabelSet], labels: Sequence[str]
+) -> Float[Tensor, "rows classes"]:
     """The probability of each class, 0 for one that the member does not know."""
     known = [dict(result.probabilities.items()) for result in results]
-    rows = torch.tensor([[row.get(label, 0.0) for label in labels] for row in known], dtype=torch.float64)
-    return rows.view(-1, len(labels)).clamp(min=TINY)
+    shares = torch.tensor(
+        [[of_result.get(label, 0.0) for label in labels] for of_result in known], dtype=torch.float64
+    )
+    return shares.view(-1, len(labels)).clamp(min=TINY)
 
 
 def _with_interval(result: Number, target: NumberTarget) -> Number:
@@ -239,7 +243,7 @@ def _joint_target(targets: Sequence[Any]) -> Any:
     return MultiLabelTarget(labels, threshold=sum(target.threshold for target in targets) / len(targets))
 
 
-def _joined(adapters: Sequence[Adapter]) -> Adapter:
+def _joint_adapter(adapters: Sequence[Adapter]) -> Adapter:
     """One adapter for all members: that of the first, if all of them prepare an item in the same way."""
     first = adapters[0]
     for adapter in adapters[1:]:

@@ -130,14 +130,14 @@ def _seen_of_item(adapter: Any, item: Any, examples: Sequence[Any], level: Level
 # --- methods: (target, training rows, labels, test rows) -> results -------------------------------
 
 
-def _labels(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+def _class_results(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
     classes, table = _shares(x, [str(class_name(v)) for v in y], test_x)
     best = table.argmax(1).tolist()
     shares = Shares.of_rows(classes, table)
     return [Label(classes[i], of_item[classes[i]], of_item) for i, of_item in zip(best, shares, strict=True)]
 
 
-def _label_sets(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+def _flag_results(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
     flags, table = [flags_of(v, target.labels) for v in y], np.zeros((len(test_x), target.size))
     for column in range(target.size):
         known = [i for i, of_item in enumerate(flags) if of_item[column] is not None]
@@ -150,7 +150,7 @@ def _label_sets(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> l
     ]
 
 
-def _numbers(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+def _number_results(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
     results: list[dict[str, float]] = [{} for _ in test_x]
     for name in target.names:
         values = [number_of(v, name) for v in y]
@@ -179,9 +179,9 @@ def _text_of(label: Any) -> str:
 
 
 METHODS: dict[str, Callable[..., list[Any]]] = {
-    "class": _labels,
-    "multilabel": _label_sets,
-    "number": _numbers,
+    "class": _class_results,
+    "multilabel": _flag_results,
+    "number": _number_results,
     "text": _texts,
 }
 """Kind of target -> the method that predicts it."""

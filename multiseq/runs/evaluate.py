@@ -117,7 +117,7 @@ def report_run(
         by_fold.append(seen)
         reports.append(report)
     if folds:
-        recipe, report, seen = whole, summary(reports), _joined(by_fold)
+        recipe, report, seen = whole, summary(reports), _all_folds(by_fold)
     log = read_log(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else []
     record = read_json(folder / "run.json")
     write_whole(folder / REPORT, page(Run(model, recipe, report, seen, train, record, log, kept)))
@@ -132,7 +132,7 @@ def fold_report(folder: Path, *, data: str | Path | None, cache: str | Path | No
         say(f"{folder}: no report: {error}; `multiseq report {folder}` tries again")
 
 
-def _joined(by_fold: Sequence[Mapping[str, Scored]]) -> dict[str, Scored]:
+def _all_folds(by_fold: Sequence[Mapping[str, Scored]]) -> dict[str, Scored]:
     """The predictions of all folds, as if they were of one source."""
     from multiseq.tasks import Source
 

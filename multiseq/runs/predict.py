@@ -325,7 +325,7 @@ class _Job:
         return self.model.run_prepared(name, examples, tasks, locations=places)[self.task]
 
 
-def _predicted(job: _Job, file_column: str, done: int = 0) -> Iterator[list[tuple[Row, dict[str, Any]]]]:
+def _filled_chunks(job: _Job, file_column: str, done: int = 0) -> Iterator[list[tuple[Row, dict[str, Any]]]]:
     """Chunks of rows with their predictions, after the ``done`` rows at the beginning."""
     for chunk in job.chunks(islice(job.rows(file_column), done, None)):
         yield job.filled(chunk)
@@ -336,12 +336,12 @@ def _to_stream(job: _Job) -> Done:
     done = Done(0, 0, "standard output")
     out = sys.stdout.buffer
     writer: writers.Writer | None = None
-    for filled in chain(_predicted(job, file_column), [[]]):
+    for filled in chain(_filled_chunks(job, file_column), [[]]):
         if writer is None:
             names = _names_of_added(job, columns, filled)
             writer = _writer(job, columns, names)
             out.write(writer.header() if isinstance(writer, writers.TextWriter) else b"")
-        out.write(writer.encode(_named(filled, names)))
+        out.write(writer.encode(_renamed(filled, names)))
         out.flush()
         done.rows += len(filled)
         done.failed += sum(bool(added.get("error")) for _, added in filled)
@@ -356,11 +356,11 @@ def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: S
     writer = _writer(job, columns, state.names) if state.names else None
     try:
         with Count("rows", total, state.rows) as progress:
-            for filled in _predicted(job, file_column, state.rows):
+            for filled in _filled_chunks(job, file_column, state.rows):
                 if writer is None:
                     state.names = _names_of_added(job, columns, filled)
                     writer = _writer(job, columns, state.names)
-                write_whole(partial / _chunk_name(state.parts), writer.encode(_named(filled, state.names)))
+                write_whole(partial / _chunk_name(state.parts), writer.encode(_renamed(filled, state.names)))
                 state.parts += 1
                 state.rows += len(filled)
                 state.failed += sum(bool(added.get("error")) for _, added in filled)
@@ -399,7 +399,7 @@ def _names_of_added(
     return names
 
 
-def _named(
+def _renamed(
     filled: Sequence[tuple[Row, Mapping[str, Any]]], names: Mapping[str, str]
 ) -> list[tuple[Row, dict[str, Any]]]:
     return [(row, {names[key]: v for key, v in added.items() if key in names}) for row, added in filled]

@@ -73,13 +73,13 @@ def model_card(run: str | Path, name: str = "") -> str:
         ABOUT.format(weights=record["weights"]),
         "## What it predicts",
         "\n".join(_rows(model, scores)),
-        *_classes(model),
+        *_class_lists(model),
         BASELINE,
         *([FOLDS] if any("folds" in entry for entry in scores.values()) else []),
         "## Use it",
         f"```sh\npip install multiseq\n```\n\n```python\n{_example(model, name)}\n```",
         "## How it was trained",
-        "\n".join(_facts(record)),
+        "\n".join(_training_facts(record)),
         f"```toml\n{_recipe_text(recipe)}```",
     ]
     return "\n\n".join(paragraphs) + "\n"
@@ -170,7 +170,7 @@ def _rows(model: Predictor, scores: dict[str, Any]) -> Iterator[str]:
         yield f"| {' | '.join(map(_cell, (task, modality, output, *figures)))} |"
 
 
-def _classes(model: Predictor) -> Iterator[str]:
+def _class_lists(model: Predictor) -> Iterator[str]:
     for name, task in model.tasks.items():
         labels: Sequence[str] = getattr(task.head.target, "labels", ())
         if 0 < len(labels) <= MOST_CLASSES:
@@ -189,7 +189,7 @@ def _example(model: Predictor, name: str) -> str:
     return f'import multiseq\n\nmodel = multiseq.load("{name}")\nprint(model.predict("{task}", [{item}]))'
 
 
-def _facts(record: dict[str, Any]) -> Iterator[str]:
+def _training_facts(record: dict[str, Any]) -> Iterator[str]:
     for source in record["sources"]:
         yield f"- {source['items']:,} training items for {', '.join(source['tasks'])}"
     machine = record["machine"]

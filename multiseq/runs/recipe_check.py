@@ -159,7 +159,7 @@ def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
 def _check_option(key: str, value: Any, format_: str, place: str) -> None:
     """Check an option of a reader, as far as possible without the file."""
     if key in ("features", "classes"):
-        _names(value, place, "columns" if key == "features" else "sub-folders")
+        _check_names(value, place, "columns" if key == "features" else "sub-folders")
     if key == "decimal":
         one_of(value, (".", ","), place)
     if key == "on_error":
@@ -295,7 +295,7 @@ def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
         raise RecipeError(f"{place}: columns go with the target number or multilabel; use column")
     if ("column" in spec) == ("columns" in spec):
         raise RecipeError(f'{place}: expected column = "…" or columns = […], the labels\' name in the data')
-    _names(spec.get("columns"), f"{place} columns")
+    _check_names(spec.get("columns"), f"{place} columns")
     for key, targets in FOR_TARGET.items():
         if key in spec and spec["target"] not in targets:
             raise RecipeError(
@@ -364,7 +364,7 @@ def _typed(value: Any, kind: Any, place: str) -> None:
         raise RecipeError(f"{place}: got {value!r}, expected {expected}")
 
 
-def _names(value: Any, place: str, what: str = "columns") -> None:
+def _check_names(value: Any, place: str, what: str = "columns") -> None:
     if value is not None and not (value and all(isinstance(name, str) for name in value)):
         raise RecipeError(f"{place}: got {value!r}, expected a list of names of {what}")
 

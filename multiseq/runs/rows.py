@@ -227,7 +227,7 @@ def _of_file(file: Input, adapter: Any) -> Iterator[Row]:
 def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
     column = file.reading.options.get("input", "text")
     make = _maker(file, adapter)
-    names, lines = _parquet(file) if suffix_of(file.path) == ".parquet" else _table(file)
+    names, lines = _parquet_cells(file) if suffix_of(file.path) == ".parquet" else _table_cells(file)
     if column not in names:
         raise DataError(
             f"{file.path}:1: no column {column!r} for the input; there are {', '.join(names)}: choose with "
@@ -245,7 +245,7 @@ Lines = Iterator[tuple[int, dict[str, Any] | str]]
 """Number of a line, and its cells; or why it has none."""
 
 
-def _table(file: Input) -> tuple[list[str], Lines]:
+def _table_cells(file: Input) -> tuple[list[str], Lines]:
     bad: deque[tuple[int, str]] = deque()
 
     def reject(location: str, reason: str, raw: str = "") -> None:
@@ -263,7 +263,7 @@ def _table(file: Input) -> tuple[list[str], Lines]:
     return table.names, lines()
 
 
-def _parquet(file: Input) -> tuple[list[str], Lines]:
+def _parquet_cells(file: Input) -> tuple[list[str], Lines]:
     """Like `Table.rows`, but cells keep the types that Parquet has."""
     names = schema_of(file.path).names
 

@@ -336,13 +336,13 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     if value is None or value != value:  # NaN is not equal to itself; JSON can contain it
         return None
     if target == "multilabel" and "columns" not in spec:
-        names = value if several else str(_plain(value)).split(",")
-        return sorted({str(_plain(name)).strip() for name in names} - {""})
+        names = value if several else str(_one_label(value)).split(",")
+        return sorted({str(_one_label(name)).strip() for name in names} - {""})
     if target == "text":
         if not all(isinstance(text, str) for text in (value if several else [value])):
             raise ValueError(f"got {value!r}, expected a text")
         return value  # a list has several correct texts, for scoring
-    value = _plain(value)
+    value = _one_label(value)
     if target == "class":
         return value
     if target == "multilabel":
@@ -350,7 +350,7 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     return number(with_point(value) if spec.get("decimal") == "," and isinstance(value, str) else value)
 
 
-def _plain(value: Any) -> Any:
+def _one_label(value: Any) -> Any:
     if isinstance(value, list | dict) or value is None:
         lists = (
             'several go with target = "multilabel", a list with one for each vector with output = "vector"'

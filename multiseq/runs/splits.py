@@ -199,12 +199,16 @@ def _by_column(values: Sequence[Any], locations: Sequence[str], spec: Mapping[st
 
 
 def _divided(
-    items: Sequence[Any], rows: Sequence[int], spec: Mapping[str, Any], columns: Mapping[str, Any], place: str
+    items: Sequence[Any],
+    numbers: Sequence[int],
+    spec: Mapping[str, Any],
+    columns: Mapping[str, Any],
+    place: str,
 ) -> dict[str, list[int]]:
     """The chosen rows, divided into splits."""
-    given: dict[str, Any] = {key: [values[i] for i in rows] for key, values in columns.items()}
+    given: dict[str, Any] = {key: [values[i] for i in numbers] for key, values in columns.items()}
     given |= {**fractions(spec), "seed": spec.get("split_seed", 0)}
-    kept = [items[i] for i in rows]
+    kept = [items[i] for i in numbers]
     try:
         if "folds" in spec:
             splits = folds(kept, spec["folds"], **given)[spec["fold"]]
@@ -212,7 +216,7 @@ def _divided(
             splits = divide(kept, **given)
     except ValueError as error:
         raise DataError(f"{place}: {error}") from None
-    return {split: [rows[i] for i in places] for split, places in splits.items()}
+    return {split: [numbers[i] for i in places] for split, places in splits.items()}
 
 
 def _how(

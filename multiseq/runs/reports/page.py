@@ -138,7 +138,7 @@ def page(run: Run) -> str:
     template = environment.from_string(
         files("multiseq").joinpath("runs/reports/page.html.jinja").read_text("utf-8")
     )
-    head = {"title": f"Run {run.record.get('recipe', run.recipe.name)}", "lines": _lines(run)}
+    head = {"title": f"Run {run.record.get('recipe', run.recipe.name)}", "lines": _head_lines(run)}
     html: str = template.render(page={**head, "sections": sections})
     return html
 
@@ -171,7 +171,9 @@ def _note(text: str) -> Block:
     return {"kind": "note", "text": text}
 
 
-def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int) -> Block:
+def _table_block(
+    caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int
+) -> Block:
     shown = [[visible(cell, 80) for cell in row] for row in rows]
     return {
         "kind": "table", "caption": caption, "header": header, "rows": shown, "numbers_from": numbers_from
@@ -189,7 +191,7 @@ def _plot(figure: Any, alt: str, caption: str) -> dict[str, Any]:
 # --- the run --------------------------------------------------------------------------------------
 
 
-def _lines(run: Run) -> list[str]:
+def _head_lines(run: Run) -> list[str]:
     weights = run.record.get("weights")
     what = f"{len(run.scores)} task{'s' if len(run.scores) != 1 else ''}"
     lines = [what + (f", {weights:,} weights" if weights else "")]
@@ -211,7 +213,7 @@ def _scores(run: Run) -> Iterable[Block]:
         yield _note("No data has labels to score, so there are no scores.")
         return
     rows = [list(row) for row in table_rows(run.scores)]
-    yield _table(f"Scores on the {run.split} split", HEADER, rows, 3)
+    yield _table_block(f"Scores on the {run.split} split", HEADER, rows, 3)
     yield _note(
         "Baseline: a simple method that was trained on the same items. Cell: the modality and what gets a "
         "label. Seconds: the time to predict the split."
@@ -233,7 +235,7 @@ def _data(run: Run) -> Iterable[Block]:
         for source in run.record.get(key, []):
             rows.append([", ".join(source["tasks"]), split, f"{source['items']:,}"])
     if rows:
-        yield _table("Items in each split", ("tasks", "split", "items"), rows, 2)
+        yield _table_block("Items in each split", ("tasks", "split", "items"), rows, 2)
     rows, figures = [], []
     for name, sources in (("train", run.train), (run.split, _sources(run))):
         for source in sources:
@@ -243,7 +245,7 @@ def _data(run: Run) -> Iterable[Block]:
                 title = f"{', '.join(source.targets)}: vectors in an item of the {name} split"
                 figures.append(_plot(plots.histogram(lengths, "vectors in an item"), title, title))
     header = ("tasks", "split", "least", "median", "most", "measured")
-    yield _table("Vectors (words, frames, atoms …) in an item", header, rows, 2)
+    yield _table_block("Vectors (words, frames, atoms …) in an item", header, rows, 2)
     yield {"kind": "plots", "plots": figures}
 
 
@@ -274,7 +276,7 @@ def _made(run: Run) -> Iterable[Block]:
         rows.append(["memory at most", f"{record['peak_memory_mib'] or 0:,.0f} MiB"])
     rows += [[name.replace("_", " "), str(value)] for name, value in record.get("machine", {}).items()]
     rows += [[f"version of {name}", str(value)] for name, value in record.get("versions", {}).items()]
-    yield _table("Machine and versions", ("what", "value"), rows, 2)
+    yield _table_block("Machine and versions", ("what", "value"), rows, 2)
     tables = {section: table for section, table in run.recipe.tables.items() if table}
     yield {"kind": "code", "title": "The recipe, with all changes", "text": tomli_w.dumps(tables)}
 
@@ -291,13 +293,13 @@ def _by_kind(run: Run, task: str) -> Iterable[Block]:
     if not pairs:
         yield _note("Nothing in this split has a label for this task.")
         return
-    kinds: dict[type, Any] = {Label: _classes, LabelSet: _class_sets, Number: _numbers}
+    kinds: dict[type, Any] = {Label: _class_blocks, LabelSet: _class_set_blocks, Number: _number_blocks}
     make = kinds.get(type(pairs[0][0]))
     if make is not None:
         yield from make(pairs)
 
 
-def _classes(pairs: Sequence[tuple[Label, Any]]) -> Iterable[Block]:
+def _class_blocks(pairs: Sequence[tuple[Label, Any]]) -> Iterable[Block]:
     predicted = [str(class_name(result.label)) for result, _ in pairs]
     wanted = [str(class_name(label)) for _, label in pairs]
     names = len({*predicted, *wanted})
@@ -315,7 +317,7 @@ def _classes(pairs: Sequence[tuple[Label, Any]]) -> Iterable[Block]:
     }
 
 
-def _class_sets(pairs: Sequence[tuple[LabelSet, Any]]) -> Iterable[Block]:
+def _class_set_blocks(pairs: Sequence[tuple[LabelSet, Any]]) -> Iterable[Block]:
     known = [flags(result, label) for result, label in pairs]
     shares, there = [], []
     for (result, _), of_item in zip(pairs, known, strict=True):
@@ -350,18 +352,18 @@ def _reliable(shares: Sequence[float], right: Sequence[bool]) -> dict[str, Any]:
 def _class_table(wanted: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Block:
     scores = by_class(wanted, predicted)
     rows = [
-        [s.name, *(_share(v) for v in (s.precision, s.recall, s.f1)), f"{s.count:,}"]
+        [s.name, *(_rounded(v) for v in (s.precision, s.recall, s.f1)), f"{s.count:,}"]
         for s in scores[:CLASSES]
     ]
     of = f": the {CLASSES} most frequent of {len(scores):,}" if len(scores) > CLASSES else ""
-    return _table(f"Scores by class{of}", ("class", "precision", "recall", "F1", "count"), rows, 1)
+    return _table_block(f"Scores by class{of}", ("class", "precision", "recall", "F1", "count"), rows, 1)
 
 
-def _share(value: float) -> str:
+def _rounded(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def _numbers(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
+def _number_blocks(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
     shown, rows = [], []
     for name in pairs[0][0].values:
         known = [(r, *numbers(r, label)[name]) for r, label in pairs if name in numbers(r, label)]
@@ -387,7 +389,7 @@ def _numbers(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
     yield {"kind": "plots", "plots": shown[:8]}
     header = ["number", "count", "median error", "largest error", "mean of predicted − measured"]
     header += ["inside its interval"] if rows and len(rows[0]) > len(header) else []
-    yield _table("Errors, in the unit of the numbers", header, rows[:CLASSES], 1)
+    yield _table_block("Errors, in the unit of the numbers", header, rows[:CLASSES], 1)
 
 
 # --- items ----------------------------------------------------------------------------------------
@@ -442,21 +444,21 @@ def _label_errors(run: Run, task: str) -> Iterable[Block]:
         f"{share} are suspected: {how}. A weak model is often wrong itself: look before you change any."
     )
     listed = [
-        [*_place(run, task, chosen[one.place]), one.label, one.better, f"{one.probability:.0%}"]
+        [*_place_and_item(run, task, chosen[one.place]), one.label, one.better, f"{one.probability:.0%}"]
         for one in suspected[:SUSPECTS]
     ]
     if listed:
         header = ("place", "item", "label", "the model says", "its confidence")
-        yield _table(f"The {len(listed)} most suspicious of them", header, listed, 4)
+        yield _table_block(f"The {len(listed)} most suspicious of them", header, listed, 4)
 
 
-def _place(run: Run, task: str, unit: Unit) -> tuple[str, str]:
+def _place_and_item(run: Run, task: str, unit: Unit) -> tuple[str, str]:
     """The location of a label; and the item, or the words around the labelled one, as a short text."""
     source, number = run.scored[task].source, unit.judged.item
     item = source.items[number]
     if unit.vector is None:
         return _location(source, number), visible(item, 60) if isinstance(item, str) else ""
-    names = _names(run, task, number)
+    names = _vector_names(run, task, number)
     first = max(0, unit.vector - 3)
     near = [f"[{name}]" if i == unit.vector else name for i, name in enumerate(names)][
         first : unit.vector + 4
@@ -470,7 +472,7 @@ def _location(source: Source, number: int) -> str:
     return Path(location).name or location
 
 
-def _names(run: Run, task: str, number: int) -> list[str]:
+def _vector_names(run: Run, task: str, number: int) -> list[str]:
     source = run.scored[task].source
     adapter = run.model.adapter(source.adapter_name)
     examples = run.cache.examples(adapter, source.items, source.locations)[number]
@@ -487,7 +489,7 @@ def _item(run: Run, task: str, unit: Unit) -> dict[str, Any]:
             location = f"{location}, {visible(names[unit.vector], 60)}"
     except Exception as error:
         views = [{"kind": "error", "text": f"The item cannot be shown: {_reason(error)}"}]
-    facts = [] if len(unit.pairs) != 1 else _facts(*unit.pairs[0])
+    facts = [] if len(unit.pairs) != 1 else _label_and_prediction(*unit.pairs[0])
     return {"location": location, "views": views, "facts": facts}
 
 
@@ -498,9 +500,14 @@ def _views(run: Run, task: str, unit: Unit) -> tuple[list[dict[str, Any]], list[
     examples = run.cache.examples(adapter, source.items, source.locations)[judged.item]
     marks, names = [], []
     if run.model.task(task).head.level == "vector":
-        names = _names(run, task, judged.item)
+        names = _vector_names(run, task, judged.item)
         marks = [
-            Mark(name, "" if label is None else label_text(label), _predicted(result), _wrong(result, label))
+            Mark(
+                name,
+                "" if label is None else label_text(label),
+                _predicted_text(result),
+                _wrong(result, label),
+            )
             for name, result, label in zip(names, judged.results, judged.labels, strict=True)
         ]
     shown = adapter.show(item, examples, marks, unit.vector) if hasattr(adapter, "show") else []
@@ -517,7 +524,7 @@ def _wrong(result: Any, label: Any) -> bool:
     return label is not None and is_wrong(result, label)
 
 
-def _predicted(result: Any) -> str:
+def _predicted_text(result: Any) -> str:
     return str(class_name(result.label)) if isinstance(result, Label) else str(result)
 
 
@@ -560,7 +567,7 @@ def _words(marks: Sequence[Mark], focus: int | None) -> dict[str, Any]:
     return {"kind": "words", "words": words, "more": more}
 
 
-def _facts(result: Any, label: Any) -> list[tuple[str, Any]]:
+def _label_and_prediction(result: Any, label: Any) -> list[tuple[str, Any]]:
     """The label and the prediction. Of texts, what differs is marked."""
     if isinstance(result, Text):
         texts = [label] if isinstance(label, str) else list(label)

@@ -81,15 +81,15 @@ def find_recordings(audio: Path, names: Sequence[str]) -> list[str | AudioFile]:
         DataError: Two files have a name that the table gives without an ending.
     """
     known = by_stem(audio) if not all(map(is_audio, names)) else {}
-    found = []
+    recordings = []
     for name in names:
         places = [] if is_audio(name) else known.get(name, [])
         if len(places) > 1:
             raise DataError(
                 f"{audio}: {name!r} could be {places[0]} or {places[1]}, expected one; add the ending"
             )
-        found.append(places[0] if places else recording_in(audio, name))
-    return found
+        recordings.append(places[0] if places else recording_in(audio, name))
+    return recordings
 
 
 def by_stem(audio: Path) -> dict[str, list[str | AudioFile]]:
@@ -100,7 +100,7 @@ def by_stem(audio: Path) -> dict[str, list[str | AudioFile]]:
     known: dict[str, list[str | AudioFile]] = {}
     if not audio.exists():
         raise DataError(f"{audio}: no such file or folder, expected the recordings")
-    names = members_of(audio) if audio.is_file() else _files(audio)
+    names = members_of(audio) if audio.is_file() else _names_in(audio)
     for name in names:
         if is_audio(name):
             known.setdefault(PurePosixPath(name).stem, []).append(recording_in(audio, name))
@@ -123,25 +123,23 @@ def recording_of_name(
     Raises:
         ValueError: There is no such recording, or there are several.
     """
-    places = known.get(PurePosixPath(name).name, [])
-    for fits in (
-        lambda path: path == f"{audio.as_posix()}/{name}",
-        lambda path: f"/{path}".endswith(f"/{name}"),
-    ):
-        fitting = [place for place in places if fits(_without_ending(place))]
-        if fitting:
-            places = fitting
-            break
-    if len(places) == 1:
-        return places[0]
-    if not places:
+    places = {place: _name_in(audio, place) for place in known.get(PurePosixPath(name).name, [])}
+    exact = [place for place, found in places.items() if found == name]
+    # A name without folders, and a recording without folders, fit any folder of the other.
+    near = [p for p, found in places.items() if "/" not in found or f"/{found}".endswith(f"/{name}")]
+    fitting = exact or near
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
         raise ValueError(f"no recording {name!r} in {audio}, expected one with an ending such as .wav")
-    raise ValueError(f"{name!r} could be {places[0]} or {places[1]}, expected one; rename one of them")
+    raise ValueError(f"{name!r} could be {fitting[0]} or {fitting[1]}, expected one; rename one of them")
 
 
-def _without_ending(place: str | AudioFile) -> str:
-    path = PurePosixPath(place.member) if isinstance(place, AudioFile) else Path(place)
-    return path.with_suffix("").as_posix()
+def _name_in(audio: Path, place: str | AudioFile) -> str:
+    """The path of a recording in the folder or the archive, without its ending."""
+    if isinstance(place, AudioFile):
+        return PurePosixPath(place.member).with_suffix("").as_posix()
+    return Path(place).relative_to(audio).with_suffix("").as_posix()
 
 
 def segment_of(file: Any, start: Any, end: Any) -> Any:
@@ -169,7 +167,7 @@ def recording_in(audio: Path, name: str) -> str | AudioFile:
     return AudioFile(str(audio), name) if audio.is_file() else str(audio / name)
 
 
-def _files(folder: Path) -> Iterator[str]:
-    for where, _, names in os.walk(folder):
-        inner = Path(where).relative_to(folder)
+def _names_in(folder: Path) -> Iterator[str]:
+    for root, _, names in os.walk(folder):
+        inner = Path(root).relative_to(folder)
         yield from ((inner / name).as_posix() for name in sorted(names))

@@ -98,9 +98,12 @@ def _audio_of_kaldi(folders: dict[str, Path]) -> tuple[Path | None, list[str | A
     for audio in [None, *([Path()] if Path().resolve() in first.parents else []), *first.parents[:3]]:
         found: list[str | AudioFile | AudioSegment] = []
         for folder in folders.values():
-            if not (folder / SCP).is_file() and audio is not None and not has_audio(audio):
+            if not (folder / SCP).is_file() and audio not in (None, first.parent):
+                break  # looking for names in all folders above could take long
+            try:
+                items = [one.item for one in islice(utterances_of(folder, audio, reject=_pass), 20)]
+            except ValueError:  # a broken archive, which may have nothing to do with it
                 break
-            items = [one.item for one in islice(utterances_of(folder, audio, reject=_pass), 20)]
             there = [item for item in items if _is_there(item)]
             if not there:
                 break
@@ -195,7 +198,10 @@ def _audio_of_grids(where: Path, sample: Sequence[Grid], others: Sequence[Path])
     inner = [where] if where.is_dir() else []
     best, most = None, 0
     for place in [*others, *inner, *beside]:
-        known = by_stem(place)
+        try:
+            known = by_stem(place)
+        except ValueError:  # a broken archive, which may have nothing to do with it
+            continue
         num = len(list(_recordings(sample, known, place)))
         if num > most:
             best, most = place, num
@@ -216,16 +222,19 @@ def _recordings(
 
 def _tiers(sample: Sequence[Grid], plan: Plan) -> list[_TierFacts]:
     found: dict[str, _TierFacts] = {}
-    points: dict[str, int] = {}
+    points = set[str]()
+    wrong: list[str] = []
     for grid in sample:
         try:
             for tier in grid.tiers():
                 if tier.intervals is None:
-                    points[tier.name] = points.get(tier.name, 0) + 1
+                    points.add(tier.name)
                 else:
                     found.setdefault(tier.name, _TierFacts(tier.name)).add(tier)
-        except GridError:
-            continue  # reading all data says how many there are
+        except GridError as error:  # reading all data says how many there are
+            wrong.append(f"{grid.location}:{error.line}: {error.reason}")
+    if len(wrong) == len(sample):
+        raise DataError(wrong[0])
     plan.seen.append(("recordings", f"those of {len(sample):,} TextGrids -> THE ITEMS"))
     if points:
         plan.odd.append(f"tiers of points in time are not read: {listed(sorted(points))}")

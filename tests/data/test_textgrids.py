@@ -113,6 +113,21 @@ def test_recordings_have_the_same_name_in_folders_or_archives(tmp_path: Path) ->
     assert packed.locations[0] == f"{tmp_path / 'g.tar.xz'}: ann/1.TextGrid"
 
 
+def test_a_recording_of_another_folder_is_not_taken(tmp_path: Path) -> None:
+    write(tmp_path / "grids/ann/1.TextGrid", LONG)
+    write(tmp_path / "sound/ben/1.wav", "")
+    with pytest.raises(
+        DataError, match=r"ann/1\.TextGrid: no recording 'ann/1' in .*sound, expected one with"
+    ):
+        read_textgrids(tmp_path / "grids", audio=tmp_path / "sound")
+    write(tmp_path / "sound/1.wav", "")
+    flat = read_textgrids(tmp_path / "grids", audio=tmp_path / "sound")
+    assert flat.items == [str(tmp_path / "sound/1.wav")]
+    write(tmp_path / "sound/1.flac", "")
+    with pytest.raises(DataError, match=r"'ann/1' could be .*1\.flac or .*1\.wav, expected one; rename one"):
+        read_textgrids(tmp_path / "grids", audio=tmp_path / "sound")
+
+
 def cut(content: str, line: str) -> str:
     return content[: content.index(line)]
 

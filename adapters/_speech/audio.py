@@ -315,8 +315,8 @@ class _File:
 
     def blocks(self, first: int = 0, last: int | None = None) -> Iterator[Block]:
         """As `_Source.blocks`, of the samples from ``first`` up to ``last``."""
-        # libsndfile seeks inexactly in MP3, and in the last page of Vorbis by up to 128 samples: there, what
-        # is before the segment is decoded and dropped.
+        # libsndfile seeks inexactly in MP3, and by up to 128 samples wrong in the last page of Vorbis: there,
+        # what is before the segment is decoded and dropped.
         skipped = first if self._seeks else 0
         read, step = skipped, _step(self)
         with _readable(self.name), self._opened() as file, self._sound_file(file) as sound:

@@ -6,6 +6,7 @@ Nothing in them is executed: a recording that ``wav.scp`` gives as a command is 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -78,8 +79,8 @@ def utterances_of(
 
     Args:
         path: The folder.
-        audio: What paths in ``wav.scp`` are relative to. Without a ``wav.scp``, the folder or the tar file
-            that has a recording of each utterance's name. Default: the folder.
+        audio: Where recordings are that are not in the folder: what paths in ``wav.scp`` are relative to, and
+            without a ``wav.scp``, the folder or the tar file that has recordings of the utterances' names.
         encoding: The encoding of all files.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
         reject: What to do about a line that is no utterance.
@@ -123,8 +124,13 @@ Find = Callable[[str], "str | AudioFile"]
 
 def _finder(folder: Path, audio: Path, lines: Any, reject: Reject) -> Find:
     if not (folder / SCP).is_file():
-        known = by_stem(audio)
-        return lambda name: recording_of_name(known, audio, name)
+        inside = by_stem(folder)
+        outside = {} if audio == folder else by_stem(audio)
+        return lambda name: (
+            recording_of_name(inside, folder, name)
+            if name in inside
+            else recording_of_name(outside, audio, name)
+        )
     if not audio.exists():
         raise DataError(f"{audio}: no such file or folder, expected the recordings")
     given = {name: (location, rest) for location, name, rest in lines(SCP)}
@@ -134,7 +140,10 @@ def _finder(folder: Path, audio: Path, lines: Any, reject: Reject) -> Find:
             raise ValueError(f"got the recording {name!r}, expected one of {folder / SCP}")
         location, rest = given[name]
         try:
-            return recording_in(audio, _path(rest))
+            path = _path(rest)
+            beside = folder / path
+            # Unlike Path.is_file, this is False for names that are too long for the system.
+            return str(beside) if os.path.isfile(beside) else recording_in(audio, path)
         except ValueError as error:
             place = f" ({location})" if (folder / SEGMENTS).is_file() else ""
             raise ValueError(f"{error}{place}") from None

@@ -478,8 +478,8 @@ def read_kaldi(
 
     Args:
         path: The folder.
-        audio: The folder that paths in ``wav.scp`` are relative to. Without a ``wav.scp``, the folder or the
-            ``.tar`` with a recording of each utterance's name. Default: ``path``.
+        audio: Where recordings are that are not in ``path``: the folder that paths in ``wav.scp`` are
+            relative to, or, without a ``wav.scp``, a folder or ``.tar`` with recordings of these names.
         encoding: The encoding of all files.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
         columns: The columns that are used. An utterance without ``text`` or ``speaker`` is only rejected if

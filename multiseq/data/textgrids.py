@@ -37,6 +37,8 @@ ARCHIVES = (".tar", ".tgz", ".txz")
 TOUCHING = 1e-3
 """Seconds by which neighbouring intervals may overlap or be apart, because times in files are rounded."""
 
+TO_TEXT = "expected an ordinary text file; open it in Praat, and save it as a text file"
+
 _TOKEN = re.compile(r'"(?P<text>[^"]*(?:""[^"]*)*)"|(?P<open>")|![^\n]*|(?P<word>[^\s"]+)')
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 
@@ -97,7 +99,7 @@ class Grid:
             text = self.content.decode(found)
         except UnicodeError as error:
             line = self.content.count(b"\n", 0, getattr(error, "start", 0)) + 1
-            advice = f'not {found}; give its encoding, as in encoding = "latin-1"'
+            advice = f'got text that is not {found}; give its encoding, as in encoding = "latin-1"'
             raise GridError(advice, line) from None
         return tiers_of(text)
 
@@ -182,9 +184,9 @@ def tiers_of(text: str) -> list[Tier]:
         ('phones', (0.0, 1.0, 'a'))
     """
     if text.startswith("ooBinaryFile"):
-        raise GridError("a binary TextGrid; open it in Praat, and save it as a text file", 1)
+        raise GridError(f"got a binary TextGrid, {TO_TEXT}", 1)
     if text.lstrip("\ufeff").startswith('"Praat chronological'):
-        raise GridError("a chronological TextGrid; open it in Praat, and save it as a text file", 1)
+        raise GridError(f"got a chronological TextGrid, {TO_TEXT}", 1)
     tokens = _Tokens(text)
     known = "ooTextFile" in text[:100] and "TextGrid" in text[:200]
     if (
@@ -290,7 +292,7 @@ def segments_of(
     named = [tier for tier in tiers if tier.name == name]
     if not named:
         there = ", ".join(repr(tier.name) for tier in tiers) or "none"
-        raise GridError(f"no tier {name!r}; there are {there}")
+        raise GridError(f"no tier {name!r}, expected one of {there}")
     if len(named) > 1:
         raise GridError(f"got {len(named)} tiers {name!r}, expected one; rename the others")
     intervals = named[0].intervals

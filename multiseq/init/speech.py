@@ -133,12 +133,14 @@ class _TierFacts:
     num: int = 0
     seconds: float = 0.0
     labelled: float = 0.0
+    empty: int = 0
     labels: Counter[str] = field(default_factory=Counter)
 
     def add(self, tier: Tier) -> None:
         self.num += 1
         for start, end, text, _ in tier.intervals or ():
             self.seconds += end - start
+            self.empty += not text
             if text:
                 self.labels[text] += 1
                 self.labelled += end - start
@@ -262,9 +264,9 @@ def _add_tasks(plan: Plan, tiers: Sequence[_TierFacts], num: int, wish: Wish) ->
     share = 1 - first.labelled / max(first.seconds, 1e-9)
     if share > LEAST_LABELLED:
         plan.odd.append(f"{share:.0%} of the time of {first.name!r} has no label, which is missing")
-    elif share > 0:
+    elif first.empty:
         plan.data["silence"] = next((label for label in SILENCES if label in first.labels), "sil")
         plan.notes["silence"] = (
-            f"{share:.1%} of the time of {first.name!r} is in intervals without text; remove this line if "
-            "that is no silence"
+            f"{first.empty:,} intervals of {first.name!r} have no text; remove this line if they are no "
+            "silence"
         )

@@ -83,7 +83,8 @@ def test_both_forms_in_all_encodings(tmp_path: Path, content: str, encoding: str
 def test_latin_1_is_named(tmp_path: Path) -> None:
     folder = one(tmp_path, LONG, "latin-1")
     with pytest.raises(
-        DataError, match=r'a\.TextGrid:36: not utf-8; give its encoding, as in encoding = "latin-1"'
+        DataError,
+        match=r'a\.TextGrid:36: got text that is not utf-8; give its encoding, as in encoding = "latin-1"',
     ):
         read_textgrids(folder)
     assert read_textgrids(folder, encoding="latin-1").columns["words"] == [[(0.0, 1.0, "ä")]]
@@ -156,13 +157,19 @@ def cut(content: str, line: str) -> str:
             LONG.replace("xmax = 0.5", "xmax = 0.1"),
             r":20: .*got an interval from 0\.25 to 0\.1 s, expected start <=",
         ),
-        (LONG.replace('"phones"', '"Phones"'), r"no tier 'phones'; there are 'Phones', 'words'"),
+        (LONG.replace('"phones"', '"Phones"'), r"no tier 'phones', expected one of 'Phones', 'words'"),
         (LONG.replace('"words"', '"phones"'), r"got 2 tiers 'phones', expected one"),
         (POINTS.replace("clicks", "phones"), r"tier 'phones' has points in time.*; tiers of intervals: 'p'"),
         ("[data]\n", r':1: expected File type = "ooTextFile"'),
         ('"ooTextFile" "Pitch 1"', r':1: expected File type = "ooTextFile" and Object class = "TextGrid"'),
-        ("ooBinaryFile\bTextGrid", ":1: a binary TextGrid; open it in Praat, and save it as a text file"),
-        ('"Praat chronological TextGrid text file"', ":1: a chronological TextGrid; open it in Praat"),
+        (
+            "ooBinaryFile\bTextGrid",
+            ":1: got a binary TextGrid, expected an ordinary text file; open it in Praat, and save it as a text file",
+        ),
+        (
+            '"Praat chronological TextGrid text file"',
+            ":1: got a chronological TextGrid, expected an ordinary text file",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, content: str, message: str) -> None:
@@ -175,7 +182,7 @@ def test_points_are_read_over() -> None:
     assert [(tier.name, tier.intervals is None) for tier in tiers] == [("clicks", True), ("p", False)]
     assert segments_of(tiers, "p") == [(0.0, 1.0, "a")]
     assert tiers_of('"ooTextFile" "TextGrid" 0 1 <absent>') == []
-    with pytest.raises(GridError, match="no tier 'p'; there are none"):
+    with pytest.raises(GridError, match="no tier 'p', expected one of none"):
         segments_of([], "p")
 
 

@@ -54,7 +54,7 @@ def _check(starts: Times, ends: Times, ordered: Sequence[Any], seconds: float, s
             f"{source}: got segments {tuple(ordered[number])} and {tuple(ordered[number + 1])}, "
             "which overlap; expected one label at a time"
         )
-    beyond = [i for i in np.flatnonzero(starts > seconds + TOUCHING) if ordered[i][2] is not None]
+    beyond = [i for i in np.flatnonzero(starts > seconds + TOUCHING).tolist() if ordered[i][2] is not None]
     if seconds > 0 and ends[-1] > 2 * seconds + 1:
         raise ValueError(
             f"{source}: got segments up to {ends[-1]} in a recording of {seconds:.2f} s, expected "

@@ -408,9 +408,8 @@ def _rate_and_seconds(recordings: Sequence[str | AudioFile | AudioSegment]) -> t
         except (MissingLibraryError, ValueError, OSError, RuntimeError):
             continue
         rates.append(info.samplerate)
-        seconds.append(
-            info.duration if item is file else min(item.end or info.duration, info.duration) - item.start
-        )
+        start, end = (item.start, item.end) if isinstance(item, AudioSegment) else (0.0, None)
+        seconds.append(min(end or info.duration, info.duration) - start)
     return (max(set(rates), key=rates.count), sum(seconds) / len(seconds)) if rates else (0, 0.0)
 
 

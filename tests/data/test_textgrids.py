@@ -164,7 +164,7 @@ def cut(content: str, line: str) -> str:
         ('"ooTextFile" "Pitch 1"', r':1: expected File type = "ooTextFile" and Object class = "TextGrid"'),
         (
             "ooBinaryFile\bTextGrid",
-            ":1: got a binary TextGrid, expected an ordinary text file; open it in Praat, and save it as a text file",
+            ":1: got a binary TextGrid, expected an ordinary text file; open it in Praat, and",
         ),
         (
             '"Praat chronological TextGrid text file"',

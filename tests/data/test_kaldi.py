@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -121,6 +122,19 @@ def test_a_command_behind_segments_names_its_line(tmp_path: Path) -> None:
 def test_labels_that_are_not_used_may_be_missing(tmp_path: Path) -> None:
     records = read_kaldi(folder(tmp_path, text="u1 yes\nu9 no\n"), columns=["speaker"])
     assert records.columns["text"] == ["yes", None]
+
+
+@pytest.mark.skipif(
+    "MULTISEQ_DATA" not in os.environ, reason="MULTISEQ_DATA names no folder with speechocean762"
+)
+def test_a_real_data_folder() -> None:
+    folder = Path(os.environ["MULTISEQ_DATA"], "speech_speaker/speechocean762")
+    records = read_kaldi(folder / "test", audio=folder)
+    assert len(records.items) == 2500
+    assert {name: len(set(values)) for name, values in records.columns.items() if name != "text"} == {
+        "utterance": 2500, "speaker": 125, "age": 28, "gender": 2,
+    }  # fmt: skip
+    assert str(records.items[0]).startswith(str(folder / "audio_test_opus.tar"))
 
 
 def test_a_folder_that_is_none_of_kaldi(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from multiseq.adapters.speech import SpeechAdapter
 from multiseq.data.archives import AudioFile
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.readers import read_textgrids
@@ -196,6 +198,24 @@ def test_bad_files_are_left_out_and_counted(tmp_path: Path) -> None:
     assert [row.reason.split(",")[0] for row in bad.rows] == [
         f"no recording 'b' in {tmp_path}", "ends in number 1 of 3 of tier 'phones'",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif("MULTISEQ_DATA" not in os.environ, reason="MULTISEQ_DATA names no folder with LJSpeech")
+def test_the_last_interval_of_a_real_textgrid_is_cut() -> None:
+    """LJ001-0042 ends 0.78 s before its TextGrid does."""
+    folder = Path(os.environ["MULTISEQ_DATA"], "speech_asr/LJSpeech_part1")
+    records = read_textgrids(
+        folder / "textgrids_mfa.tar.xz", audio=folder / "audio_flac16k.tar", silence="sil", columns=["phones"]
+    )
+    assert len(records.items) == 385
+    number = records.columns["file"].index("LJ001-0042")
+    segments = records.columns["phones"][number]
+    adapter = SpeechAdapter([0.0] * 5, [1.0] * 5, 8)
+    [example] = adapter.prepare(records.items[number])
+    labels = adapter.align(segments, example)
+    assert len(labels) == adapter.num_vectors(example) == 334  # 6.67 s
+    assert segments[-1][1] == 7.45
+    assert None not in labels
 
 
 def test_a_folder_without_textgrids(tmp_path: Path) -> None:

@@ -383,28 +383,26 @@ def _of_grids(file: Input, adapter: Any) -> Iterator[Row]:
 
 def _of_kaldi(file: Input, adapter: Any) -> Iterator[Row]:
     """A row for each utterance, in the order of the data folder; lines that are none have an error."""
-    records, errors = _kaldi(file, adapter)
-    listed = [*records.locations, *(location for location, _ in errors)][:1]
-    rows = [
-        Row({}, None, location, error=f"{location}: {reason}")
-        for location, reason in errors
-        if location.rpartition(":")[0] == listed[0].rpartition(":")[0]
-    ]
+    records, bad = _kaldi(file, adapter)
+    locations = [*records.locations, *(row.location for row in bad)]
+    # Lines of other files, which say something of an utterance, are no rows.
+    rows = [row for row in bad if row.location.rpartition(":")[0] == locations[0].rpartition(":")[0]]
     for i, (item, location) in enumerate(zip(records.items, records.locations, strict=True)):
         cells = {name: values[i] for name, values in records.columns.items()}
         rows.append(Row(cells, item, location, cells[UTTERANCE]))
     yield from sorted(rows, key=lambda row: int(row.location.rpartition(":")[2]))
 
 
-def _kaldi(file: Input, adapter: Any) -> tuple[Records, list[tuple[str, str]]]:
-    """The utterances of a data folder, and (location, reason) of the lines that are none."""
-    errors: list[tuple[str, str]] = []
+def _kaldi(file: Input, adapter: Any) -> tuple[Records, list[Row]]:
+    """The utterances of a data folder, and a row with an error for each line that is none."""
+    bad: list[Row] = []
 
     def reject(location: str, reason: str, raw: str = "") -> None:
-        errors.append((location, reason))
+        name = "".join(raw.split()[:1])
+        bad.append(Row({UTTERANCE: name}, None, location, error=f"{location}: {reason}"))
 
     options = {**file.reading.options, "columns": [UTTERANCE], "reject": reject}
-    return read_records("kaldi", file.path, options, adapter), errors
+    return read_records("kaldi", file.path, options, adapter), bad
 
 
 def _of_labelled(file: Input, adapter: Any) -> Iterator[Row]:

@@ -316,7 +316,7 @@ def test_a_data_folder_of_kaldi_and_its_segments(predict: Callable[..., Result],
     for given in ("k", "k/wav.scp"):
         predict("speaker", "--input", given, "--output", "out.csv", "--on-error", "skip")
         rows = rows_of(Path("out.csv").read_text())
-        assert [row["utterance"] for row in rows] == ["u.1", "", "u.3", "", "u.5"]
+        assert [row["utterance"] for row in rows] == ["u.1", "u.2", "u.3", "u.4", "u.5"]
         assert [row["speaker"] for row in rows] == ["ann", "", "", "", ""]
         assert "k/a.wav, 5 to 6 s: got a segment of a recording of 0.30 s" in rows[2]["error"]
         assert "which is not executed" in rows[3]["error"]

@@ -33,10 +33,9 @@ from multiseq.adapters._speech.audio import (
     HIGHEST_RATE,
     LOWEST_RATE,
     AudioFile,
+    AudioSegment,
     Recording,
-    bytes_of,
-    name_of,
-    names_a_file,
+    content_of,
     open_audio,
 )
 from multiseq.adapters._speech.log_mel import (
@@ -74,7 +73,7 @@ from multiseq.nn.first_weights import repeatable
 from multiseq.protocols import Inputs, Level, Mark, Part
 from multiseq.vectors import VectorSets, order_of
 
-__all__ = ["AudioFile", "SpeechAdapter", "SpeechExample"]
+__all__ = ["AudioFile", "AudioSegment", "SpeechAdapter", "SpeechExample"]
 
 FITTED_ON = 500
 """Most training recordings from which `fit` computes mean and standard deviation, evenly spaced."""
@@ -124,9 +123,9 @@ class SpeechExample:
 class SpeechAdapter(nn.Module):
     """Turns each recording into an ordered set of vectors. :meth:`fit` builds the adapter.
 
-    An item is the path of an audio file (wav, flac, ogg, mp3), an `AudioFile` in an archive, or a
-    tuple ``(samples, rate)`` with the rate in Hz. Several channels are averaged. A recording without
-    samples gives an empty set.
+    An item is the path of an audio file (wav, flac, ogg, mp3), an `AudioFile` in an archive, an
+    `AudioSegment` of one of these, or a tuple ``(samples, rate)`` with the rate in Hz. Several channels are
+    averaged. A recording without samples gives an empty set.
 
     Args:
         mean, std: Mean and standard deviation of the logarithmic power of each mel band in the training
@@ -381,7 +380,7 @@ class SpeechAdapter(nn.Module):
 
     def content(self, item: Any) -> Any:
         """The name and the bytes of a file (an example keeps the name for messages), or the samples."""
-        return {"name": name_of(item), "bytes": bytes_of(item)} if names_a_file(item) else item
+        return content_of(item)
 
     # --- for the command line and baselines --------------------------------------------------------
 

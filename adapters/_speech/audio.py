@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,14 +25,16 @@ from torch import Tensor
 
 from multiseq.adapters._speech.whole_audio import check_whole, expected_length
 from multiseq.data.archives import AudioFile, member_of
+from multiseq.data.recordings import AudioSegment
 from multiseq.requires import need
 
 __all__ = [
     "HIGHEST_RATE",
     "LOWEST_RATE",
     "AudioFile",
+    "AudioSegment",
     "Recording",
-    "bytes_of",
+    "content_of",
     "name_of",
     "names_a_file",
     "open_audio",
@@ -50,6 +53,9 @@ BLOCK = 1 << 20
 CANCELLED = 1 / 20
 """Channels cancel each other out if their mean has less than this share of the energy that the mean of
 unrelated channels would have."""
+
+OVERSHOOT = 0.5
+"""Seconds by which a segment may end after its recording, and is cut (as Kaldi's extract-segments does)."""
 
 Block = NDArray[np.float32]
 """``(samples, channels)``."""
@@ -109,16 +115,41 @@ def name_of(item: Any) -> str:
 
 
 def names_a_file(item: Any) -> bool:
-    """Whether an item is a path or an archive member, and not samples."""
-    return isinstance(item, str | os.PathLike | AudioFile)
+    """Whether an item is a path, an archive member or a segment of one, and not samples."""
+    return isinstance(item, str | os.PathLike | AudioFile | AudioSegment)
 
 
-def bytes_of(item: str | os.PathLike[str] | AudioFile) -> bytes:
-    """The bytes of a file or archive member. Raises OSError or ValueError if it does not exist."""
+def content_of(item: Any) -> Any:
+    """What an item's sound depends on, for digests: samples, or the bytes of a file and a segment's times.
+
+    A file also has its name, because examples keep the name for messages. Raises OSError or ValueError if the
+    file does not exist.
+    """
+    if not names_a_file(item):
+        return item
+    if isinstance(item, AudioSegment):
+        # One file has many segments, so that its bytes are not read again for each.
+        return [{"name": name_of(item), "bytes": _digest(*_version(item.file))}, item.start, item.end]
     if not isinstance(item, AudioFile):
-        return Path(item).read_bytes()
+        return {"name": name_of(item), "bytes": Path(item).read_bytes()}
     with member_of(item) as member:
-        return member.read()
+        return {"name": name_of(item), "bytes": member.read()}
+
+
+def _version(file: str | os.PathLike[str] | AudioFile) -> tuple[str | AudioFile, int, int]:
+    """A file, and when it changed: what the cache of digests knows it by."""
+    path = file.path if isinstance(file, AudioFile) else file
+    status = os.stat(path)
+    return file if isinstance(file, AudioFile) else os.fspath(file), status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=4096)
+def _digest(file: str | AudioFile, changed: int, size: int) -> str:
+    digest = sha256()
+    with member_of(file) if isinstance(file, AudioFile) else open(file, "rb") as opened:
+        while block := opened.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_audio(item: Any) -> tuple[Float[Tensor, " samples"], int]:
@@ -134,13 +165,14 @@ def open_audio(item: Any, max_seconds: float | None = None) -> Recording:
     channel, and a warning says so.
 
     Args:
-        item: A path, an `AudioFile`, or ``(samples, rate)`` with the rate in Hz. Samples are floats in
-            [-1, 1] or 16-bit integers, with one axis or two; the shorter axis counts channels.
+        item: A path, an `AudioFile`, an `AudioSegment` of one of these, or ``(samples, rate)`` with the rate
+            in Hz. Samples are floats in [-1, 1] or 16-bit integers, with one axis or two; the shorter axis
+            counts channels.
         max_seconds: Longest recording in seconds; None: no limit.
 
     Raises:
-        ValueError: The file is missing, unreadable or cut off; samples, rate or shape are invalid; or the
-            recording is too long.
+        ValueError: The file is missing, unreadable or cut off; samples, rate or shape are invalid; a segment
+            is not in its recording; or the recording is too long.
     """
     source = _source_of(item)
     _check_seconds(source, source.length or 0, max_seconds)
@@ -183,11 +215,13 @@ def _check_seconds(source: _Source, length: int, max_seconds: float | None) -> N
 def _source_of(item: Any) -> _Source:
     if isinstance(item, tuple) and len(item) == 2:
         return _Samples(item[0], item[1])
+    if isinstance(item, AudioSegment):
+        return _Segment(item)
     if names_a_file(item):
         return _File(item)
     raise ValueError(
-        f"recording: got {type(item).__name__}, expected a path, an AudioFile(path, member) "
-        "or a tuple (samples, rate)"
+        f"recording: got {type(item).__name__}, expected a path, an AudioFile(path, member), "
+        "an AudioSegment(file, start, end) or a tuple (samples, rate)"
     )
 
 
@@ -270,6 +304,7 @@ class _File:
             check_whole(file, sound, self.name)
             self._expected = expected_length(file, sound)
             self.length = None if sound.format == "MP3" else self._expected
+            self._seeks = sound.format != "MP3" and sound.subtype != "VORBIS"
 
     def _opened(self) -> Any:
         return member_of(self._item) if isinstance(self._item, AudioFile) else open(self._item, "rb")
@@ -278,18 +313,26 @@ class _File:
         """The file as soundfile opens it, to be read once from beginning to end."""
         return _stream_class()(file if isinstance(self._item, AudioFile) else os.fspath(self._item))
 
-    def blocks(self) -> Iterator[Block]:
-        read, step = 0, _step(self)
+    def blocks(self, first: int = 0, last: int | None = None) -> Iterator[Block]:
+        """As `_Source.blocks`, of the samples from ``first`` up to ``last``."""
+        # libsndfile seeks inexactly in MP3, and by up to 128 samples wrong in the last page of Vorbis: there,
+        # what is before the segment is decoded and dropped.
+        skipped = first if self._seeks else 0
+        read, step = skipped, _step(self)
         with _readable(self.name), self._opened() as file, self._sound_file(file) as sound:
+            if skipped:
+                sound.seek(skipped)
             while True:
+                wanted = step if last is None else min(step, last - read)
                 # Read floats: reading a float file as 16-bit integers gives zeros.
-                block: Block = sound.read(step, dtype="float32", always_2d=True)
+                block: Block = sound.read(wanted, dtype="float32", always_2d=True)
+                new = block[max(first - read, 0) :]
                 read += len(block)
-                if len(block) < step:
+                if len(block) < wanted:
                     self._check_end(read)
-                if len(block):
-                    yield _checked_samples(block, self.name)
-                if len(block) < step:
+                if len(new):
+                    yield _checked_samples(new, self.name)
+                if len(block) < wanted or read == last:
                     return
 
     def _check_end(self, read: int) -> None:
@@ -298,6 +341,41 @@ class _File:
             raise ValueError(
                 f"{self.name}: got {read / self.rate:.2f} s of sound, expected "
                 f"{self._expected / self.rate:.2f} s as its header says; the file was cut off: copy it anew"
+            )
+
+
+class _Segment:
+    """A part of an audio file. Of what is before it, nothing is decoded, except in MP3 files."""
+
+    def __init__(self, item: AudioSegment) -> None:
+        self.name, self._file = str(item), _File(item.file)
+        self.rate, self.channels = self._file.rate, self._file.channels
+        self._first = round(item.start * self.rate)
+        last = None if item.end is None else round(item.end * self.rate)
+        whole = self._file.length
+        if whole is not None:
+            beyond = 0 if last is None else last - whole
+            if self._first >= whole or beyond > OVERSHOOT * self.rate:
+                raise ValueError(
+                    f"{self.name}: got a segment of a recording of {whole / self.rate:.2f} s, expected one "
+                    f"that begins before that, and ends at most {OVERSHOOT:g} s after it"
+                )
+            last = whole if last is None else min(last, whole)
+        if last is not None and last <= self._first:
+            raise ValueError(f"{self.name}: got a segment without a sample, expected a longer one")
+        self._last = last
+        self.length = None if last is None or whole is None else last - self._first
+
+    def blocks(self) -> Iterator[Block]:
+        read = 0
+        for block in self._file.blocks(self._first, self._last):
+            read += len(block)
+            yield block
+        short = 0 if self._last is None else self._last - self._first - read
+        if not read or short > OVERSHOOT * self.rate:
+            raise ValueError(
+                f"{self.name}: got {read / self.rate:.2f} s of sound, expected the whole segment; the "
+                "recording is shorter"
             )
 
 

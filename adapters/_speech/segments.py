@@ -22,11 +22,12 @@ def labels_at(times: Times, segments: Sequence[Sequence[Any]], seconds: float, s
     Args:
         times: Seconds.
         segments: ``(start, end, label)`` in seconds, in any order.
-        seconds: Duration of the recording. A segment may end a little later.
+        seconds: Duration of the recording. A segment may end a little later, and is cut.
         source: The recording's name in messages.
 
     Raises:
-        ValueError: Segments overlap, end before they start, or reach far beyond the recording.
+        ValueError: Segments overlap, end before they start, reach far beyond the recording, or begin after
+            its end and have a label.
 
     Example:
         >>> labels_at(np.array([0.1, 0.2, 0.5]), [(0.0, 0.2, "a"), (0.2, 0.4, "b")], 0.6, "clip")
@@ -53,8 +54,14 @@ def _check(starts: Times, ends: Times, ordered: Sequence[Any], seconds: float, s
             f"{source}: got segments {tuple(ordered[number])} and {tuple(ordered[number + 1])}, "
             "which overlap; expected one label at a time"
         )
+    beyond = [i for i in np.flatnonzero(starts > seconds + TOUCHING).tolist() if ordered[i][2] is not None]
     if seconds > 0 and ends[-1] > 2 * seconds + 1:
         raise ValueError(
             f"{source}: got segments up to {ends[-1]} in a recording of {seconds:.2f} s, expected "
             "seconds; divide sample numbers by the rate"
+        )
+    if seconds > 0 and beyond:
+        raise ValueError(
+            f"{source}: got segment {tuple(ordered[beyond[0]])}, which begins after the end of a recording "
+            f"of {seconds:.2f} s; expected segments of this recording"
         )

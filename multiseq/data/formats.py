@@ -16,6 +16,8 @@ FORMATS: dict[str, dict[str, bool]] = {
     "jsonl": {"input": False, **TEXT},
     "recordings": {"audio": False, "segments": False, **TABLE},
     "folders": {"classes": False, **TEXT},
+    "textgrid": {"audio": False, "silence": False, **TEXT},
+    "kaldi": {"audio": False, **TEXT},
     "networks": {"edges": True, "features": True, "separator": False, "decimal": False, **TEXT},
     "triples": {"separator": False, **TEXT},
     "sdf": TEXT,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from multiseq.data.bad_rows import Reject, raw_of, stop
-from multiseq.data.recordings import find_recordings
+from multiseq.data.recordings import TIMES, by_stem, find_recordings, recording_of_name, segment_of
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
@@ -26,6 +26,7 @@ __all__ = [
     "read_folders",
     "read_graphml",
     "read_json_lines",
+    "read_kaldi",
     "read_labelled",
     "read_lines",
     "read_networks",
@@ -33,6 +34,7 @@ __all__ = [
     "read_recordings",
     "read_sdf",
     "read_table",
+    "read_textgrids",
     "read_triples",
 ]
 
@@ -327,13 +329,15 @@ def read_recordings(
 ) -> Records:
     """Read a table that names recordings, which are in a folder or in a tar file.
 
+    If the table has the columns ``start`` and ``end``, an item is this part of its recording, in seconds.
+
     Args:
         path: The table, with one row for each recording.
         input: The column with the name of the audio file, with its ending or without.
         audio: The folder or the ``.tar`` with the audio files. Default: the folder of the table.
         segments: A table with four columns: the file's name, start and end in seconds, and a label. It
             becomes the column ``segments``: a list of (start, end, label) for each recording. An empty label
-            is missing.
+            is missing. It does not go with ``start`` and ``end`` in the table.
         encoding: The encoding of both tables.
         separator: As for `read_table`, for both tables.
         unpack_limit: As for `read_table`, for both tables.
@@ -351,10 +355,29 @@ def read_recordings(
         raise DataError(f"{audio}: no such file or folder, expected the recordings")
     names = records.items
     records.items = list[Any](find_recordings(audio, names))
+    if segments is not None and set(TIMES) <= set(records.columns):
+        raise DataError(f"{path}:1: got columns start and end, and segments; expected one of the two")
     if segments is not None:
         by_name = _read_segments(segments, options)
         records.columns["segments"] = [by_name.get(name) for name in names]
         records.num_rows = len(names) + sum(map(len, by_name.values()))
+    return with_times(records, reject)
+
+
+def with_times(records: Records, reject: Reject) -> Records:
+    """Recordings, or the parts of them that the columns ``start`` and ``end`` say, if there are both."""
+    if not set(TIMES) <= set(records.columns):
+        return records
+    kept, items = [], []
+    times = zip(*(records.columns[name] for name in TIMES), strict=True)
+    for i, (item, (start, end)) in enumerate(zip(records.items, times, strict=True)):
+        try:
+            items.append(segment_of(item, start, end))
+            kept.append(i)
+        except ValueError as error:
+            reject(records.locations[i], str(error), raw_of(item))
+    num_rows, records = records.num_rows, records.select(kept)
+    records.items, records.num_rows = items, num_rows
     return records
 
 
@@ -373,6 +396,141 @@ def _read_segments(
             reason = f"got times {start!r} and {end!r}, expected seconds"
             options["reject"](f"{path}:{number}", reason, raw_of(row))
     return by_name
+
+
+def read_textgrids(
+    path: Path,
+    *,
+    audio: Path | None = None,
+    silence: str | None = None,
+    encoding: str = "utf-8",
+    unpack_limit: int | None = None,
+    columns: Collection[str] = (),
+    reject: Reject = stop,
+) -> Records:
+    """Read recordings with TextGrids of Praat, whose intervals are labels.
+
+    An item is the recording with the name of a TextGrid: ``anna/01.wav`` for ``anna/01.TextGrid``. The label
+    columns have the names of the tiers: for each recording, the intervals as ``(start, end, label)``. The
+    columns ``file`` and ``folder`` hold the name without ending (``anna/01``) and the folder (``anna``).
+
+    Args:
+        path: A folder of TextGrids, with all folders in it; an archive of them (``.tar``, packed or not); or
+            one TextGrid.
+        audio: The folder or the ``.tar`` with the recordings. Default: the folder of the TextGrids.
+        silence: The label of intervals without text. Default: they have no label, which is missing.
+        encoding: The encoding of TextGrids that have no byte order mark.
+        unpack_limit: As for `multiseq.data.text_files.open_text`, for a packed archive.
+        columns: The tiers to read. Default: all that have intervals.
+        reject: What to do about a TextGrid that cannot be read, or has no recording or no such tier.
+
+    Raises:
+        DataError: There is no TextGrid, or one cannot be used.
+    """
+    from multiseq.data import textgrids
+
+    audio = audio or (path if path.is_dir() else path.parent)
+    known: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    records = Records([])
+    locations: list[str] = []
+    for grid in textgrids.grids_of(path, encoding, unpack_limit):
+        known = known or by_stem(audio)
+        folder, _, _ = grid.name.rpartition("/")
+        row: dict[str, Any] = {"file": grid.name, "folder": folder or None}
+        try:
+            item = recording_of_name(known, audio, grid.name)
+            tiers = grid.tiers(encoding)
+            wanted = columns or [tier.name for tier in tiers if tier.intervals is not None]
+            for name in dict.fromkeys(wanted):
+                if name not in row:
+                    row[name] = textgrids.segments_of(tiers, name, silence) or None
+        except textgrids.GridError as error:
+            place = f"{grid.location}:{error.line}" if error.line else grid.location
+            reject(place, error.reason, "")
+            continue
+        except ValueError as error:
+            reject(grid.location, str(error), "")
+            continue
+        records.items.append(item)
+        rows.append(row)
+        locations.append(grid.location)
+    records.locations = locations
+    names = dict.fromkeys(name for row in rows for name in row)
+    records.columns = {name: [row.get(name) for row in rows] for name in names}
+    return records
+
+
+def read_kaldi(
+    path: Path,
+    *,
+    audio: Path | None = None,
+    encoding: str = "utf-8",
+    unpack_limit: int | None = None,
+    columns: Collection[str] = (),
+    reject: Reject = stop,
+) -> Records:
+    """Read a data folder of Kaldi: ``wav.scp``, and perhaps ``segments``, ``text``, ``utt2spk`` and the like.
+
+    An item is an utterance: a recording, or a part of it if there are ``segments``. The label columns are
+    ``text``, ``speaker`` (of ``utt2spk``), X for each file ``utt2X`` or ``spk2X``, ``utterance`` (its name),
+    and ``recording`` if there are segments. Nothing is executed: commands in ``wav.scp`` are refused.
+
+    Args:
+        path: The folder.
+        audio: Where recordings are that are not in ``path``: the folder that paths in ``wav.scp`` are
+            relative to, or, without a ``wav.scp``, a folder or ``.tar`` with recordings of these names.
+        encoding: The encoding of all files.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+        columns: The columns that are used. An utterance without ``text`` or ``speaker`` is only rejected if
+            it is used. Default: all.
+        reject: What to do about a line that cannot be used.
+
+    Raises:
+        DataError: The folder is none of Kaldi, or a line cannot be used.
+    """
+    from multiseq.data import kaldi
+
+    labels = kaldi.labels_of(path, encoding, unpack_limit, reject)
+    needed = [
+        name for name in (kaldi.TEXT, kaldi.SPEAKER) if name in labels and (name in columns or not columns)
+    ]
+    records = Records([], {})
+    locations: list[str] = []
+    names: list[str] = []
+    more: list[Mapping[str, str]] = []
+    seen = set[str]()
+
+    def refuse(location: str, reason: str, raw: str = "") -> None:
+        seen.add(raw.split(maxsplit=1)[0] if raw.strip() else "")
+        reject(location, reason, raw)
+
+    for one in kaldi.utterances_of(path, audio, encoding, unpack_limit, refuse):
+        seen.add(one.name)
+        lacks = next((name for name in needed if one.name not in labels[name]), None)
+        if lacks is not None:
+            file = {kaldi.SPEAKER: "utt2spk"}.get(lacks, lacks)
+            reject(
+                one.location,
+                f"utterance {one.name!r} is not in the file {file}, expected a line for each",
+                "",
+            )
+            continue
+        records.items.append(one.item)
+        locations.append(one.location)
+        names.append(one.name)
+        more.append(one.cells)
+    for name in needed:
+        for utterance, (_, location) in labels[name].items():
+            if utterance not in seen:
+                reject(location, f"got the utterance {utterance!r}, expected one that has a recording", "")
+    records.locations = locations
+    records.columns = {kaldi.UTTERANCE: names}
+    if any(more):
+        records.columns[kaldi.RECORDING] = [cells[kaldi.RECORDING] for cells in more]
+    for name, of_utterance in labels.items():
+        records.columns[name] = [of_utterance.get(one, ("", ""))[0] or None for one in names]
+    return records
 
 
 def read_folders(
@@ -643,6 +801,8 @@ READERS: dict[str, Callable[..., Records]] = {
     "jsonl": read_json_lines,
     "recordings": read_recordings,
     "folders": read_folders,
+    "textgrid": read_textgrids,
+    "kaldi": read_kaldi,
     "networks": read_networks,
     "triples": read_triples,
     "sdf": read_sdf,

@@ -225,7 +225,7 @@ def _line_end(file: io.TextIOWrapper) -> str | None:
 def _decoded(
     path: Path, encoding: str, newline: str | None, limit: int | None = 0
 ) -> Iterator[io.TextIOWrapper]:
-    with _unpacked(path, limit) as raw:
+    with unpacked(path, limit) as raw:
         used = _marked(raw) or encoding
         checked = io.BufferedReader(_Text(raw, path, used), CHUNK)
         with io.TextIOWrapper(checked, encoding=used, newline=newline) as file:
@@ -233,7 +233,7 @@ def _decoded(
 
 
 @contextmanager
-def _unpacked(path: Path, limit: int | None = 0) -> Iterator[Any]:
+def unpacked(path: Path, limit: int | None = 0) -> Iterator[Any]:
     """The unpacked bytes of a file. If there is a limit, they are counted before any of them is used."""
     with ExitStack() as stack:
         raw = stack.enter_context(path.open("rb"))
@@ -384,7 +384,7 @@ def _undecodable(path: Path, encoding: str) -> str:
 
     It reads the file again, because decoders count bytes only within a chunk.
     """
-    with _unpacked(path) as raw:
+    with unpacked(path) as raw:
         marked = _marked(raw)
         tried = (marked or encoding).removesuffix("-sig")
         decoder = codecs.getincrementaldecoder(marked or encoding)()

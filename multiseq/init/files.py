@@ -38,7 +38,6 @@ UNREAD = {
     **dict.fromkeys(
         (".gml", ".gexf"), "networks; save them as GraphML, or as two tables, of nodes and of edges"
     ),
-    ".textgrid": "annotations of Praat; save the segments as a table: file, start, end, label",
     **dict.fromkeys((".npz", ".npy", ".mat"), "arrays; save them as tables"),
     **dict.fromkeys(
         (".pkl", ".pickle", ".pt", ".pth"), "pickled objects, which may run code and are never opened"
@@ -50,7 +49,6 @@ UNREAD = {
         (".xml", ".html", ".pdf", ".docx"), "documents; save the texts as a table or as JSON lines"
     ),
     **dict.fromkeys((".xls", ".ods"), "an old spreadsheet; save it as .xlsx or .csv"),
-    ".scp": "a data folder of Kaldi; save it as a table with the columns file, text, speaker",
 }
 """Suffix -> what the file is, and what to do with it."""
 
@@ -156,7 +154,7 @@ def encoding_of(path: Path) -> str:
 
 
 def kind_of(path: Path, encoding: str = "utf-8") -> str:
-    """audio, archive, conllu, graphml, jsonl, sdf, table, splits, labelled, or lines (of text).
+    """audio, archive, textgrid, conllu, graphml, jsonl, sdf, table, splits, labelled, or lines (of text).
 
     Raises:
         DataError: The file is nothing that multiseq reads. The message says what it seems to be.
@@ -166,10 +164,10 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
         return "audio"
     if suffix == ".tar":
         return "archive"
+    if suffix == ".textgrid":
+        return "textgrid"
     if suffix in UNREAD:
         raise DataError(f"{path}: {UNREAD[suffix]}")
-    if path.name.lower() in ("wav.scp", "utt2spk", "spk2utt"):
-        raise DataError(f"{path}: {UNREAD['.scp']}")
     if suffix in TABLES:
         return "table"
     if suffix in (".sdf", ".graphml"):

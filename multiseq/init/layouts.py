@@ -11,10 +11,12 @@ from typing import Any
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLIT_NAMES
 from multiseq.data.graphml import DEGREE, networks_of
+from multiseq.data.kaldi import is_kaldi
 from multiseq.data.recordings import AUDIO, is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import open_table
-from multiseq.data.text_files import lines_of, parse_json, text_of
+from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
+from multiseq.data.textgrids import is_grid
 from multiseq.init.columns import SAMPLE, Column, look_at
 from multiseq.init.files import (
     SPLIT_WORDS,
@@ -30,6 +32,7 @@ from multiseq.init.files import (
     splits_in_order,
 )
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
+from multiseq.init.speech import plan_annotated
 from multiseq.init.tables import Wish, add_shares, columns_of, plan_molecules, plan_rows, plan_triples
 
 __all__ = ["plan_for"]
@@ -62,6 +65,9 @@ def plan_for(paths: Sequence[Path], wish: Wish) -> Plan:
         DataError: There is no data set, or there are several, or it cannot be read. The message says what was
             seen and what to do.
     """
+    annotated = plan_annotated(paths, wish, table_name(_stem(paths[0]))) if _is_annotated(paths) else None
+    if annotated is not None:
+        return annotated
     if len(paths) == 1 and paths[0].is_dir():
         by_class = _plan_folders(paths[0])
         if by_class is not None:
@@ -75,6 +81,14 @@ def plan_for(paths: Sequence[Path], wish: Wish) -> Plan:
     plan = _plan_files(paths, kinds, wish, name, unread)
     plan.odd += [f"not read: {error}" for error in unread[:3]]
     return plan
+
+
+def _is_annotated(paths: Sequence[Path]) -> bool:
+    """Whether TextGrids or data folders of Kaldi may be meant, and no table or other data beside them."""
+    if len(paths) > 1 or not paths[0].is_dir() or is_kaldi(paths[0]):
+        return True
+    beside = [p for p in files_of(paths) if not is_grid(p) and not is_audio(p) and suffix_of(p) != ".tar"]
+    return not any(map(_is_data, beside))
 
 
 def _stem(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 
 from multiseq.checks import one_of
 from multiseq.data.archives import AudioFile, member_of
+from multiseq.data.kaldi import TEXT, labels_of
 from multiseq.data.readers import TRIPLE, columns_of_triples
-from multiseq.data.recordings import by_stem, find_recordings, is_audio
+from multiseq.data.recordings import AudioSegment, by_stem, find_recordings, is_audio
 from multiseq.data.records import DataError
 from multiseq.data.sdf import entries_of
 from multiseq.data.tables import open_table
@@ -22,7 +24,8 @@ from multiseq.init.files import LANGUAGES, Group, separator_of, splits_in_order
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.requires import MissingLibraryError, need
 
-__all__ = ["Wish", "columns_of", "plan_molecules", "plan_rows", "plan_triples"]
+__all__ = ["Wish", "add_shares", "add_sound", "columns_of", "has_audio", "plan_kaldi", "plan_molecules"]
+__all__ += ["plan_rows", "plan_triples"]
 
 PAIRS = (
     {"source", "target"},
@@ -72,6 +75,8 @@ def _columns_of(path: Path, kind: str, encoding: str, version: Any) -> list[Colu
     """As `columns_of`. ``version`` is only there so that a changed file is read again."""
     if kind == "jsonl":
         return [look_at(name, cells) for name, cells in _fields(path, encoding).items()]
+    if kind == "kaldi":
+        return _of_kaldi(path)
     if kind == "sdf":
         entries = [entry.properties for entry in islice(entries_of(path, encoding), SAMPLE)]
         named = dict.fromkeys(name for properties in entries for name in properties)
@@ -87,6 +92,15 @@ def _columns_of(path: Path, kind: str, encoding: str, version: Any) -> list[Colu
             break
     _refuse_headless(path, table.names, cells)
     return [look_at(name, known) for name, known in zip(table.names, cells, strict=True)]
+
+
+def _of_kaldi(path: Path) -> list[Column]:
+    """The label columns of a data folder. ``text`` is what is said, even if it is one of a few words."""
+    found = []
+    for name, values in labels_of(path, reject=_pass).items():
+        column = look_at(name, [label for label, _ in islice(values.values(), SAMPLE)])
+        found.append(replace(column, kind="text") if name == TEXT and column.filled else column)
+    return found
 
 
 def _separator(path: Path, encoding: str) -> str | None:
@@ -219,6 +233,15 @@ def plan_molecules(group: Group, encoding: str, wish: Wish, name: str) -> Plan:
     return plan
 
 
+def plan_kaldi(folders: Mapping[str, Path], wish: Wish, name: str) -> Plan:
+    """A plan for data folders of Kaldi, one for each split. What is in their files are the columns."""
+    columns = columns_of(folders["train"], "kaldi", "utf-8")
+    utterances = Column("utterances", "audio", "recordings, or parts of them", 0, 0, {})
+    plan = Plan(name, "speech", {"format": "kaldi"})
+    _plan_around(plan, utterances, columns, Group(name, dict(folders)), "kaldi", "utf-8", wish)
+    return plan
+
+
 def _plan_around(
     plan: Plan,
     item: Column,
@@ -290,7 +313,7 @@ class _Audio:
         beside = sorted(table.parent.iterdir())
         inner = [p for p in beside if p.is_dir() and not p.name.startswith(".")]
         archives = [p for p in beside if p.suffix.lower() == ".tar"]
-        self.places = [*filter(_has_audio, inner[:FOLDERS]), *archives, table.parent]
+        self.places = [*filter(has_audio, inner[:FOLDERS]), *archives, table.parent]
         chosen = [column for column in columns if wish.item in (None, column.name)]
         for column in chosen:
             if column.kind == "audio":
@@ -311,7 +334,7 @@ class _Audio:
         names = values[:: len(values) // 50 + 1]
         most = 0
         for place in self.places:
-            known = by_stem(place) if column.kind != "audio" and _has_audio(place) else {}
+            known = by_stem(place) if column.kind != "audio" and has_audio(place) else {}
             there = [name in known or (column.kind == "audio" and _is_there(place, name)) for name in names]
             if sum(there) > most:
                 most = sum(there)
@@ -334,21 +357,26 @@ class _Audio:
             plan.odd.append(
                 f"{self.missing} of {self.tried} recordings that were tried are not in {self.place}"
             )
-        rate, seconds = _rate_and_seconds(
-            self.place, [str(value) for value in islice(self.column.values, 20)]
+        names = [str(value) for value in islice(self.column.values, 20)]
+        add_sound(plan, find_recordings(self.place, names) if self.place else [])
+
+
+def add_sound(plan: Plan, recordings: Sequence[str | AudioFile | AudioSegment]) -> None:
+    """Say how some recordings sound, and choose the options that depend on it."""
+    rate, seconds = _rate_and_seconds(recordings)
+    if rate:
+        num = len(recordings)
+        plan.seen.append(("sound", f"{rate:,} Hz, {seconds:.1f} seconds on average (of {num} recordings)"))
+    if 0 < rate < 16_000:
+        plan.adapter_options["sample_rate"] = rate
+    if seconds > 30:
+        plan.adapter_options["chunk_seconds"] = 20
+        plan.odd.append(
+            f"recordings are long ({seconds:.0f} seconds on average): they are cut into 20 seconds"
         )
-        if rate:
-            plan.seen.append(("sound", f"{rate:,} Hz, {seconds:.1f} seconds on average (of 20 recordings)"))
-        if 0 < rate < 16_000:
-            plan.adapter_options["sample_rate"] = rate
-        if seconds > 30:
-            plan.adapter_options["chunk_seconds"] = 20
-            plan.odd.append(
-                f"recordings are long ({seconds:.0f} seconds on average): they are cut into 20 seconds"
-            )
 
 
-def _has_audio(place: Path) -> bool:
+def has_audio(place: Path) -> bool:
     """Whether there are recordings among the first files of a folder, or it is or has an archive."""
     return place.is_file() or any(
         is_audio(p) or p.suffix == ".tar" for p in islice(place.rglob("*"), ENTRIES)
@@ -369,17 +397,19 @@ def _is_there(place: Path, name: str) -> bool:
     return True
 
 
-def _rate_and_seconds(place: Path | None, names: Sequence[str]) -> tuple[int, float]:
+def _rate_and_seconds(recordings: Sequence[str | AudioFile | AudioSegment]) -> tuple[int, float]:
     """The sample rate in Hz and the mean length in seconds of some recordings; 0 if they cannot be read."""
     rates, seconds = [], []
-    for file in find_recordings(place, names) if place else ():
+    for item in recordings:
+        file = item.file if isinstance(item, AudioSegment) else item
         try:
             with member_of(file) if isinstance(file, AudioFile) else Path(file).open("rb") as opened:
                 info = need("soundfile").info(opened)
         except (MissingLibraryError, ValueError, OSError, RuntimeError):
             continue
         rates.append(info.samplerate)
-        seconds.append(info.duration)
+        start, end = (item.start, item.end) if isinstance(item, AudioSegment) else (0.0, None)
+        seconds.append(min(end or info.duration, info.duration) - start)
     return (max(set(rates), key=rates.count), sum(seconds) / len(seconds)) if rates else (0, 0.0)
 
 

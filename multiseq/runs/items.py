@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data.formats import FORMATS, SPLITS
+from multiseq.data.kaldi import is_kaldi
 from multiseq.data.tables import TABLES
 from multiseq.data.text_files import json_item, json_of, suffix_of
 from multiseq.results import Label, LabelSet, Number, Text
@@ -36,6 +37,7 @@ BY_SUFFIX = {
     ".sdf": "sdf",
     ".mol": "sdf",
     ".graphml": "graphml",
+    ".textgrid": "textgrid",
 }
 """Ending of a file -> its format, whatever the training files were."""
 
@@ -111,7 +113,9 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
     suffix = suffix_of(file)
     if suffix in getattr(adapter, "suffixes", ()):
         return "item"
-    if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml"):
+    if is_kaldi(file):
+        return "kaldi"
+    if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml", "kaldi"):
         return trained
     if suffix in TABLES:
         return trained if trained in ("recordings", "networks", "triples") else "table"

@@ -531,7 +531,8 @@ def _seen(file: Input) -> list[Any]:
     if file.name != str(file.path):
         return [file.name, _digest([file.path])]
     others = [Path(value) for key, value in file.reading.options.items() if key in PATHS]
-    stats = [(path, path.stat()) for path in [file.path, *others] if path.is_file()]
+    inner = sorted(file.path.iterdir()) if file.path.is_dir() else [file.path]
+    stats = [(path, path.stat()) for path in [*inner, *others] if path.is_file()]
     return [[str(path.absolute()), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
 

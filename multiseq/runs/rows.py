@@ -11,22 +11,25 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from multiseq.data import DataError
+from multiseq.data import DataError, Records
 from multiseq.data.archives import AudioFile
 from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.formats import TEXT
 from multiseq.data.graphml import item_of as graph_item_of
 from multiseq.data.graphml import networks_of
+from multiseq.data.kaldi import UTTERANCE, is_kaldi
 from multiseq.data.networks import columns_of_nodes
 from multiseq.data.readers import columns_of_triples, conllu_sentences
+from multiseq.data.recordings import TIMES, by_stem, recording_of_name, segment_of
 from multiseq.data.sdf import Entry, entries_of, smiles_of
 from multiseq.data.tables import Table, as_text, open_table
 from multiseq.data.text_files import lines_of, suffix_of, text_of
+from multiseq.data.textgrids import grids_of
 from multiseq.labels import class_name
 from multiseq.requires import need
 from multiseq.runs.items import Reading, field_of, item_of, json_value
@@ -99,7 +102,8 @@ class Row:
 def inputs_of(given: str, adapter: Any) -> list[tuple[Path, str]]:
     """The files that ``--input`` names: a file, all files of a folder, or those that match a pattern.
 
-    Of a folder of recordings, only the files with an ending of the adapter are taken. Hidden files are not.
+    Of a folder of recordings, only the files with an ending of the adapter are taken. Hidden files are not. A
+    data folder of Kaldi is one input.
 
     Returns:
         Each path, and its name without the folder that was given.
@@ -108,6 +112,8 @@ def inputs_of(given: str, adapter: Any) -> list[tuple[Path, str]]:
         ValueError: There is no file.
     """
     folder = Path(given)
+    if folder.is_dir() and is_kaldi(folder) and hasattr(adapter, "suffixes"):
+        return [(folder, folder.name)]
     if folder.is_dir():
         paths = [p.relative_to(folder) for p in folder.rglob("*") if p.is_file()]
         paths = [path for path in paths if not any(name.startswith(".") for name in path.parts)]
@@ -155,6 +161,10 @@ def columns_of_input(file: Input, vector: bool) -> list[str]:
         return ["label", "text"]
     if kind == "graphml":
         return [NETWORK, NODE, *_attributes(file)] if vector else [NETWORK]
+    if kind == "textgrid":
+        return [FILE]
+    if kind == "kaldi":
+        return list(_kaldi(file, None)[0].columns)
     if kind == "sdf":
         return [SMILES, *dict.fromkeys(name for entry in _entries(file) for name in entry.properties)]
     if kind != "jsonl":
@@ -304,7 +314,7 @@ def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Ro
         value = given if isinstance(given, str | list) else as_text(given)
         if are_files and isinstance(value, str):
             item = AudioFile(str(audio), value) if of_archive else str(audio / value)
-            return Row(cells, item, location, value)
+            return _cut(Row(cells, item, location, value))
         return _row(cells, value, location, file, adapter)
 
     return make
@@ -330,7 +340,18 @@ def _of_json_lines(file: Input, adapter: Any) -> Iterator[Row]:
         except ValueError as error:
             yield Row(cells, None, location, error=str(error))
             continue
-        yield _row(cells, item, location, file, adapter)
+        row = _row(cells, item, location, file, adapter)
+        yield _cut(row) if getattr(adapter, "suffixes", ()) else row
+
+
+def _cut(row: Row) -> Row:
+    """A row of a recording, or of the part of it that its cells ``start`` and ``end`` say."""
+    if not set(TIMES) <= set(row.cells) or row.error:
+        return row
+    try:
+        return replace(row, item=segment_of(row.item, *(row.cells[name] for name in TIMES)))
+    except ValueError as error:
+        return replace(row, item=None, error=f"{row.location}: {error}")
 
 
 def _of_json(file: Input, adapter: Any) -> Iterator[Row]:
@@ -343,6 +364,45 @@ def _of_conllu(file: Input, adapter: Any) -> Iterator[Row]:
     for start, lines, words in conllu_sentences(file.path, **options):
         item = [word[1] for word in words]
         yield Row({ITEM: " ".join(item)}, item, f"{file.name}:{start}", lines=lines)
+
+
+def _of_grids(file: Input, adapter: Any) -> Iterator[Row]:
+    """A row for the recording of each TextGrid. What the TextGrids say does not matter."""
+    options = file.reading.options
+    audio = options.get("audio", file.path if file.path.is_dir() else file.path.parent)
+    chosen = {key: options[key] for key in TEXT if key in options}
+    known: Mapping[str, Any] = {}
+    for grid in grids_of(file.path, **chosen):
+        known = known or by_stem(audio)
+        try:
+            item, error = recording_of_name(known, audio, grid.name), ""
+        except ValueError as wrong:
+            item, error = "", f"{grid.location}: {wrong}"
+        yield Row({FILE: grid.name}, item or None, grid.location, grid.name, error=error)
+
+
+def _of_kaldi(file: Input, adapter: Any) -> Iterator[Row]:
+    """A row for each utterance, in the order of the data folder; lines that are none have an error."""
+    records, bad = _kaldi(file, adapter)
+    locations = [*records.locations, *(row.location for row in bad)]
+    # Lines of other files, which say something of an utterance, are no rows.
+    rows = [row for row in bad if row.location.rpartition(":")[0] == locations[0].rpartition(":")[0]]
+    for i, (item, location) in enumerate(zip(records.items, records.locations, strict=True)):
+        cells = {name: values[i] for name, values in records.columns.items()}
+        rows.append(Row(cells, item, location, cells[UTTERANCE]))
+    yield from sorted(rows, key=lambda row: int(row.location.rpartition(":")[2]))
+
+
+def _kaldi(file: Input, adapter: Any) -> tuple[Records, list[Row]]:
+    """The utterances of a data folder, and a row with an error for each line that is none."""
+    bad: list[Row] = []
+
+    def reject(location: str, reason: str, raw: str = "") -> None:
+        name = "".join(raw.split()[:1])
+        bad.append(Row({UTTERANCE: name}, None, location, error=f"{location}: {reason}"))
+
+    options = {**file.reading.options, "columns": [UTTERANCE], "reject": reject}
+    return read_records("kaldi", file.path, options, adapter), bad
 
 
 def _of_labelled(file: Input, adapter: Any) -> Iterator[Row]:
@@ -459,6 +519,8 @@ READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "labelled": _of_labelled,
     "networks": _of_networks,
     "triples": _of_triples,
+    "textgrid": _of_grids,
+    "kaldi": _of_kaldi,
     "sdf": _of_sdf,
     "graphml": _of_graphml,
 }

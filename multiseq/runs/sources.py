@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from multiseq.data import READERS, DataError, Records
 from multiseq.data.bad_rows import BadRows, stop
 from multiseq.data.formats import FORMATS, PATHS
+from multiseq.data.readers import with_times
 from multiseq.labels import are_segments, flag, number, with_point
 from multiseq.runs.build import adapter_class, settings
 from multiseq.runs.recipe import Recipe, resolve
@@ -35,9 +36,13 @@ TOLD = {
     "table": ("columns", "reject"),
     "conllu": ("columns", "reject"),
     "networks": ("numeric", "reject"),
+    **dict.fromkeys(("textgrid", "kaldi"), ("columns", "reject")),
     **dict.fromkeys(("labelled", "jsonl", "recordings", "folders", "triples", "sdf", "graphml"), ("reject",)),
 }
 """Format -> arguments of its reader that are no options of a recipe."""
+
+WITH_FOLDER = ("recordings", "folders", "textgrid", "kaldi")
+"""Formats whose readers add the folder to the paths of recordings."""
 
 DECIMAL = re.compile(r"\s*[-+]?[\d.]*,\d+\s*")
 """A number that is written with a decimal comma."""
@@ -266,9 +271,10 @@ def read_records(name: str, path: Path, options: Mapping[str, Any], kind: Any) -
     chosen = {k: v for k, v in options.items() if k in FORMATS[name] or k in more}
     suffixes = getattr(kind, "suffixes", ())
     records = READERS[name](path, **chosen, **({"suffixes": suffixes} if name == "folders" else {}))
-    if suffixes and name not in ("recordings", "folders"):  # these readers add the folder themselves
+    if suffixes and name not in WITH_FOLDER:
         items = records.items
         records.items = [str(path.parent / item) if isinstance(item, str) else item for item in items]
+        records = with_times(records, options.get("reject", stop))
     return records
 
 

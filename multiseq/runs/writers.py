@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from multiseq.data.recordings import is_audio
 from multiseq.data.tables import as_text
 from multiseq.requires import need
 from multiseq.runs.rows import Row
@@ -324,7 +325,7 @@ def _grids(chunks: Sequence[Path]) -> Iterator[tuple[str, str]]:
 
 def _stem(name: str) -> str:
     """The name of a recording without its ending, and without folders that lead out of the output."""
-    path = Path(name).with_suffix("")
+    path = Path(name).with_suffix("") if is_audio(name) else Path(name)  # utterances may be called a.1
     return path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
 
 

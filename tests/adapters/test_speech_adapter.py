@@ -428,6 +428,10 @@ def test_alignment_is_that_of_a_slow_search() -> None:
             r"got segments \(0\.0, 0\.05, 'a'\) and \(0\.04, 0\.1, 'b'\), which overlap",
         ),
         ([(0, 800, "a"), (800, 1760, "b")], r"up to 1760\.0 in a recording of 0\.12 s, .* seconds"),
+        (
+            [(0.0, 0.1, "a"), (0.1, 0.2, None), (0.2, 0.3, "b")],
+            r"got segment \(0\.2, 0\.3, 'b'\), which begins after the end of a recording of 0\.12 s",
+        ),
         (["a", (0.0, 0.1, "b")], "got 'a' as number 0 among segments"),
         (
             list("abcde"),

@@ -17,6 +17,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from multiseq.cli import app
+from multiseq.runs.writers import text_grid
 from tests.project.test_documents import FENCE
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-data.md"
@@ -128,6 +129,35 @@ def recordings_in_a_table() -> None:
     table("calls/new.csv", "file,agent", [[f"{i:03}.wav", "kim"] for i in range(3)])
 
 
+def recordings_with_textgrids() -> None:
+    phones = ["a", "t", "s", ""]
+    for i in range(NUM):
+        speaker = ["anna", "ben"][i % 2]
+        sound(f"interviews/{speaker}/{i:02}.wav", i % 5)
+        tier = [(k / 10, (k + 1) / 10, phones[(i + k) % 4]) for k in range(4)]
+        grid = text_grid([("words", [(0.0, 0.4, text(i))]), ("phones", tier)])
+        write(f"interviews/{speaker}/{i:02}.TextGrid", grid, ["utf-8", "utf-16"][i % 2])
+    for i in range(3):
+        sound(f"new/{i}.wav", i)
+
+
+def kaldi_folders() -> None:
+    """Each recording holds two utterances."""
+    spoken = ["YES PLEASE", "NO THANKS", "CALL ME BACK"]
+    for split, num in (("train", NUM), ("test", 10), ("new", 4)):
+        for i in range(num // 2):
+            sound(f"corpus/{split}/{i}.wav", i % 5, 0.8)
+        lines: dict[str, list[str]] = {
+            "wav.scp": [f"{i} {i}.wav" for i in range(num // 2)],
+            "segments": [f"u{i} {i // 2} {i % 2 * 0.4} {i % 2 * 0.4 + 0.4}" for i in range(num)],
+            "utt2spk": [f"u{i} {split}{i % 4}" for i in range(num)],
+        }
+        if split != "new":
+            lines["text"] = [f"u{i} {spoken[i % 3]}" for i in range(num)]
+        for name, content in lines.items():
+            write(f"corpus/{split}/{name}", "\n".join(content) + "\n")
+
+
 def molecules_in_a_table() -> None:
     def rows(num: int) -> list[list[object]]:
         return [
@@ -211,6 +241,8 @@ LAYOUTS: dict[int, tuple[Callable[[], None], int]] = {
     6: (aligned_files, 3),
     7: (recordings_in_folders, 3),
     8: (recordings_in_a_table, 3),
+    9: (recordings_with_textgrids, 3),
+    10: (kaldi_folders, 4),
     11: (molecules_in_a_table, 3),
     12: (molecules_in_sdf, 3),
     13: (one_network, 5),

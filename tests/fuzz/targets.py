@@ -134,6 +134,66 @@ def segments(content: bytes, folder: Path) -> Counts:
     return None
 
 
+GRID = b"""File type = "ooTextFile"
+Object class = "TextGrid"
+
+0 1 <exists> 2
+"IntervalTier" "phones" 0 1 2
+0 0.5 "a"
+0.5 1 "say ""b"" now"
+"TextTier" "clicks" 0 1 1
+0.5 "x"
+"""
+
+
+def text_grid(content: bytes, folder: Path) -> Counts:
+    """A TextGrid beside its recording."""
+    (folder / "a.TextGrid").write_bytes(content)
+    (folder / "a.wav").touch()
+    [labels] = READERS["textgrid"](folder / "a.TextGrid", columns=["phones"]).columns["phones"]
+    assert all(start <= end for start, end, _ in labels or ())
+    return None
+
+
+KALDI = b"r1 a.wav\nr2 b.wav\n\fu1 r1 0.0 0.5\nu2 r1 0.5 -1\nu3 r2 1 2.5\n\fu1 yes no\nu2 no\nu3 yes\n"
+"""The files of `KALDI_FILES`, with form feeds between them."""
+KALDI_FILES = ("wav.scp", "segments", "text")
+
+
+def kaldi(content: bytes, folder: Path) -> Counts:
+    """A data folder of Kaldi."""
+    for name, part in zip(KALDI_FILES, content.split(b"\f"), strict=False):
+        (folder / name).write_bytes(part)
+    records = READERS["kaldi"](folder)
+    assert all(len(column) == len(records.items) for column in records.columns.values())
+    assert len(records.locations) == len(records.items)
+    return None
+
+
+SDF = b"""ethanol
+     RDKit          2D
+
+  3  2  0  0  0  0  0  0  0  0999 V2000
+    0.0000    0.0000    0.0000 C   0  0
+    1.2990    0.7500    0.0000 C   0  0
+    2.5981    0.0000    0.0000 O   0  0
+  1  2  1  0
+  2  3  1  0
+M  END
+>  <LogS>
+-0.77
+
+$$$$
+"""
+GRAPHML = b"""<graphml xmlns="http://graphml.graphdrawing.org/xmlns">
+<key id="d0" for="node" attr.name="age" attr.type="double"/>
+<graph edgedefault="undirected">
+<node id="ada"><data key="d0">34.5</data></node>
+<node id="bob"><data key="d0">51</data></node>
+<edge source="ada" target="bob"/>
+</graph></graphml>
+"""
+
 RECIPE = b"""[data.pos]
 adapter = "text"
 format = "conllu"
@@ -327,6 +387,10 @@ TARGETS: dict[str, Target] = {
         reader("networks", "n.tsv", lambda text: None, edges=Path("e.tsv"), features=["age"]),
     ),
     "segments": Target(constant(SEGMENTS), segments),
+    "textgrid": Target(constant(GRID), text_grid),
+    "kaldi": Target(constant(KALDI), kaldi),
+    "sdf": Target(constant(SDF), reader("sdf", "a.sdf", lambda text: None)),
+    "graphml": Target(constant(GRAPHML), reader("graphml", "a.graphml", lambda text: None, features=["age"])),
     "recipe": Target(constant(RECIPE), recipe),
     "wav": Target(lambda: [sound("WAV")], recording(".wav")),
     "flac": Target(lambda: [sound("FLAC")], recording(".flac")),

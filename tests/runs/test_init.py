@@ -23,6 +23,7 @@ from multiseq.init.layouts import plan_for
 from multiseq.init.plan import Plan, recipe_text
 from multiseq.init.tables import Wish, columns_of
 from multiseq.runs.facts import facts_of
+from multiseq.runs.writers import text_grid
 from multiseq.tasks import Source
 
 TEXTS = (
@@ -371,6 +372,81 @@ def test_a_table_of_segments_beside_that_of_the_recordings() -> None:
     }.items()
 
 
+def grid(name: str, tiers: dict[str, list[str]]) -> None:
+    """A TextGrid with intervals of a tenth of a second."""
+    found = [
+        (tier, [(i / 10, (i + 1) / 10, label) for i, label in enumerate(row)]) for tier, row in tiers.items()
+    ]
+    write(name, text_grid(found))
+
+
+def test_textgrids_in_another_folder_than_the_recordings() -> None:
+    for i in range(6):
+        sound(f"d/wav/s{i}/u.wav")
+        grid(f"d/grids/s{i}/u.TextGrid", {"words": [f"w{i}"], "phones": ["a", "b", "sil", ""]})
+    for paths in (["d/grids"], ["d/grids", "d/wav"]):
+        plan, tables = planned(*paths)
+        assert only(tables, "data") == {
+            "adapter": "speech", "format": "textgrid", "train": "d/grids", "dev": 0.1, "test": 0.2,
+            "audio": "d/wav", "silence": "sil", "group": "folder",
+        }  # fmt: skip
+        assert only(tables, "tasks") | {"data": ""} == {
+            "data": "", "output": "vector", "target": "class", "column": "phones",
+        }  # fmt: skip
+        assert [(task.name, task.active) for task in plan.tasks] == [("phones", True), ("words", False)]
+    assert plan.notes["silence"].startswith("6 intervals of 'phones' have no text; remove this line if")
+    _, tables = planned("d/grids", labels=["words"])
+    assert only(tables, "tasks")["column"] == "words"
+
+
+def test_intervals_without_text_are_not_silence_if_most_are() -> None:
+    sound("a.wav")
+    grid("a.TextGrid", {"clicks": ["x", "", "", "x"] + [""] * 9})
+    plan, tables = planned(".")
+    assert "silence" not in only(tables, "data")
+    assert "85% of the time of 'clicks' has no label, which is missing" in plan.odd
+
+
+def test_textgrids_without_recordings_are_a_question() -> None:
+    grid("grids/a.TextGrid", {"phones": ["a", "b"]})
+    plan, _ = planned("grids")
+    assert "where are the recordings? None of those beside grids is called 'a'" in plan.question
+
+
+def test_paths_in_a_data_folder_of_kaldi_are_relative_to_a_folder_above() -> None:
+    for i in range(9):
+        sound(f"c/wav/{i}.wav")
+    for split in ("train", "test"):
+        write(f"c/data/{split}/wav.scp", "".join(f"u{i} wav/{i}.wav\n" for i in range(9)))
+        write(f"c/data/{split}/utt2spk", "".join(f"u{i} s{i % 3}\n" for i in range(9)))
+    for paths in (["c/data"], ["c/data/train", "c/data/test"]):
+        _, tables = planned(*paths)
+        assert list(tables["data"]) == ["data"]
+        assert only(tables, "data") | {"dev": 0.1} == {
+            "adapter": "speech", "format": "kaldi", "train": "c/data/train", "dev": 0.1,
+            "test": "c/data/test", "audio": "c",
+        }  # fmt: skip
+        assert only(tables, "tasks")["column"] == "speaker"
+    plan, tables = planned("c/data/train")
+    assert only(tables, "data")["test"] == 0.2
+    write("other/wav.scp", "u1 nowhere/1.wav\n")
+    plan, _ = planned("other")
+    assert "lead to no file. Set audio" in plan.question
+    write("c/data/more/utt2spk", "u1 s\n")
+    assert "data folders beside these are not used: more" in planned("c/data")[0].odd
+
+
+def test_a_table_beside_data_folders_of_kaldi_comes_first() -> None:
+    for i in range(9):
+        sound(f"c/wav/{i}.wav")
+    write("c/train/utt2spk", "".join(f"{i} s{i % 3}\n" for i in range(9)))
+    write("c/a.csv", "file,speaker\n" + "".join(f"{i}.wav,s{i % 3}\n" for i in range(9)))
+    assert only(planned("c")[1], "data")["format"] == "recordings"
+    assert only(planned("c/train")[1], "data") | {"audio": ""} == {
+        "adapter": "speech", "format": "kaldi", "train": "c/train", "dev": 0.1, "test": 0.2, "audio": "",
+    }  # fmt: skip
+
+
 def test_a_name_without_ending_that_two_recordings_have_is_an_error() -> None:
     sound("a/x.wav")
     sound("b/x.wav")
@@ -466,10 +542,9 @@ def test_row_numbers_beside_a_table_are_its_splits() -> None:
         ("a.mol2", "x", "molecules as MOL2 files; save them as .sdf"),
         ("a.gml", "graph []", "networks; save them as GraphML"),
         ("a.graphml", "<x/>", "cannot be read as GraphML|no graph in it"),
-        ("a.TextGrid", "x", "annotations of Praat"),
+        ("a.TextGrid", "x", "a.TextGrid:1: expected File type"),
         ("a.pkl", "x", "pickled objects, which may run code and are never opened"),
         ("a.data", "\x80\x04x", "pickled objects"),
-        ("wav.scp", "u1 a.wav\n", "a data folder of Kaldi"),
         ("a.csv", "a,b\n", "no column holds texts"),
         ("a.csv", "1,2.5\n3,4.5\n", "a.csv:1: the first line seems to be data \\('1'\\)"),
         ("a.csv", "x,y\n1,2\n2,3\n", "no column holds texts, recordings, SMILES or graphs"),

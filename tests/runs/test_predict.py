@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 import multiseq
 from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
+from multiseq.adapters.speech import AudioSegment
 from multiseq.checkpoint import save
 from multiseq.cli import app
 from multiseq.heads.decoder import DecoderHead
@@ -299,6 +301,69 @@ def test_recordings_become_text_grids(predict: Callable[..., Result], model: Mod
     assert "TextGrids need" in predict("speaker", "--input", "new", "--output", "g/", code=1).stderr
     predict("speaker", "--input", "new", "--output", "out.csv")
     assert [row["file"] for row in rows_of(Path("out.csv").read_text())] == ["new/a.wav", "new/b/one.wav"]
+
+
+def test_a_data_folder_of_kaldi_and_its_segments(predict: Callable[..., Result], model: Model) -> None:
+    Path("k").mkdir()
+    tone(Path("k/a.wav"))
+    Path("k/wav.scp").write_text("r a.wav\nq sox a.mp3 -t wav - |\n")
+    times = ["u.1 r 0.1 0.2", "u.2 r 0.2 0.1", "u.3 r 5 6", "u.4 q 0 1", "u.5 r 0.1 -1"]
+    Path("k/segments").write_text("".join(f"{line}\n" for line in times))
+    Path("k/utt2spk").write_text("u.1 ann\n")
+    assert "k/segments:2: got a segment from 0.2 to 0.1 s" in predict(
+        "speaker", "--input", "k", "--output", "out.csv", code=1
+    ).stderr  # fmt: skip
+    for given in ("k", "k/wav.scp"):
+        predict("speaker", "--input", given, "--output", "out.csv", "--on-error", "skip")
+        rows = rows_of(Path("out.csv").read_text())
+        assert [row["utterance"] for row in rows] == ["u.1", "u.2", "u.3", "u.4", "u.5"]
+        assert [row["speaker"] for row in rows] == ["ann", "", "", "", ""]
+        assert "k/a.wav, 5 to 6 s: got a segment of a recording of 0.30 s" in rows[2]["error"]
+        assert "which is not executed" in rows[3]["error"]
+    for row, item in zip(rows[::4], (("a.wav", 0.1, 0.2), ("a.wav", 0.1, None)), strict=True):
+        [wanted] = model.predict("speaker", [AudioSegment(f"k/{item[0]}", *item[1:])])
+        assert row["prediction"] == wanted.label
+        assert float(row["confidence"]) == pytest.approx(wanted.probability, abs=1e-5)
+    predict("phones", "--input", "k", "--output", "grids/", "--on-error", "skip")
+    assert sorted(p.name for p in Path("grids").iterdir()) == [f"u.{i}.TextGrid" for i in (1, 3, 5)]
+
+
+def test_the_recordings_of_textgrids(predict: Callable[..., Result], model: Model) -> None:
+    for name in ("ann/1", "ben/1"):
+        Path(name).parent.mkdir()
+        tone(Path(f"{name}.wav"))
+        Path(f"{name}.TextGrid").write_text("what it says does not matter")
+    Path("ann/2.TextGrid").touch()
+    with tarfile.open("grids.tar.xz", "w:xz") as archive:
+        for path in ("ann/1.TextGrid", "ann/2.TextGrid", "ben/1.TextGrid"):
+            archive.add(path)
+    predict("phones", "--input", "ben/1.TextGrid", "--output", "one.jsonl")
+    predict("phones", "--input", "ben/1.wav", "--output", "wav.jsonl")
+    one, wav = (json.loads(Path(name).read_text()) for name in ("one.jsonl", "wav.jsonl"))
+    assert {**one, "file": ""} == {**wav, "file": ""}
+    options = ("--set", "format=textgrid", "--on-error", "skip")
+    predict("phones", "--input", "grids.tar.xz", "--output", "all.csv", *options)
+    rows = rows_of(Path("all.csv").read_text())
+    assert [row["file"] for row in rows] == ["ann/1", "ann/2", "ben/1"]
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert "grids.tar.xz: ann/2.TextGrid: no recording 'ann/2' in ., expected one" in rows[1]["error"]
+
+
+def test_parts_of_recordings_in_a_table_and_in_json_lines(
+    predict: Callable[..., Result], model: Model
+) -> None:
+    tone(Path("a.wav"))
+    Path("a.csv").write_text("file,start,end\na.wav,0.1,0.2\na.wav,,\na.wav,0.3,0.2\n")
+    predict("speaker", "--input", "a.csv", "--column", "file", "--output", "out.csv", "--on-error", "skip")
+    rows = rows_of(Path("out.csv").read_text())
+    results = model.predict("speaker", [AudioSegment("a.wav", 0.1, 0.2), "a.wav"])
+    for row, wanted in zip(rows[:2], results, strict=True):
+        assert float(row["confidence"]) == pytest.approx(wanted.probability, abs=1e-5)
+    assert "a.csv:4: got '0.3' in the column start and '0.2' in the column end" in rows[2]["error"]
+    Path("a.jsonl").write_text('{"file": "a.wav", "start": 0.1, "end": 0.2}\n')
+    predict("speaker", "--input", "a.jsonl", "--column", "file", "--output", "out.jsonl")
+    [row] = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert row["confidence"] == pytest.approx(results[0].probability, abs=1e-5)
 
 
 def test_a_text_grid_by_hand() -> None:

@@ -29,7 +29,7 @@ from multiseq.runs.folder import (
 from multiseq.runs.many import combine_runs, parts_of
 from multiseq.runs.recipe import Recipe
 from multiseq.runs.scoring import Report, Scored
-from multiseq.runs.sources import draw_splits, read_split
+from multiseq.runs.sources import as_written, draw_splits, read_split
 from multiseq.runs.splits import FOLDER, Split, save_splits, saved_splits
 from multiseq.system.lock import hold
 from multiseq.system.machine import command, describe_machine, versions
@@ -187,6 +187,7 @@ def _train(
         digested = {name: digests(model, split, kept) for name, split in splits.items()}
         save_splits(drawn, out / FOLDER)  # before run.json: a run that can be resumed has all of them
         record = _begin(out, recipe, base, digested, resume, weights=_num_weights(model))
+        as_written(recipe, base, bad)
         _write_bad_rows(out, bad, say)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
     began = time.perf_counter()
@@ -205,7 +206,7 @@ def _train(
     log = read_log(out / "metrics.csv")
     write_report(Run(model, recipe, report, seen, train, record, log, kept), out, say)
     if bad.rows:
-        say(f"{bad.summary()}; all of them are in {out / BAD_ROWS}")
+        say(f"The bad rows are listed in {out / BAD_ROWS}")
     return report
 
 
@@ -263,7 +264,7 @@ def check_run(
 def _write_bad_rows(out: Path, bad: BadRows, say: Say) -> None:
     if bad.rows:
         bad.write(out / BAD_ROWS)
-        say(f"{bad.summary()}; all of them are in {out / BAD_ROWS}")
+        say(bad.summary())
     else:
         (out / BAD_ROWS).unlink(missing_ok=True)  # of a run that failed before its first step
 

@@ -260,15 +260,15 @@ def _rows_at(numbers: set[int], path: Path, spec: Mapping[str, Any]) -> dict[int
         return {line: raw_of(cells) for line, cells in open_table(path).rows() if line in numbers}
     lines = enumerate(lines_of(path, **{key: value for key, value in spec.items() if key in TEXT}), 1)
     rows = {}
-    for number, line in lines:
-        if number in numbers:
+    for start, line in lines:
+        if start in numbers:
             while suffix_of(path) == ".csv" and line.count('"') % 2 and len(line) < LONGEST:
                 _, more = next(lines, (0, ""))  # an open quote: the row goes on in the next line
                 if not more:
                     break
                 line += more
-            rows[number] = line
-        if number >= max(numbers):
+            rows[start] = line
+        if start >= max(numbers):
             break
     return rows
 

@@ -89,13 +89,14 @@ def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Pa
     said: list[str] = []
     out = tmp_path / "run"
     report = train_run(found, out, progress=False, say=said.append)
+    not_a_number = "expected a number, or nothing if it is missing"
     expected = [
         ["train", "train.csv:2", "got 2 cells, expected 3 as in the header", "x,up"],
         ["train", "train.csv:7", "not valid CSV", '"a"b,up,3'],
         ["train", "train.csv:15", "got 4 cells, expected 3 as in the header", "z,down,1,2"],
-        ["train", "train.csv:8", "stars: got 'three', expected a number, or nothing if it is missing", "y,down,three"],
+        ["train", "train.csv:8", f"stars: got 'three', {not_a_number}", "y,down,three"],
         ["train", "train.csv:14", "got an empty item", " ,up,4"],
-        ["test", "test.csv:6", "stars: got '1 star', expected a number, or nothing if it is missing", "w,up,1 star"],
+        ["test", "test.csv:6", f"stars: got '1 star', {not_a_number}", "w,up,1 star"],
     ]
     rows = listed(out / "bad_rows.csv")
     rows[1][2] = rows[1][2].partition(":")[0]  # what csv says differs from one Python to the next

@@ -162,6 +162,7 @@ def test_the_page_has_every_part(html: str) -> None:
     page = Page(html)
     assert "This part could not be made" not in page.text
     assert "cannot be shown" not in page.text
+    assert page.text.startswith("Run run of the recipe <img src=x onerror=alert(1)>")
     for part in (
         "Scores on the test split", "opinion text/set", "baseline", "Loss in training", "Confusion matrix",
         "Scores by class", "precision recall F1 count", "Reliability", "Calibration error",
@@ -259,7 +260,7 @@ def test_an_error_in_a_part_is_a_line(hostile: Path, tmp_path: Path, monkeypatch
 
 
 def test_a_report_that_fails_does_not_lose_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(run: Any) -> str:
+    def broken(*_: Any) -> str:
         raise MemoryError
 
     monkeypatch.setattr(reports, "page", broken)

@@ -112,13 +112,13 @@ class Run:
 def write_report(run: Run, folder: str | Path, say: Callable[[str], None]) -> None:
     """Write ``report.html`` into a run's folder. A failure is told, never raised: the run is worth more."""
     try:
-        write_whole(Path(folder) / REPORT, page(run))
+        write_whole(Path(folder) / REPORT, page(run, folder))
     except Exception as error:
         say(f"{Path(folder) / REPORT}: not written: {_reason(error)}; `multiseq report {folder}` tries again")
 
 
-def page(run: Run) -> str:
-    """The report as HTML."""
+def page(run: Run, folder: str | Path) -> str:
+    """The report as HTML. Its title has the names of the run's folder and of the recipe."""
     sections = [
         _section("Scores", partial(_scores, run), partial(_curves, run)),
         *(
@@ -138,7 +138,9 @@ def page(run: Run) -> str:
     template = environment.from_string(
         files("multiseq").joinpath("runs/reports/page.html.jinja").read_text("utf-8")
     )
-    head = {"title": f"Run {run.record.get('recipe', run.recipe.name)}", "lines": _head_lines(run)}
+    name, recipe = Path(folder).resolve().name, run.record.get("recipe", run.recipe.name)
+    title = f"Run {name}" if name == recipe else f"Run {name} of the recipe {recipe}"
+    head = {"title": title, "lines": _head_lines(run)}
     html: str = template.render(page={**head, "sections": sections})
     return html
 

@@ -11,17 +11,22 @@ import subprocess
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from multiseq.cli import app
+from multiseq.data.archives import AudioFile
 from multiseq.protocols import Mark, Picture, Sound
+from multiseq.results import Number
 from multiseq.runs.evaluate import report_run
 from multiseq.runs.recipe import read
 from multiseq.runs.reports import page as reports
 from multiseq.runs.run import train_run
+from multiseq.tasks import Source
+from multiseq.training.evaluation import Judged
 
 SCRIPT = "<script>window.hacked = 1; fetch('https://example.org/a')</script>"
 IMAGE = '"><img src="https://example.org/b.png" onerror=\'window.hacked = 2\'>'
@@ -168,7 +173,8 @@ def test_the_page_has_every_part(html: str) -> None:
         "Scores by class", "precision recall F1 count", "Reliability", "Calibration error",
         "predicted against measured", "The worst predictions", "The least sure predictions",
         "Labels that may be wrong", "Items in each split", "Machine and versions", "version of torch",
-        "steps = 3", "trained for 3 steps",
+        "steps = 3", "trained for 3 steps", "From the dev split: not calibrated, with 0 dev labels",
+        "No item can be marked as unlike the training data",
     ):  # fmt: skip
         assert part in page.text, part
     # Curves; 2 of opinion, stars, kinds, 2 of tags, weight; the lengths of both sources.
@@ -200,7 +206,7 @@ def test_nothing_of_the_users_becomes_markup(html: str) -> None:
     assert "{{ 7 * 7 }} {% raw %} $\\frac{a}{b}$ 中文" in page.text
     assert "good␀ and ⟨U+202E⟩turned ⟨U+200F⟩round" in page.text
     assert "bad half ⟨U+D83D⟩ a smile &amp; <b>bold</b>" in page.text
-    assert "Run <img src=x onerror=alert(1)>" in page.text
+    assert "recipe <img src=x onerror=alert(1)>" in page.text
     assert not set(html) & {chr(0), chr(0x202E), chr(0xD83D)}
     assert "long" * 200 not in html  # 600 characters are shown
 
@@ -287,6 +293,56 @@ def test_the_command_predicts_anew_where_the_data_is_now(hostile: Path, tmp_path
     (hostile / "report.html").write_bytes(before)
     assert CliRunner().invoke(app, ["report", str(hostile), "--split", "dev"]).exit_code == 1
     assert CliRunner().invoke(app, ["report", str(tmp_path)]).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "item", "location", "shown"),
+    [
+        ({"train": "voices"}, "/d/voices/anna/01.wav", "/d/voices/anna/01.wav", "anna/01.wav"),
+        ({"train": "c/c.csv", "audio": "c/audio"}, "/d/c/audio/x/1.wav", "/d/c/c.csv:7", "x/1.wav"),
+        ({"train": "c/c.csv", "audio": "../audio"}, "/d/../audio/x/1.wav", "/d/c/c.csv:7", "x/1.wav"),
+        ({"train": "c/c.csv"}, "/d/c/x/1.wav", "/d/c/c.csv:7", "x/1.wav"),
+        ({"train": "c.csv"}, AudioFile("/d/c.tar", "x/1.wav"), "/d/c.csv:7", "x/1.wav"),
+        ({"train": "c.csv"}, (None, 16000), "/d/c.csv:7", "c.csv:7"),
+    ],
+)
+def test_a_recording_has_its_path_as_the_data_has_it(
+    spec: dict[str, str], item: Any, location: str, shown: str
+) -> None:
+    assert reports._location(run_of(spec, item, location, suffixes=(".wav",)), "task", 0) == shown
+
+
+def test_a_text_has_its_line_or_its_file() -> None:
+    for location, shown in (("/d/a.csv:7", "a.csv:7"), ("/d/mails/spam/1.txt", "spam/1.txt")):
+        assert reports._location(run_of({"train": "mails"}, "a text", location), "task", 0) == shown
+
+
+def test_a_page_says_when_nothing_may_be_marked() -> None:
+    judged = [Judged(i, [Number({"y": 0.0}, distance=i / 4)], [0.0]) for i in range(7)]
+    for items, warned in ((113, True), (199, False)):
+        record = {"dev": [{"tasks": ["x", "y"], "items": items}]}
+        some: Any = (
+            None,
+            None,
+            {},
+            {"y": reports.Scored(Source("graph", [], {}), judged)},
+            [],
+            record,
+            [],
+            None,
+        )
+        said = " ".join(reports._confidence(reports.Run(*some), "y"))
+        assert "(distance above 1): 2 of 7 items. The largest distance is 1.5." in said
+        assert ("the farthest of them alone is the limit" in said) == warned
+
+
+def run_of(spec: dict[str, str], item: Any, location: str, **adapter: Any) -> Any:
+    """As much of a run as the place of its only item needs."""
+    source = Source("mine", [item], {"task": [None]}, 1.0, [location])
+    recipe = SimpleNamespace(tables={"data": {"data": spec}}, tasks={"task": {"data": "data"}})
+    model = SimpleNamespace(adapter=lambda _: SimpleNamespace(**adapter))
+    some: Any = (model, recipe, {}, {"task": reports.Scored(source, [])}, [], {}, [], None)
+    return reports.Run(*some)
 
 
 def test_pictures_and_sounds_share_the_page(monkeypatch: pytest.MonkeyPatch) -> None:

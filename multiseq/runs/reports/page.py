@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from multiseq import plots
+from multiseq.data.archives import AudioFile
+from multiseq.data.formats import SPLITS
 from multiseq.labels import class_name
 from multiseq.plots import spread, visible
 from multiseq.protocols import Mark, Sound
@@ -457,21 +459,42 @@ def _label_errors(run: Run, task: str) -> Iterable[Block]:
 def _place_and_item(run: Run, task: str, unit: Unit) -> tuple[str, str]:
     """The location of a label; and the item, or the words around the labelled one, as a short text."""
     source, number = run.scored[task].source, unit.judged.item
-    item = source.items[number]
+    item, location = source.items[number], _location(run, task, number)
     if unit.vector is None:
-        return _location(source, number), visible(item, 60) if isinstance(item, str) else ""
+        shown = isinstance(item, str) and not getattr(run.model.adapter(source.adapter_name), "suffixes", ())
+        return location, visible(item, 60) if shown else ""
     names = _vector_names(run, task, number)
     first = max(0, unit.vector - 3)
     near = [f"[{name}]" if i == unit.vector else name for i, name in enumerate(names)][
         first : unit.vector + 4
     ]
     words = any(name.isalpha() for name in near)  # numbers of nodes, and times, say nothing beside each other
-    return _location(source, number), " ".join(near) if words else names[unit.vector]
+    return location, " ".join(near) if words else names[unit.vector]
 
 
-def _location(source: Source, number: int) -> str:
+def _location(run: Run, task: str, number: int) -> str:
+    """The file and line of an item; of a recording or a text file, its path as the user's data has it."""
+    source = run.scored[task].source
+    item = source.items[number]
     location = source.locations[number] if source.locations else f"item {number}"
-    return Path(location).name or location
+    if isinstance(item, AudioFile):
+        return item.member
+    file, _, line = location.rpartition(":")
+    of_line = bool(file) and line.isdigit()
+    if isinstance(item, str) and getattr(run.model.adapter(source.adapter_name), "suffixes", ()):
+        path = PurePath(item)
+    elif of_line or not source.locations:
+        return PurePath(location).name or location
+    else:
+        path = PurePath(location)
+    spec = run.recipe.tables["data"][run.recipe.tasks[task]["data"]]
+    named = [
+        PurePath(spec[key]).parts for key in ("audio", "file", *SPLITS) if isinstance(spec.get(key), str)
+    ]
+    folders = [up for name in named for up in path.parents if name and up.parts[-len(name) :] == name]
+    folders += [PurePath(file).parent] if of_line else []
+    folder = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
+    return path.relative_to(folder).as_posix()
 
 
 def _vector_names(run: Run, task: str, number: int) -> list[str]:
@@ -483,7 +506,7 @@ def _vector_names(run: Run, task: str, number: int) -> list[str]:
 
 def _item(run: Run, task: str, unit: Unit) -> dict[str, Any]:
     """An item as what it is, with its label and its prediction."""
-    location = _location(run.scored[task].source, unit.judged.item)
+    location = _location(run, task, unit.judged.item)
     views: list[dict[str, Any]] = []
     try:
         views, names = _views(run, task, unit)

@@ -192,6 +192,8 @@ def _example(model: Predictor, name: str) -> str:
 def _training_facts(record: dict[str, Any]) -> Iterator[str]:
     for source in record["sources"]:
         yield f"- {source['items']:,} training items for {', '.join(source['tasks'])}"
+    for task, what in record.get("confidence", {}).items():
+        yield f"- confidence of {task}: {what}"
     machine = record["machine"]
     yield f"- {record['seconds']:,.0f} seconds on {machine['gpu'] or machine['cpu']}"
     yield f"- {', '.join(f'{library} {version}' for library, version in record['versions'].items())}"

@@ -197,7 +197,8 @@ def _train(
     if not is_first_process():
         return {}
     record["training_seconds"] = round(time.perf_counter() - began, 1)
-    for task, what in calibrate(model, dev, sources=train, cache=kept).items():
+    record["confidence"] = calibrate(model, dev, sources=train, cache=kept)
+    for task, what in record["confidence"].items():
         say(f"{task}: {what}")
     save(model, out / "model")
     seen: dict[str, Scored] = {}

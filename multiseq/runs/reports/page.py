@@ -303,6 +303,32 @@ def _by_kind(run: Run, task: str) -> Iterable[Block]:
         yield from make(pairs)
 
 
+    yield _note(" ".join(_confidence(run, task)))
+
+
+def _confidence(run: Run, task: str) -> Iterable[str]:
+    """What the dev split has determined, and how many items are unlike the training data."""
+    from multiseq.training.confidence import DECIDING
+
+    if task in run.record.get("confidence", {}):
+        yield f"From the dev split: {run.record['confidence'][task]}."
+    firsts = [result for judged in run.scored[task].judged for result in judged.results[:1]]
+    known = [result.distance for result in firsts if result.distance is not None]
+    if not known:
+        yield "No item can be marked as unlike the training data: that needs a dev split of 20 items."
+        return
+    num = sum(distance > 1 for distance in known)
+    largest = digits(max(known))
+    yield (
+        f"Unlike the training data (distance above 1): {num:,} of {len(known):,} items. The largest distance "
+        f"is {largest}."
+    )
+    dev = [source["items"] for source in run.record.get("dev", []) if task in source["tasks"]]
+    if dev and dev[0] < DECIDING:
+        yield (
+            f"With fewer than {DECIDING} dev items, the farthest of them alone is the limit: if it is an "
+            "unusual one, nothing is ever marked."
+        )
 def _class_blocks(pairs: Sequence[tuple[Label, Any]]) -> Iterable[Block]:
     predicted = [str(class_name(result.label)) for result, _ in pairs]
     wanted = [str(class_name(label)) for _, label in pairs]

@@ -23,6 +23,8 @@ from multiseq._version import __version__
 from multiseq.batch import prepare
 from multiseq.data.formats import PATHS
 from multiseq.data.text_files import suffix_of
+from multiseq.data.recordings import is_audio
+from multiseq.data.splits import is_empty
 from multiseq.model import MAX_VECTORS, PREPARED
 from multiseq.runs import writers
 from multiseq.runs.columns import columns_of
@@ -39,7 +41,7 @@ from multiseq.runs.rows import (
     schema_of,
     spooled,
 )
-from multiseq.runs.sources import EMPTY, is_empty
+from multiseq.runs.sources import EMPTY
 from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, FolderInUseError, hold
 from multiseq.system.progress import Count

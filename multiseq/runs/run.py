@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLITS
-from multiseq.data.splits import num_shared
+from multiseq.data.splits import first_equal
 from multiseq.runs.build import build_model, check_options, settings
 from multiseq.runs.evaluate import digests, final_score, without_bad_items
 from multiseq.runs.facts import facts_of
@@ -357,7 +357,7 @@ def _copies_in_words(
         if not of_nodes and spec["format"] != "networks":  # a network may be in several splits
             items = _items_of(recipe, name, splits)
             for split in ("dev", "test"):
-                num = num_shared(items.get(split, []), items["train"])
+                num = len(first_equal(items.get(split, []), items["train"]))
                 if num:
                     copies = f"{num:,} items of {split} are also in train"
                     yield f"[data.{name}] {copies}: they make its score too good"

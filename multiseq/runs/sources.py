@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from multiseq.data import READERS, DataError, Records
 from multiseq.data.bad_rows import LONGEST, BadRows, raw_of, shortened, stop
 from multiseq.data.formats import FORMATS, PATHS, SPLITS, TEXT
+from multiseq.data.splits import is_empty
 from multiseq.data.tables import BINARY, open_table
 from multiseq.data.text_files import lines_of, suffix_of
 from multiseq.labels import are_segments, flag, number, with_point
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from multiseq.model import Predictor
     from multiseq.tasks import Source
 
-__all__ = ["EMPTY", "as_written", "draw_splits", "is_empty", "read_records", "read_split", "reader_options"]
+__all__ = ["EMPTY", "as_written", "draw_splits", "read_records", "read_split", "reader_options"]
 
 TOLD = {
     "lines": ("target",),
@@ -271,11 +272,6 @@ def _rows_at(numbers: set[int], path: Path, spec: Mapping[str, Any]) -> dict[int
         if start >= max(numbers):
             break
     return rows
-
-
-def is_empty(item: Any) -> bool:
-    """Whether an item has no content. Where bad rows are left out, it is one."""
-    return bool(item == [] or (isinstance(item, str) and not item.strip()))
 
 
 def _check_items(items: Sequence[Any], kind: Any, fail: Fail) -> None:

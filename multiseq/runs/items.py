@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data.formats import FORMATS, SPLITS
+from multiseq.checks import no_such
 from multiseq.data.tables import TABLES
 from multiseq.data.text_files import json_item, json_of, suffix_of
 from multiseq.results import Label, LabelSet, Number, Text
@@ -146,9 +147,7 @@ def field_of(adapter: Any, value: Any, column: str, location: str) -> Any:
     if not isinstance(value, dict) or getattr(adapter, "is_item", _never)(value):
         return value
     if column not in value:
-        raise ValueError(
-            f"{location}: no field {column!r}; there are {', '.join(value)}: choose with --column"
-        )
+        raise ValueError(f"{location}: {no_such('field', column, value)}: choose with --column")
     return value[column]
 
 

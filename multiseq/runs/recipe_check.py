@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multiseq import checks
-from multiseq.checks import nearest
+from multiseq.checks import no_such
 from multiseq.data.formats import FORMATS, ON_ERROR, PATHS, SPLITS
 from multiseq.data.text_files import check_encoding, parse_toml
 from multiseq.options import METRICS_OF, NUMBER, OPTIONS, TAKES, check_range
@@ -317,9 +317,7 @@ def known(spec: Iterable[str], allowed: Iterable[str], place: str) -> None:
     allowed = list(allowed)
     for key in spec:
         if key not in allowed:
-            raise RecipeError(
-                f"{place}: no key {key!r}{nearest(key, allowed)}; there are {', '.join(allowed)}"
-            )
+            raise RecipeError(f"{place}: {no_such('key', key, allowed)}")
 
 
 def one_of(value: Any, allowed: Iterable[str], place: str) -> None:

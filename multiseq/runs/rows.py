@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from multiseq.checks import no_such
 from multiseq.data import DataError
 from multiseq.data.archives import AudioFile
 from multiseq.data.bad_rows import Reject, stop
@@ -230,8 +231,7 @@ def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
     names, lines = _parquet_cells(file) if suffix_of(file.path) == ".parquet" else _table_cells(file)
     if column not in names:
         raise DataError(
-            f"{file.path}:1: no column {column!r} for the input; there are {', '.join(names)}: choose with "
-            "--column"
+            f"{file.path}:1: {no_such('column', column, names, ' for the input')}: choose with --column"
         )
     for line, cells in lines:
         location = f"{file.name}:{line}"

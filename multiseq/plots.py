@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, Protocol, runtime_checkable
 
-from multiseq.options import LOWER_IS_BETTER, MONITOR
+from multiseq.options import LOWER_IS_BETTER, MONITOR, TOTAL
 from multiseq.requires import need
 
 __all__ = [
@@ -176,7 +176,7 @@ def curves(log: Log) -> Any:
     Args:
         log: The lines of a ``metrics.csv``, from `multiseq.training.run_log.read_log`.
     """
-    log = [row for row in log if row["task"] not in ("total", MONITOR)]
+    log = [row for row in log if row["task"] not in (TOTAL, MONITOR)]
     tasks = list(dict.fromkeys(row["task"] for row in log))
     panels = {title: curves for title, curves in _panels(log).items() if curves}
     with _style({}):

@@ -389,7 +389,7 @@ def predict(
     on_error: Annotated[
         str | None,
         typer.Option(
-            help="With --output: stop at a row that cannot be predicted, or skip (column error).",
+            help="Stop at an item that cannot be predicted, or skip it: the output says its error.",
             show_default="as in the recipe",
         ),
     ] = None,
@@ -402,11 +402,11 @@ def predict(
         )
     if output is not None and (file is None or as_json):
         raise typer.BadParameter("goes with --input FILE, and without --json", param_hint="--output")
-    if output is None and (n_best is not None or on_error is not None):
-        raise typer.BadParameter("go with --output FILE", param_hint="--n-best, --on-error")
+    if output is None and n_best is not None:
+        raise typer.BadParameter("goes with --output FILE", param_hint="--n-best")
     with _plain_errors():
-        from multiseq.runs.items import item_of, line_of, record_of, shown_item
-        from multiseq.runs.predict import open_inputs, predict_files
+        from multiseq.runs.items import line_of, record_of, shown_item, typed_items
+        from multiseq.runs.predict import open_inputs, predict_files, predict_items
         from multiseq.runs.recipe_check import one_of
         from multiseq.runs.rows import items_of
 
@@ -417,10 +417,9 @@ def predict(
             on_error = on_error or recipe.tables["data"][spec["data"]].get("on_error")
         one_of(on_error or "stop", ("stop", "skip"), "--on-error")
         decode = spec.get("decode", {})
+        errors: dict[int, str] | None = {} if on_error == "skip" else None
         if file is None:
-            given = items or []
-            locations = [f"item {i}" for i in range(1, len(given) + 1)]
-            raw = [item_of(adapter, v, location=w) for v, w in zip(given, locations, strict=True)]
+            raw, locations = typed_items(adapter, items or [], f"multiseq predict {run}", errors)
         else:
             labels = getattr(head.target, "labels", ())
             with open_inputs(
@@ -442,14 +441,23 @@ def predict(
                     failed = f", {done.failed:,} of them with an error" if done.failed else ""
                     _say_error(f"{done.output}: {done.rows:,} rows{failed}")
                     return
-                raw, locations = items_of(files, adapter)
-        results = model.run(task, raw, locations=locations, **decode)
+                raw, locations = items_of(files, adapter, errors)
+        results = predict_items(model, task, raw, locations, decode, errors)
+        wrong = errors or {}
         if as_json:
-            records = [record_of(model, task, i, r) for i, r in zip(raw, results, strict=True)]
-            _print_json(records)
+            _print_json(
+                [
+                    {"item": item, "error": wrong[i]} if i in wrong else record_of(model, task, item, pieces)
+                    for i, (item, pieces) in enumerate(zip(raw, results, strict=True))
+                ]
+            )
             return
         is_named = head.level == "vector" or len(results) == 1  # or the line itself has its words
-        for item, pieces in zip(raw, results, strict=True):
+        for i, (item, pieces) in enumerate(zip(raw, results, strict=True)):
+            if i in wrong:
+                said = wrong[i].removeprefix(f"{locations[i]}: ").removeprefix(f"{item}: ")
+                print(f"{shown_item(adapter, item) or locations[i]} error: {said}")
+                continue
             line = line_of(model, task, pieces)
             if "\n" in line and len(results) > 1:  # several lines: print the item above them
                 print(f"{shown_item(adapter, item)}\n{line}")

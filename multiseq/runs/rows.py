@@ -183,8 +183,15 @@ def num_rows(file: Input) -> int | None:
     return 1 if kind in ("item", "json", "folders") else None
 
 
-def items_of(files: Sequence[Input], adapter: Any) -> tuple[list[Any], list[str]]:
+def items_of(
+    files: Sequence[Input], adapter: Any, errors: dict[int, str] | None = None
+) -> tuple[list[Any], list[str]]:
     """The items of all files, and the location (file and line) of each.
+
+    Args:
+        files: The files.
+        adapter: The adapter of the items.
+        errors: Gets the error of each item that has one, by its number. Without it, the first one is raised.
 
     Raises:
         ValueError: A file or an item is invalid; the message has the line.
@@ -192,7 +199,9 @@ def items_of(files: Sequence[Input], adapter: Any) -> tuple[list[Any], list[str]
     items, locations = [], []
     for row in (row for file in files for row in rows_of(file, adapter)):
         if row.error:
-            raise ValueError(row.error)
+            if errors is None:
+                raise ValueError(row.error)
+            errors[len(items)] = row.error
         items.append(row.item)
         locations.append(row.location)
     return items, locations

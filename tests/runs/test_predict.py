@@ -500,7 +500,7 @@ def test_what_is_refused(predict: Callable[..., Result], arguments: list[str], m
 
 def test_options_that_do_not_fit(predict: Callable[..., Result]) -> None:
     assert "goes with --input" in predict("mood", "so", "--output", "out.csv", code=2).stderr
-    assert "go with --output" in predict("mood", "so", "--n-best", "2", code=2).stderr
+    assert "goes with --output" in predict("mood", "so", "--n-best", "2", code=2).stderr
 
 
 # --- kills ----------------------------------------------------------------------------------------

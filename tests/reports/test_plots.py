@@ -141,6 +141,12 @@ def test_attention_has_a_panel_for_each_head() -> None:
     assert bar.get_ylabel() == "attention weight"
 
 
+def test_attention_of_a_text_to_an_item() -> None:
+    panel, _ = plots.attention(["the", "cat", "sat"], torch.rand(1, 2, 3), tokens=["die", "(end)"]).axes
+    assert (names(panel.xaxis), names(panel.yaxis)) == (["the", "cat", "sat"], ["die", "(end)"])
+    assert (panel.get_title(), panel.get_ylabel()) == ("", "token that attends")
+
+
 def test_a_spectrogram_and_the_labels_under_it() -> None:
     frames = np.random.rand(100, 20)
     rows = {"true": [(0.0, 0.4, "aa"), (0.4, 1.0, "t")], "predicted": []}

@@ -24,7 +24,7 @@ from multiseq.data.archives import AudioFile
 from multiseq.data.formats import SPLITS
 from multiseq.labels import class_name
 from multiseq.plots import spread, visible
-from multiseq.protocols import Mark, Sound
+from multiseq.protocols import Mark, Picture, Sound
 from multiseq.requires import need
 from multiseq.results import Label, LabelSet, Number, Text, digits
 from multiseq.runs.reports.findings import (
@@ -65,6 +65,8 @@ CLASSES = 40
 """Rows of a table of classes."""
 WORDS = 60
 """Words with labels that are shown of an item."""
+ATTENDED = 40
+"""Tokens and vectors in a drawing of attention."""
 LONGEST = 600
 """Characters that are shown of a text."""
 LARGEST_SOUND, LARGEST = 250_000, 3_500_000
@@ -301,8 +303,6 @@ def _by_kind(run: Run, task: str) -> Iterable[Block]:
     make = kinds.get(type(pairs[0][0]))
     if make is not None:
         yield from make(pairs)
-
-
     yield _note(" ".join(_confidence(run, task)))
 
 
@@ -329,6 +329,8 @@ def _confidence(run: Run, task: str) -> Iterable[str]:
             f"With fewer than {DECIDING} dev items, the farthest of them alone is the limit: if it is an "
             "unusual one, nothing is ever marked."
         )
+
+
 def _class_blocks(pairs: Sequence[tuple[Label, Any]]) -> Iterable[Block]:
     predicted = [str(class_name(result.label)) for result, _ in pairs]
     wanted = [str(class_name(label)) for _, label in pairs]
@@ -565,10 +567,33 @@ def _views(run: Run, task: str, unit: Unit) -> tuple[list[dict[str, Any]], list[
     views = [_view(run, task, view) for view in shown]
     if not views and marks:
         views = [_words(marks, unit.vector)]
+    seen = _attended(run, task, unit, examples)
     if not views:
         text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str)
         views = [{"kind": "text", "text": visible(text, LONGEST)}]
-    return views, names
+    return [*views, *(_view(run, task, picture) for picture in seen)], names
+
+
+def _attended(run: Run, task: str, unit: Unit, examples: Sequence[Any]) -> list[Picture]:
+    """What each token of a predicted text looks at in the item: the mean over the last layer's heads."""
+    from multiseq.model import Model
+
+    model, head = run.model, run.model.task(task).head
+    look = getattr(head, "attention", None)
+    if look is None or not isinstance(model, Model) or len(examples) != 1:
+        return []
+    name = run.scored[task].source.adapter_name
+    words, text = model.adapter(name).names(examples[0]), unit.judged.results[0].text
+    if not words:
+        return []
+    tokens = [*head.target.token_texts(text), "(end)"]
+    for _, sets in model.encoded(name, [examples]):
+        [weights] = look(sets, head.target.batch([text]).to(sets.device))
+    mean = weights.mean(0, keepdim=True)[:, :ATTENDED, :ATTENDED].cpu()
+    what = f"Attention of {len(tokens)} predicted tokens to {len(words)} vectors of the item"
+    cut = f", the first {ATTENDED} of each" if max(len(words), len(tokens)) > ATTENDED else ""
+    figure = plots.attention(words[:ATTENDED], mean, tokens=tokens[:ATTENDED])
+    return [Picture(plots.svg(figure), what + cut)]
 
 
 def _wrong(result: Any, label: Any) -> bool:

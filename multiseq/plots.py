@@ -18,6 +18,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from typing import Any, Protocol, runtime_checkable
 
@@ -150,6 +151,7 @@ def _figure(width: float | int, height: float | int, **margins: float) -> Any:
     if margins:
         left, bottom = margins["left"] / width, margins["bottom"] / height
         figure.subplots_adjust(left=left, bottom=bottom, right=1 - 0.12 / width, top=1 - 0.08 / height)
+    figure._repr_png_ = partial(png, figure)  # a notebook shows it, even before it has used pyplot
     return figure
 
 

@@ -20,7 +20,8 @@ from typer.testing import CliRunner, Result
 
 from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.checkpoint import save
-from multiseq.cli import _examples, app
+from multiseq.cli import app
+from multiseq.commands.training import examples
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
@@ -228,7 +229,7 @@ def test_a_recipe_without_a_test_part(folder: Path) -> None:
 def test_the_items_that_are_shown_can_be_typed(folder: Path) -> None:
     def shown(items: str) -> str:
         (folder / "train.tsv").write_text("sentence\tlabel\n" + items)
-        [line] = _examples(recipes.read("tiny.toml"), Path("run"), None)
+        [line] = examples(recipes.read("tiny.toml"), Path("run"), None)
         return line.removeprefix("multiseq predict run --task ")
 
     assert shown("\tup\n-x\tup\nwell done\tup\n") == "mood 'well done'"
@@ -332,7 +333,7 @@ def test_a_run_does_not_end_because_nothing_can_be_printed(folder: Path, kind: s
 def test_a_run_is_done_though_its_data_has_gone(folder: Path) -> None:
     recipe = recipes.read("tiny.toml")
     (folder / "train.tsv").unlink()
-    assert _examples(recipe, Path("run"), None) == []
+    assert examples(recipe, Path("run"), None) == []
 
 
 # --- mistakes -------------------------------------------------------------------------------------

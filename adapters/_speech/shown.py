@@ -62,7 +62,7 @@ def show(
     if marks:
         said = [" ".join(label for _, _, label in row) for row in marked.values()]
         words += f". True: {said[0]}. Predicted: {said[1]}"
-    shown = [Picture(drawing, words), _sound(item, start, end, sample_rate, title)]
+    shown: list[Part] = [Picture(drawing, words), _sound(item, start, end, sample_rate, title)]
     return [seconds, *shown] if seconds else shown
 
 

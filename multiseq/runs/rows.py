@@ -196,7 +196,8 @@ def items_of(
     Raises:
         ValueError: A file or an item is invalid; the message has the line.
     """
-    items, locations = [], []
+    items: list[Any] = []
+    locations: list[str] = []
     for row in (row for file in files for row in rows_of(file, adapter)):
         if row.error:
             if errors is None:

@@ -251,8 +251,8 @@ def as_written(recipe: Recipe, base: Path, bad: BadRows) -> None:
                 numbers[i] = int(line)
         if numbers:
             rows = _rows_at(set(numbers.values()), path, spec)
-            for i, line in numbers.items():
-                bad.rows[i] = bad.rows[i]._replace(raw=shortened(rows.get(line, bad.rows[i].raw)))
+            for i, start in numbers.items():
+                bad.rows[i] = bad.rows[i]._replace(raw=shortened(rows.get(start, bad.rows[i].raw)))
 
 
 def _rows_at(numbers: set[int], path: Path, spec: Mapping[str, Any]) -> dict[int, str]:

@@ -489,8 +489,8 @@ def _place_and_item(run: Run, task: str, unit: Unit) -> tuple[str, str]:
     source, number = run.scored[task].source, unit.judged.item
     item, location = source.items[number], _location(run, task, number)
     if unit.vector is None:
-        shown = isinstance(item, str) and not getattr(run.model.adapter(source.adapter_name), "suffixes", ())
-        return location, visible(item, 60) if shown else ""
+        suffixes = getattr(run.model.adapter(source.adapter_name), "suffixes", ())
+        return location, visible(item, 60) if isinstance(item, str) and not suffixes else ""
     names = _vector_names(run, task, number)
     first = max(0, unit.vector - 3)
     near = [f"[{name}]" if i == unit.vector else name for i, name in enumerate(names)][

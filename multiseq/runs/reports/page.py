@@ -509,7 +509,8 @@ def _location(run: Run, task: str, number: int) -> str:
         return item.member
     file, _, line = location.rpartition(":")
     of_line = bool(file) and line.isdigit()
-    if isinstance(item, str) and getattr(run.model.adapter(source.adapter_name), "suffixes", ()):
+    suffixes = getattr(run.model.adapter(source.adapter_name), "suffixes", ())
+    if isinstance(item, str) and suffixes:
         path = PurePath(item)
     elif of_line or not source.locations:
         return PurePath(location).name or location

@@ -220,7 +220,7 @@ def check_files(adapter: Any, files: Sequence[str], command: str) -> None:
         if kind and not fits and Path(given).is_file():
             example = form.strip('"') or getattr(adapter, "stand_in", str)("ITEM")
             takes = "recordings" if suffixes else "graphs" if form else "texts"
-            whole = "" if kind == RECORDING else f"; a file of many items goes with --input {given}"
+            whole = "" if kind == RECORDING else f"; to read the file, use --input {given}"
             raise ValueError(
                 f"{given}: got {kind}, but this run takes {takes}, as in: {command} "
                 f"{shlex.quote(example)}{whole}"

@@ -518,7 +518,7 @@ def test_a_file_of_another_kind(saved: Path, folder: Path) -> None:
     ):
         told = error("predict", str(saved), "--task", task, given)
         assert f"{given}: got {kind}, but this run takes {takes}, as in: {begin} {example}" in told
-        assert ("a file of many items goes with --input notes.txt" in told) == (given == "notes.txt")
+        assert ("to read the file, use --input notes.txt" in told) == (given == "notes.txt")
     told = error("predict", str(saved), "--task", "topics", "--input", "a.wav")
     assert "a.wav: got a recording, but this run takes texts" in told
     assert line(saved, "topics", "see notes.txt")  # a text that is no file

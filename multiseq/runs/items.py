@@ -64,6 +64,8 @@ KINDS = {
     ".graphml": "networks",
 }
 """Ending of a file -> what it is, for messages."""
+TYPED = {"text": "texts", "speech": "recordings"}
+"""Modalities whose items are not JSON when they are typed, and what these items are."""
 LONGEST_NAME = 255
 """The most characters of a typed item that may name a file."""
 MOST_NAMED = 5
@@ -215,11 +217,10 @@ def check_files(adapter: Any, files: Sequence[str], command: str) -> None:
     suffixes = getattr(adapter, "suffixes", ())
     for given in files:
         kind = KINDS.get(suffix_of(given), "") if len(given) < LONGEST_NAME else ""
-        form = "" if suffixes else getattr(adapter, "json_form", "")
-        fits = suffix_of(given) in suffixes or (suffix_of(given) == ".json" and form)
+        fits = suffix_of(given) in suffixes or (suffix_of(given) == ".json" and adapter.modality not in TYPED)
         if kind and not fits and Path(given).is_file():
-            example = form.strip('"') or getattr(adapter, "stand_in", str)("ITEM")
-            takes = "recordings" if suffixes else "graphs" if form else "texts"
+            takes = {**TYPED, "graph": "graphs"}.get(adapter.modality, "other items")
+            example = _example(adapter)
             whole = "" if kind == RECORDING else f"; to read the file, use --input {given}"
             raise ValueError(
                 f"{given}: got {kind}, but this run takes {takes}, as in: {command} "
@@ -229,6 +230,16 @@ def check_files(adapter: Any, files: Sequence[str], command: str) -> None:
     if missing:
         more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
         raise ValueError(f"{', '.join(missing[:MOST_NAMED])}{more}: no such file")
+
+
+def _example(adapter: Any) -> str:
+    """An item as one may type it."""
+    form = getattr(adapter, "json_form", "")
+    try:
+        item = json.loads(form)
+    except ValueError:  # a recording or a text
+        item = ""
+    return str(adapter.stand_in(item)) if hasattr(adapter, "stand_in") else form
 
 
 def field_of(adapter: Any, value: Any, column: str, location: str) -> Any:

@@ -22,6 +22,7 @@ __all__ = [
     "config_of",
     "json_asset",
     "nearest",
+    "no_such",
     "one_of",
     "reading",
     "training_items",
@@ -111,6 +112,16 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
         return f" (it is called {RENAMED[word]!r} now)"
     near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def no_such(kind: str, name: str, names: Iterable[str], what: str = "") -> str:
+    """What is missing, the most similar name, and all names there are: for messages.
+
+    >>> no_such("column", "star", ["text", "stars"])
+    "no column 'star' (did you mean 'stars'?); there are text, stars"
+    """
+    names = list(names)
+    return f"no {kind} {name!r}{nearest(name, names)}{what}; there are {', '.join(names)}"
 
 
 def training_items(items: Any) -> Iterable[Any]:

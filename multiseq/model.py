@@ -23,6 +23,7 @@ from multiseq.labels import in_order
 from multiseq.nn.distance import TrainingDistance
 from multiseq.nn.inference import inference
 from multiseq.nn.pool import pool
+from multiseq.options import RESERVED
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text, at_distance
 from multiseq.system.denormals import flush_denormals
@@ -353,9 +354,10 @@ def _listed(items: Iterable[Any]) -> list[Any]:
 
 def _key(name: str) -> str:
     """The name of a part in torch's ModuleDict. Brackets avoid clashes with attributes such as ``type``."""
-    if not re.fullmatch(r"[\w -]+", name) or name in ("model", "config"):
+    if not re.fullmatch(r"[\w -]+", name) or name in RESERVED:
         raise ValueError(
-            f"name: got {name!r}, expected letters, digits, blanks, _ and -, and not model or config"
+            f"name: got {name!r}, expected letters, digits, blanks, _ and -, and none of "
+            f"{', '.join(RESERVED)}, which are names of files and of lines in metrics.csv"
         )
     return f"[{name}]"
 

@@ -6,7 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LOWER_IS_BETTER", "METRICS_OF", "MONITOR", "NUMBER", "OPTIONS", "TAKES", "Option", "check_range"]
+__all__ = [
+    "LOWER_IS_BETTER",
+    "METRICS_OF",
+    "MONITOR",
+    "NUMBER",
+    "OPTIONS",
+    "RESERVED",
+    "TAKES",
+    "TOTAL",
+    "Option",
+    "check_range",
+]
 
 
 @dataclass(frozen=True)
@@ -158,8 +169,11 @@ METRICS_OF = {
 
 LOWER_IS_BETTER = frozenset({"word_error_rate", "character_error_rate", "rmse", "mae"})
 
-MONITOR = "monitor"
-"""In ``metrics.csv``, the task of the lines with the monitored score."""
+MONITOR, TOTAL = "monitor", "total"
+"""In ``metrics.csv``, the task of the lines with the monitored score, and with the loss of all tasks."""
+
+RESERVED = ("config", "model", MONITOR, TOTAL)
+"""No task or adapter has these names: a checkpoint's files and lines of ``metrics.csv`` have them."""
 
 
 def check_range(key: str, value: Any) -> None:

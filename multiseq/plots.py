@@ -18,10 +18,11 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from typing import Any, Protocol, runtime_checkable
 
-from multiseq.options import LOWER_IS_BETTER, MONITOR
+from multiseq.options import LOWER_IS_BETTER, MONITOR, TOTAL
 from multiseq.requires import need
 
 __all__ = [
@@ -150,6 +151,7 @@ def _figure(width: float | int, height: float | int, **margins: float) -> Any:
     if margins:
         left, bottom = margins["left"] / width, margins["bottom"] / height
         figure.subplots_adjust(left=left, bottom=bottom, right=1 - 0.12 / width, top=1 - 0.08 / height)
+    figure._repr_png_ = partial(png, figure)  # a notebook shows it, even before it has used pyplot
     return figure
 
 
@@ -176,7 +178,7 @@ def curves(log: Log) -> Any:
     Args:
         log: The lines of a ``metrics.csv``, from `multiseq.training.run_log.read_log`.
     """
-    log = [row for row in log if row["task"] not in ("total", MONITOR)]
+    log = [row for row in log if row["task"] not in (TOTAL, MONITOR)]
     tasks = list(dict.fromkeys(row["task"] for row in log))
     panels = {title: curves for title, curves in _panels(log).items() if curves}
     with _style({}):
@@ -412,25 +414,33 @@ def histogram(values: Sequence[float] | Sequence[int], label: str) -> Any:
 # --- single items ---------------------------------------------------------------------------------
 
 
-def attention(names: Sequence[str], weights: Any, *, what: str = "vector") -> Any:
+def attention(
+    names: Sequence[str], weights: Any, *, what: str = "vector", tokens: Sequence[str] | None = None
+) -> Any:
     """Attention weights, a panel for each head: row *i* says how vector *i* spreads its attention.
 
     Args:
         names: What each vector stands for.
-        weights: ``(heads, length, length)``, a tensor or an array, from `Model.attention`.
+        weights: ``(heads, length, length)``, a tensor or an array, from `Model.attention`; or with tokens
+            ``(heads, tokens, length)``, from `DecoderHead.attention`.
         what: What a vector is: a word, a piece, an atom.
+        tokens: The tokens of the text that attends to the vectors. Without it, the vectors do.
     """
+    rows, looking = (names, what) if tokens is None else (tokens, "token")
     with _style({"axes.grid": False}):
-        figure = _figure(3.4 * len(weights) + 0.6, 4.2)
+        size = (3.4 * len(weights) + 0.6, 4.2)
+        if tokens is not None:
+            size = (1.9 + max(1.6, 0.19 * len(names)) * len(weights), 1.6 + max(1.0, 0.19 * len(tokens)))
+        figure = _figure(*size)
         panels = figure.subplots(1, len(weights), sharey=True, squeeze=False)[0]
         # One scale for all heads, so that they can be compared.
         highest = float(weights.max()) if len(names) else 1.0
         for number, (axes, head) in enumerate(zip(panels, weights, strict=True), 1):
             picture = axes.imshow(head.tolist(), cmap=SHADE, vmin=0, vmax=highest)
             _ticks(axes.xaxis, names, rotation=60, ha="right", rotation_mode="anchor")
-            _ticks(axes.yaxis, names)
-            axes.set_title(f"head {number}")
-        panels[0].set_ylabel(f"{what} that attends")
+            _ticks(axes.yaxis, rows)
+            axes.set_title(f"head {number}" if len(weights) > 1 else "")
+        panels[0].set_ylabel(f"{looking} that attends")
         figure.supxlabel(f"{what} that is attended to", fontsize="medium")
         figure.colorbar(picture, ax=panels, label="attention weight", shrink=0.8)
     return figure

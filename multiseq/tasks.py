@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from multiseq.checks import nearest
 from multiseq.labels import in_order, plain
 from multiseq.options import METRICS_OF
 from multiseq.protocols import Head
@@ -137,8 +138,9 @@ def _column(table: Any, name: str) -> list[Any]:
     columns = getattr(table, "column_names", None) or getattr(table, "columns", table)
     names = [str(column) for column in columns]
     if names.count(name) != 1:
+        named = f"{name!r}{'' if name in names else nearest(name, names)}"
         raise ValueError(
-            f"table: got {names.count(name)} columns {name!r}, expected one; there are {', '.join(names)}"
+            f"table: got {names.count(name)} columns {named}, expected one; there are {', '.join(names)}"
         )
     return list(in_order(table[name], name))
 

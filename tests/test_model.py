@@ -187,6 +187,8 @@ def test_wrong_input_says_what_to_do(point_adapter: Any) -> None:
         )
     with pytest.raises(ValueError, match=r"got 'a\.b', expected letters"):
         Model({"a.b": point_adapter(dim=16)}, Encoder(16, 1, 2), {})
+    with pytest.raises(ValueError, match=r"got 'total', .*names of files and of lines in metrics\.csv"):
+        Model({"points": point_adapter(dim=16)}, Encoder(16, 1, 2), {"total": Task("points", shared)})
     with pytest.raises(ValueError, match="expected one of accuracy"):
         Task("points", shared, metric="rmse")
     with pytest.raises(ValueError, match=r"expected one of \['half', 'extent'\]"):

@@ -33,7 +33,7 @@ def show(
     sample_rate: int,
     vector_seconds: float,
 ) -> list[Part]:
-    """The name, the spectrogram and the sound of a recording, or of the 6 seconds around a vector.
+    """The spectrogram and the sound of a recording; of a long one, which 6 seconds, around a vector.
 
     Args:
         item: The recording.
@@ -50,18 +50,20 @@ def show(
     start = max(0.0, min(middle - LONGEST / 2, whole - LONGEST))
     end = min(whole, start + LONGEST)
     name = PurePath(name_of(item).rpartition(": ")[2]).name
-    cut = "" if end - start >= whole - hop else f", {start:.1f} to {end:.1f} s of {whole:.1f} s"
+    seconds = "" if end - start >= whole - hop else f"{start:.1f} to {end:.1f} s of {whole:.1f} s"
+    title = f"{name}, {seconds}" if seconds else name
     marked = {
         "true": _segments([mark.label for mark in marks], vector_seconds, start, end),
         "predicted": _segments([mark.predicted for mark in marks], vector_seconds, start, end),
     }
     chosen = frames[round(start / hop) : round(end / hop)]
     drawing = plots.svg(plots.spectrogram(chosen, end - start, marked if marks else {}))
-    words = f"Log-mel spectrogram of {name}{cut}"
+    words = f"Log-mel spectrogram of {title}"
     if marks:
         said = [" ".join(label for _, _, label in row) for row in marked.values()]
         words += f". True: {said[0]}. Predicted: {said[1]}"
-    return [f"{name}{cut}", Picture(drawing, words), _sound(item, start, end, sample_rate, f"{name}{cut}")]
+    shown: list[Part] = [Picture(drawing, words), _sound(item, start, end, sample_rate, title)]
+    return [seconds, *shown] if seconds else shown
 
 
 def _segments(labels: Sequence[str], step: float, start: float, end: float) -> list[tuple[float, float, str]]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from multiseq.data.records import DataError
 from multiseq.system.files import write_whole
 
-__all__ = ["BadRow", "BadRowError", "BadRows", "Reject", "raw_of", "stop"]
+__all__ = ["LONGEST", "BadRow", "BadRowError", "BadRows", "Reject", "raw_of", "shortened", "stop"]
 
 Reject = Callable[[str, str, str], None]
 """Called with the location of a bad row, the reason, and the row itself as far as it is known."""
@@ -72,7 +72,7 @@ class BadRows:
         """Note a bad row."""
         if (self.split, location) not in self._known:
             self._known.add((self.split, location))
-            self.rows.append(BadRow(self.split, location, reason, raw.rstrip("\r\n")[:LONGEST]))
+            self.rows.append(BadRow(self.split, location, reason, shortened(raw)))
 
     def drop(
         self, reasons: Mapping[int, str], items: Sequence[Any], locations: Sequence[str], what: str
@@ -139,6 +139,11 @@ def _frequent(rows: Sequence[BadRow]) -> list[tuple[BadRow, int]]:
     for kind, row in zip(kinds, rows, strict=True):
         first.setdefault(kind, row)
     return [(first[kind], num) for kind, num in Counter(kinds).most_common()]
+
+
+def shortened(raw: str) -> str:
+    """A row without its line end, cut at `LONGEST` characters."""
+    return raw.rstrip("\r\n")[:LONGEST]
 
 
 def raw_of(item: Any) -> str:

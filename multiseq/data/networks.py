@@ -90,6 +90,7 @@ def _nodes(
         raise DataError(
             f"{path}:1: got the columns {', '.join(table.names)}; expected the graph's name, then "
             f"{', '.join(('node', *features))} (a single graph needs no name)"
+            f"{''.join(nearest(name, others) for name in features if name not in others)}"
         )
     names: Names = {}
     graphs: GraphColumns = {}

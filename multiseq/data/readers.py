@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from multiseq.checks import nearest, no_such
 from multiseq.data.bad_rows import Reject, raw_of, stop
 from multiseq.data.recordings import TIMES, by_stem, find_recordings, recording_of_name, segment_of
 from multiseq.data.records import DataError, Places, Records
@@ -175,10 +176,10 @@ def read_table(
     """
     table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
     if input not in table.names:
-        names = ", ".join(table.names)
-        if len(table.names) == 1 and "," in names:
-            names += " (one column; if commas separate the cells, name the file .csv)"
-        raise DataError(f"{path}:1: no column {input!r} for the input; there are {names}")
+        missing = no_such("column", input, table.names, " for the input")
+        if len(table.names) == 1 and "," in table.names[0]:
+            missing += " (one column; if commas separate the cells, name the file .csv)"
+        raise DataError(f"{path}:1: {missing}")
     kept = {input, *columns} if columns and set(columns) <= set(table.names) else set(table.names)
     numbers = [i for i, name in enumerate(table.names) if name in kept]
     columns_read = {table.names[i]: _Column("" if table.names[i] == input else None) for i in numbers}
@@ -307,7 +308,8 @@ def read_json_lines(
             reject(f"{path}:{number}", f"not JSON: {error}", line)
             continue
         if not isinstance(entry, dict) or input not in entry:
-            reject(f"{path}:{number}", f"expected an object with the field {input!r}", line)
+            near = nearest(input, entry) if isinstance(entry, dict) else ""
+            reject(f"{path}:{number}", f"expected an object with the field {input!r}{near}", line)
             continue
         objects.append(entry)
         places.lines.append(number)
@@ -564,7 +566,7 @@ def read_folders(
     folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     missing = [name for name in classes if name not in folders]
     if missing:
-        raise DataError(f"{path}: no sub-folder {missing[0]!r}; there are {', '.join(folders)}")
+        raise DataError(f"{path}: {no_such('sub-folder', missing[0], folders)}")
     records = Records([], {"label": [], "file": []}, [])
     others = [p.name for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
     locations = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
+from multiseq.checks import no_such
 from multiseq.data.formats import SPLIT_NAMES
 
 __all__ = ["DataError", "Places", "Records", "splits_of"]
@@ -97,7 +98,7 @@ class Records:
         """The label column called ``name``. Raises DataError, which lists all columns, if there is none."""
         if name not in self.columns:
             place = self.locations[0].rsplit(":", 1)[0] if self.locations else "data"
-            raise DataError(f"{place}: no column {name!r}; there are {', '.join(self.columns)}")
+            raise DataError(f"{place}: {no_such('column', name, self.columns)}")
         return self.columns[name]
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from multiseq.checks import check_number, check_whole_number
 from multiseq.labels import class_name, in_order, plain
 
-__all__ = ["folds", "moment", "num_shared", "split"]
+__all__ = ["first_equal", "folds", "is_empty", "moment", "split"]
 
 RowNumbers = dict[str, list[int]]
 """Split (train, dev, test) -> its row numbers, in ascending order."""
@@ -142,10 +142,29 @@ def folds(
     return made
 
 
-def num_shared(items: Iterable[Any], others: Iterable[Any]) -> int:
-    """How many of ``items`` are equal to one of ``others``, compared as in `split`."""
-    known = set(map(_comparable, others))
-    return sum(_comparable(item) in known for item in items)
+def first_equal(items: Iterable[Any], others: Iterable[Any]) -> dict[int, int]:
+    """Number of an item -> number of the first of ``others`` that is equal, compared as in `split`.
+
+    Items without content are equal to nothing.
+
+    >>> first_equal(["b", "c", ""], ["a", "b", "b", ""])
+    {0: 1}
+    """
+    known: dict[Hashable, int] = {}
+    for number, item in enumerate(others):
+        known.setdefault(_short(_comparable(item)), number)
+    keys = ((i, _short(_comparable(item))) for i, item in enumerate(items) if not is_empty(item))
+    return {i: known[key] for i, key in keys if key in known}
+
+
+def is_empty(item: Any) -> bool:
+    """Whether an item has no content: a text of blanks, or an empty list."""
+    return bool(item == [] or (isinstance(item, str) and not item.strip()))
+
+
+def _short(key: Hashable) -> Hashable:
+    """64 bits in place of a text, because there may be millions."""
+    return hash(key) if isinstance(key, str) else key
 
 
 def moment(value: Any) -> float | datetime:
@@ -198,7 +217,7 @@ def _comparable(item: Any) -> Hashable:
     if isinstance(item, Hashable) and not isinstance(item, tuple):
         return item
     try:
-        return json.dumps(item)
+        return json.dumps(item, sort_keys=True)
     except (TypeError, ValueError):  # an array in it
         return object()
 

@@ -25,10 +25,11 @@ from multiseq.data.records import DataError
 from multiseq.data.text_files import check_unpacked, open_text, suffix_of
 from multiseq.requires import need
 
-__all__ = ["TABLES", "Table", "as_text", "open_table"]
+__all__ = ["BINARY", "TABLES", "Table", "as_text", "open_table"]
 
 EXCEL = (".xlsx", ".xlsm")
-TABLES = (".csv", ".tsv", ".tab", ".parquet", *EXCEL)
+BINARY = (".parquet", *EXCEL)
+TABLES = (".csv", ".tsv", ".tab", *BINARY)
 """Suffixes of file names that mean a table."""
 
 SEPARATORS = (";", "\t", "|", ",")
@@ -93,7 +94,7 @@ def open_table(
         DataError: The file is not such a table. The message names the line if there is one.
     """
     suffix = suffix_of(path)
-    if suffix == ".parquet" or suffix in EXCEL:
+    if suffix in BINARY:
         if not path.is_file():
             raise DataError(f"{path}: no such file")
         batches = (_parquet if suffix == ".parquet" else _excel)(path, unpack_limit, reject)

@@ -23,7 +23,7 @@ from multiseq.heads._shared import check_sets
 from multiseq.heads.key_value_cache import SetMemory, TokenCache
 from multiseq.heads.search import beam_search
 from multiseq.heads.text_target import TextTarget
-from multiseq.nn.attention import AttentionPlan, attend
+from multiseq.nn.attention import AttentionPlan, attend, attention_weights
 from multiseq.nn.encoder import FeedForward, SelfAttention, inner_width
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
@@ -109,7 +109,39 @@ class DecoderHead(nn.Module):
         logits: Tensor = self.out(self._taught(sets, targets))
         return logits
 
-    def _taught(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends dim"]:
+    @torch.no_grad()
+    def attention(
+        self, sets: VectorSets, targets: Packed, layer: int = -1
+    ) -> list[Float[Tensor, "heads tokens_and_end length"]]:
+        """What the tokens of texts look at in their sets: the cross-attention of one layer, recomputed here.
+
+        Args:
+            sets: Encoded sets.
+            targets: A text for each set, for example a predicted one.
+            layer: The number of the layer; negative numbers count from the last layer.
+
+        Returns:
+            For each set the weights ``(heads, tokens + 1, vectors)``. Row *i* is what predicts token *i*, and
+            the last row what predicts the end.
+
+        Raises:
+            ValueError: There is no such layer, or there is not one text for each set.
+        """
+        if not -self.depth <= layer < self.depth:
+            raise ValueError(f"layer: got {layer}, expected {-self.depth} to {self.depth - 1}")
+        check_sets(sets, self.dim, targets)
+        weights: list[Tensor] = []
+
+        def watch(number: int, q: Tensor, keys: Tensor, plan: AttentionPlan) -> None:
+            if number == layer % self.depth:
+                weights.extend(attention_weights(q, keys, plan))
+
+        self._taught(sets, targets, watch)
+        return weights
+
+    def _taught(
+        self, sets: VectorSets, targets: Packed, watch: _Watch | None = None
+    ) -> Float[Tensor, "tokens_and_ends dim"]:
         """The last hidden states for the tokens and end of each target (teacher forcing)."""
         lengths = [n + 1 for n in targets.lengths]
         order = order_of(lengths)
@@ -123,6 +155,8 @@ class DecoderHead(nn.Module):
             return attend(q, k, v, plan, causal=True)
 
         def look_across(layer: int, q: Tensor) -> Tensor:
+            if watch is not None:
+                watch(layer, q, memory[layer][0], crossing)
             return attend(q, *memory[layer], crossing)
 
         positions = to_device(order, sets.device)
@@ -256,6 +290,9 @@ class DecoderHead(nn.Module):
 
 _LookBack = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Causal self-attention of one layer: over packed targets in training, with a KV cache in decoding."""
+
+_Watch = Callable[[int, Tensor, Tensor, AttentionPlan], None]
+"""Is shown the queries and keys of each layer's cross-attention."""
 
 _LookAcross = Callable[[int, Tensor], Tensor]
 """Cross-attention of one layer to the sets: over packed keys in training, over cached ones in decoding."""

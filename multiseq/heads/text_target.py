@@ -146,6 +146,15 @@ class TextTarget:
         text = "".join(self._tokens[i] for i in ids)
         return text if self._tokenizer is None else normalise(text.replace(_SPACE, " "))
 
+    def token_texts(self, text: str) -> list[str]:
+        """The tokens of one text as texts, for people.
+
+        >>> TextTarget.fit(["a cat"], unit="character").token_texts("a tac")
+        ['a', ' ', 't', 'a', 'c']
+        """
+        tokens = [self._tokens[i] for i in self.encode(text).tolist()]
+        return tokens if self._tokenizer is None else [token.removeprefix(_SPACE) for token in tokens]
+
     def batch(self, values: Sequence[Any]) -> Packed:
         """The tokens of a batch's texts, one text after another."""
         encoded = [self.encode(text) for text in values]

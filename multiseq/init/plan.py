@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from multiseq.options import RESERVED
+
 __all__ = ["Plan", "TaskPlan", "recipe_text", "table_name"]
 
 ORDER = (
@@ -84,11 +86,11 @@ class Plan:
 def table_name(name: str) -> str:
     """A name that a recipe may give to data or to a task.
 
-    >>> table_name("measured log(S), mol/l"), table_name("model")
-    ('measured_log_S_mol_l', 'model_')
+    >>> table_name("measured log(S), mol/l"), table_name("total")
+    ('measured_log_S_mol_l', 'total_')
     """
     name = re.sub(r"\W+", "_", name).strip("_") or "data"
-    return name + "_" if name in ("model", "config") else name
+    return name + "_" if name in RESERVED else name
 
 
 def recipe_text(plan: Plan, folder: Path, command: str, name: str) -> str:

@@ -120,7 +120,7 @@ def report_run(
         recipe, report, seen = whole, summary(reports), _all_folds(by_fold)
     log = read_log(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else []
     record = read_json(folder / "run.json")
-    write_whole(folder / REPORT, page(Run(model, recipe, report, seen, train, record, log, kept)))
+    write_whole(folder / REPORT, page(Run(model, recipe, report, seen, train, record, log, kept), folder))
     return folder / REPORT
 
 

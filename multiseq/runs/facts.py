@@ -6,7 +6,6 @@ a recording is its path.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from multiseq.data.splits import first_equal, is_empty
 from multiseq.labels import class_name, number, plain
 
 if TYPE_CHECKING:
@@ -212,55 +212,33 @@ def _named(names: Sequence[str]) -> str:
 
 def _odd_items(splits: Mapping[str, Source]) -> list[str]:
     odd, train = [], splits.get("train")
-    keys = {split: list(map(_key, source.items)) for split, source in splits.items()}
     for split, source in splits.items():
-        empty = [i for i, item in enumerate(source.items) if _is_empty(item)]
+        empty = [i for i, item in enumerate(source.items) if is_empty(item)]
         if empty:
             odd.append(f"{split}: {_items(len(empty))} without content, see {_place(source, empty[0])}")
         odd += _long(split, source)
     if train is None:
         return odd
-    first: dict[Any, int] = {}
-    twice, differ = [], []
-    for i, key in enumerate(keys["train"]):
-        before = first.setdefault(key, i)
-        if before != i and not _is_empty(train.items[i]):
-            twice.append(i)
-            if any(values[i] != values[before] for values in train.targets.values()):
-                differ.append(i)
+    twice = {i: first for i, first in first_equal(train.items, train.items).items() if first < i}
+    differ = [i for i, first in twice.items() if any(v[i] != v[first] for v in train.targets.values())]
     if twice:
         more = f", {len(differ):,} of them with another label ({_place(train, differ[0])})" if differ else ""
-        odd.append(
-            f"train: {_items(len(twice))} the same as an earlier one{more}, see {_place(train, twice[0])}"
-        )
+        earliest = _place(train, next(iter(twice)))
+        odd.append(f"train: {_items(len(twice))} the same as an earlier one{more}, see {earliest}")
     for split, source in splits.items():
         if split == "train":
             continue
         known = [
-            i
-            for i, key in enumerate(keys[split])
-            if key in first
-            and not _is_empty(source.items[i])
+            (i, first)
+            for i, first in first_equal(source.items, train.items).items()
             # The same row in both: a network whose nodes are in several splits.
-            and not (source.locations and _place(source, i) == _place(train, first[key]))
+            if not (source.locations and _place(source, i) == _place(train, first))
         ]
         if known:
-            duplicate = f"{_place(source, known[0])} is {_place(train, first[keys[split][known[0]]])}"
+            i, first = known[0]
+            duplicate = f"{_place(source, i)} is {_place(train, first)}"
             odd.append(f"{split}: {_items(len(known))} also in train, so the score is too good: {duplicate}")
     return odd
-
-
-def _key(item: Any) -> Any:
-    """What two items have in common if they are the same: 64 bits, because there may be millions."""
-    if isinstance(item, str):
-        return hash(item)
-    if isinstance(item, list | dict):
-        return hash(json.dumps(item, sort_keys=True, default=repr))
-    return hash(repr(item))
-
-
-def _is_empty(item: Any) -> bool:
-    return (isinstance(item, str) and not item.strip()) or (isinstance(item, list) and not item)
 
 
 def _long(split: str, source: Source) -> list[str]:

@@ -7,13 +7,16 @@ defines nothing, an item is JSON, or the path of a ``.json`` file.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from multiseq.checks import no_such
 from multiseq.data.formats import FORMATS, SPLITS
 from multiseq.data.kaldi import is_kaldi
+from multiseq.data.recordings import AUDIO
 from multiseq.data.tables import TABLES
 from multiseq.data.text_files import json_item, json_of, suffix_of
 from multiseq.results import Label, LabelSet, Number, Text
@@ -24,7 +27,18 @@ if TYPE_CHECKING:
     from multiseq.model import Predictor
     from multiseq.runs.recipe import Recipe
 
-__all__ = ["Reading", "field_of", "item_of", "json_value", "line_of", "reading_of", "record_of", "shown_item"]
+__all__ = [
+    "Reading",
+    "check_files",
+    "field_of",
+    "item_of",
+    "json_value",
+    "line_of",
+    "reading_of",
+    "record_of",
+    "shown_item",
+    "typed_items",
+]
 
 Pieces = Sequence[tuple[Any, Any]]
 """The (example, prediction) pairs of one item, as `Model.run` returns them."""
@@ -40,6 +54,24 @@ BY_SUFFIX = {
     ".textgrid": "textgrid",
 }
 """Ending of a file -> its format, whatever the training files were."""
+
+RECORDING = "a recording"
+KINDS = {
+    **dict.fromkeys(AUDIO, RECORDING),
+    **dict.fromkeys(TABLES, "a table"),
+    **dict.fromkeys((".txt", ".md", ".html", ".pdf"), "a document"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON"),
+    **dict.fromkeys((".sdf", ".mol"), "molecules"),
+    ".conllu": "a treebank",
+    ".graphml": "networks",
+}
+"""Ending of a file -> what it is, for messages."""
+TYPED = {"text": "texts", "speech": "recordings"}
+"""Modalities whose items are not JSON when they are typed, and what these items are."""
+LONGEST_NAME = 255
+"""The most characters of a typed item that may name a file."""
+MOST_NAMED = 5
+"""Missing files that a message names."""
 
 SHOWN = 40
 """The most characters of an item that are shown before its prediction."""
@@ -145,14 +177,81 @@ def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "it
         raise ValueError(f"{location}: {error}") from None
 
 
+def typed_items(
+    adapter: Any, given: Sequence[str], command: str, errors: dict[int, str] | None = None
+) -> tuple[list[Any], list[str]]:
+    """Typed items in the form that the adapter takes, and the name of each in messages.
+
+    Args:
+        adapter: The adapter of the items.
+        given: What was typed.
+        command: As for `check_files`.
+        errors: Gets the error of each item that has one, by its number. Without it, the first one is raised.
+
+    Raises:
+        ValueError: An item is invalid, or files are missing, and there is no ``errors``.
+    """
+    items: list[Any] = []
+    names = [f"item {i}" for i in range(1, len(given) + 1)]
+    try:
+        if errors is None:
+            check_files(adapter, given, command)
+        for i, (one, name) in enumerate(zip(given, names, strict=True)):
+            try:
+                check_files(adapter, [one], command)
+                items.append(item_of(adapter, one, location=name))
+            except ValueError as error:
+                if errors is None:
+                    raise
+                errors[i] = str(error)
+                items.append(one)
+    except ValueError as error:
+        raise ValueError(f"{error}{' (--on-error skip goes on)' if len(given) > 1 else ''}") from None
+    return items, names
+
+
+def check_files(adapter: Any, files: Sequence[str], command: str) -> None:
+    """Raise ValueError if a file is of another kind than the adapter's items; or if recordings are missing.
+
+    Args:
+        adapter: The adapter of the items.
+        files: What was typed: items, or files of items.
+        command: The beginning of a command that predicts, for an example.
+    """
+    suffixes = getattr(adapter, "suffixes", ())
+    for given in files:
+        kind = KINDS.get(suffix_of(given), "") if len(given) < LONGEST_NAME else ""
+        fits = suffix_of(given) in suffixes or (suffix_of(given) == ".json" and adapter.modality not in TYPED)
+        if kind and not fits and Path(given).is_file():
+            takes = {**TYPED, "graph": "graphs"}.get(adapter.modality, "other items")
+            example = _example(adapter)
+            whole = "" if kind == RECORDING else f"; to read the file, use --input {given}"
+            raise ValueError(
+                f"{given}: got {kind}, but this run takes {takes}, as in: {command} "
+                f"{shlex.quote(example)}{whole}"
+            )
+    missing = [given for given in files if suffixes and not Path(given).exists()]
+    if missing:
+        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+        raise ValueError(f"{', '.join(missing[:MOST_NAMED])}{more}: no such file")
+
+
+def _example(adapter: Any) -> str:
+    """An item as one may type it."""
+    form = getattr(adapter, "json_form", "")
+    try:
+        item = json.loads(form)
+    except ValueError:  # a recording or a text
+        item = ""
+    return str(adapter.stand_in(item)) if hasattr(adapter, "stand_in") else form
+
+
 def field_of(adapter: Any, value: Any, column: str, location: str) -> Any:
     """The item in a field of a JSON object, or the object if it is an item itself."""
     if not isinstance(value, dict) or getattr(adapter, "is_item", _never)(value):
         return value
     if column not in value:
-        raise ValueError(
-            f"{location}: no field {column!r}; there are {', '.join(value)}: choose with --column"
-        )
+        raise ValueError(f"{location}: {no_such('field', column, value)}: choose with --column")
     return value[column]
 
 

@@ -137,7 +137,8 @@ def _ensemble(
     with known_folder(base):
         splits = {split: read_split(recipe, split, base, model, drawn, bad) for split in SPLITS}
     splits = {name: without_bad_items(recipe, model, of, name, kept, bad) for name, of in splits.items()}
-    for task, what in calibrate(model, splits["dev"], cache=kept).items():
+    record["confidence"] = calibrate(model, splits["dev"], cache=kept)
+    for task, what in record["confidence"].items():
         say(f"ensemble: {task}: {what}")
     save(model, out / "model")
     seen: dict[str, Scored] = {}

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
@@ -22,11 +23,13 @@ from typing import TYPE_CHECKING, Any
 from multiseq._version import __version__
 from multiseq.batch import prepare
 from multiseq.data.formats import PATHS
+from multiseq.data.recordings import is_audio
+from multiseq.data.splits import is_empty
 from multiseq.data.text_files import suffix_of
 from multiseq.model import MAX_VECTORS, PREPARED
 from multiseq.runs import writers
 from multiseq.runs.columns import columns_of
-from multiseq.runs.items import reading_of, record_of
+from multiseq.runs.items import check_files, reading_of, record_of
 from multiseq.runs.rows import (
     ENDINGS,
     FILE,
@@ -39,7 +42,7 @@ from multiseq.runs.rows import (
     schema_of,
     spooled,
 )
-from multiseq.runs.sources import EMPTY, is_empty
+from multiseq.runs.sources import EMPTY
 from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, FolderInUseError, hold
 from multiseq.system.progress import Count
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
     from multiseq.model import Predictor
     from multiseq.runs.recipe import Recipe
 
-__all__ = ["Done", "open_inputs", "predict_files"]
+__all__ = ["Done", "open_inputs", "predict_files", "predict_items"]
 
 CHUNK_VECTORS = 32 * MAX_VECTORS
 """A chunk ends at this number of vectors, or at `PREPARED` rows. It bounds the memory."""
@@ -101,6 +104,8 @@ def open_inputs(
             paths = inputs_of(given, adapter)
         files = []
         for path, short in paths:
+            if not getattr(adapter, "suffixes", ()) and is_audio(path):
+                check_files(adapter, [str(path)], "multiseq predict RUN")
             reading = reading_of(path, adapter, recipe, task, changes)
             options = {**reading.options, "input": column} if column else reading.options
             reading = replace(reading, options=options, labels=tuple(labels))
@@ -125,6 +130,58 @@ def _suffix_of_stream(recipe: Recipe | None, task: str, changes: Sequence[str]) 
 
 
 # --- prediction -----------------------------------------------------------------------------------
+
+
+def predict_items(
+    model: Predictor,
+    task: str,
+    items: Sequence[Any],
+    locations: Sequence[str],
+    decode: Mapping[str, Any],
+    errors: dict[int, str] | None = None,
+) -> list[Any]:
+    """The results of items, as `Predictor.run` returns them; None for an item with an error.
+
+    Args:
+        model: The model.
+        task: The task.
+        items: The items.
+        locations: The name of each in messages.
+        decode: Options for the head's ``decode``.
+        errors: The error of each item that has one, by its number; it gets those that are found here. Without
+            it, the first one is raised.
+
+    Raises:
+        ValueError: An item cannot be predicted, and there is no ``errors``; or none can be predicted.
+    """
+    if errors is None:
+        return model.run(task, items, locations=locations, **decode)
+    adapter_name = model.task(task).adapter_name
+    results: dict[int, Any] = {}
+
+    def run(pieces: Mapping[int, list[Any]]) -> None:
+        places = [locations[i] for i in pieces]
+        of_task = model.run_prepared(adapter_name, [*pieces.values()], {task: decode}, locations=places)[task]
+        results.update(zip(pieces, of_task, strict=True))
+
+    for first in range(0, len(items), PREPARED):
+        pieces = {}
+        for i in range(first, min(first + PREPARED, len(items))):
+            if i not in errors:
+                fail = partial(errors.setdefault, i)
+                pieces[i] = prepare(model.adapter(adapter_name), items[i], locations[i], fail)
+        pieces = {i: examples for i, examples in pieces.items() if i not in errors}
+        try:
+            run(pieces)
+        except ValueError:
+            for i, examples in pieces.items():  # one item has no finite prediction: find it
+                try:
+                    run({i: examples})
+                except ValueError as error:
+                    errors[i] = str(error)
+    if items and len(errors) == len(items):
+        raise ValueError(f"none of the {len(items)} items can be predicted; the first: {errors[0]}")
+    return [results.get(i) for i in range(len(items))]
 
 
 @dataclass

@@ -12,7 +12,7 @@ from multiseq._version import __version__
 from multiseq.checkpoint import load, save
 from multiseq.requires import need
 from multiseq.runs.folder import read_run, read_scores
-from multiseq.runs.scoring import with_spread
+from multiseq.runs.scoring import shown, with_spread
 from multiseq.system.files import write_whole
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _metadata(recipe: Recipe, model: Predictor, scores: dict[str, Any], name: st
             dataset_config=task,  # without it, the Hub's format puts the scores of several tasks into one
             dataset_split=entry["split"],
             metric_type=entry["metric"],
-            metric_value=entry["value"],
+            metric_value=float(shown(entry["metric"], entry["value"])),
         )
         for task, entry in scores.items()
         if entry["value"] is not None
@@ -192,6 +192,8 @@ def _example(model: Predictor, name: str) -> str:
 def _training_facts(record: dict[str, Any]) -> Iterator[str]:
     for source in record["sources"]:
         yield f"- {source['items']:,} training items for {', '.join(source['tasks'])}"
+    for task, what in record.get("confidence", {}).items():
+        yield f"- confidence of {task}: {what}"
     machine = record["machine"]
     yield f"- {record['seconds']:,.0f} seconds on {machine['gpu'] or machine['cpu']}"
     yield f"- {', '.join(f'{library} {version}' for library, version in record['versions'].items())}"

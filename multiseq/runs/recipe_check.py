@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from multiseq import checks
-from multiseq.checks import nearest
+from multiseq.checks import no_such
 from multiseq.data.formats import FORMATS, ON_ERROR, PATHS, SPLITS
 from multiseq.data.text_files import check_encoding, parse_toml
-from multiseq.options import METRICS_OF, NUMBER, OPTIONS, TAKES, check_range
+from multiseq.options import METRICS_OF, NUMBER, OPTIONS, RESERVED, TAKES, check_range
 
 __all__ = [
     "SECTIONS",
@@ -91,9 +91,10 @@ def check(recipe: str, tables: Tables) -> None:
             raise RecipeError(f"{recipe}: no [{section}.NAME], expected at least one: {what}")
     for section in ("tasks", "adapters"):
         for name in tables[section]:
-            if not re.fullmatch(r"[\w -]+", name) or name in ("model", "config"):
+            if not re.fullmatch(r"[\w -]+", name) or name in RESERVED:
                 expected = (
-                    "a name of letters, digits, - and _ (not model or config): files are called after it"
+                    f"a name of letters, digits, - and _, and none of {', '.join(RESERVED)}: files and lines "
+                    "of metrics.csv are called after it"
                 )
                 raise RecipeError(f"{recipe}: [{section}.{name!r}]: expected {expected}")
     for name, spec in tables["data"].items():
@@ -317,9 +318,7 @@ def known(spec: Iterable[str], allowed: Iterable[str], place: str) -> None:
     allowed = list(allowed)
     for key in spec:
         if key not in allowed:
-            raise RecipeError(
-                f"{place}: no key {key!r}{nearest(key, allowed)}; there are {', '.join(allowed)}"
-            )
+            raise RecipeError(f"{place}: {no_such('key', key, allowed)}")
 
 
 def one_of(value: Any, allowed: Iterable[str], place: str) -> None:

@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from multiseq.checks import no_such
 from multiseq.data import DataError, Records
 from multiseq.data.archives import AudioFile
 from multiseq.data.bad_rows import Reject, stop
@@ -192,16 +193,26 @@ def num_rows(file: Input) -> int | None:
     return 1 if kind in ("item", "json", "folders") else None
 
 
-def items_of(files: Sequence[Input], adapter: Any) -> tuple[list[Any], list[str]]:
+def items_of(
+    files: Sequence[Input], adapter: Any, errors: dict[int, str] | None = None
+) -> tuple[list[Any], list[str]]:
     """The items of all files, and the location (file and line) of each.
+
+    Args:
+        files: The files.
+        adapter: The adapter of the items.
+        errors: Gets the error of each item that has one, by its number. Without it, the first one is raised.
 
     Raises:
         ValueError: A file or an item is invalid; the message has the line.
     """
-    items, locations = [], []
+    items: list[Any] = []
+    locations: list[str] = []
     for row in (row for file in files for row in rows_of(file, adapter)):
         if row.error:
-            raise ValueError(row.error)
+            if errors is None:
+                raise ValueError(row.error)
+            errors[len(items)] = row.error
         items.append(row.item)
         locations.append(row.location)
     return items, locations
@@ -240,8 +251,7 @@ def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
     names, lines = _parquet_cells(file) if suffix_of(file.path) == ".parquet" else _table_cells(file)
     if column not in names:
         raise DataError(
-            f"{file.path}:1: no column {column!r} for the input; there are {', '.join(names)}: choose with "
-            "--column"
+            f"{file.path}:1: {no_such('column', column, names, ' for the input')}: choose with --column"
         )
     for line, cells in lines:
         location = f"{file.name}:{line}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLITS
-from multiseq.data.splits import num_shared
+from multiseq.data.splits import first_equal
 from multiseq.runs.build import build_model, check_options, settings
 from multiseq.runs.evaluate import digests, final_score, without_bad_items
 from multiseq.runs.facts import facts_of
@@ -29,7 +29,7 @@ from multiseq.runs.folder import (
 from multiseq.runs.many import combine_runs, parts_of
 from multiseq.runs.recipe import Recipe
 from multiseq.runs.scoring import Report, Scored
-from multiseq.runs.sources import draw_splits, read_split
+from multiseq.runs.sources import as_written, draw_splits, read_split
 from multiseq.runs.splits import FOLDER, Split, save_splits, saved_splits
 from multiseq.system.lock import hold
 from multiseq.system.machine import command, describe_machine, versions
@@ -187,6 +187,7 @@ def _train(
         digested = {name: digests(model, split, kept) for name, split in splits.items()}
         save_splits(drawn, out / FOLDER)  # before run.json: a run that can be resumed has all of them
         record = _begin(out, recipe, base, digested, resume, weights=_num_weights(model))
+        as_written(recipe, base, bad)
         _write_bad_rows(out, bad, say)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
     began = time.perf_counter()
@@ -196,7 +197,8 @@ def _train(
     if not is_first_process():
         return {}
     record["training_seconds"] = round(time.perf_counter() - began, 1)
-    for task, what in calibrate(model, dev, sources=train, cache=kept).items():
+    record["confidence"] = calibrate(model, dev, sources=train, cache=kept)
+    for task, what in record["confidence"].items():
         say(f"{task}: {what}")
     save(model, out / "model")
     seen: dict[str, Scored] = {}
@@ -205,7 +207,7 @@ def _train(
     log = read_log(out / "metrics.csv")
     write_report(Run(model, recipe, report, seen, train, record, log, kept), out, say)
     if bad.rows:
-        say(f"{bad.summary()}; all of them are in {out / BAD_ROWS}")
+        say(f"The bad rows are listed in {out / BAD_ROWS}")
     return report
 
 
@@ -263,7 +265,7 @@ def check_run(
 def _write_bad_rows(out: Path, bad: BadRows, say: Say) -> None:
     if bad.rows:
         bad.write(out / BAD_ROWS)
-        say(f"{bad.summary()}; all of them are in {out / BAD_ROWS}")
+        say(bad.summary())
     else:
         (out / BAD_ROWS).unlink(missing_ok=True)  # of a run that failed before its first step
 
@@ -355,7 +357,7 @@ def _copies_in_words(
         if not of_nodes and spec["format"] != "networks":  # a network may be in several splits
             items = _items_of(recipe, name, splits)
             for split in ("dev", "test"):
-                num = num_shared(items.get(split, []), items["train"])
+                num = len(first_equal(items.get(split, []), items["train"]))
                 if num:
                     copies = f"{num:,} items of {split} are also in train"
                     yield f"[data.{name}] {copies}: they make its score too good"

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data import READERS, DataError, Records
-from multiseq.data.bad_rows import BadRows, stop
-from multiseq.data.formats import FORMATS, PATHS
+from multiseq.data.bad_rows import LONGEST, BadRows, raw_of, shortened, stop
+from multiseq.data.formats import FORMATS, PATHS, SPLITS, TEXT
 from multiseq.data.readers import with_times
+from multiseq.data.splits import is_empty
+from multiseq.data.tables import BINARY, open_table
+from multiseq.data.text_files import lines_of, suffix_of
 from multiseq.labels import are_segments, flag, number, with_point
 from multiseq.runs.build import adapter_class, settings
 from multiseq.runs.recipe import Recipe, resolve
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from multiseq.model import Predictor
     from multiseq.tasks import Source
 
-__all__ = ["EMPTY", "draw_splits", "is_empty", "read_records", "read_split", "reader_options"]
+__all__ = ["EMPTY", "as_written", "draw_splits", "read_records", "read_split", "reader_options"]
 
 TOLD = {
     "lines": ("target",),
@@ -46,6 +49,9 @@ WITH_FOLDER = ("recordings", "folders", "textgrid", "kaldi")
 
 DECIMAL = re.compile(r"\s*[-+]?[\d.]*,\d+\s*")
 """A number that is written with a decimal comma."""
+
+ROW_PER_LINE = ("jsonl", "labelled", "recordings", "table")
+"""Formats in which an item and its labels are a row of the file."""
 
 EMPTY = "got an empty item"
 
@@ -229,9 +235,48 @@ def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records
     return records
 
 
-def is_empty(item: Any) -> bool:
-    """Whether an item has no content. Where bad rows are left out, it is one."""
-    return bool(item == [] or (isinstance(item, str) and not item.strip()))
+def as_written(recipe: Recipe, base: Path, bad: BadRows) -> None:
+    """Put the rows of the files into the bad rows, in place of the items alone.
+
+    Bad rows of formats without a row for each item stay as they are.
+
+    Args:
+        recipe: The recipe that describes the data.
+        base: Folder that relative paths are relative to.
+        bad: The bad rows.
+    """
+    specs = [spec for spec in recipe.tables["data"].values() if spec["format"] in ROW_PER_LINE]
+    files = {spec[key]: spec for spec in specs for key in ("file", *SPLITS) if isinstance(spec.get(key), str)}
+    for name, spec in files.items():
+        path = resolve(name, base)
+        numbers: dict[int, int] = {}  # number of the bad row -> its line in the file
+        for i, row in enumerate(bad.rows):
+            file, _, line = row.location.rpartition(":")
+            if file == str(path) and line.isdigit():
+                numbers[i] = int(line)
+        if numbers:
+            rows = _rows_at(set(numbers.values()), path, spec)
+            for i, start in numbers.items():
+                bad.rows[i] = bad.rows[i]._replace(raw=shortened(rows.get(start, bad.rows[i].raw)))
+
+
+def _rows_at(numbers: set[int], path: Path, spec: Mapping[str, Any]) -> dict[int, str]:
+    """The rows of a file that begin at some lines. Of Parquet and Excel, their cells as JSON."""
+    if suffix_of(path) in BINARY:
+        return {line: raw_of(cells) for line, cells in open_table(path).rows() if line in numbers}
+    lines = enumerate(lines_of(path, **{key: value for key, value in spec.items() if key in TEXT}), 1)
+    rows = {}
+    for start, line in lines:
+        if start in numbers:
+            while suffix_of(path) == ".csv" and line.count('"') % 2 and len(line) < LONGEST:
+                _, more = next(lines, (0, ""))  # an open quote: the row goes on in the next line
+                if not more:
+                    break
+                line += more
+            rows[start] = line
+        if start >= max(numbers):
+            break
+    return rows
 
 
 def _check_items(items: Sequence[Any], kind: Any, fail: Fail) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from multiseq.requires import needed
 from multiseq.system.memory import peak_memory
@@ -17,10 +20,13 @@ from multiseq.training.resume import RESUME
 with needed("lightning"):
     from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, RichProgressBar
 
-__all__ = ["Bar", "Lines", "callbacks_for", "has_bar"]
+__all__ = ["Bar", "BusyCores", "Lines", "callbacks_for", "has_bar"]
 
 AGREED = 10
 """In distributed training, the processes tell each other about SIGTERM once in so many steps."""
+
+WATCHED, HAD = 5.0, 0.8
+"""Seconds that `BusyCores` watches after the first step; the share of a core's time that is too little."""
 
 
 def callbacks_for(settings: Fitted, folder: Path | None, has_dev: bool, stop: Stop) -> list[Callback]:
@@ -98,6 +104,40 @@ def has_bar() -> bool:
     from rich import get_console
 
     return get_console().is_terminal or get_console().is_jupyter
+
+
+class BusyCores(Callback):
+    """Says once if other processes keep the threads of this one waiting.
+
+    Threads that share the work of an operation wait for the slowest of them, so that a step may take many
+    times as long on busy cores. The signs: more processes want a core than there are cores, and this one had
+    less than one core's time since its first step. Workers that prepare items would look the same.
+    """
+
+    def __init__(self) -> None:
+        self.began: tuple[float, float] | None = None
+        self.done = not hasattr(os, "getloadavg") or torch.get_num_threads() == 1
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Lightning calls this after each step."""
+        if self.done:
+            return
+        now = time.monotonic(), time.process_time()
+        if self.began is None:
+            self.began = now
+            self.done = module.device.type != "cpu" or bool(module.settings.num_workers)
+            return
+        seconds, worked = (b - a for a, b in zip(self.began, now, strict=True))
+        if seconds < WATCHED:
+            return
+        self.done = True
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+        if load > cores and worked < HAD * seconds and trainer.is_global_zero:
+            print(
+                f"other processes use the cores (load {load:.1f} on {cores}), so {torch.get_num_threads()} "
+                "threads wait for each other; OMP_NUM_THREADS=1 before the command may be faster",
+                flush=True,
+            )
 
 
 class Bar(RichProgressBar):

@@ -23,12 +23,14 @@ from multiseq.results import check_finite, digits
 from multiseq.tasks import Source, listed
 from multiseq.training.item_cache import ItemCache
 
-__all__ = ["COVERAGE", "calibrate", "forget_calibration"]
+__all__ = ["COVERAGE", "DECIDING", "calibrate", "forget_calibration"]
 
 COVERAGE = 0.9
 """The share of true numbers that their intervals hold."""
 LIKE_TRAINING = 0.99
 """The share of dev items that are not unlike the training data."""
+DECIDING = 199
+"""With fewer dev items, the farthest of them alone is the limit: 0.99 (n + 1) is above n - 1."""
 MIN_ITEMS = 20
 """With fewer dev labels or items, probabilities and distances are not calibrated."""
 MAX_ITEMS = 2000
@@ -277,7 +279,10 @@ def _fit_task(model: Predictor, task: str, dev: _Dev) -> Iterator[str]:
         limit = quantile(torch.tensor(dev.distances), LIKE_TRAINING)
         # The largest of fewer than 99 distances. Copies of training items in dev would make the limit 0.
         distance.limit.fill_(max(max(dev.distances) if limit is None else limit, 1e-3))
-        yield f"distances from {len(distance.examples):,} training examples"
+        few = (
+            f", up to the farthest of {len(dev.distances)} dev items" if len(dev.distances) < DECIDING else ""
+        )
+        yield f"distances from {len(distance.examples):,} training examples{few}"
     else:
         model.set_distance(task, None)
         yield f"no distance from the training data, with {len(dev.distances)} dev items"

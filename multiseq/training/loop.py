@@ -34,7 +34,7 @@ from multiseq.training.budget import (
     hold_out,
     vectors_per_batch,
 )
-from multiseq.training.callbacks import Bar, Lines, callbacks_for, has_bar
+from multiseq.training.callbacks import Bar, BusyCores, Lines, callbacks_for, has_bar
 from multiseq.training.confidence import forget_calibration
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
@@ -151,7 +151,7 @@ def train(
         "enable_progress_bar": progress and has_bar(),
         "logger": list(loggers),
     }
-    shown = [*callbacks, *([Bar() if has_bar() else Lines()] if progress else [])]
+    shown = [*callbacks, *([Bar() if has_bar() else Lines(), BusyCores()] if progress else [])]
     forget_calibration(model)
     with _held(folder), _told() as stop, torch.random.fork_rng(devices=[]):  # a step seeds torch
         saved = check_savable(model, folder / MODEL) if folder is not None else None

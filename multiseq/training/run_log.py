@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from multiseq.options import MONITOR
+from multiseq.options import MONITOR, TOTAL
 from multiseq.system.files import WriteError, not_written, write_whole
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class RunLog:
 
     def losses(self, step: int, losses: Mapping[str, Tensor], lr: float) -> None:
         """Record one step's mean losses by task. They are copied from the GPU later, by :meth:`flush`."""
-        self.total = losses.get("total")
+        self.total = losses.get(TOTAL)
         self._waiting.append((step, dict(losses), lr, time.perf_counter() - self.started))
         if len(self._waiting) >= 20:
             self.flush()

@@ -21,6 +21,7 @@ from torch import Tensor
 from multiseq.batch import Batch
 from multiseq.checkpoint import restore, save
 from multiseq.model import Model
+from multiseq.options import TOTAL
 from multiseq.requires import needed
 from multiseq.tasks import Source
 from multiseq.training.batching import BatchPlan, Loader, seed_of
@@ -107,7 +108,7 @@ class Module(lightning.LightningModule):
             total = total + weight * loss / counts[name].clamp(min=1)
         means = {name: sums[name] / count for name, count in counts.items() if count}
         whole = sum(self.model.tasks[name].weight * mean for name, mean in means.items())
-        self.record.losses(step, {**means, "total": torch.as_tensor(whole)}, self._lr())
+        self.record.losses(step, {**means, TOTAL: torch.as_tensor(whole)}, self._lr())
         return total
 
     def _over_processes(

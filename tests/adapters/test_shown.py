@@ -47,8 +47,7 @@ def test_a_recording_is_seen_and_heard() -> None:
     adapter = SpeechAdapter.fit([(torch.randn(8000) / 10, 8000)], dim=8, n_mels=20, sample_rate=8000)
     item = (np.sin(np.arange(16000) / 5), 16000)
     labels = marks(*[("", "aa", "aa")] * 20, *[("", "t", "<d>")] * 30)
-    name, picture, sound = adapter.show(item, adapter.prepare(item), labels, None)
-    assert name == "samples"
+    picture, sound = adapter.show(item, adapter.prepare(item), labels, None)
     assert isinstance(picture, Picture)
     assert picture.text == "Log-mel spectrogram of samples. True: aa t. Predicted: aa <d>"
     assert "true" in words(picture)
@@ -61,14 +60,14 @@ def test_a_recording_is_seen_and_heard() -> None:
 def test_six_seconds_of_a_long_recording_are_shown() -> None:
     adapter = SpeechAdapter.fit([(torch.randn(8000) / 10, 8000)], dim=8, n_mels=20, sample_rate=8000)
     item = (np.repeat(np.linspace(-0.5, 0.5, 20), 8000), 8000)  # 20 seconds, each louder by 1/19
-    name, _, sound = adapter.show(item, adapter.prepare(item), [], 600)  # vector 600 is at 12 s
-    assert name == "samples, 9.0 to 15.0 s of 20.0 s"
+    seconds, _, sound = adapter.show(item, adapter.prepare(item), [], 600)  # vector 600 is at 12 s
+    assert seconds == "9.0 to 15.0 s of 20.0 s"
     assert isinstance(sound, Sound)
     heard, _ = soundfile.read(BytesIO(sound.data))
     assert len(heard) == 48000
     assert heard[100] == pytest.approx(-0.5 + 9 / 19, abs=1e-3)
     empty = (np.zeros(0), 8000)
-    assert len(adapter.show(empty, adapter.prepare(empty), [], None)) == 3
+    assert len(adapter.show(empty, adapter.prepare(empty), [], None)) == 2
 
 
 def test_a_molecule_is_drawn_with_its_wrong_atoms_marked() -> None:

@@ -18,7 +18,7 @@ from multiseq.data.readers import read_conllu, read_json_lines, read_labelled, r
 from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.recipe import read
 from multiseq.runs.run import check_run, train_run
-from multiseq.runs.sources import read_split
+from multiseq.runs.sources import as_written, read_split
 
 RECIPE = """
 [encoder]
@@ -89,20 +89,21 @@ def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Pa
     said: list[str] = []
     out = tmp_path / "run"
     report = train_run(found, out, progress=False, say=said.append)
+    not_a_number = "expected a number, or nothing if it is missing"
     expected = [
         ["train", "train.csv:2", "got 2 cells, expected 3 as in the header", "x,up"],
-        ["train", "train.csv:7", "not valid CSV", ""],
+        ["train", "train.csv:7", "not valid CSV", '"a"b,up,3'],
         ["train", "train.csv:15", "got 4 cells, expected 3 as in the header", "z,down,1,2"],
-        ["train", "train.csv:8", "stars: got 'three', expected a number, or nothing if it is missing", "y"],
-        ["train", "train.csv:14", "got an empty item", " "],
-        ["test", "test.csv:6", "stars: got '1 star', expected a number, or nothing if it is missing", "w"],
+        ["train", "train.csv:8", f"stars: got 'three', {not_a_number}", "y,down,three"],
+        ["train", "train.csv:14", "got an empty item", " ,up,4"],
+        ["test", "test.csv:6", f"stars: got '1 star', {not_a_number}", "w,up,1 star"],
     ]
     rows = listed(out / "bad_rows.csv")
     rows[1][2] = rows[1][2].partition(":")[0]  # what csv says differs from one Python to the next
     assert rows == expected
     notes = [line for line in said if "6 bad rows left out" in line]
-    assert len(notes) == 2  # before and after training
-    assert notes[0].endswith(str(out / "bad_rows.csv"))
+    assert len(notes) == 1  # before training
+    assert said[-1] == f"The bad rows are listed in {out / 'bad_rows.csv'}"
     assert "(" + str(tmp_path / "train.csv") + ":2 and 1 more)" in notes[0]
 
     # A file without these rows is the same training, to the last digit.
@@ -233,8 +234,8 @@ def test_molecules_that_are_none(tmp_path: Path) -> None:
     train_run(recipe(tmp_path, MOLECULES, SOLVED), out, progress=False, say=lambda _: None)
     rows_found = listed(out / "bad_rows.csv")
     assert sorted([row[1], row[3]] for row in rows_found) == [
-        ["train.csv:5", "C(C"],
-        ["train.csv:6", "hello"],
+        ["train.csv:5", "C(C,1"],
+        ["train.csv:6", "hello,2"],
     ]
     assert {row[0] for row in rows_found} <= {"train", "dev"}
     assert all("SMILES" in row[2] for row in rows_found)
@@ -257,10 +258,10 @@ def test_recordings_and_labels_that_do_not_fit(tmp_path: Path, cached: bool) -> 
     cache = tmp_path / "cache" if cached else None
     for out in (tmp_path / "run", tmp_path / "again"):  # the second time, the cache has the items
         train_run(found, out, progress=False, say=lambda _: None, cache=cache)
-        assert [row[:2] for row in listed(out / "bad_rows.csv")] == [
-            ["train", "train.jsonl:7"],
-            ["train", "train.jsonl:3"],
-            ["train", "train.jsonl:5"],
+        assert [[*row[:2], row[3]] for row in listed(out / "bad_rows.csv")] == [
+            ["train", "train.jsonl:7", "{broken"],
+            ["train", "train.jsonl:3", json.dumps(rows[2])],
+            ["train", "train.jsonl:5", json.dumps(rows[4])],
         ]
         assert json.loads((out / "run.json").read_text())["sources"][0]["items"] == 4
 
@@ -304,6 +305,24 @@ def test_what_is_left_of_other_formats(tmp_path: Path) -> None:
         "nodes.csv:4",
         "edges.csv:3",
     ]
+
+
+def test_the_listed_rows_are_as_the_files_have_them(tmp_path: Path) -> None:
+    long = "x" * 3000
+    good = texts(9).replace("text 3", "Zürich")
+    rows = f'"a, b\nand c",up,two\n{long},down,three\n'
+    (tmp_path / "train.csv").write_text(good + rows, encoding="latin-1")
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    cells = {"text": ["a", "b", "c"], "mood": ["up", "down", "up"], "stars": ["1", "two", "3"]}
+    parquet.write_table(pyarrow.table(cells), tmp_path / "test.parquet")
+    data = TEXTS.replace("test.csv", "test.parquet") + 'encoding = "latin-1"\n'
+    found, bad = recipe(tmp_path, data, TWO), BadRows()
+    for split in ("train", "test"):
+        read_split(found, split, bad=bad)
+    as_written(found, tmp_path, bad)
+    parquet_row = '{"text": "b", "mood": "down", "stars": "two"}'
+    assert [row.raw for row in bad.rows] == ['"a, b\nand c",up,two', long[:2000], parquet_row]
 
 
 def test_a_summary_counts_reasons_not_values(tmp_path: Path) -> None:

@@ -330,7 +330,11 @@ def test_a_column_that_is_not_there() -> None:
 # --- mistakes -------------------------------------------------------------------------------------
 
 TABLES: dict[str, tuple[str, str, str]] = {
-    "column": ("a.tsv", "txt\tlabel\nx\tup\n", r"1: no column 'text' for the input; there are txt, label"),
+    "column": (
+        "a.tsv",
+        "txt\tlabel\nx\tup\n",
+        r"1: no column 'text' \(did you mean 'txt'\?\) for the input; there are txt, label",
+    ),
     "commas": (
         "a.tsv",
         "text,label\nx,up\n",

@@ -273,7 +273,7 @@ def test_texts(folder: Folder) -> None:
 
 
 def test_a_column_that_is_not_there(folder: Folder) -> None:
-    with pytest.raises(DataError, match=r"no column 'labl'; there are label"):
+    with pytest.raises(DataError, match=r"no column 'labl' \(did you mean 'label'\?\); there are label"):
         folder.part(column="labl")
 
 

@@ -22,12 +22,14 @@ from typer.testing import CliRunner
 from multiseq import folds, split
 from multiseq.cli import app
 from multiseq.data import DataError
-from multiseq.data.splits import moment, num_shared
+from multiseq.data.splits import first_equal, moment
 from multiseq.runs.evaluate import evaluate_run
+from multiseq.runs.facts import facts_of
 from multiseq.runs.recipe import RecipeError, read
 from multiseq.runs.run import train_run
 from multiseq.runs.sources import draw_splits, read_split
 from multiseq.runs.splits import Split, save_splits, saved_splits
+from multiseq.tasks import Source
 
 SHARES = [(0.2, 0.1), (0.2, 0.0), (0.0, 0.1), (0.5, 0.4), (1 / 3, 1 / 3)]
 CLASSES = st.lists(st.integers(1, 60), min_size=1, max_size=12)
@@ -132,10 +134,25 @@ def test_an_item_without_a_group_is_a_group_of_its_own() -> None:
     assert [len(of_part) for of_part in rows.values()] == [6, 2, 2]
 
 
+def test_training_and_checking_count_the_same_copies() -> None:
+    """A graph with its keys in another order is the same graph; arrays and empty texts are no copies."""
+    graphs = [{"nodes": 3, "edges": [[0, 1]]}, {"edges": [[0, 1]], "nodes": 3}, {"nodes": 4, "edges": []}]
+    train = ["a b", "", ["a", "b"], graphs[0], (np.zeros(3), 8000)]
+    test = ["", ["a", "b"], graphs[1], graphs[2], (np.zeros(3), 8000), "a b"]
+    assert first_equal(test, train) == {1: 2, 2: 3, 5: 0}
+    sources = {
+        name: [Source("mine", items, {"task": ["x"] * len(items)})]
+        for name, items in (("train", train), ("test", test))
+    }
+    odd = facts_of(sources, {"task": "class"}).odd
+    assert any(line.startswith("task: test: 3 items also in train") for line in odd)
+    assert split(graphs, test=0.5)["test"] in ([0, 1], [2])
+
+
 def test_equal_items_stay_together_unless_a_group_says_otherwise() -> None:
     texts = ["good", "bad", "good", "fair", "good", "poor", "bad"]
     rows = split(texts, test=0.3)
-    assert num_shared((texts[i] for i in rows["test"]), (texts[i] for i in rows["train"])) == 0
+    assert not first_equal((texts[i] for i in rows["test"]), (texts[i] for i in rows["train"]))
     rows = split([["a", 1], {"b": [2]}, ["a", 1], {"b": [2]}, "c"], test=0.4)
     assert rows["test"] in ([0, 2], [1, 3])
     rows = split(["same"] * 6, group=list("aabbcc"), test=1 / 3)

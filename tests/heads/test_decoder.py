@@ -13,6 +13,7 @@ from multiseq.heads.ctc import CTCHead
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.key_value_cache import SetMemory, TokenCache
 from multiseq.heads.text_target import TextTarget
+from multiseq.nn.attention import attend
 from multiseq.protocols import Head, Packed
 from multiseq.results import NotFiniteError, Text
 from multiseq.vectors import VectorSets, order_of
@@ -74,6 +75,32 @@ def test_ctc_loss_is_the_sum_over_all_paths() -> None:
         wanted -= math.log(probabilities[tuple(TARGET.encode(text).tolist())])
     assert total.item() == pytest.approx(wanted, rel=1e-5)
     assert count.item() == 5
+
+
+@pytest.mark.parametrize("layer", [0, -1])
+def test_attention_is_what_the_decoder_uses(layer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights times the values are the result of the cross-attention of that layer."""
+    sets, targets = mixed_sets([5, 1, 3]), TARGET.batch(["ab", "", "cab"])
+    head = decoder(depth=2).eval()
+    crossed: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def noted(q: Any, k: Any, v: Any, plan: Any, **options: Any) -> Any:
+        result = attend(q, k, v, plan, **options)
+        if not options.get("causal"):
+            crossed.append((v, result))
+        return result
+
+    monkeypatch.setattr(decoder_module, "attend", noted)
+    weights = head.attention(sets, targets, layer)
+    assert [tuple(one.shape) for one in weights] == [(2, 3, 5), (2, 1, 1), (2, 4, 3)]
+    values, result = crossed[layer]
+    by_hand = [
+        torch.einsum("hqk,khd->qhd", one, v)
+        for one, v in zip(weights, values.split(sets.lengths), strict=True)
+    ]
+    torch.testing.assert_close(torch.cat(by_hand), result)
+    with pytest.raises(ValueError, match="layer: got 2, expected -2 to 1"):
+        head.attention(sets, targets, 2)
 
 
 def test_a_loss_in_blocks_is_the_loss_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,7 @@ def test_an_unknown_name_is_an_ordinary_attribute_error(package: ModuleType) -> 
 
 LAYERS = (
     "cli __main__",
+    "commands",
     "init",
     "runs",
     "training",

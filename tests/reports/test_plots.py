@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
@@ -139,6 +141,22 @@ def test_attention_has_a_panel_for_each_head() -> None:
         assert panel.images[0].get_clim() == (0, float(weights.max()))  # one scale
     assert names(panels[0].yaxis) == ["the", "cat"]
     assert bar.get_ylabel() == "attention weight"
+
+
+def test_a_notebook_shows_a_plot_without_pyplot() -> None:
+    code = """
+from IPython.core.formatters import DisplayFormatter
+from multiseq import plots
+shown, _ = DisplayFormatter().format(plots.histogram([1, 2], "words"), include={"image/png"})
+assert shown["image/png"].startswith(b"\\x89PNG")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_attention_of_a_text_to_an_item() -> None:
+    panel, _ = plots.attention(["the", "cat", "sat"], torch.rand(1, 2, 3), tokens=["die", "(end)"]).axes
+    assert (names(panel.xaxis), names(panel.yaxis)) == (["the", "cat", "sat"], ["die", "(end)"])
+    assert (panel.get_title(), panel.get_ylabel()) == ("", "token that attends")
 
 
 def test_a_spectrogram_and_the_labels_under_it() -> None:

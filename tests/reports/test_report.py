@@ -11,17 +11,22 @@ import subprocess
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from multiseq.cli import app
+from multiseq.data.archives import AudioFile
 from multiseq.protocols import Mark, Picture, Sound
+from multiseq.results import Number
 from multiseq.runs.evaluate import report_run
 from multiseq.runs.recipe import read
 from multiseq.runs.reports import page as reports
 from multiseq.runs.run import train_run
+from multiseq.tasks import Source
+from multiseq.training.evaluation import Judged
 
 SCRIPT = "<script>window.hacked = 1; fetch('https://example.org/a')</script>"
 IMAGE = '"><img src="https://example.org/b.png" onerror=\'window.hacked = 2\'>'
@@ -162,12 +167,14 @@ def test_the_page_has_every_part(html: str) -> None:
     page = Page(html)
     assert "This part could not be made" not in page.text
     assert "cannot be shown" not in page.text
+    assert page.text.startswith("Run run of the recipe <img src=x onerror=alert(1)>")
     for part in (
         "Scores on the test split", "opinion text/set", "baseline", "Loss in training", "Confusion matrix",
         "Scores by class", "precision recall F1 count", "Reliability", "Calibration error",
         "predicted against measured", "The worst predictions", "The least sure predictions",
         "Labels that may be wrong", "Items in each split", "Machine and versions", "version of torch",
-        "steps = 3", "trained for 3 steps",
+        "steps = 3", "trained for 3 steps", "From the dev split: not calibrated, with 0 dev labels",
+        "No item can be marked as unlike the training data",
     ):  # fmt: skip
         assert part in page.text, part
     # Curves; 2 of opinion, stars, kinds, 2 of tags, weight; the lengths of both sources.
@@ -175,9 +182,17 @@ def test_the_page_has_every_part(html: str) -> None:
     labels = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
     assert len(labels) == 10
     assert any(label.startswith("Confusion matrix of 2 classes") for label in labels)
-    assert page.tags["img"] == 3  # one of each molecule
     told = [value for _, name, value in page.attributes if name == "alt"]
-    assert min(told) == "Structure of the molecule CC(=O)O"
+    structures = [text for text in told if text.startswith("Structure of the molecule ")]
+    assert len(structures) == 3
+    assert min(structures) == "Structure of the molecule CC(=O)O"
+    looks = [
+        text for text in told if text.startswith("Attention of ")
+    ]  # of answers, but not to an empty text
+    assert all(
+        re.match(r"Attention of \d+ predicted tokens to \d+ vectors of the item", text) for text in looks
+    )
+    assert len(looks) + 3 == len(told) == page.tags["img"] > 3
     assert page.tags["th"] > 40
     assert page.tags["caption"] == page.tags["table"]
 
@@ -199,7 +214,7 @@ def test_nothing_of_the_users_becomes_markup(html: str) -> None:
     assert "{{ 7 * 7 }} {% raw %} $\\frac{a}{b}$ 中文" in page.text
     assert "good␀ and ⟨U+202E⟩turned ⟨U+200F⟩round" in page.text
     assert "bad half ⟨U+D83D⟩ a smile &amp; <b>bold</b>" in page.text
-    assert "Run <img src=x onerror=alert(1)>" in page.text
+    assert "recipe <img src=x onerror=alert(1)>" in page.text
     assert not set(html) & {chr(0), chr(0x202E), chr(0xD83D)}
     assert "long" * 200 not in html  # 600 characters are shown
 
@@ -259,7 +274,7 @@ def test_an_error_in_a_part_is_a_line(hostile: Path, tmp_path: Path, monkeypatch
 
 
 def test_a_report_that_fails_does_not_lose_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(run: Any) -> str:
+    def broken(*_: Any) -> str:
         raise MemoryError
 
     monkeypatch.setattr(reports, "page", broken)
@@ -286,6 +301,56 @@ def test_the_command_predicts_anew_where_the_data_is_now(hostile: Path, tmp_path
     (hostile / "report.html").write_bytes(before)
     assert CliRunner().invoke(app, ["report", str(hostile), "--split", "dev"]).exit_code == 1
     assert CliRunner().invoke(app, ["report", str(tmp_path)]).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "item", "location", "shown"),
+    [
+        ({"train": "voices"}, "/d/voices/anna/01.wav", "/d/voices/anna/01.wav", "anna/01.wav"),
+        ({"train": "c/c.csv", "audio": "c/audio"}, "/d/c/audio/x/1.wav", "/d/c/c.csv:7", "x/1.wav"),
+        ({"train": "c/c.csv", "audio": "../audio"}, "/d/../audio/x/1.wav", "/d/c/c.csv:7", "x/1.wav"),
+        ({"train": "c/c.csv"}, "/d/c/x/1.wav", "/d/c/c.csv:7", "x/1.wav"),
+        ({"train": "c.csv"}, AudioFile("/d/c.tar", "x/1.wav"), "/d/c.csv:7", "x/1.wav"),
+        ({"train": "c.csv"}, (None, 16000), "/d/c.csv:7", "c.csv:7"),
+    ],
+)
+def test_a_recording_has_its_path_as_the_data_has_it(
+    spec: dict[str, str], item: Any, location: str, shown: str
+) -> None:
+    assert reports._location(run_of(spec, item, location, suffixes=(".wav",)), "task", 0) == shown
+
+
+def test_a_text_has_its_line_or_its_file() -> None:
+    for location, shown in (("/d/a.csv:7", "a.csv:7"), ("/d/mails/spam/1.txt", "spam/1.txt")):
+        assert reports._location(run_of({"train": "mails"}, "a text", location), "task", 0) == shown
+
+
+def test_a_page_says_when_nothing_may_be_marked() -> None:
+    judged = [Judged(i, [Number({"y": 0.0}, distance=i / 4)], [0.0]) for i in range(7)]
+    for items, warned in ((113, True), (199, False)):
+        record = {"dev": [{"tasks": ["x", "y"], "items": items}]}
+        some: Any = (
+            None,
+            None,
+            {},
+            {"y": reports.Scored(Source("graph", [], {}), judged)},
+            [],
+            record,
+            [],
+            None,
+        )
+        said = " ".join(reports._confidence(reports.Run(*some), "y"))
+        assert "(distance above 1): 2 of 7 items. The largest distance is 1.5." in said
+        assert ("the farthest of them alone is the limit" in said) == warned
+
+
+def run_of(spec: dict[str, str], item: Any, location: str, **adapter: Any) -> Any:
+    """As much of a run as the place of its only item needs."""
+    source = Source("mine", [item], {"task": [None]}, 1.0, [location])
+    recipe = SimpleNamespace(tables={"data": {"data": spec}}, tasks={"task": {"data": "data"}})
+    model = SimpleNamespace(adapter=lambda _: SimpleNamespace(**adapter))
+    some: Any = (model, recipe, {}, {"task": reports.Scored(source, [])}, [], {}, [], None)
+    return reports.Run(*some)
 
 
 def test_pictures_and_sounds_share_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +429,7 @@ def test_a_browser_shows_it_and_asks_for_nothing(browser: str, html: str, tmp_pa
     found, console = probed(browser, html, tmp_path, "--window-size=390,844")
     assert console == ""  # a failed fetch is told there, and here every one fails
     assert found["hacked"] is None
-    assert found["images"] == found["loaded"] == 3
+    assert found["images"] == found["loaded"] == Page(html).tags["img"]
     assert found["unnamed"] == 0
     assert found["width"] <= 500
     assert found["page"] <= found["width"]  # nobody has to scroll sideways on a phone
@@ -376,6 +441,7 @@ def test_the_probe_sees_what_it_looks_for(browser: str, html: str, tmp_path: Pat
     bad = f'<header>{SCRIPT}<img src="nowhere.png">{wide}'
     found, console = probed(browser, html.replace("<header>", bad, 1), tmp_path)
     assert found["hacked"] == 1
-    assert (found["images"], found["loaded"], found["unnamed"]) == (4, 3, 1)
+    pictures = Page(html).tags["img"]
+    assert (found["images"], found["loaded"], found["unnamed"]) == (pictures + 1, pictures, 1)
     assert found["page"] > found["width"]
     assert "Failed to fetch" in console

@@ -20,7 +20,8 @@ from typer.testing import CliRunner, Result
 
 from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.checkpoint import save
-from multiseq.cli import _examples, app
+from multiseq.cli import app
+from multiseq.commands.training import examples
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
@@ -228,7 +229,7 @@ def test_a_recipe_without_a_test_part(folder: Path) -> None:
 def test_the_items_that_are_shown_can_be_typed(folder: Path) -> None:
     def shown(items: str) -> str:
         (folder / "train.tsv").write_text("sentence\tlabel\n" + items)
-        [line] = _examples(recipes.read("tiny.toml"), Path("run"), None)
+        [line] = examples(recipes.read("tiny.toml"), Path("run"), None)
         return line.removeprefix("multiseq predict run --task ")
 
     assert shown("\tup\n-x\tup\nwell done\tup\n") == "mood 'well done'"
@@ -332,7 +333,7 @@ def test_a_run_does_not_end_because_nothing_can_be_printed(folder: Path, kind: s
 def test_a_run_is_done_though_its_data_has_gone(folder: Path) -> None:
     recipe = recipes.read("tiny.toml")
     (folder / "train.tsv").unlink()
-    assert _examples(recipe, Path("run"), None) == []
+    assert examples(recipe, Path("run"), None) == []
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -479,9 +480,48 @@ def test_a_label_for_each_clip(saved: Path, folder: Path) -> None:
     assert one["probabilities"] == pytest.approx(other["probabilities"])
     assert set(one) == {"item", "label", "probability", "probabilities"}
     assert line(saved, "speaker", "a.wav") == f"{one['label']} ({one['probability']:.0%})\n"
-    assert "item 2: b.wav: no such file" in error(
-        "predict", str(saved), "--task", "speaker", "a.wav", "b.wav"
+
+
+def test_missing_and_broken_recordings(saved: Path, folder: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        tone(folder / name)
+    (folder / "broken.wav").write_bytes(b"RIFF")
+    command = ("predict", str(saved), "--task", "speaker")
+    names = [f"{i}.wav" for i in range(7)]
+    told = error(*command, "broken.wav", *names)  # before anything is read
+    assert "0.wav, 1.wav, 2.wav, 3.wav, 4.wav and 2 more: no such file (--on-error skip goes on)" in told
+    assert "b.wav, 6.wav" not in told
+    shown = well(*command, "a.wav", "6.wav", "broken.wav", "b.wav", "--on-error", "skip").splitlines()
+    assert [line.partition(":")[0] for line in shown] == ["a.wav", "6.wav", "broken.wav", "b.wav"]
+    assert shown[1] == "6.wav: error: no such file"
+    assert shown[2].startswith("broken.wav: error: ")
+    assert shown[0].removeprefix("a.wav") == shown[3].removeprefix("b.wav")
+    found = predicted(saved, "speaker", "6.wav", "a.wav", "--on-error", "skip")
+    assert found[0] == {"item": "6.wav", "error": "6.wav: no such file"}
+    assert found[1]["item"] == "a.wav"
+    assert "none of the 1 items can be predicted; the first: 6.wav: no such file" in error(
+        *command, "6.wav", "--on-error", "skip"
     )
+    (folder / "list.txt").write_text("a.wav\n6.wav\n")
+    assert "6.wav: error: " in well(*command, "--input", "list.txt", "--on-error", "skip")
+
+
+def test_a_file_of_another_kind(saved: Path, folder: Path) -> None:
+    tone(folder / "a.wav")
+    (folder / "notes.txt").write_text("a note\n")
+    begin = f"multiseq predict {saved}"
+    for task, given, kind, takes, example in (
+        ("speaker", "notes.txt", "a document", "recordings", "YOUR.wav"),
+        ("topics", "a.wav", "a recording", "texts", "'YOUR TEXT'"),
+        ("topics", "notes.txt", "a document", "texts", "'YOUR TEXT'"),
+        ("logp", "notes.txt", "a document", "graphs", "CCO"),
+    ):
+        told = error("predict", str(saved), "--task", task, given)
+        assert f"{given}: got {kind}, but this run takes {takes}, as in: {begin} {example}" in told
+        assert ("to read the file, use --input notes.txt" in told) == (given == "notes.txt")
+    told = error("predict", str(saved), "--task", "topics", "--input", "a.wav")
+    assert "a.wav: got a recording, but this run takes texts" in told
+    assert line(saved, "topics", "see notes.txt")  # a text that is no file
 
 
 def test_numbers_in_the_users_unit(saved: Path, folder: Path) -> None:
@@ -526,7 +566,7 @@ def test_a_text_about_triples(saved: Path, folder: Path) -> None:
     # In another batch a processor adds in another order.
     assert several == [{**found, "score": pytest.approx(found["score"], rel=1e-4)}] * 2
     message = error("predict", str(saved), "--task", "facts", "--input", "many.jsonl", "--column", "tripels")
-    assert "many.jsonl:2: no field 'tripels'; there are triples, text: choose with --column" in message
+    assert "many.jsonl:2: no field 'tripels' (did you mean 'triples'?); there are triples, text:" in message
     assert "item 1: got 'Ada', expected JSON, as in" in error("predict", str(saved), "--task", "facts", "Ada")
     assert "two.json: no such file" in error("predict", str(saved), "--task", "facts", "two.json")
 
@@ -553,7 +593,7 @@ def test_items_of_files(saved: Path, folder: Path) -> None:
     (folder / "table.csv").write_text('id,text\n1,"I, saw"\n')
     assert predicted(saved, "pos", "--input", "table.csv")[0]["item"] == "I, saw"
     table = error("predict", str(saved), "--task", "pos", "--input", "table.csv", "--column", "txt")
-    assert "table.csv:1: no column 'txt' for the input; there are id, text" in table
+    assert "table.csv:1: no column 'txt' (did you mean 'text'?) for the input; there are id, text" in table
     assert "nothing.txt: no such file" in error(
         "predict", str(saved), "--task", "pos", "--input", "nothing.txt"
     )

@@ -552,7 +552,7 @@ def test_a_row_without_a_finite_prediction(
         (["--output", "out.doc"], "got the ending '.doc', expected one of .csv .tsv"),
         (["--output", "new.csv"], "new.csv: is the input too"),
         (["--output", "no/out.csv"], "no: no such folder"),
-        (["--output", "out.csv", "--column", "txt"], "no column 'txt' for the input; there are text, n"),
+        (["--output", "out.csv", "--column", "txt"], "no column 'txt' (did you mean 'text'?)"),
         (["--output", "out.csv", "--on-error", "skp"], "did you mean 'skip'"),
         (["--output", "out.tsv"], "column 'n': got 'a\\tb', which has a tab or an end of line"),
     ],
@@ -565,7 +565,7 @@ def test_what_is_refused(predict: Callable[..., Result], arguments: list[str], m
 
 def test_options_that_do_not_fit(predict: Callable[..., Result]) -> None:
     assert "goes with --input" in predict("mood", "so", "--output", "out.csv", code=2).stderr
-    assert "go with --output" in predict("mood", "so", "--n-best", "2", code=2).stderr
+    assert "goes with --output" in predict("mood", "so", "--n-best", "2", code=2).stderr
 
 
 # --- kills ----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,8 @@ def test_the_card_has_the_scores_and_no_path_of_this_machine(run: Path) -> None:
         "mood": "accuracy",
         "stars": "r2",
     }
+    assert not re.search(r"\d\.\d{5,}", done.output)  # figures are rounded as in the table
+    assert "- confidence of mood: not calibrated, with 0 dev labels" in card.text
     assert card.data.tags == ["multiseq", "text"]
     assert "Classes of mood: `down`, `up|'up'`." in card.text
     assert "| mood | text | a class per item | accuracy |" in card.text

@@ -303,6 +303,7 @@ def test_calibrate(trained: Path) -> None:
     assert "threshold" in said["words"]
     assert "90% intervals of ± " in said["length"]
     assert said["copy"].startswith("distances from ")
+    assert said["copy"].endswith(" training examples, up to the farthest of 101 dev items")
     assert nll(model, DEV) < before
     assert [r.label for r in model.predict("mood", DEV.items)] == classes
     numbers = model.predict("length", DEV.items)

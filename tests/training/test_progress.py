@@ -12,7 +12,7 @@ import torch
 from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, train
 from multiseq.system.progress import Count, span
 from multiseq.training import callbacks
-from multiseq.training.callbacks import Bar, Lines
+from multiseq.training.callbacks import Bar, BusyCores, Lines
 
 
 @pytest.fixture
@@ -53,6 +53,39 @@ def test_it_says_how_long_it_takes_and_then_goes_on(clock: Any, capsys: pytest.C
         "step 71 of 1,250: loss 71, about 10 minutes left",
         "step 131 of 1,250: loss 131, about 9 minutes left",
     ]
+
+
+@pytest.mark.parametrize(
+    ("load", "worked", "workers", "threads", "told"),
+    [
+        (5.0, 0.5, 0, 2, True),
+        (5.0, 1.6, 0, 2, False),  # this process itself is the load
+        (1.0, 0.5, 0, 2, False),  # it waits for a disk
+        (5.0, 0.5, 3, 2, False),  # it waits for its workers
+        (5.0, 0.5, 0, 1, False),  # it has one thread already
+    ],
+)
+def test_busy_cores_are_said_once(
+    load: float,
+    worked: float,
+    workers: int,
+    threads: int,
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: now, process_time=lambda: now * worked)
+    monkeypatch.setattr(callbacks, "time", clock)
+    monkeypatch.setattr(callbacks.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(callbacks.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(callbacks.torch, "get_num_threads", lambda: threads)
+    watch, trainer = BusyCores(), SimpleNamespace(is_global_zero=True)
+    module = SimpleNamespace(device=torch.device("cpu"), settings=SimpleNamespace(num_workers=workers))
+    for now in range(20):  # noqa: B007  # the clock shows it
+        watch.on_train_batch_end(trainer, module, None, None, 0)
+    said = capsys.readouterr().out
+    assert said.count("OMP_NUM_THREADS=1 before the command may be faster") == told
+    assert not told or "other processes use the cores (load 5.0 on 2), so 2 threads wait" in said
 
 
 def test_a_run_that_goes_on_counts_the_steps_that_are_left(

@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from multiseq import plots
+from multiseq.data.archives import AudioFile
+from multiseq.data.formats import SPLITS
 from multiseq.labels import class_name
 from multiseq.plots import spread, visible
-from multiseq.protocols import Mark, Sound
+from multiseq.protocols import Mark, Picture, Sound
 from multiseq.requires import need
 from multiseq.results import Label, LabelSet, Number, Text, digits
 from multiseq.runs.reports.findings import (
@@ -63,6 +65,8 @@ CLASSES = 40
 """Rows of a table of classes."""
 WORDS = 60
 """Words with labels that are shown of an item."""
+ATTENDED = 40
+"""Tokens and vectors in a drawing of attention."""
 LONGEST = 600
 """Characters that are shown of a text."""
 LARGEST_SOUND, LARGEST = 250_000, 3_500_000
@@ -112,13 +116,13 @@ class Run:
 def write_report(run: Run, folder: str | Path, say: Callable[[str], None]) -> None:
     """Write ``report.html`` into a run's folder. A failure is told, never raised: the run is worth more."""
     try:
-        write_whole(Path(folder) / REPORT, page(run))
+        write_whole(Path(folder) / REPORT, page(run, folder))
     except Exception as error:
         say(f"{Path(folder) / REPORT}: not written: {_reason(error)}; `multiseq report {folder}` tries again")
 
 
-def page(run: Run) -> str:
-    """The report as HTML."""
+def page(run: Run, folder: str | Path) -> str:
+    """The report as HTML. Its title has the names of the run's folder and of the recipe."""
     sections = [
         _section("Scores", partial(_scores, run), partial(_curves, run)),
         *(
@@ -138,7 +142,9 @@ def page(run: Run) -> str:
     template = environment.from_string(
         files("multiseq").joinpath("runs/reports/page.html.jinja").read_text("utf-8")
     )
-    head = {"title": f"Run {run.record.get('recipe', run.recipe.name)}", "lines": _head_lines(run)}
+    name, recipe = Path(folder).resolve().name, run.record.get("recipe", run.recipe.name)
+    title = f"Run {name}" if name == recipe else f"Run {name} of the recipe {recipe}"
+    head = {"title": title, "lines": _head_lines(run)}
     html: str = template.render(page={**head, "sections": sections})
     return html
 
@@ -297,6 +303,32 @@ def _by_kind(run: Run, task: str) -> Iterable[Block]:
     make = kinds.get(type(pairs[0][0]))
     if make is not None:
         yield from make(pairs)
+    yield _note(" ".join(_confidence(run, task)))
+
+
+def _confidence(run: Run, task: str) -> Iterable[str]:
+    """What the dev split has determined, and how many items are unlike the training data."""
+    from multiseq.training.confidence import DECIDING
+
+    if task in run.record.get("confidence", {}):
+        yield f"From the dev split: {run.record['confidence'][task]}."
+    firsts = [result for judged in run.scored[task].judged for result in judged.results[:1]]
+    known = [result.distance for result in firsts if result.distance is not None]
+    if not known:
+        yield "No item can be marked as unlike the training data: that needs a dev split of 20 items."
+        return
+    num = sum(distance > 1 for distance in known)
+    largest = digits(max(known))
+    yield (
+        f"Unlike the training data (distance above 1): {num:,} of {len(known):,} items. The largest distance "
+        f"is {largest}."
+    )
+    dev = [source["items"] for source in run.record.get("dev", []) if task in source["tasks"]]
+    if dev and dev[0] < DECIDING:
+        yield (
+            f"With fewer than {DECIDING} dev items, the farthest of them alone is the limit: if it is an "
+            "unusual one, nothing is ever marked."
+        )
 
 
 def _class_blocks(pairs: Sequence[tuple[Label, Any]]) -> Iterable[Block]:
@@ -455,21 +487,43 @@ def _label_errors(run: Run, task: str) -> Iterable[Block]:
 def _place_and_item(run: Run, task: str, unit: Unit) -> tuple[str, str]:
     """The location of a label; and the item, or the words around the labelled one, as a short text."""
     source, number = run.scored[task].source, unit.judged.item
-    item = source.items[number]
+    item, location = source.items[number], _location(run, task, number)
     if unit.vector is None:
-        return _location(source, number), visible(item, 60) if isinstance(item, str) else ""
+        suffixes = getattr(run.model.adapter(source.adapter_name), "suffixes", ())
+        return location, visible(item, 60) if isinstance(item, str) and not suffixes else ""
     names = _vector_names(run, task, number)
     first = max(0, unit.vector - 3)
     near = [f"[{name}]" if i == unit.vector else name for i, name in enumerate(names)][
         first : unit.vector + 4
     ]
     words = any(name.isalpha() for name in near)  # numbers of nodes, and times, say nothing beside each other
-    return _location(source, number), " ".join(near) if words else names[unit.vector]
+    return location, " ".join(near) if words else names[unit.vector]
 
 
-def _location(source: Source, number: int) -> str:
+def _location(run: Run, task: str, number: int) -> str:
+    """The file and line of an item; of a recording or a text file, its path as the user's data has it."""
+    source = run.scored[task].source
+    item = source.items[number]
     location = source.locations[number] if source.locations else f"item {number}"
-    return Path(location).name or location
+    if isinstance(item, AudioFile):
+        return item.member
+    file, _, line = location.rpartition(":")
+    of_line = bool(file) and line.isdigit()
+    suffixes = getattr(run.model.adapter(source.adapter_name), "suffixes", ())
+    if isinstance(item, str) and suffixes:
+        path = PurePath(item)
+    elif of_line or not source.locations:
+        return PurePath(location).name or location
+    else:
+        path = PurePath(location)
+    spec = run.recipe.tables["data"][run.recipe.tasks[task]["data"]]
+    named = [
+        PurePath(spec[key]).parts for key in ("audio", "file", *SPLITS) if isinstance(spec.get(key), str)
+    ]
+    folders = [up for name in named for up in path.parents if name and up.parts[-len(name) :] == name]
+    folders += [PurePath(file).parent] if of_line else []
+    folder = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
+    return path.relative_to(folder).as_posix()
 
 
 def _vector_names(run: Run, task: str, number: int) -> list[str]:
@@ -481,7 +535,7 @@ def _vector_names(run: Run, task: str, number: int) -> list[str]:
 
 def _item(run: Run, task: str, unit: Unit) -> dict[str, Any]:
     """An item as what it is, with its label and its prediction."""
-    location = _location(run.scored[task].source, unit.judged.item)
+    location = _location(run, task, unit.judged.item)
     views: list[dict[str, Any]] = []
     try:
         views, names = _views(run, task, unit)
@@ -514,10 +568,33 @@ def _views(run: Run, task: str, unit: Unit) -> tuple[list[dict[str, Any]], list[
     views = [_view(run, task, view) for view in shown]
     if not views and marks:
         views = [_words(marks, unit.vector)]
+    seen = _attended(run, task, unit, examples)
     if not views:
         text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str)
         views = [{"kind": "text", "text": visible(text, LONGEST)}]
-    return views, names
+    return [*views, *(_view(run, task, picture) for picture in seen)], names
+
+
+def _attended(run: Run, task: str, unit: Unit, examples: Sequence[Any]) -> list[Picture]:
+    """What each token of a predicted text looks at in the item: the mean over the last layer's heads."""
+    from multiseq.model import Model
+
+    model, head = run.model, run.model.task(task).head
+    look = getattr(head, "attention", None)
+    if look is None or not isinstance(model, Model) or len(examples) != 1:
+        return []
+    name = run.scored[task].source.adapter_name
+    words, text = model.adapter(name).names(examples[0]), unit.judged.results[0].text
+    if not words:
+        return []
+    tokens = [*head.target.token_texts(text), "(end)"]
+    for _, sets in model.encoded(name, [examples]):
+        [weights] = look(sets, head.target.batch([text]).to(sets.device))
+    mean = weights.mean(0, keepdim=True)[:, :ATTENDED, :ATTENDED].cpu()
+    what = f"Attention of {len(tokens)} predicted tokens to {len(words)} vectors of the item"
+    cut = f", the first {ATTENDED} of each" if max(len(words), len(tokens)) > ATTENDED else ""
+    figure = plots.attention(words[:ATTENDED], mean, tokens=tokens[:ATTENDED])
+    return [Picture(plots.svg(figure), what + cut)]
 
 
 def _wrong(result: Any, label: Any) -> bool:

@@ -228,7 +228,9 @@ class Model(Predictor):
         dtype = next(self.parameters()).dtype
         together = VectorSets.cat([s.with_values(s.values.to(dtype)) for s in stems])
         encoded = self.encoder(together).split([s.num_sets for s in stems])
-        return [self.adapter(name).read(sets) for (name, _), sets in zip(parts, encoded, strict=True)]
+        return [
+            self.adapter(name).read(sets, inputs) for (name, inputs), sets in zip(parts, encoded, strict=True)
+        ]
 
     def loss(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
         """For each task in the batch, the sum of its losses and the number of losses in the sum."""

@@ -135,11 +135,11 @@ class FusedAdapter(nn.Module):
         """
         by_part = self._by_part(labels, example)
         aligned: list[Any] = []
-        for name, own in example.parts.items():
+        for name, inner in example.parts.items():
             part = self.parts[name]
             with _of_part(name):
                 given = by_part.get(name)
-                aligned += [None] * part.num_vectors(own) if given is None else part.align(given, own)
+                aligned += [None] * part.num_vectors(inner) if given is None else part.align(given, inner)
         return aligned
 
     def _by_part(self, labels: Any, example: FusedExample) -> Mapping[str, Any]:
@@ -157,8 +157,8 @@ class FusedAdapter(nn.Module):
 
     def names(self, example: FusedExample) -> list[str]:
         """The name of each vector: the name of its part, then what it stands for, as in "caption: cat"."""
-        own = {name: self.parts[name].names(e) for name, e in example.parts.items()}
-        return [f"{name}: {what}" for name, names in own.items() for what in names]
+        by_part = {name: self.parts[name].names(e) for name, e in example.parts.items()}
+        return [f"{name}: {what}" for name, names in by_part.items() for what in names]
 
     def collate(self, examples: Sequence[FusedExample]) -> Inputs:
         """Pack the examples of each part. The tensors are named ``part.name``."""
@@ -191,7 +191,7 @@ class FusedAdapter(nn.Module):
     def content(self, item: Any) -> Any:
         """For each part, the content of its item that the part's adapter reads."""
         parts: dict[str, Any] = self.parts
-        return {name: parts[name].content(own) for name, own in item.items() if own is not None}
+        return {name: parts[name].content(inner) for name, inner in item.items() if inner is not None}
 
     # --- for the command line ---------------------------------------------------------------------
 
@@ -208,9 +208,9 @@ class FusedAdapter(nn.Module):
         for name, example in examples[0].parts.items():
             part: Any = self.parts[name]
             count = part.num_vectors(example) if marks else 0
-            own, rest = rest[:count], rest[count:]
-            given = part.show(item[name], [example], own, None) if hasattr(part, "show") else []
-            words = " ".join(f"{mark.name} ({mark.text})" for mark in own) or str(item[name])
+            marked, rest = rest[:count], rest[count:]
+            given = part.show(item[name], [example], marked, None) if hasattr(part, "show") else []
+            words = " ".join(f"{mark.name} ({mark.text})" for mark in marked) or str(item[name])
             shown += [f"{name}:", *(given or [words])]
         return shown
 
@@ -223,10 +223,10 @@ class FusedAdapter(nn.Module):
 
     def _part(self, name: str, source: Tensor, inputs: Inputs) -> VectorSets:
         """One set of this part per example. The set is empty if the example lacks the part."""
-        chosen, own_lengths, host = inputs.host[name]
+        chosen, inner_lengths, host = inputs.host[name]
         if not chosen:
             return VectorSets(source.new_zeros(0, self.dim), [0] * len(inputs.lengths))
-        sets = self.parts[name](Inputs(own_lengths, under(f"{name}.", inputs.tensors), host))
+        sets = self.parts[name](Inputs(inner_lengths, under(f"{name}.", inputs.tensors), host))
         # An item that lacks this part gets an empty, unordered set, whatever else is in the batch.
         counts = [0] * len(inputs.lengths)
         for i in chosen:
@@ -277,10 +277,10 @@ class FusedAdapter(nn.Module):
         parts: dict[str, Adapter] = {}
         with reading("config"):
             for name, spec in config_of(config, ("parts",))["parts"].items():
-                own = spec.get("same_as")
+                twin = spec.get("same_as")
                 with _of_part(name):
                     parts[name] = (
-                        parts[own] if own else _load(name, spec, under(f"{name}.", assets), adapters or {})
+                        parts[twin] if twin else _load(name, spec, under(f"{name}.", assets), adapters or {})
                     )
             return cls(parts)
 
@@ -322,23 +322,25 @@ def _reads_all(part: Adapter) -> bool:
     return seen.lengths == sets.lengths and torch.equal(seen.values, sets.values)
 
 
-def _load(name: str, spec: Mapping[str, Any], assets: Mapping[str, str], own: Mapping[str, type]) -> Adapter:
-    found: Any = own.get(name)
-    if found is None:
+def _load(
+    name: str, spec: Mapping[str, Any], assets: Mapping[str, str], classes: Mapping[str, type]
+) -> Adapter:
+    part_class: Any = classes.get(name)
+    if part_class is None:
         from multiseq.adapters.graph import GraphAdapter
         from multiseq.adapters.speech import SpeechAdapter
         from multiseq.adapters.text import TextAdapter
 
         ours = {kind.__name__: kind for kind in (TextAdapter, SpeechAdapter, GraphAdapter, FusedAdapter)}
-        found = ours.get(spec["class"])
-    if found is None:
+        part_class = ours.get(spec["class"])
+    if part_class is None:
         raise ValueError(
             f"part {name!r} is a {spec['class']}, which is not in this library; pass your class as "
             f'load(…, adapters={{"NAME.{name}": {spec["class"]}}}), where NAME is the fused adapter\'s name'
         )
-    deeper = under(f"{name}.", own)  # for a part that is itself a FusedAdapter
+    deeper = under(f"{name}.", classes)  # for a part that is itself a FusedAdapter
     options = {"adapters": deeper} if deeper else {}
-    loaded: Adapter = found.from_config(spec["config"], assets, **options)
+    loaded: Adapter = part_class.from_config(spec["config"], assets, **options)
     return loaded
 
 

@@ -295,13 +295,13 @@ class SpeechAdapter(nn.Module):
     def _example(self, stretch: Stretches, first: int, last: int, total: int, name: str) -> SpeechExample:
         samples = None if self.speeds == (1.0,) else torch.empty(last - first, dtype=torch.int16)
 
-        def own(begin: int, end: int) -> Tensor:
+        def read(begin: int, end: int) -> Tensor:
             chunk = stretch(first + begin, first + end)
             if samples is not None:
                 samples[begin:end] = to_int16(chunk)
             return chunk
 
-        frames = log_mel_of(own, last - first, self.sample_rate, self.n_mels)
+        frames = log_mel_of(read, last - first, self.sample_rate, self.n_mels)
         start, seconds = first // self._vector_samples, (last - first) / self.sample_rate
         return SpeechExample(frames, samples, seconds, start, total, 1.0, name)
 
@@ -350,8 +350,8 @@ class SpeechAdapter(nn.Module):
         if are_segments(labels):
             return labels_at(centres, labels, example.total * self.vector_seconds, example.source)
         check_labels(labels, example.total, "vector", f" of {self.vector_seconds} s, or {form}", place)
-        own = (centres / self.vector_seconds).astype(int)
-        return [labels[i] for i in own.clip(max=example.total - 1).tolist()]
+        numbers = (centres / self.vector_seconds).astype(int)
+        return [labels[i] for i in numbers.clip(max=example.total - 1).tolist()]
 
     def _centres(self, example: SpeechExample) -> NDArray[np.float64]:
         """The centre of each vector's span, in seconds of the recording at its recorded speed."""

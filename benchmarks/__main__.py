@@ -199,9 +199,9 @@ def _setting(device: str, lengths: Path | None, only: Sequence[str], **changes: 
         if name not in WORKLOADS:
             near = nearest(name, WORKLOADS)
             raise ValueError(f"--workload: got {name!r}{near}, expected some of {', '.join(WORKLOADS)}")
-    own = None if lengths is None else read_lengths(lengths)
+    drawn_from = None if lengths is None else read_lengths(lengths)
     return replace(
-        setting, heads=setting.dim // HEAD_DIM[device], lengths=own, only=tuple(dict.fromkeys(only))
+        setting, heads=setting.dim // HEAD_DIM[device], lengths=drawn_from, only=tuple(dict.fromkeys(only))
     )
 
 

@@ -145,7 +145,7 @@ def _ours(head: DecoderHead, sets: VectorSets, texts: Sequence[int], beam: int) 
 
     def decode() -> list[list[int]]:
         with inference(head):
-            found = beam_search(
+            beams = beam_search(
                 _EndingSteps(CachedSteps(head, sets.select(order)), [texts[i] for i in order]),
                 sets.num_sets,
                 begin=head.target.begin,
@@ -154,7 +154,7 @@ def _ours(head: DecoderHead, sets: VectorSets, texts: Sequence[int], beam: int) 
                 num_beams=beam,
                 device=sets.device,
             )
-        return [found[place].tokens for place in sorted(range(len(order)), key=order.__getitem__)]
+        return [beams[place].tokens for place in sorted(range(len(order)), key=order.__getitem__)]
 
     return decode
 
@@ -211,7 +211,7 @@ def _generate(model: Any, sets: VectorSets, texts: Sequence[int], beam: int) -> 
         # Made anew, for `generate` changes it.
         encoded = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=padded)
         with torch.inference_mode():
-            found: list[list[int]] = model.generate(
+            generated: list[list[int]] = model.generate(
                 encoder_outputs=encoded,
                 attention_mask=mask.long(),
                 max_new_tokens=max(texts) + 1,
@@ -219,7 +219,7 @@ def _generate(model: Any, sets: VectorSets, texts: Sequence[int], beam: int) -> 
                 do_sample=False,
                 logits_processor=transformers.LogitsProcessorList([force]),
             ).tolist()
-        return [tokens[1 : tokens.index(TextTarget.end)] for tokens in found]
+        return [tokens[1 : tokens.index(TextTarget.end)] for tokens in generated]
 
     return decode
 

@@ -33,13 +33,13 @@ FIRST_SEED, POOL_SEED = 1, 100
 """Not 0: that has a set so long that padded encoders would be all that the minutes go to."""
 
 AT_ONCE = 131_072
-"""Padded rows that a peer takes at once at most; a larger batch in parts, for all of it would not fit."""
+"""Padded vectors that a peer takes at once at most; a larger batch in pieces, for all of it would not fit."""
 
 ROUNDS = {"cpu": 2, "cuda": 5}
 """How often a batch is timed."""
 
 LONG = {"cpu": 10_000, "cuda": AT_ONCE}
-"""Padded rows from which on it takes so long that it is timed once."""
+"""Padded vectors from which on it takes so long that it is timed once."""
 
 LONG_DRAWS = 2
 """Draws, at most, of a workload that has such batches."""
@@ -64,7 +64,7 @@ NOTES = {
 def measure(setting: Setting) -> list[Table]:
     """A table of forward, and one of forward and backward."""
     everyone, graphs = [ours(setting), *peers(setting)], working(gps, setting)
-    _forward_backward(everyone[0], _parts(everyone[0], [5, 3, 2], setting))()  # what a first call sets up
+    _forward_backward(everyone[0], _pieces(everyone[0], [5, 3, 2], setting))()  # what a first call sets up
     rows: dict[str, list[dict[str, Cell]]] = {kind: [] for kind in STEPS}
     todo = [(w, order, _draws(w, order, setting)) for w in workloads(setting) for order in ORDERS]
     if setting.device.type == "cpu":
@@ -73,9 +73,9 @@ def measure(setting: Setting) -> list[Table]:
     for workload, order, draws in todo:
         taking_part = [*everyone, *graphs] if workload == "molecules" else everyone
         seconds = _seconds(taking_part, draws, setting)
-        for kind, found in rows.items():
+        for kind, rows_of_kind in rows.items():
             row = _row(draws, seconds[kind], [p.name for p in (*everyone[1:], *graphs)])
-            found.append({"workload": workload, "order": order} | row)
+            rows_of_kind.append({"workload": workload, "order": order} | row)
     weights = ", ".join(f"{p.name} {_thousands(p):,}" for p in (*everyone, *graphs))
     note = f"{NOTE}{NOTES[setting.device.type]}Weights in thousands: {weights}."
     return [
@@ -121,10 +121,10 @@ def _seconds(
     """Kind to contender to seconds of every draw; nan where a batch did not fit into memory."""
     seconds: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in STEPS}
     for batches in draws:
-        found = [_seconds_of_batch(contenders, lengths, setting) for lengths in batches]
+        by_batch = [_seconds_of_batch(contenders, lengths, setting) for lengths in batches]
         for kind in STEPS:
             for peer in contenders:
-                seconds[kind][peer.name].append(sum(part[kind][peer.name] for part in found))
+                seconds[kind][peer.name].append(sum(of_batch[kind][peer.name] for of_batch in by_batch))
     return seconds
 
 
@@ -133,7 +133,7 @@ def _seconds_of_batch(
 ) -> dict[str, dict[str, float]]:
     device = setting.device.type
     rounds = 1 if _is_long(lengths, setting) else ROUNDS[device]
-    encodes = {p.name: _parts(p, lengths, setting) for p in contenders}
+    encodes = {p.name: _pieces(p, lengths, setting) for p in contenders}
     seconds = {}
     for kind, step_of in STEPS.items():
         for peer in contenders:
@@ -150,11 +150,11 @@ def _is_long(lengths: Batch, setting: Setting) -> bool:
     return len(lengths) * max(lengths) > LONG[setting.device.type]
 
 
-def _parts(peer: Peer, lengths: Batch, setting: Setting) -> list[Encode]:
-    """The batch, in as many parts as the peer needs."""
+def _pieces(peer: Peer, lengths: Batch, setting: Setting) -> list[Encode]:
+    """The batch, in as many pieces as the peer needs."""
     size = max(1, AT_ONCE // max(lengths)) if peer.pads else len(lengths)
-    parts = [lengths[start : start + size] for start in range(0, len(lengths), size)]
-    return [peer.prepare(sets_of(part, setting)) for part in parts]
+    pieces = [lengths[start : start + size] for start in range(0, len(lengths), size)]
+    return [peer.prepare(sets_of(piece, setting)) for piece in pieces]
 
 
 def _forward(peer: Peer, encodes: Sequence[Encode]) -> Step:
@@ -198,15 +198,17 @@ def _row(draws: Sequence[Draw], seconds: dict[str, list[float]], names: Sequence
     """What is told of one workload in one order; the first in ``seconds`` is ours."""
     batches = [batch for each in draws for batch in each]
     vectors = sum(map(sum, batches))
-    own, *others = seconds
+    first, *others = seconds
     ratios = {
-        name: ratio(seconds[own], seconds[name]) for name in others if not any(map(math.isnan, seconds[name]))
+        name: ratio(seconds[first], seconds[name])
+        for name in others
+        if not any(map(math.isnan, seconds[name]))
     }
     row: dict[str, Cell] = {
         "vectors": round(vectors / len(batches)),
         "padding": sum(len(batch) * max(batch) for batch in batches) / vectors,
-        "ms": 1000 * median(seconds[own]) * len(draws) / len(batches),
-        "fastest": min(ratios.values(), key=lambda found: found.median),
+        "ms": 1000 * median(seconds[first]) * len(draws) / len(batches),
+        "fastest": min(ratios.values(), key=lambda spread: spread.median),
     }
     return row | {name: ratios[name].median if name in ratios else math.nan for name in names}
 

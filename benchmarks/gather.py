@@ -38,7 +38,7 @@ CPU = Path(__file__).parent / "results" / "starter-cpu.json"
 
 def gather(work: Path, out: Path) -> None:
     """Write ``summary.md``, ``results.json``, the pictures and the losses of what is there."""
-    results = {folder.name: found for folder in sorted(work.iterdir()) if (found := _read(folder))}
+    results = {folder.name: files for folder in sorted(work.iterdir()) if (files := _read(folder))}
     ends = [line.split("\t") for line in (work / "parts.tsv").read_text(encoding="utf-8").splitlines()]
     parts = [dict(zip(("part", "exit code", "seconds", "limit"), end, strict=True)) for end in ends]
     _write(out / "results.json", json.dumps({"parts": parts, **results}, ensure_ascii=False, indent=1), work)
@@ -58,15 +58,15 @@ def _write(file: Path, text: str, work: Path) -> None:
 
 def _read(folder: Path) -> dict[str, Any]:
     """The JSON files of a part: of a benchmark one, of a training what it wrote before it ended."""
-    found: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     for name in ("results.json", "run.json", "test.json"):
         if (folder / name).is_file():
-            found[name] = json.loads((folder / name).read_text(encoding="utf-8"))
+            files[name] = json.loads((folder / name).read_text(encoding="utf-8"))
     if (folder / "metrics.csv").is_file():
         with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["seconds"] and row["task"] == "total"]
-        found["steps"] = [[int(row["step"]), float(row["seconds"])] for row in rows]
-    return found
+            totals = [row for row in csv.DictReader(file) if row["seconds"] and row["task"] == "total"]
+        files["steps"] = [[int(row["step"]), float(row["seconds"])] for row in totals]
+    return files
 
 
 def _head(results: Mapping[str, Any]) -> list[str]:
@@ -109,31 +109,31 @@ def _number(cell: Any) -> float:
 
 def _starter(results: Mapping[str, Any]) -> list[str]:
     """Scores and seconds beside those of a CPU; where it did not come to its end, the seconds of a step."""
-    found = results.get("starter", {})
-    steps = found.get("steps", [])
+    files = results.get("starter", {})
+    steps = files.get("steps", [])
     if not steps:
         return []
     cpu = json.loads(CPU.read_text(encoding="utf-8"))
     lines = ["", f"Starter data: {len(steps):,} steps, {_pace(steps):.1f} milliseconds each."]
-    if (seconds := found.get("run.json", {}).get("training_seconds")) is not None:
+    if (seconds := files.get("run.json", {}).get("training_seconds")) is not None:
         lines += [f"Training took {seconds} s; on {cpu['cpu']} {cpu['training_seconds']} s."]
-    if "test.json" in found:
+    if "test.json" in files:
         lines += ["", "| task | metric | here | CPU |", "|---|---|---:|---:|"]
-    for task, entry in found.get("test.json", {}).get("tasks", {}).items():
+    for task, entry in files.get("test.json", {}).get("tasks", {}).items():
         there = cpu["tasks"].get(task, {}).get("value")
         lines.append(f"| {task} | {entry['metric']} | {_shown(entry['value'])} | {_shown(there)} |")
     return lines
 
 
 def _pos(results: Mapping[str, Any]) -> list[str]:
-    found = results.get("pos", {})
-    steps = found.get("steps", [])
+    files = results.get("pos", {})
+    steps = files.get("steps", [])
     if not steps:
         return []
     line = f"english-pos: {_pace(steps):.1f} milliseconds a step"
-    if budget := _budget(found["run.json"]["command"]):
+    if budget := _budget(files["run.json"]["command"]):
         line += f", at most {1e3 * budget / _pace(steps):,.0f} words a second"
-    if memory := found["run.json"].get("peak_gpu_memory_mib"):
+    if memory := files["run.json"].get("peak_gpu_memory_mib"):
         line += f"; at most {memory:,} MiB of the GPU"
     return ["", f"{line}."]
 
@@ -146,8 +146,8 @@ def _pace(steps: list[list[float]]) -> float:
 
 def _budget(command: str) -> int:
     """Vectors of a step at most, as the command says."""
-    _, found, rest = command.partition("training.max_vectors=")
-    return int(rest.split()[0]) if found else 0
+    _, option, rest = command.partition("training.max_vectors=")
+    return int(rest.split()[0]) if option else 0
 
 
 def _shown(value: float | None) -> str:

@@ -107,14 +107,17 @@ def _encoder_costs(setting: Setting, ladders: Sequence[Sequence[list[int]]]) -> 
     encoder = encoder.to(setting.device, setting.dtype)
     steps = [[_step(encoder, lengths, setting) for lengths in batches] for batches in ladders]
     steps[0][0]()  # makes the gradients of the weights
-    peaks = [_peaks(own, setting.device) for own in steps]
-    fitting = [own[: len(found)] for own, found in zip(steps, peaks, strict=True)]
+    peaks = [_peaks(ladder, setting.device) for ladder in steps]
+    fitting = [ladder[: len(mibs)] for ladder, mibs in zip(steps, peaks, strict=True)]
     keep_memory()
     fitting[0][-1]()  # asks for as much as any
     passes = PASSES[setting.device.type]
     return [
-        [Cost(seconds, mib) for seconds, mib in zip(_times(own, passes, setting.device), found, strict=True)]
-        for own, found in zip(fitting, peaks, strict=True)
+        [
+            Cost(seconds, mib)
+            for seconds, mib in zip(_times(ladder, passes, setting.device), mibs, strict=True)
+        ]
+        for ladder, mibs in zip(fitting, peaks, strict=True)
     ]
 
 
@@ -144,10 +147,10 @@ def _times(steps: Sequence[Callable[[], None]], passes: int, device: torch.devic
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:
     """The median of three calls, or of fewer where they are long enough to be sure of."""
-    found = [seconds_of(step, device)]
-    while sum(found) < SHORT and len(found) < 3:
-        found.append(seconds_of(step, device))
-    return median(found)
+    seconds = [seconds_of(step, device)]
+    while sum(seconds) < SHORT and len(seconds) < 3:
+        seconds.append(seconds_of(step, device))
+    return median(seconds)
 
 
 def _rows(size: str, sizes: Sequence[int], costs: Sequence[Cost]) -> list[dict[str, Cell]]:

@@ -66,13 +66,13 @@ def _row(
         if setting.device.type == "cpu":  # elsewhere attention is one kernel, and no product of its own
             steps |= {name: products_step(lengths, setting, by) for name, by in _products(setting).items()}
         seconds = alternate(steps, max(ROUNDS, VECTORS // sum(lengths)), setting.device)
-        own = seconds.pop("ours")
-        milliseconds.append(1e3 * median(own))
-        shares.append(flops(lengths, setting) / median(own) / rate)
+        encoder = seconds.pop("ours")
+        milliseconds.append(1e3 * median(encoder))
+        shares.append(flops(lengths, setting) / median(encoder) / rate)
         if seconds:
             limit = min(seconds.values(), key=median)
-            ours.append(median(own) / median(limit))
-            torchs.append(median(own) / median(seconds["torch"]))
+            ours.append(median(encoder) / median(limit))
+            torchs.append(median(encoder) / median(seconds["torch"]))
             products.append(1e3 * median(limit))
     row: dict[str, Cell] = {
         "workload": workload,
@@ -104,17 +104,17 @@ def encoder_step(model: Encoder, lengths: Sequence[int], setting: Setting) -> Ca
 
 def products_step(lengths: Sequence[int], setting: Setting, product: Product) -> Callable[[], None]:
     """The matrix products of one forward and backward, and nothing else."""
-    rows, dim, head_dim = sum(lengths), setting.dim, setting.dim // setting.heads
-    where: dict[str, Any] = {"device": setting.device, "dtype": setting.dtype}
+    vectors, dim, head_dim = sum(lengths), setting.dim, setting.dim // setting.heads
+    options: dict[str, Any] = {"device": setting.device, "dtype": setting.dtype}
     ff = Encoder(dim, 1, setting.heads).ff_dim
     linear = [
-        (torch.randn(rows, i, **where), torch.randn(o, i, **where), torch.randn(rows, o, **where))
+        (torch.randn(vectors, i, **options), torch.randn(o, i, **options), torch.randn(vectors, o, **options))
         for i, o in ((dim, 3 * dim), (dim, dim), (dim, 2 * ff), (ff, dim))
     ]
     attention = [
         (
-            torch.randn(num * setting.heads, length, head_dim, **where),
-            torch.randn(num * setting.heads, length, length, **where),
+            torch.randn(num * setting.heads, length, head_dim, **options),
+            torch.randn(num * setting.heads, length, length, **options),
         )
         for length, num in Counter(lengths).items()
     ]
@@ -141,11 +141,11 @@ def square_rate(setting: Setting) -> float:
     """FLOP/s of one large square product, by the fastest library there is."""
     size = SQUARE[setting.device.type]
     a = torch.randn(size, size, device=setting.device, dtype=setting.dtype)
-    found = []
+    rates = []
     for product in _products(setting).values():
         taken = [seconds_of(partial(product, a, a), setting.device) for _ in range(6)]
-        found.append(2 * size**3 / median(taken[1:]))
-    return max(found)
+        rates.append(2 * size**3 / median(taken[1:]))
+    return max(rates)
 
 
 def rate_note(rate: float, setting: Setting) -> str:
@@ -156,10 +156,10 @@ def rate_note(rate: float, setting: Setting) -> str:
 
 def _products(setting: Setting) -> dict[str, Product]:
     """Two ways to multiply: torch's own, and oneDNN's where torch carries it."""
-    found: dict[str, Product] = {"torch": torch.mm}
+    products: dict[str, Product] = {"torch": torch.mm}
     if setting.device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        found["oneDNN"] = _onednn
-    return found
+        products["oneDNN"] = _onednn
+    return products
 
 
 def _onednn(a: torch.Tensor, b: torch.Tensor) -> object:

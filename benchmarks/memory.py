@@ -25,9 +25,9 @@ def measure(setting: Setting) -> list[Table]:
     draws = [draw(workload, min(SETS, setting.sets), seed, setting.lengths) for seed in range(setting.draws)]
     lengths = sorted(draws, key=padding_factor)[len(draws) // 2]
     peaks = in_fresh_process(_peaks, lengths, setting)
-    own = next(iter(peaks.values()))
+    ours = next(iter(peaks.values()))
     rows: list[dict[str, Cell]] = [
-        {"encoder": name, "MiB": mib, "KiB a vector": 2**10 * mib / sum(lengths), "× ours": mib / own}
+        {"encoder": name, "MiB": mib, "KiB a vector": 2**10 * mib / sum(lengths), "× ours": mib / ours}
         for name, mib in peaks.items()
     ]
     title = f"Peak memory of forward and backward: {workload}, {sum(lengths):,} vectors"

@@ -57,23 +57,26 @@ def make(name: str, setting: Setting, items: int, folder: Path | None = None) ->
     """
     workload = MODALITIES[name] if setting.lengths is None else "own lengths"
     torch.manual_seed(0)
-    found, labels, adapter, head = _BUILDERS[name](draw(workload, items, 0, setting.lengths), setting.dim)
+    inputs, labels, adapter, head = _BUILDERS[name](draw(workload, items, 0, setting.lengths), setting.dim)
     if folder is not None and name == "speech":
-        found = [_written(item, folder / f"{i}.wav") for i, item in enumerate(found)]
+        inputs = [_written(item, folder / f"{i}.wav") for i, item in enumerate(inputs)]
     encoder = Encoder(setting.dim, setting.depth, setting.heads)
     model = Model({name: adapter}, encoder, {"task": Task(name, head)})
-    return Modality(name, model.to(setting.device), Source(name, found, {"task": labels}))
+    return Modality(name, model.to(setting.device), Source(name, inputs, {"task": labels}))
 
 
 def _text(lengths: Sequence[int], dim: int) -> Parts:
     sentences = _starter("sentences")
     tagged = zip(sentences.items, sentences.targets["pos"], strict=True)
-    words = cycle([pair for row, tags in tagged for pair in zip(row, tags, strict=True)])
-    rows = [[next(words) for _ in range(n)] for n in lengths]
-    items, tags = [[w for w, _ in row] for row in rows], [[t for _, t in row] for row in rows]
+    words = cycle([pair for sentence, tags in tagged for pair in zip(sentence, tags, strict=True)])
+    tagged_words = [[next(words) for _ in range(n)] for n in lengths]
+    items, tags = (
+        [[w for w, _ in sentence] for sentence in tagged_words],
+        [[t for _, t in sentence] for sentence in tagged_words],
+    )
     others = [*_starter("comments").items, *_starter("pairs").items]
     adapter = TextAdapter.fit([*sentences.items, *others], dim=dim)
-    return items, tags, adapter, VectorHead(dim, ClassTarget.fit([t for row in tags for t in row]))
+    return items, tags, adapter, VectorHead(dim, ClassTarget.fit([t for sentence in tags for t in sentence]))
 
 
 def _speech(lengths: Sequence[int], dim: int) -> Parts:
@@ -83,8 +86,8 @@ def _speech(lengths: Sequence[int], dim: int) -> Parts:
     items, labels, first = [], [], 0
     for length in lengths:
         size = int(length * SPAN * rate)
-        own = torch.arange(first, first + size) % len(samples)
-        items.append((samples[own], rate))
+        places = torch.arange(first, first + size) % len(samples)
+        items.append((samples[places], rate))
         labels.append([names[i % len(names)] for i in range(length)])
         first += size
     adapter = SpeechAdapter.fit(items[:FITTED_ON], dim=dim)

@@ -14,8 +14,8 @@ because it was the fastest or is what the encoder is known for:
   mask as a bias, which saves it passes over all pairs.
 - ``GPSConv`` of torch-geometric, without its convolution: attention and feed-forward. It pads in its call.
 
-On a GPU in half precision BERT and ModernBERT also run on packed rows, through torch's variable-length flash
-attention, the kernel that ours runs on too.
+On a GPU in half precision BERT and ModernBERT also run on packed vectors, through torch's variable-length
+flash attention, the kernel that ours runs on too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from multiseq.requires import MissingLibraryError, need
 __all__ = ["Encode", "Peer", "gps", "ours", "peers", "working"]
 
 Encode = Callable[[], Tensor]
-"""Encodes one batch: its real rows, ``(vectors, dim)``. Where gradients are taken, the input gets one too."""
+"""Encodes one batch: its real vectors, ``(vectors, dim)``. If gradients are taken, the input gets one too."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Peer:
         name: In the table.
         model: Its weights.
         prepare: From sets to a call that encodes them; what it does itself is not timed.
-        pads: Whether its rows stand in (sets, longest).
+        pads: Whether it takes the padded form (sets, longest).
     """
 
     name: str
@@ -63,8 +63,10 @@ class Peer:
     @property
     def weights(self) -> list[nn.Parameter]:
         """All of them but tables that are looked up: ours gets its vectors from an adapter."""
-        found = [m.parameters(recurse=False) for m in self.model.modules() if not isinstance(m, nn.Embedding)]
-        return [weight for part in found for weight in part]
+        by_module = [
+            m.parameters(recurse=False) for m in self.model.modules() if not isinstance(m, nn.Embedding)
+        ]
+        return [weight for weights in by_module for weight in weights]
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,13 @@ class Padded:
     """A padded batch.
 
     Args:
-        rows: ``(sets, longest, dim)``.
+        values: ``(sets, longest, dim)``.
         gaps: ``(sets, longest)``, True on padding; None where there is none.
         bias: ``(sets, 1, 1, longest)``, added to what a query makes of a key; None where there is no padding.
-        real: ``(vectors,)``: which of the (sets * longest) rows are real.
+        real: ``(vectors,)``: which of the (sets * longest) vectors are real.
     """
 
-    rows: Tensor
+    values: Tensor
     gaps: Tensor | None
     bias: Tensor | None
     real: Tensor
@@ -162,10 +164,10 @@ def _torch(setting: Setting) -> Peer:
     layer = nn.TransformerEncoderLayer(setting.dim, setting.heads, setting.ff_dim, 0.0, batch_first=True)
     model = _placed(nn.TransformerEncoder(layer, setting.depth), setting)
 
-    def call(rows: Tensor, batch: Padded) -> Tensor:
+    def call(values: Tensor, batch: Padded) -> Tensor:
         with _path_of_evaluation(_nested_pays(batch)):
-            found: Tensor = model(rows, src_key_padding_mask=batch.gaps)
-        return found
+            encoded: Tensor = model(values, src_key_padding_mask=batch.gaps)
+        return encoded
 
     return Peer("torch", model, _padded(call))
 
@@ -184,12 +186,12 @@ def _path_of_evaluation(allowed: bool) -> Iterator[None]:
 def _nested_pays(batch: Padded) -> bool:
     """Whether that path is the faster one, as measured at width 256 on a CPU.
 
-    It leaves padding out but for attention, where it makes matrices of all pairs of padded rows. On a GPU it
-    has better kernels, though no nested tensors in bf16.
+    It leaves padding out but for attention, where it makes matrices of all pairs of padded vectors. On a GPU
+    it has better kernels, though no nested tensors in bf16.
     """
-    sets, longest, _ = batch.rows.shape
-    if batch.rows.is_cuda:
-        return batch.rows.dtype != torch.bfloat16
+    sets, longest, _ = batch.values.shape
+    if batch.values.is_cuda:
+        return batch.values.dtype != torch.bfloat16
     return batch.real.numel() / (sets * longest) < 1 - longest / 550
 
 
@@ -204,7 +206,7 @@ def _x_transformers(setting: Setting) -> Peer:
         ff_custom_activation=nn.ReLU(),
     )
     _placed(model, setting)
-    return Peer("x-transformers", model, _padded(lambda rows, batch: model(rows, attn_bias=batch.bias)))
+    return Peer("x-transformers", model, _padded(lambda values, batch: model(values, attn_bias=batch.bias)))
 
 
 def _bert(setting: Setting, *, packed: bool = False) -> Peer:
@@ -219,9 +221,9 @@ def _bert(setting: Setting, *, packed: bool = False) -> Peer:
     if packed:
         return Peer("BERT flash", model, _packed(model, None), pads=False)
 
-    def call(rows: Tensor, batch: Padded) -> Tensor:
-        found: Tensor = model(inputs_embeds=rows, attention_mask=batch.bias).last_hidden_state
-        return found
+    def call(values: Tensor, batch: Padded) -> Tensor:
+        encoded: Tensor = model(inputs_embeds=values, attention_mask=batch.bias).last_hidden_state
+        return encoded
 
     return Peer("BERT", model, _padded(call))
 
@@ -238,39 +240,39 @@ def _modern_bert(setting: Setting, *, packed: bool = False) -> Peer:
     if packed:
         return Peer("ModernBERT flash", model, _packed(model, {"full_attention": None}), pads=False)
 
-    def call(rows: Tensor, batch: Padded) -> Tensor:
+    def call(values: Tensor, batch: Padded) -> Tensor:
         # As a mapping it is taken as it is; else it would be spread out over all pairs, twice.
         masks = {"full_attention": batch.bias}
-        found: Tensor = model(inputs_embeds=rows, attention_mask=masks).last_hidden_state
-        return found
+        encoded: Tensor = model(inputs_embeds=values, attention_mask=masks).last_hidden_state
+        return encoded
 
     return Peer("ModernBERT", model, _padded(call))
 
 
-# --- padded rows ----------------------------------------------------------------------------------------
+# --- padded batches -------------------------------------------------------------------------------------
 
 
 def _padded(call: Callable[[Tensor, Padded], Tensor]) -> Callable[[VectorSets], Encode]:
     def prepare(sets: VectorSets) -> Encode:
         batch = _pad(sets)
-        return lambda: call(_leaf(batch.rows), batch).flatten(0, 1).index_select(0, batch.real)
+        return lambda: call(_leaf(batch.values), batch).flatten(0, 1).index_select(0, batch.real)
 
     return prepare
 
 
 def _pad(sets: VectorSets) -> Padded:
-    rows, keep = sets.to_padded()
+    values, keep = sets.to_padded()
     if sets.device.type == "cuda":  # its masked kernels want keys in eights
-        more = -rows.shape[1] % 8
-        rows, keep = nn.functional.pad(rows, (0, 0, 0, more)), nn.functional.pad(keep, (0, more))
+        more = -values.shape[1] % 8
+        values, keep = nn.functional.pad(values, (0, 0, 0, more)), nn.functional.pad(keep, (0, more))
     real = keep.flatten().nonzero().flatten()
     if keep.all():
-        return Padded(rows, None, None, real)
-    bias = torch.zeros(keep.shape, dtype=rows.dtype, device=rows.device).masked_fill(~keep, float("-inf"))
-    return Padded(rows, ~keep, bias[:, None, None], real)
+        return Padded(values, None, None, real)
+    bias = torch.zeros(keep.shape, dtype=values.dtype, device=values.device).masked_fill(~keep, float("-inf"))
+    return Padded(values, ~keep, bias[:, None, None], real)
 
 
-# --- packed rows, for encoders of Hugging Face ----------------------------------------------------------
+# --- packed vectors, for encoders of Hugging Face -------------------------------------------------------
 
 
 def _packed(model: nn.Module, mask: Any) -> Callable[[VectorSets], Encode]:
@@ -280,14 +282,14 @@ def _packed(model: nn.Module, mask: Any) -> Callable[[VectorSets], Encode]:
         longest = max(sets.lengths)
 
         def encode() -> Tensor:
-            found: Tensor = model(
+            encoded: Tensor = model(
                 inputs_embeds=_leaf(sets.values)[None],
                 attention_mask=mask,
                 position_ids=positions,
                 cu_seq_lens_q=offsets,
                 max_length_q=longest,
             ).last_hidden_state
-            return found[0]
+            return encoded[0]
 
         return encode
 
@@ -305,7 +307,7 @@ def _flash(
     max_length_q: int,
     **others: object,
 ) -> tuple[Tensor, None]:
-    """Attention as Hugging Face calls it, on packed rows: the kernel that ours calls."""
+    """Attention as Hugging Face calls it, on packed vectors: the kernel that ours calls."""
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     longest = (max_length_q, max_length_q)
     return flash(q, k, v, (cu_seq_lens_q, cu_seq_lens_q), longest)[None], None
@@ -334,6 +336,6 @@ def _placed(model: nn.Module, setting: Setting) -> nn.Module:
     return model.to(setting.device, setting.dtype)
 
 
-def _leaf(rows: Tensor) -> Tensor:
-    """Where gradients are taken, rows that get one, none left there of an earlier call."""
-    return rows.detach().requires_grad_() if torch.is_grad_enabled() else rows
+def _leaf(values: Tensor) -> Tensor:
+    """Where gradients are taken, a tensor that gets one, without that of an earlier call."""
+    return values.detach().requires_grad_() if torch.is_grad_enabled() else values

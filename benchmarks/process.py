@@ -105,5 +105,5 @@ def _resident(field: str) -> float:
 
 def _mib(file: Path, field: str) -> float:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    found = [int(line.split()[1]) for line in lines if line.startswith(f"{field}:")]
-    return found[0] / 2**10 if found else math.nan
+    kib = [int(line.split()[1]) for line in lines if line.startswith(f"{field}:")]
+    return kib[0] / 2**10 if kib else math.nan

@@ -40,9 +40,9 @@ def draw(workload: str, sets: int, seed: int, own: Sequence[int] | None = None) 
     generator = torch.Generator().manual_seed(seed)
     if workload == "mixed":
         quarter = sets // 4
-        parts = [("sentences", sets - 2 * quarter), ("molecules", quarter), ("utterances", quarter)]
-        found = [n for name, count in parts for n in _lengths(name, count, generator)]
-        return [found[i] for i in torch.randperm(sets, generator=generator).tolist()]
+        shares = [("sentences", sets - 2 * quarter), ("molecules", quarter), ("utterances", quarter)]
+        lengths = [n for name, count in shares for n in _lengths(name, count, generator)]
+        return [lengths[i] for i in torch.randperm(sets, generator=generator).tolist()]
     if workload in SHAPES:
         return _lengths(workload, sets, generator)
     if own is None:
@@ -68,7 +68,7 @@ def sets_of(lengths: Sequence[int], setting: Setting, *, seed: int = 0) -> Vecto
 
 
 def padding_factor(lengths: Sequence[int]) -> float:
-    """Rows after padding to rows.
+    """Vectors after padding to vectors.
 
     >>> padding_factor([1, 3])
     1.5
@@ -84,16 +84,16 @@ def read_lengths(path: Path) -> tuple[int, ...]:
     """
     if not path.is_file():
         raise ValueError(f"--lengths: {path}: no such file")
-    found = []
+    lengths = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         if not line.strip().isdecimal() or int(line) < 1:
             raise ValueError(f"{path}:{number}: got {line.strip()!r}, expected one length, 1 or more, a line")
-        found.append(int(line))
-    if not found:
+        lengths.append(int(line))
+    if not lengths:
         raise ValueError(f"{path}: got no lengths, expected one a line")
-    return tuple(found)
+    return tuple(lengths)
 
 
 def _lengths(shape: str, num: int, generator: torch.Generator) -> list[int]:

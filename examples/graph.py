@@ -33,12 +33,12 @@ starter = Path(str(files("multiseq") / "starter"))
 FEATURES = ["age", "city", "job", "hobby", "spending"]
 
 
-def sources(part: str) -> list[Source]:
+def sources(split: str) -> list[Source]:
     """Read one split: networks from two tables, molecules that come with RDKit, facts from JSON lines."""
     folder = starter / "networks"
     members = read_networks(folder / "nodes.tsv", edges=folder / "edges.tsv", features=FEATURES)
-    networks, molecules = members.of_split(part), read_rdkit_logp(Path("NCI/first_5K.smi")).of_split(part)
-    facts = read_json_lines(starter / f"facts/{part}.jsonl", input="triples")
+    networks, molecules = members.of_split(split), read_rdkit_logp(Path("NCI/first_5K.smi")).of_split(split)
+    facts = read_json_lines(starter / f"facts/{split}.jsonl", input="triples")
     return [
         Source("networks", networks.items, {"buyers": networks.column("buys")}),
         Source("molecules", molecules.items, {"logp": molecules.column("logp")}),

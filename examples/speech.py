@@ -31,14 +31,14 @@ STEPS = 10 if os.environ.get("MULTISEQ_QUICK") else 800
 clips = Path(str(files("multiseq") / "starter" / "clips"))
 
 
-def sources(part: str) -> list[Source]:
+def sources(split: str) -> list[Source]:
     """Read the starter clips of one split ("train" or "test"), with three labels for each clip."""
     records = read_recordings(
         clips / "manifest.tsv", input="clip", audio=clips / "clips.tar", segments=clips / "phones.tsv"
     )
-    own = records.of_split(part)
+    chosen = records.of_split(split)
     labels = {"phonemes": "segments", "speaker": "speaker", "recognition": "text"}
-    return [Source("speech", own.items, {task: own.column(name) for task, name in labels.items()})]
+    return [Source("speech", chosen.items, {task: chosen.column(name) for task, name in labels.items()})]
 
 
 def build(data: list[Source]) -> Model:

@@ -30,11 +30,11 @@ STEPS = 10 if os.environ.get("MULTISEQ_QUICK") else 500
 starter = Path(str(files("multiseq") / "starter"))
 
 
-def sources(part: str) -> list[Source]:
+def sources(split: str) -> list[Source]:
     """Read the starter data of one split ("train" or "test"): three files and tasks with one adapter."""
-    words = read_conllu(starter / f"pos/{part}.conllu")
-    comments = read_table(starter / f"sentiment/{part}.tsv", input="text")
-    pairs = read_table(starter / f"translation/{part}.tsv", input="english")
+    words = read_conllu(starter / f"pos/{split}.conllu")
+    comments = read_table(starter / f"sentiment/{split}.tsv", input="text")
+    pairs = read_table(starter / f"translation/{split}.tsv", input="english")
     return [
         Source("text", words.items, {"pos": words.column("upos")}),
         Source("text", comments.items, {"sentiment": comments.column("label")}),

@@ -359,14 +359,14 @@ def _config(model: Model) -> dict[str, Any]:
     }
 
 
-def _load_adapter(folder: Path, name: str, config: Mapping[str, Any], own: Mapping[str, type]) -> Adapter:
+def _load_adapter(folder: Path, name: str, config: Mapping[str, Any], classes: Mapping[str, type]) -> Adapter:
     import multiseq.adapters
 
     spec = config["adapters"][name]
-    if name in own:
-        found: Any = own[name]
+    if name in classes:
+        adapter_class: Any = classes[name]
     elif spec["class"] in multiseq.adapters.__all__:
-        found = getattr(multiseq.adapters, spec["class"])
+        adapter_class = getattr(multiseq.adapters, spec["class"])
     else:
         raise CheckpointError(
             f"{folder}: adapter {name!r} is a {spec['class']}, which is not a class of multiseq; "
@@ -376,9 +376,9 @@ def _load_adapter(folder: Path, name: str, config: Mapping[str, Any], own: Mappi
     files = under(prefix, {f: folder / f for f in config["files"] if f != WEIGHTS})
     assets = {file: path.read_text(encoding="utf-8") for file, path in files.items()}
     # User's classes for parts of a fused adapter are given as load(…, adapters={"NAME.PART": YourAdapter}).
-    deeper = under(prefix, own)
+    deeper = under(prefix, classes)
     options = {"adapters": deeper} if deeper else {}
-    loaded: Adapter = found.from_config(spec["config"], assets, **options)
+    loaded: Adapter = adapter_class.from_config(spec["config"], assets, **options)
     return loaded
 
 

@@ -74,7 +74,7 @@ def _show_version(wanted: bool) -> bool:
 
         libraries = versions_of(("torch", "torch-geometric", "torchaudio", "lightning"))
         print(f"multiseq {__version__}")
-        print(", ".join(f"{name} {found or 'not installed'}" for name, found in libraries.items()))
+        print(", ".join(f"{name} {version or 'not installed'}" for name, version in libraries.items()))
         print(f"Python {python_version()} on {platform()}")
         raise typer.Exit
     return wanted
@@ -141,8 +141,8 @@ def check(
     with _plain_errors():
         from multiseq.runs.run import check_run
 
-        found = read_together(recipe, changes or [], data)
-        check_run(found, data=data, cache=cache)
+        whole = read_together(recipe, changes or [], data)
+        check_run(whole, data=data, cache=cache)
         print("It can be trained.")
 
 
@@ -242,17 +242,17 @@ def train(
 
         keep_memory()
         if resume and not recipe and not changes:
-            found = read_run(out)
+            whole = read_run(out)
         else:
-            found = read_together(names, changes, data)
-        report = train_run(found, out, data=data, resume=resume, **launch)
+            whole = read_together(names, changes, data)
+        report = train_run(whole, out, data=data, resume=resume, **launch)
         if is_first_process():
             _print_report(report)
             page = ", a page to look at (report.html)" if (out / "report.html").is_file() else ""
             table = f" and this table ({scores_name(report)}.md)" if report else ""
             more = "the curves (curves.png)" if (out / "curves.png").is_file() else "a run for each part"
             print(f"\n{out} has the model, {more}{page}{table}.")
-            examples = _examples(found, out, data)
+            examples = _examples(whole, out, data)
             if examples:
                 print("Predict with it:")
             for line in examples:
@@ -410,11 +410,11 @@ def predict(
         from multiseq.runs.recipe_check import one_of
         from multiseq.runs.rows import items_of
 
-        model, task, found = _load(run, task)
+        model, task, recipe = _load(run, task)
         adapter, head = model.adapter(model.task(task).adapter_name), model.task(task).head
-        spec = {} if found is None else found.tasks[task]
-        if found is not None:
-            on_error = on_error or found.tables["data"][spec["data"]].get("on_error")
+        spec = {} if recipe is None else recipe.tasks[task]
+        if recipe is not None:
+            on_error = on_error or recipe.tables["data"][spec["data"]].get("on_error")
         one_of(on_error or "stop", ("stop", "skip"), "--on-error")
         decode = spec.get("decode", {})
         if file is None:
@@ -424,7 +424,7 @@ def predict(
         else:
             labels = getattr(head.target, "labels", ())
             with open_inputs(
-                file, adapter, found, task, column=column, changes=changes or [], labels=labels
+                file, adapter, recipe, task, column=column, changes=changes or [], labels=labels
             ) as files:
                 if output is not None:
                     done = predict_files(
@@ -501,11 +501,11 @@ def cache(
         if delete:
             print(f"{folder}: deleted {_mib(item_cache_folder.delete(folder))}")
             return
-        found = item_cache_folder.entries(folder)
-        rows = [(e.folder.name, e.about(), f"{e.items:,}", _mib(e.bytes)) for e in found]
+        entries = item_cache_folder.entries(folder)
+        rows = [(e.folder.name, e.about(), f"{e.items:,}", _mib(e.bytes)) for e in entries]
         _print_table(("folder", "prepared with", "items", "size"), rows, right=2)
         command = shlex.join(["multiseq", "cache", str(folder), "--delete"])
-        print(f"{_mib(sum(e.bytes for e in found))} in all; delete it with: {command}")
+        print(f"{_mib(sum(e.bytes for e in entries))} in all; delete it with: {command}")
 
 
 def _mib(size: int) -> str:

@@ -75,7 +75,7 @@ class Ensemble(Predictor):
                     raise ValueError(f"members[{number}]: got the {what} {names}, expected {expected}")
         self.members = nn.ModuleList(members)
         self.adapters = {
-            name: _joined([member.adapter(name) for member in members]) for name in first.adapters
+            name: _joint_adapter([member.adapter(name) for member in members]) for name in first.adapters
         }
         self.tasks = {
             name: _joint_task(name, [member.task(name) for member in members]) for name in first.tasks
@@ -97,14 +97,16 @@ class Ensemble(Predictor):
         locations: Sequence[str] = (),
     ) -> dict[str, list[list[tuple[Any, Any]]]]:
         """As `Predictor` says: every member predicts, and the results are combined."""
-        adapter, found = self.adapter(adapter_name), []
+        adapter, by_member = self.adapter(adapter_name), []
         for number, member in enumerate(self.models):
             joined = isinstance(adapter, _Joined)
-            own = [[e[number] for e in examples] for examples in pieces] if joined else pieces
-            found.append(member.run_prepared(adapter_name, own, tasks, max_vectors, locations=locations))
+            prepared = [[e[number] for e in examples] for examples in pieces] if joined else pieces
+            by_member.append(
+                member.run_prepared(adapter_name, prepared, tasks, max_vectors, locations=locations)
+            )
         results = {}
         for task in tasks:
-            flat = [[result for item in of_member[task] for _, result in item] for of_member in found]
+            flat = [[result for item in of_member[task] for _, result in item] for of_member in by_member]
             together = iter(self._together(task, flat))
             results[task] = [[(example, next(together)) for example in examples] for examples in pieces]
         return results
@@ -121,10 +123,10 @@ class Ensemble(Predictor):
         """The numbers from which the target of a task makes these results, for calibration."""
         target = self.task(task).head.target
         if isinstance(target, NumberTarget):
-            rows = torch.tensor([[r.values[name] for name in target.names] for r in results]).double()
+            values = torch.tensor([[r.values[name] for name in target.names] for r in results]).double()
             mean, std = (torch.tensor(scale).double() for scale in (target.mean, target.std))
-            return (rows.view(-1, target.size) - mean) / std
-        table = _table(results, target.labels)
+            return (values.view(-1, target.size) - mean) / std
+        table = _probabilities(results, target.labels)
         return table.log() if isinstance(target, ClassTarget) else table.logit(TINY)
 
     def _together(self, task: str, by_member: Sequence[Sequence[Any]]) -> list[Any]:
@@ -133,34 +135,41 @@ class Ensemble(Predictor):
         if head.level != "vector":
             return self._combined(head.target, by_member)
         lengths = [len(of_example) for of_example in by_member[0]]
-        rows = iter(self._combined(head.target, [list(chain.from_iterable(of)) for of in by_member]))
-        return [[next(rows) for _ in range(length)] for length in lengths]
+        results = iter(self._combined(head.target, [list(chain.from_iterable(of)) for of in by_member]))
+        return [[next(results) for _ in range(length)] for length in lengths]
 
     def _combined(self, target: Any, by_member: Sequence[Sequence[Any]]) -> list[Any]:
         """Combine the results of all members, row by row."""
-        rows = list(zip(*by_member, strict=True))
-        if not rows:
+        together = list(zip(*by_member, strict=True))
+        if not together:
             return []
-        if isinstance(rows[0][0], Text):
-            return [_consensus(row) for row in rows]
-        if isinstance(rows[0][0], Number):
-            return [_with_interval(combine(row), target) for row in rows]
-        tables = [_table(results, target.labels) for results in by_member]
+        if isinstance(together[0][0], Text):
+            return [_consensus(results) for results in together]
+        if isinstance(together[0][0], Number):
+            return [_with_interval(combine(results), target) for results in together]
+        tables = [_probabilities(results, target.labels) for results in by_member]
         mean = torch.stack(tables).mean(0)
         decoded = target.decode(mean.log() if isinstance(target, ClassTarget) else mean.logit(TINY))
-        if rows[0][0].distance is None:
+        if together[0][0].distance is None:
             return list(decoded)
-        return [at_distance(result, _mean_distance(row)) for result, row in zip(decoded, rows, strict=True)]
+        return [
+            at_distance(result, _mean_distance(results))
+            for result, results in zip(decoded, together, strict=True)
+        ]
 
 
 # --- combining results ----------------------------------------------------------------------------
 
 
-def _table(results: Sequence[Label | LabelSet], labels: Sequence[str]) -> Float[Tensor, "rows classes"]:
+def _probabilities(
+    results: Sequence[Label | LabelSet], labels: Sequence[str]
+) -> Float[Tensor, "rows classes"]:
     """The probability of each class, 0 for one that the member does not know."""
     known = [dict(result.probabilities.items()) for result in results]
-    rows = torch.tensor([[row.get(label, 0.0) for label in labels] for row in known], dtype=torch.float64)
-    return rows.view(-1, len(labels)).clamp(min=TINY)
+    shares = torch.tensor(
+        [[of_result.get(label, 0.0) for label in labels] for of_result in known], dtype=torch.float64
+    )
+    return shares.view(-1, len(labels)).clamp(min=TINY)
 
 
 def _with_interval(result: Number, target: NumberTarget) -> Number:
@@ -234,7 +243,7 @@ def _joint_target(targets: Sequence[Any]) -> Any:
     return MultiLabelTarget(labels, threshold=sum(target.threshold for target in targets) / len(targets))
 
 
-def _joined(adapters: Sequence[Adapter]) -> Adapter:
+def _joint_adapter(adapters: Sequence[Adapter]) -> Adapter:
     """One adapter for all members: that of the first, if all of them prepare an item in the same way."""
     first = adapters[0]
     for adapter in adapters[1:]:
@@ -257,12 +266,14 @@ class _Joined:
     def prepare(self, item: Any) -> list[Any]:
         examples = [adapter.prepare(item) for adapter in self.members]
         if len(set(map(len, examples))) > 1:
-            got = ", ".join(str(len(own)) for own in examples)
+            got = ", ".join(str(len(of_member)) for of_member in examples)
             raise ValueError(f"got {got} sets from the members of the ensemble, expected the same of each")
         return list(zip(*examples, strict=True))
 
     def num_vectors(self, example: Any) -> int:
-        return max(adapter.num_vectors(own) for adapter, own in zip(self.members, example, strict=True))
+        return max(
+            adapter.num_vectors(of_member) for adapter, of_member in zip(self.members, example, strict=True)
+        )
 
     def names(self, example: Any) -> list[str]:
         return self.members[0].names(example[0])

@@ -99,8 +99,8 @@ def plain(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(map(plain, value))
     if hasattr(value, "tolist"):
-        found = value.tolist()
-        return plain(found) if isinstance(found, list) else _known(found)
+        values = value.tolist()
+        return plain(values) if isinstance(values, list) else _known(values)
     return _known(value)
 
 
@@ -161,12 +161,12 @@ def number(value: Any) -> float:
     """
     given, value = value, _one(value)
     try:
-        found = math.nan if value is None else float(value)
+        as_float = math.nan if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"number: got {given!r}, expected a number, or nothing if it is missing") from None
-    if math.isinf(found):
+    if math.isinf(as_float):
         raise ValueError(f"number: got {given!r}, expected finite numbers")
-    return found
+    return as_float
 
 
 def with_point(text: str) -> str:

@@ -190,7 +190,7 @@ class Model(Predictor):
         for name, task in tasks.items():
             if not 0 <= task.weight < math.inf:
                 raise ValueError(f"tasks[{name!r}]: got weight {task.weight}, expected 0 or more, and finite")
-        _check_own([*adapters.values(), encoder, *(task.head for task in tasks.values())])
+        _check_unshared([*adapters.values(), encoder, *(task.head for task in tasks.values())])
         self.adapters, self.tasks = dict(adapters), dict(tasks)
         self.encoder = encoder
         self.stems = nn.ModuleDict({_key(name): cast(nn.Module, a) for name, a in adapters.items()})
@@ -280,13 +280,13 @@ class Model(Predictor):
             max_vectors: The most vectors in a batch.
         """
         pieces = prepare_all(self.adapter(adapter_name), _listed(items))
-        found: list[dict[int, Tensor]] = [{} for _ in pieces]
+        by_item: list[dict[int, Tensor]] = [{} for _ in pieces]
         for chosen, sets in self.encoded(adapter_name, pieces, max_vectors):
             for (item, number), vectors in zip(chosen, sets.unpack(), strict=True):
-                found[item][number] = vectors
+                by_item[item][number] = vectors
         names = self.adapter(adapter_name).names
         embeddings = []
-        for examples, by_number in zip(pieces, found, strict=True):
+        for examples, by_number in zip(pieces, by_item, strict=True):
             vectors = torch.cat([by_number[i] for i in range(len(examples))])
             pooled = pool(VectorSets(vectors, [len(vectors)]))[0]
             embeddings.append(Embedding(vectors, pooled, [n for e in examples for n in names(e)]))
@@ -305,14 +305,14 @@ class Model(Predictor):
         Returns:
             For each batch its (item number, example number) pairs, and the encoded set of each.
         """
-        part = self.adapter(adapter_name)
+        adapter = self.adapter(adapter_name)
         flat = [(i, k) for i, examples in enumerate(pieces) for k in range(len(examples))]
-        sizes = [part.num_vectors(pieces[i][k]) for i, k in flat]
+        sizes = [adapter.num_vectors(pieces[i][k]) for i, k in flat]
         order = sorted(range(len(flat)), key=sizes.__getitem__)
         for numbers in fill_batches(order, sizes, max_vectors):
             chosen = [flat[n] for n in numbers]
             with self._evaluating():
-                inputs = part.collate([pieces[i][k] for i, k in chosen]).to(self.device)
+                inputs = adapter.collate([pieces[i][k] for i, k in chosen]).to(self.device)
                 sets = self.encode([(adapter_name, inputs)])[0]
                 yield chosen, sets
 
@@ -330,14 +330,14 @@ class Model(Predictor):
         Raises:
             ValueError: The encoder cannot give its attention weights, or there is no such layer.
         """
-        found = getattr(self.encoder, "attention", None)
-        if found is None:
+        attention = getattr(self.encoder, "attention", None)
+        if attention is None:
             raise ValueError("attention: this encoder has no method `attention` that returns its weights")
-        part = self.adapter(adapter_name)
-        examples = part.prepare(item)
+        adapter = self.adapter(adapter_name)
+        examples = adapter.prepare(item)
         with self._evaluating():
-            weights = found(part(part.collate(examples).to(self.device)), layer)
-        return [n for e in examples for n in part.names(e)], weights
+            weights = attention(adapter(adapter.collate(examples).to(self.device)), layer)
+        return [n for e in examples for n in adapter.names(e)], weights
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -362,16 +362,16 @@ def _key(name: str) -> str:
     return f"[{name}]"
 
 
-def _check_own(parts: Sequence[Any]) -> None:
+def _check_unshared(parts: Sequence[Any]) -> None:
     """Raise ValueError if two parts share weights; a checkpoint stores each weight once."""
     seen: set[int] = set()
     for part in parts:
-        own = {id(p) for p in part.parameters()}
-        if own & seen:
+        ids = {id(p) for p in part.parameters()}
+        if ids & seen:
             raise ValueError(
                 f"parts: a {type(part).__name__} shares weights with another part; give each its own"
             )
-        seen |= own
+        seen |= ids
 
 
 def combine(results: Sequence[Any]) -> Any:
@@ -385,7 +385,7 @@ def combine(results: Sequence[Any]) -> Any:
     """
     first = results[0] if results else []
     if isinstance(first, list):
-        return [label for part in results for label in part]
+        return [label for of_example in results for label in of_example]
     if len(results) == 1:
         return first
     num = len(results)

@@ -73,18 +73,18 @@ class Pairs:
     @property
     def _counts(self) -> list[int]:
         """The number of pairs in each set."""
-        return [sum(size * size for _, size in own) for own in self.parts]
+        return [sum(size * size for _, size in coded) for coded in self.parts]
 
     # --- the operations of VectorSets, for the codes ----------------------------------------------------
 
     @staticmethod
     def cat(batches: Sequence[tuple[Pairs | None, int]]) -> Pairs | None:
         """Concatenate batches, given as (pairs or None, number of sets). None if no batch has codes."""
-        found = [pairs for pairs, _ in batches if pairs is not None]
-        if not found:
+        filled = [pairs for pairs, _ in batches if pairs is not None]
+        if not filled:
             return None
-        parts = [own for pairs, sets in batches for own in (pairs.parts if pairs else ((),) * sets)]
-        return Pairs(torch.cat([p.codes for p in found]), tuple(parts), max(p.num_codes for p in found))
+        parts = [coded for pairs, sets in batches for coded in (pairs.parts if pairs else ((),) * sets)]
+        return Pairs(torch.cat([p.codes for p in filled]), tuple(parts), max(p.num_codes for p in filled))
 
     def split(self, counts: Sequence[int]) -> list[Pairs | None]:
         """The inverse of :meth:`cat`, for batches of ``counts`` sets; None for a batch without codes."""
@@ -93,8 +93,10 @@ class Pairs:
             ends.append(ends[-1] + count)
         numbers = self._counts
         codes = self.codes.split([sum(numbers[a:b]) for a, b in pairwise(ends)])
-        own = [self.parts[a:b] for a, b in pairwise(ends)]
-        return [replace(self, codes=c, parts=p) if any(p) else None for c, p in zip(codes, own, strict=True)]
+        by_batch = [self.parts[a:b] for a, b in pairwise(ends)]
+        return [
+            replace(self, codes=c, parts=p) if any(p) else None for c, p in zip(codes, by_batch, strict=True)
+        ]
 
     def select(self, chosen: Sequence[int]) -> Pairs | None:
         """The codes of the chosen sets, in the order of ``chosen``; None if none of them has codes."""
@@ -108,11 +110,11 @@ class Pairs:
         """Merge neighbouring sets, without a copy. A pair of vectors from two different sets has no code."""
         merged, i = [], 0
         for count in counts:
-            own, before = [], 0
+            together, before = [], 0
             for _ in range(count):
-                own += [(before + first, size) for first, size in self.parts[i]]
+                together += [(before + first, size) for first, size in self.parts[i]]
                 before, i = before + lengths[i], i + 1
-            merged.append(tuple(own))
+            merged.append(tuple(together))
         return replace(self, parts=tuple(merged))
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Pairs:

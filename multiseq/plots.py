@@ -178,15 +178,15 @@ def curves(log: Log) -> Any:
     """
     log = [row for row in log if row["task"] not in ("total", MONITOR)]
     tasks = list(dict.fromkeys(row["task"] for row in log))
-    panels = {title: found for title, found in _panels(log).items() if found}
+    panels = {title: curves for title, curves in _panels(log).items() if curves}
     with _style({}):
         figure = _figure(11 if len(panels) < 3 else 16, 4.5)
-        for number, (title, found) in enumerate(panels.items(), 1):
+        for number, (title, curves) in enumerate(panels.items(), 1):
             axes = figure.add_subplot(1, len(panels), number)
-            for (task, label), points in found.items():
+            for (task, label), points in curves.items():
                 _draw(axes, points, label, tasks.index(task), smooth=title == LOSSES)
             axes.set(xlabel="step", title=title)
-            positive = any(value > 0 for points in found.values() for _, value in points)
+            positive = any(value > 0 for points in curves.values() for _, value in points)
             if title != SCORES and positive:
                 axes.set_yscale("log")  # losses and errors of tasks differ by orders of magnitude
             for text in axes.legend().get_texts():
@@ -264,11 +264,11 @@ def confusion(labels: Sequence[str], predictions: Sequence[str], *, most: int = 
     counted.update(dict.fromkeys(predictions, 0))
     names = [name for name, _ in sorted(counted.items(), key=lambda entry: (-entry[1], entry[0]))]
     kept = names if len(names) <= most else names[: most - 1]
-    rows = {name: number for number, name in enumerate(kept)}
+    numbers = {name: number for number, name in enumerate(kept)}
     shown = kept if len(kept) == len(names) else [*kept, f"{len(names) - len(kept)} other classes"]
     table = np.zeros((len(shown), len(shown)), dtype=int)
     for pair, count in Counter(zip(labels, predictions, strict=True)).items():
-        row, column = (rows.get(name, len(kept)) for name in pair)
+        row, column = (numbers.get(name, len(kept)) for name in pair)
         table[row, column] += count
     shares = table / table.sum(1, keepdims=True).clip(1)
     with _style({"axes.grid": False}):

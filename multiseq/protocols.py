@@ -287,7 +287,7 @@ class Extras(Protocol):
             item: The item.
             examples: Its examples.
             marks: For a task per vector, the label and the prediction of each vector of the item.
-            focus: The number of the vector that matters, if an item is so large that only a part is shown.
+            focus: The number of the vector that matters, if an item is too large to be shown as a whole.
 
         Without it, or if it returns nothing, the item is shown as JSON, and marks as words with labels under
         them.

@@ -134,8 +134,8 @@ class Source:
 
 def _column(table: Any, name: str) -> list[Any]:
     """A column of a table as a list. Raises ValueError if there is not exactly one of that name."""
-    found = getattr(table, "column_names", None) or getattr(table, "columns", table)
-    names = [str(column) for column in found]
+    columns = getattr(table, "column_names", None) or getattr(table, "columns", table)
+    names = [str(column) for column in columns]
     if names.count(name) != 1:
         raise ValueError(
             f"table: got {names.count(name)} columns {name!r}, expected one; there are {', '.join(names)}"

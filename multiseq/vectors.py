@@ -1,7 +1,7 @@
 """VectorSets: a packed (ragged) batch of sets of vectors. Adapters, encoder and heads exchange this type.
 
-Nothing is padded between an adapter and a loss. The rows of all sets are concatenated, and the lengths tell
-where each set begins and ends. FlashAttention (``cu_seqlens``, https://arxiv.org/abs/2205.14135),
+Nothing is padded between an adapter and a loss. The vectors of all sets are concatenated, and the lengths
+tell where each set begins and ends. FlashAttention (``cu_seqlens``, https://arxiv.org/abs/2205.14135),
 torch-geometric (``ptr``) and torch's jagged nested tensors use the same layout.
 
 Axes in the whole library: vectors (all rows of a batch), sets, dim, heads, head_dim, classes, longest (the
@@ -68,8 +68,8 @@ class VectorSets:
     are not lost. ``lengths`` are plain integers on the host, so no shape has to be read from the GPU.
 
     Args:
-        values: The rows of all sets, ``(vectors, dim)``.
-        lengths: The number of rows in each set.
+        values: The vectors of all sets, ``(vectors, dim)``.
+        lengths: The number of vectors in each set.
         positions: The position of each vector in its set, ``(vectors,)``; None if the sets have no order.
         ordered: For each set, whether it has an order. Default: all sets if there are positions, else none.
         joined: For each set, whether it was joined from several parts. Default: none was.
@@ -134,7 +134,7 @@ class VectorSets:
 
     @property
     def num_vectors(self) -> int:
-        """The number of rows of all sets."""
+        """The number of vectors of all sets."""
         return self.values.shape[0]
 
     @property
@@ -199,7 +199,7 @@ class VectorSets:
         offsets: Int[Tensor, " sets_and_one"],
         positions: Int[Tensor, " vectors"] | None = None,
     ) -> VectorSets:
-        """Build from packed rows and offsets (``cu_seqlens``, ``ptr``), which are copied to the host."""
+        """Build from packed vectors and offsets (``cu_seqlens``, ``ptr``), which are copied to the host."""
         ends: list[int] = offsets.tolist()
         if offsets.dim() != 1 or not ends or ends[0] != 0:
             raise ValueError(f"offsets: got {ends}, expected a tensor with one axis that begins with 0")
@@ -284,9 +284,9 @@ class VectorSets:
             raise ValueError(
                 f"counts: got a sum of {sum(counts)}, expected {self.num_sets}, the number of sets"
             )
-        parts, first, row = [], 0, 0
+        batches, first, row = [], 0, 0
         pairs = [None] * len(counts) if self.pairs is None else self.pairs.split(counts)
-        for count, own_pairs in zip(counts, pairs, strict=True):
+        for count, coded in zip(counts, pairs, strict=True):
             lengths = self.lengths[first : first + count]
             end = row + sum(lengths)
             ordered = self.ordered[first : first + count]
@@ -294,11 +294,11 @@ class VectorSets:
             positions = self.positions[row:end] if keeps and self.positions is not None else None
             joined = self.joined[first : first + count]
             values = self.values[row:end]
-            parts.append(
-                VectorSets(values, lengths, positions, ordered=ordered, joined=joined, pairs=own_pairs)
+            batches.append(
+                VectorSets(values, lengths, positions, ordered=ordered, joined=joined, pairs=coded)
             )
             first, row = first + count, end
-        return parts
+        return batches
 
     @classmethod
     def join(cls, parts: Sequence[VectorSets]) -> VectorSets:
@@ -313,7 +313,7 @@ class VectorSets:
         return together.select(interleaved).merge([len(parts)] * num)
 
     def select(self, chosen: Sequence[int]) -> VectorSets:
-        """The chosen sets, in the order of ``chosen`` (their rows are copied)."""
+        """The chosen sets, in the order of ``chosen`` (their vectors are copied)."""
         if list(chosen) == list(range(self.num_sets)):
             return self
         if any(not 0 <= i < self.num_sets for i in chosen):
@@ -400,10 +400,10 @@ def _check_positions(positions: Tensor, values: Tensor) -> None:
 def _check_pairs(pairs: Pairs, lengths: Sequence[int], values: Tensor) -> None:
     if len(pairs.parts) != len(lengths):
         raise ValueError(f"pairs: got pairs for {len(pairs.parts)} sets, expected {len(lengths)}")
-    for i, (parts, length) in enumerate(zip(pairs.parts, lengths, strict=True)):
-        if any(first < 0 or first + size > length for first, size in parts):
+    for i, (coded, length) in enumerate(zip(pairs.parts, lengths, strict=True)):
+        if any(first < 0 or first + size > length for first, size in coded):
             raise ValueError(
-                f"pairs: got parts {parts} (first, size), expected parts inside the {length} rows of set {i}"
+                f"pairs: got parts {coded} (first, size), expected parts inside the {length} rows of set {i}"
             )
     if pairs.codes.device != values.device:
         raise ValueError(
@@ -415,9 +415,9 @@ def _check_alike(batches: Sequence[VectorSets], name: str) -> None:
     if not batches:
         raise ValueError(f"{name}: got no batches, expected one or more")
     for what in ("dim", "device"):
-        found = {str(getattr(b, what)) for b in batches}
-        if len(found) > 1:
-            raise ValueError(f"{name}: got batches of {what} {sorted(found)}, expected one {what}")
+        kinds = {str(getattr(b, what)) for b in batches}
+        if len(kinds) > 1:
+            raise ValueError(f"{name}: got batches of {what} {sorted(kinds)}, expected one {what}")
     dtypes = {b.values.dtype for b in batches}
     if len(dtypes) > 1:
         raise ValueError(f"{name}: got batches of dtype {sorted(map(str, dtypes))}, expected one dtype")

@@ -125,10 +125,10 @@ PHONES = {
 }
 GLIDES = frozenset({";"})  # markers that belong to the phone before them
 
-PARTS = {"train": 56, "dev": 6, "test": 18}  # clips per voice
+CLIPS = {"train": 56, "dev": 6, "test": 18}  # clips per voice
 
 
-# --- texts and parts -----------------------------------------------------------------------
+# --- texts and splits ----------------------------------------------------------------------
 
 
 def command_texts() -> list[str]:
@@ -195,7 +195,7 @@ def draw_train(
 class Clip(NamedTuple):
     """What to render: a text in a voice, for a split."""
 
-    part: str
+    split: str
     voice: Voice
     text: str
 
@@ -206,19 +206,19 @@ def plan(rng: np.random.Generator) -> list[Clip]:
     new_c = hold_out(command_texts(), (30, 10), rng)
     new = {"test": new_d[0] + new_c[0], "dev": new_d[1] + new_c[1]}
     tally: Counter[str] = Counter()
-    train = {v: draw_train(new_d[2], new_c[2], PARTS["train"], tally, rng) for v in VOICES}
+    train = {v: draw_train(new_d[2], new_c[2], CLIPS["train"], tally, rng) for v in VOICES}
     clips = [Clip("train", voice, text) for voice in VOICES for text in train[voice]]
     seen = list(dict.fromkeys(clip.text for clip in clips))
     used = {voice: set(texts) for voice, texts in train.items()}
-    for part in ("dev", "test"):
-        fresh = [new[part][i] for i in rng.permutation(len(new[part]))]
-        half = PARTS[part] // 2
+    for split in ("dev", "test"):
+        fresh = [new[split][i] for i in rng.permutation(len(new[split]))]
+        half = CLIPS[split] // 2
         for number, voice in enumerate(VOICES):
             known = [text for text in seen if text not in used[voice]]
             picked = [str(text) for text in rng.choice(known, size=half, replace=False)]
             picked += fresh[number * half : (number + 1) * half]
             used[voice].update(picked)
-            clips += [Clip(part, voice, text) for text in picked]
+            clips += [Clip(split, voice, text) for text in picked]
     return clips
 
 
@@ -513,7 +513,7 @@ def check(clips: Sequence[Clip], spoken: Sequence[Spoken]) -> None:
     pairs = Counter((clip.voice.label, clip.text) for clip in clips)
     if max(pairs.values()) > 1:
         raise ValueError("a (voice, text) pair comes twice")
-    words = Counter(w for clip in clips if clip.part == "train" for w in clip.text.split())
+    words = Counter(w for clip in clips if clip.split == "train" for w in clip.text.split())
     rare = {w for clip in clips for w in clip.text.split() if words[w] < 12}
     if rare:
         raise ValueError(f"too rare in train: {sorted(rare)}")
@@ -542,7 +542,7 @@ def make(out: Path, seed: int) -> None:
         (
             (
                 name,
-                clip.part,
+                clip.split,
                 clip.voice.label,
                 clip.text,
                 f"{len(item.samples) / RATE_OUT:.2f}",

@@ -1,11 +1,11 @@
 """Make the starter data set "facts": small sets of triples with an English text that says them.
 
 Everything is invented here: people, cities, books, dishes, football clubs, companies. Names of
-subjects are put together from parts, values are dealt out evenly and independently of the names,
+subjects are put together from words, values are dealt out evenly and independently of the names,
 and a subject is in few sets only, so that nobody can know a value but from the triple itself. The
 wording is fixed by the set of relations, and the order of the facts in the text is fixed as well;
 the triples themselves are written in shuffled order, since they are a set. Development and test
-sets are about subjects that have no training set, made of parts and values that training knows.
+sets are about subjects that have no training set, made of words and values that training knows.
 
 Usage: python tools/make_facts.py [--out DIR] [--seed N]
 """
@@ -31,7 +31,7 @@ REUSED = 0.15  # share of sets about a subject that has one already
 LINKED = 0.14  # share of sets that also say the country of a city, where that is possible
 MAX_SETS = 3  # per subject
 MAX_CITY_SETS = 6  # with those that only say the country of the city
-MIN_SEEN = 8  # training sets per value, relation and part of a name
+MIN_SEEN = 8  # training sets per value, relation and word of a name
 MIN_SUBJECTS = 6  # per value
 MIN_NEW = 0.8  # share of test subjects that no training set names, not even as a value
 MAX_WORDS = 550
@@ -211,7 +211,7 @@ DOMAINS = {
     ),
     "dish": Domain(
         share=0.16,
-        names=[(part, DISHES) for part in (OWNERS, LAST_NAMES, LAST_NAMES, LAST_NAMES)],
+        names=[(words, DISHES) for words in (OWNERS, LAST_NAMES, LAST_NAMES, LAST_NAMES)],
         wording={
             "type": "is {a}",
             "origin": "comes from {}| from {}",
@@ -387,9 +387,9 @@ class World:
         """Put a name together that no subject and no author has."""
         while True:
             shape = self.rng.choice(DOMAINS[domain].names)
-            parts = [part if isinstance(part, str) else self.draw(part) for part in shape]
-            name = " ".join(parts)
-            if name not in self.facts and name not in AUTHORS and len(set(parts)) == len(parts):
+            words = [entry if isinstance(entry, str) else self.draw(entry) for entry in shape]
+            name = " ".join(words)
+            if name not in self.facts and name not in AUTHORS and len(set(words)) == len(words):
                 return name
 
     def add(self, subject: str, domain: str) -> None:
@@ -515,7 +515,7 @@ def check_world(items: Sequence[Item]) -> None:
 
 
 def check_seen(train: Sequence[Item], everything: Sequence[Item]) -> None:
-    """Check that training has each relation, value and part often, and each value diversely."""
+    """Check that training has each relation, value and word often, and each value diversely."""
     seen = Counter(term for item in train for term in terms(item))
     for term in set().union(*map(terms, everything)) | set(CITIES):
         require(seen[term] >= MIN_SEEN, f"{term!r} is in {seen[term]} training sets")
@@ -550,8 +550,8 @@ def report(splits: dict[str, list[Item]]) -> None:
     """Print the counts of the data set."""
     everything = [item for items in splits.values() for item in items]
     print({split: len(items) for split, items in splits.items()})
-    for place, part in enumerate(("subjects", "relations", "values")):
-        print(f"{part}: {len(column(everything, place))}")
+    for place, column_name in enumerate(("subjects", "relations", "values")):
+        print(f"{column_name}: {len(column(everything, place))}")
     sets = Counter(name for item in splits["train"] for name in column([item], 0))
     for kind, cities in (("other subjects", False), ("cities", True)):
         counts = Counter(count for name, count in sets.items() if (name in CITIES) == cities)

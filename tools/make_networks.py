@@ -6,7 +6,7 @@ generated; no member is a real person.  The same seed always gives the same file
     python tools/make_networks.py --out multiseq/starter/networks
 
 **The networks.**  There are 220 networks of 20 to 45 members: 188 for training, 12
-for development and 20 for testing; a network is never split over parts.  Members live in one of
+for development and 20 for testing; a network is never divided over splits.  Members live in one of
 five cities and have an age, a job, a hobby and a monthly spending.  Families are small, fully
 tied groups in one city.  Colleagues are tied when they share job and city, and sometimes across
 cities.  Friends are drawn by city, age and popularity (which makes hubs), and friends of friends
@@ -45,7 +45,7 @@ from pathlib import Path
 import numpy as np
 
 SEED = 20
-PARTS = {"train": 188, "dev": 12, "test": 20}
+NETWORKS = {"train": 188, "dev": 12, "test": 20}
 SMALLEST, LARGEST = 20, 45
 
 CITIES = ("Aldern", "Brookhaven", "Castell", "Dunmore", "Eastvale")
@@ -214,12 +214,12 @@ def draw_network(rng: np.random.Generator) -> Network:
 
 
 def draw_networks(seed: int = SEED) -> list[tuple[str, str, Network]]:
-    """All networks as (name, part, network); the parts are shuffled over the names."""
+    """All networks as (name, split, network); the splits are shuffled over the names."""
     rng = np.random.default_rng(seed)
-    parts = [part for part, count in PARTS.items() for _ in range(count)]
-    order = rng.permutation(len(parts))
+    splits = [split for split, count in NETWORKS.items() for _ in range(count)]
+    order = rng.permutation(len(splits))
     return [
-        (f"net{number:02d}", parts[place], draw_network(rng)) for number, place in enumerate(order, start=1)
+        (f"net{number:02d}", splits[place], draw_network(rng)) for number, place in enumerate(order, start=1)
     ]
 
 
@@ -237,8 +237,8 @@ def write_networks(out: Path, networks: Sequence[tuple[str, str, Network]]) -> N
     """Write ``nodes.tsv`` and ``edges.tsv`` into a folder, which is made if need be."""
     out.mkdir(parents=True, exist_ok=True)
     nodes = [
-        (name, part, i, m.age, m.city, m.job, m.hobby, m.spending, "yes" if buys else "no")
-        for name, part, network in networks
+        (name, split, i, m.age, m.city, m.job, m.hobby, m.spending, "yes" if buys else "no")
+        for name, split, network in networks
         for i, (m, buys) in enumerate(zip(network.members, network.buys, strict=True))
     ]
     edges = [

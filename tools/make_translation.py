@@ -332,8 +332,8 @@ def parse_acts(verbs: dict[str, Verb]) -> list[Act]:
     """Read the table of acts."""
     acts = []
     for row in ACT_TABLE.strip().splitlines():
-        base, zh, objects, where = row.split("|")
-        places = tuple(place for place in where.split() if place in PLACES)
+        base, zh, objects, places_of_act = row.split("|")
+        places = tuple(place for place in places_of_act.split() if place in PLACES)
         for spec in objects.split():
             many, one, noun_zh, noun, bars = ([*spec.split(":"), "", "", "", ""])[:5]
             if many == "-":
@@ -459,9 +459,9 @@ def article(phrase: str) -> str:
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
-def spell(*parts: str) -> str:
+def spell(*words: str) -> str:
     """Join English parts and write the first letter large."""
-    text = " ".join(part for part in parts if part)
+    text = " ".join(word for word in words if word)
     return text[0].upper() + text[1:]
 
 

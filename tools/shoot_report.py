@@ -19,8 +19,8 @@ WIDTH = 1000
 def shoot(page: Path, picture: Path, height: int, section: str) -> None:
     html = page.read_text(encoding="utf-8")
     if section:  # a screenshot begins at the top of a page, so what is above is left out
-        before, found, after = html.partition(f"<h2>{section}</h2>")
-        assert found, f"no section {section!r} in {page}"
+        before, heading, after = html.partition(f"<h2>{section}</h2>")
+        assert heading, f"no section {section!r} in {page}"
         html = f"{before[: before.index('<header>')]}<main><section><h2>{section}</h2>{after}"
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with tempfile.TemporaryDirectory() as folder:

@@ -100,34 +100,34 @@ HEADS = {
 
 def page() -> str:
     """The whole page."""
-    parts = [
+    sections = [
         HEAD,
         "## Data\n\nKeys of `[data.NAME]`, besides those of the format:\n\n",
         _plain(recipe_check.DATA_KEYS, DATA),
     ]
-    parts += [
-        "\n## Formats\n\nWhat the files look like is in [recipes](recipes.md#formats).\n",
+    sections += [
+        "\n## Formats\n\nWhat the files look like is in [files](files.md#formats).\n",
         *map(_format, FORMATS),
     ]
-    parts += ["\n## Tasks\n\nKeys of `[tasks.NAME]`:\n\n", _plain(recipe_check.TASK_KEYS, TASKS)]
-    parts += ["\n## Encoder\n\n" + _presets() + _table(TAKES["Encoder"], [multiseq.Encoder])]
-    parts += ["\n## Adapters\n\nKeys of `[adapters.NAME]`, besides `modality` (default: NAME).\n"]
+    sections += ["\n## Tasks\n\nKeys of `[tasks.NAME]`:\n\n", _plain(recipe_check.TASK_KEYS, TASKS)]
+    sections += ["\n## Encoder\n\n" + _presets() + _table(TAKES["Encoder"], [multiseq.Encoder])]
+    sections += ["\n## Adapters\n\nKeys of `[adapters.NAME]`, besides `modality` (default: NAME).\n"]
     for name, modality in ADAPTERS.items():
         kind = getattr(multiseq, name)
         note = ", if the recipe gives `num_hops`" if name == "NeighborhoodAdapter" else ""
-        parts += [f"\n### {name}\n\nFor `{modality}`{note}.\n\n", _table(TAKES[name], [kind.fit, kind])]
-    parts += ["\n## Heads\n\nKeys of `head = { … }` and `decode = { … }` of a task.\n"]
-    for name, where in HEADS.items():
+        sections += [f"\n### {name}\n\nFor `{modality}`{note}.\n\n", _table(TAKES[name], [kind.fit, kind])]
+    sections += ["\n## Heads\n\nKeys of `head = { … }` and `decode = { … }` of a task.\n"]
+    for name, output in HEADS.items():
         kind = getattr(multiseq, name)
-        parts += [f"\n### {name}\n\nFor `{where}`.\n\n", _table(TAKES[name], [kind])]
+        sections += [f"\n### {name}\n\nFor `{output}`.\n\n", _table(TAKES[name], [kind])]
         if TAKES[f"{name}.decode"]:
-            parts += ["\nKeys of `decode`:\n\n", _table(TAKES[f"{name}.decode"], [kind.decode])]
-    parts += [
+            sections += ["\nKeys of `decode`:\n\n", _table(TAKES[f"{name}.decode"], [kind.decode])]
+    sections += [
         "\n## Training\n\nKeys of `[training]`, and arguments of `multiseq.train`.\n\n",
         _table(TAKES["Settings"], [Settings.__init__, Settings]),
         f"\nIn recipes only:\n\n{_plain({'ensemble': int}, RUNS)}",
     ]
-    return "".join(parts)
+    return "".join(sections)
 
 
 def _presets() -> str:
@@ -165,16 +165,16 @@ def _table(keys: Iterable[str], functions: list[Any], needed: Mapping[str, bool]
     keys = list(keys)
     if not keys:
         return "No options.\n"
-    found: dict[str, inspect.Parameter] = {}
+    parameters: dict[str, inspect.Parameter] = {}
     meanings: dict[str, str] = {}
     for function in functions:
-        found = {**inspect.signature(function).parameters, **found}
+        parameters = {**inspect.signature(function).parameters, **parameters}
         for key, text in _arguments(inspect.getdoc(function) or "").items():
             text = _followed(text, key)
             meanings[key] = meanings[key].replace("As in the constructor.", text) if key in meanings else text
     rows = []
     for key in keys:
-        default = "needed" if (needed or {}).get(key) else _default(found[key].default)
+        default = "needed" if (needed or {}).get(key) else _default(parameters[key].default)
         rows.append(f"| `{key}` | {_type(key, _reader_type(key))} | {default} | {_markdown(meanings[key])} |")
     return "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
 
@@ -201,12 +201,12 @@ def _default(value: Any) -> str:
 def _arguments(docstring: str) -> dict[str, str]:
     """Argument -> what the section ``Args:`` of a docstring says about it."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.M | re.S)
-    found: dict[str, str] = {}
+    arguments: dict[str, str] = {}
     for entry in re.split(r"\n(?=    \S)", "\n" + section[1].rstrip() if section else ""):
         names, colon, text = entry.strip().partition(":")
         if colon:
-            found |= dict.fromkeys(re.split(r", ", names), " ".join(text.split()))
-    return found
+            arguments |= dict.fromkeys(re.split(r", ", names), " ".join(text.split()))
+    return arguments
 
 
 def _followed(text: str, key: str) -> str:

@@ -98,9 +98,9 @@ class Columns:
 
     def _check(self, rows: Rows) -> None:
         widths = {name: x.shape[1] for name, x in rows.numbers.items()}
-        own_widths = {name: len(scale.mean) for name, scale in self.scales.items()}
+        learned = {name: len(scale.mean) for name, scale in self.scales.items()}
         got = (set(rows.categories), widths, rows.texts is not None)
-        expected = (set(self.vocabularies or {}), own_widths, self.text)
+        expected = (set(self.vocabularies or {}), learned, self.text)
         if got != expected:
             raise ValueError(
                 f"{self.row}s: got {_describe(*got)}; "

@@ -191,11 +191,11 @@ def _different_texts(graph: Graph) -> dict[str, int]:
     return {text: i for i, text in enumerate(dict.fromkeys(every))}
 
 
-def _which(texts: Mapping[str, int], own: Sequence[str] | None) -> Tensor:
-    return torch.tensor([texts[text] for text in own or []], dtype=torch.long)
+def _which(texts: Mapping[str, int], names: Sequence[str] | None) -> Tensor:
+    return torch.tensor([texts[text] for text in names or []], dtype=torch.long)
 
 
-def _shift(counts: Sequence[int], rows: Sequence[int]) -> Tensor:
+def _shift(counts: Sequence[int], num_rows: Sequence[int]) -> Tensor:
     """For each row of each graph the offset to add: the sum of ``counts`` of all graphs before it."""
     before = torch.tensor([0, *counts[:-1]]).cumsum(0)
-    return before.repeat_interleave(torch.tensor(rows))
+    return before.repeat_interleave(torch.tensor(num_rows))

@@ -141,8 +141,8 @@ def _attributes(data: Any, row: str, count: int, names: Sequence[str], text: str
             numbers[name] = _finite(matrix, name, row)
             continue
         if matrix.numel() and int(matrix.min()) < 0:
-            where = int((matrix < 0).any(1).nonzero()[0])
-            raise ValueError(f"{row} {where}: {name} has a negative category, expected integers from 0")
+            place = int((matrix < 0).any(1).nonzero()[0])
+            raise ValueError(f"{row} {place}: {name} has a negative category, expected integers from 0")
         categories |= {f"{name}[{i}]": column for i, column in enumerate(matrix.t().tolist())}
     return Rows(count, categories, numbers, _texts(getattr(data, text, None), text, row, count))
 
@@ -199,9 +199,9 @@ def _tensor(value: Any, name: str) -> Tensor:
 def _finite(matrix: Tensor, name: str, row: str) -> Tensor:
     bad = ~matrix.isfinite() | (matrix.double().abs() > LARGEST)
     if bad.any():
-        where, column = bad.nonzero()[0].tolist()
+        place, column = bad.nonzero()[0].tolist()
         raise ValueError(
-            f"{row} {where}: {name} has {matrix[where, column].item()} in column {column}, "
+            f"{row} {place}: {name} has {matrix[place, column].item()} in column {column}, "
             f"expected finite numbers up to {LARGEST:g}; fill in or leave out what is missing"
         )
     return matrix
@@ -235,9 +235,9 @@ def _edge_index(value: Any, count: int) -> Int[Tensor, "pair edges"]:
     pairs = pairs.long()
     bad = ((pairs < 0) | (pairs >= count)).any(0)
     if bad.any():
-        where = int(bad.nonzero()[0])
+        place = int(bad.nonzero()[0])
         expected = f"nodes from 0 to {count - 1}" if count else "no edge, as there is no node"
-        raise ValueError(f"edge {where}: got {tuple(pairs[:, where].tolist())}, expected {expected}")
+        raise ValueError(f"edge {place}: got {tuple(pairs[:, place].tolist())}, expected {expected}")
     return pairs
 
 
@@ -357,17 +357,17 @@ def read_triples(triples: Sequence[Any]) -> Graph:
             raise ValueError(
                 f"triple {i}: got {_short(triple)}, expected (subject, relation, object): three strings"
             )
-    triples = [[composed(part) for part in triple] for triple in triples]
+    triples = [[composed(string) for string in triple] for triple in triples]
     entities = {e: i for i, e in enumerate(dict.fromkeys(e for s, _, o in triples for e in (s, o)))}
     first, count = len(entities), len(triples)
     subjects = torch.tensor([entities[s] for s, _, _ in triples], dtype=torch.long)
     objects = torch.tensor([entities[o] for _, _, o in triples], dtype=torch.long)
-    own = torch.arange(first, first + count)
+    triple_nodes = torch.arange(first, first + count)
     ends = {
-        "subject to triple": (subjects, own),
-        "triple to object": (own, objects),
-        "triple to subject": (own, subjects),
-        "object to triple": (objects, own),
+        "subject to triple": (subjects, triple_nodes),
+        "triple to object": (triple_nodes, objects),
+        "triple to subject": (triple_nodes, subjects),
+        "object to triple": (objects, triple_nodes),
     }
     edge_index = torch.cat([torch.stack(pair) for pair in ends.values()], dim=1)
     texts = [*entities, *(relation for _, relation, _ in triples)]
@@ -378,7 +378,9 @@ def read_triples(triples: Sequence[Any]) -> Graph:
 
 def _is_triple(value: Any) -> bool:
     return (
-        isinstance(value, list | tuple) and len(value) == 3 and all(isinstance(part, str) for part in value)
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(isinstance(string, str) for string in value)
     )
 
 

@@ -61,15 +61,15 @@ def gather(graph: Graph, nodes: Columns, edges: Columns, num_hops: int, directed
     return Network(graph.names, gather_hops(features, edge_index, num_hops, reverses=directed))
 
 
-def _check_categories(nodes: Columns, rows: int) -> None:
+def _check_categories(nodes: Columns, num_rows: int) -> None:
     """Each value of a category needs one one-hot column. Raises ValueError if that needs too much memory."""
-    if rows * sum(nodes.sizes) > MOST_VALUES:
+    if num_rows * sum(nodes.sizes) > MOST_VALUES:
         names, sizes = list(nodes.vocabularies or {}), nodes.sizes
         most = max(range(len(sizes)), key=sizes.__getitem__)
         raise ValueError(
-            f"num_hops: got {sum(sizes) - len(sizes)} different values of categories in {rows} rows of node "
-            f"sets, {sizes[most] - 1} of them in {names[most]!r}, expected fewer than "
-            f"{MOST_VALUES // max(rows, 1)}; leave out a column that names each node (an id), or use "
+            f"num_hops: got {sum(sizes) - len(sizes)} different values of categories in {num_rows} rows of "
+            f"node sets, {sizes[most] - 1} of them in {names[most]!r}, expected fewer than "
+            f"{MOST_VALUES // max(num_rows, 1)}; leave out a column that names each node (an id), or use "
             "GraphAdapter"
         )
 

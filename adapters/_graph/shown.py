@@ -82,15 +82,15 @@ def _nearest(centre: int, pairs: Sequence[tuple[int, int]], count: int) -> list[
     for a, b in pairs:
         beside.setdefault(a, []).append(b)
         beside.setdefault(b, []).append(a)
-    found, waiting = {centre: None}, [centre]
+    reached, waiting = {centre: None}, [centre]
     for node in waiting:  # grows in the loop: breadth-first search
         for other in beside.get(node, []):
-            if other not in found and len(found) < MOST_DRAWN:
-                found[other] = None
+            if other not in reached and len(reached) < MOST_DRAWN:
+                reached[other] = None
                 waiting.append(other)
-    if len(found) == 1 and count <= MOST_DRAWN:
-        found |= dict.fromkeys(range(count))
-    return list(found)
+    if len(reached) == 1 and count <= MOST_DRAWN:
+        reached |= dict.fromkeys(range(count))
+    return list(reached)
 
 
 def _features(graph: Graph, node: int, named: str) -> list[Part]:

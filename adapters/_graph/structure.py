@@ -98,15 +98,15 @@ def return_probabilities(
 
 def _dense_returns(edge_index: Tensor, num_nodes: int, steps: int) -> Tensor:
     walk = _average(edge_index, num_nodes)
-    found = torch.zeros(num_nodes, steps)
+    returns = torch.zeros(num_nodes, steps)
     for start in range(0, num_nodes if steps else 0, BLOCK):
         rows = slice(start, min(start + BLOCK, num_nodes))
         x = torch.zeros(num_nodes, rows.stop - start)
         x[rows].fill_diagonal_(1.0)
         for step in range(steps):
             x = walk @ x
-            found[rows, step] = x[rows].diagonal()
-    return found
+            returns[rows, step] = x[rows].diagonal()
+    return returns
 
 
 def _walk_of(edge_index: Tensor, num_nodes: int) -> Any:
@@ -133,7 +133,7 @@ def _sparse_returns(walk: Any, against: Any, nodes: NDArray[np.int64], steps: in
         (np.ones(len(nodes)), (np.arange(len(nodes)), nodes)), shape=shape
     )
     forth, back, products = start, start, 0
-    found = torch.zeros(len(nodes), steps)
+    returns = torch.zeros(len(nodes), steps)
     for step in range(steps):
         if step % 2:
             products += int(np.diff(against.indptr)[back.indices].sum())
@@ -141,8 +141,8 @@ def _sparse_returns(walk: Any, against: Any, nodes: NDArray[np.int64], steps: in
         else:
             products += int(np.diff(walk.indptr)[forth.indices].sum())
             forth = forth @ walk
-        found[:, step] = torch.from_numpy(np.asarray(forth.multiply(back).sum(1)).ravel())
-    return found, products
+        returns[:, step] = torch.from_numpy(np.asarray(forth.multiply(back).sum(1)).ravel())
+    return returns, products
 
 
 def pair_codes(
@@ -168,8 +168,8 @@ def pair_codes(
     >>> pair_codes(chain, torch.tensor([0, 0, 1, 1]), 4, furthest=2).tolist()
     [[1, 5, 4, 2], [5, 1, 6, 2], [4, 6, 1, 2], [2, 2, 2, 1]]
     """
-    part = _components(edge_index, num_nodes)
-    codes = torch.where(part[:, None] == part, UNREACHABLE + furthest, UNREACHABLE).short()
+    component = _components(edge_index, num_nodes)
+    codes = torch.where(component[:, None] == component, UNREACHABLE + furthest, UNREACHABLE).short()
     walk = _average(edge_index, num_nodes)  # only used to see which entries are not zero
     for start in range(0, num_nodes, BLOCK):
         rows = torch.arange(start, min(start + BLOCK, num_nodes))
@@ -187,21 +187,21 @@ def pair_codes(
     if kinds is not None:
         no_loop = edge_index[0] != edge_index[1]
         source, target = edge_index[:, no_loop]
-        own = (UNREACHABLE + furthest + 1 + kinds[no_loop]).short()
-        codes.view(-1).scatter_reduce_(0, source * num_nodes + target, own, "amax")
+        by_edge = (UNREACHABLE + furthest + 1 + kinds[no_loop]).short()
+        codes.view(-1).scatter_reduce_(0, source * num_nodes + target, by_edge, "amax")
     return codes
 
 
 def _components(edge_index: Tensor, num_nodes: int) -> Tensor:
     """Connected components: nodes get the same number if a path joins them. Edges go both ways."""
     source, target = edge_index
-    part = torch.arange(num_nodes)
+    component = torch.arange(num_nodes)
     while True:
-        nearer = part.scatter_reduce(0, target, part[source], "amin")
+        nearer = component.scatter_reduce(0, target, component[source], "amin")
         nearer = nearer[nearer]  # reach grows: two steps, then four …
-        if nearer.equal(part):
-            return part
-        part = nearer
+        if nearer.equal(component):
+            return component
+        component = nearer
 
 
 def gather_hops(

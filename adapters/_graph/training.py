@@ -116,12 +116,12 @@ def learn(items: Iterable[Any], directed: bool | None) -> Learned:
 
 def columns_of(assets: Mapping[str, str]) -> list[Columns]:
     """The columns of nodes and edges, read from the file ``columns.json`` of a checkpoint."""
-    found: list[Columns] = json_asset(
+    columns: list[Columns] = json_asset(
         assets,
         "columns.json",
         lambda given: [Columns.from_json(row, given[f"{row}s"]) for row in ("node", "edge")],
     )
-    return found
+    return columns
 
 
 def content(item: Any, kind: str) -> Any:

@@ -264,7 +264,7 @@ class _File:
         self.name, self._item = name_of(item), item
         if not isinstance(item, AudioFile) and not _is_file(item):
             raise ValueError(f"{self.name}: no such file; check the path and the folder it is relative to")
-        with _readable(self.name), self._opened() as file, self._sound(file) as sound:
+        with _readable(self.name), self._opened() as file, self._sound_file(file) as sound:
             self.rate = _checked_rate(sound.samplerate, self.name)
             self.channels = sound.channels
             check_whole(file, sound, self.name)
@@ -274,13 +274,13 @@ class _File:
     def _opened(self) -> Any:
         return member_of(self._item) if isinstance(self._item, AudioFile) else open(self._item, "rb")
 
-    def _sound(self, file: Any) -> Any:
+    def _sound_file(self, file: Any) -> Any:
         """The file as soundfile opens it, to be read once from beginning to end."""
         return _stream_class()(file if isinstance(self._item, AudioFile) else os.fspath(self._item))
 
     def blocks(self) -> Iterator[Block]:
         read, step = 0, _step(self)
-        with _readable(self.name), self._opened() as file, self._sound(file) as sound:
+        with _readable(self.name), self._opened() as file, self._sound_file(file) as sound:
             while True:
                 # Read floats: reading a float file as 16-bit integers gives zeros.
                 block: Block = sound.read(step, dtype="float32", always_2d=True)

@@ -36,9 +36,9 @@ def labels_at(times: Times, segments: Sequence[Sequence[Any]], seconds: float, s
     starts = np.array([s[0] for s in ordered], dtype=np.float64)
     ends = np.array([s[1] for s in ordered], dtype=np.float64)
     _check(starts, ends, ordered, seconds, source)
-    found = np.searchsorted(starts, times, side="right") - 1
-    held = (found >= 0) & (times < ends[found])
-    return [ordered[i][2] if h else None for i, h in zip(found.tolist(), held.tolist(), strict=True)]
+    latest = np.searchsorted(starts, times, side="right") - 1
+    held = (latest >= 0) & (times < ends[latest])
+    return [ordered[i][2] if h else None for i, h in zip(latest.tolist(), held.tolist(), strict=True)]
 
 
 def _check(starts: Times, ends: Times, ordered: Sequence[Any], seconds: float, source: str) -> None:

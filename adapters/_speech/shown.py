@@ -51,15 +51,15 @@ def show(
     end = min(whole, start + LONGEST)
     name = PurePath(name_of(item).rpartition(": ")[2]).name
     cut = "" if end - start >= whole - hop else f", {start:.1f} to {end:.1f} s of {whole:.1f} s"
-    rows = {
+    marked = {
         "true": _segments([mark.label for mark in marks], vector_seconds, start, end),
         "predicted": _segments([mark.predicted for mark in marks], vector_seconds, start, end),
     }
     chosen = frames[round(start / hop) : round(end / hop)]
-    drawing = plots.svg(plots.spectrogram(chosen, end - start, rows if marks else {}))
+    drawing = plots.svg(plots.spectrogram(chosen, end - start, marked if marks else {}))
     words = f"Log-mel spectrogram of {name}{cut}"
     if marks:
-        said = [" ".join(label for _, _, label in row) for row in rows.values()]
+        said = [" ".join(label for _, _, label in row) for row in marked.values()]
         words += f". True: {said[0]}. Predicted: {said[1]}"
     return [f"{name}{cut}", Picture(drawing, words), _sound(item, start, end, sample_rate, f"{name}{cut}")]
 
@@ -77,7 +77,7 @@ def _segments(labels: Sequence[str], step: float, start: float, end: float) -> l
 
 
 def _sound(item: Any, start: float, end: float, sample_rate: int, text: str) -> Sound:
-    """A part of the recording at the model's rate. FLAC: half the size of WAV, and every browser plays it."""
+    """A stretch of the item at the model's rate. FLAC: half the size of WAV, and every browser plays it."""
     recording = open_audio(item)
     first, last, passed, blocks = int(start * recording.rate), round(end * recording.rate), 0, []
     for block in recording.blocks():

@@ -145,11 +145,11 @@ class WordParts:
         return parts
 
     def _parts(self, word: str) -> Parts:
-        own = [self._words.get(word, UNKNOWN), self._words.get(fold(word), UNKNOWN)]
+        whole = [self._words.get(word, UNKNOWN), self._words.get(fold(word), UNKNOWN)]
         traits = [self._traits[t] for t in traits_of(word) if t in self._traits]
         pieces = [self._first_piece + i for i in self._tokenizer.encode(word).ids]
-        weights = [1.0] * (len(own) + len(traits)) + [1 / len(pieces) for _ in pieces]
-        return (*own, *traits, *pieces), tuple(weights)
+        weights = [1.0] * (len(whole) + len(traits)) + [1 / len(pieces) for _ in pieces]
+        return (*whole, *traits, *pieces), tuple(weights)
 
     def assets(self) -> dict[str, str]:
         """The files of the vocabularies: file name -> text."""

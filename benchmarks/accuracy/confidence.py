@@ -124,8 +124,8 @@ def figures(pairs: Sequence[tuple[Any, Any]]) -> str:
 
 def distances(model: Predictor, task: str, items: Sequence[Any]) -> list[float]:
     """The distance of each item from the training data."""
-    found = [result[:1] if isinstance(result, list) else [result] for result in model.predict(task, items)]
-    return [one.distance for first in found for one in first]
+    results = [result[:1] if isinstance(result, list) else [result] for result in model.predict(task, items)]
+    return [one.distance for first in results for one in first]
 
 
 def measure(recipe: Recipe, data: Path, out: Path) -> None:
@@ -166,11 +166,11 @@ def main(
     """Measure calibration on the test splits of some data sets."""
     with TemporaryDirectory() as folder:
         for name in names or list(RECIPES):
-            text, own = RECIPES[name]
+            text, settings = RECIPES[name]
             file = Path(folder) / f"{name}.toml"
             if "\n" in text:
                 file.write_text(text)
-            recipe = read(file if "\n" in text else text, [*own, *(changes or [])])
+            recipe = read(file if "\n" in text else text, [*settings, *(changes or [])])
             measure(recipe, data, (out or Path(folder)) / name)
 
 

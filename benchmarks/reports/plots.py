@@ -40,31 +40,31 @@ def _overview(tables: list[Table]) -> Figure:
     heights = [[2 + bars[tables.index(t)] for t in column] for column in panels]
     figure = Figure(figsize=(8 * COLUMNS, max(map(sum, heights)) * 0.22 + 0.5), layout="constrained")
     columns = figure.subfigures(1, COLUMNS, squeeze=False)[0]
-    for column, own, sizes in zip(columns, panels, heights, strict=True):
-        if own:
-            axes = column.subplots(len(own), 1, height_ratios=sizes, squeeze=False)[:, 0]
-            for one, table in zip(axes, own, strict=True):
+    for column, of_column, sizes in zip(columns, panels, heights, strict=True):
+        if of_column:
+            axes = column.subplots(len(of_column), 1, height_ratios=sizes, squeeze=False)[:, 0]
+            for one, table in zip(axes, of_column, strict=True):
                 _bars(one, table)
     return figure
 
 
 def _bars(axes: Any, table: Table) -> None:
     names = _ratios(table)
-    labels, colours, found = [], [], []
+    labels, colours, spreads = [], [], []
     for row in table.rows:
         what = " ".join(str(v) for v in row.values() if isinstance(v, str) and v)
         for number, name in enumerate(names):
             value = row[name]
             spread = value if isinstance(value, Spread) else Spread.of([float(value or "nan")])
             if not math.isnan(spread.median):
-                found.append(spread)
+                spreads.append(spread)
                 labels.append(f"{what}: {name}" if len(names) > 1 else what)
                 colours.append(f"C{number}")
-    middle = [s.median for s in found]
-    ranges = [[s.median - s.low for s in found], [s.high - s.median for s in found]]
+    middle = [s.median for s in spreads]
+    ranges = [[s.median - s.low for s in spreads], [s.high - s.median for s in spreads]]
     # From 1 on: on a logarithmic axis twice as fast is as far away as twice as slow.
     widths = [value - 1 for value in middle]
-    bars = axes.barh(range(len(found)), widths, left=1, xerr=ranges, color=colours, error_kw={"lw": 0.8})
+    bars = axes.barh(range(len(spreads)), widths, left=1, xerr=ranges, color=colours, error_kw={"lw": 0.8})
     axes.bar_label(bars, [f" {shown(value)}" for value in middle], fontsize=6)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -72,7 +72,7 @@ def _bars(axes: Any, table: Table) -> None:
     axes.minorticks_off()
     axes.use_sticky_edges = False
     axes.margins(x=0.1)
-    axes.set_yticks(range(len(found)), labels, fontsize=7)
+    axes.set_yticks(range(len(spreads)), labels, fontsize=7)
     axes.set_title(table.title + (f" · {names[0]}" if len(names) == 1 else ""), fontsize=8)
     axes.axvline(1, color="black", lw=0.8)
     axes.tick_params(axis="x", labelsize=7)

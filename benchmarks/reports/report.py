@@ -93,7 +93,7 @@ class Report:
             f"{self.head['date']}  {self.head['command']}",
             ", ".join([machine["cpu"], *gpu, f"{machine['memory_gib']} GiB", machine["system"]]),
             f"{machine['threads']} threads on {machine['cores']} cores; load before {machine['load']}",
-            ", ".join(f"{name} {found}" for name, found in self.head["versions"].items() if found),
+            ", ".join(f"{name} {version}" for name, version in self.head["versions"].items() if version),
             ", ".join(f"{name} {value}" for name, value in setting.items() if value is not None),
         ]
 
@@ -108,14 +108,14 @@ class Report:
     @classmethod
     def read(cls, folder: Path) -> Report:
         """The inverse of :meth:`write`."""
-        found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         parts = {
             name: Part(
                 p["seconds"], [_table_of(t) for t in p["tables"]], p["skipped"], p.get("failed", False)
             )
-            for name, p in found.pop("parts").items()
+            for name, p in content.pop("parts").items()
         }
-        return cls(found, parts)
+        return cls(content, parts)
 
     def markdown(self) -> str:
         """The head and all tables."""
@@ -180,9 +180,9 @@ def _plain(cell: Cell) -> Any:
     return None if isinstance(cell, float) and math.isnan(cell) else cell
 
 
-def _table_of(found: Mapping[str, Any]) -> Table:
-    rows = [{name: _cell(value) for name, value in row.items()} for row in found["rows"]]
-    return Table(found["name"], found["title"], rows, found["note"])
+def _table_of(table: Mapping[str, Any]) -> Table:
+    rows = [{name: _cell(value) for name, value in row.items()} for row in table["rows"]]
+    return Table(table["name"], table["title"], rows, table["note"])
 
 
 def _cell(value: Any) -> Cell:
@@ -193,10 +193,10 @@ def _cell(value: Any) -> Cell:
 
 def _plain_setting(setting: Setting) -> dict[str, Any]:
     """Device and dtype as names; of a user's lengths how many there are; workloads in one line."""
-    found = {f.name: getattr(setting, f.name) for f in fields(setting)}
-    found |= {"device": str(setting.device), "dtype": str(setting.dtype).removeprefix("torch.")}
-    found |= {"lengths": None if setting.lengths is None else len(setting.lengths)}
-    return found | {"only": ", ".join(setting.only) or None}
+    values = {f.name: getattr(setting, f.name) for f in fields(setting)}
+    values |= {"device": str(setting.device), "dtype": str(setting.dtype).removeprefix("torch.")}
+    values |= {"lengths": None if setting.lengths is None else len(setting.lengths)}
+    return values | {"only": ", ".join(setting.only) or None}
 
 
 def _version(name: str) -> str | None:

@@ -97,11 +97,11 @@ class BadRows:
             kept: How many good ones there are.
             what: What was read, for the message.
         """
-        found = self.rows[before:]
-        if len(found) > kept:
-            row, num = _frequent(found)[0]
+        new = self.rows[before:]
+        if len(new) > kept:
+            row, num = _frequent(new)[0]
             raise DataError(
-                f"{what}: {len(found):,} of {len(found) + kept:,} rows cannot be used, expected at most half "
+                f"{what}: {len(new):,} of {len(new) + kept:,} rows cannot be used, expected at most half "
                 f'of them with on_error = "skip". {num:,} of them are like this one: {row.location}: '
                 f"{row.reason}"
             )

@@ -68,29 +68,33 @@ def item_of(graph: Network, features: Sequence[str]) -> tuple[dict[str, Any], di
     names = list(graph)
     number = {name: i for i, name in enumerate(names)}
     nodes = [dict(graph.nodes[name]) for name in names]
-    for name, own in zip(names, nodes, strict=True):
-        own.setdefault(DEGREE, graph.degree(name))
+    for name, attributes in zip(names, nodes, strict=True):
+        attributes.setdefault(DEGREE, graph.degree(name))
     edges = list(graph.edges(data=True))
-    keys = list(dict.fromkeys(key for *_, own in edges for key in own if key != "id"))
+    keys = list(dict.fromkeys(key for *_, attributes in edges for key in attributes if key != "id"))
     item = {
-        "nodes": {key: _column(nodes, key, "node", names) for key in features},
+        "nodes": {key: _attribute(nodes, key, "node", names) for key in features},
         "edges": [(number[source], number[target]) for source, target, _ in edges],
         "edge_columns": {
-            key: _column([own for *_, own in edges], key, "edge", [edge[:2] for edge in edges])
+            key: _attribute(
+                [attributes for *_, attributes in edges], key, "edge", [edge[:2] for edge in edges]
+            )
             for key in keys
         },
         "names": list(map(str, names)),
     }
     labels = {key: value for key, value in graph.graph.items() if key not in ("node_default", "edge_default")}
-    for key in dict.fromkeys(key for own in nodes for key in own):
+    for key in dict.fromkeys(key for attributes in nodes for key in attributes):
         if key not in features and key != DEGREE:
-            labels[key] = [own.get(key) for own in nodes]
+            labels[key] = [attributes.get(key) for attributes in nodes]
     return item, labels
 
 
-def _column(rows: Sequence[Mapping[str, Any]], key: str, what: str, names: Sequence[Any]) -> list[Any]:
+def _attribute(
+    attributes: Sequence[Mapping[str, Any]], key: str, what: str, names: Sequence[Any]
+) -> list[Any]:
     """The values of an attribute: all texts, or all finite numbers."""
-    values = [row.get(key) for row in rows]
+    values = [one.get(key) for one in attributes]
     for name, value in zip(names, values, strict=True):
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(f"{what} {name!r} has no {key!r}, expected a value for each {what}")

@@ -15,11 +15,11 @@ __all__ = ["read_molecules"]
 
 @lru_cache(maxsize=1)  # train, dev and test come from one file
 def read_molecules(path: Path) -> Records:
-    """Read the different valid molecules of a file, with the columns ``logp`` and ``part``.
+    """Read the different valid molecules of a file, with the columns ``logp`` and ``split``.
 
     ``logp`` is the logarithm of the octanol-water partition coefficient, computed by RDKit (Wildman and
-    Crippen 1999, https://doi.org/10.1021/ci990307l). ``part`` is train, dev or test (8 : 1 : 1), chosen by a
-    hash of the canonical SMILES. So the part of a molecule never changes, and no molecule is in two parts.
+    Crippen 1999, https://doi.org/10.1021/ci990307l). ``split`` is train, dev or test (8 : 1 : 1), chosen by a
+    hash of the canonical SMILES. So the split of a molecule never changes, and no molecule is in two splits.
 
     Args:
         path: Relative to RDKit's data folder, for example ``NCI/first_5K.smi``.

@@ -57,16 +57,16 @@ def read_graphs(
     edge_columns = _values(
         edges, ties, tie_lines, next(iter(ties.values()), {}), numeric.get("edges", {}), decimal
     )
-    records = Records([], {}, Places(nodes, [own[0] for own in lines.values()]))
+    records = Records([], {}, Places(nodes, [numbers[0] for numbers in lines.values()]))
     records.num_rows = sum(map(len, [*lines.values(), *tie_lines.values()]))
-    for name, own in graphs.items():
+    for name, columns in graphs.items():
         item = {"nodes": seen[name], "edges": pairs.get(name, []), "edge_columns": edge_columns.get(name, {})}
         if list(names[name]) != [str(i) for i in range(len(names[name]))]:
             item["names"] = list(names[name])
         records.items.append(item)
-        for column in own:
+        for column in columns:
             if column not in features:
-                records.columns.setdefault(column, []).append([v or None for v in own[column]])
+                records.columns.setdefault(column, []).append([v or None for v in columns[column]])
     return records
 
 
@@ -95,15 +95,15 @@ def _nodes(
     graphs: GraphColumns = {}
     lines: Lines = {}
     for line, row in table.rows():
-        name, own = row[graph] if graph else "", row[node].strip()
+        name, node_name = row[graph] if graph else "", row[node].strip()
         known = names.setdefault(name, {})
-        if not own or own in known:
+        if not node_name or node_name in known:
             several = "" if graph else "; if there are several, name the graph in the first column"
-            reason = f"got node {own!r} twice" if own else "got a node without a name"
+            reason = f"got node {node_name!r} twice" if node_name else "got a node without a name"
             reject(f"{path}:{line}", f"{reason}, expected different names in a graph{several}", _raw(row))
             continue
-        known[own] = len(known)
-        _add(graphs, lines, name, line, {column: row[column] for column in others})
+        known[node_name] = len(known)
+        _add_cells(graphs, lines, name, line, {column: row[column] for column in others})
     return names, graphs, lines, graph is not None
 
 
@@ -124,16 +124,16 @@ def _edges(
             reason = f"got graph {name!r}, which has no nodes, expected one with nodes"
             reject(f"{path}:{line}", reason, _raw(row))
             continue
-        found = [row[end].strip() for end in ends]
-        new = next((end for end in found if end not in nodes[name]), None)
+        pair = [row[end].strip() for end in ends]
+        new = next((end for end in pair if end not in nodes[name]), None)
         if new is not None:
             of = f" of {name!r}" if graph else ""
             near = nearest(new, nodes[name]) if len(nodes[name]) < SEARCHED else ""
             reason = f"got node {new!r}{of}, expected one of its {len(nodes[name]):,} nodes{near}"
             reject(f"{path}:{line}", reason, _raw(row))
             continue
-        pairs.setdefault(name, []).append((nodes[name][found[0]], nodes[name][found[1]]))
-        _add(ties, lines, name, line, {column: row[column] for column in others if column not in ends})
+        pairs.setdefault(name, []).append((nodes[name][pair[0]], nodes[name][pair[1]]))
+        _add_cells(ties, lines, name, line, {column: row[column] for column in others if column not in ends})
     return pairs, ties, lines
 
 
@@ -141,11 +141,11 @@ def _raw(row: Mapping[str, Any]) -> str:
     return ",".join(map(str, row.values()))
 
 
-def _add(table: GraphColumns, lines: Lines, name: str, line: int, columns: dict[str, str]) -> None:
+def _add_cells(table: GraphColumns, lines: Lines, name: str, line: int, columns: dict[str, str]) -> None:
     lines.setdefault(name, []).append(line)
-    own = table.setdefault(name, {column: [] for column in columns})
+    cells = table.setdefault(name, {column: [] for column in columns})
     for column, value in columns.items():
-        own[column].append(value)
+        cells[column].append(value)
 
 
 def _values(
@@ -161,8 +161,11 @@ def _values(
         column: _is_numeric(path, table, lines, column, known.get(column), decimal) for column in columns
     }
     return {
-        name: {c: [_number(v, decimal) for v in own[c]] if flag else own[c] for c, flag in numeric.items()}
-        for name, own in table.items()
+        name: {
+            c: [_parse_number(v, decimal) for v in by_column[c]] if flag else by_column[c]
+            for c, flag in numeric.items()
+        }
+        for name, by_column in table.items()
     }
 
 
@@ -172,14 +175,14 @@ def _is_numeric(
     """Whether a column is numeric. For a trained model this is ``known`` already."""
     if known is False:
         return False
-    cells = [cell for own in table.values() for cell in own[column]]
-    numbers = [_number(cell, decimal) for cell in cells]
+    cells = [cell for by_column in table.values() for cell in by_column[column]]
+    numbers = [_parse_number(cell, decimal) for cell in cells]
     finite = [number is not None and math.isfinite(number) for number in numbers]
     if known is None and (None in numbers or not any(finite)):
         return False
     if not all(finite):
         bad = finite.index(False)
-        line = [line for own in lines.values() for line in own][bad]
+        line = [line for of_graph in lines.values() for line in of_graph][bad]
         raise DataError(
             f"{path}:{line}: column {column!r} has {cells[bad]!r} among numbers, expected finite numbers"
             + ("; fill in the missing cells or drop their rows" if known is None else ", as in training")
@@ -187,7 +190,7 @@ def _is_numeric(
     return True
 
 
-def _number(cell: str, decimal: str) -> float | None:
+def _parse_number(cell: str, decimal: str) -> float | None:
     """The number in a cell; NaN for an empty cell, None for anything but a number."""
     try:
         return float((with_point(cell) if decimal == "," else cell).strip() or "nan")

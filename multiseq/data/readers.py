@@ -81,8 +81,8 @@ def read_conllu(
     keys = [name for name in columns if name not in CONLLU]
     records = Records([], {name: [] for name in (*CONLLU, *keys)}, places := Places(path))
     sentences = conllu_sentences(path, encoding=encoding, unpack_limit=unpack_limit, reject=reject)
-    for start, _, rows in sentences:
-        _add_sentence(records, rows, keys)
+    for start, _, words in sentences:
+        _add_sentence(records, words, keys)
         places.lines.append(start)
     for key in keys:
         if not any(any(labels) for labels in records.columns[key]):
@@ -100,7 +100,7 @@ def conllu_sentences(
         tokens and empty lines; those of rejected sentences come with the next one), and the ten fields of
         each word. The last sentence has the rest of the file.
     """
-    rows: list[list[str]] = []
+    words: list[list[str]] = []
     lines: list[str] = []
     before: tuple[int, list[str], list[list[str]]] | None = None
     start, broken = 1, False
@@ -108,18 +108,18 @@ def conllu_sentences(
         lines.append(line)
         line = line.rstrip("\r\n")
         if not line.strip(" "):
-            if rows and not broken:
+            if words and not broken:
                 if before:
                     yield before
-                before, lines = (start, lines, rows), []
-            rows, start, broken = [], number + 1, False
+                before, lines = (start, lines, words), []
+            words, start, broken = [], number + 1, False
         elif not line.startswith("#") and not broken:
             fields = line.split("\t")
             if wrong := _not_conllu(fields):
                 reject(f"{path}:{number}", wrong, line)
                 broken = True
             elif fields[0].isdigit():
-                rows.append(fields)
+                words.append(fields)
     if before:
         yield before[0], before[1] + lines, before[2]
 
@@ -136,14 +136,14 @@ def _not_conllu(fields: Sequence[str]) -> str:
     return ""
 
 
-def _add_sentence(records: Records, rows: list[list[str]], keys: Sequence[str]) -> None:
-    records.items.append([row[1] for row in rows])
+def _add_sentence(records: Records, words: list[list[str]], keys: Sequence[str]) -> None:
+    records.items.append([word[1] for word in words])
     for name, column in CONLLU.items():
-        records.columns[name].append([None if row[column] == "_" else row[column] for row in rows])
+        records.columns[name].append([None if word[column] == "_" else word[column] for word in words])
     if keys:
-        found = [dict(pair.partition("=")[::2] for pair in row[5].split("|")) for row in rows]
+        features_of = [dict(pair.partition("=")[::2] for pair in word[5].split("|")) for word in words]
         for key in keys:
-            records.columns[key].append([features.get(key) for features in found])
+            records.columns[key].append([features.get(key) for features in features_of])
 
 
 def read_table(
@@ -179,13 +179,13 @@ def read_table(
         raise DataError(f"{path}:1: no column {input!r} for the input; there are {names}")
     kept = {input, *columns} if columns and set(columns) <= set(table.names) else set(table.names)
     numbers = [i for i, name in enumerate(table.names) if name in kept]
-    found = {table.names[i]: _Column("" if table.names[i] == input else None) for i in numbers}
+    columns_read = {table.names[i]: _Column("" if table.names[i] == input else None) for i in numbers}
     places = Places(path)
     for lines, cells in table.batches:
         places.lines.extend(lines)
-        for i, column in zip(numbers, found.values(), strict=True):
+        for i, column in zip(numbers, columns_read.values(), strict=True):
             column.extend(cells[i])
-    values = {name: column.values for name, column in found.items()}
+    values = {name: column.values for name, column in columns_read.items()}
     return Records(values.pop(input), values, places)
 
 
@@ -257,8 +257,8 @@ def read_labelled(
         line = line.rstrip("\r\n")
         if not line.strip():
             continue
-        label, found, text = line.partition(separator)
-        if not found:
+        label, separated, text = line.partition(separator)
+        if not separated:
             reason = f"got {line[:40]!r}, expected a label, {separator!r} and a text"
             reject(f"{path}:{number}", reason, line)
             continue
@@ -294,24 +294,24 @@ def read_json_lines(
     Raises:
         DataError: A line is not a JSON object with the field ``input``.
     """
-    rows = []
+    objects = []
     places = Places(path)
     for number, line in enumerate(lines_of(path, encoding, unpack_limit), 1):
         if not line.strip():
             continue
         try:
-            row = parse_json(line)
+            entry = parse_json(line)
         except ValueError as error:
             reject(f"{path}:{number}", f"not JSON: {error}", line)
             continue
-        if not isinstance(row, dict) or input not in row:
+        if not isinstance(entry, dict) or input not in entry:
             reject(f"{path}:{number}", f"expected an object with the field {input!r}", line)
             continue
-        rows.append(row)
+        objects.append(entry)
         places.lines.append(number)
-    names = dict.fromkeys(name for row in rows for name in row if name != input)
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    return Records([row[input] for row in rows], columns, places)
+    names = dict.fromkeys(name for entry in objects for name in entry if name != input)
+    columns = {name: [entry.get(name) for entry in objects] for name in names}
+    return Records([entry[input] for entry in objects], columns, places)
 
 
 def read_recordings(
@@ -352,25 +352,27 @@ def read_recordings(
     names = records.items
     records.items = list[Any](find_recordings(audio, names))
     if segments is not None:
-        found = _segments(segments, options)
-        records.columns["segments"] = [found.get(name) for name in names]
-        records.num_rows = len(names) + sum(map(len, found.values()))
+        by_name = _read_segments(segments, options)
+        records.columns["segments"] = [by_name.get(name) for name in names]
+        records.num_rows = len(names) + sum(map(len, by_name.values()))
     return records
 
 
-def _segments(path: Path, options: Mapping[str, Any]) -> dict[str, list[tuple[float, float, str | None]]]:
-    found: dict[str, list[tuple[float, float, str | None]]] = {}
+def _read_segments(
+    path: Path, options: Mapping[str, Any]
+) -> dict[str, list[tuple[float, float, str | None]]]:
+    by_name: dict[str, list[tuple[float, float, str | None]]] = {}
     table = open_table(path, **options)
     if len(table.names) != 4:
         raise DataError(f"{path}:1: got columns {', '.join(table.names)}, expected file, start, end, label")
     for number, row in table.rows():
         name, start, end, label = row.values()
         try:
-            found.setdefault(name, []).append((float(start), float(end), label or None))
+            by_name.setdefault(name, []).append((float(start), float(end), label or None))
         except ValueError:
             reason = f"got times {start!r} and {end!r}, expected seconds"
             options["reject"](f"{path}:{number}", reason, raw_of(row))
-    return found
+    return by_name
 
 
 def read_folders(
@@ -434,11 +436,11 @@ def read_folders(
 
 def _files_in(folder: Path) -> list[Path]:
     """The files of a folder and of the folders in it, without hidden ones."""
-    found = []
+    files = []
     for inner, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(inner, name) for name in names if not name.startswith(".")]
-    return found
+        files += [Path(inner, name) for name in names if not name.startswith(".")]
+    return files
 
 
 def read_networks(
@@ -459,7 +461,7 @@ def read_networks(
     A single graph needs no column graph: the columns are then node, …, and source, target, …. If there is no
     column called node, the first is; if there are no columns source and target, the first two after the graph
     are. Nodes have any names, or numbers, that differ within a graph. An item is ``{"nodes": {column:
-    values}, "edges": [(source, target)], "edge_columns": {column: values}}``, and ``"names"`` where nodes are
+    values}, "edges": [(source, target)], "edge_columns": {column: values}}``, and ``"names"`` if nodes are
     not just numbered from 0. A column is numeric if all its cells are numbers, and categorical otherwise. An
     empty cell in a numeric column is an error.
 
@@ -520,12 +522,12 @@ def read_triples(
     labels: dict[str, dict[str, Any]] = {}
     places = Places(path)
     for line, row in table.rows():
-        name, parts = row[graph], tuple(row[column].strip() for column in triple)
-        own = {column: row[column] for column in others if row[column]}
-        other = next((c for c, v in own.items() if labels.get(name, {}).get(c, v) != v), None)
-        if not all(parts) or other is not None:
+        name, cells = row[graph], tuple(row[column].strip() for column in triple)
+        new = {column: row[column] for column in others if row[column]}
+        other = next((c for c, v in new.items() if labels.get(name, {}).get(c, v) != v), None)
+        if not all(cells) or other is not None:
             reason = (
-                f"got {other} {own[other]!r} for graph {name!r}, expected {labels[name][other]!r} as before"
+                f"got {other} {new[other]!r} for graph {name!r}, expected {labels[name][other]!r} as before"
                 if other is not None
                 else f"got an empty cell in {', '.join(triple)}, expected a triple"
             )
@@ -533,8 +535,8 @@ def read_triples(
             continue
         if name not in graphs:
             places.lines.append(line)
-        graphs.setdefault(name, []).append(parts)
-        labels.setdefault(name, {}).update(own)
+        graphs.setdefault(name, []).append(cells)
+        labels.setdefault(name, {}).update(new)
     records = Records(list(graphs.values()), {graph: list(graphs)}, places)
     records.columns |= {column: [labels[name].get(column) for name in graphs] for column in others}
     records.num_rows = sum(map(len, graphs.values()))
@@ -542,7 +544,7 @@ def read_triples(
 
 
 def columns_of_triples(path: Path, names: Sequence[str]) -> tuple[str, list[str]]:
-    """The columns that hold the graph's name and the parts of a triple. Raises DataError without them."""
+    """The columns that hold the graph's name and the triple. Raises DataError without them."""
     graph, *others = names
     triple = list(TRIPLE) if set(TRIPLE) <= set(others) else others[:3]
     if len(triple) < 3 or graph in TRIPLE:
@@ -574,17 +576,17 @@ def read_sdf(
 
     places = Places(path)
     items: list[Any] = []
-    rows: list[dict[str, str]] = []
+    properties: list[dict[str, str]] = []
     for entry in sdf.entries_of(path, encoding, unpack_limit):
         try:
             items.append(sdf.smiles_of(entry))
         except ValueError as error:
             reject(f"{path}:{entry.line}", str(error), entry.block)
             continue
-        rows.append(entry.properties)
+        properties.append(entry.properties)
         places.lines.append(entry.line)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return Records(items, {name: [row.get(name) or None for row in rows] for name in names}, places)
+    names = dict.fromkeys(name for one in properties for name in one)
+    return Records(items, {name: [one.get(name) or None for one in properties] for name in names}, places)
 
 
 def read_graphml(path: Path, *, features: list[str], reject: Reject = stop) -> Records:
@@ -604,7 +606,7 @@ def read_graphml(path: Path, *, features: list[str], reject: Reject = stop) -> R
     """
     from multiseq.data import graphml
 
-    rows: list[dict[str, Any]] = []
+    all_labels: list[dict[str, Any]] = []
     records = Records([])
     locations: list[str] = []
     for file in graphml.files_of_graphs(path):
@@ -613,13 +615,13 @@ def read_graphml(path: Path, *, features: list[str], reject: Reject = stop) -> R
             for location, graph in graphml.networks_of(file):
                 item, labels = graphml.item_of(graph, features)
                 records.items.append(item)
-                rows.append(labels)
+                all_labels.append(labels)
                 locations.append(location)
         except ValueError as error:
             reject(location, str(error).removeprefix(f"{location}: "), "")
     records.locations = locations
-    names = dict.fromkeys(name for row in rows for name in row)
-    records.columns = {name: [row.get(name) for row in rows] for name in names}
+    names = dict.fromkeys(name for one in all_labels for name in one)
+    records.columns = {name: [one.get(name) for one in all_labels] for name in names}
     return records
 
 

@@ -34,15 +34,15 @@ def find_recordings(audio: Path, names: Sequence[str]) -> list[str | AudioFile]:
         DataError: Two files have a name that the table gives without an ending.
     """
     known = by_stem(audio) if not all(map(is_audio, names)) else {}
-    found = []
+    recordings = []
     for name in names:
         places = [] if is_audio(name) else known.get(name, [])
         if len(places) > 1:
             raise DataError(
                 f"{audio}: {name!r} could be {places[0]} or {places[1]}, expected one; add the ending"
             )
-        found.append(places[0] if places else _in(audio, name))
-    return found
+        recordings.append(places[0] if places else _in(audio, name))
+    return recordings
 
 
 def by_stem(audio: Path) -> dict[str, list[str | AudioFile]]:
@@ -51,7 +51,7 @@ def by_stem(audio: Path) -> dict[str, list[str | AudioFile]]:
     The tar files of a folder are looked into as well.
     """
     known: dict[str, list[str | AudioFile]] = {}
-    names = members_of(audio) if audio.is_file() else _files(audio)
+    names = members_of(audio) if audio.is_file() else _names_in(audio)
     for name in names:
         if is_audio(name):
             known.setdefault(PurePosixPath(name).stem, []).append(_in(audio, name))
@@ -65,7 +65,7 @@ def _in(audio: Path, name: str) -> str | AudioFile:
     return AudioFile(str(audio), name) if audio.is_file() else str(audio / name)
 
 
-def _files(folder: Path) -> Iterator[str]:
-    for where, _, names in os.walk(folder):
-        inner = Path(where).relative_to(folder)
+def _names_in(folder: Path) -> Iterator[str]:
+    for root, _, names in os.walk(folder):
+        inner = Path(root).relative_to(folder)
         yield from ((inner / name).as_posix() for name in sorted(names))

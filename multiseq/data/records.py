@@ -81,16 +81,16 @@ class Records:
             DataError: The column has another word than the names of splits, or an item has members of several
                 splits but a single label.
         """
-        found = [
+        named = [
             splits_of(value, location)
             for value, location in zip(self.column(column), self.locations, strict=True)
         ]
-        rows = [i for i, splits in enumerate(found) if split in splits]
+        rows = [i for i, splits in enumerate(named) if split in splits]
         chosen = self.select(rows)
         for i, row in enumerate(rows):
-            if set(found[row]) != {split}:
+            if set(named[row]) != {split}:
                 for name, values in chosen.columns.items():
-                    values[i] = _of_members(values[i], found[row], split, f"{chosen.locations[i]}: {name}")
+                    values[i] = _of_members(values[i], named[row], split, f"{chosen.locations[i]}: {name}")
         return chosen
 
     def column(self, name: str) -> list[Any]:

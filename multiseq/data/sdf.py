@@ -60,8 +60,8 @@ def _entry(first: int, lines: list[str]) -> Entry:
     properties: dict[str, str] = {TITLE: lines[0].strip()} if lines and lines[0].strip() else {}
     name = ""
     for line in lines[end:]:
-        if found := _NAME.match(line):
-            name = found[1].strip()
+        if match := _NAME.match(line):
+            name = match[1].strip()
             properties[name] = ""
         elif line.strip() and name:
             properties[name] += ("\n" if properties[name] else "") + line.strip()

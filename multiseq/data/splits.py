@@ -1,10 +1,10 @@
 """Splits made by the library: which rows are for training, dev and test, by class, by group or by time.
 
 Rows that must stay together form a *unit*: the rows of a group, or equal items. Units are drawn in a random
-order that depends on the seed alone, and each goes to the part that still needs most rows of its rarest label
+order that depends on the seed alone. Each goes to the split that still needs most rows of its rarest label
 (iterative stratification, Sechidis et al. 2011, https://doi.org/10.1007/978-3-642-23808-6_10). Unlike there,
-what a part should get of each label is rounded beforehand, so that without groups every class is in every
-part in proportion, to within one item.
+what a split should get of each label is rounded beforehand, so that without groups every class is in every
+split in proportion, to within one item.
 
 Only `random.Random(seed).random()` is drawn from, which Python promises to keep: the same rows, labels and
 seed give the same split on every machine and with every version of Python.
@@ -25,8 +25,8 @@ from multiseq.labels import class_name, in_order, plain
 
 __all__ = ["folds", "moment", "num_shared", "split"]
 
-Rows = dict[str, list[int]]
-"""Part (train, dev, test) -> its row numbers, in ascending order."""
+RowNumbers = dict[str, list[int]]
+"""Split (train, dev, test) -> its row numbers, in ascending order."""
 Labels = tuple[tuple[int, int], ...]
 """The labels of a unit: (number of the label, how often it has it)."""
 
@@ -47,20 +47,20 @@ def split(
     group: Sequence[Any] | None = None,
     time: Sequence[Any] | None = None,
     seed: int = 0,
-) -> Rows:
+) -> RowNumbers:
     """Divide items into train, dev and test.
 
     Args:
-        items: All items. Equal items stay in one part (compared by value: texts, lists, dictionaries; arrays
+        items: All items. Equal items stay in one split (compared by value: texts, lists, dictionaries; arrays
             and tensors count as different).
-        labels: One label for each item. Each part gets every class in proportion to its size. A class with
-            fewer items than there are parts is in train first, then in test. A label may be a list of
+        labels: One label for each item. Each split gets every class in proportion to its size. A class with
+            fewer items than there are splits is in train first, then in test. A label may be a list of
             classes (several at once). Floats are put into ten bins of equal size, so that small and large
-            ones are in every part. None is a missing label.
-        test: Fraction of the items for test. 0 makes no test part.
-        dev: Fraction of the items for dev. 0 makes no dev part.
-        group: One value for each item, for example its speaker. No group is in two parts; equal items of two
-            groups may be. The sizes of the parts are as near to the fractions as the groups allow. An item
+            ones are in every split. None is a missing label.
+        test: Fraction of the items for test. 0 makes no test split.
+        dev: Fraction of the items for dev. 0 makes no dev split.
+        group: One value for each item, for example its speaker. No group is in two splits; equal items of two
+            groups may be. The sizes of the splits are as near to the fractions as the groups allow. An item
             with the group None is a group by itself.
         time: One number or `datetime.datetime` for each item. The latest items are test, those before them
             dev. Items of the same time stay together, and nothing is drawn at random.
@@ -71,12 +71,12 @@ def split(
 
     Raises:
         ValueError: The fractions leave nothing for train, lengths differ, both ``group`` and ``time`` are
-            given, or there are fewer different items, groups or times than parts.
+            given, or there are fewer different items, groups or times than splits.
 
     Example:
         >>> texts, moods = [f"text {i}" for i in range(10)], ["up", "down"] * 5
-        >>> rows = split(texts, labels=moods, test=0.2, dev=0.2)
-        >>> {part: sorted(moods[i] for i in of_part) for part, of_part in rows.items() if part != "train"}
+        >>> drawn = split(texts, labels=moods, test=0.2, dev=0.2)
+        >>> {name: sorted(moods[i] for i in numbers) for name, numbers in drawn.items() if name != "train"}
         {'test': ['down', 'up'], 'dev': ['down', 'up']}
     """
     items = in_order(items, "items")
@@ -87,9 +87,9 @@ def split(
             raise ValueError("group, time: got both, expected one of them")
         return _by_time(in_order(time, "time"), shares)
     units = _units(items, group)
-    parts = _draw(units, _strata(labels, len(items)), list(shares.values()), seed, keep_first=True)
+    drawn = _draw_splits(units, _strata(labels, len(items)), list(shares.values()), seed, keep_first=True)
     what = "different items" if group is None else "groups"
-    return _rows_of(dict(zip(shares, parts, strict=True)), what, len(set(units)))
+    return _checked_splits(dict(zip(shares, drawn, strict=True)), what, len(set(units)))
 
 
 def folds(
@@ -100,14 +100,14 @@ def folds(
     dev: float = 0.0,
     group: Sequence[Any] | None = None,
     seed: int = 0,
-) -> list[Rows]:
+) -> list[RowNumbers]:
     """Divide items for cross-validation: each is in test in exactly one of ``num`` folds.
 
     Args:
         items: As for `split`.
         num: Number of folds, 2 or more.
         labels: As for `split`.
-        dev: Fraction of the rest of each fold that is dev, drawn in the same way. 0 makes no dev part.
+        dev: Fraction of the rest of each fold that is dev, drawn in the same way. 0 makes no dev split.
         group: As for `split`.
         seed: Seed of the draw.
 
@@ -125,27 +125,27 @@ def folds(
     check_whole_number("folds", num, 2)
     _check_lengths(len(items), labels=labels, group=group)
     units = _units(items, group)
-    parts = _draw(units, _strata(labels, len(items)), [1 / num] * num, seed, keep_first=False)
+    drawn = _draw_splits(units, _strata(labels, len(items)), [1 / num] * num, seed, keep_first=False)
     what = "different items" if group is None else "groups"
-    _rows_of({f"fold {i}": part for i, part in enumerate(parts)}, what, len(set(units)))
+    _checked_splits({f"fold {i}": numbers for i, numbers in enumerate(drawn)}, what, len(set(units)))
     labels, group = (None if c is None else in_order(c, "labels, group") for c in (labels, group))
-    found = []
-    for own in parts:
-        test = set(own)
+    made = []
+    for numbers in drawn:
+        test = set(numbers)
         rest = [i for i in range(len(items)) if i not in test]
-        rows: Rows = {"train": rest, "test": own}
+        fold: RowNumbers = {"train": rest, "test": numbers}
         if dev:
             of_rest = [None if column is None else [column[i] for i in rest] for column in (labels, group)]
             inner = split([items[i] for i in rest], labels=of_rest[0], dev=dev, group=of_rest[1], seed=seed)
-            rows |= {part: [rest[i] for i in of_part] for part, of_part in inner.items()}
-        found.append(rows)
-    return found
+            fold |= {name: [rest[i] for i in of_name] for name, of_name in inner.items()}
+        made.append(fold)
+    return made
 
 
 def num_shared(items: Iterable[Any], others: Iterable[Any]) -> int:
     """How many of ``items`` are equal to one of ``others``, compared as in `split`."""
-    known = set(map(_content, others))
-    return sum(_content(item) in known for item in items)
+    known = set(map(_comparable, others))
+    return sum(_comparable(item) in known for item in items)
 
 
 def moment(value: Any) -> float | datetime:
@@ -160,14 +160,14 @@ def moment(value: Any) -> float | datetime:
     text = str(value).strip()
     for read in (float, datetime.fromisoformat, lambda month: datetime.fromisoformat(f"{month}-01")):
         try:
-            found: Any = read(text)
+            parsed: Any = read(text)
         except ValueError:
             continue
-        if found != found:  # NaN
+        if parsed != parsed:  # NaN
             break
-        if isinstance(found, datetime) and found.tzinfo is None:
-            return found.replace(tzinfo=UTC)
-        return found  # type: ignore[no-any-return]  # the three functions share no type
+        if isinstance(parsed, datetime) and parsed.tzinfo is None:
+            return parsed.replace(tzinfo=UTC)
+        return parsed  # type: ignore[no-any-return]  # the three functions share no type
     raise ValueError(f"got {value!r}, expected a number or an ISO date, as in 2024-01-31")
 
 
@@ -175,7 +175,7 @@ def moment(value: Any) -> float | datetime:
 
 
 def _shares(test: float, dev: float) -> dict[str, float]:
-    """Part -> its fraction, train first."""
+    """Split -> its fraction, train first."""
     for name, share in (("test", test), ("dev", dev)):
         check_number(name, share, 0.0, 1.0)
     if not test and not dev:
@@ -193,7 +193,7 @@ def _check_lengths(num: int, **columns: Sequence[Any] | None) -> None:
             raise ValueError(f"{name}: got {len(values)} for {num} items, expected one for each")
 
 
-def _content(item: Any) -> Hashable:
+def _comparable(item: Any) -> Hashable:
     """Something that is equal for equal items."""
     if isinstance(item, Hashable) and not isinstance(item, tuple):
         return item
@@ -205,16 +205,16 @@ def _content(item: Any) -> Hashable:
 
 def _units(items: Sequence[Any], group: Sequence[Any] | None) -> list[int]:
     """The number of each row's unit; they are numbered in the order of their first rows."""
-    keys: Iterable[Hashable] = map(_content, items)
+    keys: Iterable[Hashable] = map(_comparable, items)
     if group is not None:
         names = (plain(name) for name in in_order(group, "group"))
-        keys = (object() if name is None else _content(name) for name in names)
+        keys = (object() if name is None else _comparable(name) for name in names)
     known: dict[Hashable, int] = {}
     return [known.setdefault(key, len(known)) for key in keys]
 
 
 def _strata(labels: Sequence[Any] | None, num: int) -> list[tuple[Any, ...]]:
-    """The labels of each row that are to be in every part in proportion; (None,) for none."""
+    """The labels of each row that are to be in every split in proportion; (None,) for none."""
     if labels is None:
         return [(None,)] * num
     values = [plain(label) for label in in_order(labels, "labels")]
@@ -222,14 +222,14 @@ def _strata(labels: Sequence[Any] | None, num: int) -> list[tuple[Any, ...]]:
     if float in kinds and kinds <= {float, int, type(None)}:
         values = _bins(values)
     known: dict[Any, tuple[Any, ...]] = {}
-    found = []
+    strata = []
     for value in values:
         if isinstance(value, list | tuple | set | frozenset):
             names = sorted({class_name(name) or "" for name in value})  # a set has no order of its own
-            found.append(tuple(names) or (None,))
+            strata.append(tuple(names) or (None,))
         else:
-            found.append(known[value] if value in known else known.setdefault(value, (class_name(value),)))
-    return found
+            strata.append(known[value] if value in known else known.setdefault(value, (class_name(value),)))
+    return strata
 
 
 def _bins(values: Sequence[float | None]) -> list[Any]:
@@ -245,36 +245,36 @@ def _bins(values: Sequence[float | None]) -> list[Any]:
 # --- by time --------------------------------------------------------------------------------------
 
 
-def _by_time(time: Sequence[Any], shares: Mapping[str, float]) -> Rows:
+def _by_time(time: Sequence[Any], shares: Mapping[str, float]) -> RowNumbers:
     """Cut the rows in the order of time, each time between the two different times that are nearest."""
     counts = Counter(time)
     times = sorted(counts)
-    parts = [name for name in ("train", "dev", "test") if name in shares]
-    if len(times) < len(parts):
-        raise ValueError(_too_few("different times", len(times), parts))
+    names = [name for name in ("train", "dev", "test") if name in shares]
+    if len(times) < len(names):
+        raise ValueError(_too_few("different times", len(times), names))
     ends = [0]  # rows up to the end of each time
     for value in times:
         ends.append(ends[-1] + counts[value])
     cuts, wanted = [0], 0.0
-    for number, name in enumerate(parts[:-1], 1):
+    for number, name in enumerate(names[:-1], 1):
         wanted += shares[name] * len(time)
-        possible = range(cuts[-1] + 1, len(times) - (len(parts) - number) + 1)
+        possible = range(cuts[-1] + 1, len(times) - (len(names) - number) + 1)
         cuts.append(min(possible, key=lambda cut: abs(ends[cut] - wanted)))
     owner = {
         value: name
-        for name, first, last in zip(parts, cuts, [*cuts[1:], len(times)], strict=True)
+        for name, first, last in zip(names, cuts, [*cuts[1:], len(times)], strict=True)
         for value in times[first:last]
     }
-    rows: Rows = {name: [] for name in shares}
+    by_split: RowNumbers = {name: [] for name in shares}
     for row, value in enumerate(time):
-        rows[owner[value]].append(row)
-    return rows
+        by_split[owner[value]].append(row)
+    return by_split
 
 
 # --- by drawing -----------------------------------------------------------------------------------
 
 
-def _draw(
+def _draw_splits(
     units: Sequence[int],
     strata: Sequence[tuple[Any, ...]],
     shares: Sequence[float],
@@ -282,14 +282,14 @@ def _draw(
     *,
     keep_first: bool,
 ) -> list[list[int]]:
-    """The rows of each part, in ascending order.
+    """The rows of each split, in ascending order.
 
     Args:
         units: The number of each row's unit.
         strata: The labels of each row.
-        shares: The fraction of each part; together 1.
+        shares: The fraction of each split; together 1.
         seed: Seed of the order in which units are drawn.
-        keep_first: Whether the first part gets a label that is not frequent enough for all parts.
+        keep_first: Whether the first split gets a label that is not frequent enough for all splits.
     """
     check_whole_number("seed", seed, 0)
     sizes = [0] * (max(units, default=-1) + 1)
@@ -305,10 +305,10 @@ def _draw(
     labels = sorted(members, key=lambda label: (totals[label], label))  # the rarest first
     wanted = _wanted({label: totals[label] for label in labels}, shares, keep_first=keep_first)
     owner = _owners(labels, members, held, wanted, len(shares))
-    rows: list[list[int]] = [[] for _ in shares]
+    drawn: list[list[int]] = [[] for _ in shares]
     for row, unit in enumerate(units):
-        rows[owner[unit]].append(row)
-    return rows
+        drawn[owner[unit]].append(row)
+    return drawn
 
 
 def _order(sizes: Sequence[int], seed: int) -> list[int]:
@@ -347,22 +347,24 @@ def _labels_of(
 
 
 def _wanted(totals: Mapping[int, int], shares: Sequence[float], *, keep_first: bool) -> dict[int, list[int]]:
-    """How many rows of each label each part should get: its share, rounded down or up.
+    """How many rows of each label each split should get: its share, rounded down or up.
 
-    What rounding down leaves over goes to the parts without the label, then to those that lack most rows;
-    frequent labels first among those that a part would be without.
+    What rounding down leaves over goes to the splits without the label, then to those that lack most rows;
+    frequent labels first among those that a split would be without.
     """
     wanted = {label: [int(total * share + TINY) for share in shares] for label, total in totals.items()}
     num = sum(totals.values())
     sizes = [max(1, int(num * share + 0.5)) for share in shares]
     sizes[0] = num - sum(sizes[1:])
-    lack = [size - sum(counts[p] for counts in wanted.values()) for p, size in enumerate(sizes)]
+    lack = [size - sum(counts[i] for counts in wanted.values()) for i, size in enumerate(sizes)]
     for label in sorted(wanted, key=lambda label: (0 not in wanted[label], -totals[label], label)):
-        counts, parts = wanted[label], list(range(len(shares)))
+        counts, candidates = wanted[label], list(range(len(shares)))
         for _ in range(totals[label] - sum(counts)):
-            without = {p: (lack[p] > 0 or (keep_first and p == 0)) and not counts[p] for p in parts}
-            best = max(parts, key=lambda p: (keep_first and p == 0 and without[p], without[p], lack[p], -p))
-            parts.remove(best)
+            without = {i: (lack[i] > 0 or (keep_first and i == 0)) and not counts[i] for i in candidates}
+            best = max(
+                candidates, key=lambda i: (keep_first and i == 0 and without[i], without[i], lack[i], -i)
+            )
+            candidates.remove(best)
             counts[best] += 1
             lack[best] -= 1
     return wanted
@@ -373,57 +375,57 @@ def _owners(
     members: Mapping[int, Sequence[int]],
     held: Sequence[Labels],
     wanted: Mapping[int, Sequence[int]],
-    num_parts: int,
+    num_splits: int,
 ) -> list[int]:
-    """The part of each unit."""
+    """The split of each unit."""
     need = {label: list(wanted[label]) for label in labels}
-    room = [sum(counts[p] for counts in need.values()) for p in range(num_parts)]
-    has = {label: [False] * num_parts for label in labels}
+    room = [sum(counts[i] for counts in need.values()) for i in range(num_splits)]
+    has = {label: [False] * num_splits for label in labels}
     owner = [-1] * len(held)
     for label in labels:
         waiting = [unit for unit in members[label] if owner[unit] < 0]
         for number, unit in enumerate(waiting):
-            parts = [p for p in range(num_parts) if room[p] > 0]
-            best = max(parts, key=lambda p: (need[label][p], room[p], -p))
+            candidates = [i for i in range(num_splits) if room[i] > 0]
+            best = max(candidates, key=lambda i: (need[label][i], room[i], -i))
             left = len(waiting) - number
-            if left <= num_parts:  # the last ones go where there is none, if that is wanted
-                without = [p for p in sorted({0, *parts}) if wanted[label][p] and not has[label][p]]
+            if left <= num_splits:  # the last ones go where there is none, if that is wanted
+                without = [i for i in sorted({0, *candidates}) if wanted[label][i] and not has[label][i]]
                 best = without[0] if left <= len(without) else best
             owner[unit] = best
             for other, count in held[unit]:
                 need[other][best] -= count
                 room[best] -= count
                 has[other][best] = True
-    for p in sorted(set(range(num_parts)) - set(owner)):
-        _fill(p, owner, held)
+    for i in sorted(set(range(num_splits)) - set(owner)):
+        _fill(i, owner, held)
     return owner
 
 
-def _fill(part: int, owner: list[int], held: Sequence[Labels]) -> None:
-    """Move the smallest unit to a part that has none. The first part (train) keeps all of its labels."""
+def _fill(empty: int, owner: list[int], held: Sequence[Labels]) -> None:
+    """Move the smallest unit to a split that has none. The first split (train) keeps all of its labels."""
     for donor, num_units in Counter(owner).most_common():
         units = [unit for unit, of_unit in enumerate(owner) if of_unit == donor]
         num = Counter(label for unit in units for label, _ in held[unit])
         movable = [unit for unit in units if donor or all(num[label] > 1 for label, _ in held[unit])]
         if movable and num_units > 1:
-            owner[min(movable, key=lambda unit: sum(count for _, count in held[unit]))] = part
+            owner[min(movable, key=lambda unit: sum(count for _, count in held[unit]))] = empty
             return
 
 
 # --- errors ---------------------------------------------------------------------------------------
 
 
-def _rows_of(parts: Mapping[str, list[int]], what: str, num: int) -> Rows:
-    if num < len(parts):
-        raise ValueError(_too_few(what, num, list(parts)))
-    empty = [name for name, rows in parts.items() if not rows]
+def _checked_splits(splits: Mapping[str, list[int]], what: str, num: int) -> RowNumbers:
+    if num < len(splits):
+        raise ValueError(_too_few(what, num, list(splits)))
+    empty = [name for name, numbers in splits.items() if not numbers]
     if empty:
         raise ValueError(
             f"got no item for {' and '.join(empty)}, because nearly every class has one of the {num} {what}; "
             "expected classes with several"
         )
-    return dict(parts)
+    return dict(splits)
 
 
-def _too_few(what: str, num: int, parts: Sequence[str]) -> str:
-    return f"got {num} {what} for {', '.join(parts)}; expected at least {len(parts)}"
+def _too_few(what: str, num: int, names: Sequence[str]) -> str:
+    return f"got {num} {what} for {', '.join(names)}; expected at least {len(names)}"

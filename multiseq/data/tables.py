@@ -151,10 +151,10 @@ def _layout(sample: list[str], suffix: str, separator: str | None) -> dict[str, 
     given = [s for s in SEPARATORS if s in bare] if separator is None else [separator]
     if not given:
         return {"delimiter": NONE} if suffix == ".csv" else None
-    found = max(given, key=lambda s: _evenness(sample, s))
+    best = max(given, key=lambda s: _evenness(sample, s))
     # Blanks between a separator and a quote: a, "b, c"
-    blanks = f'{found} "' in first or _evenness(sample, found, True) > _evenness(sample, found)
-    return {"delimiter": found, "skipinitialspace": blanks}
+    blanks = f'{best} "' in first or _evenness(sample, best, True) > _evenness(sample, best)
+    return {"delimiter": best, "skipinitialspace": blanks}
 
 
 def _evenness(sample: list[str], separator: str, blanks: bool = False) -> tuple[float, int]:
@@ -260,8 +260,8 @@ def _excel(path: Path, limit: int | None, reject: Reject) -> Iterator[Any]:
         if len(sheets) > 1:
             names = ", ".join(sheet.title for sheet in sheets)
             raise DataError(f"{path}: got the sheets {names}, expected one; save that one as its own file")
-        found = (row for sheet in sheets for row in sheet.iter_rows(values_only=True))
-        rows = ([as_text(cell) for cell in row] for row in found)
+        raw_rows = (row for sheet in sheets for row in sheet.iter_rows(values_only=True))
+        rows = ([as_text(cell) for cell in row] for row in raw_rows)
         header = next(rows, [])
         width = max((i + 1 for i, name in enumerate(header) if name), default=0)
         yield header[:width]

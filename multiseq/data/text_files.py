@@ -91,8 +91,8 @@ def suffix_of(path: str | Path) -> str:
 def check_encoding(name: str) -> None:
     """Raise ValueError unless ``name`` is an encoding of texts."""
     try:
-        found = codecs.lookup(name)
-        text = found._is_text_encoding and found.name.replace("_", "-") not in ESCAPES
+        codec = codecs.lookup(name)
+        text = codec._is_text_encoding and codec.name.replace("_", "-") not in ESCAPES
     except (LookupError, ValueError):  # ValueError: the name contains a NUL
         text = False
     if not text:
@@ -210,7 +210,7 @@ def check_unpacked(path: Path, unpacked: int, unpack_limit: int | None = None) -
 def _line_end(file: io.TextIOWrapper) -> str | None:
     """The line end of a file: a line feed, or None (any line end) if there are only carriage returns.
 
-    Old Macs wrote carriage returns only. In a file with line feeds, a single carriage return is part of a
+    Old Macs wrote carriage returns only. In a file with line feeds, a single carriage return belongs to a
     line.
     """
     returns = False
@@ -226,9 +226,9 @@ def _decoded(
     path: Path, encoding: str, newline: str | None, limit: int | None = 0
 ) -> Iterator[io.TextIOWrapper]:
     with _unpacked(path, limit) as raw:
-        found = _marked(raw) or encoding
-        checked = io.BufferedReader(_Text(raw, path, found), CHUNK)
-        with io.TextIOWrapper(checked, encoding=found, newline=newline) as file:
+        used = _marked(raw) or encoding
+        checked = io.BufferedReader(_Text(raw, path, used), CHUNK)
+        with io.TextIOWrapper(checked, encoding=used, newline=newline) as file:
             yield file
 
 
@@ -386,7 +386,7 @@ def _undecodable(path: Path, encoding: str) -> str:
     """
     with _unpacked(path) as raw:
         marked = _marked(raw)
-        found = (marked or encoding).removesuffix("-sig")
+        tried = (marked or encoding).removesuffix("-sig")
         decoder = codecs.getincrementaldecoder(marked or encoding)()
         place, done, line, chunk = "", 0, 1, b""
         while not place and (chunk := raw.read(CHUNK)):
@@ -395,11 +395,11 @@ def _undecodable(path: Path, encoding: str) -> str:
                 line += decoder.decode(chunk).count("\n")
             except UnicodeDecodeError as error:
                 line += error.object.count(b"\n", 0, error.start)
-                place = f":{line}: not {found} (byte {before + error.start})"
+                place = f":{line}: not {tried} (byte {before + error.start})"
             except UnicodeError:
                 break
             done += len(chunk)
-    place = place or f":{line}: not {found} (cut off in the middle of a character)"
+    place = place or f":{line}: not {tried} (cut off in the middle of a character)"
     # Windows has letters and signs such as € where latin-1 has control characters.
     likely = "cp1252" if WINDOWS.search(chunk) else "latin-1"
     advice = f'give its encoding, as in encoding = "{likely}" (to predict: --set encoding={likely})'

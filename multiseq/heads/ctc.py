@@ -112,11 +112,11 @@ class CTCHead(nn.Module):
             possible = log_probs.clone()
             # No path may contain these tokens: begin and end belong to decoders, unknown is no character.
             possible[:, [self.target.begin, self.target.end, self.target.unknown]] = -math.inf
-            found = [self._search(rows, num_beams) for rows in possible.cpu().split(list(sets.lengths))]
-            tokens = torch.tensor([t for text in found for t in text], dtype=torch.long)
-            texts = Packed(tokens.to(sets.device), [len(text) for text in found])
+            decoded = [self._search(frames, num_beams) for frames in possible.cpu().split(list(sets.lengths))]
+            tokens = torch.tensor([t for text in decoded for t in text], dtype=torch.long)
+            texts = Packed(tokens.to(sets.device), [len(text) for text in decoded])
             scores = (0.0 - self._losses(sets.with_values(log_probs), texts)).tolist()  # never -0.0
-        return [Text(self.target.decode_tokens(t), s) for t, s in zip(found, scores, strict=True)]
+        return [Text(self.target.decode_tokens(t), s) for t, s in zip(decoded, scores, strict=True)]
 
     def _search(self, log_probs: Tensor, num_beams: int) -> list[int]:
         blank = self.target.blank
@@ -129,7 +129,7 @@ class CTCHead(nn.Module):
         filled = [i for i, length in enumerate(log_probs.lengths) if length]
         losses = log_probs.values.new_zeros(log_probs.num_sets)
         if not filled:
-            return losses + log_probs.values.sum()  # the sum over no rows is 0, and backward works
+            return losses + log_probs.values.sum()  # the sum over no vectors is 0, and backward works
         padded, _ = log_probs.select(filled).to_padded()
         values = texts.values
         if padded.device.type == "mps" or torch.are_deterministic_algorithms_enabled():
@@ -138,7 +138,7 @@ class CTCHead(nn.Module):
             padded, values = padded.cpu(), values.cpu()
         # Pass lengths as plain numbers, because torch would copy length tensors back from the GPU. The host
         # still waits while torch copies the lengths to the GPU; it is the only wait in a training step.
-        found: Tensor = torch.ctc_loss(
+        computed: Tensor = torch.ctc_loss(
             padded.transpose(0, 1),
             values,
             [log_probs.lengths[i] for i in filled],
@@ -147,8 +147,8 @@ class CTCHead(nn.Module):
             reduction=0,  # one loss for each set
         ).to(losses.device)
         if len(filled) == len(losses):
-            return found
-        return losses.index_put((to_device(torch.tensor(filled), log_probs.device),), found)
+            return computed
+        return losses.index_put((to_device(torch.tensor(filled), log_probs.device),), computed)
 
     def config(self) -> dict[str, Any]:
         """The head's settings as plain JSON values, for `from_config`."""

@@ -2,8 +2,8 @@
 
 The output can have any length, and need not follow the order of the input.
 
-Axes: vectors, sets, dim, size (of the target's vocabulary), tokens (of all targets, one after another), rows
-(hypotheses that are not finished), heads, head_dim.
+Axes: vectors, sets, dim, size (of the target's vocabulary), tokens (of all targets, one after another; in
+decoding one for each beam), beams (hypotheses that are not finished), heads, head_dim.
 """
 
 from __future__ import annotations
@@ -143,17 +143,17 @@ class DecoderHead(nn.Module):
         wanted = _put(targets.values, order_of([n + 1 for n in targets.lengths]), -1, self.target.end)
         wanted[filling] = _IGNORED
         states = self._taught(sets, targets)
-        rows = max(1, BLOCK // self.target.size)
-        if len(states) <= rows:
+        block_size = max(1, BLOCK // self.target.size)
+        if len(states) <= block_size:
             total = self._cross_entropy(states, wanted)
         else:
-            blocks = zip(states.split(rows), wanted.split(rows), strict=True)
-            # The recomputed part draws no random numbers, so their state need not be saved.
+            blocks = zip(states.split(block_size), wanted.split(block_size), strict=True)
+            # The recomputation draws no random numbers, so their state need not be saved.
             options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
             total = torch.stack([checkpoint(self._cross_entropy, *b, **options) for b in blocks]).sum()
         return total, to_device(count, sets.device)
 
-    def _cross_entropy(self, states: Float[Tensor, "rows dim"], wanted: Int[Tensor, " rows"]) -> Tensor:
+    def _cross_entropy(self, states: Float[Tensor, "tokens dim"], wanted: Int[Tensor, " tokens"]) -> Tensor:
         smoothing = self.label_smoothing if self.training else 0.0
         logits = self.out(states).float()
         return F.cross_entropy(
@@ -189,7 +189,7 @@ class DecoderHead(nn.Module):
             return texts
         with inference(self):
             try:
-                found = beam_search(
+                hypotheses = beam_search(
                     CachedSteps(self, sets.select(order)),
                     len(order),
                     begin=self.target.begin,
@@ -201,7 +201,7 @@ class DecoderHead(nn.Module):
                 )
             except NotFiniteError as error:  # its number counts the sorted sets
                 raise NotFiniteError(order[error.number]) from error
-        for i, hypothesis in zip(order, found, strict=True):
+        for i, hypothesis in zip(order, hypotheses, strict=True):
             texts[i] = Text(self.target.decode_tokens(hypothesis.tokens), hypothesis.score)
         return texts
 
@@ -224,12 +224,12 @@ class DecoderHead(nn.Module):
 
     def _states(
         self,
-        tokens: Int[Tensor, " rows"],
-        positions: Int[Tensor, " #rows"],
-        facing: Int[Tensor, " #rows"] | None,
+        tokens: Int[Tensor, " tokens"],
+        positions: Int[Tensor, " #tokens"],
+        facing: Int[Tensor, " #tokens"] | None,
         look_back: _LookBack,
         look_across: _LookAcross,
-    ) -> Float[Tensor, "rows dim"]:
+    ) -> Float[Tensor, "tokens dim"]:
         head_dim = self.dim // self.heads
         back = rotation_of(positions, head_dim)
         rotations = back, back if facing is positions else rotation_of(facing, head_dim)
@@ -314,19 +314,19 @@ class CachedSteps:
         target = head.target
         self.never = torch.tensor([target.blank, target.begin, target.unknown]).to(sets.device)
 
-    def __call__(self, tokens: Int[Tensor, "sets rows"]) -> Float[Tensor, "sets rows size"]:
-        rows = tokens.shape[1]
+    def __call__(self, tokens: Int[Tensor, "sets beams"]) -> Float[Tensor, "sets beams size"]:
+        num_beams = tokens.shape[1]
         position = torch.full((1,), self.length, device=tokens.device)
-        facing = _facing(position, [rows] * len(self.ordered), self.ordered)
-        self.past.grow(rows)
+        facing = _facing(position, [num_beams] * len(self.ordered), self.ordered)
+        self.past.grow(num_beams)
         with recurring_rows():
             states = self.head._states(tokens.flatten(), position, facing, self.past.look, self.memory.look)
             logits: Tensor = self.head.out(states)
         self.length += 1
         log_probs = logits.float().log_softmax(-1).index_fill_(1, self.never, -math.inf)
-        return log_probs.view(-1, rows, log_probs.shape[1])
+        return log_probs.view(-1, num_beams, log_probs.shape[1])
 
-    def keep(self, rows: Int[Tensor, "sets_kept rows_kept"], sets: Sequence[int] | None) -> None:
+    def keep(self, rows: Int[Tensor, "sets_kept beams_kept"], sets: Sequence[int] | None) -> None:
         self.past.keep(rows, sets)
         if sets is not None:
             self.memory.keep(sets)
@@ -342,13 +342,13 @@ def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -
 
 
 def _filled_and_sorted(sets: VectorSets, targets: Packed) -> tuple[VectorSets, Packed, slice]:
-    """Sets and targets sorted as attention needs them, plus one padding set; and the slice of padding rows.
+    """Sets and targets sorted as attention needs them, plus one padding set; and the slice of padding tokens.
 
     Sorting here avoids sorting in every layer. The padding set and its text round the numbers of vectors and
     tokens up (`padded_rows`).
     """
-    rows = sum(targets.lengths) + sets.num_sets + 1  # every text has an end, and so has the padding set
-    vectors, tokens = padded_rows(sets.num_vectors) - sets.num_vectors, padded_rows(rows) - rows
+    num_tokens = sum(targets.lengths) + sets.num_sets + 1  # every text has an end, and so has the padding set
+    vectors, tokens = padded_rows(sets.num_vectors) - sets.num_vectors, padded_rows(num_tokens) - num_tokens
     lengths = [*zip(targets.lengths, sets.lengths, strict=True), (tokens, vectors)]
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     sets = VectorSets.cat([sets, VectorSets(sets.values.new_zeros(vectors, sets.dim), [vectors])])
@@ -363,5 +363,5 @@ _IGNORED = -100
 
 def _put(tokens: Tensor, order: Tensor, step: int, special: int) -> Tensor:
     """Packed texts with a special token before each text (``step`` 0) or after each text (``step`` -1)."""
-    rows = to_device(order.nonzero().flatten(), tokens.device)
-    return tokens.new_full((len(order),), special).index_copy_(0, rows + step, tokens)
+    places = to_device(order.nonzero().flatten(), tokens.device)
+    return tokens.new_full((len(order),), special).index_copy_(0, places + step, tokens)

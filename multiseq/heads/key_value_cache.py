@@ -3,7 +3,7 @@
 Both are dense tensors: in one step all hypotheses have the same number of tokens, and sets are grouped by
 length. The hypotheses of one set share the keys of the set, and the keys of the tokens with which they begin.
 
-Axes: layers, sets, rows (hypotheses of one set), heads, head_dim, nodes (tokens of the hypotheses of one
+Axes: layers, sets, beams (hypotheses of one set), heads, head_dim, nodes (tokens of the hypotheses of one
 set), vectors.
 """
 
@@ -31,9 +31,9 @@ class TokenCache:
 
     The hypotheses of a set form a tree, in which each token is a node. When the search continues with some
     hypotheses, or with one hypothesis several times, no key is copied. Only `seen` changes, the attention
-    mask between rows and nodes: ``(sets, 1, rows, nodes)``, 0 if the node belongs to the row and -inf
-    otherwise; None as long as every row sees every node (greedy search). Keys and values have the shape
-    ``(layers, 2, sets, heads, room, head_dim)``. When the room is full, nodes that no row sees any more are
+    mask between beams and nodes: ``(sets, 1, beams, nodes)``, 0 if the node belongs to the beam and -inf
+    otherwise; None as long as every beam sees every node (greedy search). Keys and values have the shape
+    ``(layers, 2, sets, heads, room, head_dim)``. When the room is full, nodes that no beam sees any more are
     dropped, and the room is enlarged.
 
     Args:
@@ -48,48 +48,48 @@ class TokenCache:
         ] = ()  # keys, values of each layer: (sets * heads, nodes, head_dim)
         self._newest: Sequence[Tensor] = ()  # views of their newest nodes
 
-    def grow(self, rows: int) -> None:
-        """Make room for one more token in each row of every set; `look` writes it, layer by layer."""
-        if self.nodes + rows > self.kept.shape[4]:
+    def grow(self, num_beams: int) -> None:
+        """Make room for one more token in each beam of every set; `look` writes it, layer by layer."""
+        if self.nodes + num_beams > self.kept.shape[4]:
             if self.seen is not None:
                 self._forget()
-            self.kept = F.pad(self.kept, (0, 0, 0, 2 * (self.nodes + rows) - self.kept.shape[4]))
-        self.nodes += rows
+            self.kept = F.pad(self.kept, (0, 0, 0, 2 * (self.nodes + num_beams) - self.kept.shape[4]))
+        self.nodes += num_beams
         filled = _layers(self.kept).narrow(2, 0, self.nodes)
         self._keys_and_values = filled.unbind()
-        self._newest = filled.narrow(2, self.nodes - rows, rows).unbind()
+        self._newest = filled.narrow(2, self.nodes - num_beams, num_beams).unbind()
         if self.seen is not None:
-            own = self.seen.new_full((rows, rows), -math.inf).fill_diagonal_(0.0)
-            self.seen = torch.cat([self.seen, own.expand(len(self.seen), 1, rows, rows)], dim=-1)
+            mask = self.seen.new_full((num_beams, num_beams), -math.inf).fill_diagonal_(0.0)
+            self.seen = torch.cat([self.seen, mask.expand(len(self.seen), 1, num_beams, num_beams)], dim=-1)
 
     def look(
         self,
         layer: int,
-        q: Float[Tensor, "sets_rows heads head_dim"],
-        k: Float[Tensor, "sets_rows heads head_dim"],
-        v: Float[Tensor, "sets_rows heads head_dim"],
-    ) -> Float[Tensor, "sets_rows heads head_dim"]:
-        """Attention from each row's newest token to itself and to the earlier tokens of the row."""
-        rows = self._newest[0].shape[1]
+        q: Float[Tensor, "sets_beams heads head_dim"],
+        k: Float[Tensor, "sets_beams heads head_dim"],
+        v: Float[Tensor, "sets_beams heads head_dim"],
+    ) -> Float[Tensor, "sets_beams heads head_dim"]:
+        """Attention from each beam's newest token to itself and to the earlier tokens of the beam."""
+        num_beams = self._newest[0].shape[1]
         for new, kept in zip((k, v), self._newest[2 * layer :], strict=False):
-            kept.copy_(_by_set(new, rows))
+            kept.copy_(_by_set(new, num_beams))
         keys, values = self._keys_and_values[2 * layer : 2 * layer + 2]
-        return _attend(q, keys, values, rows, self.seen)
+        return _attend(q, keys, values, num_beams, self.seen)
 
-    def keep(self, rows: Int[Tensor, "sets rows"], sets: Sequence[int] | None) -> None:
-        """Continue with these rows of the last step; ``sets`` are the sets that stay (None: all)."""
+    def keep(self, beams: Int[Tensor, "sets beams"], sets: Sequence[int] | None) -> None:
+        """Continue with these beams of the last step; ``sets`` are the sets that stay (None: all)."""
         if sets is not None:
             chosen = torch.tensor(sets).to(self.kept.device)
             self.kept = self.kept.index_select(2, chosen)
             self.seen = None if self.seen is None else self.seen.index_select(0, chosen)
         if self.seen is not None:
-            index = rows[:, None, :, None].expand(-1, -1, -1, self.nodes)
+            index = beams[:, None, :, None].expand(-1, -1, -1, self.nodes)
             self.seen = self.seen.gather(2, index)
-        elif rows.shape[1] > 1:
-            self.seen = self.kept.new_zeros(len(rows), 1, rows.shape[1], self.nodes)
+        elif beams.shape[1] > 1:
+            self.seen = self.kept.new_zeros(len(beams), 1, beams.shape[1], self.nodes)
 
     def _forget(self) -> None:
-        """Drop nodes that no row sees. All sets keep the same number, so some keep a few unseen nodes."""
+        """Drop nodes that no beam sees. All sets keep the same number, so some keep a few unseen nodes."""
         assert self.seen is not None
         wanted = (self.seen == 0).any(2)[:, 0]  # (sets, nodes)
         self.nodes = int(wanted.sum(1).max())
@@ -104,7 +104,7 @@ class SetMemory:
     """Keys and values for cross-attention to the sets, computed once.
 
     Neighbouring sets of similar length form a dense group ``(layers, 2, sets, heads, longest, head_dim)``,
-    with a mask if their lengths differ. All rows of a set attend to the same keys.
+    with a mask if their lengths differ. All beams of a set attend to the same keys.
 
     Args:
         keys_and_values: For each layer the keys and the values, each ``(vectors, heads, head_dim)``.
@@ -119,16 +119,16 @@ class SetMemory:
         self._groups = list(self._group())
 
     def look(
-        self, layer: int, q: Float[Tensor, "sets_rows heads head_dim"]
-    ) -> Float[Tensor, "sets_rows heads head_dim"]:
-        """Cross-attention from each row to its set, in one layer."""
-        rows = len(q) // len(self._lengths)
-        found = []
-        parts = q.split([group.sets * rows for group in self._groups])
-        for part, group in zip(parts, self._groups, strict=True):
+        self, layer: int, q: Float[Tensor, "sets_beams heads head_dim"]
+    ) -> Float[Tensor, "sets_beams heads head_dim"]:
+        """Cross-attention from each beam to its set, in one layer."""
+        num_beams = len(q) // len(self._lengths)
+        attended = []
+        by_group = q.split([group.sets * num_beams for group in self._groups])
+        for queries, group in zip(by_group, self._groups, strict=True):
             keys, values = group.keys_and_values[2 * layer : 2 * layer + 2]
-            found.append(_attend(part, keys, values, rows, group.mask))
-        return found[0] if len(found) == 1 else torch.cat(found)
+            attended.append(_attend(queries, keys, values, num_beams, group.mask))
+        return attended[0] if len(attended) == 1 else torch.cat(attended)
 
     def keep(self, sets: Sequence[int]) -> None:
         """Continue with some of the sets."""
@@ -176,18 +176,18 @@ def _layers(kept: Tensor) -> Tensor:
     return kept.view(-1, kept.shape[2] * kept.shape[3], *kept.shape[4:])
 
 
-def _by_set(x: Tensor, rows: int) -> Tensor:
-    """From ``(sets * rows, heads, head_dim)`` to ``(sets * heads, rows, head_dim)``."""
-    if rows == 1:
+def _by_set(x: Tensor, num_beams: int) -> Tensor:
+    """From ``(sets * beams, heads, head_dim)`` to ``(sets * heads, beams, head_dim)``."""
+    if num_beams == 1:
         return x.reshape(-1, 1, x.shape[2])
-    return x.view(-1, rows, *x.shape[1:]).transpose(1, 2).reshape(-1, rows, x.shape[2])
+    return x.view(-1, num_beams, *x.shape[1:]).transpose(1, 2).reshape(-1, num_beams, x.shape[2])
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, rows: int, mask: Tensor | None) -> Tensor:
-    """Attention from packed queries to keys and values by set; result ``(sets * rows, heads, head_dim)``."""
+def _attend(q: Tensor, k: Tensor, v: Tensor, num_beams: int, mask: Tensor | None) -> Tensor:
+    """Attention from packed queries to keys and values by set; result ``(sets * beams, heads, head_dim)``."""
     heads, head_dim = q.shape[1:]
-    by_set = _by_set(q, rows)
-    four = (-1, heads, rows, head_dim)
+    by_set = _by_set(q, num_beams)
+    four = (-1, heads, num_beams, head_dim)
     if q.is_cuda or q.dtype != torch.float32:
         k, v = (x.view(-1, heads, *x.shape[1:]) for x in (k, v))
         out = F.scaled_dot_product_attention(by_set.view(four), k, v, attn_mask=mask)

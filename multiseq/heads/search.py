@@ -3,7 +3,7 @@
 The functions do not depend on a network. Beam search calls a function that maps tokens to log-probabilities;
 CTC search takes a matrix of log-probabilities. All scores are natural logarithms.
 
-Axes: sets, rows (hypotheses of one set that are not finished), size (of the vocabulary), frames, tokens.
+Axes: sets, beams (hypotheses of one set that are not finished), size (of the vocabulary), frames, tokens.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class Hypothesis:
 
 @runtime_checkable
 class Steps(Protocol):
-    """The network in the form that `beam_search` calls. It must remember the tokens of each row.
+    """The network in the form that `beam_search` calls. It must remember the tokens of each beam.
 
-    All sets have the same number of rows. A set with fewer hypotheses repeats its first one, and a finished
-    set may stay for some steps; the output for such rows is ignored.
+    All sets have the same number of beams. A set with fewer hypotheses repeats its first one, and a finished
+    set may stay for some steps; the output for such beams is ignored.
     """
 
-    def __call__(self, tokens: Int[Tensor, "sets rows"]) -> Float[Tensor, "sets rows size"]:
-        """Append one token to each row; return the log-probabilities of the next token (-inf: impossible)."""
+    def __call__(self, tokens: Int[Tensor, "sets beams"]) -> Float[Tensor, "sets beams size"]:
+        """Append one token to each beam; return log-probabilities of the next token (-inf: impossible)."""
 
-    def keep(self, rows: Int[Tensor, "sets_kept rows_kept"], sets: Sequence[int] | None) -> None:
-        """Continue with some rows of the last call.
+    def keep(self, rows: Int[Tensor, "sets_kept beams_kept"], sets: Sequence[int] | None) -> None:
+        """Continue with some beams of the last call.
 
         Args:
-            rows: For each set that stays, the numbers of the rows to continue with. A row that continues in
+            rows: For each set that stays, the numbers of the beams to continue with. A beam that continues in
                 several ways appears several times.
             sets: The sets that stay, in the order of the last call; None for all.
         """
@@ -78,7 +78,7 @@ def beam_search(
     number of possible sequences is exhaustive. After ``max_length`` tokens each hypothesis must end.
 
     Args:
-        steps: The network. It starts with one row for each set.
+        steps: The network. It starts with one beam for each set.
         num_sets: The number of sets.
         begin: The first input token.
         end: The token that ends a sequence.
@@ -133,8 +133,8 @@ class _Beams:
         self.end, self.num_beams = end, num_beams
         self.length_penalty, self.greatest_penalty = length_penalty, greatest_penalty
         self.numbers = list(range(num_sets))  # the numbers of the sets that are still here
-        self.tokens = torch.full((num_sets, 1, 1), begin, device=device)  # (sets, rows, tokens)
-        self.scores = torch.zeros(num_sets, 1, device=device)  # (sets, rows), -inf for no hypothesis
+        self.tokens = torch.full((num_sets, 1, 1), begin, device=device)  # (sets, beams, tokens)
+        self.scores = torch.zeros(num_sets, 1, device=device)  # (sets, beams), -inf for no hypothesis
         self.places = torch.full((num_sets, 1), num_beams, device=device)
         self.ranks = torch.arange(num_beams, device=device)
         self.best_value = torch.full((num_sets,), -math.inf, device=device)
@@ -144,11 +144,11 @@ class _Beams:
 
     def advance(self, log_probs: Tensor, length: int) -> tuple[Tensor, list[int] | None]:
         """Extend each hypothesis by one token. Returns the arguments for `Steps.keep`."""
-        totals, rows, tokens = self._extensions(log_probs)
+        totals, beams, tokens = self._extensions(log_probs)
         # False for NaN too. NaN sorts first, so it takes all places of a set, and no hypothesis is left.
         possible = (totals > -math.inf) & (self.ranks[: totals.shape[1]] < self.places)
         ended = possible & (tokens == self.end)
-        self._put_away(totals.masked_fill(~ended, -math.inf), rows, length)
+        self._put_away(totals.masked_fill(~ended, -math.inf), beams, length)
         self.places = self.places - ended.sum(1, keepdim=True)
 
         scores, order = totals.masked_fill(~possible | ended, -math.inf).sort(descending=True, stable=True)
@@ -158,33 +158,33 @@ class _Beams:
         order = torch.where(living, order, order[:, :1])
         counts = living.sum(1).tolist()  # the only place where the host waits for the device
         width = max(1, *counts)
-        rows, tokens = (x.gather(1, order[:, :width]) for x in (rows, tokens))
-        before = self.tokens.gather(1, rows[:, :, None].expand(-1, -1, self.tokens.shape[2]))
+        beams, tokens = (x.gather(1, order[:, :width]) for x in (beams, tokens))
+        before = self.tokens.gather(1, beams[:, :, None].expand(-1, -1, self.tokens.shape[2]))
         self.tokens, self.scores = torch.cat([before, tokens[:, :, None]], dim=2), scores[:, :width]
         staying = _staying(counts)
         if len(staying) == len(counts):
-            return rows, None
-        return rows[self._leave(staying)], staying
+            return beams, None
+        return beams[self._leave(staying)], staying
 
     def _extensions(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The most probable extensions of each set, best first: log-probabilities, rows, tokens."""
+        """The most probable extensions of each set, best first: log-probabilities, beams, tokens."""
         # A set keeps at most `num_beams` extensions, so at most as many tokens of a row can be among them.
         values, tokens = log_probs.topk(min(self.num_beams, log_probs.shape[2]))
         totals = (values + self.scores[:, :, None]).flatten(1)
-        totals, where = totals.topk(min(self.num_beams, totals.shape[1]))
-        return totals, where // values.shape[2], tokens.flatten(1).gather(1, where)
+        totals, index = totals.topk(min(self.num_beams, totals.shape[1]))
+        return totals, index // values.shape[2], tokens.flatten(1).gather(1, index)
 
-    def _put_away(self, ended: Tensor, rows: Tensor, length: int) -> None:
+    def _put_away(self, ended: Tensor, beams: Tensor, length: int) -> None:
         """Store each set's best ended extension if it beats the earlier ones (score -inf: has not ended)."""
         score, first = ended.max(1)
         value = score / gnmt_penalty(length, self.length_penalty)
         better = value > self.best_value
         self.best_value = torch.where(better, value, self.best_value)
         self.best_score = torch.where(better, score, self.best_score)
-        row = rows.gather(1, first[:, None])[:, :, None].expand(-1, -1, length)
-        found = self.tokens.gather(1, row)[:, 0]
+        row = beams.gather(1, first[:, None])[:, :, None].expand(-1, -1, length)
+        new_tokens = self.tokens.gather(1, row)[:, 0]
         before = F.pad(self.best_tokens, (0, length - self.best_tokens.shape[1]), value=self.end)
-        self.best_tokens = torch.where(better[:, None], found, before)
+        self.best_tokens = torch.where(better[:, None], new_tokens, before)
 
     def _leave(self, staying: list[int]) -> Tensor:
         """Store the results of the sets that leave. Returns the indices of the sets that stay."""
@@ -198,18 +198,18 @@ class _Beams:
         return index
 
     def results(self) -> list[Hypothesis]:
-        found = {}
+        by_number = {}
         for numbers, scores, tokens in self._left:
             for number, score, row in zip(numbers, scores.tolist(), tokens.tolist(), strict=True):
-                found[number] = Hypothesis([*takewhile(lambda token: token != self.end, row[1:])], score)
-        without = [number for number in sorted(found) if found[number].score == -math.inf]
+                by_number[number] = Hypothesis([*takewhile(lambda token: token != self.end, row[1:])], score)
+        without = [number for number in sorted(by_number) if by_number[number].score == -math.inf]
         if without:
             raise NotFiniteError(
                 without[0],
                 f"beam search: got NaN or -inf for every next token of set {without[0]}, expected finite "
                 "numbers; the weights or the encoded vectors hold NaN or infinity: look at the training loss",
             )
-        return [found[number] for number in sorted(found)]
+        return [by_number[number] for number in sorted(by_number)]
 
 
 def _staying(counts: Sequence[int]) -> list[int]:
@@ -293,11 +293,11 @@ class _Prefixes:
 
     def tokens(self, node: int) -> list[int]:
         """The sequence that a node stands for."""
-        found = []
+        tokens = []
         while node > 0:
-            found.append(self.last[node])
+            tokens.append(self.last[node])
             node = self.parent[node]
-        return found[::-1]
+        return tokens[::-1]
 
 
 _Ends = tuple[float, float]
@@ -312,7 +312,7 @@ def _grow(
     probability is final here: it is skipped if ``num_beams`` prefixes that stay are more probable.
     """
     totals = {node: _add(*ends) for node, ends in living.items()}
-    found = []
+    candidates = []
     for node, (_, in_token) in living.items():
         token, parent = prefixes.last[node], prefixes.parent[node]
         value = frame.get(token, -math.inf)
@@ -321,8 +321,8 @@ def _grow(
             before = living[parent][0] if prefixes.last[parent] == token else totals[parent]
             in_token = _add(in_token, before + value)
         ends = totals[node] + frame.get(blank, -math.inf), in_token
-        found.append((_add(*ends), node, ends))
-    least = sorted(found)[-num_beams][0] if len(found) >= num_beams else -math.inf
+        candidates.append((_add(*ends), node, ends))
+    least = sorted(candidates)[-num_beams][0] if len(candidates) >= num_beams else -math.inf
     for node, total in totals.items():
         for token, value in frame.items():
             if not total + value > least:
@@ -332,8 +332,8 @@ def _grow(
                 continue
             child = prefixes.extend(node, token)
             if child not in living:
-                found.append((before + value, child, (-math.inf, before + value)))
-    return {node: ends for _, node, ends in sorted(found, reverse=True)[:num_beams]}
+                candidates.append((before + value, child, (-math.inf, before + value)))
+    return {node: ends for _, node, ends in sorted(candidates, reverse=True)[:num_beams]}
 
 
 def _add(a: float, b: float) -> float:

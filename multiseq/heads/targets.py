@@ -96,7 +96,7 @@ class ClassTarget:
         if not counts:
             raise ValueError("labels: got only missing labels, expected some labels to learn from")
         labels = sorted(counts)
-        weights = _weights([counts[label] for label in labels], class_weight)
+        weights = _class_weights([counts[label] for label in labels], class_weight)
         return cls(labels, weights=weights, label_smoothing=label_smoothing)
 
     def knows(self, name: str) -> bool:
@@ -144,10 +144,10 @@ class ClassTarget:
         table = (logits / self.temperature).softmax(-1).cpu()
         chosen = logits.argmax(-1).cpu()
         highest = table.gather(1, chosen[:, None])[:, 0]
-        rows = Shares.of_rows(self.labels, table.numpy())
+        shares = Shares.of_rows(self.labels, table.numpy())
         return [
             Label(self.labels[i], p, row)
-            for i, p, row in zip(chosen.tolist(), highest.tolist(), rows, strict=True)
+            for i, p, row in zip(chosen.tolist(), highest.tolist(), shares, strict=True)
         ]
 
     def config(self) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class MultiLabelTarget:
         if class_weight:
             flags = target.batch([v for v in values if v is not None])
             counts = [[int((column == there).sum()) for there in (0, 1)] for column in flags.T]
-            target.weights = [_weights(pair, class_weight) for pair in counts]
+            target.weights = [_class_weights(pair, class_weight) for pair in counts]
         return target
 
     def knows(self, name: str) -> bool:
@@ -258,8 +258,8 @@ class MultiLabelTarget:
         there: list[list[str]] = [[] for _ in table]
         for row, column in (table >= self.threshold).nonzero().tolist():
             there[row].append(self.labels[column])
-        rows = Shares.of_rows(self.labels, table.numpy())
-        return [LabelSet(tuple(n), row, self.threshold) for n, row in zip(there, rows, strict=True)]
+        shares = Shares.of_rows(self.labels, table.numpy())
+        return [LabelSet(tuple(n), row, self.threshold) for n, row in zip(there, shares, strict=True)]
 
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
@@ -330,9 +330,9 @@ class NumberTarget:
         Raises:
             ValueError: A column has no values, or a label is no number.
         """
-        rows = [v for v in values if v is not None]
-        names = sorted({k for row in rows if isinstance(row, Mapping) for k in row}) or [name]
-        columns = torch.tensor([_row(row, names) for row in rows], dtype=torch.float64).view(-1, len(names))
+        given = [v for v in values if v is not None]
+        names = sorted({k for row in given if isinstance(row, Mapping) for k in row}) or [name]
+        columns = torch.tensor([_row(row, names) for row in given], dtype=torch.float64).view(-1, len(names))
         scales = []
         for name, column in zip(names, columns.T, strict=True):
             known = column[~column.isnan()]
@@ -396,7 +396,7 @@ def _positive(name: str, value: float) -> float:
     return value
 
 
-def _weights(counts: Sequence[int], class_weight: str) -> list[float]:
+def _class_weights(counts: Sequence[int], class_weight: str) -> list[float]:
     """Balanced weights, n / (k · n_c) for each of the k classes; 1 for a class without labels."""
     if not class_weight:
         return []

@@ -152,7 +152,7 @@ def look_at(name: str, cells: Sequence[Any]) -> Column:
     size = sum(len(text.split()) for text in texts) / len(texts)
     kind, why = _kind(name, texts, values, size)
     if kind == "classes":
-        values = Counter(part.strip() for text in texts for part in text.split(",") if part.strip())
+        values = Counter(label.strip() for text in texts for label in text.split(",") if label.strip())
     return Column(name, kind, why, len(cells), len(filled), values, size)
 
 
@@ -178,7 +178,7 @@ def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tup
     rare = len(texts) / different < 2
     if rare and size < 2 and (words & IDS or _share(texts, lambda text: bool(re.search(r"\d", text))) > 0.9):
         return "id", f"a name or number for each row, such as {texts[0][:40]!r}"
-    if _several(name, texts):
+    if _holds_lists(name, texts):
         return "classes", "several in a cell, with commas between them"
     if size >= 1.5 and words & set(TEXTS):
         return "text", f"its name, and {size:.1f} words on average"
@@ -225,14 +225,14 @@ def _counts(values: Mapping[str, int]) -> bool:
     return numbers[-1] - numbers[0] < 2 * len(numbers) and (numbers[0] <= 1 or len(numbers) > FEW_CLASSES)
 
 
-def _several(name: str, texts: list[str]) -> bool:
+def _holds_lists(name: str, texts: list[str]) -> bool:
     """Whether cells hold lists of classes with commas between them."""
     if _share(texts, lambda text: "," in text) < 0.1:
         return False
-    parts = [part.strip() for text in texts for part in text.split(",") if part.strip()]
-    short = sum(len(part.split()) for part in parts) / len(parts) < 2.5
+    labels = [label.strip() for text in texts for label in text.split(",") if label.strip()]
+    short = sum(len(label.split()) for label in labels) / len(labels) < 2.5
     named = bool(set(words_of(name)) & {"labels", "tags", "genres", "topics", "classes", "categories"})
-    often = len(parts) / len(set(parts))
+    often = len(labels) / len(set(labels))
     return short and (often >= 2 * OFTEN or (named and often >= 2))
 
 
@@ -271,9 +271,9 @@ def _structured(name: str, cells: Sequence[Any], filled: Sequence[Any]) -> Colum
     size = len(entries) / len(lists)
     if entries and all(isinstance(entry, list) for entry in entries):
         three = all(len(entry) == 3 for entry in entries)
-        if three and all(isinstance(part, str) for entry in entries for part in entry):
+        if three and all(isinstance(value, str) for entry in entries for value in entry):
             return column("triples", "lists of (subject, relation, object)", {}, size)
-        if three and all(isinstance(part, int | float) for entry in entries for part in entry[:2]):
+        if three and all(isinstance(value, int | float) for entry in entries for value in entry[:2]):
             return column(
                 "labels", "segments: (start, end, label)", Counter(str(e[2]) for e in entries), size
             )

@@ -52,7 +52,7 @@ def init_recipe(
         [
             *("multiseq", "init", *map(str, paths)),
             *(("--input", item) if item else ()),
-            *(part for label in labels for part in ("--label", label)),
+            *(word for label in labels for word in ("--label", label)),
         ]
     )
     facts, odd = _facts(plan, out.parent)
@@ -67,13 +67,13 @@ def init_recipe(
     if plan.question:
         say(f"QUESTION: {plan.question}")
     wish = "Answer the question in it" if plan.question else "Read it, and correct wrong guesses"
-    say(f"\n{out} is the recipe: {plan.adapter}, {_tasks(plan)}. {wish}. Then:")
+    say(f"\n{out} is the recipe: {plan.adapter}, {_task_names(plan)}. {wish}. Then:")
     say(f"  {shlex.join(['multiseq', 'check', str(out)])}")
     say(f"  {shlex.join(['multiseq', 'train', str(out)])}")
     return out
 
 
-def _tasks(plan: Plan) -> str:
+def _task_names(plan: Plan) -> str:
     names = [
         f"{task.name} ({task.spec['target']} per {task.spec['output']})" for task in plan.tasks if task.active
     ]

@@ -77,14 +77,14 @@ class Group:
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
     """The files that were named, and those of folders that were named, without hidden ones and read-mes."""
-    found = []
+    files = []
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
         inner = sorted(path.iterdir()) if path.is_dir() else [path]
-        found += [p for p in inner if p.is_file() and not p.name.startswith(".")]
-    named = [path for path in found if not IGNORED.search(path.name)]
-    return named or found
+        files += [p for p in inner if p.is_file() and not p.name.startswith(".")]
+    named = [path for path in files if not IGNORED.search(path.name)]
+    return named or files
 
 
 def groups_of(files: Sequence[Path]) -> list[Group]:
@@ -120,11 +120,11 @@ def _split_of(file: Path) -> tuple[str, str]:
     name = file.name.lower()
     for packed in (".gz", ".xz", ".zip"):
         name = name.removesuffix(packed)
-    parts = re.split(r"([._\- ])", name)
-    for i, part in enumerate(parts):
-        if part in SPLIT_WORDS:
-            rest = "".join(parts[:i] + parts[i + 1 :])
-            return SPLIT_WORDS[part], re.sub(r"([._\- ])[._\- ]+", r"\1", rest).strip("._- ")
+    words = re.split(r"([._\- ])", name)
+    for i, word in enumerate(words):
+        if word in SPLIT_WORDS:
+            rest = "".join(words[:i] + words[i + 1 :])
+            return SPLIT_WORDS[word], re.sub(r"([._\- ])[._\- ]+", r"\1", rest).strip("._- ")
     return "train", name
 
 
@@ -199,19 +199,20 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
 def _is_splits(path: Path) -> bool:
     """Whether a JSON file lists row numbers of train and test, as ``split_file`` takes them."""
     try:
-        found = parse_json(text_of(path))
+        content = parse_json(text_of(path))
     except ValueError:
         return False
-    first = found.get("splits", [found])[:1] if isinstance(found, dict) else []
+    first = content.get("splits", [content])[:1] if isinstance(content, dict) else []
     lists = [
-        isinstance(rows, list) and all(type(i) is int for i in rows[:5]) for rows in dict(*first).values()
+        isinstance(numbers, list) and all(type(i) is int for i in numbers[:5])
+        for numbers in dict(*first).values()
     ]
     return bool(first) and "train" in first[0] and any(lists)
 
 
 def _is_conllu(lines: Sequence[str]) -> bool:
-    rows = [line.split("\t") for line in lines if not line.startswith("#")]
-    return bool(rows) and all(len(row) == 10 and ROW.fullmatch(row[0]) for row in rows)
+    words = [line.split("\t") for line in lines if not line.startswith("#")]
+    return bool(words) and all(len(word) == 10 and ROW.fullmatch(word[0]) for word in words)
 
 
 def _is_json_lines(lines: Sequence[str]) -> bool:
@@ -241,7 +242,7 @@ def labelled_separator(lines: Sequence[str]) -> str:
     """
     for separator in ("\t", " "):
         split = [line.partition(separator) for line in lines]
-        if not all(found and text.strip() for _, found, text in split):
+        if not all(between and text.strip() for _, between, text in split):
             continue
         if separator == "\t" and any("\t" in text for *_, text in split):
             continue

@@ -89,11 +89,11 @@ def _stem(path: Path) -> str:
 
 def _kinds(files: Sequence[Path]) -> tuple[Kinds, list[DataError]]:
     """File -> (kind, encoding); and what could not be read."""
-    found: Kinds = {}
+    kinds: Kinds = {}
     errors = []
     for file in files:
         if is_audio(file):
-            found[file] = ("audio", "")
+            kinds[file] = ("audio", "")
             continue
         try:
             kind = kind_of(file, "latin-1")  # what it is does not depend on letters outside ASCII
@@ -101,10 +101,10 @@ def _kinds(files: Sequence[Path]) -> tuple[Kinds, list[DataError]]:
             encoding = encoding_of(file) if text else "utf-8"
             if kind in ("table", "jsonl", "sdf"):
                 columns_of(file, kind, encoding)
-            found[file] = (kind, encoding)
+            kinds[file] = (kind, encoding)
         except DataError as error:
             errors.append(error)
-    return found, errors
+    return kinds, errors
 
 
 def _is_text_table(file: Path, kind: str) -> bool:
@@ -121,15 +121,15 @@ def _plan_files(
     if aligned:
         return _plan_aligned(aligned, kinds, name)
     tables = of("table")
-    network = _network(tables, kinds)
+    network = _network_tables(tables, kinds)
     if network is not None:
         return _plan_network(*network, kinds, name)
     for wanted in ("conllu", "sdf", "jsonl", "table", "labelled"):
         groups = groups_of(of(wanted))
-        segments = _segments(groups, kinds) if wanted == "table" else []
+        segments = _segment_tables(groups, kinds) if wanted == "table" else []
         groups = [group for group in groups if group not in segments]
         if len(groups) > 1:
-            raise DataError(_several(paths[0], groups))
+            raise DataError(_several_sets(paths[0], groups))
         if groups:
             plan = _plan_group(groups[0], wanted, kinds, wish, name)
             _add_split_file(plan, of("splits"))
@@ -177,9 +177,11 @@ def _add_split_file(plan: Plan, files: Sequence[Path]) -> None:
     if not files or not isinstance(plan.data.get("test"), float) or "train" not in plan.data:
         return
     for file in files:
-        found = parse_json(text_of(file))
-        splits = found.get("splits", [found])[0]
-        more = [key for key, rows in splits.items() if isinstance(rows, list) and key not in SPLIT_NAMES]
+        content = parse_json(text_of(file))
+        splits = content.get("splits", [content])[0]
+        more = [
+            key for key, numbers in splits.items() if isinstance(numbers, list) and key not in SPLIT_NAMES
+        ]
         if more:
             plan.odd.append(
                 f"{file.name} is not used: it has rows under {listed(more)} besides train, dev and test"
@@ -192,19 +194,19 @@ def _add_split_file(plan: Plan, files: Sequence[Path]) -> None:
         del plan.data["train"]
         others = [other.name for other in files if other != file]
         plan.notes["split_file"] = f"not used: {listed(others)}" if others else "rows of train, dev and test"
-        if "splits" in found:
+        if "splits" in content:
             plan.data["fold"] = 0
-            plan.notes["fold"] = f"the first of {len(found['splits'])}"
+            plan.notes["fold"] = f"the first of {len(content['splits'])}"
         return
 
 
 def _encoding(files: Sequence[Path], kinds: Kinds) -> str:
     """The encoding of several files; a recipe has one for all of them."""
-    found = {kinds[file][1] for file in files}
-    return next((encoding for encoding in ("cp1252", "latin-1") if encoding in found), "utf-8")
+    encodings = {kinds[file][1] for file in files}
+    return next((encoding for encoding in ("cp1252", "latin-1") if encoding in encodings), "utf-8")
 
 
-def _several(path: Path, groups: Sequence[Group]) -> str:
+def _several_sets(path: Path, groups: Sequence[Group]) -> str:
     shown = "; or ".join(" ".join(file.name for _, file in splits_in_order(group)) for group in groups[:4])
     return f"{path}: got {len(groups)} data sets, expected one; name the files of one of them: {shown}"
 
@@ -233,14 +235,14 @@ def _plan_conllu(group: Group, encoding: str, name: str) -> Plan:
         plan.seen.append(
             (column, f"{len(labels):,} different -> {'LABEL of each word' if active else 'left out'}")
         )
-    plan.tasks += _features(records.columns["feats"])
+    plan.tasks += _feature_tasks(records.columns["feats"])
     return plan
 
 
-def _features(rows: Sequence[Sequence[str | None]]) -> list[TaskPlan]:
+def _feature_tasks(sentences: Sequence[Sequence[str | None]]) -> list[TaskPlan]:
     """The most frequent features of words, such as Case, as alternatives."""
     values: dict[str, Counter[str]] = {}
-    for pair in (pair for row in rows for feats in row if feats for pair in feats.split("|")):
+    for pair in (pair for words in sentences for feats in words if feats for pair in feats.split("|")):
         name, _, value = pair.partition("=")
         values.setdefault(name, Counter())[value] += 1
     often = sorted((name for name in values if len(values[name]) > 1), key=lambda n: -values[n].total())
@@ -283,11 +285,11 @@ def _plan_labelled(group: Group, encoding: str, name: str) -> Plan:
 
 def _aligned(files: Sequence[Path]) -> dict[str, dict[str, Path]]:
     """Language -> split -> file, if the files are aligned lines in two languages or more."""
-    found: dict[str, dict[str, Path]] = {}
+    by_language: dict[str, dict[str, Path]] = {}
     for group in groups_of([file for file in files if language_of(file)]):
         for split, file in splits_in_order(group):
-            found.setdefault(language_of(file), {}).setdefault(split, file)
-    return found if len(found) > 1 else {}
+            by_language.setdefault(language_of(file), {}).setdefault(split, file)
+    return by_language if len(by_language) > 1 else {}
 
 
 def _plan_aligned(files: dict[str, dict[str, Path]], kinds: Kinds, name: str) -> Plan:
@@ -352,11 +354,11 @@ def _plan_folders(folder: Path) -> Plan | None:
 
 def _refuse_nested(folder: Path) -> None:
     """Raise DataError if most files in the folders below are of a layout that nothing reads yet."""
-    found = [p for p in islice(folder.glob("*/**/*"), 5000) if p.is_file()]
-    suffixes = Counter(p.suffix.lower() for p in found)
+    files = [p for p in islice(folder.glob("*/**/*"), 5000) if p.is_file()]
+    suffixes = Counter(p.suffix.lower() for p in files)
     for suffix, count in suffixes.most_common(4):
-        if suffix in UNREAD and count > len(found) / 10:
-            example = next(p for p in found if p.suffix.lower() == suffix)
+        if suffix in UNREAD and count > len(files) / 10:
+            example = next(p for p in files if p.suffix.lower() == suffix)
             raise DataError(f"{example}: {UNREAD[suffix]} ({count:,} such files in {folder})")
 
 
@@ -372,7 +374,7 @@ def _is_data(path: Path) -> bool:
 
 def _classes(root: Path) -> dict[str, tuple[int, str]]:
     """Folder of a class -> (number of files, texts or recordings)."""
-    found = {}
+    classes = {}
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
         suffixes = Counter(
             p.suffix.lower() for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")
@@ -380,8 +382,8 @@ def _classes(root: Path) -> dict[str, tuple[int, str]]:
         audio = sum(suffixes[suffix] for suffix in AUDIO)
         texts = sum(suffixes[suffix] for suffix in TEXTUAL)
         if audio + texts and max(audio, texts) > 0.5 * suffixes.total():
-            found[folder.name] = (audio, "recordings") if audio >= texts else (texts, "texts")
-    return found
+            classes[folder.name] = (audio, "recordings") if audio >= texts else (texts, "texts")
+    return classes
 
 
 def _plan_audio(path: Path, files: Sequence[Path], name: str) -> Plan:
@@ -416,7 +418,7 @@ def _plan_audio(path: Path, files: Sequence[Path], name: str) -> Plan:
 # --- networks -------------------------------------------------------------------------------------
 
 
-def _network(tables: Sequence[Path], kinds: Kinds) -> tuple[Path, list[Column], Path] | None:
+def _network_tables(tables: Sequence[Path], kinds: Kinds) -> tuple[Path, list[Column], Path] | None:
     """The table of nodes and the table of edges with their columns, if two of the tables are these."""
     looked = {file: columns_of(file, "table", kinds[file][1]) for file in tables} if len(tables) > 1 else {}
     edges = [file for file, columns in looked.items() if _ends(columns)]
@@ -479,21 +481,21 @@ def _plan_network(
 
 def _plan_graphml(path: Path, files: Sequence[Path], wish: Wish, name: str) -> Plan:
     """A plan for one network with labels of its nodes, or for several graphs with labels."""
-    found = [graph for file in files[:GRAPHS] for _, graph in networks_of(file)]
-    members = [own for graph in found for _, own in graph.nodes(data=True)]
+    graphs = [graph for file in files[:GRAPHS] for _, graph in networks_of(file)]
+    members = [attributes for graph in graphs for _, attributes in graph.nodes(data=True)]
     nodes = _attributes(members)
-    wholes = [c for c in _attributes([g.graph for g in found]) if not c.name.endswith("_default")]
-    of_graphs = len(found) > 1 and any(column.is_label for column in wholes)
+    wholes = [c for c in _attributes([g.graph for g in graphs]) if not c.name.endswith("_default")]
+    of_graphs = len(graphs) > 1 and any(column.is_label for column in wholes)
     candidates = [c for c in (wholes if of_graphs else nodes) if c.is_label]
     named = [c for c in candidates if c.name in wish.labels]
     labels = named or [c for c in candidates if c.likely == 2] or candidates[-1:]
     taken = () if of_graphs else labels
     seen = [c for c in nodes if c not in taken and c.kind in ("class", "number") and c.filled == c.num]
     features = [c.name for c in seen] or [DEGREE]
-    key = "file" if len(found) == 1 else "train"
+    key = "file" if len(graphs) == 1 else "train"
     data = {"format": "graphml", key: path if path.is_dir() else files[0], "features": features}
     plan = Plan(name, "graph", data, {"features": "what the model sees of each node"})
-    add_shares(plan, "nodes" if len(found) == 1 else "graphs")
+    add_shares(plan, "nodes" if len(graphs) == 1 else "graphs")
     for column in labels:
         target = "number" if column.kind == "number" else "class"
         spec = {"output": "set" if of_graphs else "vector", "target": target, "column": column.name}
@@ -507,15 +509,15 @@ def _plan_graphml(path: Path, files: Sequence[Path], wish: Wish, name: str) -> P
     return plan
 
 
-def _attributes(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return [look_at(name, [row.get(name) for row in rows[:SAMPLE]]) for name in names]
+def _attributes(entries: Sequence[Mapping[str, Any]]) -> list[Column]:
+    names = dict.fromkeys(name for entry in entries for name in entry)
+    return [look_at(name, [entry.get(name) for entry in entries[:SAMPLE]]) for name in names]
 
 
 # --- segments -------------------------------------------------------------------------------------
 
 
-def _segments(groups: Sequence[Group], kinds: Kinds) -> list[Group]:
+def _segment_tables(groups: Sequence[Group], kinds: Kinds) -> list[Group]:
     """The tables of segments (file, start, end, label), which belong to a table of recordings."""
 
     def is_segments(group: Group) -> bool:

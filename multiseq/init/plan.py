@@ -101,25 +101,25 @@ def recipe_text(plan: Plan, folder: Path, command: str, name: str) -> str:
         name: Its file name.
     """
     tables = plan.tables(folder)
-    parts = [
+    sections = [
         _comment(f"Written by `{command}`, which looked at the data and guessed.") + "\n"
         f"# Correct it where it is wrong. `multiseq check {name}` reads all data and says what is in it;\n"
         f"# `multiseq train {name}` trains and scores. All keys: docs/options.md"
     ]
     if plan.question:
-        parts.append(_comment(f"QUESTION: {plan.question}"))
+        sections.append(_comment(f"QUESTION: {plan.question}"))
     if plan.adapter_options:
-        parts.append(_section(f"adapters.{_key(plan.adapter)}", plan.adapter_options, {}))
+        sections.append(_section(f"adapters.{_key(plan.adapter)}", plan.adapter_options, {}))
     data = tables["data"][plan.name]
-    parts.append(_section(f"data.{_key(plan.name)}", data, plan.notes))
+    sections.append(_section(f"data.{_key(plan.name)}", data, plan.notes))
     for task in plan.tasks:
         text = _section(f"tasks.{_key(task.name)}", {"data": plan.name, **task.spec}, {})
         text = "\n".join([text, *(f"# {_one_line(hint)}" for hint in task.hints)])
         why = f"# {_one_line(task.why)}\n" if task.why else ""
         if not task.active:
             text = _commented(text)
-        parts.append(why + text)
-    return "\n\n".join(parts) + "\n"
+        sections.append(why + text)
+    return "\n\n".join(sections) + "\n"
 
 
 def _section(name: str, values: Mapping[str, Any], notes: Mapping[str, str]) -> str:

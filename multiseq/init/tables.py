@@ -73,9 +73,9 @@ def _columns_of(path: Path, kind: str, encoding: str, version: Any) -> list[Colu
     if kind == "jsonl":
         return [look_at(name, cells) for name, cells in _fields(path, encoding).items()]
     if kind == "sdf":
-        rows = [entry.properties for entry in islice(entries_of(path, encoding), SAMPLE)]
-        named = dict.fromkeys(name for row in rows for name in row)
-        return [look_at(name, [row.get(name) for row in rows]) for name in named]
+        entries = [entry.properties for entry in islice(entries_of(path, encoding), SAMPLE)]
+        named = dict.fromkeys(name for properties in entries for name in properties)
+        return [look_at(name, [properties.get(name) for properties in entries]) for name in named]
     separator = _separator(path, encoding)
     table = open_table(path, encoding=encoding, separator=separator, reject=_pass)
     cells: list[list[Any]] = [[] for _ in table.names]
@@ -90,7 +90,7 @@ def _columns_of(path: Path, kind: str, encoding: str, version: Any) -> list[Colu
 
 
 def _separator(path: Path, encoding: str) -> str | None:
-    """The separator to name in the recipe; None where the reader finds it."""
+    """The separator to name in the recipe; None if the reader finds it."""
     if suffix_of(path) in (".csv", ".parquet", ".xlsx", ".xlsm"):
         return None
     return separator_of(path, encoding)
@@ -101,23 +101,23 @@ def _pass(location: str, reason: str, raw: str = "") -> None:
 
 
 def _fields(path: Path, encoding: str) -> dict[str, list[Any]]:
-    rows: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
     bad: list[str] = []
     for number, line in enumerate(islice(lines_of(path, encoding), SAMPLE), 1):
         if line.strip():
             try:
-                row = parse_json(line)
+                entry = parse_json(line)
             except ValueError as error:
                 bad.append(f"{path}:{number}: not JSON: {error}")
                 continue
-            if isinstance(row, dict):
-                rows.append(row)
+            if isinstance(entry, dict):
+                objects.append(entry)
             else:
                 bad.append(f"{path}:{number}: expected a JSON object")
-    if len(bad) > len(rows):
+    if len(bad) > len(objects):
         raise DataError(bad[0])
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+    names = dict.fromkeys(name for entry in objects for name in entry)
+    return {name: [entry.get(name) for entry in objects] for name in names}
 
 
 def _refuse_headless(path: Path, names: Sequence[str], cells: Sequence[Sequence[Any]]) -> None:
@@ -184,7 +184,7 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
         if task.name in [other.name for other in plan.tasks[:i]]:
             task.name += f"_{i + 1}"
     _add_group(plan, columns)
-    _describe(plan, columns, item, split)
+    _add_seen(plan, columns, item, split)
     if not any(task.active for task in plan.tasks):
         plan.question = "what should be learned? No column looks like a label. " + (
             "Choose one of the tasks below, or name the column: --label COLUMN"
@@ -236,7 +236,7 @@ def _plan_around(
     known = {column.name: column for column in others}
     plan.tasks = _tasks(item, others, plan.adapter, wish, known, next(splits_in_order(group))[1])
     _add_group(plan, others)
-    _describe(plan, [item, *others], item, split)
+    _add_seen(plan, [item, *others], item, split)
     if not any(task.active for task in plan.tasks):
         plan.question = "what should be learned? No column looks like a label."
 
@@ -334,7 +334,9 @@ class _Audio:
             plan.odd.append(
                 f"{self.missing} of {self.tried} recordings that were tried are not in {self.place}"
             )
-        rate, seconds = _sound(self.place, [str(value) for value in islice(self.column.values, 20)])
+        rate, seconds = _rate_and_seconds(
+            self.place, [str(value) for value in islice(self.column.values, 20)]
+        )
         if rate:
             plan.seen.append(("sound", f"{rate:,} Hz, {seconds:.1f} seconds on average (of 20 recordings)"))
         if 0 < rate < 16_000:
@@ -367,7 +369,7 @@ def _is_there(place: Path, name: str) -> bool:
     return True
 
 
-def _sound(place: Path | None, names: Sequence[str]) -> tuple[int, float]:
+def _rate_and_seconds(place: Path | None, names: Sequence[str]) -> tuple[int, float]:
     """The sample rate in Hz and the mean length in seconds of some recordings; 0 if they cannot be read."""
     rates, seconds = [], []
     for file in find_recordings(place, names) if place else ():
@@ -389,8 +391,8 @@ def _add_files(plan: Plan, group: Group, split: Column | None, kind: str, encodi
     if split is not None and set(files) == {"train"}:
         plan.data.update(file=files["train"], split_column=split.name)
         plan.notes["split_column"] = split.why
-        found = {"dev" if value not in ("train", "test") else value for value in split.values}
-        if "dev" not in found:
+        splits = {"dev" if value not in ("train", "test") else value for value in split.values}
+        if "dev" not in splits:
             plan.data["dev"] = 0.1
             plan.notes["dev"] = "a tenth is held out: to calibrate, and to choose the weights if it is large"
         return
@@ -411,7 +413,7 @@ def _add_files(plan: Plan, group: Group, split: Column | None, kind: str, encodi
 
 
 def add_shares(plan: Plan, what: str = "rows") -> None:
-    """Let the library hold out dev and test where there is no file for them."""
+    """Let the library hold out dev and test if there is no file for them."""
     if "dev" not in plan.data:
         plan.data["dev"] = 0.1
         plan.notes["dev"] = "a tenth is held out: to calibrate, and to choose the weights if it is large"
@@ -479,12 +481,12 @@ def _is_pair(item: Column, other: Column) -> bool:
 
 def _alternatives(item: Column, columns: Sequence[Column], adapter: str) -> list[TaskPlan]:
     shown = [column for column in columns if column.likely or column.is_group or column.kind == "text"]
-    found = [
+    tasks = [
         _task(item, column, adapter, "not learned; remove the # to learn it too") for column in shown[:MOST]
     ]
-    for task in found:
+    for task in tasks:
         task.active = False
-    return found
+    return tasks
 
 
 def _task(item: Column, column: Column, adapter: str, why: str = "") -> TaskPlan:
@@ -524,7 +526,7 @@ def _task(item: Column, column: Column, adapter: str, why: str = "") -> TaskPlan
 # --- what was seen --------------------------------------------------------------------------------
 
 
-def _describe(plan: Plan, columns: Sequence[Column], item: Column, split: Column | None) -> None:
+def _add_seen(plan: Plan, columns: Sequence[Column], item: Column, split: Column | None) -> None:
     learned = {
         name
         for task in plan.tasks

@@ -1,4 +1,4 @@
-"""Attention with a bias on CUDA: FlexAttention over the packed rows of all sets.
+"""Attention with a bias on CUDA: FlexAttention over the packed vectors of all sets.
 
 One mask covers all cases: a query row sees the key rows from ``first`` to ``last``, whatever sets the limits
 (its set, the causal order or a window). The host computes from the lengths which blocks of queries and keys
@@ -64,15 +64,15 @@ def attend_flex(
     """Attention of each query to the keys that the mask lets it see.
 
     Args:
-        q: Queries, the packed rows of all sets.
+        q: Queries, the packed vectors of all sets.
         k: Keys, likewise.
         v: Values, likewise.
         mask: A ``BlockMask`` from :func:`block_mask`. All layers can share it.
         bias: Added to the scaled products, or None.
     """
-    num, rows = len(q), int(mask.seq_lengths[0])
-    filled = (F.pad(x, (0, 0, 0, 0, 0, rows - num)).transpose(0, 1)[None] for x in (q, k, v))
-    score = None if bias is None else _score(bias, rows)
+    num, padded_num = len(q), int(mask.seq_lengths[0])
+    filled = (F.pad(x, (0, 0, 0, 0, 0, padded_num - num)).transpose(0, 1)[None] for x in (q, k, v))
+    score = None if bias is None else _score(bias, padded_num)
     out: Tensor = _compiled()(*filled, score_mod=score, block_mask=mask)
     return out[0].transpose(0, 1)[:num]
 
@@ -86,25 +86,25 @@ def block_mask(seen: Visible, device: torch.device) -> Any:
     from torch.nn.attention.flex_attention import BlockMask
 
     num = len(seen.first)
-    rows = _filled(num, FEWEST_ROWS)
+    padded_num = _filled(num, FEWEST_ROWS)
     # Padding rows see no row, and no row sees them.
-    first = F.pad(seen.first, (0, rows - num), value=1).int()
-    last = F.pad(seen.last, (0, rows - num), value=0).int()
-    real, blocks = -(-num // BLOCK), rows // BLOCK
+    first = F.pad(seen.first, (0, padded_num - num), value=1).int()
+    last = F.pad(seen.last, (0, padded_num - num), value=0).int()
+    real, blocks = -(-num // BLOCK), padded_num // BLOCK
     starts = torch.arange(real) * BLOCK
     lowest = first[starts] // BLOCK
     highest = last[(starts + BLOCK).clamp(max=num) - 1] // BLOCK
-    own = torch.arange(real, dtype=torch.int32)
+    numbers = torch.arange(real, dtype=torch.int32)
     # The first and the last block of queries that see a block of keys.
-    from_query = torch.searchsorted(highest, own).int()
-    to_query = torch.searchsorted(lowest, own, right=True).int() - 1
+    from_query = torch.searchsorted(highest, numbers).int()
+    to_query = torch.searchsorted(lowest, numbers, right=True).int() - 1
     kv_count, kv_index = _run(lowest, highest, blocks)
     q_count, q_index = _run(from_query, to_query, blocks)
     first, last, kv_count, kv_index, q_count, q_index = (
         to_device(x, device) for x in (first, last, kv_count, kv_index, q_count, q_index)
     )
     return BlockMask(
-        seq_lengths=(rows, rows),
+        seq_lengths=(padded_num, padded_num),
         kv_num_blocks=kv_count,
         kv_indices=kv_index,
         full_kv_num_blocks=None,
@@ -126,23 +126,23 @@ def _run(low: Tensor, high: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
     return count.int()[None, None], index.clamp_(max=blocks - 1).int()[None, None].contiguous()
 
 
-def _score(bias: Bias, rows: int) -> ScoreMod:
+def _score(bias: Bias, padded_num: int) -> ScoreMod:
     """The ``score_mod`` that adds the bias to a product; built once and shared by all layers."""
-    if rows not in bias.filled:
-        bias.filled[rows] = _make_score(bias, rows)
-    found: ScoreMod = bias.filled[rows]
-    return found
+    if padded_num not in bias.filled:
+        bias.filled[padded_num] = _make_score(bias, padded_num)
+    score: ScoreMod = bias.filled[padded_num]
+    return score
 
 
-def _make_score(bias: Bias, rows: int) -> ScoreMod:
+def _make_score(bias: Bias, padded_num: int) -> ScoreMod:
     # FlexAttention has gradients only for a captured tensor that is indexed once, so index each table once.
     mods: list[ScoreMod] = []
     if bias.by_distance is not None and bias.positions is not None:
-        mods.append(_by_distance(_copies(bias.by_distance), _padded_to(bias.positions, rows)))
+        mods.append(_by_distance(_copies(bias.by_distance), _padded_to(bias.positions, padded_num)))
     if bias.by_code is not None and bias.codes is not None:
-        found = bias.codes
-        codes = _padded_to(found.codes, _filled(len(found.codes), FEWEST_CODES))
-        places = (_padded_to(x, rows) for x in (found.base, found.first, found.end))
+        index = bias.codes
+        codes = _padded_to(index.codes, _filled(len(index.codes), FEWEST_CODES))
+        places = (_padded_to(x, padded_num) for x in (index.base, index.first, index.end))
         mods.append(_by_code(_copies(bias.by_code), codes, *places))
     return mods[0] if len(mods) == 1 else _both(*mods)
 

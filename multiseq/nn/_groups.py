@@ -1,8 +1,8 @@
-"""Groups of sets of similar length, for dense attention on packed rows.
+"""Groups of sets of similar length, for dense attention on packed vectors.
 
 Sets are sorted by length, the longest first, and neighbours form groups. In a group all sets are padded to
-the longest. Dynamic programming finds the cheapest groups (`_cheapest`). `to_dense` copies packed rows into
-groups, and `to_packed` copies them back.
+the longest. Dynamic programming finds the cheapest groups (`_cheapest`). `to_dense` copies packed vectors
+into groups, and `to_packed` copies them back.
 
 Axes: vectors (rows of the batch), sets, longest (of a group), heads, head_dim.
 """
@@ -41,14 +41,14 @@ _COPY = 15
 
 @dataclass(frozen=True)
 class GroupRows:
-    """The rows of a group's queries or keys: which packed rows they are, and how to pad and unpad them."""
+    """The queries or keys of a group: which packed vectors they are, and how to pad and unpad them."""
 
     start: int
     lengths: list[int]
     fill: Tensor | None  # row in the group for each of (sets * longest) entries; None if all lengths agree
-    real: Tensor | None  # indices of the entries that are real rows
+    real: Tensor | None  # indices of the entries that are real vectors
     padding: Tensor | None  # indices of the entries that are padding
-    mask: Tensor | None  # (sets, 1, 1, longest): True on real rows
+    mask: Tensor | None  # (sets, 1, 1, longest): True on real vectors
 
     @property
     def num(self) -> int:
@@ -70,7 +70,7 @@ class Group:
     sets: list[int]  # set numbers before sorting
     queries: GroupRows
     keys: GroupRows
-    cut: bool  # True for long sequences with a window: attention runs over chunks of their concatenated rows
+    cut: bool  # True for long sequences with a window: attention runs over chunks of all their vectors
 
 
 def longest_first(q_lengths: Sequence[int], k_lengths: Sequence[int]) -> list[int]:
@@ -93,10 +93,10 @@ def groups_of(
     groups: list[Group] = []
 
     def add(members: list[int], is_cut: bool) -> None:
-        q_own, k_own = ([n[i] for i in members] for n in (q_lengths, k_lengths))
+        q_sizes, k_sizes = ([n[i] for i in members] for n in (q_lengths, k_lengths))
         q_start, k_start = (groups[-1].queries.end, groups[-1].keys.end) if groups else (0, 0)
-        queries = _rows(q_start, [sum(q_own)] if is_cut else q_own, device)
-        keys = queries if q_lengths == k_lengths else _rows(k_start, k_own, device)
+        queries = _group_rows(q_start, [sum(q_sizes)] if is_cut else q_sizes, device)
+        keys = queries if q_lengths == k_lengths else _group_rows(k_start, k_sizes, device)
         groups.append(Group(members, queries, keys, is_cut))
 
     for is_cut, run in groupby(longest_first(q_lengths, k_lengths), key=cut.__getitem__):
@@ -115,18 +115,18 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
     """Partition the kinds of sets, ((queries, keys), how many), into runs with the lowest total cost.
 
     The cost of a run is its call, the query-key pairs of its padded sets, and, if lengths differ, the copying
-    of its padded rows.
+    of its padded vectors.
     """
     best = [(0.0, 0)]  # best[n], for the first n kinds: the lowest cost, and the start of the last run
     for end in range(1, len(kinds) + 1):
-        found = (math.inf, 0)
+        cheapest = (math.inf, 0)
         q, k = kinds[end - 1][0]
         empty = (q == 0, k == 0)
         num, queries, keys, apart = 0, 0, 0, 0
         for start in range(end - 1, -1, -1):
             (q, k), count = kinds[start]
             if (q == 0, k == 0) != empty:
-                break  # an empty set has no row that padding could repeat
+                break  # an empty set has no vector that padding could repeat
             num, queries, keys = num + count, max(queries, q), max(keys, k)
             cost = _CALL + num * queries * keys
             apart += _CALL + count * q * k
@@ -134,8 +134,8 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
                 cost += _COPY * num * (queries + keys)
             if cost > apart + 4 * _CALL:
                 break
-            found = min(found, (best[start][0] + cost, start))
-        best.append(found)
+            cheapest = min(cheapest, (best[start][0] + cost, start))
+        best.append(cheapest)
     runs = []
     end = len(kinds)
     while end:
@@ -145,32 +145,34 @@ def _cheapest(kinds: list[tuple[tuple[int, int], int]]) -> list[list[tuple[tuple
     return runs[::-1]
 
 
-def to_dense(rows: Tensor, groups: list[GroupRows]) -> tuple[Tensor, ...]:
-    """From packed rows to one ``(sets, longest, heads, head_dim)`` tensor for each group.
+def to_dense(packed: Tensor, groups: list[GroupRows]) -> tuple[Tensor, ...]:
+    """From packed vectors to one ``(sets, longest, heads, head_dim)`` tensor for each group.
 
-    If all lengths of a group agree, the tensor is a view. Otherwise padding repeats real rows; padded keys
+    If all lengths of a group agree, the tensor is a view. Otherwise padding repeats real vectors; padded keys
     are masked, and the outputs of padded queries are dropped.
     """
-    dense: tuple[Tensor, ...] = _Dense.apply(rows, groups)
+    dense: tuple[Tensor, ...] = _Dense.apply(packed, groups)
     return dense
 
 
 def to_packed(dense: Sequence[Tensor], groups: list[GroupRows]) -> Tensor:
     """The inverse of :func:`to_dense`."""
-    rows: Tensor = _Packed.apply(groups, *dense)
-    return rows
+    packed: Tensor = _Packed.apply(groups, *dense)
+    return packed
 
 
 class _Dense(torch.autograd.Function):
-    """`_Dense` and `_Packed` are each other's backward pass. Each copies every row once.
+    """`_Dense` and `_Packed` are each other's backward pass. Each copies every vector once.
 
-    Torch's own split, index and cat would copy each row three times.
+    Torch's own split, index and cat would copy each vector three times.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, groups: list[GroupRows]) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, packed: Tensor, groups: list[GroupRows]) -> tuple[Tensor, ...]:
         ctx.groups = groups
-        return tuple(fill_group(own, group) for group, own in zip(groups, split(rows, groups), strict=True))
+        return tuple(
+            fill_group(vectors, group) for group, vectors in zip(groups, split(packed, groups), strict=True)
+        )
 
     @staticmethod
     @once_differentiable
@@ -187,42 +189,43 @@ class _Packed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        parts = split(grad, ctx.groups)
+        by_group = split(grad, ctx.groups)
         return None, *(
-            fill_group(own, group, zeros=True) for group, own in zip(ctx.groups, parts, strict=True)
+            fill_group(vectors, group, zeros=True)
+            for group, vectors in zip(ctx.groups, by_group, strict=True)
         )
 
 
 def _packed(dense: Sequence[Tensor], groups: Sequence[GroupRows]) -> Tensor:
-    rows = dense[0].new_empty(sum(g.num for g in groups), *dense[0].shape[2:])
-    for group, own, target in zip(groups, dense, split(rows, groups), strict=True):
-        pack(own, group, target)
-    return rows
+    packed = dense[0].new_empty(sum(g.num for g in groups), *dense[0].shape[2:])
+    for group, filled, target in zip(groups, dense, split(packed, groups), strict=True):
+        pack(filled, group, target)
+    return packed
 
 
-def split(rows: Tensor, groups: Sequence[GroupRows]) -> tuple[Tensor, ...]:
-    """The rows of each group, as views."""
-    return torch.split(rows, [group.num for group in groups])
+def split(packed: Tensor, groups: Sequence[GroupRows]) -> tuple[Tensor, ...]:
+    """The vectors of each group, as views."""
+    return torch.split(packed, [group.num for group in groups])
 
 
-def fill_group(rows: Tensor, group: GroupRows, *, zeros: bool = False) -> Tensor:
-    """A group's rows as ``(sets, longest, …)``; padding repeats rows or, for gradients, is zero."""
+def fill_group(vectors: Tensor, group: GroupRows, *, zeros: bool = False) -> Tensor:
+    """A group's vectors as ``(sets, longest, …)``; padding repeats vectors or, for gradients, is zero."""
     if group.fill is not None and group.padding is not None:
-        rows = rows.index_select(0, group.fill)
+        vectors = vectors.index_select(0, group.fill)
         if zeros:
-            rows.index_fill_(0, group.padding, 0)
-    return rows.view(*group.shape, *rows.shape[1:])
+            vectors.index_fill_(0, group.padding, 0)
+    return vectors.view(*group.shape, *vectors.shape[1:])
 
 
 def pack(dense: Tensor, group: GroupRows, target: Tensor) -> None:
-    """The inverse of :func:`fill_group`: writes the real rows to ``target``."""
+    """The inverse of :func:`fill_group`: writes the real vectors to ``target``."""
     if group.real is None:
         target.view(dense.shape).copy_(dense)
     else:
         torch.index_select(dense.flatten(0, 1), 0, group.real, out=target)
 
 
-def _rows(start: int, lengths: list[int], device: torch.device) -> GroupRows:
+def _group_rows(start: int, lengths: list[int], device: torch.device) -> GroupRows:
     longest = max(lengths)
     if min(lengths) == longest:
         return GroupRows(start, lengths, None, None, None, None)

@@ -1,4 +1,4 @@
-"""Fused self-attention for packed rows on a CPU, with a backward pass of its own.
+"""Fused self-attention for packed vectors on a CPU, with a backward pass of its own.
 
 The result equals `rotate_parts`, `to_dense`, torch's ``scaled_dot_product_attention`` and `to_packed` in this
 order. The fused function has less overhead: it calls torch's flash kernel directly for each group, without
@@ -28,7 +28,7 @@ _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_bac
 
 
 def attend_joint(
-    rows: Float[Tensor, "vectors three_dim"],
+    qkv: Float[Tensor, "vectors three_dim"],
     heads: int,
     rotation: Rotation | None,
     groups: Sequence[GroupRows],
@@ -37,8 +37,8 @@ def attend_joint(
     """Attention of each vector to its own set.
 
     Args:
-        rows: Queries, keys and values side by side, in the order of the groups. They are rotated in place,
-            so their content changes. If another operation saved these rows for its backward pass, torch
+        qkv: Queries, keys and values side by side, in the order of the groups. They are rotated in place,
+            so their content changes. If another operation saved these vectors for its backward pass, torch
             raises an error.
         heads: Number of attention heads.
         rotation: Rotation for queries and keys, or None.
@@ -47,7 +47,7 @@ def attend_joint(
     """
     # The kernel fails on groups of empty sets, so they are left out.
     full = [(group, mask) for group, mask in zip(groups, masks, strict=True) if group.num]
-    out: Tensor = _Joint.apply(rows, heads, rotation, full)
+    out: Tensor = _Joint.apply(qkv, heads, rotation, full)
     return out
 
 
@@ -55,22 +55,22 @@ class _Joint(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        rows: Tensor,
+        qkv: Tensor,
         heads: int,
         rotation: Rotation | None,
         groups: list[tuple[GroupRows, Tensor | None]],
     ) -> Tensor:
         ctx.rotation, ctx.groups = rotation, groups
-        by_head = rows.unflatten(-1, (3 * heads, -1))
+        by_head = qkv.unflatten(-1, (3 * heads, -1))
         rotate_(by_head[:, : 2 * heads], rotation)
-        out = rows.new_empty(len(rows), heads, by_head.shape[2])
+        out = qkv.new_empty(len(qkv), heads, by_head.shape[2])
         saved: list[Tensor] = []
-        parts = (split(x, [group for group, _ in groups]) for x in (by_head, out))
-        for (group, mask), own, target in zip(groups, *parts, strict=True):
-            q, k, v = _by_head(fill_group(own, group)).chunk(3, dim=1)
-            found, log_sums = _flash(q, k, v, attn_mask=mask)
-            pack(_by_head(found), group, target)
-            saved += [q, k, v, found, log_sums]
+        by_group = (split(x, [group for group, _ in groups]) for x in (by_head, out))
+        for (group, mask), vectors, target in zip(groups, *by_group, strict=True):
+            q, k, v = _by_head(fill_group(vectors, group)).chunk(3, dim=1)
+            attended, log_sums = _flash(q, k, v, attn_mask=mask)
+            pack(_by_head(attended), group, target)
+            saved += [q, k, v, attended, log_sums]
         ctx.save_for_backward(*saved)
         return out
 
@@ -80,13 +80,13 @@ class _Joint(torch.autograd.Function):
         heads = grad.shape[1]
         grads = grad.new_empty(len(grad), 3 * heads, grad.shape[2])
         saved = iter(ctx.saved_tensors)
-        parts = (split(x, [group for group, _ in ctx.groups]) for x in (grad, grads))
-        for (group, mask), own, targets in zip(ctx.groups, *parts, strict=True):
+        by_group = (split(x, [group for group, _ in ctx.groups]) for x in (grad, grads))
+        for (group, mask), vectors, targets in zip(ctx.groups, *by_group, strict=True):
             forward = (next(saved) for _ in range(5))
-            to_out = _by_head(fill_group(own, group, zeros=True))
-            found = _flash_backward(to_out, *forward, 0.0, False, attn_mask=mask)
-            for target, to_part in zip(targets.chunk(3, dim=1), found, strict=True):
-                pack(_by_head(to_part), group, target)
+            to_out = _by_head(fill_group(vectors, group, zeros=True))
+            to_qkv = _flash_backward(to_out, *forward, 0.0, False, attn_mask=mask)
+            for target, to_x in zip(targets.chunk(3, dim=1), to_qkv, strict=True):
+                pack(_by_head(to_x), group, target)
         rotate_(grads[:, : 2 * heads], None if ctx.rotation is None else ctx.rotation.conj())
         return grads.flatten(1), None, None, None
 

@@ -3,8 +3,8 @@
 All masks follow from the row numbers of queries and keys in the batch: a query sees the keys from row
 ``first`` to row ``last``. The limits come from its set, from the causal order and from the window.
 
-With a window, long sequences are not attended to as a whole. Their rows, one sequence after another, are cut
-into chunks of queries. Each chunk sees its own keys and ``window`` keys on either side, as in Longformer
+With a window, long sequences are not attended to as a whole. Their vectors, one sequence after another, are
+cut into chunks of queries. Each chunk sees its own keys and ``window`` keys on either side, as in Longformer
 (Beltagy et al. 2020, section 3.1, https://arxiv.org/abs/2004.05150).
 
 Axes: vectors (rows of the batch), pieces (the queries and keys of one dense call are cut into pieces of equal
@@ -81,32 +81,32 @@ def visible(
     counts, ends = torch.tensor(q_lengths, dtype=torch.long), list(accumulate(k_lengths, initial=0))
     first = torch.tensor(ends[:-1], dtype=torch.long).repeat_interleave(counts)
     last = torch.tensor(ends[1:], dtype=torch.long).repeat_interleave(counts) - 1
-    rows = torch.arange(len(first))
+    numbers = torch.arange(len(first))
     if window is not None:
         cut = sequences or [True] * len(q_lengths)
-        reach = torch.tensor([window if c else len(rows) for c in cut], dtype=torch.long)
+        reach = torch.tensor([window if c else len(numbers) for c in cut], dtype=torch.long)
         reach = reach.repeat_interleave(counts)
-        first, last = torch.maximum(first, rows - reach), torch.minimum(last, rows + reach)
-    return Visible(first, torch.minimum(last, rows) if causal else last)
+        first, last = torch.maximum(first, numbers - reach), torch.minimum(last, numbers + reach)
+    return Visible(first, torch.minimum(last, numbers) if causal else last)
 
 
 def group_piece(
     q_lengths: Sequence[int], k_lengths: Sequence[int], sets: Sequence[int], seen: Visible
 ) -> Piece:
     """Sets of similar length for one dense call; each set is one piece."""
-    q_rows, _ = _rows(q_lengths, sets)
-    k_rows, real = _rows(k_lengths, sets)
+    q_rows, _ = _padded_numbers(q_lengths, sets)
+    k_rows, real = _padded_numbers(k_lengths, sets)
     return _piece(q_rows, torch.where(real, k_rows, -1), seen)
 
 
 def band_piece(lengths: Sequence[int], sets: Sequence[int], window: int, seen: Visible) -> Piece:
     """Long sequences for one dense call; each chunk of queries, with the keys around it, is one piece."""
-    rows, chunk = rows_of(lengths, sets), _chunk(window)
-    chunks = -(-len(rows) // chunk)
-    queries = torch.arange(chunks * chunk).clamp_(max=len(rows) - 1).view(chunks, chunk)
+    numbers, chunk = rows_of(lengths, sets), _chunk(window)
+    chunks = -(-len(numbers) // chunk)
+    queries = torch.arange(chunks * chunk).clamp_(max=len(numbers) - 1).view(chunks, chunk)
     keys = torch.arange(chunks)[:, None] * chunk + torch.arange(-window, chunk + window)
-    real = (keys >= 0) & (keys < len(rows))
-    return _piece(rows[queries], torch.where(real, rows[keys.clamp(0, len(rows) - 1)], -1), seen)
+    real = (keys >= 0) & (keys < len(numbers))
+    return _piece(numbers[queries], torch.where(real, numbers[keys.clamp(0, len(numbers) - 1)], -1), seen)
 
 
 def is_long(length: int, window: int | None) -> bool:
@@ -122,8 +122,8 @@ def band(
     mask: Tensor | None,
 ) -> Float[Tensor, "rows heads head_dim"]:
     """Attention of each chunk of queries to the keys of the chunk and ``window`` keys on either side."""
-    rows, chunk = len(q), _chunk(window)
-    more = -rows % chunk
+    num, chunk = len(q), _chunk(window)
+    more = -num % chunk
     queries = F.pad(q, (0, 0, 0, 0, 0, more)).unflatten(0, (-1, chunk)).transpose(1, 2)
     keys, values = (
         # (chunks, heads, chunk + 2 * window, head_dim): overlapping views, which copy no row twice.
@@ -131,7 +131,7 @@ def band(
         for x in (k, v)
     )
     out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-    return out.transpose(1, 2).flatten(0, 1)[:rows]
+    return out.transpose(1, 2).flatten(0, 1)[:num]
 
 
 def mask_of(piece: Piece, bias: Bias | None, dtype: torch.dtype) -> Tensor | None:
@@ -148,7 +148,7 @@ def _chunk(window: int) -> int:
     return max(CHUNK, window)
 
 
-def _rows(lengths: Sequence[int], sets: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _padded_numbers(lengths: Sequence[int], sets: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Row numbers of the sets, ``(sets, longest)``, padded with each set's last row; and which are real."""
     starts = list(accumulate(lengths, initial=0))
     first = torch.tensor([starts[i] for i in sets])[:, None]

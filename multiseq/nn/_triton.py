@@ -9,7 +9,7 @@ kernels compute in single precision, whatever the dtype of the tensors. Callers 
 `multiseq.nn._kernels.kernels_for` and use torch's operations if it returns None.
 
 Sources: layer norm, Ba et al. 2016 (https://arxiv.org/abs/1607.06450); its backward pass sums the gradient of
-the weight in parts, as in Triton's tutorial 05. Rotation and SwiGLU: see `multiseq.nn.rotation` and
+the weight program by program, as in Triton's tutorial 05. Rotation and SwiGLU: see `multiseq.nn.rotation` and
 `multiseq.nn.encoder`.
 """
 
@@ -134,10 +134,10 @@ def _norm(
     normed = torch.empty_like(x, dtype=dtype)
     mean, scale = x.new_empty((2, num), dtype=torch.float32)
     if num:
-        rows, columns, warps = _tile(dim)
-        _norm_kernel[(triton.cdiv(num, rows),)](
+        height, width, warps = _tile(dim)
+        _norm_kernel[(triton.cdiv(num, height),)](
             x, branch, weight, total, normed, mean, scale, num, dim, eps, dropout, seed,
-            has_branch=branch is not None, drops=dropout > 0, height=rows, width=columns, num_warps=warps,
+            has_branch=branch is not None, drops=dropout > 0, height=height, width=width, num_warps=warps,
         )  # fmt: skip
     return normed, mean, scale
 
@@ -156,25 +156,25 @@ def _norm_backward(
     num, dim = total.shape
     to_normed = torch.zeros_like(total) if to_normed is None else to_normed.contiguous()
     to_total = None if to_total is None else to_total.contiguous()
-    rows, columns, warps = _tile(dim)
+    height, width, warps = _tile(dim)
     # Each program sums the weight's gradient over its rows. Torch then sums over programs in a fixed order.
-    programs = max(1, min(triton.cdiv(num, rows), 4 * _processors(total.device)))
-    to_x, parts = torch.empty_like(total), total.new_zeros((programs, dim), dtype=torch.float32)
+    programs = max(1, min(triton.cdiv(num, height), 4 * _processors(total.device)))
+    to_x, shares = torch.empty_like(total), total.new_zeros((programs, dim), dtype=torch.float32)
     if num:
         _norm_backward_kernel[(programs,)](
-            total, weight, mean, scale, to_total, to_normed, to_x, to_branch, parts, num, dim,
+            total, weight, mean, scale, to_total, to_normed, to_x, to_branch, shares, num, dim,
             dropout, seed,
-            has_total=to_total is not None, has_branch=to_branch is not None, drops=dropout > 0, height=rows,
-            width=columns, num_warps=warps,
+            has_total=to_total is not None, has_branch=to_branch is not None, drops=dropout > 0,
+            height=height, width=width, num_warps=warps,
         )  # fmt: skip
-    return to_x, parts.sum(0).to(weight.dtype)
+    return to_x, shares.sum(0).to(weight.dtype)
 
 
 def _tile(dim: int) -> tuple[int, int, int]:
     """Number of rows, columns and warps for one program."""
-    columns = triton.next_power_of_2(dim)
-    rows = max(1, TILE // columns)
-    return rows, columns, 4 if rows * columns <= TILE else 8
+    width = triton.next_power_of_2(dim)
+    height = max(1, TILE // width)
+    return height, width, 4 if height * width <= TILE else 8
 
 
 def _processors(device: torch.device) -> int:
@@ -209,7 +209,7 @@ def _norm_kernel(
 
 @triton.jit(do_not_specialize=["num", "seed"])
 def _norm_backward_kernel(
-    total, weight, means, scales, to_total, to_normed, to_x, to_branch, parts, num, dim, dropout, seed,
+    total, weight, means, scales, to_total, to_normed, to_x, to_branch, shares, num, dim, dropout, seed,
     has_total: tl.constexpr, has_branch: tl.constexpr, drops: tl.constexpr, height: tl.constexpr,
     width: tl.constexpr,
 ):  # fmt: skip
@@ -236,7 +236,7 @@ def _norm_backward_kernel(
             if drops:
                 grad = tl.where(tl.rand(seed, at) >= dropout, grad / (1 - dropout), 0.0)
             tl.store(to_branch + at, grad.to(to_branch.dtype.element_ty), mask=inside)
-    tl.store(parts + tl.program_id(0) * dim + columns, to_gain, mask=columns < dim)
+    tl.store(shares + tl.program_id(0) * dim + columns, to_gain, mask=columns < dim)
 
 
 # --- rotation -------------------------------------------------------------------------------------------
@@ -244,10 +244,10 @@ def _norm_backward_kernel(
 
 class _RotatedParts(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, angles: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, qkv: Tensor, angles: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(angles)
         ctx.set_materialize_grads(False)
-        q, k, v = _rotate(rows.chunk(3, dim=1), angles, 1.0).chunk(3, dim=1)
+        q, k, v = _rotate(qkv.chunk(3, dim=1), angles, 1.0).chunk(3, dim=1)
         return q, k, v
 
     @staticmethod
@@ -257,16 +257,16 @@ class _RotatedParts(torch.autograd.Function):
         like = next((grad for grad in grads if grad is not None), None)
         if like is None:
             return None, None
-        parts = [torch.zeros_like(like) if grad is None else grad for grad in grads]
-        return _rotate(parts, angles, -1.0), None
+        filled = [torch.zeros_like(like) if grad is None else grad for grad in grads]
+        return _rotate(filled, angles, -1.0), None
 
 
-def _rotate(parts: Any, angles: Tensor, sign: float) -> Tensor:
+def _rotate(qkv: Any, angles: Tensor, sign: float) -> Tensor:
     """Concatenated rows of queries, keys and values; the first two are rotated (``sign`` -1 rotates back).
 
     ``angles``: cosines and sines, ``(vectors, 1, head_dim / 2, 2)``.
     """
-    q, k, v = (part if part.stride(-1) == 1 else part.contiguous() for part in parts)
+    q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in qkv)
     num, heads, head_dim = q.shape
     out: Tensor = q.new_empty((num, 3 * heads, head_dim))
     width = triton.next_power_of_2(head_dim // 2)

@@ -8,8 +8,8 @@ chooses an implementation by device and dtype:
 - CUDA in bf16 or fp16: torch's variable-length flash attention (https://arxiv.org/abs/2307.08691);
 - CUDA with a bias, or with a window that limits only some of the sets: FlexAttention (`multiseq.nn._flex`);
 - elsewhere: ``scaled_dot_product_attention`` over groups of sets of similar length. Only this step pads, and
-  it pads few rows; all other operations of the encoder see packed rows. Long sequences with a window are cut
-  into chunks, so that their cost grows linearly with their length (`multiseq.nn._masked`).
+  it pads few rows; all other operations of the encoder see packed vectors. Long sequences with a window are
+  cut into chunks, so that their cost grows linearly with their length (`multiseq.nn._masked`).
 
 `attend_self` computes self-attention. On a CPU it can process several short sets as one bin.
 
@@ -87,7 +87,7 @@ class AttentionPlan:
             )
         if bins is not None and not self.is_self:
             raise ValueError("bins: got queries and keys of different lengths, expected equal lengths")
-        self.bins = bins if bins is not None and any(len(own) > 1 for own in bins) else None
+        self.bins = bins if bins is not None and any(len(members) > 1 for members in bins) else None
         self.device = torch.device(device)
         self.sequences = (True,) * len(self.q_lengths) if sequences is None else tuple(sequences)
         # Results computed on demand; the keys are the settings (causal, window, dtype) that matter for each.
@@ -136,14 +136,14 @@ class AttentionPlan:
         return self._masks[dtype]
 
     def _mask(self, group: Group) -> Tensor | None:
-        rows = group.keys
+        keys = group.keys
         bins = [] if self.bins is None else [self.bins[i] for i in group.sets]
-        if all(len(own) < 2 for own in bins):
-            return rows.mask
-        sizes = torch.tensor([size for own in bins for size in own])
-        sets = fill_group(torch.arange(len(sizes)).repeat_interleave(sizes), rows)
+        if all(len(members) < 2 for members in bins):
+            return keys.mask
+        sizes = torch.tensor([size for members in bins for size in members])
+        sets = fill_group(torch.arange(len(sizes)).repeat_interleave(sizes), keys)
         same = (sets[:, :, None] == sets[:, None])[:, None]
-        return same if rows.mask is None else same & rows.mask
+        return same if keys.mask is None else same & keys.mask
 
     def pieces(self, causal: bool, window: int | None) -> list[Piece]:
         """For each group, its queries, its keys, and which query sees which key."""
@@ -218,8 +218,8 @@ def attend(
     """Scaled dot-product attention within each set. A query whose set has no keys gets zeros.
 
     Args:
-        q: Queries, the packed rows of all sets.
-        k: Keys, the packed rows of all sets.
+        q: Queries, the packed vectors of all sets.
+        k: Keys, the packed vectors of all sets.
         v: Values, one for each key.
         plan: The lengths of the sets. All layers can share one plan.
         causal: Query *i* sees keys 0 … i of its set.
@@ -229,7 +229,7 @@ def attend(
         window: Query *i* sees only keys i - window … i + window of its set, in sets that are sequences.
 
     Raises:
-        ValueError: The rows do not fit the plan, the plan has bins, or queries and keys differ in length
+        ValueError: The vectors do not fit the plan, the plan has bins, or queries and keys differ in length
             while ``causal``, ``window`` or bias tables are given.
 
     Example:
@@ -238,10 +238,14 @@ def attend(
         >>> attend(q, k, v, plan).shape
         torch.Size([5, 4, 8])
     """
-    for name, rows, lengths in (("q", q, plan.q_lengths), ("k", k, plan.k_lengths), ("v", v, plan.k_lengths)):
-        if rows.shape[0] != sum(lengths):
+    for name, packed, lengths in (
+        ("q", q, plan.q_lengths),
+        ("k", k, plan.k_lengths),
+        ("v", v, plan.k_lengths),
+    ):
+        if packed.shape[0] != sum(lengths):
             raise ValueError(
-                f"{name}: got {rows.shape[0]} rows, expected {sum(lengths)}, the sum of the plan's lengths"
+                f"{name}: got {packed.shape[0]} rows, expected {sum(lengths)}, the sum of the plan's lengths"
             )
     plan.refuse_bins()
     if window is not None and window < 0:
@@ -282,7 +286,7 @@ def attend_self(
     Args:
         rows: Queries, keys and values side by side, ``(vectors, 3 * dim)``.
         heads: Number of attention heads.
-        rotation: Rotation for the positions of the rows, or None for sets without order.
+        rotation: Rotation for the positions of the vectors, or None for sets without order.
         plan: The lengths of the sets.
         bias: As in `attend`, tables only.
         window: As in `attend`.
@@ -310,15 +314,15 @@ def attention_weights(
     scale = q.shape[-1] ** -0.5
     qs, ks = q.split(list(plan.q_lengths)), k.split(list(plan.k_lengths))
     seen = plan._visible(False, window)
-    found = []
+    weights = []
     for i, (a, b) in enumerate(zip(qs, ks, strict=True)):
         scores = torch.einsum("qhd,khd->hqk", a * scale, b)
         mask = mask_of(group_piece(plan.q_lengths, plan.k_lengths, [i], seen).to(q.device), bias, q.dtype)
         if mask is not None:
             mask = mask[0]
             scores = scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, float("-inf"))
-        found.append(scores.softmax(-1))
-    return found
+        weights.append(scores.softmax(-1))
+    return weights
 
 
 # --- the grouped path -----------------------------------------------------------------------------------
@@ -398,7 +402,7 @@ def flash(
     the longest set. It hides nothing, and torch takes the flash kernels.
 
     Args:
-        q: Queries, the packed rows of all sets.
+        q: Queries, the packed vectors of all sets.
         k: Keys, likewise.
         v: Values, likewise.
         offsets: ``(cu_seqlens_q, cu_seqlens_k)``, int32, on the device.

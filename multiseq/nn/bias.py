@@ -89,8 +89,8 @@ class Bias:
             total = _look_up(self.by_distance, apart.clamp_(-FURTHEST, FURTHEST).add_(FURTHEST))
         if self.by_code is not None:
             assert self.codes is not None
-            own = _look_up(self.by_code, _codes_of(self.codes, rows, columns))
-            total = own if total is None else total + own
+            added = _look_up(self.by_code, _codes_of(self.codes, rows, columns))
+            total = added if total is None else total + added
         assert total is not None
         return total
 
@@ -132,8 +132,8 @@ class PairBias(nn.Module):
             starts = accumulate(sets.lengths, initial=0)
             blocks = [
                 (start + first, size, start + first, size)
-                for start, parts in zip(starts, pairs.parts, strict=False)
-                for first, size in parts
+                for start, coded in zip(starts, pairs.parts, strict=False)
+                for first, size in coded
             ]
             codes = _codes(pairs.codes, blocks, sets.num_vectors)
         if by_distance is None and by_code is None:
@@ -176,15 +176,17 @@ def bucket_of(distance: Int[Tensor, " distances"]) -> Int[Tensor, " distances"]:
 def _codes(codes: Tensor, blocks: Sequence[CodedBlock], num_rows: int) -> Codes:
     """Index the concatenated codes of the rectangles by row numbers."""
     # The lengths are on the host. So build the index there, and copy it to the device in one piece.
-    found = torch.zeros(3, num_rows, dtype=torch.long)
+    index = torch.zeros(3, num_rows, dtype=torch.long)
     numbers = torch.tensor([b for b in blocks if b[1] * b[3]], dtype=torch.long).view(-1, 4)
     q_start, q_size, k_start, k_size = numbers.t()
-    own = torch.arange(len(numbers)).repeat_interleave(q_size)  # the rectangle that each row belongs to
+    rectangle = torch.arange(len(numbers)).repeat_interleave(q_size)  # the rectangle that each row belongs to
     inner = order_of(q_size.tolist())
     before = (q_size * k_size).cumsum(0) - q_size * k_size
-    base = before[own] + inner * k_size[own] - k_start[own]
-    found[:, q_start[own] + inner] = torch.stack([base, k_start[own], (k_start + k_size)[own]])
-    return Codes(codes, *to_device(found, codes.device))
+    base = before[rectangle] + inner * k_size[rectangle] - k_start[rectangle]
+    index[:, q_start[rectangle] + inner] = torch.stack(
+        [base, k_start[rectangle], (k_start + k_size)[rectangle]]
+    )
+    return Codes(codes, *to_device(index, codes.device))
 
 
 def _codes_of(codes: Codes, rows: Tensor, columns: Tensor) -> Tensor:

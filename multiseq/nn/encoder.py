@@ -5,7 +5,7 @@
 Sources: Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762); pre-norm, Xiong et al. 2020
 (https://arxiv.org/abs/2002.04745); rotary positions (RoPE), Su et al. 2021
 (https://arxiv.org/abs/2104.09864); gated feed-forward, Shazeer 2020 (https://arxiv.org/abs/2002.05202). We
-differ in three points: rows are packed; the order of vectors enters only through rotary positions and, if
+differ in three points: vectors are packed; the order of vectors enters only through rotary positions and, if
 wanted, a learned bias or a window; and vectors of a set without positions are not rotated, so their order
 does not matter.
 """
@@ -113,12 +113,13 @@ class Trunk(nn.Module, ABC):
         return attention_weights(q, k, plan, bias=bias, window=attention.window)
 
     def _encode_in(self, order: Order, sets: VectorSets) -> Tensor:
-        parts = order.enter(sets).split([sum(map(len, bins)) for bins in order.parts])
+        chunks = order.enter(sets).split([sum(map(len, bins)) for bins in order.chunks])
         encoded = []
-        for part, bins in zip(parts, order.parts, strict=True):
-            sequences = None if any(len(own) > 1 for own in bins) else part.sequences
-            plan = AttentionPlan([sum(own) for own in bins], sequences=sequences, bins=bins)
-            encoded.append(self._encode(part, plan))
+        for chunk, bins in zip(chunks, order.chunks, strict=True):
+            shared = any(len(lengths) > 1 for lengths in bins)
+            sequences = None if shared else chunk.sequences
+            plan = AttentionPlan([sum(lengths) for lengths in bins], sequences=sequences, bins=bins)
+            encoded.append(self._encode(chunk, plan))
         return order.leave(torch.cat(encoded))
 
     def _encode(self, sets: VectorSets, plan: AttentionPlan) -> Tensor:
@@ -325,8 +326,8 @@ class SelfAttention(nn.Module):
         self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None = None
     ) -> Tensor:
         """Self-attention, from ``(vectors, dim)`` to ``(vectors, dim)``."""
-        rows = attend_self(self.qkv(x), self.heads, rotation, plan, bias=bias, window=self.window)
-        out: Tensor = self.out(rows.flatten(1))
+        attended = attend_self(self.qkv(x), self.heads, rotation, plan, bias=bias, window=self.window)
+        out: Tensor = self.out(attended.flatten(1))
         return out
 
 

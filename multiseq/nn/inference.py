@@ -20,20 +20,20 @@ _running: dict[int, tuple[int, bool]] = {}
 
 @contextmanager
 def inference(module: nn.Module) -> Iterator[None]:
-    """Compute without gradients and dropout. The last of several threads restores the mode of each part."""
-    parts = list(module.modules())
+    """Compute without gradients and dropout. The last of several threads restores the mode of each module."""
+    modules = list(module.modules())
     with _lock:
-        for part in parts:
-            count, training = _running.get(id(part), (0, part.training))
-            _running[id(part)] = count + 1, training
-            part.training = False
+        for each in modules:
+            count, training = _running.get(id(each), (0, each.training))
+            _running[id(each)] = count + 1, training
+            each.training = False
     try:
         with torch.inference_mode():
             yield
     finally:
         with _lock:
-            for part in parts:
-                count, part.training = _running.pop(id(part))
+            for each in modules:
+                count, each.training = _running.pop(id(each))
                 if count > 1:
-                    _running[id(part)] = count - 1, part.training
-                    part.training = False
+                    _running[id(each)] = count - 1, each.training
+                    each.training = False

@@ -1,7 +1,7 @@
 """Linear layers that use the fastest matrix product on this processor.
 
 On a CPU, torch multiplies fp32 matrices with Intel's MKL. On processors of other makers MKL uses only 256-bit
-instructions. oneDNN, which is also part of torch, uses 512-bit instructions on all processors that have them
+instructions. oneDNN, which torch contains too, uses 512-bit instructions on all processors that have them
 and is twice as fast there. But oneDNN compiles a kernel for each new shape, which takes about a millisecond.
 So we use it for products with many rows; `padded_rows` rounds the number of rows up, so that few different
 shapes occur. We use it for products with few rows only inside `recurring_rows`, where the same shapes recur.

@@ -16,7 +16,7 @@ from multiseq.vectors import VectorSets, rows_of
 
 __all__ = ["LONGEST_IN_BIN", "Order"]
 
-# On a CPU a batch passes through the blocks in parts of about this many rows. Larger tensors fit into no
+# On a CPU a batch passes through the blocks in chunks of about this many rows. Larger tensors fit into no
 # cache, and their memory is requested from the system anew in every operation.
 _MOST_ROWS = 4096
 # Bins are filled to a multiple of this length. Torch's attention kernel is fastest with multiples of 16 and
@@ -30,32 +30,32 @@ LONGEST_IN_BIN = 64
 class Order:
     """The order of sets and rows in which the encoder processes a batch on a CPU.
 
-    Sets are packed into bins, and bins, the longest first, into parts whose rows fit into the processor's
+    Sets are packed into bins, and bins, the longest first, into chunks whose rows fit into the processor's
     caches. A bin holds one set, or several short sets that attention processes together (each attends only
-    to itself). A part has at most `_MOST_ROWS` rows or a single bin, and one more bin of padding rows that
+    to itself). A chunk has at most `_MOST_ROWS` rows or a single bin, and one more bin of padding rows that
     rounds its size up (`padded_rows`).
     """
 
-    parts: list[list[list[int]]]  # for each part and bin the lengths of the sets
+    chunks: list[list[list[int]]]  # for each chunk and bin the lengths of the sets
     sets: list[int]  # set number of each entry; padding entries hold the number of sets
-    rows: Tensor  # row number of each entry; padding entries hold 0
+    rows: Tensor  # the number of each entry's vector in the batch; padding entries hold 0
     back: Tensor  # for each row of the batch its place in this order
-    filling: Tensor  # the places of padding rows
+    filling: Tensor  # the places of padding vectors
 
     @classmethod
     def of(cls, lengths: Sequence[int], *, binned: bool = False) -> Order:
         """The order for a batch. Without ``binned`` every bin holds one set."""
         num, sizes = sum(lengths), list(lengths)  # sizes of the sets, followed by those of padding entries
         bins = _bins_of(sizes) if binned else [[i] for i in range(len(sizes))]
-        numbers = _parts_of(bins, sizes)
-        sets = [i for part in numbers for own in part for i in own]
+        numbers = _chunks_of(bins, sizes)
+        sets = [i for chunk in numbers for members in chunk for i in members]
         rows = rows_of(sizes, sets)
         back = torch.empty_like(rows)
         back[rows] = torch.arange(rows.numel())
         real = rows < num
-        parts = [[[sizes[i] for i in own] for own in part] for part in numbers]
+        chunks = [[[sizes[i] for i in members] for members in chunk] for chunk in numbers]
         sets = [min(i, len(lengths)) for i in sets]
-        return cls(parts, sets, rows.where(real, 0), back[:num], back[num:])
+        return cls(chunks, sets, rows.where(real, 0), back[:num], back[num:])
 
     def enter(self, sets: VectorSets) -> VectorSets:
         """The sets in this order, padding sets included."""
@@ -63,16 +63,16 @@ class Order:
         pairs = None if sets.pairs is None else Pairs.cat([(sets.pairs, sets.num_sets), (None, 1)])
         return VectorSets(
             _Gather.apply(sets.values, self.rows, self.back, None),
-            [length for part in self.parts for own in part for length in own],
+            [length for chunk in self.chunks for members in chunk for length in members],
             None if sets.positions is None else sets.positions[self.rows],
             ordered=[ordered[i] for i in self.sets],
             joined=[joined[i] for i in self.sets],
             pairs=None if pairs is None else pairs.select(self.sets),
         )
 
-    def leave(self, rows: Tensor) -> Tensor:
-        """Rows in this order, moved back to the order of the batch, without padding rows."""
-        left: Tensor = _Gather.apply(rows, self.back, self.rows, self.filling)
+    def leave(self, vectors: Tensor) -> Tensor:
+        """Vectors in this order, moved back to the order of the batch, without padding vectors."""
+        left: Tensor = _Gather.apply(vectors, self.back, self.rows, self.filling)
         return left
 
 
@@ -96,35 +96,35 @@ class _Gather(torch.autograd.Function):
         return grads, None, None, None
 
 
-def _parts_of(bins: list[list[int]], sizes: list[int]) -> list[list[list[int]]]:
-    """Cut bins into parts of few rows. Padding is one more bin of a part; its size is appended to sizes."""
-    parts: list[list[list[int]]] = [[]]
+def _chunks_of(bins: list[list[int]], sizes: list[int]) -> list[list[list[int]]]:
+    """Cut bins into chunks of few rows. Padding is one more bin of a chunk; its size is appended to sizes."""
+    chunks: list[list[list[int]]] = [[]]
     total = 0
-    for own in _longest_first(bins, sizes):
-        size = sum(sizes[i] for i in own)
-        if parts[-1] and total + size > _MOST_ROWS:
-            parts.append([])
+    for members in _longest_first(bins, sizes):
+        size = sum(sizes[i] for i in members)
+        if chunks[-1] and total + size > _MOST_ROWS:
+            chunks.append([])
             total = 0
-        parts[-1].append(own)
+        chunks[-1].append(members)
         total += size
-    for n, part in enumerate(parts):
-        total = sum(sizes[i] for own in part for i in own)
+    for n, chunk in enumerate(chunks):
+        total = sum(sizes[i] for members in chunk for i in members)
         if padded_rows(total) > total:
-            part.append([len(sizes)])
+            chunk.append([len(sizes)])
             sizes.append(padded_rows(total) - total)
-            parts[n] = _longest_first(part, sizes)
-    return parts
+            chunks[n] = _longest_first(chunk, sizes)
+    return chunks
 
 
 def _longest_first(bins: list[list[int]], sizes: Sequence[int]) -> list[list[int]]:
-    return sorted(bins, key=lambda own: sum(sizes[i] for i in own), reverse=True)
+    return sorted(bins, key=lambda members: sum(sizes[i] for i in members), reverse=True)
 
 
 def _bins_of(sizes: list[int]) -> list[list[int]]:
     """Pack sets into bins: take the longest set left and the sets that best fill the rest of its bin; repeat.
 
     A bin that is not full gets a padding set, whose size is appended to ``sizes``. All padding together is at
-    most 1/64 of the rows, plus what `padded_rows` would add anyway to a batch of one part. The remaining
+    most 1/64 of the rows, plus what `padded_rows` would add anyway to a batch of one chunk. The remaining
     bins stay short.
     """
     num = sum(sizes)
@@ -139,15 +139,15 @@ def _bins_of(sizes: list[int]) -> list[list[int]]:
     for longest, waiting in left.items():
         width = -(-longest // _STEP) * _STEP
         while waiting:
-            own = [waiting.pop()]
+            members = [waiting.pop()]
             chosen = _fullest([(size, len(sets)) for size, sets in left.items()], width - longest)
-            own += [left[size].pop() for size in chosen]
+            members += [left[size].pop() for size in chosen]
             lacking = width - longest - sum(chosen)
             if 0 < lacking <= spare:
                 spare -= lacking
-                own.append(len(sizes))
+                members.append(len(sizes))
                 sizes.append(lacking)
-            bins.append(own)
+            bins.append(members)
     return bins
 
 

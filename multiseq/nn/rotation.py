@@ -68,8 +68,8 @@ def rotate_parts(
     if rotation is not None:
         kernels = kernels_for(rows)
         if kernels is not None:
-            parts: tuple[Tensor, Tensor, Tensor] = kernels.rotated_parts(rows, rotation)
-            return parts
+            qkv: tuple[Tensor, Tensor, Tensor] = kernels.rotated_parts(rows, rotation)
+            return qkv
         rotated = _rotated_parts_by_real_numbers if torch.compiler.is_compiling() else _RotateParts.apply
         rows = rotated(rows, rotation)
     q, k, v = rows.chunk(3, dim=1)
@@ -78,9 +78,9 @@ def rotate_parts(
 
 class _RotateParts(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, rotation: Rotation) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, rotation: Rotation) -> Tensor:
         ctx.rotation = rotation
-        return _rotated_parts(rows, rotation)
+        return _rotated_parts(qkv, rotation)
 
     @staticmethod
     @once_differentiable
@@ -88,15 +88,15 @@ class _RotateParts(torch.autograd.Function):
         return _rotated_parts(grad, ctx.rotation.conj()), None
 
 
-def _rotated_parts_by_real_numbers(rows: Tensor, rotation: Rotation) -> Tensor:
+def _rotated_parts_by_real_numbers(qkv: Tensor, rotation: Rotation) -> Tensor:
     """`_rotated_parts` without complex numbers, for which torch's compiler has no kernels."""
-    values = rows.shape[1] // 3
+    values = qkv.shape[1] // 3
     cosines, sines = torch.view_as_real(rotation).unbind(-1)
-    x, y = rows[:, :-values].to(cosines.dtype).unflatten(-1, (-1, 2)).unbind(-1)
+    x, y = qkv[:, :-values].to(cosines.dtype).unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([x * cosines - y * sines, x * sines + y * cosines], dim=-1)
-    return torch.cat([turned.flatten(-2).to(rows.dtype), rows[:, -values:]], dim=1)
+    return torch.cat([turned.flatten(-2).to(qkv.dtype), qkv[:, -values:]], dim=1)
 
 
-def _rotated_parts(rows: Tensor, rotation: Rotation) -> Tensor:
-    values = rows.shape[1] // 3
-    return torch.cat([rotate(rows[:, :-values], rotation), rows[:, -values:]], dim=1)
+def _rotated_parts(qkv: Tensor, rotation: Rotation) -> Tensor:
+    values = qkv.shape[1] // 3
+    return torch.cat([rotate(qkv[:, :-values], rotation), qkv[:, -values:]], dim=1)

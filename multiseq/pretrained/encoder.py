@@ -113,8 +113,8 @@ class PretrainedEncoder(Trunk):
         if longest > self.architecture.max_length:
             raise ValueError(
                 f"sets: got a sequence of {longest} vectors, expected at most "
-                f"{self.architecture.max_length}, the positions that this model knows; cut long items (window "
-                "for text, chunk_seconds for speech)"
+                f"{self.architecture.max_length}, the positions that this model knows; cut long items "
+                "(window for text, chunk_seconds for speech)"
             )
 
     def _can_share_bins(self, sets: VectorSets) -> bool:

@@ -76,8 +76,8 @@ def baseline_results(
         cache: Cache of prepared items.
     """
     cache = cache or ItemCache()
-    x, y = _rows(model, task, train, cache)
-    test_x, test_y = _rows(model, task, test, cache)
+    x, y = _features_and_labels(model, task, train, cache)
+    test_x, test_y = _features_and_labels(model, task, test, cache)
     if not x:
         raise ValueError(f"task {task!r}: got no label in the training data, expected some")
     target = model.task(task).head.target
@@ -88,13 +88,15 @@ def baseline_results(
 # --- features: a word (str), a bag of words (list) or numbers (array) -----------------------------
 
 
-def _rows(model: Predictor, task: str, source: Source, cache: ItemCache) -> tuple[list[Any], list[Any]]:
+def _features_and_labels(
+    model: Predictor, task: str, source: Source, cache: ItemCache
+) -> tuple[list[Any], list[Any]]:
     """(features, labels) of every vector or item that has a label."""
     adapter, head = model.adapter(source.adapter_name), model.task(task).head
     x: list[Any] = []
     y: list[Any] = []
-    found = cache.examples(adapter, source.items, source.locations)
-    known = zip(source.items, source.targets[task], found, strict=True)
+    prepared = cache.examples(adapter, source.items, source.locations)
+    known = zip(source.items, source.targets[task], prepared, strict=True)
     for item, labels, examples in known:
         if labels is None:
             continue
@@ -128,34 +130,36 @@ def _seen_of_item(adapter: Any, item: Any, examples: Sequence[Any], level: Level
 # --- methods: (target, training rows, labels, test rows) -> results -------------------------------
 
 
-def _labels(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+def _class_results(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
     classes, table = _shares(x, [str(class_name(v)) for v in y], test_x)
     best = table.argmax(1).tolist()
-    rows = Shares.of_rows(classes, table)
-    return [Label(classes[i], row[classes[i]], row) for i, row in zip(best, rows, strict=True)]
+    shares = Shares.of_rows(classes, table)
+    return [Label(classes[i], of_item[classes[i]], of_item) for i, of_item in zip(best, shares, strict=True)]
 
 
-def _label_sets(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+def _flag_results(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
     flags, table = [flags_of(v, target.labels) for v in y], np.zeros((len(test_x), target.size))
     for column in range(target.size):
         known = [i for i, of_item in enumerate(flags) if of_item[column] is not None]
         classes, shares = _shares([x[i] for i in known], [str(flags[i][column]) for i in known], test_x)
         if "True" in classes:
             table[:, column] = shares[:, classes.index("True")]
-    rows = Shares.of_rows(target.labels, table)
-    return [LabelSet(tuple(name for name, p in row.items() if p >= 0.5), row) for row in rows]
+    predicted = Shares.of_rows(target.labels, table)
+    return [
+        LabelSet(tuple(name for name, p in of_item.items() if p >= 0.5), of_item) for of_item in predicted
+    ]
 
 
-def _numbers(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
-    found: list[dict[str, float]] = [{} for _ in test_x]
+def _number_results(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
+    results: list[dict[str, float]] = [{} for _ in test_x]
     for name in target.names:
         values = [number_of(v, name) for v in y]
         known = [i for i, value in enumerate(values) if not math.isnan(value)]
         predicted = _regress([x[i] for i in known], [values[i] for i in known], test_x)
-        for result, value in zip(found, predicted, strict=True):
+        for result, value in zip(results, predicted, strict=True):
             result[name] = value
     scales = dict(zip(target.names, target.std, strict=True))
-    return [Number(values, target.unit, scales) for values in found]
+    return [Number(values, target.unit, scales) for values in results]
 
 
 def _texts(target: Any, x: list[Any], y: list[Any], test_x: list[Any]) -> list[Any]:
@@ -175,9 +179,9 @@ def _text_of(label: Any) -> str:
 
 
 METHODS: dict[str, Callable[..., list[Any]]] = {
-    "class": _labels,
-    "multilabel": _label_sets,
-    "number": _numbers,
+    "class": _class_results,
+    "multilabel": _flag_results,
+    "number": _number_results,
     "text": _texts,
 }
 """Kind of target -> the method that predicts it."""
@@ -236,5 +240,5 @@ def _matrices(x: list[Any], test_x: list[Any]) -> tuple[Any, Any]:
     return scale.fit_transform(x), scale.transform(test_x)
 
 
-def _thinned(rows: list[Any]) -> list[Any]:
-    return rows[:: max(1, -(-len(rows) // MOST_ROWS))]
+def _thinned(examples: list[Any]) -> list[Any]:
+    return examples[:: max(1, -(-len(examples) // MOST_ROWS))]

@@ -86,8 +86,8 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
     encoder = _encoder(recipe)
     adapters = {}
     for name in dict.fromkeys(source.adapter_name for source in train):
-        own = [source for source in train if source.adapter_name == name]
-        adapters[name] = _adapter(recipe, name, own, encoder.dim)
+        of_adapter = [source for source in train if source.adapter_name == name]
+        adapters[name] = _adapter(recipe, name, of_adapter, encoder.dim)
     pair_codes = max((getattr(adapter, "pair_codes", 0) for adapter in adapters.values()), default=0)
     if pair_codes > encoder.pair_codes:
         encoder = _encoder(recipe, pair_codes=pair_codes)
@@ -171,20 +171,20 @@ def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
     from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
     from multiseq.heads.text_target import TextTarget
 
-    rows = labels
+    flat = labels
     if spec["output"] == "vector":
-        rows = [
+        flat = [
             label[2] if isinstance(label, tuple) else label for v in labels if v is not None for label in v
         ]
     if spec["target"] == "class":
         return ClassTarget.fit(
-            rows,
+            flat,
             class_weight=spec.get("class_weight", ""),
             label_smoothing=spec.get("label_smoothing", 0.0),
         )
     if spec["target"] == "multilabel":
-        return MultiLabelTarget.fit(rows, class_weight=spec.get("class_weight", ""))
+        return MultiLabelTarget.fit(flat, class_weight=spec.get("class_weight", ""))
     if spec["target"] == "number":
-        return NumberTarget.fit(rows, name=spec.get("column", "value"), unit=spec.get("unit", ""))
+        return NumberTarget.fit(flat, name=spec.get("column", "value"), unit=spec.get("unit", ""))
     options = {"vocab_size": spec["vocab_size"]} if "vocab_size" in spec else {}
-    return TextTarget.fit([r for r in rows if r is not None], unit=spec.get("tokens", "character"), **options)
+    return TextTarget.fit([r for r in flat if r is not None], unit=spec.get("tokens", "character"), **options)

@@ -33,11 +33,11 @@ def columns_of(record: Mapping[str, Any], n_best: int) -> dict[str, Any]:
     """
     rest = {key: value for key, value in record.items() if key not in KNOWN and value not in ("", None)}
     if "segments" in record:
-        found = record["segments"]
+        segments = record["segments"]
         return {
-            "prediction": [s["label"] for s in found],
-            "confidence": [_share(s["probability"]) for s in found],
-            "segments": [[s["start"], s["end"], s["label"]] for s in found],
+            "prediction": [s["label"] for s in segments],
+            "confidence": [_share(s["probability"]) for s in segments],
+            "segments": [[s["start"], s["end"], s["label"]] for s in segments],
             **rest,
         }
     if "text" in record:

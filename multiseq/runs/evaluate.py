@@ -109,15 +109,15 @@ def report_run(
     folder, kept = Path(folder), ItemCache(cache)
     whole = read_run(folder)
     folds = parts_in(folder, "fold")
-    found, reports = [], []
+    by_fold, reports = [], []
     for place in folds or [folder]:
         known = (read_scores(place) or {}) if split is None else {}
         seen: dict[str, Scored] = {}
         model, recipe, report, train = scored(place, data, split, kept, say, seen, known)
-        found.append(seen)
+        by_fold.append(seen)
         reports.append(report)
     if folds:
-        recipe, report, seen = whole, summary(reports), _joined(found)
+        recipe, report, seen = whole, summary(reports), _all_folds(by_fold)
     log = read_log(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else []
     record = read_json(folder / "run.json")
     write_whole(folder / REPORT, page(Run(model, recipe, report, seen, train, record, log, kept)))
@@ -132,15 +132,15 @@ def fold_report(folder: Path, *, data: str | Path | None, cache: str | Path | No
         say(f"{folder}: no report: {error}; `multiseq report {folder}` tries again")
 
 
-def _joined(found: Sequence[Mapping[str, Scored]]) -> dict[str, Scored]:
+def _all_folds(by_fold: Sequence[Mapping[str, Scored]]) -> dict[str, Scored]:
     """The predictions of all folds, as if they were of one source."""
     from multiseq.tasks import Source
 
     joined = {}
-    for task in found[0]:
-        sources = [seen[task].source for seen in found if task in seen]
+    for task in by_fold[0]:
+        sources = [seen[task].source for seen in by_fold if task in seen]
         judged, first = [], 0
-        for seen in found:
+        for seen in by_fold:
             if task in seen:
                 judged += [replace(one, item=first + one.item) for one in seen[task].judged]
                 first += len(seen[task].source.items)
@@ -186,7 +186,8 @@ def scored(
         train = []
         say(f"no baselines, because the training data cannot be used: {error}")
     sources = {
-        name: without_bad_items(recipe, model, found, name, cache, bad) for name, found in sources.items()
+        name: without_bad_items(recipe, model, of_split, name, cache, bad)
+        for name, of_split in sources.items()
     }
     train = without_bad_items(recipe, model, train, "train", cache, bad)
     if bad.rows:
@@ -227,14 +228,14 @@ def final_score(
     """Score each task on the first of the splits that has labels for it. Fills ``seen`` with predictions."""
     from multiseq.training.budget import chooses_weights
 
-    found: Report = {}
+    report: Report = {}
     for name, sources in splits.items():
-        left = [source for source in sources if not set(source.targets) <= set(found)]
+        left = [source for source in sources if not set(source.targets) <= set(report)]
         scores = score(model, recipe, train, left, name, cache, seen)
         if name == "dev" and chooses_weights(settings(recipe), sources):
             scores = {task: {**entry, "dev_chose_weights": True} for task, entry in scores.items()}
-        found |= scores
-    return {task: found[task] for task in recipe.tasks if task in found}
+        report |= scores
+    return {task: report[task] for task in recipe.tasks if task in report}
 
 
 def _tasks_in(sources: Sequence[Source]) -> set[str]:
@@ -247,13 +248,13 @@ def without_bad_items(
     """The sources of a split. Those of data with ``on_error = "skip"`` lose the items that cannot be used."""
     from multiseq.training.label_check import without_bad_items
 
-    found = []
+    kept = []
     for source in sources:
         data = recipe.tables["data"][recipe.tasks[next(iter(source.targets))]["data"]]
         if data.get("on_error") == "skip":
             source = without_bad_items(model, source, cache, bad.of(split), training=split == "train")
-        found.append(source)
-    return found
+        kept.append(source)
+    return kept
 
 
 def digests(model: Predictor, sources: Sequence[Source], cache: ItemCache) -> list[dict[str, Any]]:

@@ -78,14 +78,14 @@ class DataFacts:
 
     def lines(self) -> list[str]:
         """The facts for people."""
-        found = []
+        lines = []
         for tasks, splits in self.items.items():
-            found.append(
+            lines.append(
                 f"{tasks}: " + ", ".join(f"{num:,} items in {split}" for split, num in splits.items())
             )
             for task in tasks.split(", "):
-                found += [f"  {task}, {split}: {label}" for split, label in self.labels[task].items()]
-        return found
+                lines += [f"  {task}, {split}: {label}" for split, label in self.labels[task].items()]
+        return lines
 
 
 def facts_of(splits: Mapping[str, Sequence[Source]], targets: Mapping[str, str]) -> DataFacts:
@@ -106,12 +106,12 @@ def facts_of(splits: Mapping[str, Sequence[Source]], targets: Mapping[str, str])
             by_data.setdefault(name, {})[split] = source
             for task, values in source.targets.items():
                 labels.setdefault(task, {})[split] = _label_facts(values, targets[task])
-    for name, own in by_data.items():
-        odd += [f"{name}: {line}" for line in _odd_items(own)]
+    for name, of_data in by_data.items():
+        odd += [f"{name}: {line}" for line in _odd_items(of_data)]
         num = max(
             (labels[task]["train"].num for task in name.split(", ") if "train" in labels[task]), default=0
         )
-        if "train" in own and num < TINY:
+        if "train" in of_data and num < TINY:
             odd.append(f"{name}: only {num:,} labels in train: with other data the score may be another")
         for task in name.split(", "):
             odd += [f"{task}: {line}" for line in _odd_labels(labels[task], targets[task])]
@@ -146,15 +146,15 @@ def _single(value: Any, target: str) -> Iterable[Any]:
         return [value]
     if target == "text":
         return value[:1]
-    found: list[Any] = []
+    single: list[Any] = []
     for entry in value:
         if isinstance(entry, tuple) and len(entry) == 3:  # a segment
-            found.append(entry[2])
+            single.append(entry[2])
         elif isinstance(entry, dict | list):
-            found += _single(entry, target)
+            single += _single(entry, target)
         else:
-            found.append(plain(entry))
-    return found
+            single.append(plain(entry))
+    return single
 
 
 def _odd_labels(splits: Mapping[str, LabelFacts], target: str) -> list[str]:
@@ -245,8 +245,8 @@ def _odd_items(splits: Mapping[str, Source]) -> list[str]:
             and not (source.locations and _place(source, i) == _place(train, first[key]))
         ]
         if known:
-            where = f"{_place(source, known[0])} is {_place(train, first[keys[split][known[0]]])}"
-            odd.append(f"{split}: {_items(len(known))} also in train, so the score is too good: {where}")
+            duplicate = f"{_place(source, known[0])} is {_place(train, first[keys[split][known[0]]])}"
+            odd.append(f"{split}: {_items(len(known))} also in train, so the score is too good: {duplicate}")
     return odd
 
 

@@ -82,8 +82,8 @@ def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
 
 def parts_in(out: Path, kinds: str = "fold|member") -> list[Path]:
     """The folders of the runs inside a run of several models, in their order."""
-    found = [(m, path) for path in out.glob("*-*") if (m := re.fullmatch(rf"(?:{kinds})-(\d+)", path.name))]
-    return [path for m, path in sorted(found, key=lambda entry: int(entry[0][1])) if path.is_dir()]
+    folders = [(m, path) for path in out.glob("*-*") if (m := re.fullmatch(rf"(?:{kinds})-(\d+)", path.name))]
+    return [path for m, path in sorted(folders, key=lambda entry: int(entry[0][1])) if path.is_dir()]
 
 
 def data_folder(recipe: Recipe, data: str | Path | None) -> Path:
@@ -121,14 +121,14 @@ def read_run(folder: str | Path) -> Recipe:
         what = "is not a run (no recipe.toml and run.json in it)" if folder.exists() else "is not there"
         raise ValueError(f"{folder}: {what}; expected a folder that `multiseq train` wrote")
     record = read_json(folder / "run.json", "recipe", "data", "sources")
-    found = read(folder / "recipe.toml")
-    return replace(found, name=record["recipe"], folder=Path(record["data"]))
+    recipe = read(folder / "recipe.toml")
+    return replace(recipe, name=record["recipe"], folder=Path(record["data"]))
 
 
 def read_scores(out: Path) -> Report | None:
     """The scores of a finished run; None if the run is not finished."""
-    found = next((path for name in SCORED if (path := out / f"{name}.json").is_file()), None)
-    return None if found is None else read_json(found, "tasks")["tasks"]
+    file = next((path for name in SCORED if (path := out / f"{name}.json").is_file()), None)
+    return None if file is None else read_json(file, "tasks")["tasks"]
 
 
 def write_begin(out: Path, recipe: Recipe, record: dict[str, Any]) -> None:

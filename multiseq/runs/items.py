@@ -295,8 +295,8 @@ def _shown(result: Any) -> str:
     if isinstance(result, Label):
         return f"{result.label} ({result.probability:.0%})"
     if isinstance(result, LabelSet):
-        found = [f"{name} ({result.probabilities[name]:.0%})" for name in result.labels]
-        return ", ".join(found) or "(none)"
+        names = [f"{name} ({result.probabilities[name]:.0%})" for name in result.labels]
+        return ", ".join(names) or "(none)"
     if isinstance(result, Text):
         return f"{result.text}  (log-probability {result.score:.1f})"
     return str(result)

@@ -146,8 +146,8 @@ def _ensemble(
     alone = [read_scores(out / name) or {} for name in names]
     for task, entry in report.items():
         entry["members"] = [scores[task]["value"] for scores in alone if task in scores]
-        own, *each = [shown(entry["metric"], value) for value in (entry["value"], *entry["members"])]
-        say(f"ensemble: {task}: {entry['metric']} {own}, of its members {', '.join(each)}")
+        together, *each = [shown(entry["metric"], value) for value in (entry["value"], *entry["members"])]
+        say(f"ensemble: {task}: {entry['metric']} {together}, of its members {', '.join(each)}")
     finish(out, record, report)
     write_report(Run(model, recipe, report, seen, splits["train"], record, [], kept), out, say)
     return report

@@ -1,7 +1,7 @@
 """Predict the rows of files into a file: in chunks of bounded memory, and resumable.
 
-Finished chunks are parts in the folder ``Y.partial`` beside the output ``Y``, with ``state.json``: from which
-input, model and options they come, and how many rows are done. At the end the parts become ``Y``.
+Finished chunks are files in the folder ``Y.partial`` beside the output ``Y``, with ``state.json``: from which
+input, model and options they come, and how many rows are done. At the end they become ``Y``.
 """
 
 from __future__ import annotations
@@ -222,8 +222,8 @@ class _Job:
         else:
             ending = Path(self.output).suffix
         known = {name.lower(): name for name in (*writers.ENDINGS, ".tab", ".ndjson", "/")}
-        found = known.get(ending.lower())
-        self.ending = {".tab": ".tsv", ".ndjson": ".jsonl"}.get(found or "", found)
+        spelled = known.get(ending.lower())
+        self.ending = {".tab": ".tsv", ".ndjson": ".jsonl"}.get(spelled or "", spelled)
 
     def check(self) -> None:
         """Raise ValueError if the output cannot be of this kind, before anything is predicted."""
@@ -254,30 +254,30 @@ class _Job:
             return named, ""
         if all(file.reading.format in ("item", "folders") for file in self.files):
             return named, FILE
-        own = FILE if FILE not in named else f"input_{FILE}"
-        return [own, *named], own
+        file_column = FILE if FILE not in named else f"input_{FILE}"
+        return [file_column, *named], file_column
 
-    def rows(self, own: str) -> Iterator[Row]:
+    def rows(self, file_column: str) -> Iterator[Row]:
         """The rows of all files."""
         for file in self.files:
             for row in rows_of(file, self.adapter):
                 if row.members:  # each has all columns of its row
                     row = replace(row, cells={}) if self.vector else replace(row, members=())
-                yield replace(row, cells={own: file.name, **row.cells}) if own else row
+                yield replace(row, cells={file_column: file.name, **row.cells}) if file_column else row
 
     def chunks(self, rows: Iterable[Row]) -> Iterator[list[tuple[Row, list[Any], str]]]:
         """Rows with their examples and errors, in chunks. A chunk may end early where items are large."""
-        found: list[tuple[Row, list[Any], str]] = []
+        chunk: list[tuple[Row, list[Any], str]] = []
         vectors = 0
         for row in rows:
             examples, error = self.prepared(row)
-            found.append((row, examples, error))
+            chunk.append((row, examples, error))
             vectors += sum(map(self.adapter.num_vectors, examples))
-            if len(found) == self.chunk or vectors >= CHUNK_VECTORS:
-                yield found
-                found, vectors = [], 0
-        if found:
-            yield found
+            if len(chunk) == self.chunk or vectors >= CHUNK_VECTORS:
+                yield chunk
+                chunk, vectors = [], 0
+        if chunk:
+            yield chunk
 
     def prepared(self, row: Row) -> tuple[list[Any], str]:
         """The examples of a row's item, or why there are none."""
@@ -325,23 +325,23 @@ class _Job:
         return self.model.run_prepared(name, examples, tasks, locations=places)[self.task]
 
 
-def _predicted(job: _Job, own: str, done: int = 0) -> Iterator[list[tuple[Row, dict[str, Any]]]]:
+def _filled_chunks(job: _Job, file_column: str, done: int = 0) -> Iterator[list[tuple[Row, dict[str, Any]]]]:
     """Chunks of rows with their predictions, after the ``done`` rows at the beginning."""
-    for chunk in job.chunks(islice(job.rows(own), done, None)):
+    for chunk in job.chunks(islice(job.rows(file_column), done, None)):
         yield job.filled(chunk)
 
 
 def _to_stream(job: _Job) -> Done:
-    columns, own = job.columns()
+    columns, file_column = job.columns()
     done = Done(0, 0, "standard output")
     out = sys.stdout.buffer
     writer: writers.Writer | None = None
-    for filled in chain(_predicted(job, own), [[]]):
+    for filled in chain(_filled_chunks(job, file_column), [[]]):
         if writer is None:
             names = _names_of_added(job, columns, filled)
             writer = _writer(job, columns, names)
             out.write(writer.header() if isinstance(writer, writers.TextWriter) else b"")
-        out.write(writer.encode(_named(filled, names)))
+        out.write(writer.encode(_renamed(filled, names)))
         out.flush()
         done.rows += len(filled)
         done.failed += sum(bool(added.get("error")) for _, added in filled)
@@ -350,17 +350,17 @@ def _to_stream(job: _Job) -> Done:
 
 def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: Say) -> Done:
     state = _State.read(partial, origin, say)
-    columns, own = job.columns()
+    columns, file_column = job.columns()
     counts = [num_rows(file) for file in job.files]
     total = None if None in counts else sum(filter(None, counts))
     writer = _writer(job, columns, state.names) if state.names else None
     try:
         with Count("rows", total, state.rows) as progress:
-            for filled in _predicted(job, own, state.rows):
+            for filled in _filled_chunks(job, file_column, state.rows):
                 if writer is None:
                     state.names = _names_of_added(job, columns, filled)
                     writer = _writer(job, columns, state.names)
-                write_whole(partial / _part(state.parts), writer.encode(_named(filled, state.names)))
+                write_whole(partial / _chunk_name(state.parts), writer.encode(_renamed(filled, state.names)))
                 state.parts += 1
                 state.rows += len(filled)
                 state.failed += sum(bool(added.get("error")) for _, added in filled)
@@ -371,7 +371,7 @@ def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: S
             say(f"{state.rows:,} rows are done; the same command goes on from there")
         raise
     writer = writer or _writer(job, columns, _names_of_added(job, columns, []))
-    writer.join([partial / _part(i) for i in range(state.parts)], out)
+    writer.join([partial / _chunk_name(i) for i in range(state.parts)], out)
     return Done(state.rows, state.failed, str(out))
 
 
@@ -399,7 +399,7 @@ def _names_of_added(
     return names
 
 
-def _named(
+def _renamed(
     filled: Sequence[tuple[Row, Mapping[str, Any]]], names: Mapping[str, str]
 ) -> list[tuple[Row, dict[str, Any]]]:
     return [(row, {names[key]: v for key, v in added.items() if key in names}) for row, added in filled]
@@ -424,11 +424,11 @@ def _types(files: Sequence[Input]) -> dict[str, Any]:
     """The types of the columns if all files are Parquet and agree."""
     if any(suffix_of(file.path) != ".parquet" for file in files):
         return {}
-    found: dict[str, set[Any]] = {}
+    types: dict[str, set[Any]] = {}
     for file in files:
         for field in schema_of(file.path):
-            found.setdefault(field.name, set()).add(field.type)
-    return {name: types.pop() for name, types in found.items() if len(types) == 1}
+            types.setdefault(field.name, set()).add(field.type)
+    return {name: kinds.pop() for name, kinds in types.items() if len(kinds) == 1}
 
 
 def _stream_ending(file: Input) -> str:
@@ -455,12 +455,12 @@ def _unknown(output: str) -> str:
 
 @dataclass
 class _State:
-    """How far a prediction is. It is written after each part.
+    """How far a prediction is. It is written after each chunk.
 
     Args:
-        origin: The input, the model and the options that the parts come from.
+        origin: The input, the model and the options that the chunks come from.
         names: The added columns, from `_names_of_added`.
-        parts: The number of parts.
+        parts: The number of finished chunks.
         rows: The number of rows in them.
         failed: How many of them have an error.
     """
@@ -475,28 +475,28 @@ class _State:
     def read(cls, partial: Path, origin: dict[str, Any], say: Say) -> _State:
         """The state of a prediction that was stopped, or a new one if it had another origin."""
         try:
-            found = cls(**json.loads((partial / STATE).read_text(encoding="utf-8")))
+            state = cls(**json.loads((partial / STATE).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return cls(origin, {})
-        changed = [key for key in origin if found.origin.get(key) != origin[key]]
+        changed = [key for key in origin if state.origin.get(key) != origin[key]]
         if changed:
             say(f"{partial}: starts anew, because of another {' and another '.join(changed)} than before")
             (partial / STATE).unlink()
             return cls(origin, {})
-        say(f"{partial}: continues after {found.rows:,} rows")
-        return found
+        say(f"{partial}: continues after {state.rows:,} rows")
+        return state
 
     def write(self, partial: Path) -> None:
-        """Write the state. The part that it counts is there already."""
+        """Write the state. The chunk that it counts is there already."""
         write_whole(partial / STATE, json.dumps(vars(self)))
 
 
-def _part(number: int) -> str:
+def _chunk_name(number: int) -> str:
     return f"{number:06}.part"
 
 
 def _check_partial(partial: Path) -> None:
-    """Raise ValueError if the folder for parts has files that are not ours."""
+    """Raise ValueError if the folder for chunks has files that are not ours."""
     there = list(partial.iterdir()) if partial.is_dir() else [partial] if partial.exists() else []
     ours = [p for p in there if p.name in (LOCK, STATE) or p.suffix == ".part" or is_leftover(p.name)]
     if len(ours) < len(there):
@@ -504,7 +504,7 @@ def _check_partial(partial: Path) -> None:
 
 
 def _origin(job: _Job, source: Path) -> dict[str, Any]:
-    """What parts depend on, by the word that names it in a message. All values are plain JSON."""
+    """What chunks depend on, by the word that names it in a message. All values are plain JSON."""
     options = {
         "version": __version__,
         "task": job.task,
@@ -517,12 +517,12 @@ def _origin(job: _Job, source: Path) -> dict[str, Any]:
         "reading": [[file.reading.format, dict(file.reading.options)] for file in job.files],
     }
     weights = source / "model" if (source / "model").is_dir() else source
-    found = {
+    origin = {
         "input": [_seen(file) for file in job.files],
         "model": _digest(p for p in sorted(weights.rglob("*")) if p.is_file()),
         "option": options,
     }
-    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    plain: dict[str, Any] = json.loads(json.dumps(origin, default=str))
     return plain
 
 

@@ -67,22 +67,22 @@ def model_card(run: str | Path, name: str = "") -> str:
         raise ValueError(f"{run}: its training is not finished; go on with multiseq train --resume")
     model = load(run)
     name = name or run.resolve().name
-    parts = [
+    paragraphs = [
         _metadata(recipe, model, scores, name),
         f"# {name}",
         ABOUT.format(weights=record["weights"]),
         "## What it predicts",
         "\n".join(_rows(model, scores)),
-        *_classes(model),
+        *_class_lists(model),
         BASELINE,
         *([FOLDS] if any("folds" in entry for entry in scores.values()) else []),
         "## Use it",
         f"```sh\npip install multiseq\n```\n\n```python\n{_example(model, name)}\n```",
         "## How it was trained",
-        "\n".join(_facts(record)),
+        "\n".join(_training_facts(record)),
         f"```toml\n{_recipe_text(recipe)}```",
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def push_to_hub(model: Model | Ensemble | str | Path, name: str, *, private: bool = False) -> str:
@@ -119,7 +119,7 @@ def push_to_hub(model: Model | Ensemble | str | Path, name: str, *, private: boo
     return str(done)
 
 
-# --- the parts of a card --------------------------------------------------------------------------
+# --- the sections of a card -----------------------------------------------------------------------
 
 
 def _metadata(recipe: Recipe, model: Predictor, scores: dict[str, Any], name: str) -> str:
@@ -138,11 +138,11 @@ def _metadata(recipe: Recipe, model: Predictor, scores: dict[str, Any], name: st
         for task, entry in scores.items()
         if entry["value"] is not None
     ]
-    found = {_pipeline(model, task) for task in model.tasks}
+    pipelines = {_pipeline(model, task) for task in model.tasks}
     data = hub.ModelCardData(
         library_name="multiseq",
         tags=["multiseq", *sorted({model.cell(task).partition("/")[0] for task in model.tasks})],
-        pipeline_tag=found.pop() if len(found) == 1 else None,
+        pipeline_tag=pipelines.pop() if len(pipelines) == 1 else None,
         model_name=name if results else None,
         eval_results=results or None,
     )
@@ -165,12 +165,12 @@ def _rows(model: Predictor, scores: dict[str, Any]) -> Iterator[str]:
             figures = ["–"] * 4
         else:
             values = [with_spread(entry, key) for key in ("baseline", "value")]
-            where = f"{entry['split']}, {entry['num_items']:,}"
-            figures = [entry["metric"].replace("_", " "), *values, where]
+            scored_on = f"{entry['split']}, {entry['num_items']:,}"
+            figures = [entry["metric"].replace("_", " "), *values, scored_on]
         yield f"| {' | '.join(map(_cell, (task, modality, output, *figures)))} |"
 
 
-def _classes(model: Predictor) -> Iterator[str]:
+def _class_lists(model: Predictor) -> Iterator[str]:
     for name, task in model.tasks.items():
         labels: Sequence[str] = getattr(task.head.target, "labels", ())
         if 0 < len(labels) <= MOST_CLASSES:
@@ -189,7 +189,7 @@ def _example(model: Predictor, name: str) -> str:
     return f'import multiseq\n\nmodel = multiseq.load("{name}")\nprint(model.predict("{task}", [{item}]))'
 
 
-def _facts(record: dict[str, Any]) -> Iterator[str]:
+def _training_facts(record: dict[str, Any]) -> Iterator[str]:
     for source in record["sources"]:
         yield f"- {source['items']:,} training items for {', '.join(source['tasks'])}"
     machine = record["machine"]

@@ -110,11 +110,11 @@ def read_together(
         RecipeError: See `read`; also if data, tasks or settings of two recipes conflict.
     """
     parsed = [_parse(recipe) for recipe in recipes]
-    found = parsed[0] if len(parsed) == 1 else _merge(parsed, changes, data)
+    whole = parsed[0] if len(parsed) == 1 else _merge(parsed, changes, data)
     for change in changes:
-        _change(found.tables, change)
-    check(found.name, found.tables)
-    return found
+        _change(whole.tables, change)
+    check(whole.name, whole.tables)
+    return whole
 
 
 def resolve(path: str, base: Path) -> Path:
@@ -149,14 +149,14 @@ def _shipped() -> Any:
 
 
 def _change(tables: dict[str, Any], change: str) -> None:
-    key, found, value = change.partition("=")
-    if not found or not key:
+    key, equals, value = change.partition("=")
+    if not equals or not key:
         raise RecipeError(f"--set {change}: expected key=value, as in training.steps=200")
     *path, last = key.strip().split(".")
-    for part in path:
-        tables = tables.setdefault(part, {})
+    for name in path:
+        tables = tables.setdefault(name, {})
         if not isinstance(tables, dict):
-            raise RecipeError(f"--set {change}: {part!r} is a value, not a table")
+            raise RecipeError(f"--set {change}: {name!r} is a value, not a table")
     tables[last] = value_of(value)
 
 

@@ -151,7 +151,7 @@ def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
         _check_option(key, value, spec["format"], f"{place} {key}")
     modality = modality_of(tables, spec["adapter"])
     one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
-    _check_parts(spec, place)
+    _check_splits(spec, place)
     for key in ("file", *SPLITS):
         _check_paths(spec, key, f"{place} {key}")
 
@@ -159,7 +159,7 @@ def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
 def _check_option(key: str, value: Any, format_: str, place: str) -> None:
     """Check an option of a reader, as far as possible without the file."""
     if key in ("features", "classes"):
-        _names(value, place, "columns" if key == "features" else "sub-folders")
+        _check_names(value, place, "columns" if key == "features" else "sub-folders")
     if key == "decimal":
         one_of(value, (".", ","), place)
     if key == "on_error":
@@ -184,9 +184,9 @@ def changed_options(changes: Sequence[str]) -> dict[str, Any]:
     """
     options: dict[str, Any] = {}
     for change in changes:
-        key, found, value = change.partition("=")
+        key, equals, value = change.partition("=")
         place = f"--set {change}"
-        if not found:
+        if not equals:
             raise RecipeError(f"{place}: expected key=value, as in encoding=latin-1")
         one_of(key, ("format", *READER_KEYS), place)
         options[key] = value_of(value)
@@ -210,9 +210,9 @@ def value_of(text: str) -> Any:
         return text
 
 
-def _check_parts(spec: Mapping[str, Any], place: str) -> None:
+def _check_splits(spec: Mapping[str, Any], place: str) -> None:
     """Check that there is a file for each split, or one file and one way to divide it into splits."""
-    shares = {part: spec[part] for part in ("test", "dev") if isinstance(spec.get(part), float)}
+    shares = {split: spec[split] for split in ("test", "dev") if isinstance(spec.get(split), float)}
     files = [key for key in SPLITS if key in spec and key not in shares]
     ways = [key for key in ("split_column", "split_file") if key in spec]
     if "file" not in spec:
@@ -232,9 +232,9 @@ def _check_parts(spec: Mapping[str, Any], place: str) -> None:
             "it into splits"
         )
     if "split_file" in spec and shares:
-        part, share = next(iter(shares.items()))
+        split, share = next(iter(shares.items()))
         raise RecipeError(
-            f"{place}: got split_file and {part} = {share}; expected the {part} rows in the split"
+            f"{place}: got split_file and {split} = {share}; expected the {split} rows in the split"
         )
     _check_drawn(spec, shares, place)
 
@@ -295,7 +295,7 @@ def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
         raise RecipeError(f"{place}: columns go with the target number or multilabel; use column")
     if ("column" in spec) == ("columns" in spec):
         raise RecipeError(f'{place}: expected column = "…" or columns = […], the labels\' name in the data')
-    _names(spec.get("columns"), f"{place} columns")
+    _check_names(spec.get("columns"), f"{place} columns")
     for key, targets in FOR_TARGET.items():
         if key in spec and spec["target"] not in targets:
             raise RecipeError(
@@ -364,7 +364,7 @@ def _typed(value: Any, kind: Any, place: str) -> None:
         raise RecipeError(f"{place}: got {value!r}, expected {expected}")
 
 
-def _names(value: Any, place: str, what: str = "columns") -> None:
+def _check_names(value: Any, place: str, what: str = "columns") -> None:
     if value is not None and not (value and all(isinstance(name, str) for name in value)):
         raise RecipeError(f"{place}: got {value!r}, expected a list of names of {what}")
 

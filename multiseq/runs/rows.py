@@ -109,10 +109,10 @@ def inputs_of(given: str, adapter: Any) -> list[tuple[Path, str]]:
     """
     folder = Path(given)
     if folder.is_dir():
-        names = [p.relative_to(folder) for p in folder.rglob("*") if p.is_file()]
-        names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-        of_adapter = [name for name in names if suffix_of(name) in getattr(adapter, "suffixes", ())]
-        files = [(folder / name, name.as_posix()) for name in sorted(of_adapter or names)]
+        paths = [p.relative_to(folder) for p in folder.rglob("*") if p.is_file()]
+        paths = [path for path in paths if not any(name.startswith(".") for name in path.parts)]
+        of_adapter = [path for path in paths if suffix_of(path) in getattr(adapter, "suffixes", ())]
+        files = [(folder / path, path.as_posix()) for path in sorted(of_adapter or paths)]
     elif folder.exists() or not glob.has_magic(given):
         return [(folder, folder.name)]
     else:
@@ -175,8 +175,8 @@ def num_rows(file: Input) -> int | None:
     kind, suffix = file.reading.format, suffix_of(file.path)
     if suffix == ".parquet":
         with file.path.open("rb") as raw:
-            rows: int = need("pyarrow.parquet", package="multiseq[tables]").read_metadata(raw).num_rows
-            return rows
+            number: int = need("pyarrow.parquet", package="multiseq[tables]").read_metadata(raw).num_rows
+            return number
     if kind in ("table", "recordings", "text", "jsonl") and not suffix.startswith(".xls"):
         return sum(1 for _ in _lines(file)) - (kind in ("table", "recordings"))
     return 1 if kind in ("item", "json", "folders") else None
@@ -227,13 +227,13 @@ def _of_file(file: Input, adapter: Any) -> Iterator[Row]:
 def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
     column = file.reading.options.get("input", "text")
     make = _maker(file, adapter)
-    names, rows = _parquet(file) if suffix_of(file.path) == ".parquet" else _table(file)
+    names, lines = _parquet_cells(file) if suffix_of(file.path) == ".parquet" else _table_cells(file)
     if column not in names:
         raise DataError(
             f"{file.path}:1: no column {column!r} for the input; there are {', '.join(names)}: choose with "
             "--column"
         )
-    for line, cells in rows:
+    for line, cells in lines:
         location = f"{file.name}:{line}"
         if isinstance(cells, str):
             yield Row({}, None, location, error=f"{location}: {cells}")
@@ -245,14 +245,14 @@ Lines = Iterator[tuple[int, dict[str, Any] | str]]
 """Number of a line, and its cells; or why it has none."""
 
 
-def _table(file: Input) -> tuple[list[str], Lines]:
+def _table_cells(file: Input) -> tuple[list[str], Lines]:
     bad: deque[tuple[int, str]] = deque()
 
     def reject(location: str, reason: str, raw: str = "") -> None:
         line = int(location.rpartition(":")[2])
         bad.append((line, f"{reason}; the row: {raw.rstrip()}" if raw else reason))
 
-    def rows() -> Lines:
+    def lines() -> Lines:
         for line, cells in table.rows():
             while bad and bad[0][0] < line:  # those of a batch are known before its rows
                 yield bad.popleft()
@@ -260,14 +260,14 @@ def _table(file: Input) -> tuple[list[str], Lines]:
         yield from bad
 
     table = _open(file, reject)
-    return table.names, rows()
+    return table.names, lines()
 
 
-def _parquet(file: Input) -> tuple[list[str], Lines]:
+def _parquet_cells(file: Input) -> tuple[list[str], Lines]:
     """Like `Table.rows`, but cells keep the types that Parquet has."""
     names = schema_of(file.path).names
 
-    def rows() -> Lines:
+    def lines() -> Lines:
         parquet = need("pyarrow.parquet", package="multiseq[tables]")
         numbers = count(1)
         with file.path.open("rb") as raw, parquet.ParquetFile(raw) as opened:
@@ -276,7 +276,7 @@ def _parquet(file: Input) -> tuple[list[str], Lines]:
                 for cells in zip(*columns, strict=True):
                     yield next(numbers), dict(zip(names, cells, strict=True))
 
-    return names, rows()
+    return names, lines()
 
 
 def schema_of(path: Path) -> Any:
@@ -379,7 +379,9 @@ def _of_graphml(file: Input, adapter: Any) -> Iterator[Row]:
     """A row for each graph, or for each node with its attributes."""
     for location, graph in networks_of(file.path):
         name = str(graph.graph.get("name") or file.path.stem)
-        members = [{NETWORK: name, NODE: str(node), **own} for node, own in graph.nodes(data=True)]
+        members = [
+            {NETWORK: name, NODE: str(node), **attributes} for node, attributes in graph.nodes(data=True)
+        ]
         try:
             item, _ = graph_item_of(graph, file.reading.options.get("features", ()))
             yield Row({NETWORK: name}, item, location, members=members)
@@ -389,7 +391,11 @@ def _of_graphml(file: Input, adapter: Any) -> Iterator[Row]:
 
 def _attributes(file: Input) -> list[str]:
     graphs = (graph for _, graph in networks_of(file.path))
-    return list(dict.fromkeys(key for graph in graphs for _, own in graph.nodes(data=True) for key in own))
+    return list(
+        dict.fromkeys(
+            key for graph in graphs for _, attributes in graph.nodes(data=True) for key in attributes
+        )
+    )
 
 
 def _of_sdf(file: Input, adapter: Any) -> Iterator[Row]:

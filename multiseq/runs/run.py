@@ -104,15 +104,15 @@ def train_run(
         if finished is not None:
             say(f"{out}: this run is finished")
             return finished
-        parts = parts_of(recipe, data)
-        if parts:
-            return _train_many(recipe, parts, out, data, resume, cache, loggers, say, launch)
+        recipes = parts_of(recipe, data)
+        if recipes:
+            return _train_many(recipe, recipes, out, data, resume, cache, loggers, say, launch)
         return _train(recipe, out, data, resume, cache, loggers, say, launch)
 
 
 def _train_many(
     recipe: Recipe,
-    parts: Mapping[str, Recipe],
+    recipes: Mapping[str, Recipe],
     out: Path,
     data: str | Path | None,
     resume: bool,
@@ -121,19 +121,19 @@ def _train_many(
     say: Say,
     launch: dict[str, Any],
 ) -> Report:
-    """Train a run for each part, one after another, and make one model of them."""
+    """Train a run for each recipe, one after another, and make one model of them."""
     if str(launch["devices"]) != "1" or launch["num_nodes"] != 1:
         raise ValueError(
             f"{recipe.name}: got devices = {launch['devices']} and num_nodes = {launch['num_nodes']} for "
-            f"{len(parts)} models, expected 1 of each; or train each model by itself, by its fold or seed"
+            f"{len(recipes)} models, expected 1 of each; or train each model by itself, by its fold or seed"
         )
-    record = _begin(out, recipe, data_folder(recipe, data), {"sources": []}, resume, parts=len(parts))
-    for name, own in parts.items():
+    record = _begin(out, recipe, data_folder(recipe, data), {"sources": []}, resume, parts=len(recipes))
+    for name, one in recipes.items():
         place = out / name
         say(f"{place}:")
         begun = resume and (place / "run.json").is_file()
-        train_run(own, place, data=data, resume=begun, cache=cache, loggers=loggers, say=say, **launch)
-    return combine_runs(recipe, out, list(parts), record, data=data, cache=cache, say=say)
+        train_run(one, place, data=data, resume=begun, cache=cache, loggers=loggers, say=say, **launch)
+    return combine_runs(recipe, out, list(recipes), record, data=data, cache=cache, say=say)
 
 
 def _train(
@@ -184,9 +184,9 @@ def _train(
         check_savable(model, out / "model")
         _announce(model, train, options, out, say)
         splits = {"sources": train, "dev": dev, "test": test}
-        found = {name: digests(model, split, kept) for name, split in splits.items()}
+        digested = {name: digests(model, split, kept) for name, split in splits.items()}
         save_splits(drawn, out / FOLDER)  # before run.json: a run that can be resumed has all of them
-        record = _begin(out, recipe, base, found, resume, weights=_num_weights(model))
+        record = _begin(out, recipe, base, digested, resume, weights=_num_weights(model))
         _write_bad_rows(out, bad, say)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
     began = time.perf_counter()
@@ -230,10 +230,10 @@ def check_run(
     from multiseq.training.item_cache import ItemCache
 
     check_options(recipe)
-    parts = parts_of(recipe, data)
-    if parts:
-        say(f"{len(parts)} models, {next(iter(parts))} to {list(parts)[-1]}. The first of them:")
-        recipe = next(iter(parts.values()))
+    recipes = parts_of(recipe, data)
+    if recipes:
+        say(f"{len(recipes)} models, {next(iter(recipes))} to {list(recipes)[-1]}. The first of them:")
+        recipe = next(iter(recipes.values()))
     options, base, bad = settings(recipe), data_folder(recipe, data), BadRows()
     with known_folder(base):
         drawn = draw_splits(recipe, base)
@@ -250,7 +250,9 @@ def check_run(
     }
     if bad.rows:
         say(bad.summary())
-    for note in _check_scoring(recipe, model, [source for own in splits.values() for source in own], kept):
+    for note in _check_scoring(
+        recipe, model, [source for of_split in splits.values() for source in of_split], kept
+    ):
         say(note)
     _announce(model, splits["train"], options, None, say)
 
@@ -361,7 +363,7 @@ def _copies_in_words(
 
 def _items_of(recipe: Recipe, data: str, splits: Mapping[str, Sequence[Source]]) -> dict[str, Any]:
     """Split -> the items of one data table."""
-    tasks = {task for task, own in recipe.tasks.items() if own["data"] == data}
+    tasks = {task for task, spec in recipe.tasks.items() if spec["data"] == data}
     return {k: s.items for k, sources in splits.items() for s in sources if tasks <= set(s.targets)}
 
 

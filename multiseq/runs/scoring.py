@@ -160,7 +160,7 @@ def summary(reports: Sequence[Report]) -> Report:
     >>> entry["value"], round(entry["value_spread"], 3), entry["folds"], entry["num_items"]
     (0.5, 0.354, [0.75, 0.25], 18)
     """
-    found: Report = {}
+    joined: Report = {}
     for task in dict.fromkeys(task for report in reports for task in report):
         entries = [report[task] for report in reports if task in report]
         entry = dict(entries[0])
@@ -171,8 +171,8 @@ def summary(reports: Sequence[Report]) -> Report:
         entry["num_items"] = sum(one["num_items"] for one in entries)
         entry["seconds"] = round(sum(one["seconds"] for one in entries), 2)
         entry["folds"] = [one["value"] for one in entries]
-        found[task] = entry
-    return found
+        joined[task] = entry
+    return joined
 
 
 def shown(metric: str, value: float | None) -> str:

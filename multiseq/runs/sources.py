@@ -97,7 +97,7 @@ def read_split(
             continue
         reasons: dict[int, str] = {}
         fail = None if noted is None else reasons.setdefault
-        targets = {task: _labels(records, own, kind, fail) for task, own in tasks.items()}
+        targets = {task: _labels(records, task_spec, kind, fail) for task, task_spec in tasks.items()}
         if noted is not None:
             _check_items(records.items, kind, reasons.setdefault)
             what = f"{recipe.name}: [data.{name}]: {split}"
@@ -124,12 +124,12 @@ def draw_splits(
     Raises:
         DataError: A file cannot be read, or its items cannot be divided as the recipe says.
     """
-    found = {}
+    splits = {}
     for name in recipe.tables["data"]:
         drawn = _drawn(recipe, name, data or recipe.folder, known)
         if drawn is not None:
-            found[name] = drawn
-    return found
+            splits[name] = drawn
+    return splits
 
 
 def _drawn(recipe: Recipe, name: str, base: Path, known: Mapping[str, Split] | None) -> Split | None:
@@ -281,10 +281,10 @@ def _labels(records: Records, spec: Mapping[str, Any], kind: Any, fail: Fail | N
     if "columns" not in spec:
         return _column(records, spec["column"], spec, kind, fail)
     columns = [_column(records, name, spec, kind, fail) for name in spec["columns"]]
-    rows = list(zip(*columns, strict=True))
+    by_item = list(zip(*columns, strict=True))
     if spec["output"] != "vector":
-        return [dict(zip(spec["columns"], row, strict=True)) for row in rows]
-    return [_by_vector(spec["columns"], row, partial(fail, i)) for i, row in enumerate(rows)]
+        return [dict(zip(spec["columns"], cells, strict=True)) for cells in by_item]
+    return [_by_vector(spec["columns"], cells, partial(fail, i)) for i, cells in enumerate(by_item)]
 
 
 def _by_vector(
@@ -336,13 +336,13 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     if value is None or value != value:  # NaN is not equal to itself; JSON can contain it
         return None
     if target == "multilabel" and "columns" not in spec:
-        names = value if several else str(_plain(value)).split(",")
-        return sorted({str(_plain(name)).strip() for name in names} - {""})
+        names = value if several else str(_one_label(value)).split(",")
+        return sorted({str(_one_label(name)).strip() for name in names} - {""})
     if target == "text":
         if not all(isinstance(text, str) for text in (value if several else [value])):
             raise ValueError(f"got {value!r}, expected a text")
         return value  # a list has several correct texts, for scoring
-    value = _plain(value)
+    value = _one_label(value)
     if target == "class":
         return value
     if target == "multilabel":
@@ -350,7 +350,7 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     return number(with_point(value) if spec.get("decimal") == "," and isinstance(value, str) else value)
 
 
-def _plain(value: Any) -> Any:
+def _one_label(value: Any) -> Any:
     if isinstance(value, list | dict) or value is None:
         lists = (
             'several go with target = "multilabel", a list with one for each vector with output = "vector"'

@@ -62,7 +62,7 @@ class Split:
 
 def fractions(spec: Mapping[str, Any]) -> dict[str, float]:
     """The fractions that a data table gives in place of files."""
-    return {part: spec[part] for part in ("test", "dev") if isinstance(spec.get(part), float)}
+    return {split: spec[split] for split in ("test", "dev") if isinstance(spec.get(split), float)}
 
 
 def is_drawn(spec: Mapping[str, Any]) -> bool:
@@ -127,7 +127,7 @@ def draw(
     if given is not None:
         content = {"train": [], **_rows_by_split(given.location, given.content, len(items))}
     content |= _divided(items, content["train"], spec, columns, place)
-    how = _how(spec, task, columns, [content[part] for part in SPLITS if part in content])
+    how = _how(spec, task, columns, [content[split] for split in SPLITS if split in content])
     note = {"of": "nodes"} if of_nodes else {}
     return Split(place, {**content, "rows": len(items), **note, "how": how})
 
@@ -171,55 +171,59 @@ def without_wrong_cells(records: Records, spec: Mapping[str, Any], reject: Rejec
 
 
 def _moments(values: Sequence[Any], locations: Sequence[str], column: str) -> list[Any]:
-    found: list[Any] = []
+    moments: list[Any] = []
     for value, location in zip(values, locations, strict=True):
         try:
             if value is None:
                 raise ValueError("got no time, expected one for each item; fill it in or remove the row")
-            found.append(moment(value))
-            if type(found[-1]) is not type(found[0]):
+            moments.append(moment(value))
+            if type(moments[-1]) is not type(moments[0]):
                 raise ValueError(f"got {value!r} after {values[0]!r}, expected only numbers or only dates")
         except ValueError as error:
             raise DataError(f"{location}: {column}: {error}") from None
-    return found
+    return moments
 
 
 def _by_column(values: Sequence[Any], locations: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Any]:
     """The rows of each split as the split column has them. What is drawn must not be there already."""
-    rows: dict[str, Any] = {"train": []}
+    numbers: dict[str, Any] = {"train": []}
     for row, (value, location) in enumerate(zip(values, locations, strict=True)):
-        rows.setdefault(splits_of(value, location)[0], []).append(row)
-    for part, share in fractions(spec).items():
-        if part in rows:
+        numbers.setdefault(splits_of(value, location)[0], []).append(row)
+    for split, share in fractions(spec).items():
+        if split in numbers:
             column = spec["split_column"]
             raise DataError(
-                f"{spec['file']}: {column} has rows of the split {part}; leave out {part} = {share}"
+                f"{spec['file']}: {column} has rows of the split {split}; leave out {split} = {share}"
             )
-    return rows
+    return numbers
 
 
 def _divided(
-    items: Sequence[Any], rows: Sequence[int], spec: Mapping[str, Any], columns: Mapping[str, Any], place: str
+    items: Sequence[Any],
+    numbers: Sequence[int],
+    spec: Mapping[str, Any],
+    columns: Mapping[str, Any],
+    place: str,
 ) -> dict[str, list[int]]:
     """The chosen rows, divided into splits."""
-    given: dict[str, Any] = {key: [values[i] for i in rows] for key, values in columns.items()}
+    given: dict[str, Any] = {key: [values[i] for i in numbers] for key, values in columns.items()}
     given |= {**fractions(spec), "seed": spec.get("split_seed", 0)}
-    kept = [items[i] for i in rows]
+    kept = [items[i] for i in numbers]
     try:
         if "folds" in spec:
-            found = folds(kept, spec["folds"], **given)[spec["fold"]]
+            splits = folds(kept, spec["folds"], **given)[spec["fold"]]
         else:
-            found = divide(kept, **given)
+            splits = divide(kept, **given)
     except ValueError as error:
         raise DataError(f"{place}: {error}") from None
-    return {part: [rows[i] for i in of_part] for part, of_part in found.items()}
+    return {split: [numbers[i] for i in places] for split, places in splits.items()}
 
 
 def _how(
     spec: Mapping[str, Any],
     task: Mapping[str, Any] | None,
     columns: Mapping[str, Sequence[Any]],
-    parts: Sequence[Sequence[int]],
+    splits: Sequence[Sequence[int]],
 ) -> str:
     """How the splits were made, in words."""
     if "time" in spec:
@@ -233,27 +237,27 @@ def _how(
     elif not _of_nodes(spec):
         words.append("equal items in one split")
     if task is not None and "labels" in columns and task["target"] != "number":
-        rare = _rare(columns["labels"], parts)
+        rare = _rare(columns["labels"], splits)
         more = " …" if rare[SHOWN:] else ""
         words += [f"too few for every split: {', '.join(rare[:SHOWN])}{more}"] if rare else []
     return ", ".join(words)
 
 
-def _rare(labels: Sequence[Any], parts: Sequence[Sequence[int]]) -> list[str]:
+def _rare(labels: Sequence[Any], splits: Sequence[Sequence[int]]) -> list[str]:
     """The classes that a split lacks."""
-    found: list[dict[str | None, None]] = []
-    for rows in parts:
-        given = (labels[i] if isinstance(labels[i], list) else [labels[i]] for i in rows)
-        found.append(dict.fromkeys(class_name(name) for names in given for name in names))
-    everywhere = set.intersection(*map(set, found))
-    names = dict.fromkeys(name for of_part in found for name in of_part)
+    classes: list[dict[str | None, None]] = []
+    for numbers in splits:
+        given = (labels[i] if isinstance(labels[i], list) else [labels[i]] for i in numbers)
+        classes.append(dict.fromkeys(class_name(name) for names in given for name in names))
+    everywhere = set.intersection(*map(set, classes))
+    names = dict.fromkeys(name for of_split in classes for name in of_split)
     return [name for name in names if name and name not in everywhere]
 
 
 # --- using a split --------------------------------------------------------------------------------
 
 
-def selected(whole: Records, split: Split, part: str) -> Records:
+def selected(whole: Records, split: Split, name: str) -> Records:
     """The records of a split. Of networks whose nodes are divided, the labels of all other nodes are hidden.
 
     Raises:
@@ -267,19 +271,19 @@ def selected(whole: Records, split: Split, part: str) -> Records:
             f"{split.location}: divides {split.content['rows']} rows, but the data has {num}; expected the "
             "data that it was made for"
         )
-    rows = _rows_by_split(split.location, split.content, num)
+    numbers = _rows_by_split(split.location, split.content, num)
     if not of_nodes:
-        return whole.select(rows.get(part, []))
+        return whole.select(numbers.get(name, []))
     names: list[Any] = [None] * num
-    for name, own in rows.items():
-        for row in own:
-            names[row] = name
+    for split_name, of_split in numbers.items():
+        for row in of_split:
+            names[row] = split_name
     if None in names:
         raise DataError(f"{split.location}: node {names.index(None)} is in no split, expected it in one")
     ends = accumulate(lengths)
     column = [names[end - length : end] for end, length in zip(ends, lengths, strict=True)]
     with_splits = Records(whole.items, {**whole.columns, NODES: column}, whole.locations)
-    return with_splits.of_split(part, NODES)
+    return with_splits.of_split(name, NODES)
 
 
 def num_folds(path: Path) -> int:
@@ -292,10 +296,10 @@ def num_folds(path: Path) -> int:
 
 def _splits_in(path: Path) -> Any:
     try:
-        found = parse_json(text_of(path))
+        content = parse_json(text_of(path))
     except ValueError as error:
         raise error if isinstance(error, DataError) else DataError(f"{path}: not JSON: {error}") from None
-    return found.get("splits", [found]) if isinstance(found, dict) else None
+    return content.get("splits", [content]) if isinstance(content, dict) else None
 
 
 def read_split_file(path: Path, fold: int = 0) -> Split:
@@ -315,22 +319,22 @@ def _rows_by_split(location: str, given: Mapping[str, Any], num: int) -> dict[st
     """Split -> row numbers. Other keys are ignored, unless they hold a list: this is an error."""
     chosen: dict[str, list[int]] = {}
     owners: dict[int, str] = {}
-    for name, rows in given.items():
+    for name, numbers in given.items():
         if name not in SPLIT_NAMES:
-            if isinstance(rows, list):
+            if isinstance(numbers, list):
                 raise DataError(
                     f"{location}: got the split {name!r}, expected train, dev (or val, valid) or test"
                 )
             continue
-        if not isinstance(rows, list) or not all(type(i) is int and 0 <= i < num for i in rows):
+        if not isinstance(numbers, list) or not all(type(i) is int and 0 <= i < num for i in numbers):
             raise DataError(f"{location}: expected row numbers from 0 to {num - 1} under {name!r}")
         split = SPLIT_NAMES[name]
         if split in chosen:
             raise DataError(
                 f"{location}: got the split {split} twice, once as {name!r}; expected one list for each"
             )
-        chosen[split] = rows
-        for row in rows:
+        chosen[split] = numbers
+        for row in numbers:
             if owners.setdefault(row, name) != name:
                 raise DataError(
                     f"{location}: row {row} is in {owners[row]!r} and in {name!r}, expected one of them"
@@ -342,9 +346,9 @@ def save_splits(splits: Mapping[str, Split], folder: Path) -> None:
     """Write each split as ``NAME.json``, which a recipe can use as its ``split_file``."""
     if splits:
         folder.mkdir(parents=True, exist_ok=True)
-    for name, found in splits.items():
+    for name, split in splits.items():
         plain = quote(name, safe=" ").replace(".", "%2E")  # no hidden file
-        write_whole(folder / f"{plain}.json", json.dumps(found.content, ensure_ascii=False))
+        write_whole(folder / f"{plain}.json", json.dumps(split.content, ensure_ascii=False))
 
 
 def saved_splits(folder: Path) -> dict[str, Split]:

@@ -1,7 +1,7 @@
 """Writers of predictions: CSV, TSV, JSON lines, Parquet, CoNLL-U and TextGrid, by the ending of a file.
 
-A writer turns a chunk of rows into bytes, a *part*, and joins the parts to the file. A prediction that was
-killed keeps its parts.
+A writer turns a chunk of rows into bytes, and joins the files of the chunks to one. A prediction that was
+killed keeps its chunks.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ Filled = tuple[Row, Mapping[str, Any]]
 class Writer(Protocol):
     """How predictions are written."""
 
-    def encode(self, rows: Sequence[Filled]) -> bytes:
-        """A part: some rows, in their order. Raises ValueError for a cell that the format cannot hold."""
+    def encode(self, filled: Sequence[Filled]) -> bytes:
+        """A chunk: some rows, in their order. Raises ValueError for a cell that the format cannot hold."""
 
-    def join(self, parts: Sequence[Path], out: Path) -> None:
-        """Write the file from all parts. It appears when it is complete, and replaces an old one."""
+    def join(self, chunks: Sequence[Path], out: Path) -> None:
+        """Write the file from all chunks. It appears when it is complete, and replaces an old one."""
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -67,15 +67,15 @@ class TextWriter:
         """The first line of a table. JSON lines have none."""
         return b"" if self.ending == ".jsonl" else self._table([self.columns])
 
-    def encode(self, rows: Sequence[Filled]) -> bytes:
+    def encode(self, filled: Sequence[Filled]) -> bytes:
         """Some rows."""
         if self.ending == ".jsonl":
-            return b"".join(_json_line(cells) for cells in _cells(rows))
-        return self._table([self._shown(cells) for cells in _cells(rows)])
+            return b"".join(_json_line(cells) for cells in _cells(filled))
+        return self._table([self._shown(cells) for cells in _cells(filled)])
 
-    def join(self, parts: Sequence[Path], out: Path) -> None:
-        """The header, then all parts."""
-        replace_file(out, lambda fresh: _chain(fresh, parts, self.header()))
+    def join(self, chunks: Sequence[Path], out: Path) -> None:
+        """The header, then all chunks."""
+        replace_file(out, lambda fresh: _chain(fresh, chunks, self.header()))
 
     def _shown(self, cells: Mapping[str, Any]) -> list[str]:
         row = []
@@ -122,9 +122,9 @@ def shown(value: Any, joint: str | None = None) -> str:
     return text
 
 
-def _cells(rows: Iterable[Filled]) -> Iterator[dict[str, Any]]:
+def _cells(filled: Iterable[Filled]) -> Iterator[dict[str, Any]]:
     """All cells of each row. A network has a row for each node, if it has values for each."""
-    for row, added in rows:
+    for row, added in filled:
         if not row.members:
             yield {**row.cells, **added}
             continue
@@ -148,16 +148,16 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def _chain(out: Path, parts: Sequence[Path], header: bytes = b"") -> None:
+def _chain(out: Path, chunks: Sequence[Path], header: bytes = b"") -> None:
     with out.open("wb") as file:
         file.write(header)
-        for part in parts:
-            with part.open("rb") as opened:
+        for chunk in chunks:
+            with chunk.open("rb") as opened:
                 shutil.copyfileobj(opened, file)
 
 
 class ParquetWriter:
-    """Parquet. Each part is a file of its own.
+    """Parquet. Each chunk is a file of its own.
 
     Args:
         columns: All columns, the added ones last.
@@ -170,9 +170,9 @@ class ParquetWriter:
         self.parquet = need("pyarrow.parquet", package="multiseq[tables]")
         self.columns, self.added, self.types = list(columns), set(added), types
 
-    def encode(self, rows: Sequence[Filled]) -> bytes:
+    def encode(self, filled: Sequence[Filled]) -> bytes:
         """Some rows."""
-        cells = list(_cells(rows))
+        cells = list(_cells(filled))
         arrays = [self._array(name, [one.get(name) for one in cells]) for name in self.columns]
         raw = io.BytesIO()
         self.parquet.write_table(self.arrow.Table.from_arrays(arrays, self.columns), raw)
@@ -185,15 +185,15 @@ class ParquetWriter:
             return self.arrow.array([v if _is_flat(v) else shown(v) for v in values])
         return self.arrow.array([None if v is None else shown(v) for v in values], self.arrow.string())
 
-    def join(self, parts: Sequence[Path], out: Path) -> None:
-        """All parts. Parts may differ in a type: one without a value does not know it."""
-        found = [self.parquet.read_schema(part) for part in parts] or [self._empty()]
-        schema = self.arrow.unify_schemas(found, promote_options="permissive")
+    def join(self, chunks: Sequence[Path], out: Path) -> None:
+        """All chunks. Chunks may differ in a type: one without a value does not know it."""
+        schemas = [self.parquet.read_schema(chunk) for chunk in chunks] or [self._empty()]
+        schema = self.arrow.unify_schemas(schemas, promote_options="permissive")
 
         def write(fresh: Path) -> None:
             with self.parquet.ParquetWriter(fresh, schema) as file:
-                for part in parts:
-                    file.write_table(self.parquet.read_table(part).cast(schema))
+                for chunk in chunks:
+                    file.write_table(self.parquet.read_table(chunk).cast(schema))
 
         replace_file(out, write)
 
@@ -224,9 +224,9 @@ class ConlluWriter:
     def __init__(self, column: str, prediction: str) -> None:
         self.column, self.prediction = column, prediction
 
-    def encode(self, rows: Sequence[Filled]) -> bytes:
+    def encode(self, filled: Sequence[Filled]) -> bytes:
         """Some sentences. Each ends in an empty line."""
-        return _bytes("".join(self._sentence(row, added) for row, added in rows))
+        return _bytes("".join(self._sentence(row, added) for row, added in filled))
 
     def _sentence(self, row: Row, added: Mapping[str, Any]) -> str:
         labels = iter(added.get(self.prediction) or [])
@@ -253,9 +253,9 @@ class ConlluWriter:
         )
         return "\t".join(fields) + end
 
-    def join(self, parts: Sequence[Path], out: Path) -> None:
-        """All parts."""
-        replace_file(out, lambda fresh: _chain(fresh, parts))
+    def join(self, chunks: Sequence[Path], out: Path) -> None:
+        """All chunks."""
+        replace_file(out, lambda fresh: _chain(fresh, chunks))
 
 
 def _with_misc(misc: str, more: str) -> str:
@@ -265,7 +265,7 @@ def _with_misc(misc: str, more: str) -> str:
 class GridWriter:
     """TextGrids of Praat (https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html), in UTF-8.
 
-    A recording has two tiers: the labels, and their confidence. A part has a line of JSON for each recording.
+    A recording has two tiers: the labels, and their confidence. A chunk has a JSON line for each recording.
 
     Args:
         tier: The name of the first tier.
@@ -277,10 +277,10 @@ class GridWriter:
     def __init__(self, tier: str, segments: str, confidence: str, folder: bool) -> None:
         self.tier, self.segments, self.confidence, self.folder = tier, segments, confidence, folder
 
-    def encode(self, rows: Sequence[Filled]) -> bytes:
+    def encode(self, filled: Sequence[Filled]) -> bytes:
         """Some recordings."""
         lines = []
-        for row, added in rows:
+        for row, added in filled:
             if not row.name:
                 continue  # a row of the table that cannot be read names no recording
             segments, shares = added.get(self.segments) or [], added.get(self.confidence) or []
@@ -289,12 +289,12 @@ class GridWriter:
             lines.append(json.dumps({"name": _stem(row.name), "grid": grid}) + "\n")
         return "".join(lines).encode()
 
-    def join(self, parts: Sequence[Path], out: Path) -> None:
+    def join(self, chunks: Sequence[Path], out: Path) -> None:
         """The file of the only recording, or the folder. Recordings of the same name get a number."""
         if self.folder:
-            replace_folder(out, lambda fresh: self._fill(fresh, parts))
+            replace_folder(out, lambda fresh: self._fill(fresh, chunks))
             return
-        grids = [grid for _, grid in _grids(parts)]
+        grids = [grid for _, grid in _grids(chunks)]
         if len(grids) != 1:
             raise ValueError(
                 f"{out}: got {len(grids)} recordings, expected one; give a folder for several: "
@@ -302,9 +302,9 @@ class GridWriter:
             )
         write_whole(out, _bytes(grids[0]))
 
-    def _fill(self, folder: Path, parts: Sequence[Path]) -> None:
+    def _fill(self, folder: Path, chunks: Sequence[Path]) -> None:
         seen: dict[str, int] = {}
-        for name, grid in _grids(parts):
+        for name, grid in _grids(chunks):
             path, number = folder / f"{name}.TextGrid", seen.get(name, 1)
             while path.exists():  # a recording may also be called a-2
                 number += 1
@@ -314,12 +314,12 @@ class GridWriter:
             put(path, _bytes(grid))
 
 
-def _grids(parts: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    for part in parts:
-        with part.open(encoding="utf-8") as lines:
+def _grids(chunks: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    for chunk in chunks:
+        with chunk.open(encoding="utf-8") as lines:
             for line in lines:
-                found = json.loads(line)
-                yield found["name"], found["grid"]
+                recording = json.loads(line)
+                yield recording["name"], recording["grid"]
 
 
 def _stem(name: str) -> str:

@@ -38,11 +38,11 @@ def download(name: str) -> Path:
     hub = need("huggingface_hub")
     try:
         config = hub.hf_hub_download(name, "config.json", library_name="multiseq")
-        found = json.loads(Path(config).read_text(encoding="utf-8"))
+        content = json.loads(Path(config).read_text(encoding="utf-8"))
         # One call for all files, so that they are of one commit, also if somebody uploads meanwhile.
         commit = Path(config).parent.name
-        patterns = ["config.json", *map(_literal, found.get("files", {}))]
-        patterns += [f"{_literal(name)}/*" for name in found.get("members", {})]
+        patterns = ["config.json", *map(_literal, content.get("files", {}))]
+        patterns += [f"{_literal(name)}/*" for name in content.get("members", {})]
         return Path(hub.snapshot_download(name, revision=commit, allow_patterns=patterns))
     except Exception as error:  # of the network, of the Hub, or of a file that is not ours
         said = " ".join(str(error).split())[:300] or type(error).__name__

@@ -10,10 +10,10 @@ __all__ = ["versions_of"]
 
 def versions_of(names: Iterable[str]) -> dict[str, str | None]:
     """Library -> version, or None if it is not installed."""
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            versions[name] = None
+    return versions

@@ -27,11 +27,11 @@ class Stop:
     """Handles SIGTERM: ends the process at once, or remembers the signal while a training step runs.
 
     Args:
-        own: A handler that the user's program installed. If there is one, it stays in use.
+        installed: A handler that the user's program installed. If there is one, it stays in use.
     """
 
-    def __init__(self, own: Any = None) -> None:
-        self.handler: Any = own or self
+    def __init__(self, installed: Any = None) -> None:
+        self.handler: Any = installed or self
         self.asked = False
         self.waits = False
         """Whether the training will soon look at ``asked``. If so, the signal interrupts nothing."""

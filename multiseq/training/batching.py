@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 
-def seed_of(*parts: int | str) -> int:
-    """A seed made from ``parts`` alone: the same parts give the same seed on every machine.
+def seed_of(*values: int | str) -> int:
+    """A seed made from ``values`` alone: the same values give the same seed on every machine.
 
     >>> seed_of(0, "step", 7) == seed_of(0, "step", 7) != seed_of(0, "step", 8)
     True
     """
-    digest = blake2b(repr(parts).encode(), digest_size=8).digest()
+    digest = blake2b(repr(values).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1  # torch takes 63 bits
 
 
@@ -103,8 +103,8 @@ class BatchPlan:
         rounds = [torch.randperm(num, generator=generator).tolist() for _ in range(-(-draws // num))]
         return [(source, i) for i in [i for r in rounds for i in r][:draws]]
 
-    def _generator(self, *parts: int | str) -> torch.Generator:
-        return torch.Generator().manual_seed(seed_of(self.seed, *parts))
+    def _generator(self, *values: int | str) -> torch.Generator:
+        return torch.Generator().manual_seed(seed_of(self.seed, *values))
 
     def collate(self, step: int, chosen: Sequence[tuple[int, int]]) -> Batch:
         """Augment the chosen examples and pack them: one part of the batch for each adapter."""
@@ -113,22 +113,22 @@ class BatchPlan:
             source = self.sources[s]
             example, labels = source.example(i, self._generator("item", step, s, i))
             by_adapter.setdefault(source.adapter_name, []).append((source, example, labels))
-        return Batch([_part(name, rows) for name, rows in by_adapter.items()])
+        return Batch([_collated(name, entries) for name, entries in by_adapter.items()])
 
 
-def _part(name: str, rows: Sequence[tuple[PreparedSource, Any, dict[str, Any]]]) -> Part:
-    inputs = rows[0][0].adapter.collate([example for _, example, _ in rows])
-    tasks = {task: source.tasks[task] for source, _, _ in rows for task in source.tasks}
+def _collated(name: str, entries: Sequence[tuple[PreparedSource, Any, dict[str, Any]]]) -> Part:
+    inputs = entries[0][0].adapter.collate([example for _, example, _ in entries])
+    tasks = {task: source.tasks[task] for source, _, _ in entries for task in source.tasks}
     targets = {}
     for task, owner in tasks.items():
-        chosen = [i for i, (_, _, labels) in enumerate(rows) if labels.get(task) is not None]
+        chosen = [i for i, (_, _, labels) in enumerate(entries) if labels.get(task) is not None]
         if chosen:
-            labels = [rows[i][2][task] for i in chosen]
-            targets[task] = (chosen, owner.head.target.batch(_rows_of(labels, owner.head.level)))
+            labels = [entries[i][2][task] for i in chosen]
+            targets[task] = (chosen, owner.head.target.batch(_flat(labels, owner.head.level)))
     return Part(name, inputs, targets)
 
 
-def _rows_of(labels: Sequence[Any], level: Level) -> Sequence[Any]:
+def _flat(labels: Sequence[Any], level: Level) -> Sequence[Any]:
     return [label for of_set in labels for label in of_set] if level == "vector" else labels
 
 
@@ -206,9 +206,9 @@ class _Stream(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
-        num, own = (worker.num_workers, worker.id) if worker else (1, 0)
+        num, number = (worker.num_workers, worker.id) if worker else (1, 0)
         for step, chosen in self.plan.steps(self.first):
             if step >= self.num_steps:
                 return
-            if (step - self.first) % num == own:
+            if (step - self.first) % num == number:
                 yield self.plan.collate(step, chosen[self.rank :: self.world])

@@ -2,7 +2,7 @@
 
 Little data gets small batches, so that an epoch has several steps; more data gets fewer epochs. If there is a
 dev split, the best weights on it are kept, and the training stops when they do not improve. Without one, a
-part of train is held out if it is large enough to judge by.
+share of train is held out if it is large enough to judge by.
 """
 
 from __future__ import annotations
@@ -145,18 +145,18 @@ def hold_out(source: Source) -> tuple[Source, Source | None]:
         class_name(label) if _is_single(label) else None for label in next(iter(source.targets.values()), ())
     ]
     labels = names if 0 < len(set(names)) <= len(names) // 5 else None  # texts and numbers hardly repeat
-    rows = split(source.items, labels=labels, dev=share)
-    return _chosen(source, rows["train"]), _chosen(source, rows["dev"])
+    drawn = split(source.items, labels=labels, dev=share)
+    return _subset(source, drawn["train"]), _subset(source, drawn["dev"])
 
 
 def _is_single(label: Any) -> bool:
     return not isinstance(label, list | dict | tuple | set | frozenset)
 
 
-def _chosen(source: Source, rows: Sequence[int]) -> Source:
+def _subset(source: Source, numbers: Sequence[int]) -> Source:
     return replace(
         source,
-        items=[source.items[i] for i in rows],
-        targets={task: [labels[i] for i in rows] for task, labels in source.targets.items()},
-        locations=[source.locations[i] for i in rows] if source.locations else (),
+        items=[source.items[i] for i in numbers],
+        targets={task: [labels[i] for i in numbers] for task, labels in source.targets.items()},
+        locations=[source.locations[i] for i in numbers] if source.locations else (),
     )

@@ -89,16 +89,16 @@ def calibrate(
     for task in {task for source in (*dev, *sources) for task in source.targets}:
         model.task(task)  # raises an error for an unknown one
     forget_calibration(model)
-    found = {task: _Dev() for task in model.tasks}
+    by_task = {task: _Dev() for task in model.tasks}
     if isinstance(model, Model):
         for task, pooled in _pooled(model, sources, cache).items():
             model.set_distance(task, TrainingDistance.fit(pooled))
     for source in dev:
         if isinstance(model, Ensemble):
-            _collect_combined(model, source, found, cache)
+            _collect_combined(model, source, by_task, cache)
         elif isinstance(model, Model):
-            _collect(model, source, found, cache)
-    return {task: "; ".join(_fit(model, task, found[task])) for task in model.tasks}
+            _collect(model, source, by_task, cache)
+    return {task: "; ".join(_fit_task(model, task, by_task[task])) for task in model.tasks}
 
 
 def forget_calibration(model: Predictor) -> None:
@@ -135,12 +135,12 @@ class _Dev:
     distances: list[float] = field(default_factory=list)
 
 
-def _collect(model: Model, source: Source, found: dict[str, _Dev], cache: ItemCache | None) -> None:
-    """Encode the items of a source once, and add what its tasks need to ``found``."""
+def _collect(model: Model, source: Source, by_task: dict[str, _Dev], cache: ItemCache | None) -> None:
+    """Encode the items of a source once, and add what its tasks need to ``by_task``."""
     chosen = _spread(len(source.items), MAX_ITEMS)
     pieces = _prepared(model, source, chosen, cache)
     given = {task: [labels[i] for i in chosen] for task, labels in source.targets.items()}
-    first = {task: max(found[task].groups, default=-1) + 1 for task in given}
+    first = {task: max(by_task[task].groups, default=-1) + 1 for task in given}
     distances: dict[str, dict[tuple[int, int], list[float]]] = {task: {} for task in given}
     num_vectors = model.adapter(source.adapter_name).num_vectors
     every = sum(num_vectors(example) for examples in pieces for example in examples) // MAX_ROWS + 1
@@ -155,21 +155,21 @@ def _collect(model: Model, source: Source, found: dict[str, _Dev], cache: ItemCa
             if not isinstance(head.target, ClassTarget | MultiLabelTarget | NumberTarget):
                 continue
             one_each = head.level == "set"
-            rows = list(_labelled(model, task, labels, pieces, places))
-            rows = rows[:: 1 if one_each else every]
+            chosen_labels = list(_labelled(model, task, labels, pieces, places))
+            chosen_labels = chosen_labels[:: 1 if one_each else every]
             logits = head(sets)
             check_finite(logits, [1] * sets.num_sets if one_each else sets.lengths)
-            dev = found[task]
-            dev.logits.append(logits[[row for row, _, _ in rows]].double().cpu())
-            dev.labels += [label for _, label, _ in rows]
-            fresh = range(len(dev.groups), len(dev.groups) + len(rows))
-            dev.groups += [first[task] + item for _, _, item in rows] if one_each else fresh
+            dev = by_task[task]
+            dev.logits.append(logits[[row for row, _, _ in chosen_labels]].double().cpu())
+            dev.labels += [label for _, label, _ in chosen_labels]
+            fresh = range(len(dev.groups), len(dev.groups) + len(chosen_labels))
+            dev.groups += [first[task] + item for _, _, item in chosen_labels] if one_each else fresh
     for task, by_place in distances.items():
-        found[task].distances += [sum(values) / len(values) for values in by_place.values()]
+        by_task[task].distances += [sum(values) / len(values) for values in by_place.values()]
 
 
 def _collect_combined(
-    model: Ensemble, source: Source, found: dict[str, _Dev], cache: ItemCache | None
+    model: Ensemble, source: Source, by_task: dict[str, _Dev], cache: ItemCache | None
 ) -> None:
     """Like `_collect`, of the combined predictions of an ensemble."""
     chosen = _spread(len(source.items), MAX_ITEMS)
@@ -183,13 +183,15 @@ def _collect_combined(
         one_each = model.task(task).head.level == "set"
         results = [one for run in runs for _, result in run for one in ([result] if one_each else result)]
         labels = [source.targets[task][i] for i in chosen]
-        rows = list(_labelled(model, task, labels, pieces, places))
-        rows = rows[:: 1 if one_each else len(results) // MAX_ROWS + 1]
-        dev = found[task]
-        dev.logits.append(model.logits(task, [results[row] for row, _, _ in rows]))
-        dev.labels += [label for _, label, _ in rows]
+        chosen_labels = list(_labelled(model, task, labels, pieces, places))
+        chosen_labels = chosen_labels[:: 1 if one_each else len(results) // MAX_ROWS + 1]
+        dev = by_task[task]
+        dev.logits.append(model.logits(task, [results[row] for row, _, _ in chosen_labels]))
+        dev.labels += [label for _, label, _ in chosen_labels]
         first = max(dev.groups, default=-1) + 1
-        dev.groups += [first + (item if one_each else number) for number, (_, _, item) in enumerate(rows)]
+        dev.groups += [
+            first + (item if one_each else number) for number, (_, _, item) in enumerate(chosen_labels)
+        ]
 
 
 def _labelled(
@@ -206,16 +208,16 @@ def _labelled(
     for item, number in places:
         label, example = labels[item], pieces[item][number]
         if head.level == "set":
-            own: Sequence[Any] = [label]
+            aligned: Sequence[Any] = [label]
         else:
-            own = [None] * len(names(example)) if label is None else align(label, example)
-        for one in own:
-            if not is_missing(head.target, one) and _known(head.target, one):
+            aligned = [None] * len(names(example)) if label is None else align(label, example)
+        for one in aligned:
+            if not is_missing(head.target, one) and _knows_classes(head.target, one):
                 yield row, one, item
             row += 1
 
 
-def _known(target: Any, label: Any) -> bool:
+def _knows_classes(target: Any, label: Any) -> bool:
     """Whether training has all classes of a label."""
     if isinstance(target, ClassTarget):
         return target.knows(str(class_name(label)))
@@ -224,15 +226,15 @@ def _known(target: Any, label: Any) -> bool:
 
 def _pooled(model: Model, sources: Sequence[Source], cache: ItemCache | None) -> dict[str, Tensor]:
     """Task -> the pooled training sets, ``(sets, dim)``; only for tasks that have enough of them."""
-    rows: dict[str, list[Tensor]] = {}
+    vectors: dict[str, list[Tensor]] = {}
     for source in sources:
         pieces = _prepared(model, source, _spread(len(source.items), MAX_EXAMPLES), cache)
         flat = [example for examples in pieces for example in examples]
         some = [[flat[i]] for i in _spread(len(flat), MAX_EXAMPLES)]
         pooled = [pool(sets) for _, sets in model.encoded(source.adapter_name, some)]
         for task in source.targets:
-            rows.setdefault(task, []).extend(pooled)
-    joined = {task: torch.cat(own) for task, own in rows.items() if own}
+            vectors.setdefault(task, []).extend(pooled)
+    joined = {task: torch.cat(of_task) for task, of_task in vectors.items() if of_task}
     return {
         task: table[_spread(len(table), MAX_EXAMPLES)]
         for task, table in joined.items()
@@ -263,7 +265,7 @@ def _spread(num: int, most: int) -> list[int]:
 # --- fitting --------------------------------------------------------------------------------------
 
 
-def _fit(model: Predictor, task: str, dev: _Dev) -> Iterator[str]:
+def _fit_task(model: Predictor, task: str, dev: _Dev) -> Iterator[str]:
     """Set what the dev labels of a task determine; say what it was."""
     target = model.task(task).head.target
     if isinstance(target, ClassTarget | MultiLabelTarget | NumberTarget):
@@ -304,8 +306,8 @@ def _fit_target(target: ClassTarget | MultiLabelTarget | NumberTarget, dev: _Dev
     )
 
 
-def _fit_intervals(target: NumberTarget, found: Tensor, labels: Tensor) -> str:
-    errors = [column[~column.isnan()] for column in (found - labels).abs().T]
+def _fit_intervals(target: NumberTarget, predicted: Tensor, labels: Tensor) -> str:
+    errors = [column[~column.isnan()] for column in (predicted - labels).abs().T]
     halves = [quantile(column, COVERAGE) for column in errors]
     known = [half for half in halves if half is not None]
     if len(known) < len(halves):

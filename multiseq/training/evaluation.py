@@ -117,11 +117,11 @@ def evaluate(model: Predictor, sources: Sequence[Source], *, task: str, **option
         >>> score.metric, score.num_items
         ('accuracy', 2)
     """
-    found = []
+    of_sources = []
     for source in listed("sources", sources):
         one_of(task, source.targets, "task")
-        found.append(labelled_results(model, source, {task: options})[task])
-    return _score(model, task, [pair for pairs in found for pair in pairs])
+        of_sources.append(labelled_results(model, source, {task: options})[task])
+    return _score(model, task, [pair for pairs in of_sources for pair in pairs])
 
 
 def evaluate_all(
@@ -137,23 +137,23 @@ def evaluate_all(
     pairs: dict[str, list[Pair]] = {}
     for source in sources:
         tasks: dict[str, dict[str, Any]] = {task: {} for task in source.targets}
-        for task, found in labelled_results(model, source, tasks, cache).items():
-            pairs.setdefault(task, []).extend(found)
-    return {task: _score(model, task, found) for task, found in pairs.items()}
+        for task, new in labelled_results(model, source, tasks, cache).items():
+            pairs.setdefault(task, []).extend(new)
+    return {task: _score(model, task, of_task) for task, of_task in pairs.items()}
 
 
 def _score(model: Predictor, task: str, pairs: Sequence[Pair]) -> Score:
     metric, target = model.task(task).metric, model.task(task).head.target
     results, labels = [result for result, _ in pairs], [label for _, label in pairs]
-    error = _error(metric, target, results, labels) if isinstance(target, NumberTarget) else math.nan
+    error = _mean_error(metric, target, results, labels) if isinstance(target, NumberTarget) else math.nan
     return Score(model.cell(task), metric, compute(metric, results, labels), len(pairs), error)
 
 
-def _error(metric: str, target: NumberTarget, results: Sequence[Number], labels: Sequence[Any]) -> float:
+def _mean_error(metric: str, target: NumberTarget, results: Sequence[Number], labels: Sequence[Any]) -> float:
     """The mean error of all columns, each in units of the standard deviation of its training labels."""
     off = [
-        (found - wanted) / target.std[target.names.index(name)]
-        for name, found, wanted in columns_of(results, labels)
+        (predicted - wanted) / target.std[target.names.index(name)]
+        for name, predicted, wanted in columns_of(results, labels)
     ]
     if not off:
         return math.nan
@@ -172,8 +172,8 @@ def labelled_results(
 
     ``tasks`` maps a task's name to options for its head's ``decode``.
     """
-    found = judged_items(model, source, tasks, cache)
-    return {task: [pair for one in judged for pair in one.pairs] for task, judged in found.items()}
+    by_task = judged_items(model, source, tasks, cache)
+    return {task: [pair for one in judged for pair in one.pairs] for task, judged in by_task.items()}
 
 
 def judged_items(
@@ -183,7 +183,7 @@ def judged_items(
     cache: ItemCache | None = None,
 ) -> dict[str, list[Judged]]:
     """Like `labelled_results`, item by item: for each task the items that have labels."""
-    found = (cache or ItemCache()).examples(
+    prepared = (cache or ItemCache()).examples(
         model.adapter(source.adapter_name), source.items, source.locations
     )
     together: dict[tuple[bool, ...], list[str]] = {}  # tasks that label the same items share an encoding
@@ -191,9 +191,9 @@ def judged_items(
         together.setdefault(tuple(label is not None for label in source.targets[task]), []).append(task)
     judged: dict[str, list[Judged]] = {}
     for labelled, names in together.items():
-        pieces = [examples if known else [] for examples, known in zip(found, labelled, strict=True)]
-        own = {task: tasks[task] for task in names}
-        runs = model.run_prepared(source.adapter_name, pieces, own, locations=source.locations)
+        pieces = [examples if known else [] for examples, known in zip(prepared, labelled, strict=True)]
+        options = {task: tasks[task] for task in names}
+        runs = model.run_prepared(source.adapter_name, pieces, options, locations=source.locations)
         judged |= {task: list(_judged(model, task, source.targets[task], runs[task])) for task in names}
     return judged
 
@@ -211,8 +211,8 @@ def _judged(
                 yield Judged(item, [combine([result for _, result in pieces])], [label])
             continue
         results: list[Any] = []
-        own: list[Any] = []
-        for example, found in pieces:
-            results += found
-            own += align(label, example)
-        yield Judged(item, results, [None if is_missing(head.target, one) else one for one in own])
+        aligned: list[Any] = []
+        for example, of_example in pieces:
+            results += of_example
+            aligned += align(label, example)
+        yield Judged(item, results, [None if is_missing(head.target, one) else one for one in aligned])

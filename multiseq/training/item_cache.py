@@ -80,8 +80,9 @@ class ItemCache:
         """
         key = id(adapter), id(items)
         if key not in self._known:
-            found = self._in_folder(adapter, items, locations, fail)
-            self._known[key] = adapter, items, found  # keep both alive, so that no other object gets their id
+            examples = self._in_folder(adapter, items, locations, fail)
+            # Keep both alive, so that no other object gets their id.
+            self._known[key] = adapter, items, examples
         return self._known[key][2]
 
     def select(self, adapter: Adapter, items: Sequence[Any], rows: Sequence[int]) -> list[Any]:
@@ -100,9 +101,9 @@ class ItemCache:
         """
         if id(source) not in self._digests:
             content = adapter.content if isinstance(adapter, Keeps) else _itself
-            rows = zip(source.items, *source.targets.values(), strict=True)
-            found = digest_of((_content(content, item), *labels) for item, *labels in rows)
-            self._digests[id(source)] = source, found
+            entries = zip(source.items, *source.targets.values(), strict=True)
+            digest = digest_of((_content(content, item), *labels) for item, *labels in entries)
+            self._digests[id(source)] = source, digest
         return self._digests[id(source)][1]
 
     def _in_folder(
@@ -162,9 +163,9 @@ class _Missing(IterableDataset[str]):
 
     def __iter__(self) -> Iterator[str]:
         worker = get_worker_info()
-        own, num = (worker.id, worker.num_workers) if worker else (0, 1)
+        number, num = (worker.id, worker.num_workers) if worker else (0, 1)
         try:
-            self.keep(self.numbers[own::num])
+            self.keep(self.numbers[number::num])
         except ValueError as error:
             yield str(error)  # not raised: the DataLoader would put the worker's traceback into the message
 

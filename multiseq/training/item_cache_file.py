@@ -47,7 +47,7 @@ class Pack:
     def to_bytes(self) -> bytes:
         """The content of the file, in safetensors format."""
         ends = np.cumsum([len(text) for text in self._texts], dtype=np.int64)
-        tensors = {name: torch.cat(parts) for name, parts in self._tensors.items()}
+        tensors = {name: torch.cat(pieces) for name, pieces in self._tensors.items()}
         return save(
             {
                 **tensors,
@@ -77,9 +77,9 @@ class Pack:
             )
         if id(value) in seen:
             return {"again": seen[id(value)]}
-        own = [self._encoded(getattr(value, field.name), seen) for field in fields(value)]
+        values = [self._encoded(getattr(value, field.name), seen) for field in fields(value)]
         seen[id(value)] = len(seen)
-        return {"made": [self.kinds.index(type(value)), *own]}
+        return {"made": [self.kinds.index(type(value)), *values]}
 
     def _placed(self, tensor: Tensor) -> list[Any]:
         """Add a tensor. Returns its dtype, its first index among the numbers of that dtype, its shape."""

@@ -145,10 +145,10 @@ def entries(folder: str | Path) -> list[Entry]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected one that was given as --cache")
-    found = [_entry(path.parent) for path in sorted(folder.glob("*/about.json")) if _is_ours(path)]
-    if not found and any(folder.iterdir()):
+    stored = [_read_entry(path.parent) for path in sorted(folder.glob("*/about.json")) if _is_ours(path)]
+    if not stored and any(folder.iterdir()):
         raise ValueError(f"{folder}: holds no prepared items; expected a folder that was given as --cache")
-    return found
+    return stored
 
 
 def delete(folder: str | Path) -> int:
@@ -157,33 +157,33 @@ def delete(folder: str | Path) -> int:
     Raises:
         ValueError: As for `entries`.
     """
-    found = entries(folder)
-    for entry in found:
-        for path in _files(entry.folder):
+    stored = entries(folder)
+    for entry in stored:
+        for path in _cache_files(entry.folder):
             path.unlink()
         _remove_if_empty(entry.folder)
     _remove_if_empty(Path(folder))
-    return sum(entry.bytes for entry in found)
+    return sum(entry.bytes for entry in stored)
 
 
-def _entry(folder: Path) -> Entry:
+def _read_entry(folder: Path) -> Entry:
     items = 0
     for path in folder.glob("*.safetensors"):
         with suppress(SafetensorError), safe_open(path, framework="pt") as pack:
             items += pack.get_slice("ends").get_shape()[0]
     settings = json.loads((folder / "about.json").read_text(encoding="utf-8"))["settings"]
-    return Entry(folder, settings, items, sum(path.stat().st_size for path in _files(folder)))
+    return Entry(folder, settings, items, sum(path.stat().st_size for path in _cache_files(folder)))
 
 
 def _is_ours(about: Path) -> bool:
     try:
-        found = json.loads(about.read_text(encoding="utf-8"))
+        content = json.loads(about.read_text(encoding="utf-8"))
     except ValueError:
         return False
-    return isinstance(found, dict) and {"format", "adapter", "settings", "versions"} <= set(found)
+    return isinstance(content, dict) and {"format", "adapter", "settings", "versions"} <= set(content)
 
 
-def _files(folder: Path) -> list[Path]:
+def _cache_files(folder: Path) -> list[Path]:
     """Packs, their ``about.json``, and unfinished files that a killed run has left."""
     kinds = ("about.json", "*.safetensors", ".*.new")
     return [path for kind in kinds for path in folder.glob(kind)]

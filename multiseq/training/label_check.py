@@ -31,11 +31,11 @@ def check_labels(model: Predictor, source: Source, cache: ItemCache) -> list[str
             its labels. The message names the file and line.
     """
     adapter = model.adapter(source.adapter_name)
-    found, notes = cache.examples(adapter, source.items, source.locations), []
+    prepared, notes = cache.examples(adapter, source.items, source.locations), []
     for name, labels in source.targets.items():
         task, unknown = model.task(name), list[str]()
         check_metric(task, f"tasks[{name!r}]")
-        for number, examples in enumerate(found):
+        for number, examples in enumerate(prepared):
             place, label = place_of(source.locations, number), labels[number]
             try:
                 unknown += [f"{new!r} in {place}" for new in _unknown_classes(adapter, task, label, examples)]
@@ -59,8 +59,8 @@ def _unknown_classes(adapter: Adapter, task: Task, label: Any, examples: Sequenc
     if label is None:
         return []
     of_vectors = task.head.level == "vector"
-    rows = [v for e in examples for v in adapter.align(label, e)] if of_vectors else [label]
-    return [new for row in rows for new in _unknown(task, row)]
+    aligned = [v for e in examples for v in adapter.align(label, e)] if of_vectors else [label]
+    return [new for one in aligned for new in _unknown(task, one)]
 
 
 def without_bad_items(
@@ -79,10 +79,10 @@ def without_bad_items(
         DataError: Most items are bad.
     """
     adapter, reasons = model.adapter(source.adapter_name), dict[int, str]()
-    found = cache.examples(adapter, source.items, source.locations, reasons.setdefault)
+    prepared = cache.examples(adapter, source.items, source.locations, reasons.setdefault)
     for name, labels in source.targets.items():
         task = model.task(name)
-        for i, (label, examples) in enumerate(zip(labels, found, strict=True)):
+        for i, (label, examples) in enumerate(zip(labels, prepared, strict=True)):
             if i in reasons or label is None:
                 continue
             try:

@@ -90,8 +90,8 @@ def train(
         model: The model to train.
         sources: Training items with their labels.
         dev: Validation items. Their scores decide which weights are kept and when training stops early. If
-            ``steps`` is not given, fewer than 200 items do not; and if there are none, a part of the training
-            items is held out, if they are many (`multiseq.training.budget`).
+            ``steps`` is not given, fewer than 200 items do not; and if there are none, a share of the
+            training items is held out, if they are many (`multiseq.training.budget`).
         out: Folder of the run, for the best model (``model``), ``metrics.csv``, and a resume file.
         settings: All settings in one object. Default: made from ``changes``.
         resume: Continue from the resume file in ``out``, exactly as if the run had never stopped.
@@ -173,7 +173,7 @@ def train(
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
         module = Module(model, TrainingData(plan, dev, cache), final, folder, identity)
         with deterministic_sums(settings.deterministic):
-            _fit(module, stop, state, launch, shown)
+            _run_trainer(module, stop, state, launch, shown)
             module.finish()
         if folder is not None and is_first_process():
             (folder / PREVIOUS).unlink(missing_ok=True)  # the finished model is saved
@@ -193,7 +193,7 @@ def _check(settings: Settings, model: Model, dev: Sequence[Source]) -> None:
         raise ValueError("patience: needs a dev split and evaluate_every above 0")
 
 
-def _fit(
+def _run_trainer(
     module: Module,
     stop: Stop,
     state: dict[str, Any] | None,

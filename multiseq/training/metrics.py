@@ -44,29 +44,29 @@ def compute(metric: str, results: Sequence[Any], labels: Iterable[Any]) -> float
     return METRICS[metric](results, labels)
 
 
-def _names(results: Sequence[Label], labels: Sequence[Any]) -> tuple[list[str], list[str]]:
+def _class_names(results: Sequence[Label], labels: Sequence[Any]) -> tuple[list[str], list[str]]:
     """Canonical names of the predicted and of the true classes, without missing labels."""
     pairs = [(str(class_name(r.label)), class_name(v)) for r, v in zip(results, labels, strict=True)]
-    known = [(found, wanted) for found, wanted in pairs if wanted is not None]
-    return [found for found, _ in known], [wanted for _, wanted in known]
+    known = [(predicted, wanted) for predicted, wanted in pairs if wanted is not None]
+    return [predicted for predicted, _ in known], [wanted for _, wanted in known]
 
 
 def _accuracy(results: Sequence[Label], labels: Sequence[Any]) -> float:
-    found, wanted = _names(results, labels)
-    return sum(map(str.__eq__, found, wanted)) / len(wanted) if wanted else math.nan
+    predicted, wanted = _class_names(results, labels)
+    return sum(map(str.__eq__, predicted, wanted)) / len(wanted) if wanted else math.nan
 
 
 def _f1(results: Sequence[Any], labels: Sequence[Any]) -> float:
     """Macro F1 for classes, micro F1 for multilabel tasks. A class that training lacks counts as an error."""
     if isinstance(results[0], LabelSet):
         flags = _label_flags(results, labels)
-        hits = sum(found and wanted for found, wanted in flags)
-        return 2 * hits / max(1, sum(found + wanted for found, wanted in flags))
-    found, wanted = _names(results, labels)
-    right = Counter(a for a, b in zip(found, wanted, strict=True) if a == b)
-    all_found, all_wanted = Counter(found), Counter(wanted)
-    names = sorted(all_found | all_wanted)  # a fixed order for the sum
-    scores = [2 * right[name] / (all_found[name] + all_wanted[name]) for name in names]
+        hits = sum(predicted and wanted for predicted, wanted in flags)
+        return 2 * hits / max(1, sum(predicted + wanted for predicted, wanted in flags))
+    predicted, wanted = _class_names(results, labels)
+    right = Counter(a for a, b in zip(predicted, wanted, strict=True) if a == b)
+    num_predicted, num_wanted = Counter(predicted), Counter(wanted)
+    names = sorted(num_predicted | num_wanted)  # a fixed order for the sum
+    scores = [2 * right[name] / (num_predicted[name] + num_wanted[name]) for name in names]
     return sum(scores) / len(scores) if scores else math.nan
 
 
@@ -74,10 +74,10 @@ def _label_flags(results: Sequence[LabelSet], labels: Sequence[Any]) -> list[tup
     """(predicted, true) for every class of every item, including classes that only the labels name."""
     flags = []
     for result, label in zip(results, labels, strict=True):
-        found, named = {class_name(name) for name in result.labels}, named_flags(label)
+        predicted, named = {class_name(name) for name in result.labels}, named_flags(label)
         names = [*dict.fromkeys([*(str(class_name(name)) for name in result.probabilities), *named])]
         wanted = zip(names, flags_of(label, names), strict=True)
-        flags += [(name in found, flag) for name, flag in wanted if flag is not None]
+        flags += [(name in predicted, flag) for name, flag in wanted if flag is not None]
     return flags
 
 
@@ -89,7 +89,7 @@ def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
     """
     if isinstance(results[0], LabelSet):
         names = dict.fromkeys([*results[0].probabilities, *(name for v in labels for name in named_flags(v))])
-        areas = [_area(*_ranked(results, labels, name)) for name in names]
+        areas = [_area(*_probabilities(results, labels, name)) for name in names]
         known = [area for area in areas if not math.isnan(area)]
         return sum(known) / len(known) if known else math.nan
     names = {str(class_name(name)): name for name in results[0].probabilities}
@@ -104,7 +104,9 @@ def _roc_auc(results: Sequence[Any], labels: Sequence[Any]) -> float:
     return _area(shares, [wanted == second for _, wanted in pairs if wanted is not None])
 
 
-def _ranked(results: Sequence[LabelSet], labels: Sequence[Any], name: str) -> tuple[list[float], list[bool]]:
+def _probabilities(
+    results: Sequence[LabelSet], labels: Sequence[Any], name: str
+) -> tuple[list[float], list[bool]]:
     """Predicted probabilities and true flags of one class, for the items where the flag is known."""
     flags = [flags_of(v, [name])[0] for v in labels]
     known = [(r, flag) for r, flag in zip(results, flags, strict=True) if flag is not None]
@@ -126,8 +128,8 @@ def columns_of(
         pairs = [(r.values[name], number_of(v, name)) for r, v in zip(results, labels, strict=True)]
         known = [pair for pair in pairs if not math.isnan(pair[1])]
         if known:
-            found, wanted = torch.tensor(known, dtype=torch.float64).T
-            columns.append((name, found, wanted))
+            predicted, wanted = torch.tensor(known, dtype=torch.float64).T
+            columns.append((name, predicted, wanted))
     return columns
 
 
@@ -135,26 +137,26 @@ def _per_column(function: Callable[[torch.Tensor, torch.Tensor], float]) -> Call
     """A metric that is the mean over the named numbers, without those for which it is undefined."""
 
     def metric(results: Sequence[Number], labels: Sequence[Any]) -> float:
-        values = [function(found, wanted) for _, found, wanted in columns_of(results, labels)]
+        values = [function(predicted, wanted) for _, predicted, wanted in columns_of(results, labels)]
         known = [value for value in values if not math.isnan(value)]
         return sum(known) / len(known) if known else math.nan
 
     return metric
 
 
-def _r2(found: torch.Tensor, wanted: torch.Tensor) -> float:
+def _r2(predicted: torch.Tensor, wanted: torch.Tensor) -> float:
     """1 - squared errors / squared deviations. Undefined (NaN) if labels differ only by rounding."""
     if is_constant(wanted):
         return math.nan
-    return 1 - float((found - wanted).square().sum() / (wanted - wanted.mean()).square().sum())
+    return 1 - float((predicted - wanted).square().sum() / (wanted - wanted.mean()).square().sum())
 
 
-def _rmse(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((found - wanted).square().mean().sqrt())
+def _rmse(predicted: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((predicted - wanted).square().mean().sqrt())
 
 
-def _mae(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((found - wanted).abs().mean())
+def _mae(predicted: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((predicted - wanted).abs().mean())
 
 
 # --- texts: a label is a list of the correct texts, normalised ------------------------------------
@@ -173,8 +175,8 @@ def _error_rate(units: Callable[[str], Sequence[str]]) -> Callable[..., float]:
     def metric(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
         errors = total = 0
         for result, texts in zip(results, labels, strict=True):
-            found = units(result.text)
-            counts = [(edits(found, units(text)), len(units(text))) for text in texts]
+            predicted = units(result.text)
+            counts = [(edits(predicted, units(text)), len(units(text))) for text in texts]
             best = min(counts, key=lambda c: c[0] / max(1, c[1]))
             errors, total = errors + best[0], total + best[1]
         return errors / total if total else math.nan

@@ -71,8 +71,8 @@ class PreparedSource:
         """Remove examples without a label for any task (for example nodes of another split in node sets)."""
         kept = []
         for i in range(len(self.examples)):
-            found = [self._has(i, name) for name in self.tasks]  # a list, so that all labels are checked
-            if any(found):
+            labelled = [self._has(i, name) for name in self.tasks]  # a list, so that all labels are checked
+            if any(labelled):
                 kept.append(i)
         self.examples = [self.examples[i] for i in kept]
         self.sizes = [self.sizes[i] for i in kept]

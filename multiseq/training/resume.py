@@ -69,7 +69,7 @@ def read_resume(folder: Path) -> dict[str, Any]:
     for name in (RESUME, PREVIOUS):
         if (folder / name).is_file():
             try:
-                state = _read(folder / name)
+                state = _read_state(folder / name)
             except ResumeError as error:
                 damaged.append(str(error))
                 continue
@@ -81,7 +81,7 @@ def read_resume(folder: Path) -> dict[str, Any]:
     raise ResumeError(f"{damaged[0]}; copy it again, or train into another folder")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as file:
             if (wrong := file.testzip()) is not None:
@@ -103,9 +103,9 @@ _FORGED = (EOFError, LookupError, TypeError, ValueError, AttributeError, NotImpl
 
 def check_identity(now: Any, then: Any) -> None:
     """Raise ResumeError if a resumed run differs from the stopped one. The message says what differs."""
-    found = _difference(now, then, "")
-    if found is not None:
-        place, got, expected = found
+    difference = _difference(now, then, "")
+    if difference is not None:
+        place, got, expected = difference
         if old := [name for name in RENAMED if _has(expected, name) and not _has(got, name)]:
             names = ", ".join(f"{name} is called {RENAMED[name]}" for name in old)
             raise ResumeError(
@@ -133,7 +133,7 @@ def _difference(now: Any, then: Any, place: str) -> tuple[str, Any, Any] | None:
     else:
         return None if now == then else (place, now, then)
     differences = (_difference(a, b, inner) for inner, a, b in pairs)
-    return next((found for found in differences if found is not None), None)
+    return next((one for one in differences if one is not None), None)
 
 
 def _short(value: Any) -> str:

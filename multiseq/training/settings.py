@@ -18,7 +18,7 @@ class Settings:
 
     If ``steps`` is None, the number of steps follows from the data, and so does each other setting that is
     None (`multiseq.training.budget`): small batches for little data, a limit of epochs, evaluations on a dev
-    split (of large data without one, a part is held out), and a stop when the score does not improve.
+    split (of large data without one, a share is held out), and a stop when the score does not improve.
 
     Args:
         steps: Total number of optimiser steps. The learning rate falls to zero at the last step. None: it
@@ -82,9 +82,9 @@ class Settings:
             if kind is bool and not isinstance(value, bool):
                 raise ValueError(f"{field.name}: got {value!r}, expected True or False")
             if kind is int:
-                _set(self, field.name, int(_number(field.name, value, Integral, "a whole number")))
+                _set(self, field.name, int(_checked_number(field.name, value, Integral, "a whole number")))
             elif kind is NUMBER:
-                _set(self, field.name, float(_number(field.name, value, Real, "a number")))
+                _set(self, field.name, float(_checked_number(field.name, value, Real, "a number")))
             try:
                 check_range(field.name, getattr(self, field.name))
             except ValueError as error:
@@ -104,7 +104,7 @@ class Settings:
 _set = object.__setattr__  # the dataclass is frozen
 
 
-def _number(name: str, value: Any, kind: type, expected: str) -> Any:
+def _checked_number(name: str, value: Any, kind: type, expected: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, kind):
         raise ValueError(f"{name}: got {value!r}, expected {expected}")
     return value

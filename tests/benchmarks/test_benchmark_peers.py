@@ -149,6 +149,6 @@ def test_a_peer_that_pads_takes_a_large_batch_in_parts(monkeypatch: pytest.Monke
     monkeypatch.setattr(encoders, "AT_ONCE", 20)
     lengths = [3, 7, 1, 2, 4]
     torch_encoder = peers(SETTING)[0]
-    parts = encoders._parts(torch_encoder, lengths, SETTING)
+    parts = encoders._pieces(torch_encoder, lengths, SETTING)
     assert [encode().shape[0] for encode in parts] == [10, 3, 4]
-    assert [encode().shape[0] for encode in encoders._parts(ours(SETTING), lengths, SETTING)] == [17]
+    assert [encode().shape[0] for encode in encoders._pieces(ours(SETTING), lengths, SETTING)] == [17]

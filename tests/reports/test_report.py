@@ -294,12 +294,12 @@ def test_pictures_and_sounds_share_the_page(monkeypatch: pytest.MonkeyPatch) -> 
     scored = {name: reports.Scored(none, []) for name in "ab"}
     run = reports.Run(none, none, {}, scored, [], {}, [], none)
     picture = Picture("<svg>" + "x" * 295 + "</svg>", "lines")
-    kinds = [reports._part(run, task, picture)["kind"] for task in "aabb"]
+    kinds = [reports._view(run, task, picture)["kind"] for task in "aabb"]
     assert kinds == ["picture", "text", "picture", "text"]  # 408 of 500 bytes, then 408 of 592
     monkeypatch.setattr(reports, "LARGEST", 10**6)
     sound = Sound(b"x" * 200_000, "audio/flac", "noise")
-    assert "sound is left out" in reports._part(run, "b", sound)["text"]
-    data = reports._part(run, "b", Sound(b"abc", "audio/flac", "noise"))["data"]
+    assert "sound is left out" in reports._view(run, "b", sound)["text"]
+    data = reports._view(run, "b", Sound(b"abc", "audio/flac", "noise"))["data"]
     assert data == "data:audio/flac;base64," + base64.b64encode(b"abc").decode()
 
 

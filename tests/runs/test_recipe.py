@@ -395,12 +395,13 @@ def test_metrics_are_those_there_are() -> None:
     assert set(read("starter").tables) == set(SECTIONS)
 
 
-def test_the_page_names_every_format_and_metric() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+def test_the_pages_name_every_format_and_metric() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    files, recipes = ((docs / name).read_text(encoding="utf-8") for name in ("files.md", "recipes.md"))
     for name in FORMATS:
-        assert f"| `{name}` |" in page
+        assert f"| `{name}` |" in files
     for metrics in METRICS_OF.values():
-        assert f"| {', '.join(f'`{metric}`' for metric in metrics)} |" in page
+        assert f"| {', '.join(f'`{metric}`' for metric in metrics)} |" in recipes
 
 
 # --- what a recipe may say ------------------------------------------------------------------------

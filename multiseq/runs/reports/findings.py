@@ -81,12 +81,12 @@ def by_class(labels: Sequence[Sequence[str]], predictions: Sequence[Sequence[str
     >>> [(s.name, s.count, s.precision, s.recall) for s in by_class([["a"], ["a"]], [["a"], ["b"]])]
     [('a', 2, 1.0, 0.5), ('b', 0, 0.0, nan)]
     """
-    wanted, found, right = Counter[str](), Counter[str](), Counter[str]()
+    wanted, given, right = Counter[str](), Counter[str](), Counter[str]()
     for true, predicted in zip(labels, predictions, strict=True):
         wanted.update(true)
-        found.update(predicted)
+        given.update(predicted)
         right.update(set(true) & set(predicted))
-    scores = [ClassScore(name, wanted[name], found[name], right[name]) for name in {**wanted, **found}]
+    scores = [ClassScore(name, wanted[name], given[name], right[name]) for name in {**wanted, **given}]
     return sorted(scores, key=lambda score: (-score.count, score.name))
 
 
@@ -118,11 +118,11 @@ class Unit:
 def units(judged: Sequence[Judged], level: str, most: int) -> list[Unit]:
     """The items that have a label, or their labelled vectors if there are few items; at most ``most``."""
     if level == "vector" and len(judged) < FEW_ITEMS:
-        found = [Unit(one, i) for one in judged for i, label in enumerate(one.labels) if label is not None]
+        every = [Unit(one, i) for one in judged for i, label in enumerate(one.labels) if label is not None]
     else:
         known = [one for one in judged if any(label is not None for label in one.labels)]
-        found = [Unit(one, several=level == "vector") for one in known]
-    return [found[i] for i in spread(len(found), most)]
+        every = [Unit(one, several=level == "vector") for one in known]
+    return [every[i] for i in spread(len(every), most)]
 
 
 def is_wrong(result: Any, label: Any) -> bool:
@@ -130,7 +130,7 @@ def is_wrong(result: Any, label: Any) -> bool:
     if isinstance(result, Label):
         return class_name(result.label) != class_name(label)
     if isinstance(result, LabelSet):
-        return any(found != wanted for found, wanted, _ in flags(result, label))
+        return any(predicted != wanted for predicted, wanted, _ in flags(result, label))
     return isinstance(result, Text) and result.text not in ([label] if isinstance(label, str) else label)
 
 
@@ -146,10 +146,10 @@ def label_text(label: Any) -> str:
 
 def flags(result: LabelSet, label: Any) -> list[tuple[bool, bool, str]]:
     """(predicted, true, name) for every class whose flag is known."""
-    found = {class_name(name) for name in result.labels}
+    predicted = {class_name(name) for name in result.labels}
     names = list(dict.fromkeys([*map(str, map(class_name, result.probabilities)), *named_flags(label)]))
     wanted = zip(names, flags_of(label, names), strict=True)
-    return [(name in found, flag, name) for name, flag in wanted if flag is not None]
+    return [(name in predicted, flag, name) for name, flag in wanted if flag is not None]
 
 
 def numbers(result: Number, label: Any) -> dict[str, tuple[float, float]]:
@@ -256,13 +256,13 @@ def suspects(results: Sequence[Label], labels: Sequence[Any]) -> list[Suspect]:
     table = np.array([list(results[i].probabilities.values()) for i in places], dtype=np.float32)
     given = np.array([number[str(class_name(labels[i]))] for i in places])
     counts = np.bincount(given, minlength=len(names))
-    own = np.bincount(given, weights=table[np.arange(len(given)), given], minlength=len(names))
-    least = np.where(counts > 0, own / counts.clip(1), np.inf)  # nobody knows how sure is sure enough
+    confidence = np.bincount(given, weights=table[np.arange(len(given)), given], minlength=len(names))
+    least = np.where(counts > 0, confidence / counts.clip(1), np.inf)  # nobody knows how sure is sure enough
     sure = np.where(table >= least - 1e-6, table, -1.0)
     best = sure.argmax(1)
-    found = np.flatnonzero((best != given) & (sure.max(1) >= 0))
-    margins = table[found, best[found]] - table[found, given[found]]
+    doubtful = np.flatnonzero((best != given) & (sure.max(1) >= 0))
+    margins = table[doubtful, best[doubtful]] - table[doubtful, given[doubtful]]
     return [
         Suspect(places[i], names[given[i]], names[best[i]], float(round(float(table[i, best[i]]), 6)))
-        for i in found[np.argsort(-margins, kind="stable")].tolist()
+        for i in doubtful[np.argsort(-margins, kind="stable")].tolist()
     ]

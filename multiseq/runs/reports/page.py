@@ -2,7 +2,7 @@
 
 The page needs nothing beside it: no network, no script, no other file. `multiseq.runs.reports.findings` finds
 what it shows, `multiseq.plots` draws, adapters show their items (`multiseq.protocols.Extras.show`), and
-`page.html.jinja` is the page, which escapes every text. A part that fails becomes a line on the page.
+`page.html.jinja` is the page, which escapes every text. A block that fails becomes a line on the page.
 """
 
 from __future__ import annotations
@@ -138,22 +138,22 @@ def page(run: Run) -> str:
     template = environment.from_string(
         files("multiseq").joinpath("runs/reports/page.html.jinja").read_text("utf-8")
     )
-    head = {"title": f"Run {run.record.get('recipe', run.recipe.name)}", "lines": _lines(run)}
+    head = {"title": f"Run {run.record.get('recipe', run.recipe.name)}", "lines": _head_lines(run)}
     html: str = template.render(page={**head, "sections": sections})
     return html
 
 
 def _printable(value: Any) -> Any:
-    """What the template prints: texts without characters that a page cannot hold. Not our own markup."""
+    """What the template prints: texts without characters that a page cannot hold. Not our markup."""
     return "".join(visible(line) + "\n" for line in value.split("\n"))[:-1] if type(value) is str else value
 
 
-def _section(title: str, *parts: Callable[[], Iterable[Block]]) -> dict[str, Any]:
-    """The blocks of all parts. A part that fails becomes a line; the others are not lost."""
+def _section(title: str, *makers: Callable[[], Iterable[Block]]) -> dict[str, Any]:
+    """The blocks that the functions make. One that fails becomes a line; the others are not lost."""
     blocks: list[Block] = []
-    for part in parts:
+    for make in makers:
         try:
-            blocks += part()
+            blocks += make()
         except Exception as error:
             blocks.append(_error(f"This part could not be made: {_reason(error)}"))
     return {"title": visible(title, 60), "blocks": blocks}
@@ -171,7 +171,9 @@ def _note(text: str) -> Block:
     return {"kind": "note", "text": text}
 
 
-def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int) -> Block:
+def _table_block(
+    caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int
+) -> Block:
     shown = [[visible(cell, 80) for cell in row] for row in rows]
     return {
         "kind": "table", "caption": caption, "header": header, "rows": shown, "numbers_from": numbers_from
@@ -189,7 +191,7 @@ def _plot(figure: Any, alt: str, caption: str) -> dict[str, Any]:
 # --- the run --------------------------------------------------------------------------------------
 
 
-def _lines(run: Run) -> list[str]:
+def _head_lines(run: Run) -> list[str]:
     weights = run.record.get("weights")
     what = f"{len(run.scores)} task{'s' if len(run.scores) != 1 else ''}"
     lines = [what + (f", {weights:,} weights" if weights else "")]
@@ -211,7 +213,7 @@ def _scores(run: Run) -> Iterable[Block]:
         yield _note("No data has labels to score, so there are no scores.")
         return
     rows = [list(row) for row in table_rows(run.scores)]
-    yield _table(f"Scores on the {run.split} split", HEADER, rows, 3)
+    yield _table_block(f"Scores on the {run.split} split", HEADER, rows, 3)
     yield _note(
         "Baseline: a simple method that was trained on the same items. Cell: the modality and what gets a "
         "label. Seconds: the time to predict the split."
@@ -233,7 +235,7 @@ def _data(run: Run) -> Iterable[Block]:
         for source in run.record.get(key, []):
             rows.append([", ".join(source["tasks"]), split, f"{source['items']:,}"])
     if rows:
-        yield _table("Items in each split", ("tasks", "split", "items"), rows, 2)
+        yield _table_block("Items in each split", ("tasks", "split", "items"), rows, 2)
     rows, figures = [], []
     for name, sources in (("train", run.train), (run.split, _sources(run))):
         for source in sources:
@@ -243,7 +245,7 @@ def _data(run: Run) -> Iterable[Block]:
                 title = f"{', '.join(source.targets)}: vectors in an item of the {name} split"
                 figures.append(_plot(plots.histogram(lengths, "vectors in an item"), title, title))
     header = ("tasks", "split", "least", "median", "most", "measured")
-    yield _table("Vectors (words, frames, atoms …) in an item", header, rows, 2)
+    yield _table_block("Vectors (words, frames, atoms …) in an item", header, rows, 2)
     yield {"kind": "plots", "plots": figures}
 
 
@@ -274,7 +276,7 @@ def _made(run: Run) -> Iterable[Block]:
         rows.append(["memory at most", f"{record['peak_memory_mib'] or 0:,.0f} MiB"])
     rows += [[name.replace("_", " "), str(value)] for name, value in record.get("machine", {}).items()]
     rows += [[f"version of {name}", str(value)] for name, value in record.get("versions", {}).items()]
-    yield _table("Machine and versions", ("what", "value"), rows, 2)
+    yield _table_block("Machine and versions", ("what", "value"), rows, 2)
     tables = {section: table for section, table in run.recipe.tables.items() if table}
     yield {"kind": "code", "title": "The recipe, with all changes", "text": tomli_w.dumps(tables)}
 
@@ -291,31 +293,31 @@ def _by_kind(run: Run, task: str) -> Iterable[Block]:
     if not pairs:
         yield _note("Nothing in this split has a label for this task.")
         return
-    kinds: dict[type, Any] = {Label: _classes, LabelSet: _class_sets, Number: _numbers}
+    kinds: dict[type, Any] = {Label: _class_blocks, LabelSet: _class_set_blocks, Number: _number_blocks}
     make = kinds.get(type(pairs[0][0]))
     if make is not None:
         yield from make(pairs)
 
 
-def _classes(pairs: Sequence[tuple[Label, Any]]) -> Iterable[Block]:
-    found = [str(class_name(result.label)) for result, _ in pairs]
+def _class_blocks(pairs: Sequence[tuple[Label, Any]]) -> Iterable[Block]:
+    predicted = [str(class_name(result.label)) for result, _ in pairs]
     wanted = [str(class_name(label)) for _, label in pairs]
-    names = len({*found, *wanted})
-    wrong = Counter((a, b) for a, b in zip(wanted, found, strict=True) if a != b)
+    names = len({*predicted, *wanted})
+    wrong = Counter((a, b) for a, b in zip(wanted, predicted, strict=True) if a != b)
     often = "; ".join(f"{a} taken for {b} ({count:,})" for (a, b), count in wrong.most_common(3))
     alt = f"Confusion matrix of {names} classes. Most frequent confusions: {often or 'none'}"
     caption = f"Confusion matrix. Most frequent: {often}." if often else "Confusion matrix. No confusions."
-    right = [a == b for a, b in zip(wanted, found, strict=True)]
+    right = [a == b for a, b in zip(wanted, predicted, strict=True)]
     shares = [result.probability for result, _ in pairs]
-    shown = [_plot(plots.confusion(wanted, found), alt, caption), _reliable(shares, right)]
+    shown = [_plot(plots.confusion(wanted, predicted), alt, caption), _reliable(shares, right)]
     yield {
         "kind": "plots",
         "plots": shown,
-        "table": _class_table([[a] for a in wanted], [[b] for b in found]),
+        "table": _class_table([[a] for a in wanted], [[b] for b in predicted]),
     }
 
 
-def _class_sets(pairs: Sequence[tuple[LabelSet, Any]]) -> Iterable[Block]:
+def _class_set_blocks(pairs: Sequence[tuple[LabelSet, Any]]) -> Iterable[Block]:
     known = [flags(result, label) for result, label in pairs]
     shares, there = [], []
     for (result, _), of_item in zip(pairs, known, strict=True):
@@ -347,21 +349,21 @@ def _reliable(shares: Sequence[float], right: Sequence[bool]) -> dict[str, Any]:
     return _plot(plots.reliability(reliability_bins(shares, right)), f"Reliability diagram. {words}", caption)
 
 
-def _class_table(wanted: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> Block:
-    scores = by_class(wanted, found)
+def _class_table(wanted: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Block:
+    scores = by_class(wanted, predicted)
     rows = [
-        [s.name, *(_share(v) for v in (s.precision, s.recall, s.f1)), f"{s.count:,}"]
+        [s.name, *(_rounded(v) for v in (s.precision, s.recall, s.f1)), f"{s.count:,}"]
         for s in scores[:CLASSES]
     ]
     of = f": the {CLASSES} most frequent of {len(scores):,}" if len(scores) > CLASSES else ""
-    return _table(f"Scores by class{of}", ("class", "precision", "recall", "F1", "count"), rows, 1)
+    return _table_block(f"Scores by class{of}", ("class", "precision", "recall", "F1", "count"), rows, 1)
 
 
-def _share(value: float) -> str:
+def _rounded(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def _numbers(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
+def _number_blocks(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
     shown, rows = [], []
     for name in pairs[0][0].values:
         known = [(r, *numbers(r, label)[name]) for r, label in pairs if name in numbers(r, label)]
@@ -369,8 +371,8 @@ def _numbers(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
             continue
         ends = [(getattr(r, "intervals", None) or {}).get(name) for r, _, _ in known]
         intervals: Any = None if None in ends else ends
-        found, wanted = [a for _, a, _ in known], [b for _, _, b in known]
-        errors = [a - b for a, b in zip(found, wanted, strict=True)]
+        predicted, wanted = [a for _, a, _ in known], [b for _, _, b in known]
+        errors = [a - b for a, b in zip(predicted, wanted, strict=True)]
         scale, unit = known[0][0].scales.get(name), known[0][0].unit
         bias = digits(sum(errors) / len(errors), scale)
         worst = digits(max(map(abs, errors)), scale)
@@ -383,11 +385,11 @@ def _numbers(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
             inside = sum(held) / len(held)
             rows[-1].append(f"{inside:.0%}")
             words += f" The lines are intervals; {inside:.0%} of them hold the measured number."
-        shown.append(_plot(plots.measured(wanted, found, intervals=intervals, unit=unit), words, words))
+        shown.append(_plot(plots.measured(wanted, predicted, intervals=intervals, unit=unit), words, words))
     yield {"kind": "plots", "plots": shown[:8]}
     header = ["number", "count", "median error", "largest error", "mean of predicted − measured"]
     header += ["inside its interval"] if rows and len(rows[0]) > len(header) else []
-    yield _table("Errors, in the unit of the numbers", header, rows[:CLASSES], 1)
+    yield _table_block("Errors, in the unit of the numbers", header, rows[:CLASSES], 1)
 
 
 # --- items ----------------------------------------------------------------------------------------
@@ -432,45 +434,45 @@ def _label_errors(run: Run, task: str) -> Iterable[Block]:
         return
     chosen = [every[i] for i in spread(len(every), MOST)]
     pairs = [unit.pairs[0] for unit in chosen]
-    found = suspects([result for result, _ in pairs], [label for _, label in pairs])
+    suspected = suspects([result for result, _ in pairs], [label for _, label in pairs])
     yield {"kind": "title", "text": "Labels that may be wrong"}
-    share = f"{len(found):,} of {len(chosen):,} labels ({len(found) / len(chosen):.1%})"
+    share = f"{len(suspected):,} of {len(chosen):,} labels ({len(suspected) / len(chosen):.1%})"
     how = "the model is as sure of another class as of a typical item of that class (confident learning)"
     if run.split == "train":
         how += "; the model has learned these labels, so it suspects few of them"
     yield _note(
         f"{share} are suspected: {how}. A weak model is often wrong itself: look before you change any."
     )
-    rows = [
-        [*_place(run, task, chosen[one.place]), one.label, one.better, f"{one.probability:.0%}"]
-        for one in found[:SUSPECTS]
+    listed = [
+        [*_place_and_item(run, task, chosen[one.place]), one.label, one.better, f"{one.probability:.0%}"]
+        for one in suspected[:SUSPECTS]
     ]
-    if rows:
+    if listed:
         header = ("place", "item", "label", "the model says", "its confidence")
-        yield _table(f"The {len(rows)} most suspicious of them", header, rows, 4)
+        yield _table_block(f"The {len(listed)} most suspicious of them", header, listed, 4)
 
 
-def _place(run: Run, task: str, unit: Unit) -> tuple[str, str]:
-    """Where a label is, and the item, or the words around the one that is labelled, as a short text."""
+def _place_and_item(run: Run, task: str, unit: Unit) -> tuple[str, str]:
+    """The location of a label; and the item, or the words around the labelled one, as a short text."""
     source, number = run.scored[task].source, unit.judged.item
     item = source.items[number]
     if unit.vector is None:
-        return _where(source, number), visible(item, 60) if isinstance(item, str) else ""
-    names = _names(run, task, number)
+        return _location(source, number), visible(item, 60) if isinstance(item, str) else ""
+    names = _vector_names(run, task, number)
     first = max(0, unit.vector - 3)
     near = [f"[{name}]" if i == unit.vector else name for i, name in enumerate(names)][
         first : unit.vector + 4
     ]
     words = any(name.isalpha() for name in near)  # numbers of nodes, and times, say nothing beside each other
-    return _where(source, number), " ".join(near) if words else names[unit.vector]
+    return _location(source, number), " ".join(near) if words else names[unit.vector]
 
 
-def _where(source: Source, number: int) -> str:
-    where = source.locations[number] if source.locations else f"item {number}"
-    return Path(where).name or where
+def _location(source: Source, number: int) -> str:
+    location = source.locations[number] if source.locations else f"item {number}"
+    return Path(location).name or location
 
 
-def _names(run: Run, task: str, number: int) -> list[str]:
+def _vector_names(run: Run, task: str, number: int) -> list[str]:
     source = run.scored[task].source
     adapter = run.model.adapter(source.adapter_name)
     examples = run.cache.examples(adapter, source.items, source.locations)[number]
@@ -479,65 +481,70 @@ def _names(run: Run, task: str, number: int) -> list[str]:
 
 def _item(run: Run, task: str, unit: Unit) -> dict[str, Any]:
     """An item as what it is, with its label and its prediction."""
-    where = _where(run.scored[task].source, unit.judged.item)
-    parts: list[dict[str, Any]] = []
+    location = _location(run.scored[task].source, unit.judged.item)
+    views: list[dict[str, Any]] = []
     try:
-        parts, names = _parts(run, task, unit)
+        views, names = _views(run, task, unit)
         if unit.vector is not None and unit.vector < len(names):
-            where = f"{where}, {visible(names[unit.vector], 60)}"
+            location = f"{location}, {visible(names[unit.vector], 60)}"
     except Exception as error:
-        parts = [{"kind": "error", "text": f"The item cannot be shown: {_reason(error)}"}]
-    facts = [] if len(unit.pairs) != 1 else _facts(*unit.pairs[0])
-    return {"where": where, "parts": parts, "facts": facts}
+        views = [{"kind": "error", "text": f"The item cannot be shown: {_reason(error)}"}]
+    facts = [] if len(unit.pairs) != 1 else _label_and_prediction(*unit.pairs[0])
+    return {"location": location, "views": views, "facts": facts}
 
 
-def _parts(run: Run, task: str, unit: Unit) -> tuple[list[dict[str, Any]], list[str]]:
+def _views(run: Run, task: str, unit: Unit) -> tuple[list[dict[str, Any]], list[str]]:
     source, judged = run.scored[task].source, unit.judged
     adapter: Any = run.model.adapter(source.adapter_name)
     item = source.items[judged.item]
     examples = run.cache.examples(adapter, source.items, source.locations)[judged.item]
     marks, names = [], []
     if run.model.task(task).head.level == "vector":
-        names = _names(run, task, judged.item)
+        names = _vector_names(run, task, judged.item)
         marks = [
-            Mark(name, "" if label is None else label_text(label), _predicted(result), _wrong(result, label))
+            Mark(
+                name,
+                "" if label is None else label_text(label),
+                _predicted_text(result),
+                _wrong(result, label),
+            )
             for name, result, label in zip(names, judged.results, judged.labels, strict=True)
         ]
     shown = adapter.show(item, examples, marks, unit.vector) if hasattr(adapter, "show") else []
-    parts = [_part(run, task, part) for part in shown]
-    if not parts and marks:
-        parts = [_words(marks, unit.vector)]
-    if not parts:
+    views = [_view(run, task, view) for view in shown]
+    if not views and marks:
+        views = [_words(marks, unit.vector)]
+    if not views:
         text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str)
-        parts = [{"kind": "text", "text": visible(text, LONGEST)}]
-    return parts, names
+        views = [{"kind": "text", "text": visible(text, LONGEST)}]
+    return views, names
 
 
 def _wrong(result: Any, label: Any) -> bool:
     return label is not None and is_wrong(result, label)
 
 
-def _predicted(result: Any) -> str:
+def _predicted_text(result: Any) -> str:
     return str(class_name(result.label)) if isinstance(result, Label) else str(result)
 
 
-def _part(run: Run, task: str, part: Any) -> dict[str, Any]:
-    """A part of an item for the template. Pictures and sounds are left out when the page has enough."""
-    if isinstance(part, str):
-        return {"kind": "text", "text": visible(part, LONGEST)}
-    sound = isinstance(part, Sound)
-    content = part.data if isinstance(part, Sound) else part.svg.encode("utf-8", "replace")
+def _view(run: Run, task: str, shown: Any) -> dict[str, Any]:
+    """One thing that an adapter shows, for the template. No sound or picture once the page has enough."""
+    if isinstance(shown, str):
+        return {"kind": "text", "text": visible(shown, LONGEST)}
+    sound = isinstance(shown, Sound)
+    content = shown.data if isinstance(shown, Sound) else shown.svg.encode("utf-8", "replace")
     size = 4 * len(content) // 3
     if size > run.room(task) or (sound and size > LARGEST_SOUND):
         what = "sound" if sound else "picture"
         return {"kind": "text", "text": f"(the {what} is left out, so that the page stays small)"}
     run.used[task] += size
-    kind = part.kind if isinstance(part, Sound) else "image/svg+xml"
+    kind = shown.kind if isinstance(shown, Sound) else "image/svg+xml"
     data = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     return {
         "kind": "sound" if sound else "picture",
         "data": need("markupsafe").Markup(data),
-        "text": part.text,
+        "text": shown.text,
     }
 
 
@@ -560,12 +567,12 @@ def _words(marks: Sequence[Mark], focus: int | None) -> dict[str, Any]:
     return {"kind": "words", "words": words, "more": more}
 
 
-def _facts(result: Any, label: Any) -> list[tuple[str, Any]]:
+def _label_and_prediction(result: Any, label: Any) -> list[tuple[str, Any]]:
     """The label and the prediction. Of texts, what differs is marked."""
     if isinstance(result, Text):
         texts = [label] if isinstance(label, str) else list(label)
-        pieces, found = _difference(str(texts[0]) if texts else "", result.text)
-        return [("true", pieces or "(empty)"), ("predicted", found or "(empty)")]
+        pieces, predicted = _difference(str(texts[0]) if texts else "", result.text)
+        return [("true", pieces or "(empty)"), ("predicted", predicted or "(empty)")]
     true = visible(label_text(label), 200)
     if isinstance(result, Label):
         best = sorted(result.probabilities.items(), key=lambda entry: -entry[1])[:3]
@@ -579,7 +586,7 @@ def _facts(result: Any, label: Any) -> list[tuple[str, Any]]:
     return [*facts, ("interval", "; ".join(between))] if between else facts
 
 
-def _difference(true: str, found: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def _difference(true: str, predicted: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Both texts in pieces: what only the true text has is "del", what only the prediction has is "ins".
 
     >>> _difference("a cat", "a dog")
@@ -588,9 +595,9 @@ def _difference(true: str, found: str) -> tuple[list[tuple[str, str]], list[tupl
     import re
     from difflib import SequenceMatcher
 
-    true, found = visible(true, LONGEST), visible(found, LONGEST)
+    true, predicted = visible(true, LONGEST), visible(predicted, LONGEST)
     spaced = " " in true.strip()
-    a, b = ([*re.findall(r"\s+|\S+", text)] if spaced else list(text) for text in (true, found))
+    a, b = ([*re.findall(r"\s+|\S+", text)] if spaced else list(text) for text in (true, predicted))
     left: list[tuple[str, str]] = []
     right: list[tuple[str, str]] = []
     for kind, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():

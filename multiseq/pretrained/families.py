@@ -69,8 +69,8 @@ class Family:
             return theirs[name]
 
         ours = {
-            f"{name}.{kind}": torch.cat([take(f"{part}.{kind}") for part in parts])
-            for name, parts in self.names(architecture).items()
+            f"{name}.{kind}": torch.cat([take(f"{source}.{kind}") for source in sources])
+            for name, sources in self.names(architecture).items()
             for kind in (("weight", "bias") if architecture.bias else ("weight",))
         }
         if self.positions:

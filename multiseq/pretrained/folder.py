@@ -185,9 +185,9 @@ def _json(folder: Path, name: str) -> Mapping[str, Any]:
     if not (folder / name).is_file():
         raise ValueError(f"{folder}: has no {name}, expected the folder of a Hugging Face model")
     try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
+        table = json.loads((folder / name).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{folder / name}: damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{folder / name}: got {type(found).__name__}, expected a table")
-    return found
+    if not isinstance(table, dict):
+        raise ValueError(f"{folder / name}: got {type(table).__name__}, expected a table")
+    return table

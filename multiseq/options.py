@@ -65,7 +65,9 @@ OPTIONS: dict[str, Option] = {
     # variants
     "gated": Option(bool),
     "relative_bias": Option(bool),
+    "start": Option(str),
     "unit": Option(str),
+    "piece_pooling": Option(str, choices=("first", "mean")),
     "pool": Option(str, choices=("mean", "sum", "attention")),
     # training
     "weight": Option(NUMBER, POSITIVE),
@@ -116,6 +118,8 @@ TAKES: dict[str, tuple[str, ...]] = {
     "Encoder": (
         *("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative_bias", "pair_codes"),
     ),
+    "PretrainedEncoder": ("dropout", "pair_codes"),
+    "PretrainedTextAdapter": ("unit", "piece_pooling", "window", "dropout"),
     "TextAdapter": ("unit", "vocab_size", "min_count", "window", "dropout", "word_dropout"),
     "SpeechAdapter": (
         *("sample_rate", "n_mels", "subsample", "chunk_seconds", "max_seconds"),

@@ -83,6 +83,7 @@ class Architecture:
     def from_config(cls, config: Mapping[str, Any]) -> Architecture:
         """The inverse of :meth:`config`."""
         given = config_of(config, tuple(field.name for field in fields(cls)))
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-        )
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
+        }
+        return cls(**values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def pretrained_text(
     given = Pretrained.read(start)
     adapter = given.adapter(dropout=dropout, **options)
     encoder = given.encoder(dropout=dropout, pair_codes=pair_codes)
-    given.fill(adapter, encoder)
+    given.fill(encoder, [adapter])
     return adapter, encoder
 
 
@@ -98,15 +98,16 @@ class Pretrained:
         """The encoder, with random weights."""
         return PretrainedEncoder(self.architecture, **options)
 
-    def fill(self, adapter: PretrainedTextAdapter, encoder: PretrainedEncoder) -> None:
-        """Read the weights into an adapter and an encoder of this model.
+    def fill(self, encoder: PretrainedEncoder, adapters: Sequence[PretrainedTextAdapter]) -> None:
+        """Read the weights into an encoder and adapters of this model.
 
         Raises:
             ValueError: The weights are missing, are a pickle, or do not fit the config.
         """
         with reading(str(self.folder)):
             embedding, weights = FAMILIES[self.family].weights(self.architecture, _weights(self.folder))
-            adapter.embedding.load_state_dict({"weight": embedding})
+            for adapter in adapters:
+                adapter.embedding.load_state_dict({"weight": embedding})
             left = encoder.load_state_dict(weights, strict=False)
             assert all(name.startswith("bias.") for name in left.missing_keys), left
 

@@ -97,6 +97,23 @@ class PretrainedEncoder(Trunk):
         options = config_of(config, OPTIONS)
         return cls(Architecture.from_config(options.pop("architecture", None)), **options)
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """The pretrained weights: those before the first layer, then each layer's, with the norm after it."""
+        norms = [*(block.get_submodule("attention_norm") for block in self.blocks[1:]), self.norm]
+        entry = list(self.blocks[0].get_submodule("attention_norm").parameters())
+        if self.positions is not None:
+            entry.append(self.positions.weight)
+        layers = [
+            [
+                parameter
+                for name in ("attention", "feed_forward_norm", "feed_forward")
+                for parameter in block.get_submodule(name).parameters()
+            ]
+            + list(norm.parameters())
+            for block, norm in zip(self.blocks, norms, strict=True)
+        ]
+        return [entry, *layers]
+
     def _enter(self, sets: VectorSets) -> tuple[Tensor, Sequence[Rotation | None], Bias | None]:
         self._check_width(sets)
         x, bases = sets.values, self.architecture.rotary_bases

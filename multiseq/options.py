@@ -59,6 +59,7 @@ OPTIONS: dict[str, Option] = {
     "depth": Option(int, Range(0, 1000)),
     "window": Option(int, AT_LEAST_ONE),
     "pair_codes": Option(int, COUNT),
+    "lora_rank": Option(int, COUNT),
     "vocab_size": Option(int, AT_LEAST_ONE),
     "min_count": Option(int, AT_LEAST_ONE),
     "max_length": Option(int, AT_LEAST_ONE),
@@ -121,7 +122,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "Encoder": (
         *("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative_bias", "pair_codes"),
     ),
-    "PretrainedEncoder": ("dropout", "pair_codes"),
+    "PretrainedEncoder": ("dropout", "pair_codes", "lora_rank"),
     "PretrainedTextAdapter": ("unit", "piece_pooling", "window", "dropout"),
     "TextAdapter": ("unit", "vocab_size", "min_count", "window", "dropout", "word_dropout"),
     "SpeechAdapter": (

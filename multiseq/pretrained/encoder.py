@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.checks import check_number, check_whole_number, config_of
+from multiseq.checks import WIDEST, check_number, check_whole_number, config_of
 from multiseq.nn.bias import Bias, PairBias
 from multiseq.nn.dropout import dropout
 from multiseq.nn.encoder import AddNorm, Block, SelfAttention, Trunk
@@ -28,6 +28,7 @@ from multiseq.nn.linear import Linear
 from multiseq.nn.order import LONGEST_IN_BIN
 from multiseq.nn.rotation import Rotation, rotation_of
 from multiseq.pretrained.architecture import Architecture
+from multiseq.pretrained.lora import add_lora, pretrained_weights
 from multiseq.system.memory import check_fits
 from multiseq.vectors import VectorSets
 
@@ -39,7 +40,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "silu": F.silu,
 }
-OPTIONS = ("architecture", "dropout", "pair_codes")
+OPTIONS = ("architecture", "dropout", "pair_codes", "lora_rank")
 """The constructor's arguments."""
 
 
@@ -53,17 +54,23 @@ class PretrainedEncoder(Trunk):
         architecture: Sizes and variants.
         dropout: Probability of dropping an entry of a residual branch, in training only.
         pair_codes: The number of pair codes for which to learn an attention bias, as in `multiseq.Encoder`.
+        lora_rank: The rank of low-rank terms (LoRA) beside the weights of all linear layers. With it, a
+            training changes the terms and no pretrained weight. 0: no terms, all weights are trained.
 
     Raises:
         ValueError: The input has another width, or an ordered set is longer than the learned positions.
     """
 
     @repeatable
-    def __init__(self, architecture: Architecture, *, dropout: float = 0.1, pair_codes: int = 0) -> None:
+    def __init__(
+        self, architecture: Architecture, *, dropout: float = 0.1, pair_codes: int = 0, lora_rank: int = 0
+    ) -> None:
         super().__init__()
         check_number("dropout", dropout, 0.0, 1.0)
         check_whole_number("pair_codes", pair_codes, 0, 1 << 15)
-        self.architecture, self.dropout, self.pair_codes = architecture, dropout, pair_codes
+        check_whole_number("lora_rank", lora_rank, 0, WIDEST)
+        self.architecture, self.dropout = architecture, dropout
+        self.pair_codes, self.lora_rank = pair_codes, lora_rank
         dim, depth, heads = architecture.dim, architecture.depth, architecture.heads
         matrices = 4 * dim**2 + (3 if architecture.gated else 2) * dim * architecture.ff_dim
         check_fits(depth * matrices, f"dim: got {dim} with depth {depth} and ff_dim {architecture.ff_dim}")
@@ -80,6 +87,8 @@ class PretrainedEncoder(Trunk):
             )
             for layer, window in enumerate(architecture.windows or [None] * depth)
         )
+        if lora_rank:
+            add_lora(self.blocks, lora_rank)
         self.bias = PairBias(heads, relative=False, num_codes=pair_codes)
         self.norm = _norm(architecture, dropout)
 
@@ -89,6 +98,7 @@ class PretrainedEncoder(Trunk):
             "architecture": self.architecture.config(),
             "dropout": self.dropout,
             "pair_codes": self.pair_codes,
+            "lora_rank": self.lora_rank,
         }
 
     @classmethod
@@ -107,7 +117,7 @@ class PretrainedEncoder(Trunk):
             [
                 parameter
                 for name in ("attention", "feed_forward_norm", "feed_forward")
-                for parameter in block.get_submodule(name).parameters()
+                for parameter in pretrained_weights(block.get_submodule(name))
             ]
             + list(norm.parameters())
             for block, norm in zip(self.blocks, norms, strict=True)

@@ -30,6 +30,7 @@ def pretrained_text(
     *,
     dropout: float = 0.1,
     pair_codes: int = 0,
+    lora_rank: int = 0,
     **options: Any,
 ) -> tuple[PretrainedTextAdapter, PretrainedEncoder]:
     """The text adapter and the encoder of a pretrained model, with its weights.
@@ -40,6 +41,7 @@ def pretrained_text(
             are BERT (MiniLM is one), RoBERTa, XLM-R, DistilBERT and ModernBERT.
         dropout: Dropout probability in adapter and encoder.
         pair_codes: As in `multiseq.Encoder`.
+        lora_rank: The rank of low-rank terms (LoRA), see `multiseq.PretrainedEncoder`.
         options: ``unit``, ``piece_pooling`` and ``window`` of `multiseq.PretrainedTextAdapter`.
 
     Raises:
@@ -47,7 +49,7 @@ def pretrained_text(
     """
     given = Pretrained.read(start)
     adapter = given.adapter(dropout=dropout, **options)
-    encoder = given.encoder(dropout=dropout, pair_codes=pair_codes)
+    encoder = given.encoder(dropout=dropout, pair_codes=pair_codes, lora_rank=lora_rank)
     given.fill(encoder, [adapter])
     return adapter, encoder
 
@@ -109,7 +111,8 @@ class Pretrained:
             for adapter in adapters:
                 adapter.embedding.load_state_dict({"weight": embedding})
             left = encoder.load_state_dict(weights, strict=False)
-            assert all(name.startswith("bias.") for name in left.missing_keys), left
+            new = ("bias.", ".down", ".up")  # of pairs, and of low-rank terms
+            assert all(name.startswith(new[0]) or name.endswith(new[1:]) for name in left.missing_keys), left
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:

@@ -46,6 +46,8 @@ def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
 def frozen(model: Model, num_layers: int) -> Iterator[None]:
     """Inside this context, the embeddings and the first layers of a pretrained encoder are not trained.
 
+    With low-rank terms (``lora_rank``), none of its layers is.
+
     Raises:
         ValueError: The encoder is not pretrained, or has fewer layers.
     """
@@ -55,7 +57,10 @@ def frozen(model: Model, num_layers: int) -> Iterator[None]:
         raise ValueError(
             f"frozen_layers: got {num_layers} for this {type(model.encoder).__name__}, expected {most}"
         )
-    weights = [w for layer in layers[: num_layers + 1 if num_layers else 0] for w in layer if w.requires_grad]
+    num_frozen = num_layers + 1 if num_layers else 0
+    if isinstance(model.encoder, PretrainedEncoder) and model.encoder.lora_rank:
+        num_frozen = len(layers)
+    weights = [w for layer in layers[:num_frozen] for w in layer if w.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)
     try:

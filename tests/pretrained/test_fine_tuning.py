@@ -16,7 +16,9 @@ from multiseq import (
     Source,
     Task,
     TextAdapter,
+    load,
     pretrained_text,
+    save,
     train,
 )
 from multiseq.training.optimizer import make_optimizer
@@ -79,7 +81,26 @@ def test_frozen_layers_stay_as_they_were(folders: dict[str, Path]) -> None:
         train(model, [SOURCE], steps=1, frozen_layers=4, progress=False)
 
 
+def test_low_rank_terms_are_trained_and_nothing_else(folders: dict[str, Path], tmp_path: Path) -> None:
+    adapter, encoder = pretrained_text(folders["bert"], lora_rank=2)
+    task = Task("text", SetHead(24, ClassTarget(["x", "y"])))
+    model = Model({"text": adapter}, encoder, {"kind": task})
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    assert model.embed("text", ITEMS)[0].vectors.equal(
+        model_from(folders["bert"]).embed("text", ITEMS)[0].vectors
+    )
+    train(model, [SOURCE], steps=3, lr=0.1, progress=False)
+    changed = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    low_rank = {name for name in before if name.endswith((".down", ".up"))}
+    assert len(low_rank) == 2 * 4 * 3  # of four linear layers in each of three blocks
+    assert changed == low_rank | {name for name in before if name.startswith("heads")}
+    rates_of = rates(model, Settings(lr=0.1))
+    assert {rates_of[name] for name in low_rank} == {0.1}
+    loaded = load(save(model, tmp_path / "saved"))
+    assert loaded.predict("kind", ITEMS) == model.predict("kind", ITEMS)
+
+
 def test_it_learns(folders: dict[str, Path]) -> None:
     model = model_from(folders["modernbert"])
-    train(model, [SOURCE], steps=60, lr=0.01, pretrained_lr=0.003, progress=False)
+    train(model, [SOURCE], steps=25, lr=0.03, pretrained_lr=0.01, progress=False)
     assert [label.label for label in model.predict("kind", ITEMS)] == SOURCE.targets["kind"]

@@ -184,6 +184,10 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         """The number of pieces, with the special ones."""
         return len(example.pieces)
 
+    def encoded_names(self, example: PretrainedTextExample) -> list[str]:
+        """The pieces as they are in the vocabulary, with the special ones."""
+        return self.tokenizer.names(example.pieces.tolist())
+
     def align(self, labels: Any, example: PretrainedTextExample) -> list[Any]:
         """The labels of this window. ``labels`` has one label per word or piece of the whole text.
 

@@ -337,7 +337,8 @@ class Model(Predictor):
         examples = adapter.prepare(item)
         with self._evaluating():
             weights = attention(adapter(adapter.collate(examples).to(self.device)), layer)
-        return [n for e in examples for n in adapter.names(e)], weights
+        names = getattr(adapter, "encoded_names", adapter.names)
+        return [name for example in examples for name in names(example)], weights
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -263,6 +263,9 @@ class Extras(Protocol):
     def reader_options(self) -> dict[str, Any]:
         """What a reader of `multiseq.data` must know of training: which columns of networks are numbers."""
 
+    def encoded_names(self, example: Any) -> list[str]:
+        """What each vector in the encoder stands for, if heads read others; for pictures of attention."""
+
     def stand_in(self, item: Any) -> str:
         """What to show in place of an item that nobody can type: ``YOUR.wav``. A static method."""
 

@@ -69,6 +69,10 @@ class PretrainedPieces:
         places = word_spans(text) if isinstance(item, str) else _joined(words)
         return words, encoding.ids, _pieces_of(places, encoding.offsets)
 
+    def names(self, pieces: Sequence[int]) -> list[str]:
+        """The pieces with these numbers, as they are in the vocabulary."""
+        return [self._tokenizer.id_to_token(piece) for piece in pieces]
+
     def to_str(self) -> str:
         """The tokenizer as JSON."""
         return str(self._tokenizer.to_str(pretty=True))

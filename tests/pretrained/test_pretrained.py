@@ -266,6 +266,10 @@ def test_attention_of_a_layer(folders: dict[str, Path]) -> None:
     with torch.no_grad():
         expected = reference(example.pieces[None].long(), output_attentions=True).attentions[1][0]
     torch.testing.assert_close(weights, expected, atol=1e-5, rtol=0)
+    model = Model({"text": adapter}, encoder, {"kind": Task("text", SetHead(24, ClassTarget(["x", "y"])))})
+    names, [weights] = model.attention("text", "the cats", layer=1)
+    assert names == ["[CLS]", "the", "cat", "##s", "[SEP]"]
+    assert weights.shape == (3, 5, 5)
 
 
 # --- what cannot be read -----------------------------------------------------------------------------

@@ -112,7 +112,7 @@ class PretrainedEncoder(Trunk):
         norms = [*(block.get_submodule("attention_norm") for block in self.blocks[1:]), self.norm]
         entry = list(self.blocks[0].get_submodule("attention_norm").parameters())
         if self.positions is not None:
-            entry.append(self.positions.weight)
+            entry += self.positions.parameters()
         layers = [
             [
                 parameter

@@ -9,6 +9,7 @@ because the learning rate does the same.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiseq.nn.linear import Linear
@@ -34,8 +35,8 @@ class LoraLinear(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """From ``(rows, in_features)`` to ``(rows, out_features)``."""
-        term = nn.functional.linear(nn.functional.linear(x, self.down), self.up)
-        return super().forward(x) + term
+        down, up = self.down.to(x.dtype), self.up.to(x.dtype)  # x can be in half precision
+        return super().forward(x) + F.linear(F.linear(x, down), up)
 
 
 def add_lora(module: nn.Module, rank: int) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from multiseq.adapters.pretrained_text import PretrainedTextAdapter
-from multiseq.checks import one_of, reading
+from multiseq.checks import check_whole_number, one_of, reading
 from multiseq.pretrained.architecture import Architecture
 from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.pretrained.families import FAMILIES
 from multiseq.requires import need
-from multiseq.system.hub import download_files
+from multiseq.system.hub import download_files, is_hub_name
 
 __all__ = ["Pretrained", "pretrained_text"]
 
@@ -75,8 +75,10 @@ class Pretrained:
         """Find a model and read its config. Raises ValueError, as :func:`pretrained_text` says."""
         folder = Path(start)
         if not folder.is_dir():
+            if isinstance(start, Path) or ("/" in start and not is_hub_name(start)):
+                raise ValueError(f"{start}: no such folder")
             patterns = ["config.json", WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZER]
-            folder = download_files(str(start), patterns)
+            folder = download_files(start, patterns)
         config = _json(folder, "config.json")
         with reading(f"{folder / 'config.json'}"):
             one_of(config["model_type"], FAMILIES, "model_type")
@@ -86,14 +88,9 @@ class Pretrained:
     def adapter(self, **options: Any) -> PretrainedTextAdapter:
         """The text adapter, with random weights."""
         size = self.architecture
-        options.setdefault("window", size.max_length)
-        if options["window"] is None:
+        if options.get("window") is None:
             options["window"] = size.max_length
-        if options["window"] > size.max_length:
-            raise ValueError(
-                f"window: got {options['window']}, expected at most {size.max_length}, the positions that "
-                f"{self.folder} knows"
-            )
+        check_whole_number("window", options["window"], 1, size.max_length)
         return PretrainedTextAdapter(_tokenizer(self.folder), size.dim, self.num_pieces, **options)
 
     def encoder(self, **options: Any) -> PretrainedEncoder:

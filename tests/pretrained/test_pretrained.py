@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 import transformers
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 import multiseq
 from multiseq import (
     ClassTarget,
+    FusedAdapter,
     Model,
     PretrainedEncoder,
     PretrainedTextAdapter,
@@ -182,6 +184,30 @@ def test_a_word_that_the_tokenizer_drops_has_a_vector(folders: dict[str, Path]) 
     assert adapter.align(["a", "b", "c", "d"], example) == ["a", "b", "c", "d"]
 
 
+def test_words_of_pieces_that_begin_with_a_space(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["roberta"], tmp_path / "bytes"))
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=60, show_progress=False)
+    tokenizer.train_from_iterator(["the cat sat", "a cat", "cats ?!", "?!"] * 9, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    adapter, _ = start(folder)
+    [example] = adapter.prepare("the cats ?!")
+    pieces = adapter.encoded_names(example)
+    words = {
+        name: pieces[first : first + count]
+        for name, first, count in zip(example.names, example.first, example.counts, strict=True)
+    }
+    assert words["the"] == ["the"]
+    assert "".join(words["cats"]) == "Ġcats"
+    assert words["?"] == words["!"] == [pieces[-1]]  # one piece belongs to two words
+
+
+def test_it_is_no_part_of_a_fused_item(folders: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match=r"part 'caption': heads do not read every vector.*TextAdapter"):
+        FusedAdapter({"caption": start(folders["bert"])[0]})
+
+
 def test_pieces_as_unit(folders: dict[str, Path]) -> None:
     adapter, encoder = start(folders["bert"], unit="piece")
     [example] = adapter.prepare("the cats")
@@ -327,7 +353,7 @@ def test_files_that_are_missing_or_damaged(folders: dict[str, Path], tmp_path: P
 
 
 def test_options_out_of_range(folders: dict[str, Path]) -> None:
-    with pytest.raises(ValueError, match="window: got 49, expected at most 48"):
+    with pytest.raises(ValueError, match="window: got 49, expected from 1 to 48"):
         pretrained_text(folders["bert"], window=49)
     with pytest.raises(ValueError, match="window: got 5, expected at least 6"):
         pretrained_text(folders["bert"], window=5)
@@ -369,8 +395,11 @@ def test_a_name_that_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
         ValueError, match=r"bert-tiny: neither a folder here nor a model on.*: no route to host"
     ):
         pretrained_text("bert-tiny")
-    with pytest.raises(ValueError, match=r"\./bert: neither a folder here"):
-        pretrained_text("./bert")
+    for path in ("./bert", Path("ada/bert")):
+        with pytest.raises(ValueError, match="bert: no such folder"):
+            pretrained_text(path)
+    with pytest.raises(ValueError, match="a bert: neither a folder here"):
+        pretrained_text("a bert")
 
 
 def test_the_public_names() -> None:

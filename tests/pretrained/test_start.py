@@ -95,7 +95,7 @@ def test_sizes_may_repeat_what_the_folder_says(folder: Path) -> None:
         ("encoder.window=8", r"got start and window, which goes without start"),
         ("encoder.gatd=true", r"no key 'gatd' \(did you mean 'gated'"),
         ("encoder.start=3", r"\[encoder\] start: got 3, expected a folder, or a name on the Hub"),
-        ("encoder.start=./nowhere", r"\[encoder\] start: \./nowhere: neither a folder here nor a model"),
+        ("encoder.start=./nowhere", r"\[encoder\] start: \./nowhere: no such folder"),
         ("adapters.text.vocab_size=300", r"\[adapters\.text\]: no key 'vocab_size'"),
         ("adapters.text.piece_pooling=last", r"piece_pooling: got 'last', expected one of first, mean"),
     ],

@@ -14,17 +14,26 @@ if __name__ != "multiseq.adapters":
 
 from multiseq._lazy import lazy_names
 
-__all__ = ["TextAdapter", "SpeechAdapter", "GraphAdapter", "NeighborhoodAdapter", "FusedAdapter"]
+__all__ = [
+    "TextAdapter",
+    "PretrainedTextAdapter",
+    "SpeechAdapter",
+    "GraphAdapter",
+    "NeighborhoodAdapter",
+    "FusedAdapter",
+]
 
 if TYPE_CHECKING:
     from multiseq.adapters.fused import FusedAdapter
     from multiseq.adapters.graph import GraphAdapter
     from multiseq.adapters.neighborhood import NeighborhoodAdapter
+    from multiseq.adapters.pretrained_text import PretrainedTextAdapter
     from multiseq.adapters.speech import SpeechAdapter
     from multiseq.adapters.text import TextAdapter
 else:
     _HOMES = {
         "TextAdapter": "multiseq.adapters.text",
+        "PretrainedTextAdapter": "multiseq.adapters.pretrained_text",
         "SpeechAdapter": "multiseq.adapters.speech",
         "GraphAdapter": "multiseq.adapters.graph",
         "NeighborhoodAdapter": "multiseq.adapters.neighborhood",

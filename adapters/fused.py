@@ -233,7 +233,7 @@ class FusedAdapter(nn.Module):
             counts[i] = 1
         return sets.with_values(sets.values + source).merge(counts)
 
-    def read(self, sets: VectorSets) -> VectorSets:
+    def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
         """All vectors: every vector can have a label."""
         return sets
 
@@ -304,13 +304,22 @@ def _check_parts(parts: Mapping[str, Adapter]) -> None:
     if len(set(dims.values())) > 1:
         raise ValueError(f"parts: got dims {dims}, expected one; build all parts with the encoder's dim")
     for name, part in parts.items():
-        sets = VectorSets(torch.eye(2, part.dim), [2])
-        seen = part.read(sets)
-        if seen.lengths != sets.lengths or not torch.equal(seen.values, sets.values):
+        if not _reads_all(part):
             raise ValueError(
-                f"part {name!r}: heads do not read every vector of this adapter (of a node's "
-                "neighbourhood they read the node), expected one whose read gives back all; use GraphAdapter"
+                f"part {name!r}: heads do not read every vector of this adapter (of a node's neighbourhood "
+                "they read the node, of pretrained pieces the words), expected one whose read gives back "
+                "all; use GraphAdapter or TextAdapter"
             )
+
+
+def _reads_all(part: Adapter) -> bool:
+    """Whether heads see the encoded vectors of a part as they are."""
+    sets = VectorSets(torch.eye(2, part.dim), [2])
+    try:
+        seen = part.read(sets, Inputs([2], {}))
+    except KeyError:  # what they see follows from the inputs
+        return False
+    return seen.lengths == sets.lengths and torch.equal(seen.values, sets.values)
 
 
 def _load(

@@ -350,7 +350,7 @@ class GraphAdapter(nn.Module):
             pairs = Pairs(tensors["pairs"], parts, self.pair_codes)
         return VectorSets(values, inputs.lengths, pairs=pairs)
 
-    def read(self, sets: VectorSets) -> VectorSets:
+    def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
         """All vectors: every node can have a label."""
         return sets
 

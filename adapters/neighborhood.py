@@ -231,7 +231,7 @@ class NeighborhoodAdapter(nn.Module):
         """One unordered set per node, with one vector of width ``dim`` per place."""
         return VectorSets(self.stem(inputs.tensors["features"]).flatten(0, 1), inputs.lengths)
 
-    def read(self, sets: VectorSets) -> VectorSets:
+    def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
         """The vector of the node itself: the first vector of each set."""
         return sets.first()
 

@@ -417,7 +417,7 @@ class SpeechAdapter(nn.Module):
         vectors = self.dropout(self.stem(inputs.tensors["features"], inputs.tensors))
         return VectorSets(vectors, inputs.lengths, inputs.tensors["positions"])
 
-    def read(self, sets: VectorSets) -> VectorSets:
+    def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
         """All vectors: every vector can have a label."""
         return sets
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -22,7 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from multiseq.adapters._text.words import UNKNOWN, Parts, PieceParts, WordParts, bag_of_words
+from multiseq.adapters._text.items import TextItems
+from multiseq.adapters._text.words import UNKNOWN, Parts, PieceParts, WordParts
 from multiseq.checks import (
     WIDEST,
     check_labels,
@@ -36,7 +36,7 @@ from multiseq.nn.dropout import Dropout
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.linear import Linear, padded_rows
 from multiseq.nn.pool import pool
-from multiseq.protocols import Inputs, Level, Mark, Part
+from multiseq.protocols import Inputs
 from multiseq.vectors import VectorSets, order_of
 
 __all__ = ["TextAdapter", "TextExample", "Unit"]
@@ -70,7 +70,7 @@ class TextExample:
     counts: Int[Tensor, " vectors"]
 
 
-class TextAdapter(nn.Module):
+class TextAdapter(TextItems, nn.Module):
     """Turns each text into an ordered set of vectors. :meth:`fit` builds the adapter from training texts.
 
     With the unit "word", an item is a string, which `split_words` splits, or a list of words, which stay
@@ -97,8 +97,6 @@ class TextAdapter(nn.Module):
 
     modality = "text"
     kept = (TextExample,)
-    quick_to_prepare = True
-    json_form = '"I saw it" or {"text": "I saw it"}'
 
     @repeatable
     def __init__(
@@ -209,10 +207,6 @@ class TextAdapter(nn.Module):
         check_labels(labels, example.total, self.parts.unit, more)
         return list(labels[example.start : example.start + len(example.names)])
 
-    def names(self, example: TextExample) -> list[str]:
-        """The words, or the texts of the pieces."""
-        return list(example.names)
-
     def collate(self, examples: Sequence[TextExample]) -> Inputs:
         """Pack examples: rows and weights of all vectors, and the offset of each vector's rows."""
         lengths = [len(e.names) for e in examples]
@@ -233,35 +227,6 @@ class TextAdapter(nn.Module):
         files = {name: sha256(text.encode()).hexdigest() for name, text in self.assets().items()}
         return {"unit": self.parts.unit, "window": self.window, **files}
 
-    def content(self, item: Any) -> Any:
-        """The item itself: the text, or the list of words."""
-        return item
-
-    # --- for the command line and baselines --------------------------------------------------------
-
-    def parse(self, text: str, folder: Path) -> str:
-        """Parse an argument of the command line: the text is the item."""
-        return text
-
-    @staticmethod
-    def stand_in(item: Any) -> str:
-        """A short stand-in for a long text in an example of a command."""
-        return "YOUR TEXT"
-
-    def show(
-        self, item: Any, examples: Sequence[TextExample], marks: Sequence[Mark], focus: int | None
-    ) -> list[Part]:
-        """The text. If its vectors have labels, nothing: then they are shown as words with labels."""
-        return [] if marks else [item if isinstance(item, str) else " ".join(item)]
-
-    def baseline_vectors(self, example: TextExample) -> Sequence[str]:
-        """The words, or the texts of the pieces."""
-        return example.names
-
-    def baseline_item(self, item: Any, examples: Sequence[TextExample], level: Level) -> list[str]:
-        """The bag of words of the text."""
-        return bag_of_words(item if isinstance(item, str) else " ".join(item))
-
     # --- on the device ---------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:
@@ -272,7 +237,7 @@ class TextAdapter(nn.Module):
         x = self.dropout(self.norm(summed))
         return VectorSets(self.mixing(x, tensors["positions"]), inputs.lengths, tensors["positions"])
 
-    def read(self, sets: VectorSets) -> VectorSets:
+    def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
         """All vectors: every word or piece can have a label (token classification)."""
         return sets
 

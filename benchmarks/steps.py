@@ -91,7 +91,7 @@ class Trainer:
             encoded = self.model.encoder(entered)
             left = _cut(encoded)
             clock.tick("encoder")
-            total, count = head.loss(adapter.read(left).select(chosen), targets)
+            total, count = head.loss(adapter.read(left, part.inputs).select(chosen), targets)
         (total / count).backward()
         clock.tick("head and loss")
         _go_back(encoded, left)

@@ -13,7 +13,10 @@ __all__ = [
     "VectorSets",
     "attend",
     "Encoder",
+    "PretrainedEncoder",
+    "pretrained_text",
     "TextAdapter",
+    "PretrainedTextAdapter",
     "SpeechAdapter",
     "GraphAdapter",
     "NeighborhoodAdapter",
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
         FusedAdapter,
         GraphAdapter,
         NeighborhoodAdapter,
+        PretrainedTextAdapter,
         SpeechAdapter,
         TextAdapter,
     )
@@ -68,6 +72,8 @@ if TYPE_CHECKING:
     from multiseq.model import Embedding, Model
     from multiseq.nn.attention import attend
     from multiseq.nn.encoder import Encoder
+    from multiseq.pretrained.encoder import PretrainedEncoder
+    from multiseq.pretrained.folder import pretrained_text
     from multiseq.results import Label, LabelSet, Number, Text
     from multiseq.runs.publish import push_to_hub
     from multiseq.tasks import Source, Task
@@ -81,7 +87,10 @@ else:
         "VectorSets": "multiseq.vectors",
         "attend": "multiseq.nn.attention",
         "Encoder": "multiseq.nn.encoder",
+        "PretrainedEncoder": "multiseq.pretrained.encoder",
+        "pretrained_text": "multiseq.pretrained.folder",
         "TextAdapter": "multiseq.adapters",
+        "PretrainedTextAdapter": "multiseq.adapters",
         "SpeechAdapter": "multiseq.adapters",
         "GraphAdapter": "multiseq.adapters",
         "NeighborhoodAdapter": "multiseq.adapters",

@@ -32,6 +32,7 @@ from multiseq.heads.targets import target_from_config
 from multiseq.model import Model
 from multiseq.nn.distance import TrainingDistance
 from multiseq.nn.encoder import Encoder
+from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.protocols import Adapter, EncoderLike, Head
 from multiseq.system.files import put, replace_folder
 from multiseq.system.hub import download, is_hub_name
@@ -317,12 +318,12 @@ def _build(
         for name, t in config["tasks"].items()
     }
     spec = config["encoder"]
-    if encoder is None and spec["class"] != "Encoder":
+    if encoder is None and spec["class"] not in ENCODERS:
         raise CheckpointError(
             f"{folder}: its encoder is a {spec['class']}, which is not a class of multiseq; pass your class "
             f"as load(…, encoder={spec['class']})"
         )
-    kind: Any = encoder or Encoder
+    kind: Any = encoder or ENCODERS[spec["class"]]
     built: EncoderLike = kind.from_config(spec["config"])
     model = Model(parts, built, tasks)
     for name, task in config["tasks"].items():
@@ -331,6 +332,7 @@ def _build(
     return model
 
 
+ENCODERS: dict[str, Any] = {"Encoder": Encoder, "PretrainedEncoder": PretrainedEncoder}
 HEADS: dict[str, Any] = {"vector": VectorHead, "set": SetHead, "ctc": CTCHead, "decoder": DecoderHead}
 
 

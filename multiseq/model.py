@@ -229,7 +229,9 @@ class Model(Predictor):
         dtype = next(self.parameters()).dtype
         together = VectorSets.cat([s.with_values(s.values.to(dtype)) for s in stems])
         encoded = self.encoder(together).split([s.num_sets for s in stems])
-        return [self.adapter(name).read(sets) for (name, _), sets in zip(parts, encoded, strict=True)]
+        return [
+            self.adapter(name).read(sets, inputs) for (name, inputs), sets in zip(parts, encoded, strict=True)
+        ]
 
     def loss(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
         """For each task in the batch, the sum of its losses and the number of losses in the sum."""
@@ -336,7 +338,8 @@ class Model(Predictor):
         examples = adapter.prepare(item)
         with self._evaluating():
             weights = attention(adapter(adapter.collate(examples).to(self.device)), layer)
-        return [n for e in examples for n in adapter.names(e)], weights
+        names = getattr(adapter, "encoded_names", adapter.names)
+        return [name for example in examples for name in names(example)], weights
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -126,8 +126,12 @@ class Adapter(Protocol):
     def forward(self, inputs: Inputs) -> VectorSets:
         """The learned stem (embedding layers): one set of vectors of width ``dim`` for each example."""
 
-    def read(self, sets: VectorSets) -> VectorSets:
-        """The vectors that heads see. Usually all; for a node set only the first vector, that of the node."""
+    def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
+        """The vectors that heads see, from the encoded sets of a batch and its inputs.
+
+        Usually all; for a node set only the first vector, that of the node; for words of several pieces one
+        vector each.
+        """
 
     def config(self) -> dict[str, Any]:
         """The adapter's settings as plain JSON values, for `from_config`."""
@@ -258,6 +262,9 @@ class Extras(Protocol):
 
     def reader_options(self) -> dict[str, Any]:
         """What a reader of `multiseq.data` must know of training: which columns of networks are numbers."""
+
+    def encoded_names(self, example: Any) -> list[str]:
+        """What each vector in the encoder stands for, if heads read others; for pictures of attention."""
 
     def stand_in(self, item: Any) -> str:
         """What to show in place of an item that nobody can type: ``YOUR.wav``. A static method."""

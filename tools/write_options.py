@@ -84,11 +84,24 @@ RUNS = {
 }
 """Key of ``[training]`` that is none of `multiseq.train` -> what it means."""
 
+START = """
+### With a pretrained start
+
+`start = "FOLDER"`, or the name of a model on the Hugging Face Hub: see [text](text.md#a-pretrained-start).
+`dim`, `depth`, `heads` and `ff_dim` are those of the model, and there are these keys:
+
+"""
+
 ADAPTERS = {
     "TextAdapter": "text",
+    "PretrainedTextAdapter": "text",
     "SpeechAdapter": "speech",
     "GraphAdapter": "graph",
     "NeighborhoodAdapter": "graph",
+}
+NOTES = {
+    "PretrainedTextAdapter": ", if the encoder has a `start`",
+    "NeighborhoodAdapter": ", if the recipe gives `num_hops`",
 }
 HEADS = {
     "VectorHead": 'output = "vector"',
@@ -111,11 +124,13 @@ def page() -> str:
     ]
     sections += ["\n## Tasks\n\nKeys of `[tasks.NAME]`:\n\n", _plain(recipe_check.TASK_KEYS, TASKS)]
     sections += ["\n## Encoder\n\n" + _presets() + _table(TAKES["Encoder"], [multiseq.Encoder])]
+    sections += [START, _table(TAKES["PretrainedEncoder"], [multiseq.PretrainedEncoder])]
     sections += ["\n## Adapters\n\nKeys of `[adapters.NAME]`, besides `modality` (default: NAME).\n"]
     for name, modality in ADAPTERS.items():
         kind = getattr(multiseq, name)
-        note = ", if the recipe gives `num_hops`" if name == "NeighborhoodAdapter" else ""
-        sections += [f"\n### {name}\n\nFor `{modality}`{note}.\n\n", _table(TAKES[name], [kind.fit, kind])]
+        functions = [kind.fit, kind] if hasattr(kind, "fit") else [kind]
+        sections += [f"\n### {name}\n\nFor `{modality}`{NOTES.get(name, '')}.\n\n"]
+        sections += [_table(TAKES[name], functions)]
     sections += ["\n## Heads\n\nKeys of `head = { … }` and `decode = { … }` of a task.\n"]
     for name, output in HEADS.items():
         kind = getattr(multiseq, name)

@@ -22,7 +22,7 @@ from multiseq.labels import composed
 from multiseq.requires import need
 from multiseq.tokenizer import LONGEST_WORD, read_tokenizer, train_tokenizer
 
-__all__ = ["PieceParts", "WordParts", "bag_of_words", "split_words", "train_pieces"]
+__all__ = ["PieceParts", "WordParts", "bag_of_words", "split_words", "train_pieces", "word_spans"]
 
 UNKNOWN = 0
 """The row of the table for unknown words, and for words and pieces that word dropout hides."""
@@ -49,7 +49,12 @@ def split_words(text: str) -> list[str]:
     >>> split_words("Don't pay 1,200.50 for well-known 東京...")
     ["Don't", 'pay', '1,200.50', 'for', 'well', '-', 'known', '東', '京', '...']
     """
-    return [match.group() for match in _word_pattern().finditer(text)]
+    return [text[start:end] for start, end in word_spans(text)]
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """The start and end of each word in the text, in characters; :func:`split_words` says what a word is."""
+    return [match.span() for match in _word_pattern().finditer(text)]
 
 
 def bag_of_words(text: str) -> list[str]:

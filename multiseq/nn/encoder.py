@@ -12,7 +12,8 @@ does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ from multiseq.nn.rotation import Rotation, rotate_parts, rotation_of
 from multiseq.system.memory import check_fits
 from multiseq.vectors import VectorSets
 
-__all__ = ["PRESETS", "Encoder", "FeedForward", "inner_width"]
+__all__ = ["PRESETS", "Encoder", "FeedForward", "Trunk", "inner_width"]
 
 WIDEST_NORM = 8192
 """The largest ``dim`` for which the GPU's norm kernel can hold a row in registers."""
@@ -52,7 +53,87 @@ PRESETS: dict[str, dict[str, int]] = {
 }
 
 
-class Encoder(nn.Module):
+class Trunk(nn.Module, ABC):
+    """What encoders share: how the packed sets of a batch pass through the blocks.
+
+    A subclass sets these attributes, and says how sets enter the first block.
+    """
+
+    dim: int
+    depth: int
+    heads: int
+    blocks: nn.ModuleList
+    norm: nn.Module
+
+    @abstractmethod
+    def _enter(self, sets: VectorSets) -> tuple[Tensor, Sequence[Rotation | None], Bias | None]:
+        """The residual stream before the first block, the rotation of each block, and the bias of all."""
+
+    @abstractmethod
+    def _can_share_bins(self, sets: VectorSets) -> bool:
+        """Whether several short sets can be processed as one bin; a bias or a window does not allow it."""
+
+    def _check_width(self, sets: VectorSets) -> None:
+        if sets.dim != self.dim:
+            raise ValueError(
+                f"sets: got vectors of width {sets.dim}, expected {self.dim}; "
+                "build the adapter with the encoder's dim"
+            )
+
+    def forward(self, sets: VectorSets) -> VectorSets:
+        """Encode each set independently: the output for a set does not depend on the rest of the batch."""
+        if sets.device.type != "cpu":
+            return sets.with_values(self._encode(sets, _plan_of(sets)))
+        binned = self._can_share_bins(sets)
+        encoded = self._encode_in(Order.of(sets.lengths, binned=binned), sets)
+        if binned and not encoded.detach().isfinite().all():
+            # Inf or NaN in one set spreads to the other sets of its bin: their attention weights for it are
+            # 0, and 0 * inf is NaN. So encode again without bins. A gradient with inf or NaN spreads too, but
+            # it spoils the gradients of all weights anyway.
+            encoded = self._encode_in(Order.of(sets.lengths), sets)
+        return sets.with_values(encoded)
+
+    @torch.no_grad()
+    def attention(self, sets: VectorSets, layer: int = -1) -> list[Float[Tensor, "heads length length"]]:
+        """The attention weights of one layer, ``(heads, length, length)`` for each set; recomputed here."""
+        if not -self.depth <= layer < self.depth:
+            raise ValueError(f"layer: got {layer}, expected {-self.depth} to {self.depth - 1}")
+        plan = _plan_of(sets)
+        x, rotations, bias = self._enter(sets)
+        branch, layer = None, layer % self.depth
+        for block, rotation in zip(self.blocks[:layer], rotations, strict=False):
+            x, branch = block(x, branch, plan, rotation, bias)
+        block = self.blocks[layer]
+        assert isinstance(block, Block)
+        attention = block.attention
+        if not isinstance(attention, SelfAttention):
+            got = type(attention).__name__
+            raise ValueError(f"layer: got {layer}, whose attention is a {got}, expected a SelfAttention")
+        q, k, _ = attention.project(block.attention_norm(x, branch)[1], rotations[layer])
+        return attention_weights(q, k, plan, bias=bias, window=attention.window)
+
+    def _encode_in(self, order: Order, sets: VectorSets) -> Tensor:
+        chunks = order.enter(sets).split([sum(map(len, bins)) for bins in order.chunks])
+        encoded = []
+        for chunk, bins in zip(chunks, order.chunks, strict=True):
+            shared = any(len(lengths) > 1 for lengths in bins)
+            sequences = None if shared else chunk.sequences
+            plan = AttentionPlan([sum(lengths) for lengths in bins], sequences=sequences, bins=bins)
+            encoded.append(self._encode(chunk, plan))
+        return order.leave(torch.cat(encoded))
+
+    def _encode(self, sets: VectorSets, plan: AttentionPlan) -> Tensor:
+        x, rotations, bias = self._enter(sets)
+        branch = None
+        for block, rotation in zip(self.blocks, rotations, strict=True):
+            x, branch = block(x, branch, plan, rotation, bias)
+        # Under autocast the weights are in single precision, and so is the result, as on a CPU.
+        dtype = torch.promote_types(x.dtype, next(self.parameters()).dtype)
+        normed: Tensor = self.norm(x, branch, dtype=dtype)[1]
+        return normed
+
+
+class Encoder(Trunk):
     """A Transformer encoder over packed sets: the output has the same sets and lengths as the input.
 
     Args:
@@ -133,38 +214,6 @@ class Encoder(nn.Module):
             raise ValueError(f"preset: got {name!r}, expected one of {', '.join(PRESETS)}")
         return cls(**{**PRESETS[name], **changes})
 
-    def forward(self, sets: VectorSets) -> VectorSets:
-        """Encode each set independently: the output for a set does not depend on the rest of the batch."""
-        if sets.device.type != "cpu":
-            return sets.with_values(self._encode(sets, _plan_of(sets)))
-        binned = self.window is None and not self.relative_bias and not self.pair_codes
-        encoded = self._encode_in(Order.of(sets.lengths, binned=binned), sets)
-        if binned and not encoded.detach().isfinite().all():
-            # Inf or NaN in one set spreads to the other sets of its bin: their attention weights for it are
-            # 0, and 0 * inf is NaN. So encode again without bins. A gradient with inf or NaN spreads too, but
-            # it spoils the gradients of all weights anyway.
-            encoded = self._encode_in(Order.of(sets.lengths), sets)
-        return sets.with_values(encoded)
-
-    @torch.no_grad()
-    def attention(self, sets: VectorSets, layer: int = -1) -> list[Float[Tensor, "heads length length"]]:
-        """The attention weights of one layer, ``(heads, length, length)`` for each set; recomputed here."""
-        if not -self.depth <= layer < self.depth:
-            raise ValueError(f"layer: got {layer}, expected {-self.depth} to {self.depth - 1}")
-        plan = _plan_of(sets)
-        x, rotation, bias = self._enter(sets)
-        branch, layer = None, layer % self.depth
-        for block in self.blocks[:layer]:
-            x, branch = block(x, branch, plan, rotation, bias)
-        block = self.blocks[layer]
-        assert isinstance(block, Block)
-        attention = block.attention
-        if not isinstance(attention, SelfAttention):
-            got = type(attention).__name__
-            raise ValueError(f"layer: got {layer}, whose attention is a {got}, expected a SelfAttention")
-        q, k, _ = attention.project(block.attention_norm(x, branch)[1], rotation)
-        return attention_weights(q, k, plan, bias=bias, window=self.window)
-
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain JSON values."""
         return {name: getattr(self, name) for name in OPTIONS}
@@ -174,32 +223,13 @@ class Encoder(nn.Module):
         """The inverse of :meth:`config`."""
         return cls(**config_of(config, OPTIONS))
 
-    def _enter(self, sets: VectorSets) -> tuple[Tensor, Rotation | None, Bias | None]:
-        if sets.dim != self.dim:
-            raise ValueError(
-                f"sets: got vectors of width {sets.dim}, expected {self.dim}; "
-                "build the adapter with the encoder's dim"
-            )
-        return sets.values, rotation_of(sets.positions, self.dim // self.heads), self.bias(sets)
+    def _enter(self, sets: VectorSets) -> tuple[Tensor, Sequence[Rotation | None], Bias | None]:
+        self._check_width(sets)
+        rotation = rotation_of(sets.positions, self.dim // self.heads)
+        return sets.values, [rotation] * self.depth, self.bias(sets)
 
-    def _encode_in(self, order: Order, sets: VectorSets) -> Tensor:
-        chunks = order.enter(sets).split([sum(map(len, bins)) for bins in order.chunks])
-        encoded = []
-        for chunk, bins in zip(chunks, order.chunks, strict=True):
-            sequences = None if self.window is None else chunk.sequences
-            plan = AttentionPlan([sum(lengths) for lengths in bins], sequences=sequences, bins=bins)
-            encoded.append(self._encode(chunk, plan))
-        return order.leave(torch.cat(encoded))
-
-    def _encode(self, sets: VectorSets, plan: AttentionPlan) -> Tensor:
-        x, rotation, bias = self._enter(sets)
-        branch = None
-        for block in self.blocks:
-            x, branch = block(x, branch, plan, rotation, bias)
-        # Under autocast the weights are in single precision, and so is the result, as on a CPU.
-        dtype = torch.promote_types(x.dtype, next(self.parameters()).dtype)
-        normed: Tensor = self.norm(x, branch, dtype=dtype)[1]
-        return normed
+    def _can_share_bins(self, sets: VectorSets) -> bool:
+        return self.window is None and not self.relative_bias and not self.pair_codes
 
     def _initialise(self) -> None:
         for block in self.blocks:
@@ -282,11 +312,11 @@ class Block(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head attention of each vector to its own set, with rotary positions on queries and keys."""
 
-    def __init__(self, dim: int, heads: int, window: int | None = None) -> None:
+    def __init__(self, dim: int, heads: int, window: int | None = None, *, bias: bool = False) -> None:
         super().__init__()
         self.heads, self.window = heads, window
-        self.qkv = Linear(dim, 3 * dim)
-        self.out = Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias=bias)
+        self.out = Linear(dim, dim, bias=bias)
 
     def project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each ``(vectors, heads, head_dim)``."""

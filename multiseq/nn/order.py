@@ -14,7 +14,7 @@ from multiseq.nn.linear import padded_rows
 from multiseq.pairs import Pairs
 from multiseq.vectors import VectorSets, rows_of
 
-__all__ = ["Order"]
+__all__ = ["LONGEST_IN_BIN", "Order"]
 
 # On a CPU a batch passes through the blocks in chunks of about this many rows. Larger tensors fit into no
 # cache, and their memory is requested from the system anew in every operation.
@@ -22,8 +22,8 @@ _MOST_ROWS = 4096
 # Bins are filled to a multiple of this length. Torch's attention kernel is fastest with multiples of 16 and
 # with products of at least 32 x 32.
 _STEP = 32
-# A set longer than this gets a bin of its own.
-_LONGEST_IN_BIN = 64
+LONGEST_IN_BIN = 64
+"""A set longer than this gets a bin of its own, and several sets share a bin of at most this length."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _bins_of(sizes: list[int]) -> list[list[int]]:
     bins: list[list[int]] = []
     left: dict[int, list[int]] = {}  # length -> its sets, the longest first
     for i in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
-        if 0 < sizes[i] <= _LONGEST_IN_BIN:
+        if 0 < sizes[i] <= LONGEST_IN_BIN:
             left.setdefault(sizes[i], []).append(i)
         else:
             bins.append([i])

@@ -6,11 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from multiseq.options import TAKES
 from multiseq.runs.recipe_check import RecipeError, fits, one_of
 
 if TYPE_CHECKING:
     from multiseq.model import Model
     from multiseq.nn.encoder import Encoder
+    from multiseq.pretrained.encoder import PretrainedEncoder
+    from multiseq.pretrained.folder import Pretrained
     from multiseq.runs.recipe import Recipe
     from multiseq.tasks import Source
     from multiseq.training.settings import Settings
@@ -21,6 +24,8 @@ ADAPTERS = {"text": "TextAdapter", "speech": "SpeechAdapter", "graph": "GraphAda
 SPLIT = {"graph": ("num_hops", "NeighborhoodAdapter")}
 """Modality -> (option, adapter class that is used if the recipe has the option)."""
 PRESET = "tiny"
+SIZES = ("dim", "depth", "heads", "ff_dim")
+"""Keys of ``[encoder]`` that a pretrained start decides. A recipe may repeat them."""
 
 
 def settings(recipe: Recipe) -> Settings:
@@ -53,13 +58,15 @@ def check_options(recipe: Recipe) -> None:
     from multiseq.nn.encoder import PRESETS
 
     name, tables = recipe.name, recipe.tables
-    fits(tables["encoder"], "Encoder", f"{name}: [encoder]", also=("preset",))
-    one_of(tables["encoder"].get("preset", PRESET), PRESETS, f"{name}: [encoder] preset")
+    start = _start(recipe)
+    if start is None:
+        fits(tables["encoder"], "Encoder", f"{name}: [encoder]", also=("preset",))
+        one_of(tables["encoder"].get("preset", PRESET), PRESETS, f"{name}: [encoder] preset")
     for adapter, spec in tables["adapters"].items():
         place = f"{name}: [adapters.{adapter}]"
         fits(spec, adapter_class(recipe, adapter).__name__, place, also=("modality",))
     with torch.device("meta"):  # build the parts without memory, to see whether it works
-        dim = _encoder(recipe).dim
+        dim = _encoder(recipe, start).dim
         for task, spec in tables["tasks"].items():
             place = f"{name}: [tasks.{task}]"
             kind, options = _head_class(spec, f"{place} head")
@@ -78,19 +85,25 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
     """
     import torch
 
+    from multiseq.adapters import PretrainedTextAdapter
     from multiseq.model import Model
+    from multiseq.pretrained.encoder import PretrainedEncoder
     from multiseq.tasks import Task
 
     check_options(recipe)
     torch.manual_seed(recipe.tables["training"].get("seed", 0))
-    encoder = _encoder(recipe)
+    start = _start(recipe)
+    encoder = _encoder(recipe, start)
     adapters = {}
     for name in dict.fromkeys(source.adapter_name for source in train):
         of_adapter = [source for source in train if source.adapter_name == name]
-        adapters[name] = _adapter(recipe, name, of_adapter, encoder.dim)
+        adapters[name] = _adapter(recipe, name, of_adapter, encoder.dim, start)
     pair_codes = max((getattr(adapter, "pair_codes", 0) for adapter in adapters.values()), default=0)
     if pair_codes > encoder.pair_codes:
-        encoder = _encoder(recipe, pair_codes=pair_codes)
+        encoder = _encoder(recipe, start, pair_codes=pair_codes)
+    if isinstance(encoder, PretrainedEncoder) and start is not None:
+        texts = [adapter for adapter in adapters.values() if isinstance(adapter, PretrainedTextAdapter)]
+        start.fill(encoder, texts)
     labels = {task: values for source in train for task, values in source.targets.items()}
     tasks = {}
     for name, spec in recipe.tasks.items():
@@ -102,11 +115,36 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
     return Model(adapters, encoder, tasks)
 
 
-def _encoder(recipe: Recipe, **more: Any) -> Encoder:
+def _start(recipe: Recipe) -> Pretrained | None:
+    """The pretrained model that the encoder begins as, if the recipe names one."""
+    from multiseq.pretrained.folder import Pretrained
+
+    given, place = recipe.tables["encoder"], f"{recipe.name}: [encoder]"
+    if "start" not in given:
+        return None
+    fits(given, "PretrainedEncoder", place, also=("start", *TAKES["Encoder"], "preset"))
+    if not isinstance(given["start"], str):
+        raise RecipeError(f"{place} start: got {given['start']!r}, expected a folder, or a name on the Hub")
+    try:
+        start = Pretrained.read(given["start"])
+    except ValueError as error:
+        raise RecipeError(f"{place} start: {error}") from error
+    for key, value in given.items():
+        if key in SIZES and value != getattr(start.architecture, key):
+            has = getattr(start.architecture, key)
+            raise RecipeError(f"{place} {key}: got {value}, but start has {has}; leave {key} out")
+        if key not in ("start", *SIZES, *TAKES["PretrainedEncoder"]):
+            raise RecipeError(f"{place}: got start and {key}, which goes without start; leave {key} out")
+    return start
+
+
+def _encoder(recipe: Recipe, start: Pretrained | None, **more: Any) -> Encoder | PretrainedEncoder:
     from multiseq.nn.encoder import Encoder
 
     options = {"preset": PRESET, **recipe.tables["encoder"], **more}
     try:
+        if start is not None:
+            return start.encoder(**{k: v for k, v in options.items() if k in TAKES["PretrainedEncoder"]})
         return Encoder.preset(options.pop("preset"), **options)
     except ValueError as error:
         raise RecipeError(f"{recipe.name}: [encoder]: {error}") from error
@@ -117,14 +155,18 @@ def adapter_class(recipe: Recipe, name: str) -> Any:
     import multiseq.adapters
 
     modality, options = recipe.modality(name), recipe.tables["adapters"].get(name, {})
+    if modality == "text" and "start" in recipe.tables["encoder"]:
+        return multiseq.adapters.PretrainedTextAdapter
     key, other = SPLIT.get(modality, ("", ""))
     return getattr(multiseq.adapters, other if key in options else ADAPTERS[modality])
 
 
-def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int) -> Any:
+def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int, start: Pretrained | None) -> Any:
     items = [item for source in sources for item in source.items]
     options = {k: v for k, v in recipe.tables["adapters"].get(name, {}).items() if k != "modality"}
     try:
+        if start is not None and recipe.modality(name) == "text":
+            return start.adapter(**options)
         return adapter_class(recipe, name).fit(items, dim=dim, **options)
     except ValueError as error:
         locations = [place for source in sources for place in source.locations]

@@ -12,7 +12,7 @@ An unknown key is an error; the message suggests the most similar key. A recipe 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -113,6 +113,7 @@ def read_together(
     whole = parsed[0] if len(parsed) == 1 else _merge(parsed, changes, data)
     for change in changes:
         _change(whole.tables, change)
+    _find_start(whole.tables, Path())
     check(whole.name, whole.tables)
     return whole
 
@@ -141,7 +142,17 @@ def _parse(recipe: str | Path) -> Recipe:
         tables = parse_toml(text)
     except ValueError as error:  # the file cannot be decoded, or it is not TOML
         raise RecipeError(f"{name}: not TOML: {error}") from None
-    return Recipe(name, folder, text, {s: {} for s in SECTIONS} | tables)
+    tables = {s: {} for s in SECTIONS} | tables
+    _find_start(tables, folder)
+    return Recipe(name, folder, text, tables)
+
+
+def _find_start(tables: Mapping[str, Any], base: Path) -> None:
+    """Make the folder of a pretrained start absolute, if it is one in ``base``. A name on the Hub stays."""
+    encoder = tables["encoder"]
+    start = encoder.get("start") if isinstance(encoder, dict) else None
+    if isinstance(start, str) and "\0" not in start and (base / start).is_dir():
+        encoder["start"] = str((base / start).resolve())
 
 
 def _shipped() -> Any:

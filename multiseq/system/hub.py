@@ -1,14 +1,15 @@
-"""Download a checkpoint from the Hugging Face Hub: only what its config.json lists."""
+"""Download from the Hugging Face Hub: what the config.json of a checkpoint lists, or files by name."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from multiseq.requires import need
 
-__all__ = ["download", "is_hub_name"]
+__all__ = ["download", "download_files", "is_hub_name"]
 
 
 def is_hub_name(folder: str | Path) -> bool:
@@ -48,6 +49,27 @@ def download(name: str) -> Path:
         raise ValueError(
             f"{name}: neither a folder here nor a multiseq model on the Hugging Face Hub: {said}"
         ) from error
+
+
+def download_files(name: str, patterns: Sequence[str]) -> Path:
+    """Download the files of a model of another library, into the same cache, and return its folder.
+
+    Args:
+        name: Its name on the Hub, ``user/name``; a few old models have no user.
+        patterns: The names of the files, with ``*`` for any characters. No other file is downloaded.
+
+    Raises:
+        ValueError: As :func:`download` does.
+    """
+    advice = "neither a folder here nor a model on the Hugging Face Hub"
+    if not re.fullmatch(r"(\w[\w.-]*/)?\w[\w.-]*", name, re.ASCII):
+        raise ValueError(f"{name}: {advice}")
+    hub = need("huggingface_hub")
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(patterns)))
+    except Exception as error:  # of the network or of the Hub
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"{name}: {advice}: {said}") from error
 
 
 def _literal(name: str) -> str:

@@ -39,6 +39,7 @@ from multiseq.training.confidence import forget_calibration
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.label_check import check_labels
+from multiseq.training.optimizer import frozen
 from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.resume import (
     PREVIOUS,
@@ -172,7 +173,7 @@ def train(
         if state is not None:
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
         module = Module(model, TrainingData(plan, dev, cache), final, folder, identity)
-        with deterministic_sums(settings.deterministic):
+        with deterministic_sums(settings.deterministic), frozen(model, settings.frozen_layers):
             _run_trainer(module, stop, state, launch, shown)
             module.finish()
         if folder is not None and is_first_process():

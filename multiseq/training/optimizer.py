@@ -1,29 +1,82 @@
-"""The optimiser, and the learning rate of each step."""
+"""The optimiser, the learning rate of each weight and of each step, and which weights are trained at all.
+
+A pretrained encoder is fine-tuned with a lower learning rate than the new parts of the model, and its lower
+layers with a lower one than its upper layers: Howard and Ruder 2018 (https://arxiv.org/abs/1801.06146).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from multiseq.adapters.pretrained_text import PretrainedTextAdapter
 from multiseq.model import Model
+from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.training.budget import Fitted
 from multiseq.training.settings import Settings
 
-__all__ = ["make_optimizer", "rate_at"]
+__all__ = ["frozen", "make_optimizer", "rate_at"]
 
 
 def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
     """AdamW with weight decay for matrices; biases, norms and single vectors have none."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-    ]
+    layers = _pretrained_layers(model)
+    pretrained = {id(weight) for layer in layers for weight in layer}
+    parts = [(settings.lr, [p for p in model.parameters() if id(p) not in pretrained])]
+    for below, layer in enumerate(reversed(layers)):
+        parts.append((settings.pretrained_lr * settings.layer_lr_decay**below, layer))
+    groups = []
+    for lr, weights in parts:
+        trained = [p for p in weights if p.requires_grad]
+        groups += [
+            {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay, "lr": lr},
+            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0, "lr": lr},
+        ]
+    groups = [group for number, group in enumerate(groups) if number < 2 or group["params"]]
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), fused=True)
     optimizer.register_load_state_dict_post_hook(_lay_out_moments)
     return optimizer
+
+
+@contextmanager
+def frozen(model: Model, num_layers: int) -> Iterator[None]:
+    """Inside this context, the embeddings and the first layers of a pretrained encoder are not trained.
+
+    With low-rank terms (``lora_rank``), none of its layers is.
+
+    Raises:
+        ValueError: The encoder is not pretrained, or has fewer layers.
+    """
+    layers = _pretrained_layers(model)
+    if num_layers and num_layers >= len(layers):
+        most = f"at most {len(layers) - 1}, its layers" if layers else "0, as it is not pretrained"
+        raise ValueError(
+            f"frozen_layers: got {num_layers} for this {type(model.encoder).__name__}, expected {most}"
+        )
+    num_frozen = num_layers + 1 if num_layers else 0
+    if isinstance(model.encoder, PretrainedEncoder) and model.encoder.lora_rank:
+        num_frozen = len(layers)
+    weights = [w for layer in layers[:num_frozen] for w in layer if w.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
+
+
+def _pretrained_layers(model: Model) -> list[list[nn.Parameter]]:
+    """The pretrained weights: those before the first layer, then each layer's. None if there are none."""
+    if not isinstance(model.encoder, PretrainedEncoder):
+        return []
+    entry, *layers = model.encoder.layers()
+    texts = [adapter for adapter in model.adapters.values() if isinstance(adapter, PretrainedTextAdapter)]
+    return [[*entry, *(weight for adapter in texts for weight in adapter.parameters())], *layers]
 
 
 def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:

@@ -26,6 +26,11 @@ class Settings:
         max_vectors: Largest number of vectors in one step's batch, over all tasks and processes. A larger
             example gets a batch of its own. None: 4096 if ``steps`` is given.
         lr: Highest learning rate of AdamW (https://arxiv.org/abs/1711.05101).
+        pretrained_lr: Highest learning rate of the last layer of a pretrained encoder (`start` in a recipe).
+        layer_lr_decay: For each layer below the last, its learning rate is multiplied by this again. 1 gives
+            all pretrained layers one learning rate.
+        frozen_layers: The number of layers of a pretrained encoder, from the first, that are not trained; nor
+            are the embeddings then. 0 trains everything.
         warmup: Fraction of all steps in which the learning rate rises, at the beginning.
         weight_decay: Weight decay of matrices. Biases and norms have none.
         max_grad_norm: Gradient clipping: a gradient with a larger norm is scaled down to this norm.
@@ -55,6 +60,9 @@ class Settings:
     steps: int | None = None
     max_vectors: int | None = None
     lr: float = 1e-3
+    pretrained_lr: float = 5e-5
+    layer_lr_decay: float = 1.0
+    frozen_layers: int = 0
     warmup: float = 0.1
     weight_decay: float = 0.05
     max_grad_norm: float = 1.0

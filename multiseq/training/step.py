@@ -101,7 +101,7 @@ class Module(lightning.LightningModule):
         losses = self.model.loss(batch) if batch.parts else {}
         sums, counts = self._over_processes(losses)
         # A process whose shard is empty still takes part in the backward pass.
-        total = next(iter(self.parameters())).sum() * 0.0
+        total = next(weight for weight in self.parameters() if weight.requires_grad).sum() * 0.0
         for name, (loss, _) in losses.items():
             # Data-parallel training averages gradients over processes. This factor turns the mean into a sum.
             weight = self.model.tasks[name].weight * self.trainer.world_size

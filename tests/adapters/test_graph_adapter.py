@@ -102,11 +102,12 @@ def test_every_kind_keeps_the_protocol(name: str) -> None:
     adapter = fitted(name)
     assert isinstance(adapter, Adapter)
     examples = [e for item in ITEMS[name] for e in adapter.prepare(item)]
-    sets = adapter(adapter.collate(examples))
+    inputs = adapter.collate(examples)
+    sets = adapter(inputs)
     assert list(sets.lengths) == [adapter.num_vectors(e) for e in examples]
     assert sets.dim == adapter.dim == DIM
     assert sets.positions is None
-    read = adapter.read(sets)
+    read = adapter.read(sets, inputs)
     assert list(read.lengths) == [len(adapter.names(e)) for e in examples]
     assert all(isinstance(n, str) for e in examples for n in adapter.names(e))
 
@@ -178,9 +179,8 @@ def permuted(graph: Data, order: Tensor) -> Data:
 def test_permuting_the_nodes_permutes_the_outputs(name: str) -> None:
     adapter, graph = fitted(name), ITEMS[name][0]
     order = torch.randperm(7)
-    before = adapter(adapter.collate(adapter.prepare(graph)))
-    after = adapter(adapter.collate(adapter.prepare(permuted(graph, order))))
-    rows = adapter.read(before).values, adapter.read(after).values
+    inputs = [adapter.collate(adapter.prepare(network)) for network in (graph, permuted(graph, order))]
+    rows = [adapter.read(adapter(batch), batch).values for batch in inputs]
     torch.testing.assert_close(rows[1], rows[0][order])
     assert not torch.allclose(rows[1], rows[0])
 
@@ -331,9 +331,10 @@ def test_node_sets_share_one_tensor_and_read_the_node() -> None:
     assert len({id(e.network) for e in examples}) == 1
     assert [adapter.align(list(range(13)), e) for e in examples] == [[i] for i in range(13)]
     assert [adapter.names(e) for e in examples] == [[str(i)] for i in range(13)]
-    sets = adapter(adapter.collate(examples))
+    inputs = adapter.collate(examples)
+    sets = adapter(inputs)
     assert set(sets.lengths) == {5}
-    torch.testing.assert_close(adapter.read(sets).values, sets.values[::5])
+    torch.testing.assert_close(adapter.read(sets, inputs).values, sets.values[::5])
     mixed = [examples[3], adapter.prepare(data(0))[2], examples[0]]
     alone = torch.cat([adapter(adapter.collate([e])).values for e in mixed])
     torch.testing.assert_close(adapter(adapter.collate(mixed)).values, alone)
@@ -357,8 +358,9 @@ def test_empty_single_and_isolated_nodes(num_hops: int | None) -> None:
     adapter = fitted_to(data(), num_hops)
     for nodes in (0, 1, 5):
         graph = Data(x=torch.randn(nodes, 3), edge_index=torch.zeros(2, 0, dtype=torch.long))
-        sets = adapter(adapter.collate(adapter.prepare(graph)))
-        assert adapter.read(sets).num_vectors == nodes
+        inputs = adapter.collate(adapter.prepare(graph))
+        sets = adapter(inputs)
+        assert adapter.read(sets, inputs).num_vectors == nodes
         assert sets.values.isfinite().all()
 
 
@@ -366,7 +368,8 @@ def test_a_graph_without_features_has_its_structure() -> None:
     path = Data(num_nodes=3, edge_index=torch.tensor([[0, 1], [1, 2]]))
     for num_hops in (None, 1):
         adapter = fitted_to(path, num_hops, directed=False)
-        values = adapter.read(adapter(adapter.collate(adapter.prepare(path)))).values
+        inputs = adapter.collate(adapter.prepare(path))
+        values = adapter.read(adapter(inputs), inputs).values
         torch.testing.assert_close(values[0], values[2])
         assert not torch.allclose(values[0], values[1])
 
@@ -644,7 +647,7 @@ print("rdkit" in sys.modules)
 def predict(model: nn.ModuleList, inputs: Inputs) -> Tensor:
     """A number a set: adapter, and a small network on the sum over the set."""
     adapter, project = model
-    sets = adapter.read(adapter(inputs))
+    sets = adapter.read(adapter(inputs), inputs)
     sums = sets.values.new_zeros(sets.num_sets, sets.dim).index_add(0, sets.set_index, sets.values)
     return project(sums).squeeze(1)
 
@@ -691,4 +694,5 @@ def test_a_real_network(data_dir: Path, num_hops: int | None) -> None:
     labels = file["node_labels"]
     assert len(examples) == (890 if num_hops else 1)
     assert sum(len(adapter.align(labels, e)) for e in examples) == 890
-    assert adapter.read(adapter(adapter.collate(examples))).num_vectors == 890
+    inputs = adapter.collate(examples)
+    assert adapter.read(adapter(inputs), inputs).num_vectors == 890

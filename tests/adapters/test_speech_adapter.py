@@ -540,8 +540,9 @@ def test_it_is_an_adapter() -> None:
     adapter = made()
     assert isinstance(adapter, Adapter)
     assert adapter.modality == "speech"
-    sets = adapter(adapter.collate([]))
-    assert adapter.read(sets) is sets
+    inputs = adapter.collate([])
+    sets = adapter(inputs)
+    assert adapter.read(sets, inputs) is sets
 
 
 @pytest.mark.parametrize("options", [{}, {"speeds": (0.9, 1.1), "chunk_seconds": 0.3, "subsample": 4}])

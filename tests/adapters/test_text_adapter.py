@@ -205,10 +205,11 @@ def test_nothing_empty_or_one(make):
     sets = adapter(adapter.collate([empty]))
     assert sets.lengths == (0,)
     assert sets.values.shape == (0, 8)
-    one = adapter(adapter.collate([*adapter.prepare("cat"), empty]))
+    inputs = adapter.collate([*adapter.prepare("cat"), empty])
+    one = adapter(inputs)
     assert one.num_sets == 2
     assert one.lengths[1] == 0
-    assert adapter.read(one) is one
+    assert adapter.read(one, inputs) is one
 
 
 def test_a_neighbour_is_seen_and_the_next_but_one_is_not():

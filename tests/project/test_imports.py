@@ -142,7 +142,7 @@ LAYERS = (
     "checkpoint",
     "ensemble",
     "model",
-    "batch tasks",
+    "batch tasks pretrained",
     "adapters",
     "heads",
     "nn",

@@ -1,0 +1,159 @@
+"""A pretrained start in recipes: `[encoder] start = …`, and every modality through the same trunk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from multiseq import (
+    ClassTarget,
+    GraphAdapter,
+    Model,
+    PretrainedEncoder,
+    PretrainedTextAdapter,
+    SetHead,
+    Source,
+    SpeechAdapter,
+    Task,
+    TextAdapter,
+    VectorSets,
+    load,
+    pretrained_text,
+    train,
+)
+from multiseq.runs.build import adapter_class, check_options
+from multiseq.runs.evaluate import evaluate_run
+from multiseq.runs.recipe import RecipeError, read
+from multiseq.runs.run import train_run
+from tests.cells import backward, batch_of
+from tests.pretrained.tiny import model_of
+
+RECIPE = """
+[encoder]
+start = "hf"
+
+[training]
+steps = 2
+
+[data.lines]
+adapter = "text"
+format = "table"
+train = "train.tsv"
+test = "test.tsv"
+
+[tasks.mood]
+data = "lines"
+output = "set"
+target = "class"
+column = "label"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, folders: dict[str, Path]) -> Path:
+    shutil.copytree(folders["bert"], tmp_path / "hf")
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    for split in ("train", "test"):
+        rows = [f"{word} on the mat\t{label}" for word, label in (("cat", "up"), ("cats", "down"))]
+        (tmp_path / f"{split}.tsv").write_text("\n".join(["text\tlabel", *rows, ""]))
+    return tmp_path
+
+
+def test_a_recipe_trains_and_its_run_needs_no_folder(folder: Path) -> None:
+    recipe = read(folder / "tiny.toml", ["adapters.text.piece_pooling=first"])
+    train_run(recipe, folder / "run", progress=False, say=lambda _: None)
+    shutil.rmtree(folder / "hf")
+    model = load(folder / "run")
+    adapter, encoder = model.adapters["text"], model.encoder
+    assert isinstance(adapter, PretrainedTextAdapter)
+    assert isinstance(encoder, PretrainedEncoder)
+    assert (adapter.piece_pooling, adapter.window, encoder.dim, encoder.depth) == ("first", 48, 24, 3)
+    trained = adapter.embedding.weight[6]
+    pretrained = model_of("bert").embeddings
+    before = pretrained.word_embeddings.weight[6] + pretrained.token_type_embeddings.weight[0]
+    assert 0 < (trained - before).abs().max() < 0.1  # it began at the pretrained weights
+    assert evaluate_run(folder / "run", say=lambda _: None)["mood"]
+
+
+def test_the_folder_is_beside_the_recipe_or_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = str((folder / "hf").resolve())
+    assert read(folder / "tiny.toml").tables["encoder"]["start"] == start
+    monkeypatch.chdir(folder)
+    assert read("tiny.toml").tables["encoder"]["start"] == start
+    assert read("starter", ["encoder.start=hf"]).tables["encoder"]["start"] == start
+    assert read("tiny.toml", ["encoder.start=ada/bert"]).tables["encoder"]["start"] == "ada/bert"
+
+
+def test_without_a_start_texts_have_their_usual_adapter(folder: Path) -> None:
+    recipe = read(folder / "tiny.toml")
+    assert adapter_class(recipe, "text") is PretrainedTextAdapter
+    del recipe.tables["encoder"]["start"]
+    assert adapter_class(recipe, "text") is TextAdapter
+
+
+def test_sizes_may_repeat_what_the_folder_says(folder: Path) -> None:
+    check_options(read(folder / "tiny.toml", ["encoder.dim=24", "encoder.depth=3", "encoder.dropout=0.2"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("encoder.dim=16", r"\[encoder\] dim: got 16, but start has 24; leave dim out"),
+        ("encoder.depth=2", r"\[encoder\] depth: got 2, but start has 3"),
+        ("encoder.preset=small", r"got start and preset, which goes without start"),
+        ("encoder.window=8", r"got start and window, which goes without start"),
+        ("encoder.gatd=true", r"no key 'gatd' \(did you mean 'gated'"),
+        ("encoder.start=3", r"\[encoder\] start: got 3, expected a folder, or a name on the Hub"),
+        ("encoder.start=./nowhere", r"\[encoder\] start: \./nowhere: no such folder"),
+        ("adapters.text.vocab_size=300", r"\[adapters\.text\]: no key 'vocab_size'"),
+        ("adapters.text.piece_pooling=last", r"piece_pooling: got 'last', expected one of first, mean"),
+    ],
+)
+def test_mistakes(change: str, message: str, folder: Path) -> None:
+    with pytest.raises(RecipeError, match=message):
+        check_options(read(folder / "tiny.toml", [change]))
+
+
+def test_text_speech_and_graphs_share_a_pretrained_trunk(folders: dict[str, Path]) -> None:
+    torch.manual_seed(0)
+    text, encoder = pretrained_text(folders["bert"], pair_codes=8)
+    sounds = [(torch.randn(8000) / 10, 16000), (torch.randn(4000) / 10, 16000)]
+    facts = [[("Ada", "wrote", "notes"), ("Ada", "met", "Mary")], [("Mary", "met", "Ada")]]
+    adapters = {
+        "text": text,
+        "speech": SpeechAdapter.fit(sounds, dim=24, n_mels=20, subsample=4),
+        "graph": GraphAdapter.fit(facts, dim=24, num_layers=1, max_distance=1),
+    }
+    items = {"text": ["the cat sat", "cats"], "speech": sounds, "graph": facts}
+    tasks = {name: Task(name, SetHead(24, ClassTarget(["x", "y"]))) for name in adapters}
+    model = Model(adapters, encoder, tasks)
+    sources = [Source(name, items[name], {name: ["x", "y"]}) for name in adapters]
+    losses = model.loss(batch_of(model, sources))
+    assert set(losses) == set(adapters)
+    backward(losses)
+    for name, parameter in model.named_parameters():
+        if not name.startswith("stems.[graph]"):  # which has tables for features that these facts lack
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+    before = encoder.positions.weight.clone()
+    train(model, sources, steps=1, pretrained_lr=0.1, progress=False)
+    assert not torch.equal(encoder.positions.weight, before)
+    for name in adapters:
+        assert len(model.predict(name, items[name])) == 2
+
+
+def test_a_set_among_sets_of_other_modalities_is_encoded_as_alone(folders: dict[str, Path]) -> None:
+    for family in ("bert", "modernbert"):
+        _, encoder = pretrained_text(folders[family])
+        encoder.eval()
+        words = VectorSets(torch.randn(30, 24), [30], torch.arange(30))
+        nodes = VectorSets(torch.randn(20, 24), [20])
+        together = encoder(VectorSets.cat([words, nodes])).unpack()
+        torch.testing.assert_close(together[0], encoder(words).values, atol=1e-5, rtol=0)
+        torch.testing.assert_close(together[1], encoder(nodes).values, atol=1e-5, rtol=0)
+        order = torch.randperm(20)
+        permuted = encoder(VectorSets(nodes.values[order], [20])).values
+        torch.testing.assert_close(permuted, together[1][order], atol=1e-5, rtol=0)

@@ -6,7 +6,17 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LOWER_IS_BETTER", "METRICS_OF", "MONITOR", "NUMBER", "OPTIONS", "TAKES", "Option", "check_range"]
+__all__ = [
+    "LOWER_IS_BETTER",
+    "METRICS_OF",
+    "MONITOR",
+    "NUMBER",
+    "OPTIONS",
+    "PRECISIONS",
+    "TAKES",
+    "Option",
+    "check_range",
+]
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,9 @@ class Option:
     choices: tuple[Any, ...] = ()
 
 
+PRECISIONS = ("auto", "fp32", "bf16")
+"""See `multiseq.nn.precision`."""
+
 OPTIONS: dict[str, Option] = {
     # sizes
     "dim": Option(int, AT_LEAST_ONE),
@@ -88,6 +101,7 @@ OPTIONS: dict[str, Option] = {
     "max_grad_norm": Option(NUMBER, POSITIVE),
     "seed": Option(int, Range(-(2**63), 2**64, (False, True))),
     "deterministic": Option(bool),
+    "precision": Option(str, choices=PRECISIONS),
     "ensemble": Option(int, Range(2)),
     # speech and graphs
     "sample_rate": Option(int, Range(1000)),
@@ -143,6 +157,7 @@ TAKES: dict[str, tuple[str, ...]] = {
             "ema_decay",
         ),
         *("evaluate_every", "patience", "monitor", "save_every", "num_workers", "seed", "deterministic"),
+        "precision",
     ),
 }
 """Class or method ``decode`` -> the options that a recipe may give it. A test compares the signatures."""

@@ -297,7 +297,7 @@ class SelfAttention(nn.Module):
         self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None = None
     ) -> Tensor:
         """Self-attention, from ``(vectors, dim)`` to ``(vectors, dim)``."""
-        attended = attend_self(self.qkv(x), self.heads, rotation, plan, bias=bias, window=self.window)
+        attended = attend_self(self.qkv(halved(x)), self.heads, rotation, plan, bias=bias, window=self.window)
         out: Tensor = self.out(attended.flatten(1))
         return out
 

@@ -20,7 +20,7 @@ from multiseq import (
     save,
     train,
 )
-from multiseq.nn import linear, precision
+from multiseq.nn import _half_attention, _joint, linear, precision
 from multiseq.nn.linear import Linear, half_products, padded_rows
 from multiseq.nn.precision import Precision, choose_precision, computing_in
 from multiseq.training import loop
@@ -109,11 +109,16 @@ def test_the_context_ends_and_another_within_does_not_end_it() -> None:
 
 
 @pytest.mark.usefixtures("every_row")
-@pytest.mark.parametrize("gated", [True, False])
-def test_the_encoder_is_near_fp32(gated: bool) -> None:
-    lengths = [3, 50, 0, 41, 7, 90]
+@pytest.mark.parametrize("options", [{}, {"gated": False}, {"window": 5}, {"relative_bias": True}])
+@pytest.mark.parametrize("longest", [0, 60, 512])  # of the sets whose attention is in bf16
+def test_the_encoder_is_near_fp32(
+    options: dict[str, Any], longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_joint, "LONGEST", longest)
+    monkeypatch.setattr(_half_attention, "_MOST_WEIGHTS", 20_000)  # several chunks
+    lengths = [3, 50, 0, 41, 7, 90, 97, 70, 71, 72]
     torch.manual_seed(0)
-    model = Encoder(dim=32, depth=2, heads=2, dropout=0.0, gated=gated)
+    model = Encoder(dim=32, depth=2, heads=2, dropout=0.0, **options)
     values, grad = torch.randn(sum(lengths), 32), torch.randn(sum(lengths), 32)
     results = []
     for half in (False, True):
@@ -140,6 +145,25 @@ def test_together_is_one_by_one() -> None:
         alone = [model(one).values for one in sets.split([1] * len(lengths))]
     for got, expected in zip(together, alone, strict=True):
         assert far(got, expected) < NEAR
+
+
+@pytest.mark.parametrize("num_sets", [1, 5, 6, 9])
+@pytest.mark.parametrize("longest", [16, 21])
+@pytest.mark.parametrize("masked", [None, "keys", "pairs"])
+def test_attention_of_a_group(num_sets: int, longest: int, masked: str | None) -> None:
+    parts = torch.randn(num_sets, longest, 3 * 2, 8).bfloat16()
+    mask, grad = None, torch.randn(num_sets, longest, 2, 8).bfloat16()
+    if masked is not None:
+        hidden = torch.rand(num_sets, 1, longest if masked == "pairs" else 1, longest) < 0.3
+        hidden[..., 0] = False
+        mask = torch.zeros(hidden.shape).masked_fill(hidden, float("-inf"))
+    exact = parts.float().requires_grad_()
+    q, k, v = exact.transpose(1, 2).chunk(3, dim=1)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)
+    expected.backward(grad.float())
+    got, saved = _half_attention.half_attention(parts, None if mask is None else mask.bfloat16())
+    assert far(got.float(), expected) < NEAR
+    assert far(_half_attention.half_attention_backward(grad, saved).float(), exact.grad) < NEAR
 
 
 # --- the choice -----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from multiseq.checks import one_of
-from multiseq.nn.linear import Linear, half_products
+from multiseq.nn.linear import Linear, half_products, halved
 from multiseq.options import PRECISIONS
 
 __all__ = ["Precision", "choose_precision", "computing_in", "device_for"]
@@ -27,9 +27,11 @@ FLAGS = {"amx_bf16": "AMX-BF16", "avx512_bf16": "AVX512-BF16"}
 
 ROWS, WIDEST, ROUNDS = 1024, 512, 10
 """The product that is timed: its rows, its width at most, and how often each precision is timed."""
+NARROWEST = 128
+"""The narrowest model for which ``auto`` takes bf16 on a CPU: at 64 it is slower, at 128 a fifth faster."""
 GAIN = 1.5
-"""``auto`` takes bf16 if that product is so many times as fast: with AMX it is 2.5 to 3 times from a width of
-128 on. The rest of a step gains less. The margin also keeps the choice from following the clock's noise."""
+"""``auto`` takes bf16 if the timed product is so many times as fast. With AMX it is 2 to 4 times: the margin
+keeps the choice from following the noise of the clock."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def choose_precision(wanted: str, device: torch.device | str, dim: int) -> Preci
     found = _instructions()
     if not found:
         return Precision("fp32", f"the processor has no {' and no '.join(FLAGS.values())}")
+    if dim < NARROWEST:
+        return Precision("fp32", f"bf16 is no faster for a width below {NARROWEST}, and this is {dim}")
     single, half = _seconds(min(dim, WIDEST))
     times = f"{1e3 * half:.2g} ms in bf16 ({found}), {1e3 * single:.2g} in fp32"
     return Precision("bf16" if single > GAIN * half else "fp32", f"a product of width {dim} takes {times}")
@@ -111,15 +115,27 @@ def _instructions() -> str:
 
 @cache
 def _seconds(dim: int) -> tuple[float, float]:
-    """Seconds of one layer's product in fp32 and in bf16, with its conversions: the lowest of some rounds."""
+    """Seconds of one layer's product in fp32 and in bf16, with what is converted: the lowest of some rounds.
+
+    Seconds of the processor on one thread, so that other processes on the machine hardly count.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _seconds_on_one_thread(dim)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _seconds_on_one_thread(dim: int) -> tuple[float, float]:
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         layer, x = Linear(dim, 4 * dim), torch.randn(ROWS, dim)
         lowest = {False: float("inf"), True: float("inf")}
         for turn in range(1 + ROUNDS):  # the first compiles kernels
             for half in lowest:
                 with half_products(half):
-                    start = time.perf_counter()
-                    layer(x)
-                    taken = time.perf_counter() - start
+                    start = time.thread_time()
+                    layer(halved(x))
+                    taken = time.thread_time() - start
                 lowest[half] = min(lowest[half], taken) if turn else lowest[half]
     return lowest[False], lowest[True]

@@ -191,6 +191,7 @@ def test_auto_looks_at_the_processor_and_at_the_clock(
     assert chosen.name == name
     assert reason in chosen.reason
     assert choose_precision("fp32", "cpu", 256).name == "fp32"
+    assert choose_precision("auto", "cpu", 64).name == "fp32"
 
 
 def test_the_timed_product_takes_milliseconds_and_draws_no_random_numbers() -> None:

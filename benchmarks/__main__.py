@@ -30,6 +30,7 @@ from benchmarks.reports.report import Part, Report, Table, shown
 from benchmarks.setting import Setting
 from benchmarks.workloads import WORKLOADS, read_lengths
 from multiseq.checks import nearest
+from multiseq.nn.precision import choose_precision
 from multiseq.requires import MissingLibraryError
 from multiseq.system.memory import give_back_memory, keep_memory
 
@@ -199,9 +200,14 @@ def _setting(device: str, lengths: Path | None, only: Sequence[str], **changes: 
         if name not in WORKLOADS:
             near = nearest(name, WORKLOADS)
             raise ValueError(f"--workload: got {name!r}{near}, expected some of {', '.join(WORKLOADS)}")
+    half = device == "cpu" and choose_precision("auto", device, setting.dim).name == "bf16"
     drawn_from = None if lengths is None else read_lengths(lengths)
     return replace(
-        setting, heads=setting.dim // HEAD_DIM[device], lengths=drawn_from, only=tuple(dict.fromkeys(only))
+        setting,
+        heads=setting.dim // HEAD_DIM[device],
+        lengths=drawn_from,
+        only=tuple(dict.fromkeys(only)),
+        half=half,
     )
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
-from benchmarks.peers import Encode, Peer, gps, ours, peers, working
+from benchmarks.peers import Encode, Peer, gps, in_half, ours, peers, working
 from benchmarks.process import MIB, ask_for
 from benchmarks.reports.report import Cell, Table
 from benchmarks.setting import Setting
@@ -52,6 +53,10 @@ NOTE = (
     "its lowest–highest draw. –: takes no part, or does not fit into memory. padding: rows after padding to "
     "rows. ms: ours, a batch. What peers need to be told of padding is prepared untimed. "
 )
+HALF_NOTE = (
+    "As above, with ours in bf16, after a first call of each shape, and each peer under autocast in bf16 "
+    "where that is faster for it (the last column). fp32 ÷ bf16: ours."
+)
 NOTES = {
     "cpu": "The process keeps what it frees, so that nobody waits for pages of memory. Where a processor "
     "with 512-bit instructions is not Intel's, ours multiplies matrices by oneDNN, and the peers by MKL, "
@@ -62,10 +67,11 @@ NOTES = {
 
 
 def measure(setting: Setting) -> list[Table]:
-    """A table of forward, and one of forward and backward."""
+    """A table of forward, and one of forward and backward; and where bf16 is measured, two more."""
     everyone, graphs = [ours(setting), *peers(setting)], working(gps, setting)
     _forward_backward(everyone[0], _pieces(everyone[0], [5, 3, 2], setting))()  # what a first call sets up
     rows: dict[str, list[dict[str, Cell]]] = {kind: [] for kind in STEPS}
+    halves: dict[str, list[dict[str, Cell]]] = {kind: [] for kind in STEPS}
     todo = [(w, order, _draws(w, order, setting)) for w in workloads(setting) for order in ORDERS]
     if setting.device.type == "cpu":
         most = max(len(batch) * max(batch) for *_, draws in todo for each in draws for batch in each)
@@ -76,10 +82,18 @@ def measure(setting: Setting) -> list[Table]:
         for kind, rows_of_kind in rows.items():
             row = _row(draws, seconds[kind], [p.name for p in (*everyone[1:], *graphs)])
             rows_of_kind.append({"workload": workload, "order": order} | row)
+        if setting.half:
+            for kind, row in _half_rows(taking_part, draws, setting).items():
+                halves[kind].append({"workload": workload, "order": order} | row)
     weights = ", ".join(f"{p.name} {_thousands(p):,}" for p in (*everyone, *graphs))
     note = f"{NOTE}{NOTES[setting.device.type]}Weights in thousands: {weights}."
-    return [
+    tables = [
         Table(f"encoder_{kind.replace(' ', '_')}", f"Encoder, {kind}", rows[kind], note) for kind in STEPS
+    ]
+    return tables + [
+        Table(f"half_{kind.replace(' ', '_')}", f"Encoder in bf16, {kind}", halves[kind], HALF_NOTE)
+        for kind in STEPS
+        if halves[kind]
     ]
 
 
@@ -116,26 +130,28 @@ ORDERS: dict[str, Callable[[str, Setting, int], list[Draw]]] = {"random": _rando
 
 
 def _seconds(
-    contenders: Sequence[Peer], draws: Sequence[Draw], setting: Setting
+    contenders: Sequence[Peer], draws: Sequence[Draw], setting: Setting, kinds: Sequence[str] = ()
 ) -> dict[str, dict[str, list[float]]]:
     """Kind to contender to seconds of every draw; nan where a batch did not fit into memory."""
-    seconds: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in STEPS}
+    kinds = kinds or list(STEPS)
+    seconds: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in kinds}
     for batches in draws:
-        by_batch = [_seconds_of_batch(contenders, lengths, setting) for lengths in batches]
-        for kind in STEPS:
+        by_batch = [_seconds_of_batch(contenders, lengths, setting, kinds) for lengths in batches]
+        for kind in kinds:
             for peer in contenders:
                 seconds[kind][peer.name].append(sum(of_batch[kind][peer.name] for of_batch in by_batch))
     return seconds
 
 
 def _seconds_of_batch(
-    contenders: Sequence[Peer], lengths: Batch, setting: Setting
+    contenders: Sequence[Peer], lengths: Batch, setting: Setting, kinds: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     device = setting.device.type
     rounds = 1 if _is_long(lengths, setting) else ROUNDS[device]
     encodes = {p.name: _pieces(p, lengths, setting) for p in contenders}
     seconds = {}
-    for kind, step_of in STEPS.items():
+    for kind in kinds:
+        step_of = STEPS[kind]
         for peer in contenders:
             peer.model.train(kind != "forward")
         steps = {p.name: step_of(p, encodes[p.name]) for p in contenders}
@@ -189,6 +205,29 @@ def _fits(step: Step) -> bool:
         torch.cuda.empty_cache()
         return False
     return True
+
+
+def _half_rows(
+    contenders: Sequence[Peer], draws: Sequence[Draw], setting: Setting
+) -> dict[str, dict[str, Cell]]:
+    """For each kind a row about ours in bf16, and peers in the precision that is faster for them.
+
+    Which that is, the first draw says. GPSConv takes part on molecules only, so it has no column here.
+    """
+    single, others = contenders[0], [peer for peer in contenders[1:] if peer.name != "GPSConv"]
+    first = list(draws[:1])
+    in_fp32, in_bf16 = (_seconds(own, first, setting) for own in (others, [*map(in_half, others)]))
+    own = [in_half(single), replace(single, name="ours in fp32")]
+    _seconds(own[:1], draws, setting)  # compiles kernels
+    rows: dict[str, dict[str, Cell]] = {}
+    for kind in STEPS:
+        halved = {p.name for p in others if in_bf16[kind][p.name][0] < in_fp32[kind][p.name][0]}
+        best = [in_half(peer) if peer.name in halved else peer for peer in others]
+        seconds = _seconds([*own, *best], draws, setting, [kind])[kind]
+        gain = ratio(seconds[single.name], seconds.pop(own[1].name))
+        row = _row(draws, seconds, [peer.name for peer in best])
+        rows[kind] = row | {"fp32 ÷ bf16": gain, "peers in bf16": " ".join(sorted(halved)) or "–"}
+    return rows
 
 
 # --- rows -----------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from benchmarks.setting import Setting
 from benchmarks.timing import Spread, alternate, median, seconds_of
 from benchmarks.workloads import draw, sets_of, workloads
 from multiseq import Encoder
+from multiseq.nn.linear import half_products
 from multiseq.system.memory import keep_memory
 
 __all__ = ["encoder_step", "flops", "measure", "rate_note", "square_rate"]
@@ -61,12 +62,19 @@ def _row(
     workload: str, draws: list[list[int]], model: Encoder, setting: Setting, rate: float
 ) -> dict[str, Cell]:
     ours, products, torchs, shares, milliseconds = [], [], [], [], []
+    halves, gains = [], []
     for lengths in draws:
         steps = {"ours": encoder_step(model, lengths, setting)}
+        if setting.half:
+            steps["bf16"] = partial(_in_half, steps["ours"])
         if setting.device.type == "cpu":  # elsewhere attention is one kernel, and no product of its own
             steps |= {name: products_step(lengths, setting, by) for name, by in _products(setting).items()}
         seconds = alternate(steps, max(ROUNDS, VECTORS // sum(lengths)), setting.device)
         encoder = seconds.pop("ours")
+        if setting.half:
+            in_half = seconds.pop("bf16")
+            halves.append(1e3 * median(in_half))
+            gains.append(median(encoder) / median(in_half))
         milliseconds.append(1e3 * median(encoder))
         shares.append(flops(lengths, setting) / median(encoder) / rate)
         if seconds:
@@ -85,7 +93,13 @@ def _row(
             "× of the limit": Spread.of(ours),
             "× of torch's products": Spread.of(torchs),
         }
-    return row | {"of that rate": Spread.of(shares)}
+    row["of that rate"] = Spread.of(shares)
+    return row | {"ms in bf16": round(median(halves), 1), "fp32 ÷ bf16": Spread.of(gains)} if halves else row
+
+
+def _in_half(step: Callable[[], None]) -> None:
+    with half_products():
+        step()
 
 
 def encoder_step(model: Encoder, lengths: Sequence[int], setting: Setting) -> Callable[[], None]:

@@ -25,6 +25,7 @@ class Setting:
         draws: How many batches are drawn of every workload; each is timed in every contender.
         lengths: A user's own lengths, which become the one workload; None for those that are built in.
         only: Which of these; all where empty.
+        half: Whether bf16 is measured beside fp32. For a CPU; on a GPU ``dtype`` says it.
     """
 
     device: torch.device = CPU
@@ -36,6 +37,7 @@ class Setting:
     draws: int = 3
     lengths: tuple[int, ...] | None = None
     only: tuple[str, ...] = ()
+    half: bool = False
 
     @property
     def ff_dim(self) -> int:

@@ -32,6 +32,7 @@ from multiseq.heads.targets import target_from_config
 from multiseq.model import Model
 from multiseq.nn.distance import TrainingDistance
 from multiseq.nn.encoder import Encoder
+from multiseq.options import PRECISIONS
 from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.protocols import Adapter, EncoderLike, Head
 from multiseq.system.files import put, replace_folder
@@ -175,7 +176,11 @@ def _write_into(
 
 
 def load(
-    folder: str | Path, *, adapters: Mapping[str, type] | None = None, encoder: type | None = None
+    folder: str | Path,
+    *,
+    adapters: Mapping[str, type] | None = None,
+    encoder: type | None = None,
+    precision: str = "fp32",
 ) -> Model | Ensemble:
     """Load a model or an ensemble on the CPU, in evaluation mode, ready to predict.
 
@@ -185,10 +190,12 @@ def load(
         adapters: Your own adapter classes: adapter's name in the model -> class. For safety, a class or path
             named in a config is never imported.
         encoder: Your own encoder class; it is built by ``encoder.from_config(config)``.
+        precision: Precision of the products in predictions: ``fp32``, ``bf16`` (the third digit of a
+            probability may differ), or ``auto``: bf16 where that is faster (`multiseq.nn.precision`).
 
     Raises:
         CheckpointError: The folder is not a checkpoint, is damaged, or was written by a newer version.
-        ValueError: The model is not on the Hub, or the Hub cannot be reached.
+        ValueError: The precision is unknown, the model is not on the Hub, or the Hub cannot be reached.
 
     Example:
         >>> import tempfile
@@ -202,11 +209,13 @@ def load(
         >>> label.label
         'red'
     """
+    one_of(precision, PRECISIONS, "precision")
     folder = _find(download(str(folder)) if is_hub_name(folder) else Path(folder))
     config = _read(folder)
-    if "members" in config:
-        return _load_ensemble(folder, config, adapters, encoder)
-    return _load_model(folder, config, adapters, encoder)
+    load_one = _load_ensemble if "members" in config else _load_model
+    model = load_one(folder, config, adapters, encoder)
+    model.precision = precision
+    return model
 
 
 def _load_ensemble(

@@ -87,6 +87,16 @@ class Ensemble(Predictor):
         """The members."""
         return [cast(Model, member) for member in self.members]
 
+    @property
+    def precision(self) -> str:
+        """The precision of the members' products, see `Predictor`."""
+        return self.models[0].precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        for member in self.models:
+            member.precision = precision
+
     def run_prepared(
         self,
         adapter_name: str,

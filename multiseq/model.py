@@ -23,6 +23,7 @@ from multiseq.labels import in_order
 from multiseq.nn.distance import TrainingDistance
 from multiseq.nn.inference import inference
 from multiseq.nn.pool import pool
+from multiseq.nn.precision import choose_precision, computing_in
 from multiseq.options import RESERVED
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text, at_distance
@@ -53,6 +54,8 @@ class Predictor(nn.Module, ABC):
 
     adapters: dict[str, Adapter]
     tasks: dict[str, Task]
+    precision: str = "fp32"
+    """Precision of the products in predictions: ``fp32``, ``bf16`` or ``auto``. A checkpoint has none."""
 
     def task(self, name: str) -> Task:
         """The task called ``name``. Raises ValueError, which lists all tasks, if it does not exist."""
@@ -345,7 +348,9 @@ class Model(Predictor):
     def _evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients, on a CPU with denormal numbers as zeros."""
         flush_denormals()
-        with inference(self), explain_full_memory("lower max_vectors, or predict on shorter items"):
+        precision = choose_precision(self.precision, self.device, self.encoder.dim).name
+        advice = "lower max_vectors, or predict on shorter items"
+        with inference(self), computing_in(precision, self.device), explain_full_memory(advice):
             yield
 
 

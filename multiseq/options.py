@@ -12,6 +12,7 @@ __all__ = [
     "MONITOR",
     "NUMBER",
     "OPTIONS",
+    "PRECISIONS",
     "RESERVED",
     "TAKES",
     "TOTAL",
@@ -62,6 +63,9 @@ class Option:
     choices: tuple[Any, ...] = ()
 
 
+PRECISIONS = ("auto", "fp32", "bf16")
+"""See `multiseq.nn.precision`."""
+
 OPTIONS: dict[str, Option] = {
     # sizes
     "dim": Option(int, AT_LEAST_ONE),
@@ -105,6 +109,7 @@ OPTIONS: dict[str, Option] = {
     "max_grad_norm": Option(NUMBER, POSITIVE),
     "seed": Option(int, Range(-(2**63), 2**64, (False, True))),
     "deterministic": Option(bool),
+    "precision": Option(str, choices=PRECISIONS),
     "ensemble": Option(int, Range(2)),
     # speech and graphs
     "sample_rate": Option(int, Range(1000)),
@@ -165,6 +170,7 @@ TAKES: dict[str, tuple[str, ...]] = {
             "ema_decay",
         ),
         *("evaluate_every", "patience", "monitor", "save_every", "num_workers", "seed", "deterministic"),
+        "precision",
     ),
 }
 """Class or method ``decode`` -> the options that a recipe may give it. A test compares the signatures."""

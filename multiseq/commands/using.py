@@ -137,6 +137,10 @@ def predict(
             show_default="as in the recipe",
         ),
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(help="Of matrix products: fp32, bf16, or auto (bf16 where this processor is faster)."),
+    ] = "fp32",
     as_json: AsJson = False,
 ) -> None:
     """Predict with a trained run; print one line for each item, or write a file."""
@@ -154,7 +158,7 @@ def predict(
         from multiseq.runs.recipe_check import one_of
         from multiseq.runs.rows import items_of
 
-        model, task, recipe = _load(run, task)
+        model, task, recipe = _load(run, task, precision)
         adapter, head = model.adapter(model.task(task).adapter_name), model.task(task).head
         spec = {} if recipe is None else recipe.tasks[task]
         if recipe is not None:
@@ -209,21 +213,26 @@ def predict(
                 print(line if is_named else f"{shown_item(adapter, item)} {line}".removeprefix(" "))
 
 
-def _load(run: Path, task: str | None) -> tuple[Any, str, Recipe | None]:
+def _load(run: Path, task: str | None, precision: str) -> tuple[Any, str, Recipe | None]:
     """The model, the task's name, and the recipe (None for a model that was saved from Python)."""
     import torch
 
     from multiseq.checkpoint import load
+    from multiseq.nn.precision import choose_precision
     from multiseq.runs.folder import read_run
     from multiseq.runs.recipe_check import one_of
 
-    model = load(run)
+    model = load(run, precision=precision)
     known = ", ".join(model.tasks)
     if task is None and len(model.tasks) > 1:
         raise ValueError(f"{run}: has several tasks, choose with --task: {known}")
     task = task or next(iter(model.tasks))
     one_of(task, model.tasks, "--task")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "auto":
+        chosen = choose_precision(precision, model.device, model.adapter(model.task(task).adapter_name).dim)
+        model.precision = chosen.name
+        say_error(str(chosen))
     return model, task, read_run(run) if (run / "recipe.toml").is_file() else None
 
 

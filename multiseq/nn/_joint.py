@@ -11,6 +11,7 @@ Axes: vectors (rows of the batch), sets, longest (of a group), heads, head_dim.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from multiseq.nn._groups import GroupRows, fill_group, pack, split
+from multiseq.nn._half_attention import LONGEST, half_attention, half_attention_backward
 from multiseq.nn.rotation import Rotation, rotate_
 
 __all__ = ["attend_joint"]
@@ -60,17 +62,22 @@ class _Joint(torch.autograd.Function):
         rotation: Rotation | None,
         groups: list[tuple[GroupRows, Tensor | None]],
     ) -> Tensor:
-        ctx.rotation, ctx.groups = rotation, groups
+        ctx.rotation, ctx.groups, ctx.numbers = rotation, groups, []
+        in_half = qkv.dtype == torch.bfloat16
         by_head = qkv.unflatten(-1, (3 * heads, -1))
         rotate_(by_head[:, : 2 * heads], rotation)
         out = qkv.new_empty(len(qkv), heads, by_head.shape[2])
         saved: list[Tensor] = []
         by_group = (split(x, [group for group, _ in groups]) for x in (by_head, out))
         for (group, mask), vectors, target in zip(groups, *by_group, strict=True):
-            q, k, v = _by_head(fill_group(vectors, group)).chunk(3, dim=1)
-            attended, log_sums = _flash(q, k, v, attn_mask=mask)
-            pack(_by_head(attended), group, target)
-            saved += [q, k, v, attended, log_sums]
+            dense = fill_group(vectors, group)
+            if in_half and dense.shape[1] <= LONGEST:
+                result, kept = half_attention(dense, mask)
+            else:
+                result, kept = _attend(dense, mask)
+            pack(result.to(out.dtype), group, target)
+            saved += kept
+            ctx.numbers.append(len(kept))
         ctx.save_for_backward(*saved)
         return out
 
@@ -79,16 +86,37 @@ class _Joint(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         heads = grad.shape[1]
         grads = grad.new_empty(len(grad), 3 * heads, grad.shape[2])
-        saved = iter(ctx.saved_tensors)
+        in_half, saved = grad.dtype == torch.bfloat16, iter(ctx.saved_tensors)
         by_group = (split(x, [group for group, _ in ctx.groups]) for x in (grad, grads))
-        for (group, mask), vectors, targets in zip(ctx.groups, *by_group, strict=True):
-            forward = (next(saved) for _ in range(5))
-            to_out = _by_head(fill_group(vectors, group, zeros=True))
-            to_qkv = _flash_backward(to_out, *forward, 0.0, False, attn_mask=mask)
-            for target, to_x in zip(targets.chunk(3, dim=1), to_qkv, strict=True):
-                pack(_by_head(to_x), group, target)
+        for number, (group, mask), vectors, targets in zip(ctx.numbers, ctx.groups, *by_group, strict=True):
+            kept = list(islice(saved, number))
+            to_out = fill_group(vectors, group, zeros=True)
+            if in_half and to_out.shape[1] <= LONGEST:
+                pack(half_attention_backward(to_out, kept), group, targets)
+                continue
+            for target, to_x in zip(
+                targets.chunk(3, dim=1), _attend_backward(to_out, kept, mask), strict=True
+            ):
+                pack(_by_head(to_x).to(grads.dtype), group, target)
         rotate_(grads[:, : 2 * heads], None if ctx.rotation is None else ctx.rotation.conj())
         return grads.flatten(1), None, None, None
+
+
+def _attend(dense: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    """Torch's flash kernel, in fp32 if the input is in bf16."""
+    q, k, v = _by_head(_exact(dense)).chunk(3, dim=1)
+    attended, log_sums = _flash(q, k, v, attn_mask=None if mask is None else mask.to(q.dtype))
+    return _by_head(attended), [q, k, v, attended, log_sums]
+
+
+def _attend_backward(to_out: Tensor, kept: Sequence[Tensor], mask: Tensor | None) -> tuple[Tensor, ...]:
+    mask = None if mask is None else mask.to(kept[0].dtype)
+    grads: tuple[Tensor, ...] = _flash_backward(_by_head(_exact(to_out)), *kept, 0.0, False, attn_mask=mask)
+    return grads
+
+
+def _exact(x: Tensor) -> Tensor:
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def _by_head(x: Tensor) -> Tensor:

@@ -298,8 +298,10 @@ def attend_self(
     if dense and rows.device.type == "cpu" and plan.order() is None:
         groups = [group.queries for group in plan.groups()]
         return attend_joint(rows, heads, rotation, groups, plan.masks(rows.dtype))
-    q, k, v = rotate_parts(rows.unflatten(-1, (3 * heads, -1)), rotation)
-    return attend(q, k, v, plan, bias=bias, window=window)
+    # On a CPU torch's kernels are faster in fp32 than in bf16, many times so in the backward pass.
+    exact = rows.float() if rows.device.type == "cpu" and rows.dtype == torch.bfloat16 else rows
+    q, k, v = rotate_parts(exact.unflatten(-1, (3 * heads, -1)), rotation)
+    return attend(q, k, v, plan, bias=bias, window=window).to(rows.dtype)
 
 
 def attention_weights(

@@ -28,7 +28,7 @@ from multiseq.nn.attention import AttentionPlan, attend_self, attention_weights
 from multiseq.nn.bias import Bias, PairBias
 from multiseq.nn.dropout import dropout
 from multiseq.nn.first_weights import repeatable
-from multiseq.nn.linear import Linear
+from multiseq.nn.linear import Linear, halved
 from multiseq.nn.order import Order
 from multiseq.nn.rotation import Rotation, rotate_parts, rotation_of
 from multiseq.system.memory import check_fits
@@ -261,6 +261,7 @@ class AddNorm(nn.LayerNorm):
         kernels = kernels_for(x) if x.dim() == 2 and x.shape[1] <= WIDEST_NORM else None
         if kernels is None:
             if branch is not None:
+                branch = branch.to(torch.promote_types(x.dtype, branch.dtype))  # faster than a mixed sum
                 x = x + dropout(branch, self.dropout, self.training)
             return x, super().forward(x)
         if dtype is None:
@@ -326,7 +327,7 @@ class SelfAttention(nn.Module):
         self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None = None
     ) -> Tensor:
         """Self-attention, from ``(vectors, dim)`` to ``(vectors, dim)``."""
-        attended = attend_self(self.qkv(x), self.heads, rotation, plan, bias=bias, window=self.window)
+        attended = attend_self(self.qkv(halved(x)), self.heads, rotation, plan, bias=bias, window=self.window)
         out: Tensor = self.out(attended.flatten(1))
         return out
 
@@ -342,7 +343,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors dim"]:
         """The feed-forward network, from ``(vectors, dim)`` to ``(vectors, dim)``."""
-        inner = self.inner(x)
+        inner = self.inner(halved(x))
         out: Tensor = self.out(_swiglu(inner) if self.gated else F.gelu(inner))
         return out
 

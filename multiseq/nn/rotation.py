@@ -53,8 +53,10 @@ def rotate_(x: Float[Tensor, "vectors heads head_dim"], rotation: Rotation | Non
         return
     if x.dtype == torch.promote_types(x.dtype, rotation.dtype.to_real()):
         _pairs(x).mul_(rotation)
-    else:
-        x.copy_(rotate(x, rotation))
+    else:  # half precision is too coarse
+        exact = x.to(torch.promote_types(x.dtype, rotation.dtype.to_real()))
+        _pairs(exact).mul_(rotation)
+        x.copy_(exact)
 
 
 def _pairs(x: Tensor) -> Tensor:

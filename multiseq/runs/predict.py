@@ -571,6 +571,7 @@ def _origin(job: _Job, source: Path) -> dict[str, Any]:
         "skip": job.skip,
         "decode": job.decode,
         "chunk": job.chunk,
+        "precision": job.model.precision,
         "reading": [[file.reading.format, dict(file.reading.options)] for file in job.files],
     }
     weights = source / "model" if (source / "model").is_dir() else source

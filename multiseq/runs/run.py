@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,6 +173,8 @@ def _train(
     train = without_bad_items(recipe, model, train, "train", kept, bad)
     dev = without_bad_items(recipe, model, dev, "dev", kept, bad)
     test = without_bad_items(recipe, model, test, "test", kept, bad)
+    precision = _precision(out, resume, options, model)
+    options = replace(options, precision=precision["name"])
     goes_on = resume and has_resume(out)
     record: dict[str, Any] = {}
     if is_first_process():
@@ -183,10 +186,11 @@ def _train(
             say(line)
         check_savable(model, out / "model")
         _announce(model, train, options, out, say)
+        say(f"precision {precision['name']}: {precision['reason']}")
         splits = {"sources": train, "dev": dev, "test": test}
         digested = {name: digests(model, split, kept) for name, split in splits.items()}
         save_splits(drawn, out / FOLDER)  # before run.json: a run that can be resumed has all of them
-        record = _begin(out, recipe, base, digested, resume, weights=_num_weights(model))
+        record = _begin(out, recipe, base, digested, resume, weights=_num_weights(model), precision=precision)
         as_written(recipe, base, bad)
         _write_bad_rows(out, bad, say)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
@@ -229,6 +233,7 @@ def check_run(
     Raises:
         ValueError: The recipe cannot be trained.
     """
+    from multiseq.nn.precision import choose_precision, device_for
     from multiseq.training.item_cache import ItemCache
 
     check_options(recipe)
@@ -257,6 +262,7 @@ def check_run(
     ):
         say(note)
     _announce(model, splits["train"], options, None, say)
+    say(str(choose_precision(options.precision, device_for(), model.encoder.dim)))
 
 
 # --- before training ------------------------------------------------------------------------------
@@ -299,13 +305,23 @@ def _check_lost(out: Path, save_every: int) -> None:
         )
 
 
+def _precision(out: Path, resume: bool, options: Settings, model: Model) -> dict[str, str]:
+    """The precision of the products and the reason, as in ``run.json``. A resumed run keeps its own."""
+    from multiseq.nn.precision import choose_precision, device_for
+
+    if resume and "precision" in (begun := read_json(out / "run.json")):
+        kept: dict[str, str] = begun["precision"]
+        return kept
+    return asdict(choose_precision(options.precision, device_for(), model.encoder.dim))
+
+
 def _begin(
     out: Path,
     recipe: Recipe,
     data: Path,
     digests: Mapping[str, list[dict[str, Any]]],
     resume: bool,
-    **more: int,
+    **more: Any,
 ) -> dict[str, Any]:
     """Write the recipe and ``run.json``. Check that a resumed run has the same data as before."""
     record: dict[str, Any] = {

@@ -16,6 +16,7 @@ import torch
 
 from multiseq.checkpoint import check_savable
 from multiseq.model import Model
+from multiseq.nn.precision import Precision, choose_precision, device_for
 from multiseq.requires import needed
 from multiseq.system.denormals import flush_denormals
 from multiseq.system.deterministic import deterministic_sums
@@ -167,12 +168,15 @@ def train(
             temperature=settings.temperature,
         )
         final = fitted(settings, plan, has_dev=bool(dev))
+        precision = _precision(settings, state, accelerator, model)
         if progress and is_first_process():
             print(describe(final, plan), flush=True)
+            if settings.precision == "auto":
+                print(precision, flush=True)
         identity = {} if saved is None else _identity(*saved, model, sources, dev, final, cache)
         if state is not None:
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
-        module = Module(model, TrainingData(plan, dev, cache), final, folder, identity)
+        module = Module(model, TrainingData(plan, dev, cache), final, folder, identity, precision.name)
         with deterministic_sums(settings.deterministic), frozen(model, settings.frozen_layers):
             _run_trainer(module, stop, state, launch, shown)
             module.finish()
@@ -203,11 +207,13 @@ def _run_trainer(
 ) -> None:
     """Run Lightning's loop over the remaining steps."""
     settings, folder, has_dev = module.settings, module.folder, bool(module.data.dev)
+    on_gpu = device_for(launch["accelerator"]) == "cuda"
     callbacks = callbacks_for(settings, folder, has_dev, stop)
     with _quiet():
         trainer = lightning.Trainer(
             **launch,
-            precision="bf16-mixed" if _on_gpu(launch["accelerator"]) else "32-true",
+            # On a CPU the module itself decides what is in bf16 (`multiseq.nn.precision`).
+            precision="bf16-mixed" if module.precision == "bf16" and on_gpu else "32-true",
             max_steps=settings.steps,
             max_epochs=1,  # one pass over the loader, which has all steps of the run
             val_check_interval=settings.evaluate_every or None,
@@ -304,6 +310,13 @@ def _identity(
     return plain
 
 
+def _precision(settings: Settings, state: dict[str, Any] | None, accelerator: str, model: Model) -> Precision:
+    """The precision of this training. A resumed one keeps its own, whatever a clock would say now."""
+    if state is not None:
+        return Precision(state["multiseq"]["precision"], "as the run began")
+    return choose_precision(settings.precision, device_for(accelerator), model.encoder.dim)
+
+
 def _startable(devices: int | str, accelerator: str) -> int | str:
     """The devices to use: one GPU in a notebook or at Python's prompt, which cannot start processes."""
     if devices == "auto" and accelerator == "cpu":
@@ -340,10 +353,6 @@ def _strategy(strategy: str, devices: int | str, num_nodes: int) -> str:
     if strategy == "ddp" or (strategy == "auto" and several):
         return "ddp_find_unused_parameters_true"
     return strategy
-
-
-def _on_gpu(accelerator: str) -> bool:
-    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 @contextmanager

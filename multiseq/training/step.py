@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor
 from multiseq.batch import Batch
 from multiseq.checkpoint import restore, save
 from multiseq.model import Model
+from multiseq.nn.precision import computing_in
 from multiseq.options import TOTAL
 from multiseq.requires import needed
 from multiseq.tasks import Source
@@ -62,11 +64,13 @@ class Module(lightning.LightningModule):
         settings: Fitted,
         folder: Path | None,
         identity: Mapping[str, Any],
+        precision: str,
     ) -> None:
         super().__init__()
         self.model = model
         self.data = data
         self.settings, self.folder, self.identity = settings, folder, identity
+        self.precision = precision
         self.record = RunLog(folder)
         self.best = -math.inf
         self.kept: dict[str, Tensor] | None = None  # the best weights so far
@@ -98,7 +102,8 @@ class Module(lightning.LightningModule):
         """Compute the loss of one batch."""
         step, self.stepped = self.global_step, True
         torch.manual_seed(seed_of(self.settings.seed, "dropout", step, self.global_rank))
-        losses = self.model.loss(batch) if batch.parts else {}
+        with self._computing():
+            losses = self.model.loss(batch) if batch.parts else {}
         sums, counts = self._over_processes(losses)
         # A process whose shard is empty still takes part in the backward pass.
         total = next(weight for weight in self.parameters() if weight.requires_grad).sum() * 0.0
@@ -129,6 +134,10 @@ class Module(lightning.LightningModule):
         sums, counts = (dict(zip(self.model.tasks, row, strict=True)) for row in table)
         return sums, counts
 
+    def _computing(self) -> AbstractContextManager[None]:
+        """On a CPU the precision of the products. On a GPU Lightning sets it."""
+        return computing_in(self.precision if self.device.type == "cpu" else "fp32", self.device)
+
     def _lr(self) -> float:
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
@@ -138,7 +147,8 @@ class Module(lightning.LightningModule):
 
     def judge(self, step: int) -> float:
         """Score the dev split, and keep the weights if they are the best so far."""
-        scores = evaluate_all(self.model, self.data.dev, self.data.cache)
+        with self._computing():
+            scores = evaluate_all(self.model, self.data.dev, self.data.cache)
         goodness = _monitored(scores, self.settings.monitor)
         self.judged = monitored_name(scores, self.settings.monitor), goodness, goodness > self.best
         self.record.scores(step, scores, monitor=self.judged[:2])
@@ -161,7 +171,8 @@ class Module(lightning.LightningModule):
         torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_grad_norm)
 
     def on_train_start(self) -> None:
-        """Open the log."""
+        """Open the log. All processes take the precision of the first: each has looked at its own clock."""
+        self.precision = self.trainer.strategy.broadcast(self.precision)
         self.record.loggers = self.trainer.loggers
         if self.trainer.is_global_zero:
             self.record.begin(self.global_step)
@@ -170,7 +181,8 @@ class Module(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add our own entries to Lightning's checkpoint."""
-        checkpoint["multiseq"] = {"best": self.best, "identity": json.dumps(self.identity)}
+        identity = json.dumps(self.identity)
+        checkpoint["multiseq"] = {"best": self.best, "identity": identity, "precision": self.precision}
         self.record.sync()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="the extra benchmarks is not installe
 pytest.importorskip("x_transformers", reason="the extra benchmarks is not installed")
 
 from benchmarks import encoders
-from benchmarks.peers import Peer, _bert, _modern_bert, gps, ours, peers, working
+from benchmarks.peers import Peer, _bert, _modern_bert, gps, in_half, ours, peers, working
 from benchmarks.setting import Setting
 from benchmarks.workloads import sets_of, sorted_batches
 
@@ -120,6 +120,25 @@ def test_a_row_for_every_workload_and_order() -> None:
             times = [row[name] for name in NAMES[1:]]
             assert row["fastest"].median == min(time for time in times if not math.isnan(time))
             assert math.isnan(row["GPSConv"]) == (row["workload"] != "molecules")
+
+
+def test_in_bf16_beside_peers_in_what_is_faster_for_them() -> None:
+    setting = Setting(dim=16, depth=1, heads=2, sets=4, draws=1, only=("sentences",), half=True)
+    tables = encoders.measure(setting)
+    assert [t.name for t in tables[2:]] == ["half_forward", "half_forward_and_backward"]
+    for table in tables[2:]:
+        assert [row["order"] for row in table.rows] == ["random", "sorted"]
+        for row in table.rows:
+            assert row["fastest"].median == min(row[name] for name in NAMES[1:] if name != "GPSConv")
+            assert row["fp32 ÷ bf16"].median > 0
+
+
+def test_a_peer_in_bf16_multiplies_in_bf16() -> None:
+    layer = torch.nn.Linear(8, 8)
+    peer = Peer("a peer", layer, lambda sets: lambda: layer(sets.values))
+    sets = sets_of([5], Setting(dim=8))
+    assert in_half(peer).prepare(sets)().dtype == torch.bfloat16
+    assert peer.prepare(sets)().dtype == torch.float32
 
 
 def test_a_peer_that_fails_here_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:

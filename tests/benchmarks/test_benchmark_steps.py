@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import loader, steps
+from benchmarks import limits, loader, steps
 from benchmarks.modalities import MODALITIES, make
 from benchmarks.setting import Setting
 from multiseq.training.batching import BatchPlan
@@ -51,6 +52,16 @@ def test_a_row_for_each_modality(monkeypatch: pytest.MonkeyPatch) -> None:
     for row in table.rows:
         shares = [row[f"{part}, %"].median for part in steps.PARTS]
         assert sum(shares) == pytest.approx(100, abs=1)
+
+
+def test_a_step_in_bf16_beside_the_one_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "ROUNDS", 1)
+    monkeypatch.setattr(steps, "MODALITIES", {"text": "sentences"})
+    [row] = steps.measure(replace(TINY, half=True))[0].rows
+    assert row["fp32 ÷ bf16"].median > 0
+    [row] = limits.measure(replace(TINY, half=True))[0].rows
+    assert row["fp32 ÷ bf16"].median > 0
+    assert row["ms in bf16"] > 0
 
 
 def test_the_loader_feeds_every_modality(monkeypatch: pytest.MonkeyPatch) -> None:

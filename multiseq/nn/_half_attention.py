@@ -10,6 +10,7 @@ Axes: sets, longest (of a group), heads, head_dim.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -68,7 +69,7 @@ def half_attention_backward(grad: Tensor, saved: Sequence[Tensor]) -> Tensor:
 
 
 def _scale(q: Tensor) -> float:
-    return float(q.shape[-1]) ** -0.5
+    return 1 / math.sqrt(q.shape[-1])
 
 
 def _chunks(num_sets: int, longest: int, heads: int) -> list[tuple[int, int]]:

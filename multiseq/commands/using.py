@@ -222,16 +222,16 @@ def _load(run: Path, task: str | None, precision: str) -> tuple[Any, str, Recipe
     from multiseq.runs.folder import read_run
     from multiseq.runs.recipe_check import one_of
 
-    model = load(run, precision=precision)
+    model = load(run)
     known = ", ".join(model.tasks)
     if task is None and len(model.tasks) > 1:
         raise ValueError(f"{run}: has several tasks, choose with --task: {known}")
     task = task or next(iter(model.tasks))
     one_of(task, model.tasks, "--task")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = choose_precision(precision, model.device, model.adapter(model.task(task).adapter_name).dim)
+    model.precision = chosen.name
     if precision == "auto":
-        chosen = choose_precision(precision, model.device, model.adapter(model.task(task).adapter_name).dim)
-        model.precision = chosen.name
         say_error(str(chosen))
     return model, task, read_run(run) if (run / "recipe.toml").is_file() else None
 

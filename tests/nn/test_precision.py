@@ -1,5 +1,6 @@
 """Products in bf16 on a CPU: what is in bf16, how near the results are, and how ``auto`` decides."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from multiseq import (
 from multiseq.nn import _half_attention, _joint, linear, precision
 from multiseq.nn.linear import Linear, half_products, padded_rows
 from multiseq.nn.precision import Precision, choose_precision, computing_in
+from multiseq.runs import run
 from multiseq.training import loop
 from multiseq.training.resume import ResumeError, read_resume
 from multiseq.training.run_log import read_log
+from multiseq.training.settings import Settings
 from multiseq.vectors import VectorSets, order_of
 
 NEAR = 0.03
@@ -241,6 +244,13 @@ def test_a_resumed_run_keeps_its_precision(tmp_path: Path, monkeypatch: pytest.M
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
     assert {w.dtype for w in weights.values() if w.is_floating_point()} == {torch.float32}
+
+
+def test_a_resumed_run_keeps_what_its_record_says(tmp_path: Path) -> None:
+    kept = {"name": "bf16", "reason": "a product of width 8 took less time then"}
+    (tmp_path / "run.json").write_text(json.dumps({"precision": kept}))
+    assert run._precision(tmp_path, True, Settings(), build()) == kept
+    assert run._precision(tmp_path, False, Settings(), build())["name"] == "fp32"
 
 
 def test_the_training_says_what_auto_chose_and_why(capsys: pytest.CaptureFixture[str]) -> None:

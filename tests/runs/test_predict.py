@@ -554,6 +554,7 @@ def test_a_row_without_a_finite_prediction(
         (["--output", "no/out.csv"], "no: no such folder"),
         (["--output", "out.csv", "--column", "txt"], "no column 'txt' (did you mean 'text'?)"),
         (["--output", "out.csv", "--on-error", "skp"], "did you mean 'skip'"),
+        (["--output", "out.csv", "--precision", "bf61"], "did you mean 'bf16'"),
         (["--output", "out.tsv"], "column 'n': got 'a\\tb', which has a tab or an end of line"),
     ],
 )
@@ -566,6 +567,15 @@ def test_what_is_refused(predict: Callable[..., Result], arguments: list[str], m
 def test_options_that_do_not_fit(predict: Callable[..., Result]) -> None:
     assert "goes with --input" in predict("mood", "so", "--output", "out.csv", code=2).stderr
     assert "goes with --output" in predict("mood", "so", "--n-best", "2", code=2).stderr
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])
+def test_the_precision_of_a_prediction(predict: Callable[..., Result], model: Model, precision: str) -> None:
+    Path("new.csv").write_text("text\nso red\n")
+    done = predict("mood", "--input", "new.csv", "--output", "out.csv", "--precision", precision)
+    assert model.precision == ("bf16" if precision == "bf16" else "fp32")  # auto: the model is narrow
+    assert ("precision fp32: " in done.stderr) == (precision == "auto")
+    model.precision = "fp32"
 
 
 # --- kills ----------------------------------------------------------------------------------------

@@ -257,7 +257,7 @@ class Extras(Protocol):
         """Whether an object in JSON is an item itself. Without it, it holds the item in one of its fields."""
 
     def reader_options(self) -> dict[str, Any]:
-        """What a reader of `multiseq.data` must know of training: which columns of networks are numbers."""
+        """What a reader of `multiseq.data` must know of training: what the columns of networks hold."""
 
     def stand_in(self, item: Any) -> str:
         """What to show in place of an item that nobody can type: ``YOUR.wav``. A static method."""

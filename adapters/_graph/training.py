@@ -14,12 +14,12 @@ from multiseq.adapters._graph.examples import one_way
 from multiseq.adapters._graph.items import (
     DATA_NAMES,
     Graph,
-    dense,
     is_sparse,
     kind_of,
     read_data,
     read_table,
     read_triples,
+    sparse,
 )
 from multiseq.adapters._graph.molecules import read_molecule
 from multiseq.adapters._text.words import bag_of_words
@@ -129,7 +129,13 @@ def content(item: Any, kind: str) -> Any:
     if kind != "data":
         return item
     values = {name: getattr(item, name, None) for name in DATA_NAMES}
-    return {name: dense(value, name) if is_sparse(value) else value for name, value in values.items()}
+    return {name: _content_of(value, name) if is_sparse(value) else value for name, value in values.items()}
+
+
+def _content_of(matrix: Any, name: str) -> list[Any]:
+    """The same for equal sparse matrices of torch and scipy, however they are stored."""
+    rows = sparse(matrix, name)
+    return [rows.shape, rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data]
 
 
 JSON_FORMS = {

@@ -16,7 +16,15 @@ FORMATS: dict[str, dict[str, bool]] = {
     "jsonl": {"input": False, **TEXT},
     "recordings": {"audio": False, "segments": False, **TABLE},
     "folders": {"classes": False, **TEXT},
-    "networks": {"edges": True, "features": True, "separator": False, "decimal": False, **TEXT},
+    "networks": {
+        "edges": True,
+        "features": False,
+        "ids": False,
+        "labels": False,
+        "separator": False,
+        "decimal": False,
+        **TEXT,
+    },
     "triples": {"separator": False, **TEXT},
     "sdf": TEXT,
     "graphml": {"features": True},
@@ -24,7 +32,7 @@ FORMATS: dict[str, dict[str, bool]] = {
 }
 """Format -> option of its reader -> whether it is required. A test compares this with the readers."""
 
-PATHS = ("audio", "segments", "edges")
+PATHS = ("audio", "segments", "edges", "ids", "labels")
 """Options that are paths. Like the files, they are relative to the data folder."""
 
 ON_ERROR = ("stop", "skip")

@@ -447,12 +447,14 @@ def read_networks(
     path: Path,
     *,
     edges: Path,
-    features: list[str],
+    features: list[str] | None = None,
+    ids: Path | None = None,
+    labels: Path | None = None,
     encoding: str = "utf-8",
     separator: str | None = None,
     unpack_limit: int | None = None,
     decimal: str = ".",
-    numeric: Mapping[str, Mapping[str, bool]] | None = None,
+    kinds: Mapping[str, Mapping[str, str]] | None = None,
     reject: Reject = stop,
 ) -> Records:
     """Read graphs from two tables, for node and graph classification or regression.
@@ -462,20 +464,23 @@ def read_networks(
     column called node, the first is; if there are no columns source and target, the first two after the graph
     are. Nodes have any names, or numbers, that differ within a graph. An item is ``{"nodes": {column:
     values}, "edges": [(source, target)], "edge_columns": {column: values}}``, and ``"names"`` if nodes are
-    not just numbered from 0. A column is numeric if all its cells are numbers, and categorical otherwise. An
-    empty cell in a numeric column is an error.
+    not just numbered from 0. A column is numeric if all its cells are numbers. If cells are lists of whole
+    numbers (``3 17 2045`` or ``[3, 17, 2045]``), these are ids, such as the words of a page; an empty cell is
+    an empty list. Otherwise it is categorical. An empty cell in a numeric column is an error.
 
     Args:
         path: The table of nodes.
-        edges: The table of edges.
+        edges: The table of edges. If its first line is an edge, it has no header. Blanks may separate cells.
         features: The columns of nodes that the model sees. The others are label columns: a list with one
-            label for each node, None for an empty cell.
-        encoding: The encoding of both tables.
+            label for each node, None for an empty cell. Without features and ids, it is the number of edges.
+        ids: A JSON file ``{"node": [3, 17, 2045], …}`` with the ids of each node of a single graph.
+        labels: A table with the labels of a single graph: the name of a node, and label columns.
+        encoding: The encoding of all files.
         separator: As for `read_table`, for both tables.
         unpack_limit: As for `read_table`, for both tables.
         decimal: The decimal separator of numbers: a point or a comma.
-        numeric: For a trained model, ``{"nodes": {column: whether it is numeric}, "edges": …}``. A column
-            that was categorical in training is then read as categorical, even if it contains only digits.
+        kinds: For a trained model, ``{"nodes": {column: "numbers", "ids" or "categories"}, "edges": …}``. A
+            column that was categorical in training is read as categorical, even if it contains only digits.
         reject: What to do about a bad row of either table, such as an edge to a node that does not exist.
 
     Raises:
@@ -483,11 +488,21 @@ def read_networks(
     """
     from multiseq.data import networks
 
-    node_table, edge_table = (
-        open_table(file, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
-        for file in (path, edges)
+    options: Any = {
+        "encoding": encoding, "separator": separator, "unpack_limit": unpack_limit, "reject": reject
+    }  # fmt: skip
+    return networks.read_graphs(
+        path,
+        edges,
+        open_table(path, **options),
+        lambda names: networks.edge_list(edges, names, **options),
+        features or [],
+        kinds or {},
+        decimal,
+        reject,
+        (ids, ids and networks.read_ids(ids, encoding, unpack_limit)),
+        (labels, labels and open_table(labels, **options)),
     )
-    return networks.read_graphs(path, edges, node_table, edge_table, features, numeric or {}, decimal, reject)
 
 
 def read_triples(

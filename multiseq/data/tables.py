@@ -25,10 +25,11 @@ from multiseq.data.records import DataError
 from multiseq.data.text_files import check_unpacked, open_text, suffix_of
 from multiseq.requires import need
 
-__all__ = ["TABLES", "Table", "as_text", "open_table"]
+__all__ = ["BINARY", "SEPARATORS", "TABLES", "Table", "as_text", "open_table"]
 
 EXCEL = (".xlsx", ".xlsm")
-TABLES = (".csv", ".tsv", ".tab", ".parquet", *EXCEL)
+BINARY = (".parquet", *EXCEL)
+TABLES = (".csv", ".tsv", ".tab", *BINARY)
 """Suffixes of file names that mean a table."""
 
 SEPARATORS = (";", "\t", "|", ",")

@@ -98,6 +98,9 @@ def reading_of(
             raise ValueError(
                 f"{options['edges']}: no such file; give the edges of {file} by --set edges=FILE"
             )
+        options.pop("labels", None)  # new nodes have none
+        if "ids" in options:
+            options["ids"] = chosen.pop("ids", file.parent / Path(options["ids"]).name)
     return Reading(format_, options | chosen, recipe.tasks[task].get("column", ""))
 
 

@@ -41,7 +41,7 @@ DATA_KEYS: dict[str, Any] = {
 }  # fmt: skip
 READER_KEYS: dict[str, Any] = {
     "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
-    "edges": str, "features": list, "classes": list, "decimal": str,
+    "edges": str, "features": list, "ids": str, "labels": str, "classes": list, "decimal": str,
 }  # fmt: skip
 """Options of readers. Each format has some of them."""
 TASK_KEYS: dict[str, Any] = {

@@ -34,7 +34,7 @@ TOLD = {
     "lines": ("target",),
     "table": ("columns", "reject"),
     "conllu": ("columns", "reject"),
-    "networks": ("numeric", "reject"),
+    "networks": ("kinds", "reject"),
     **dict.fromkeys(("labelled", "jsonl", "recordings", "folders", "triples", "sdf", "graphml"), ("reject",)),
 }
 """Format -> arguments of its reader that are no options of a recipe."""

@@ -155,7 +155,7 @@ class NeighborhoodAdapter(nn.Module):
 
     def align(self, labels: Any, example: NodeExample) -> list[Any]:
         """The label of this node. ``labels`` has one label per node of the network."""
-        return [aligned(labels, len(example.network.features), self.kind)[example.node]]
+        return aligned(labels, len(example.network.features), self.kind, example.node)
 
     def names(self, example: NodeExample) -> list[str]:
         """The name of the node, or its number if nodes have no names."""

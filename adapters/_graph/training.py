@@ -177,7 +177,8 @@ def sums(rows: Sequence[Any], width: int) -> Any:
     return np.append(np.array(rows).reshape(-1, width).sum(0), len(rows))
 
 
-def aligned(labels: Any, count: int, kind: str) -> list[Any]:
-    """The labels of a graph's nodes. Raises ValueError if there is not one label per node."""
+def aligned(labels: Any, count: int, kind: str, node: int | None = None) -> list[Any]:
+    """The labels of a graph's nodes, or of one node. Raises ValueError if there is not one label per node."""
     check_labels(labels, count, "node", ": one an entity, then one a triple" if kind == "triples" else "")
-    return [label.item() if hasattr(label, "item") else label for label in labels]
+    chosen = labels if node is None else [labels[node]]
+    return [label.item() if hasattr(label, "item") else label for label in chosen]

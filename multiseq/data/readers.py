@@ -29,11 +29,14 @@ __all__ = [
     "read_labelled",
     "read_lines",
     "read_networks",
+    "read_npz",
+    "read_planetoid",
     "read_rdkit_logp",
     "read_recordings",
     "read_sdf",
     "read_table",
     "read_triples",
+    "read_tu",
 ]
 
 FASTTEXT = "__label__"
@@ -640,6 +643,63 @@ def read_graphml(path: Path, *, features: list[str], reject: Reject = stop) -> R
     return records
 
 
+def read_npz(path: Path) -> Records:
+    """Read one network from an ``.npz`` of arrays, for node classification or regression.
+
+    The arrays are ``node_features`` (nodes, columns), ``node_labels`` (the label column ``label``) and
+    ``edges`` (edges, 2). With ``split_file``, the same file gives the splits: ``train_masks``, ``val_masks``
+    and ``test_masks`` (folds, nodes). More than 64 columns of only zeros and ones are read as ids.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: It is no such file. A pickle inside is refused.
+    """
+    from multiseq.data import network_files
+
+    item, labels = network_files.network_of(path)
+    return Records([item], {"label": [labels]}, [str(path)])
+
+
+def read_planetoid(path: Path) -> Records:
+    """Read a citation network of planetoid, for node classification: Cora, CiteSeer, PubMed.
+
+    The files are pickles. Arrays, dictionaries, lists and sparse matrices are accepted, and nothing that a
+    pickle says is run. The label columns are ``label`` (``0``, ``1``, …) and ``split``, the public split.
+    Nodes outside of it are only neighbours.
+
+    Args:
+        path: One of the files, or their common name: ``ind.cora``.
+
+    Raises:
+        DataError: A file is missing, or is not what it should be.
+    """
+    from multiseq.data import planetoid
+
+    item, columns = planetoid.network_of(path)
+    return Records([item], {name: [values] for name, values in columns.items()}, [str(path)])
+
+
+def read_tu(path: Path) -> Records:
+    """Read a folder of TU Dortmund, for graph classification or regression.
+
+    ``DS_A.txt`` has the edges and ``DS_graph_indicator.txt`` the graph of each node. The label columns are
+    ``label`` (``DS_graph_labels.txt``) and ``target`` (``DS_graph_attributes.txt``); the labels and
+    attributes of nodes and edges are features.
+
+    Args:
+        path: The folder, or its file ``DS_A.txt``.
+
+    Raises:
+        DataError: A file is missing or has the wrong number of lines, or an edge leaves its graph.
+    """
+    from multiseq.data import network_files
+
+    items, columns = network_files.graphs_of_folder(path)
+    return Records(list(items), columns, [f"{path}: graph {i}" for i in range(1, len(items) + 1)])
+
+
 def read_rdkit_logp(path: Path) -> Records:
     """Read SMILES from a file inside RDKit; see `multiseq.data.molecules.read_molecules`.
 
@@ -662,6 +722,9 @@ READERS: dict[str, Callable[..., Records]] = {
     "triples": read_triples,
     "sdf": read_sdf,
     "graphml": read_graphml,
+    "npz": read_npz,
+    "planetoid": read_planetoid,
+    "tu": read_tu,
     "rdkit-logp": read_rdkit_logp,
 }
 """Name of a format in a recipe -> its reader."""

@@ -114,6 +114,8 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
     suffix = suffix_of(file)
     if suffix in getattr(adapter, "suffixes", ()):
         return "item"
+    if trained in ("npz", "planetoid", "tu"):
+        return trained
     if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml"):
         return trained
     if suffix in TABLES:

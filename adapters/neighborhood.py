@@ -68,7 +68,7 @@ class NeighborhoodAdapter(nn.Module):
         num_hops: Steps that a neighbourhood reaches; 0: only the node itself.
         directed: Whether edges differ from their reverses. If not, an edge may be given once or in both
             directions.
-        dropout: Dropout probability in the stem, in training only.
+        dropout: Dropout probability of ids and vectors in the stem, in training only.
 
     Raises:
         ValueError: Texts, features of edges, or an unknown kind.

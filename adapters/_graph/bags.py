@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from multiseq.adapters._graph.items import Bags
+from multiseq.nn.dropout import dropout
 
 __all__ = ["FOLDED", "IdEmbedding", "Ids", "ids_of", "pack_ids", "some_ids"]
 
@@ -86,8 +87,8 @@ class IdEmbedding(nn.EmbeddingBag):
     def __init__(self, num_ids: int, dim: int) -> None:
         super().__init__(num_ids, dim, mode="sum")
 
-    def of_batch(self, tensors: Mapping[str, Tensor]) -> Float[Tensor, "rows dim"]:
-        """The vectors of the rows of a batch, from the tensors of `pack_ids`."""
-        weights = tensors["id_weights"].to(self.weight.dtype)
+    def of_batch(self, tensors: Mapping[str, Tensor], dropped: float = 0.0) -> Float[Tensor, "rows dim"]:
+        """The vectors of the rows of a batch of `pack_ids`. ``dropped`` is a dropout of ids."""
+        weights = dropout(tensors["id_weights"].to(self.weight.dtype), dropped, self.training)
         vectors: Tensor = self(tensors["ids"], tensors["id_starts"], per_sample_weights=weights)
         return vectors

@@ -105,7 +105,7 @@ class HopStem(nn.Module):
         """Project all places with the same matrix, so that a feature means the same at every hop."""
         projected = self.project(tensors["features"].to(self.project.weight.dtype))
         if self.ids is not None:
-            projected = projected + self.ids.of_batch(tensors).view_as(projected)
+            projected = projected + self.ids.of_batch(tensors, self.dropout).view_as(projected)
         x: Tensor = self.norm(projected) + self.places
         return dropout(x, self.dropout, self.training)
 

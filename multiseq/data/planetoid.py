@@ -19,7 +19,7 @@ from multiseq.data.records import DataError
 from multiseq.data.text_files import text_of
 from multiseq.requires import need
 
-__all__ = ["network_of"]
+__all__ = ["name_of", "network_of"]
 
 PARTS = ("x", "y", "tx", "ty", "allx", "ally", "graph")
 DEV = 500
@@ -64,11 +64,19 @@ def network_of(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     return {"nodes": nodes, "edges": edges}, {"label": classes, "split": splits}
 
 
+def name_of(path: Path) -> str:
+    """The common name of the files that this is one of.
+
+    >>> name_of(Path("data/ind.cora.test.index"))
+    'ind.cora'
+    """
+    endings = (f".{part}" for part in (*PARTS, "test.index"))
+    ending = next((ending for ending in endings if path.name.endswith(ending)), "")
+    return path.name.removesuffix(ending)
+
+
 def _beside(path: Path, part: str) -> Path:
-    """The file of this part: ``ind.cora.x`` and ``x`` for any other file of ``ind.cora``."""
-    name = next((path.name.removesuffix(f".{p}") for p in (*PARTS, "test.index")
-                 if path.name.endswith(f".{p}")), path.name)  # fmt: skip
-    return path.with_name(f"{name}.{part}")
+    return path.with_name(f"{name_of(path)}.{part}")
 
 
 def _edges(graph: Any, count: int, path: Path) -> list[tuple[int, int]]:

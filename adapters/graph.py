@@ -67,6 +67,7 @@ class GraphAdapter(nn.Module):
     - A SMILES string: one vector per atom.
     - A torch-geometric `Data` with `x` (float: numbers, integers: categories, sparse: ids), `x_category`,
       `text` (a list of strings), `edge_index`, `edge_attr`, `edge_category`, `edge_weight` and `edge_text`.
+    - A torch-geometric `HeteroData`: the types of nodes and edges are categories.
     - A table ``{"nodes": {column: values}, "edges": [(source, target)], "edge_columns": {column:
       values}}``. Columns of strings are categories. A column of nodes may have a list of ids (whole numbers)
       for each node, or be a sparse matrix.
@@ -74,7 +75,7 @@ class GraphAdapter(nn.Module):
       then one vector per triple.
 
     Args:
-        kind: The kind of the items: "molecule", "data", "table" or "triples".
+        kind: The kind of the items: "molecule", "data", "hetero", "table" or "triples".
         nodes, edges: The columns (features) of nodes and edges.
         dim: Width of the vectors.
         text: A text adapter, if nodes or edges are described in words.
@@ -284,7 +285,7 @@ class GraphAdapter(nn.Module):
     @property
     def one_per_line(self) -> bool:
         """True for networks, whose nodes are named by the user."""
-        return self.kind in ("data", "table")
+        return self.kind in ("data", "hetero", "table")
 
     @property
     def json_form(self) -> str:

@@ -62,7 +62,7 @@ class NeighborhoodAdapter(nn.Module):
     itself.
 
     Args:
-        kind: The kind of the items: "data" or "table".
+        kind: The kind of the items: "data", "hetero" or "table".
         nodes, edges: The columns (features) of nodes and edges; edges must have none.
         dim: Width of the vectors.
         num_hops: Steps that a neighbourhood reaches; 0: only the node itself.
@@ -184,7 +184,7 @@ class NeighborhoodAdapter(nn.Module):
     @property
     def one_per_line(self) -> bool:
         """True for networks, whose nodes are named by the user."""
-        return self.kind in ("data", "table")
+        return self.kind in ("data", "hetero", "table")
 
     @property
     def json_form(self) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "is_sparse",
     "kind_of",
     "read_data",
+    "read_hetero",
     "read_table",
     "read_triples",
     "sparse",
@@ -92,9 +93,11 @@ class Graph:
 
 
 def kind_of(item: Any) -> str:
-    """The kind of a graph by its type: `molecule`, `data`, `table` or `triples`, or ValueError."""
+    """The kind of a graph by its type: `molecule`, `data`, `hetero`, `table` or `triples`, or ValueError."""
     if isinstance(item, str):
         return "molecule"
+    if hasattr(item, "edge_types") and hasattr(item, "node_types"):
+        return "hetero"
     if hasattr(item, "edge_index"):
         return "data"
     if isinstance(item, Mapping):
@@ -125,6 +128,67 @@ def read_data(data: Any) -> Graph:
     nodes = _attributes(data, "node", count, NODE_NAMES, "text")
     edges = _attributes(data, "edge", edge_index.shape[1], EDGE_NAMES, "edge_text")
     return Graph(nodes, edges, edge_index, nodes.texts)
+
+
+def read_hetero(data: Any) -> Graph:
+    """Read a torch-geometric `HeteroData`: the types of nodes and edges are categories.
+
+    Nodes are numbered through all types, in the order of ``data.node_types``. The `x` of each type is a block
+    of numbers, zeros for nodes of other types; so is `edge_attr`. With one type of edges, edges have
+    no category.
+
+    Raises:
+        ValueError: An invalid attribute; the message names its type.
+    """
+    counts = {kind: _in_type(kind, _num_nodes, data[kind]) for kind in data.node_types}
+    starts = dict(zip(counts, accumulate(counts.values(), initial=0), strict=False))
+    nodes = [_in_type(kind, _attributes, data[kind], "node", count, ("x",), "text")
+             for kind, count in counts.items()]  # fmt: skip
+    ends, edges = [], []
+    for kind in data.edge_types:
+        source, _, target = kind
+        index = _tensor(getattr(data[kind], "edge_index", None), "edge_index").long()
+        for end, of in zip(index, (source, target), strict=True):
+            if bool(((end < 0) | (end >= counts[of])).any()):
+                raise ValueError(
+                    f"{kind}: got an edge to node {int(end.max())} of the {counts[of]} of {of!r}"
+                )
+        ends.append(index + torch.tensor([[starts[source]], [starts[target]]]))
+        edges.append(_in_type(kind, _attributes, data[kind], "edge", index.shape[1], ("edge_attr",), "text"))
+    kinds = [" ".join(kind) for kind in data.edge_types]
+    edge_index = torch.cat(ends, dim=1) if ends else torch.zeros(2, 0, dtype=torch.long)
+    names = [f"{kind} {i}" for kind, count in counts.items() for i in range(count)]
+    return Graph(_joined(list(counts), nodes, True), _joined(kinds, edges, len(kinds) > 1), edge_index, names)
+
+
+def _in_type(kind: Any, read: Any, *given: Any) -> Any:
+    try:
+        return read(*given)
+    except ValueError as error:
+        raise ValueError(f"{kind}: {error}") from None
+
+
+def _joined(kinds: Sequence[str], parts: Sequence[Rows], typed: bool) -> Rows:
+    """The rows of all types, one type after another."""
+    count = sum(part.count for part in parts)
+    categories: dict[str, list[Any]] = {}
+    numbers: dict[str, Tensor] = {}
+    if typed:
+        categories["type"] = [
+            kind for kind, part in zip(kinds, parts, strict=True) for _ in range(part.count)
+        ]
+    start = 0
+    for kind, part in zip(kinds, parts, strict=True):
+        if part.texts is not None or part.bags:
+            raise ValueError(f"{kind}: got texts or a sparse matrix, expected numbers or categories")
+        rows = slice(start, start := start + part.count)
+        for name, values in part.categories.items():
+            categories[f"{kind} {name}"] = ["" for _ in range(count)]
+            categories[f"{kind} {name}"][rows] = map(str, values)
+        for name, matrix in part.numbers.items():
+            numbers[f"{kind} {name}"] = matrix.new_zeros(count, matrix.shape[1])
+            numbers[f"{kind} {name}"][rows] = matrix
+    return Rows(count, categories, numbers)
 
 
 def _num_nodes(data: Any) -> int:

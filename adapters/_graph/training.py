@@ -17,6 +17,7 @@ from multiseq.adapters._graph.items import (
     is_sparse,
     kind_of,
     read_data,
+    read_hetero,
     read_table,
     read_triples,
     sparse,
@@ -45,6 +46,7 @@ __all__ = [
 READERS: dict[str, Callable[[Any], Graph]] = {
     "molecule": read_molecule,
     "data": read_data,
+    "hetero": read_hetero,
     "table": read_table,
     "triples": read_triples,
 }
@@ -72,7 +74,7 @@ class Learned:
     """The result of :func:`learn`.
 
     Args:
-        kind: "molecule", "data", "table" or "triples".
+        kind: "molecule", "data", "hetero", "table" or "triples".
         nodes, edges: The columns of nodes and edges.
         texts: All texts of nodes and edges.
         directed: Whether an edge differs from its reverse.
@@ -126,6 +128,8 @@ def columns_of(assets: Mapping[str, str]) -> list[Columns]:
 
 def content(item: Any, kind: str) -> Any:
     """The content of an item that its examples depend on. For a `Data` only the attributes that are read."""
+    if kind == "hetero":
+        return item.to_dict()
     if kind != "data":
         return item
     values = {name: getattr(item, name, None) for name in DATA_NAMES}
@@ -141,6 +145,7 @@ def _content_of(matrix: Any, name: str) -> list[Any]:
 JSON_FORMS = {
     "molecule": '"CCO" or {"smiles": "CCO"}',
     "data": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
+    "hetero": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
     "table": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
     "triples": '[["Ada", "profession", "baker"]]',
 }
@@ -150,9 +155,9 @@ def parse(text: str, folder: Path, kind: str) -> Any:
     """Parse a graph on the command line: a SMILES, JSON, or the path of a ``.json`` file.
 
     Raises:
-        ValueError: Invalid JSON, or the kind "data", which has no text form.
+        ValueError: Invalid JSON, or the kind "data" or "hetero", which has no text form.
     """
-    if kind == "data":
+    if kind in ("data", "hetero"):
         raise ValueError(
             "this model was trained on torch-geometric Data, which a command line cannot hold; "
             "use multiseq.load(…).predict(…) in Python"

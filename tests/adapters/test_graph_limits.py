@@ -14,16 +14,18 @@ import pytest
 import scipy.sparse
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
 from multiseq import ClassTarget, Encoder, Model, Source, Task, VectorHead, train
 from multiseq.adapters._graph import examples as _graph_examples
 from multiseq.adapters._graph import items as _graph_items
 from multiseq.adapters._graph import neighborhoods as _graph_neighborhoods
 from multiseq.adapters._graph import structure as _graph_structure
+from multiseq.adapters._graph.items import read_hetero
 from multiseq.adapters._graph.structure import return_probabilities
 from multiseq.adapters.graph import GraphAdapter
 from multiseq.adapters.neighborhood import NeighborhoodAdapter
+from multiseq.training.digest import digest_of
 
 DIM = 8
 
@@ -138,6 +140,7 @@ def test_a_sparse_matrix_is_ids_with_weights(kind: str) -> None:
     assert example.bags.counts.tolist() == [1, 2, 0]
     assert example.bags.ids.tolist() == [1, 0, 2]
     torch.testing.assert_close(example.bags.weights, torch.tensor([1.0, 0.8, 0.6]))
+    torch.nn.init.normal_(adapter.id_embedding.weight)
     embedded = adapter.id_embedding.of_batch(adapter.collate([example, example]).tensors)
     expected = torch.nn.functional.normalize(x) @ adapter.id_embedding.weight
     torch.testing.assert_close(embedded, expected.repeat(2, 1))
@@ -149,6 +152,8 @@ def test_a_matrix_is_filled_or_sparse_as_in_training() -> None:
     plain, sparse = (Data(x=v, edge_index=EDGES, num_nodes=3) for v in (x, x.to_sparse()))
     for first, second in ((plain, sparse), (sparse, plain)):
         adapter = GraphAdapter.fit([first], dim=DIM).eval()
+        if adapter.id_embedding is not None:
+            torch.nn.init.normal_(adapter.id_embedding.weight)
         expected, found = (adapter(adapter.collate(adapter.prepare(item))) for item in (first, second))
         torch.testing.assert_close(found.values, expected.values)
 
@@ -163,7 +168,7 @@ def test_hops_average_the_ids_and_keep_the_largest(monkeypatch: pytest.MonkeyPat
     examples = adapter.prepare(IDS)
     expected = torch.stack([x, walk @ x, walk @ walk @ x], dim=1)[[3, 0]].flatten(0, 1)
     inputs = adapter.collate([examples[3], examples[0]])
-    table = adapter.stem.ids.weight
+    table = torch.nn.init.normal_(adapter.stem.ids.weight)
     torch.testing.assert_close(adapter.stem.ids.of_batch(inputs.tensors), expected @ table)
     monkeypatch.setattr(_graph_neighborhoods, "MOST_IDS", 1)
     [network] = {example.network for example in adapter.prepare(IDS)}
@@ -175,6 +180,8 @@ def test_hops_average_the_ids_and_keep_the_largest(monkeypatch: pytest.MonkeyPat
 def test_ids_are_saved_learned_and_unknown_ones_count_nothing(kind: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
     adapter = kind.fit([IDS], dim=DIM)
+    embedding = adapter.id_embedding if kind is GraphAdapter else adapter.stem.ids
+    torch.nn.init.normal_(embedding.weight)
     again = kind.from_config(adapter.config(), json.loads(json.dumps(adapter.assets())))
     again.load_state_dict(adapter.state_dict())
     new = {**IDS, "nodes": {"words": [[7, 9], [9, 10], [], [2**40]]}}
@@ -227,6 +234,33 @@ def test_sparse_features_of_edges_too_large_to_fill_are_refused(monkeypatch: pyt
     data = Data(x=torch.ones(3, 1), edge_index=EDGES, edge_attr=torch.ones(2, 3).to_sparse())
     with pytest.raises(ValueError, match=r"got a sparse matrix of shape \(2, 3\), expected at most 5 values"):
         GraphAdapter.fit([data], dim=DIM)
+
+
+# --- types of nodes and edges ---------------------------------------------------------------------
+
+
+def typed(**changed: Any) -> HeteroData:
+    data = HeteroData()
+    data["paper"].x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    data["author"].num_nodes = 3
+    data["author", "wrote", "paper"].edge_index = torch.tensor([[0, 2, 1], [0, 1, 1]])
+    data["paper", "cites", "paper"].edge_index = changed.get("cites", torch.tensor([[0], [1]]))
+    return data
+
+
+def test_types_are_categories() -> None:
+    graph = read_hetero(typed())
+    assert graph.nodes.categories == {"type": ["paper"] * 2 + ["author"] * 3}
+    assert graph.nodes.numbers["paper x"].tolist() == [[1, 2], [3, 4], [0, 0], [0, 0], [0, 0]]
+    assert graph.edge_index.tolist() == [[2, 4, 3, 0], [0, 1, 1, 1]]
+    assert graph.edges.categories == {"type": ["author wrote paper"] * 3 + ["paper cites paper"]}
+    adapter = GraphAdapter.fit([typed()], dim=DIM)
+    [example] = adapter.prepare(typed())
+    assert adapter(adapter.collate([example])).values.shape == (5, DIM)
+    assert adapter.names(example) == ["paper 0", "paper 1", "author 0", "author 1", "author 2"]
+    assert digest_of([adapter.content(typed())]) == digest_of([adapter.content(typed())])
+    with pytest.raises(ValueError, match=r"'cites', .* got an edge to node 2 of the 2 of 'paper'"):
+        adapter.prepare(typed(cites=torch.tensor([[0], [2]])))
 
 
 def _csr(x: Tensor) -> Tensor:

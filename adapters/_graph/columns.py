@@ -5,7 +5,7 @@ Axes: rows (nodes or edges of one graph), columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any
@@ -66,7 +66,9 @@ class Columns:
     @property
     def kinds(self) -> dict[str, str]:
         """Column name -> "categories", "numbers" or "ids"."""
-        names = {"categories": self.vocabularies or {}, "numbers": self.scales, "ids": self.ids}
+        names: dict[str, Iterable[str]] = {
+            "categories": self.vocabularies or {}, "numbers": self.scales, "ids": self.ids
+        }  # fmt: skip
         return {name: kind for kind, columns in names.items() for name in columns}
 
     def learn(self, rows: Rows) -> None:

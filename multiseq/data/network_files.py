@@ -138,7 +138,7 @@ def graphs_of_folder(path: Path) -> tuple[list[dict[str, Any]], dict[str, list[A
             )
         if graph == len(first) + 1:
             first.append(node)
-    items = [{"nodes": {}, "edges": [], "edge_columns": {}} for _ in range(num)]
+    items: list[dict[str, Any]] = [{"nodes": {}, "edges": [], "edge_columns": {}} for _ in range(num)]
     edges_of: list[int] = []
     for line, (a, b) in enumerate(pairs, 1):
         if not (0 <= a < count and 0 <= b < count) or graph_of[a] != graph_of[b]:

@@ -48,8 +48,8 @@ def read_graphs(
     kinds: Mapping[str, Mapping[str, str]],
     decimal: str,
     reject: Reject,
-    ids: tuple[Path | None, Any] = (None, None),
-    labels: tuple[Path | None, Any] = (None, None),
+    ids: tuple[Path, dict[str, Any]] | None = None,
+    labels: tuple[Path, Table] | None = None,
 ) -> Records:
     """Build the graphs from the rows of both tables, in the order of the table of nodes.
 
@@ -70,14 +70,14 @@ def read_graphs(
     """
     names, graphs, lines, grouped = _nodes(nodes, node_table, features, reject)
     pairs, ties, tie_lines = _edges(edges, edge_table(names), names, grouped, reject)
-    more = [file for file, _ in (ids, labels) if file is not None]
+    more = [given[0] for given in (ids, labels) if given is not None]
     if more and (grouped or len(names) != 1):
         raise DataError(f"{more[0]}: {nodes} has several graphs, expected a single one, without their names")
-    of_labels = _labels_of(*labels, names, reject) if labels[0] is not None else {}
-    of_ids = None if ids[0] is None else _ids_of(*ids, names[""])
+    of_labels = {} if labels is None else _labels_of(*labels, names, reject)
+    of_ids = None if ids is None else _ids_of(*ids, names[""])
     twice = [name for name in of_labels if name in node_table.names]
     if twice:
-        raise DataError(f"{labels[0]}:1: got the column {twice[0]!r}, which {nodes} has, too; rename it")
+        raise DataError(f"{more[-1]}:1: got the column {twice[0]!r}, which {nodes} has, too; rename it")
     seen = _values(nodes, graphs, lines, features, kinds.get("nodes", {}), decimal)
     edge_columns = _values(
         edges, ties, tie_lines, next(iter(ties.values()), {}), kinds.get("edges", {}), decimal

@@ -59,9 +59,9 @@ def network_of(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         splits[node] = "dev"
     matrix = words.tocsr()
     ids = [matrix.indices[a:b].tolist() for a, b in zip(matrix.indptr, matrix.indptr[1:], strict=False)]
-    nodes = {"words": ids if bool((matrix.data == 1).all()) else matrix}
+    columns = {"words": ids if bool((matrix.data == 1).all()) else matrix}
     edges = _edges(parts["graph"], count, _beside(path, "graph"))
-    return {"nodes": nodes, "edges": edges}, {"label": classes, "split": splits}
+    return {"nodes": columns, "edges": edges}, {"label": classes, "split": splits}
 
 
 def name_of(path: Path) -> str:

@@ -503,8 +503,8 @@ def read_networks(
         kinds or {},
         decimal,
         reject,
-        (ids, ids and networks.read_ids(ids, encoding, unpack_limit)),
-        (labels, labels and open_table(labels, **options)),
+        (ids, networks.read_ids(ids, encoding, unpack_limit)) if ids else None,
+        (labels, open_table(labels, **options)) if labels else None,
     )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from multiseq.adapters._graph.bags import FOLDED, IdEmbedding, Ids, some_ids
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.examples import GraphExample, Preparation, pack_graphs
 from multiseq.adapters._graph.shown import show
@@ -64,15 +65,17 @@ class GraphAdapter(nn.Module):
     adapter have the same kind:
 
     - A SMILES string: one vector per atom.
-    - A torch-geometric `Data` with `x` (float: numbers, integers: categories), `x_category`, `text` (a
-      list of strings), `edge_index`, `edge_attr`, `edge_category`, `edge_weight` and `edge_text`.
+    - A torch-geometric `Data` with `x` (float: numbers, integers: categories, sparse: ids), `x_category`,
+      `text` (a list of strings), `edge_index`, `edge_attr`, `edge_category`, `edge_weight` and `edge_text`.
+    - A torch-geometric `HeteroData`: the types of nodes and edges are categories.
     - A table ``{"nodes": {column: values}, "edges": [(source, target)], "edge_columns": {column:
-      values}}``. Columns of strings are categories.
+      values}}``. Columns of strings are categories. A column of nodes may have a list of ids (whole numbers)
+      for each node, or be a sparse matrix.
     - A list of (subject, relation, object) strings: one vector per entity, in order of appearance,
       then one vector per triple.
 
     Args:
-        kind: The kind of the items: "molecule", "data", "table" or "triples".
+        kind: The kind of the items: "molecule", "data", "hetero", "table" or "triples".
         nodes, edges: The columns (features) of nodes and edges.
         dim: Width of the vectors.
         text: A text adapter, if nodes or edges are described in words.
@@ -100,7 +103,7 @@ class GraphAdapter(nn.Module):
     """
 
     modality = "graph"
-    kept = (GraphExample, TextExample)
+    kept = (GraphExample, TextExample, Ids)
 
     @repeatable
     def __init__(
@@ -147,6 +150,7 @@ class GraphAdapter(nn.Module):
         self.node_embedding = RowEmbedding(nodes.sizes, nodes.width + walk_length, dim)
         self.edge_embedding = RowEmbedding(edge_sizes, edges.width, dim)
         self.message_stem = MessageStem(dim, num_layers, dropout)
+        self.id_embedding = IdEmbedding(nodes.num_ids, dim) if nodes.ids else None
 
     @classmethod
     def fit(
@@ -237,6 +241,7 @@ class GraphAdapter(nn.Module):
             edge_numbers=example.edge_numbers[kept],
             edge_text=edge_text[kept] if len(edge_text) else edge_text,
             texts=[self.text.augment(text, generator) for text in example.texts],
+            bags=None if example.bags is None else some_ids(example.bags, self.edge_dropout, generator),
         )
 
     def num_vectors(self, example: GraphExample) -> int:
@@ -280,7 +285,7 @@ class GraphAdapter(nn.Module):
     @property
     def one_per_line(self) -> bool:
         """True for networks, whose nodes are named by the user."""
-        return self.kind in ("data", "table")
+        return self.kind in ("data", "hetero", "table")
 
     @property
     def json_form(self) -> str:
@@ -306,8 +311,8 @@ class GraphAdapter(nn.Module):
         return stand_in(item)
 
     def reader_options(self) -> dict[str, Any]:
-        """For each column whether it holds numbers, as in training."""
-        return {"numeric": {"nodes": self.nodes.numeric, "edges": self.edges.numeric}}
+        """What each column holds, as in training."""
+        return {"kinds": {"nodes": self.nodes.kinds, "edges": self.edges.kinds}}
 
     def show(
         self, item: Any, examples: Sequence[GraphExample], marks: Sequence[Mark], focus: int | None
@@ -322,15 +327,18 @@ class GraphAdapter(nn.Module):
         one_hot = np.zeros((len(example.codes), sum(self.nodes.sizes)), dtype=np.float32)
         np.put_along_axis(one_hot, example.codes.numpy(), 1.0, axis=1)
         # Leave out the random walks, which come after the columns: they describe the neighbours too.
-        numbers = example.numbers[:, : self.nodes.width].numpy()
-        return list(np.concatenate([one_hot, numbers], axis=1))
+        features = [one_hot, example.numbers[:, : self.nodes.width].numpy()]
+        if example.bags is not None:
+            features.append(example.bags.folded(self.nodes.num_ids))
+        return list(np.concatenate(features, axis=1))
 
     def baseline_item(self, item: Any, examples: Sequence[GraphExample], level: Level) -> Any:
         """Nodes counted by category, and sums of numbers; words if nodes have texts or for sequences."""
         if self.nodes.text or level == "sequence":
             return word_bag(item, [name for example in examples for name in self.names(example)])
         rows = [row for example in examples for row in self.baseline_vectors(example)]
-        return sums(rows, sum(self.nodes.sizes) + self.nodes.width)
+        width = sum(self.nodes.sizes) + self.nodes.width + min(self.nodes.num_ids, FOLDED)
+        return sums(rows, width)
 
     # --- on the device ----------------------------------------------------------------------------
 
@@ -339,6 +347,8 @@ class GraphAdapter(nn.Module):
         tensors = inputs.tensors
         nodes = self.node_embedding(tensors["codes"], tensors["numbers"])
         edges = self.edge_embedding(tensors["edge_codes"], tensors["edge_numbers"])
+        if self.id_embedding is not None:
+            nodes = nodes + self.id_embedding.of_batch(tensors)
         if self.text is not None:
             texts = self.text.pooled(_text_inputs(inputs))
             nodes = nodes + texts[tensors["node_text"]] if self.nodes.text else nodes

@@ -15,10 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from multiseq.adapters._graph.bags import FOLDED, Ids, ids_of, pack_ids
 from multiseq.adapters._graph.columns import Columns
+from multiseq.adapters._graph.items import Rows
 from multiseq.adapters._graph.neighborhoods import Network, NodeExample, gather, pack_nodes
 from multiseq.adapters._graph.shown import show
 from multiseq.adapters._graph.stem import HopStem
@@ -54,17 +57,18 @@ class NeighborhoodAdapter(nn.Module):
     torch-geometric `Data` or a table. The set of a node holds its features, then the averages of the
     features after 1, 2 … ``num_hops`` steps along the edges and, if ``directed``, also against them.
     :meth:`prepare` computes them once, so networks of any size train in mini-batches. The features are
-    categories, numbers and the number of neighbours. Texts and features of edges are not possible. Heads
-    read the vector of the node itself.
+    categories, numbers, ids and the number of neighbours. Of the averaged ids, each place keeps those 64 with
+    the largest weights. Texts and features of edges are not possible. Heads read the vector of the node
+    itself.
 
     Args:
-        kind: The kind of the items: "data" or "table".
+        kind: The kind of the items: "data", "hetero" or "table".
         nodes, edges: The columns (features) of nodes and edges; edges must have none.
         dim: Width of the vectors.
         num_hops: Steps that a neighbourhood reaches; 0: only the node itself.
         directed: Whether edges differ from their reverses. If not, an edge may be given once or in both
             directions.
-        dropout: Dropout probability in the stem, in training only.
+        dropout: Dropout probability of ids and vectors in the stem, in training only.
 
     Raises:
         ValueError: Texts, features of edges, or an unknown kind.
@@ -77,7 +81,7 @@ class NeighborhoodAdapter(nn.Module):
     """
 
     modality = "graph"
-    kept = (Network, NodeExample)
+    kept = (Network, NodeExample, Ids)
 
     @repeatable
     def __init__(
@@ -101,7 +105,7 @@ class NeighborhoodAdapter(nn.Module):
         self.num_hops, self.directed, self.dropout = num_hops, directed, dropout
         ways = 2 if directed else 1
         width = sum(nodes.sizes) + nodes.width + ways  # the last columns hold the degrees
-        self.stem = HopStem(width, 1 + num_hops * ways, dim, dropout)
+        self.stem = HopStem(width, 1 + num_hops * ways, dim, dropout, nodes.num_ids)
 
     @classmethod
     def fit(
@@ -151,7 +155,7 @@ class NeighborhoodAdapter(nn.Module):
 
     def align(self, labels: Any, example: NodeExample) -> list[Any]:
         """The label of this node. ``labels`` has one label per node of the network."""
-        return [aligned(labels, len(example.network.features), self.kind)[example.node]]
+        return aligned(labels, len(example.network.features), self.kind, example.node)
 
     def names(self, example: NodeExample) -> list[str]:
         """The name of the node, or its number if nodes have no names."""
@@ -160,8 +164,9 @@ class NeighborhoodAdapter(nn.Module):
 
     def collate(self, examples: Sequence[NodeExample]) -> Inputs:
         """Pack the gathered features of all examples."""
-        features = pack_nodes(examples) if examples else torch.zeros(0, *self.stem.shape)
-        return Inputs([self.num_vectors(e) for e in examples], {"features": features})
+        features, bags = pack_nodes(examples) if examples else (torch.zeros(0, *self.stem.shape), [])
+        bags = bags or ([ids_of(self.nodes.encode_ids(Rows(0)))] if self.nodes.ids else [])
+        return Inputs([self.num_vectors(e) for e in examples], {"features": features, **pack_ids(bags)})
 
     # --- for `multiseq.training.item_cache` ----------------------------------------------------------------
 
@@ -179,7 +184,7 @@ class NeighborhoodAdapter(nn.Module):
     @property
     def one_per_line(self) -> bool:
         """True for networks, whose nodes are named by the user."""
-        return self.kind in ("data", "table")
+        return self.kind in ("data", "hetero", "table")
 
     @property
     def json_form(self) -> str:
@@ -205,8 +210,8 @@ class NeighborhoodAdapter(nn.Module):
         return stand_in(item)
 
     def reader_options(self) -> dict[str, Any]:
-        """For each column whether it holds numbers, as in training."""
-        return {"numeric": {"nodes": self.nodes.numeric, "edges": self.edges.numeric}}
+        """What each column holds, as in training."""
+        return {"kinds": {"nodes": self.nodes.kinds, "edges": self.edges.kinds}}
 
     def show(
         self, item: Any, examples: Sequence[NodeExample], marks: Sequence[Mark], focus: int | None
@@ -216,20 +221,25 @@ class NeighborhoodAdapter(nn.Module):
 
     def baseline_vectors(self, example: NodeExample) -> list[Any]:
         """The features of the node without its neighbours: the first place of its set."""
-        return [example.network.features[example.node, 0].numpy()]
+        features, bags = example.network.features, example.network.bags
+        seen = features[example.node, 0].numpy()
+        if bags is not None:
+            of_node = bags.rows(torch.tensor([example.node * features.shape[1]]))
+            seen = np.append(seen, of_node.folded(self.nodes.num_ids)[0])
+        return [seen]
 
     def baseline_item(self, item: Any, examples: Sequence[NodeExample], level: Level) -> Any:
         """Nodes counted by category, and sums of their numbers; words of the nodes for sequences."""
         if level == "sequence":
             return word_bag(item, [name for example in examples for name in self.names(example)])
         rows = [row for example in examples for row in self.baseline_vectors(example)]
-        return sums(rows, self.stem.shape[1])
+        return sums(rows, self.stem.shape[1] + min(self.nodes.num_ids, FOLDED))
 
     # --- on the device ----------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:
         """One unordered set per node, with one vector of width ``dim`` per place."""
-        return VectorSets(self.stem(inputs.tensors["features"]).flatten(0, 1), inputs.lengths)
+        return VectorSets(self.stem(inputs.tensors).flatten(0, 1), inputs.lengths)
 
     def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
         """The vector of the node itself: the first vector of each set."""

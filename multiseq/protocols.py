@@ -261,7 +261,7 @@ class Extras(Protocol):
         """Whether an object in JSON is an item itself. Without it, it holds the item in one of its fields."""
 
     def reader_options(self) -> dict[str, Any]:
-        """What a reader of `multiseq.data` must know of training: which columns of networks are numbers."""
+        """What a reader of `multiseq.data` must know of training: what the columns of networks hold."""
 
     def encoded_names(self, example: Any) -> list[str]:
         """What each vector in the encoder stands for, if heads read others; for pictures of attention."""

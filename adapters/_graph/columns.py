@@ -5,17 +5,20 @@ Axes: rows (nodes or edges of one graph), columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from multiseq.adapters._graph.items import Rows
+from multiseq.adapters._graph.items import Bags, Rows
 from multiseq.labels import ROUNDING, composed
+from multiseq.requires import need
 
 __all__ = ["Columns"]
 
@@ -26,7 +29,8 @@ class Columns:
     All category columns share one embedding table. Column *c* has the ``sizes[c]`` rows from ``starts[c]``
     on; its first row stands for values that no training graph has. Numbers are standardised with the mean
     and standard deviation of the training graphs. A column with only two values, such as a flag, becomes
-    zeros and ones. A constant column becomes zeros.
+    zeros and ones. A constant column becomes zeros. A column of ids has a vocabulary of the ids that the
+    training graphs have; other ids count as nothing.
 
     Args:
         row: "node" or "edge", for error messages.
@@ -36,6 +40,7 @@ class Columns:
         self.row = row
         self.vocabularies: dict[str, dict[Any, int]] | None = None
         self.scales: dict[str, _Scale] = {}
+        self.ids: dict[str, NDArray[np.int64]] = {}  # in rising order
         self.text = False
 
     @property
@@ -54,9 +59,17 @@ class Columns:
         return sum(len(scale.mean) for scale in self.scales.values())
 
     @property
-    def numeric(self) -> dict[str, bool]:
-        """Column name -> True if it holds numbers, False if it holds categories."""
-        return {**dict.fromkeys(self.vocabularies or {}, False), **dict.fromkeys(self.scales, True)}
+    def num_ids(self) -> int:
+        """The number of different ids in all columns of ids."""
+        return sum(map(len, self.ids.values()))
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Column name -> "categories", "numbers" or "ids"."""
+        names: dict[str, Iterable[str]] = {
+            "categories": self.vocabularies or {}, "numbers": self.scales, "ids": self.ids
+        }  # fmt: skip
+        return {name: kind for kind, columns in names.items() for name in columns}
 
     def learn(self, rows: Rows) -> None:
         """Learn from one training graph. A graph without rows changes nothing.
@@ -69,13 +82,17 @@ class Columns:
         if self.vocabularies is None:
             self.vocabularies = {name: {} for name in rows.categories}
             self.scales = {name: _Scale(x.shape[1]) for name, x in rows.numbers.items()}
+            self.ids = {name: np.zeros(0, dtype=np.int64) for name in rows.bags}
             self.text = rows.texts is not None
+        rows = self._as_learned(rows)
         self._check(rows)
         for name, vocabulary in self.vocabularies.items():
             for value in map(_category, rows.categories[name]):
                 vocabulary.setdefault(value, len(vocabulary) + 1)
         for name, scale in self.scales.items():
             scale.learn(rows.numbers[name])
+        for name, ids in self.ids.items():
+            self.ids[name] = np.union1d(ids, rows.bags[name].indices.astype(np.int64))
 
     def encode(self, rows: Rows) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, "rows numbers"]]:
         """Row numbers in the embedding table, and standardised numbers.
@@ -85,6 +102,7 @@ class Columns:
         """
         if rows.count == 0:
             return torch.zeros(0, len(self.sizes), dtype=torch.long), torch.zeros(0, self.width)
+        rows = self._as_learned(rows)
         self._check(rows)
         codes = [
             [start + vocabulary.get(_category(value), 0) for value in rows.categories[name]]
@@ -96,11 +114,37 @@ class Columns:
             torch.cat(numbers, dim=1) if numbers else torch.zeros(rows.count, 0),
         )
 
+    def encode_ids(self, rows: Rows) -> Bags:
+        """The ids of each row as a sparse matrix ``(rows, num_ids)``. Each column's part has length 1.
+
+        With length 1, a row with many ids does not have larger vectors than one with few.
+        """
+        sparse = need("scipy.sparse")
+        rows, blocks = self._as_learned(rows), [sparse.csr_matrix((rows.count, 0), dtype=np.float32)]
+        for name, ids in self.ids.items() if rows.count else ():
+            given = rows.bags[name]
+            place = np.searchsorted(ids, given.indices)
+            known = np.append(ids, -1)[place] == given.indices
+            row = np.repeat(np.arange(rows.count), np.diff(given.indptr))[known]
+            length = np.sqrt(np.bincount(row, weights=given.data[known] ** 2, minlength=rows.count))
+            weights = (given.data[known] / length[row]).astype(np.float32)
+            shape = (rows.count, len(ids))
+            blocks.append(sparse.csr_matrix((weights, (row, place[known])), shape=shape))
+        return sparse.hstack(blocks, format="csr")
+
+    def _as_learned(self, rows: Rows) -> Rows:
+        """The rows with each matrix sparse or filled, as it was in the first training graph."""
+        filled = {n: torch.from_numpy(x.toarray()) for n, x in rows.bags.items() if n in self.scales}
+        emptied = {n: _sparse(x) for n, x in rows.numbers.items() if n in self.ids}
+        numbers = {n: x for n, x in rows.numbers.items() if n not in emptied} | filled
+        bags = {n: x for n, x in rows.bags.items() if n not in filled} | emptied
+        return replace(rows, numbers=numbers, bags=bags) if filled or emptied else rows
+
     def _check(self, rows: Rows) -> None:
         widths = {name: x.shape[1] for name, x in rows.numbers.items()}
         learned = {name: len(scale.mean) for name, scale in self.scales.items()}
-        got = (set(rows.categories), widths, rows.texts is not None)
-        expected = (set(self.vocabularies or {}), learned, self.text)
+        got = (set(rows.categories), widths, set(rows.bags), rows.texts is not None)
+        expected = (set(self.vocabularies or {}), learned, set(self.ids), self.text)
         if got != expected:
             raise ValueError(
                 f"{self.row}s: got {_describe(*got)}; "
@@ -115,6 +159,7 @@ class Columns:
                 name: {"mean": s.mean.tolist(), "std": s.std.tolist()} for name, s in self.scales.items()
             },
             "text": self.text,
+            **({"ids": {name: ids.tolist() for name, ids in self.ids.items()}} if self.ids else {}),
         }
 
     @classmethod
@@ -127,6 +172,8 @@ class Columns:
         }
         columns.scales = {name: _Scale.of(s["mean"], s["std"]) for name, s in values["numbers"].items()}
         columns.text = values["text"]
+        given = values.get("ids", {})
+        columns.ids = {name: np.array(ids, dtype=np.int64) for name, ids in given.items()}
         return columns
 
 
@@ -179,6 +226,14 @@ def _category(value: Any) -> Any:
     return composed(value) if isinstance(value, str) else value
 
 
-def _describe(categories: set[str], widths: Mapping[str, int], text: bool) -> str:
+def _sparse(numbers: Tensor) -> Bags:
+    matrix = need("scipy.sparse").csr_matrix(numbers.numpy())
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _describe(categories: set[str], widths: Mapping[str, int], ids: set[str], text: bool) -> str:
     numbers = [f"{name} ({width})" for name, width in sorted(widths.items())]
-    return f"categories {sorted(categories)}, numbers {numbers}, {'texts' if text else 'no texts'}"
+    of_ids = f"ids {sorted(ids)}, " if ids else ""
+    texts = "texts" if text else "no texts"
+    return f"categories {sorted(categories)}, numbers {numbers}, {of_ids}{texts}"

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from multiseq.adapters._graph.bags import Ids, ids_of, pack_ids
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.items import Graph, Rows
 from multiseq.adapters._graph.structure import (
@@ -49,6 +50,7 @@ class GraphExample:
         texts: The distinct texts of nodes and edges, as examples of the text adapter.
         node_text, edge_text: For each node or edge the number of its text; empty if there are no texts.
         pairs: The code of each pair of nodes; empty if ``max_distance`` is 0.
+        bags: The ids of the nodes, see `multiseq.adapters._graph.bags`; None without columns of ids.
     """
 
     names: list[str] | None
@@ -61,6 +63,7 @@ class GraphExample:
     node_text: Int[Tensor, " nodes_or_none"]
     edge_text: Int[Tensor, " edges_or_none"]
     pairs: Int[Tensor, "coded coded"]
+    bags: Ids | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Preparation:
             node_text=_which(texts, graph.nodes.texts),
             edge_text=edge_text[origin] if len(edge_text) else edge_text,
             pairs=pairs,
+            bags=ids_of(self.nodes.encode_ids(graph.nodes)) if self.nodes.ids else None,
         )
 
     def _kinds(self, edge_codes: Tensor, reverse: Tensor) -> Tensor | None:
@@ -183,7 +187,7 @@ def pack_graphs(graphs: Sequence[GraphExample]) -> dict[str, Tensor]:
         shift = _shift([len(g.texts) for g in graphs], [len(w) for w in which])
         packed[name] = torch.cat(which) + shift
     packed["pairs"] = torch.cat([g.pairs.flatten() for g in graphs])
-    return packed
+    return packed | pack_ids([g.bags for g in graphs if g.bags is not None])
 
 
 def _different_texts(graph: Graph) -> dict[str, int]:

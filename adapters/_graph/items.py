@@ -11,26 +11,34 @@ import math
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from multiseq.labels import composed
+from multiseq.requires import need
 
 __all__ = [
     "DATA_NAMES",
+    "Bags",
     "Graph",
     "Rows",
-    "dense",
     "is_sparse",
     "kind_of",
     "read_data",
+    "read_hetero",
     "read_table",
     "read_triples",
+    "sparse",
 ]
+
+Bags = Any
+"""A `scipy.sparse.csr_matrix` ``(rows, ids)``: the ids of each row, and how much each of them counts."""
 
 NODE_NAMES = ("x", "x_category")
 EDGE_NAMES = ("edge_attr", "edge_category", "edge_weight")
@@ -38,6 +46,8 @@ DATA_NAMES = (*NODE_NAMES, "text", "num_nodes", "edge_index", *EDGE_NAMES, "edge
 """The attributes that are read from a torch-geometric `Data`."""
 
 
+LARGEST_ID = 1 << 62
+"""Largest id in a list of ids."""
 LARGEST = 1e150
 """Largest number that is accepted: the square of a much larger one is infinite."""
 MOST_VALUES = 1 << 30
@@ -54,12 +64,14 @@ class Rows:
         numbers: Name of a column or block of columns -> a tensor ``(count, columns)`` in double precision,
             because numbers may be large and close together.
         texts: One text per row, or None.
+        bags: Column name -> a sparse matrix with the ids of each row, and how much each of them counts.
     """
 
     count: int
     categories: dict[str, list[Any]] = field(default_factory=dict)
     numbers: dict[str, Tensor] = field(default_factory=dict)
     texts: list[str] | None = None
+    bags: dict[str, Bags] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,9 +93,11 @@ class Graph:
 
 
 def kind_of(item: Any) -> str:
-    """The kind of a graph by its type: `molecule`, `data`, `table` or `triples`, or ValueError."""
+    """The kind of a graph by its type: `molecule`, `data`, `hetero`, `table` or `triples`, or ValueError."""
     if isinstance(item, str):
         return "molecule"
+    if hasattr(item, "edge_types") and hasattr(item, "node_types"):
+        return "hetero"
     if hasattr(item, "edge_index"):
         return "data"
     if isinstance(item, Mapping):
@@ -102,8 +116,8 @@ def kind_of(item: Any) -> str:
 def read_data(data: Any) -> Graph:
     """Read a torch-geometric `Data`.
 
-    It reads the attributes `x` (float: numbers, integers: categories), `x_category` (integers), `text`,
-    `edge_index`, `edge_attr` (float or integers), `edge_category` (integers), `edge_weight` and
+    It reads the attributes `x` (float: numbers, integers: categories, sparse: ids), `x_category` (integers),
+    `text`, `edge_index`, `edge_attr` (float or integers), `edge_category` (integers), `edge_weight` and
     `edge_text`.
 
     Raises:
@@ -114,6 +128,67 @@ def read_data(data: Any) -> Graph:
     nodes = _attributes(data, "node", count, NODE_NAMES, "text")
     edges = _attributes(data, "edge", edge_index.shape[1], EDGE_NAMES, "edge_text")
     return Graph(nodes, edges, edge_index, nodes.texts)
+
+
+def read_hetero(data: Any) -> Graph:
+    """Read a torch-geometric `HeteroData`: the types of nodes and edges are categories.
+
+    Nodes are numbered through all types, in the order of ``data.node_types``. The `x` of each type is a block
+    of numbers, zeros for nodes of other types; so is `edge_attr`. With one type of edges, edges have
+    no category.
+
+    Raises:
+        ValueError: An invalid attribute; the message names its type.
+    """
+    counts = {kind: _in_type(kind, _num_nodes, data[kind]) for kind in data.node_types}
+    starts = dict(zip(counts, accumulate(counts.values(), initial=0), strict=False))
+    nodes = [_in_type(kind, _attributes, data[kind], "node", count, ("x",), "text")
+             for kind, count in counts.items()]  # fmt: skip
+    ends, edges = [], []
+    for kind in data.edge_types:
+        source, _, target = kind
+        index = _tensor(getattr(data[kind], "edge_index", None), "edge_index").long()
+        for end, of in zip(index, (source, target), strict=True):
+            if bool(((end < 0) | (end >= counts[of])).any()):
+                raise ValueError(
+                    f"{kind}: got an edge to node {int(end.max())} of the {counts[of]} of {of!r}"
+                )
+        ends.append(index + torch.tensor([[starts[source]], [starts[target]]]))
+        edges.append(_in_type(kind, _attributes, data[kind], "edge", index.shape[1], ("edge_attr",), "text"))
+    kinds = [" ".join(kind) for kind in data.edge_types]
+    edge_index = torch.cat(ends, dim=1) if ends else torch.zeros(2, 0, dtype=torch.long)
+    names = [f"{kind} {i}" for kind, count in counts.items() for i in range(count)]
+    return Graph(_joined(list(counts), nodes, True), _joined(kinds, edges, len(kinds) > 1), edge_index, names)
+
+
+def _in_type(kind: Any, read: Any, *given: Any) -> Any:
+    try:
+        return read(*given)
+    except ValueError as error:
+        raise ValueError(f"{kind}: {error}") from None
+
+
+def _joined(kinds: Sequence[str], parts: Sequence[Rows], typed: bool) -> Rows:
+    """The rows of all types, one type after another."""
+    count = sum(part.count for part in parts)
+    categories: dict[str, list[Any]] = {}
+    numbers: dict[str, Tensor] = {}
+    if typed:
+        categories["type"] = [
+            kind for kind, part in zip(kinds, parts, strict=True) for _ in range(part.count)
+        ]
+    start = 0
+    for kind, part in zip(kinds, parts, strict=True):
+        if part.texts is not None or part.bags:
+            raise ValueError(f"{kind}: got texts or a sparse matrix, expected numbers or categories")
+        rows = slice(start, start := start + part.count)
+        for name, values in part.categories.items():
+            categories[f"{kind} {name}"] = ["" for _ in range(count)]
+            categories[f"{kind} {name}"][rows] = map(str, values)
+        for name, matrix in part.numbers.items():
+            numbers[f"{kind} {name}"] = matrix.new_zeros(count, matrix.shape[1])
+            numbers[f"{kind} {name}"][rows] = matrix
+    return Rows(count, categories, numbers)
 
 
 def _num_nodes(data: Any) -> int:
@@ -132,9 +207,13 @@ def _num_nodes(data: Any) -> int:
 def _attributes(data: Any, row: str, count: int, names: Sequence[str], text: str) -> Rows:
     categories: dict[str, list[Any]] = {}
     numbers: dict[str, Tensor] = {}
+    bags: dict[str, Bags] = {}
     for name in names:
         value = getattr(data, name, None)
         if value is None:
+            continue
+        if row == "node" and is_sparse(value):
+            bags[name] = _checked(sparse(value, name), name, row, count)
             continue
         matrix = _matrix(value, name, row, count)
         if matrix.is_floating_point():
@@ -144,12 +223,12 @@ def _attributes(data: Any, row: str, count: int, names: Sequence[str], text: str
             place = int((matrix < 0).any(1).nonzero()[0])
             raise ValueError(f"{row} {place}: {name} has a negative category, expected integers from 0")
         categories |= {f"{name}[{i}]": column for i, column in enumerate(matrix.t().tolist())}
-    return Rows(count, categories, numbers, _texts(getattr(data, text, None), text, row, count))
+    return Rows(count, categories, numbers, _texts(getattr(data, text, None), text, row, count), bags)
 
 
 def _matrix(value: Any, name: str, row: str, count: int) -> Tensor:
     """A matrix ``(rows, columns)`` of floats or integers."""
-    tensor = dense(value, name)
+    tensor = _dense(value, name)
     tensor = tensor.unsqueeze(1) if tensor.dim() == 1 else tensor
     if tensor.dim() != 2 or tensor.shape[0] != count:
         raise ValueError(
@@ -164,7 +243,7 @@ def _matrix(value: Any, name: str, row: str, count: int) -> Tensor:
     return tensor.long()
 
 
-def dense(value: Any, name: str) -> Tensor:
+def _dense(value: Any, name: str) -> Tensor:
     """A matrix of a torch-geometric `Data` as a dense tensor. It may be sparse (torch or scipy).
 
     Raises:
@@ -182,6 +261,40 @@ def dense(value: Any, name: str) -> Tensor:
 def is_sparse(value: Any) -> bool:
     """Whether ``value`` is a sparse matrix of torch or scipy."""
     return hasattr(value, "toarray") or getattr(value, "layout", torch.strided) != torch.strided
+
+
+def sparse(value: Any, name: str) -> Bags:
+    """A sparse matrix of torch or scipy as rows of ids with numbers, without zeros.
+
+    Raises:
+        ValueError: It does not have two axes, or its numbers are not real.
+    """
+    if len(value.shape) != 2:
+        raise ValueError(f"{name}: got a sparse tensor of shape {tuple(value.shape)}, expected (rows, ids)")
+    if not hasattr(value, "toarray"):
+        pairs = value.detach().cpu().to_sparse_coo().coalesce()
+        ends, numbers = pairs.indices().numpy(), pairs.values().numpy()
+        value = need("scipy.sparse").coo_matrix((numbers, (ends[0], ends[1])), shape=tuple(value.shape))
+    if value.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: got dtype {value.dtype} in a sparse matrix, expected real numbers")
+    matrix = need("scipy.sparse").csr_matrix(value).astype(np.float64)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _checked(matrix: Bags, name: str, row: str, count: int) -> Bags:
+    if matrix.shape[0] != count:
+        raise ValueError(f"{name}: got shape {matrix.shape} for {count} {row}s, expected ({count}, columns)")
+    bad = ~(np.abs(matrix.data) <= LARGEST)  # also catches NaN
+    if bad.any():
+        entry = int(bad.argmax())
+        place = int(np.searchsorted(matrix.indptr, entry, side="right")) - 1
+        raise ValueError(
+            f"{row} {place}: {name} has {matrix.data[entry]} in column {matrix.indices[entry]}, "
+            f"expected finite numbers up to {LARGEST:g}; fill in or leave out what is missing"
+        )
+    return matrix
 
 
 def _tensor(value: Any, name: str) -> Tensor:
@@ -247,7 +360,8 @@ def _edge_index(value: Any, count: int) -> Int[Tensor, "pair edges"]:
 def read_table(table: Mapping[str, Any]) -> Graph:
     """Read a table: a mapping with "nodes", "edges", "edge_columns" and "names".
 
-    "nodes" and "edge_columns" map column names to values. Columns of strings are categories. "edges" is a
+    "nodes" and "edge_columns" map column names to values. Columns of strings are categories. A column of
+    nodes may hold a list of ids for each node, or be a sparse matrix (nodes, ids). "edges" is a
     list of (source, target) node numbers, which count from 0. "names" are the names of the nodes in results;
     the model does not see them.
 
@@ -262,7 +376,8 @@ def read_table(table: Mapping[str, Any]) -> Graph:
     columns = _lists(table["nodes"], "nodes")
     if not columns:
         raise ValueError("nodes: got no column, expected one or more; a column of ones will do")
-    count = len(next(iter(columns.values())))
+    first = next(iter(columns.values()))
+    count = first.shape[0] if is_sparse(first) else len(first)
     nodes = _columns(columns, "node", count)
     given = table.get("edges")
     pairs = [_pair(i, pair) for i, pair in enumerate([] if given is None else _list(given, "edges"))]
@@ -272,7 +387,7 @@ def read_table(table: Mapping[str, Any]) -> Graph:
     return Graph(nodes, ties, edge_index, _texts(table.get("names"), "names", "node", count))
 
 
-def _lists(columns: Any, name: str) -> dict[str, list[Any]]:
+def _lists(columns: Any, name: str) -> dict[str, Any]:
     if not isinstance(columns, Mapping):
         raise ValueError(
             f"{name}: got {_short(columns)}, expected a mapping from each column to the list of its "
@@ -281,7 +396,10 @@ def _lists(columns: Any, name: str) -> dict[str, list[Any]]:
     for column in columns:
         if not isinstance(column, str):
             raise ValueError(f"{name}: got the column {_short(column)}, expected a name, a string")
-    return {column: _list(values, f"{name}: column {column!r}") for column, values in columns.items()}
+    return {
+        column: values if is_sparse(values) else _list(values, f"{name}: column {column!r}")
+        for column, values in columns.items()
+    }
 
 
 def _list(given: Any, name: str) -> list[Any]:
@@ -307,21 +425,51 @@ def _whole(number: Any) -> int:
     return int(number)
 
 
-def _columns(columns: Mapping[str, list[Any]], row: str, count: int) -> Rows:
+def _columns(columns: Mapping[str, Any], row: str, count: int) -> Rows:
     categories: dict[str, list[Any]] = {}
     numbers: dict[str, Tensor] = {}
+    bags: dict[str, Bags] = {}
     for name, values in columns.items():
+        if is_sparse(values):
+            matrix = sparse(values, f"column {name!r}")
+            bags[name] = _checked(matrix, f"column {name!r}", row, count)
+            continue
         if len(values) != count:
             raise ValueError(
                 f"{row}s: column {name!r} has {len(values)} values for {count} {row}s, expected as many"
             )
         if values and isinstance(values[0], str):
             categories[name] = _all_of(str, values, name, row, "a string")
+        elif values and isinstance(values[0], list | tuple):
+            bags[name] = _ids(values, name, row)
         else:
             real = [_float(v) for v in _all_of(Real, values, name, row, "a number")]
             column = torch.tensor(real, dtype=torch.double)
             numbers[name] = _finite(column.view(-1, 1), f"column {name!r}", row)
-    return Rows(count, categories, numbers)
+    if bags and row == "edge":
+        raise ValueError(f"edges: column {next(iter(bags))!r} has lists of ids, which only nodes can have")
+    return Rows(count, categories, numbers, bags=bags)
+
+
+def _ids(values: Sequence[Any], name: str, row: str) -> Bags:
+    """The lists of ids of a column as a sparse matrix. An id that a list has twice counts twice."""
+    for i, ids in enumerate(values):
+        if not isinstance(ids, list | tuple):
+            raise ValueError(
+                f"{row} {i}: column {name!r} has {_short(ids)}, expected a list of ids as in its other rows"
+            )
+        wrong = [v for v in ids if type(v) is not int and not isinstance(v, np.integer)]
+        wrong = wrong or [v for v in ids if not 0 <= v <= LARGEST_ID]
+        if wrong:
+            raise ValueError(
+                f"{row} {i}: column {name!r} has the id {_short(wrong[0])}, expected whole numbers from 0"
+            )
+    ids = np.fromiter(chain.from_iterable(values), dtype=np.int64)
+    ends = np.array([0, *accumulate(map(len, values))], dtype=np.int64)
+    shape = (len(values), int(ids.max(initial=-1)) + 1)
+    matrix = need("scipy.sparse").csr_matrix((np.ones(len(ids)), ids, ends), shape=shape)
+    matrix.sum_duplicates()
+    return matrix
 
 
 def _float(number: Any) -> float:

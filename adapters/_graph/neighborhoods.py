@@ -9,16 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from multiseq.adapters._graph.bags import Ids, ids_of
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.examples import both_ways, encoded
 from multiseq.adapters._graph.items import Graph
-from multiseq.adapters._graph.structure import gather_hops
+from multiseq.adapters._graph.structure import gather_bags, gather_hops
+from multiseq.requires import need
 
 __all__ = ["Network", "NodeExample", "gather", "pack_nodes"]
+
+MOST_IDS = 64
+"""Ids that are kept of the mean of a neighbourhood: those with the largest weights. See decision 26."""
 
 MOST_VALUES = 1 << 30
 """Most values of all one-hot categories in all node sets of a graph: 4 GiB."""
@@ -30,6 +36,8 @@ class Network:
 
     names: list[str] | None
     features: Float[Tensor, "nodes places columns"]
+    bags: Ids | None = None
+    """The ids of each place of the first node, then of the second …; None without columns of ids."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +66,19 @@ def gather(graph: Graph, nodes: Columns, edges: Columns, num_hops: int, directed
     ends = edge_index if directed else edge_index[:1]
     degrees = [torch.bincount(end, minlength=len(codes)).float().log1p() for end in ends]
     features = torch.cat([one_hot, numbers, torch.stack(degrees, dim=1)], dim=1)
-    return Network(graph.names, gather_hops(features, edge_index, num_hops, reverses=directed))
+    gathered = gather_hops(features, edge_index, num_hops, reverses=directed)
+    return Network(graph.names, gathered, _gathered_ids(graph, nodes, edge_index, num_hops, directed))
+
+
+def _gathered_ids(
+    graph: Graph, nodes: Columns, edge_index: Tensor, num_hops: int, directed: bool
+) -> Ids | None:
+    if not nodes.ids:
+        return None
+    given = nodes.encode_ids(graph.nodes)
+    places = gather_bags(given, edge_index, num_hops, reverses=directed, most=MOST_IDS)
+    node_major = np.arange(len(places) * graph.nodes.count).reshape(len(places), -1).T.ravel()
+    return ids_of(need("scipy.sparse").vstack(places, format="csr")[node_major])
 
 
 def _check_categories(nodes: Columns, num_rows: int) -> None:
@@ -74,7 +94,17 @@ def _check_categories(nodes: Columns, num_rows: int) -> None:
         )
 
 
-def pack_nodes(examples: Sequence[NodeExample]) -> Float[Tensor, "sets places columns"]:
-    """The gathered features of all nodes of a batch. Consecutive nodes of a network are indexed at once."""
-    runs = [list(run) for _, run in groupby(examples, key=lambda e: id(e.network))]
-    return torch.cat([run[0].network.features[[e.node for e in run]] for run in runs])
+def pack_nodes(examples: Sequence[NodeExample]) -> tuple[Float[Tensor, "sets places columns"], list[Ids]]:
+    """The gathered features and ids of all nodes of a batch.
+
+    Consecutive nodes of a network are indexed at once.
+    """
+    features, bags = [], []
+    for _, run in groupby(examples, key=lambda e: id(e.network)):
+        nodes = list(run)
+        network, numbers = nodes[0].network, torch.tensor([e.node for e in nodes])
+        features.append(network.features[numbers])
+        if network.bags is not None:
+            places = network.features.shape[1]
+            bags.append(network.bags.rows((numbers[:, None] * places + torch.arange(places)).flatten()))
+    return torch.cat(features), bags

@@ -99,5 +99,8 @@ def _features(graph: Graph, node: int, named: str) -> list[Part]:
     for name, column in graph.nodes.numbers.items():
         if column.shape[1] == 1:
             values[name] = digits(float(column[node, 0]))
+    for name, column in graph.nodes.bags.items():
+        ids = column[node].indices
+        values[name] = " ".join(map(str, ids[:12])) + (" …" if len(ids) > 12 else "")
     shown = ", ".join(f"{name} {value}" for name, value in list(values.items())[:12])
     return [f"node {named}: {shown}"] if values else []

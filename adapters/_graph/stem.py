@@ -5,13 +5,14 @@ Axes: nodes, edges, pair (source and target), columns, dim, rows (nodes or edges
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from multiseq.adapters._graph.bags import IdEmbedding
 from multiseq.nn.dropout import dropout
 from multiseq.nn.linear import Linear, padded_rows
 from multiseq.requires import need
@@ -89,20 +90,23 @@ class MessageStem(nn.Module):
 
 
 class HopStem(nn.Module):
-    """The vectors of a node set: a projection of the features at each place, plus a vector per place."""
+    """The vectors of a node set: a projection of features and ids at each place, plus a vector per place."""
 
-    def __init__(self, width: int, places: int, dim: int, dropout: float) -> None:
+    def __init__(self, width: int, places: int, dim: int, dropout: float, num_ids: int = 0) -> None:
         super().__init__()
         self.shape = (places, width)
         self.project = nn.Linear(width, dim)
+        self.ids = IdEmbedding(num_ids, dim) if num_ids else None
         self.places = nn.Parameter(torch.randn(places, dim) * 0.1)
         self.norm = nn.LayerNorm(dim)
         self.dropout = dropout
 
-    def forward(self, features: Float[Tensor, "sets places columns"]) -> Float[Tensor, "sets places dim"]:
+    def forward(self, tensors: Mapping[str, Tensor]) -> Float[Tensor, "sets places dim"]:
         """Project all places with the same matrix, so that a feature means the same at every hop."""
-        features = features.to(self.project.weight.dtype)
-        x: Tensor = self.norm(self.project(features)) + self.places
+        projected = self.project(tensors["features"].to(self.project.weight.dtype))
+        if self.ids is not None:
+            projected = projected + self.ids.of_batch(tensors, self.dropout).view_as(projected)
+        x: Tensor = self.norm(projected) + self.places
         return dropout(x, self.dropout, self.training)
 
 

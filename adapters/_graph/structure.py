@@ -14,9 +14,18 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from multiseq.adapters._graph.items import Bags
 from multiseq.requires import need
 
-__all__ = ["SELF", "UNREACHABLE", "gather_hops", "missing_reverses", "pair_codes", "return_probabilities"]
+__all__ = [
+    "SELF",
+    "UNREACHABLE",
+    "gather_bags",
+    "gather_hops",
+    "missing_reverses",
+    "pair_codes",
+    "return_probabilities",
+]
 
 DENSE_NODES = 256
 """Number of nodes up to which a dense matrix is faster than a sparse one."""
@@ -25,6 +34,8 @@ BLOCK = 512
 
 BLOCK_VALUES = 1 << 22
 """Most values in a block of rows of a sparse matrix."""
+BLOCK_PRODUCTS = 10_000_000
+"""About so many multiplications in a block of rows of a product of sparse matrices."""
 FEW_PRODUCTS = 4_000_000_000
 """Multiplications (a second or two) up to which the dense method is used without comparing costs."""
 MOST_PRODUCTS = 40_000_000_000
@@ -236,6 +247,39 @@ def gather_hops(
             gathered[:, place] = x
             place += 1
     return gathered
+
+
+def gather_bags(
+    bags: Bags, edge_index: Int[Tensor, "pair edges"], num_hops: int, *, reverses: bool, most: int
+) -> list[Bags]:
+    """The same averages as `gather_hops`, of sparse rows. There is a sparse matrix for each place.
+
+    Rows fill up with each step. So each keeps only its ``most`` largest entries after each step, and the
+    next step goes on from these. Memory is at most 8 bytes x nodes x places x ``most``.
+    """
+    nodes, gathered = bags.shape[0], [bags]
+    for way in [edge_index, edge_index.flip(0)] if reverses else [edge_index]:
+        walk, x = _walk_of(way, nodes).astype(np.float32), bags
+        for _ in range(num_hops):
+            products = np.cumsum(walk.astype(bool) @ np.diff(x.indptr))
+            blocks = np.split(np.arange(nodes), np.flatnonzero(np.diff(products // BLOCK_PRODUCTS)) + 1)
+            largest = [_largest(walk[block] @ x, most) for block in blocks]
+            x = need("scipy.sparse").vstack(largest, format="csr")
+            gathered.append(x)
+    return gathered
+
+
+def _largest(matrix: Bags, most: int) -> Bags:
+    """The ``most`` largest entries of each row, by their absolute values; of equal ones, the first."""
+    matrix.sort_indices()
+    counts = np.diff(matrix.indptr)
+    if counts.max(initial=0) <= most:
+        return matrix
+    row = np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((-np.abs(matrix.data), row))
+    kept = np.sort(order[np.arange(len(order)) - np.repeat(matrix.indptr[:-1], counts) < most])
+    starts = np.concatenate([[0], np.cumsum(np.minimum(counts, most))])
+    return type(matrix)((matrix.data[kept], matrix.indices[kept], starts), shape=matrix.shape)
 
 
 def _average(edge_index: Tensor, num_nodes: int) -> Tensor:

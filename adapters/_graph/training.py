@@ -14,12 +14,13 @@ from multiseq.adapters._graph.examples import one_way
 from multiseq.adapters._graph.items import (
     DATA_NAMES,
     Graph,
-    dense,
     is_sparse,
     kind_of,
     read_data,
+    read_hetero,
     read_table,
     read_triples,
+    sparse,
 )
 from multiseq.adapters._graph.molecules import read_molecule
 from multiseq.adapters._text.words import bag_of_words
@@ -45,6 +46,7 @@ __all__ = [
 READERS: dict[str, Callable[[Any], Graph]] = {
     "molecule": read_molecule,
     "data": read_data,
+    "hetero": read_hetero,
     "table": read_table,
     "triples": read_triples,
 }
@@ -72,7 +74,7 @@ class Learned:
     """The result of :func:`learn`.
 
     Args:
-        kind: "molecule", "data", "table" or "triples".
+        kind: "molecule", "data", "hetero", "table" or "triples".
         nodes, edges: The columns of nodes and edges.
         texts: All texts of nodes and edges.
         directed: Whether an edge differs from its reverse.
@@ -126,15 +128,24 @@ def columns_of(assets: Mapping[str, str]) -> list[Columns]:
 
 def content(item: Any, kind: str) -> Any:
     """The content of an item that its examples depend on. For a `Data` only the attributes that are read."""
+    if kind == "hetero":
+        return item.to_dict()
     if kind != "data":
         return item
     values = {name: getattr(item, name, None) for name in DATA_NAMES}
-    return {name: dense(value, name) if is_sparse(value) else value for name, value in values.items()}
+    return {name: _content_of(value, name) if is_sparse(value) else value for name, value in values.items()}
+
+
+def _content_of(matrix: Any, name: str) -> list[Any]:
+    """The same for equal sparse matrices of torch and scipy, however they are stored."""
+    rows = sparse(matrix, name)
+    return [rows.shape, rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data]
 
 
 JSON_FORMS = {
     "molecule": '"CCO" or {"smiles": "CCO"}',
     "data": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
+    "hetero": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
     "table": '{"nodes": {"age": [20, 30]}, "edges": [[0, 1]]}',
     "triples": '[["Ada", "profession", "baker"]]',
 }
@@ -144,9 +155,9 @@ def parse(text: str, folder: Path, kind: str) -> Any:
     """Parse a graph on the command line: a SMILES, JSON, or the path of a ``.json`` file.
 
     Raises:
-        ValueError: Invalid JSON, or the kind "data", which has no text form.
+        ValueError: Invalid JSON, or the kind "data" or "hetero", which has no text form.
     """
-    if kind == "data":
+    if kind in ("data", "hetero"):
         raise ValueError(
             "this model was trained on torch-geometric Data, which a command line cannot hold; "
             "use multiseq.load(…).predict(…) in Python"
@@ -171,7 +182,8 @@ def sums(rows: Sequence[Any], width: int) -> Any:
     return np.append(np.array(rows).reshape(-1, width).sum(0), len(rows))
 
 
-def aligned(labels: Any, count: int, kind: str) -> list[Any]:
-    """The labels of a graph's nodes. Raises ValueError if there is not one label per node."""
+def aligned(labels: Any, count: int, kind: str, node: int | None = None) -> list[Any]:
+    """The labels of a graph's nodes, or of one node. Raises ValueError if there is not one label per node."""
     check_labels(labels, count, "node", ": one an entity, then one a triple" if kind == "triples" else "")
-    return [label.item() if hasattr(label, "item") else label for label in labels]
+    chosen = labels if node is None else [labels[node]]
+    return [label.item() if hasattr(label, "item") else label for label in chosen]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FORMATS", "ON_ERROR", "SPLITS", "SPLIT_NAMES", "PATHS"]
+__all__ = ["FORMATS", "ON_ERROR", "SPLITS", "SPLIT_NAMES", "NETWORKS", "PATHS"]
 
 TEXT = {"encoding": False, "unpack_limit": False}
 """Options of all formats that are text files."""
@@ -18,16 +18,30 @@ FORMATS: dict[str, dict[str, bool]] = {
     "folders": {"classes": False, **TEXT},
     "textgrid": {"audio": False, "silence": False, **TEXT},
     "kaldi": {"audio": False, **TEXT},
-    "networks": {"edges": True, "features": True, "separator": False, "decimal": False, **TEXT},
+    "networks": {
+        "edges": True,
+        "features": False,
+        "ids": False,
+        "labels": False,
+        "separator": False,
+        "decimal": False,
+        **TEXT,
+    },
     "triples": {"separator": False, **TEXT},
     "sdf": TEXT,
     "graphml": {"features": True},
+    "npz": {},
+    "planetoid": {},
+    "tu": {},
     "rdkit-logp": {},
 }
 """Format -> option of its reader -> whether it is required. A test compares this with the readers."""
 
-PATHS = ("audio", "segments", "edges")
+PATHS = ("audio", "segments", "edges", "ids", "labels")
 """Options that are paths. Like the files, they are relative to the data folder."""
+
+NETWORKS = ("networks", "npz", "planetoid")
+"""Formats with networks whose nodes are divided into splits: all of them need ``file``."""
 
 ON_ERROR = ("stop", "skip")
 """What a bad row does: it is an error, or it is left out and listed."""

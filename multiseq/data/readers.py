@@ -31,12 +31,15 @@ __all__ = [
     "read_labelled",
     "read_lines",
     "read_networks",
+    "read_npz",
+    "read_planetoid",
     "read_rdkit_logp",
     "read_recordings",
     "read_sdf",
     "read_table",
     "read_textgrids",
     "read_triples",
+    "read_tu",
 ]
 
 FASTTEXT = "__label__"
@@ -607,12 +610,14 @@ def read_networks(
     path: Path,
     *,
     edges: Path,
-    features: list[str],
+    features: list[str] | None = None,
+    ids: Path | None = None,
+    labels: Path | None = None,
     encoding: str = "utf-8",
     separator: str | None = None,
     unpack_limit: int | None = None,
     decimal: str = ".",
-    numeric: Mapping[str, Mapping[str, bool]] | None = None,
+    kinds: Mapping[str, Mapping[str, str]] | None = None,
     reject: Reject = stop,
 ) -> Records:
     """Read graphs from two tables, for node and graph classification or regression.
@@ -622,20 +627,23 @@ def read_networks(
     column called node, the first is; if there are no columns source and target, the first two after the graph
     are. Nodes have any names, or numbers, that differ within a graph. An item is ``{"nodes": {column:
     values}, "edges": [(source, target)], "edge_columns": {column: values}}``, and ``"names"`` if nodes are
-    not just numbered from 0. A column is numeric if all its cells are numbers, and categorical otherwise. An
-    empty cell in a numeric column is an error.
+    not just numbered from 0. A column is numeric if all its cells are numbers. If cells are lists of whole
+    numbers (``3 17 2045`` or ``[3, 17, 2045]``), these are ids, such as the words of a page; an empty cell is
+    an empty list. Otherwise it is categorical. An empty cell in a numeric column is an error.
 
     Args:
         path: The table of nodes.
-        edges: The table of edges.
+        edges: The table of edges. If its first line is an edge, it has no header. Blanks may separate cells.
         features: The columns of nodes that the model sees. The others are label columns: a list with one
-            label for each node, None for an empty cell.
-        encoding: The encoding of both tables.
+            label for each node, None for an empty cell. Without features and ids, it is the number of edges.
+        ids: A JSON file ``{"node": [3, 17, 2045], …}`` with the ids of each node of a single graph.
+        labels: A table with the labels of a single graph: the name of a node, and label columns.
+        encoding: The encoding of all files.
         separator: As for `read_table`, for both tables.
         unpack_limit: As for `read_table`, for both tables.
         decimal: The decimal separator of numbers: a point or a comma.
-        numeric: For a trained model, ``{"nodes": {column: whether it is numeric}, "edges": …}``. A column
-            that was categorical in training is then read as categorical, even if it contains only digits.
+        kinds: For a trained model, ``{"nodes": {column: "numbers", "ids" or "categories"}, "edges": …}``. A
+            column that was categorical in training is read as categorical, even if it contains only digits.
         reject: What to do about a bad row of either table, such as an edge to a node that does not exist.
 
     Raises:
@@ -643,11 +651,21 @@ def read_networks(
     """
     from multiseq.data import networks
 
-    node_table, edge_table = (
-        open_table(file, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
-        for file in (path, edges)
+    options: Any = {
+        "encoding": encoding, "separator": separator, "unpack_limit": unpack_limit, "reject": reject
+    }  # fmt: skip
+    return networks.read_graphs(
+        path,
+        edges,
+        open_table(path, **options),
+        lambda names: networks.edge_list(edges, names, **options),
+        features or [],
+        kinds or {},
+        decimal,
+        reject,
+        (ids, networks.read_ids(ids, encoding, unpack_limit)) if ids else None,
+        (labels, open_table(labels, **options)) if labels else None,
     )
-    return networks.read_graphs(path, edges, node_table, edge_table, features, numeric or {}, decimal, reject)
 
 
 def read_triples(
@@ -785,6 +803,63 @@ def read_graphml(path: Path, *, features: list[str], reject: Reject = stop) -> R
     return records
 
 
+def read_npz(path: Path) -> Records:
+    """Read one network from an ``.npz`` of arrays, for node classification or regression.
+
+    The arrays are ``node_features`` (nodes, columns), ``node_labels`` (the label column ``label``) and
+    ``edges`` (edges, 2). With ``split_file``, the same file gives the splits: ``train_masks``, ``val_masks``
+    and ``test_masks`` (folds, nodes). More than 64 columns of only zeros and ones are read as ids.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: It is no such file. A pickle inside is refused.
+    """
+    from multiseq.data import network_files
+
+    item, labels = network_files.network_of(path)
+    return Records([item], {"label": [labels]}, [str(path)])
+
+
+def read_planetoid(path: Path) -> Records:
+    """Read a citation network of planetoid, for node classification: Cora, CiteSeer, PubMed.
+
+    The files are pickles. Arrays, dictionaries, lists and sparse matrices are accepted, and nothing that a
+    pickle says is run. The label columns are ``label`` (``0``, ``1``, …) and ``split``, the public split.
+    Nodes outside of it are only neighbours.
+
+    Args:
+        path: One of the files, or their common name: ``ind.cora``.
+
+    Raises:
+        DataError: A file is missing, or is not what it should be.
+    """
+    from multiseq.data import planetoid
+
+    item, columns = planetoid.network_of(path)
+    return Records([item], {name: [values] for name, values in columns.items()}, [str(path)])
+
+
+def read_tu(path: Path) -> Records:
+    """Read a folder of TU Dortmund, for graph classification or regression.
+
+    ``DS_A.txt`` has the edges and ``DS_graph_indicator.txt`` the graph of each node. The label columns are
+    ``label`` (``DS_graph_labels.txt``) and ``target`` (``DS_graph_attributes.txt``); the labels and
+    attributes of nodes and edges are features.
+
+    Args:
+        path: The folder, or its file ``DS_A.txt``.
+
+    Raises:
+        DataError: A file is missing or has the wrong number of lines, or an edge leaves its graph.
+    """
+    from multiseq.data import network_files
+
+    items, columns = network_files.graphs_of_folder(path)
+    return Records(list(items), columns, [f"{path}: graph {i}" for i in range(1, len(items) + 1)])
+
+
 def read_rdkit_logp(path: Path) -> Records:
     """Read SMILES from a file inside RDKit; see `multiseq.data.molecules.read_molecules`.
 
@@ -809,6 +884,9 @@ READERS: dict[str, Callable[..., Records]] = {
     "triples": read_triples,
     "sdf": read_sdf,
     "graphml": read_graphml,
+    "npz": read_npz,
+    "planetoid": read_planetoid,
+    "tu": read_tu,
     "rdkit-logp": read_rdkit_logp,
 }
 """Name of a format in a recipe -> its reader."""

@@ -103,14 +103,18 @@ class Records:
 
 
 def splits_of(value: Any, location: str) -> list[str]:
-    """The split that a cell names, or those of a list. Raises DataError for any other word."""
-    names = list(map(str, value if isinstance(value, list) else [value]))
+    """The split that a cell names, or those of a list. Raises DataError for any other word.
+
+    A member of a list without a split (None) is in none, which is ``""``: it is there for the others.
+    """
+    given = ["" if v is None else v for v in value] if isinstance(value, list) else [value]
+    names = list(map(str, given))
     for name in names:
-        if name not in SPLIT_NAMES:
+        if name not in SPLIT_NAMES and (name or not isinstance(value, list)):
             raise DataError(
                 f"{location}: got the split {name!r}, expected train, dev (or val, valid) or test"
             )
-    return [SPLIT_NAMES[name] for name in names]
+    return [SPLIT_NAMES.get(name, "") for name in names]
 
 
 def _of_members(labels: Any, splits: Sequence[str], split: str, place: str) -> list[Any] | None:

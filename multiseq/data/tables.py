@@ -25,7 +25,7 @@ from multiseq.data.records import DataError
 from multiseq.data.text_files import check_unpacked, open_text, suffix_of
 from multiseq.requires import need
 
-__all__ = ["BINARY", "TABLES", "Table", "as_text", "open_table"]
+__all__ = ["BINARY", "SEPARATORS", "TABLES", "Table", "as_text", "open_table"]
 
 EXCEL = (".xlsx", ".xlsm")
 BINARY = (".parquet", *EXCEL)

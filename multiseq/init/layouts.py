@@ -31,6 +31,7 @@ from multiseq.init.files import (
     separator_of,
     splits_in_order,
 )
+from multiseq.init.networks import large_network, plan_published
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.init.speech import plan_annotated
 from multiseq.init.tables import Wish, add_shares, columns_of, plan_molecules, plan_rows, plan_triples
@@ -73,8 +74,11 @@ def plan_for(paths: Sequence[Path], wish: Wish) -> Plan:
         if by_class is not None:
             return by_class
         _refuse_nested(paths[0])
-    files = files_of(paths)
     name = table_name(_stem(paths[0]))
+    published = plan_published(paths, name)
+    if published is not None:
+        return published
+    files = files_of(paths)
     kinds, unread = _kinds(files)
     if not kinds:
         raise unread[0] if unread else DataError(f"{paths[0]}: nothing in it that could be data")
@@ -464,6 +468,14 @@ def _plan_network(
     features = [c.name for c in free if c is not split and c not in labels and c.kind in ("class", "number")]
     data: dict[str, Any] = {"format": "networks", "file": nodes, "edges": edges, "features": features}
     plan = Plan(name, "graph", data, {"features": "what the model sees of each node"})
+    large_network(plan, sum(len(lines) for lines, _ in open_table(nodes, encoding="latin-1").batches))
+    ids = next((file for file in kinds if _are_ids(file)), None)
+    if ids is not None:
+        data["ids"] = ids
+        plan.notes["ids"] = "lists of ids of the nodes"
+        plan.seen.append((ids.name, "ids of each node -> seen by the model"))
+        if not features:
+            del data["features"]
     encoding = _encoding([nodes, edges], kinds)
     if encoding != "utf-8":
         data["encoding"] = encoding
@@ -484,13 +496,24 @@ def _plan_network(
         plan.tasks.append(TaskPlan(table_name(column.name), spec, f"of each node; {column.why}"))
     if not plan.tasks:
         plan.question = "what should be learned of the nodes? No column looks like a label."
-    elif not features:
+    elif not features and ids is None:
         plan.question = "what does the model see of a node? No column but the label holds classes or numbers."
     roles = dict.fromkeys(features, "seen by the model") | {c.name: "LABEL of each node" for c in labels}
     for column in columns:
         role = roles.get(column.name, "split" if column is split else "not used")
         plan.seen.append((column.name, f"{column.kind}: {column.why} -> {role}"))
     return plan
+
+
+def _are_ids(file: Path) -> bool:
+    """Whether a file is ``{"node": [3, 17, 2045], …}`` in JSON."""
+    if suffix_of(file) != ".json":
+        return False
+    try:
+        values = list(parse_json(text_of(file)).values())
+    except (ValueError, AttributeError):
+        return False
+    return bool(values) and all(isinstance(v, list) and {int} >= set(map(type, v)) for v in values)
 
 
 def _plan_graphml(path: Path, files: Sequence[Path], wish: Wish, name: str) -> Plan:

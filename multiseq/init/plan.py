@@ -16,7 +16,7 @@ __all__ = ["Plan", "TaskPlan", "recipe_text", "table_name"]
 
 ORDER = (
     *("format", "file", "train", "dev", "test", "split_column", "split_file", "fold", "group"),
-    *("edges", "features", "audio", "segments", "silence", "input"),
+    *("edges", "features", "ids", "labels", "audio", "segments", "silence", "input"),
 )
 """The keys of data in the order in which a reader looks for them."""
 

@@ -132,6 +132,9 @@ def reading_of(
             raise ValueError(
                 f"{options['edges']}: no such file; give the edges of {file} by --set edges=FILE"
             )
+        options.pop("labels", None)  # new nodes have none
+        if "ids" in options:
+            options["ids"] = chosen.pop("ids", file.parent / Path(options["ids"]).name)
     return Reading(format_, options | chosen, recipe.tasks[task].get("column", ""))
 
 
@@ -147,6 +150,8 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
         return "item"
     if is_kaldi(file):
         return "kaldi"
+    if trained in ("npz", "planetoid", "tu"):
+        return trained
     if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml", "kaldi"):
         return trained
     if suffix in TABLES:

@@ -12,7 +12,7 @@ from typing import Any
 
 from multiseq import checks
 from multiseq.checks import no_such
-from multiseq.data.formats import FORMATS, ON_ERROR, PATHS, SPLITS
+from multiseq.data.formats import FORMATS, NETWORKS, ON_ERROR, PATHS, SPLITS
 from multiseq.data.text_files import check_encoding, parse_toml
 from multiseq.options import METRICS_OF, NUMBER, OPTIONS, RESERVED, TAKES, check_range
 
@@ -41,7 +41,8 @@ DATA_KEYS: dict[str, Any] = {
 }  # fmt: skip
 READER_KEYS: dict[str, Any] = {
     "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
-    "silence": str, "edges": str, "features": list, "classes": list, "decimal": str,
+    "silence": str, "edges": str, "features": list, "ids": str, "labels": str, "classes": list,
+    "decimal": str,
 }  # fmt: skip
 """Options of readers. Each format has some of them."""
 TASK_KEYS: dict[str, Any] = {
@@ -217,8 +218,8 @@ def _check_splits(spec: Mapping[str, Any], place: str) -> None:
     files = [key for key in SPLITS if key in spec and key not in shares]
     ways = [key for key in ("split_column", "split_file") if key in spec]
     if "file" not in spec:
-        if spec["format"] == "networks":
-            raise RecipeError(f'{place}: expected file = "…": one table of nodes for all splits')
+        if spec["format"] in NETWORKS:
+            raise RecipeError(f'{place}: expected file = "…": one network, or table of nodes, for all splits')
         if "train" not in spec:
             raise RecipeError(f'{place}: expected train = "…" (and test), or file = "…"')
         if ways:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from multiseq.checks import no_such
+from multiseq.data import READERS as READERS_OF_FILES
 from multiseq.data import DataError, Records
 from multiseq.data.archives import AudioFile
 from multiseq.data.bad_rows import Reject, stop
@@ -50,6 +51,9 @@ __all__ = [
 
 ITEM, FILE, NETWORK, NODE, SMILES = "item", "file", "network", "node", "smiles"
 """Names of columns that a file lacks: of lines, of files, of networks and nodes, of molecules in SDF."""
+
+FILES = ("npz", "planetoid", "tu")
+"""Formats of networks that others publish."""
 
 ENDINGS = {"table": ".csv", "recordings": ".csv", "jsonl": ".jsonl", "json": ".json", "conllu": ".conllu"}
 """Format -> the ending that stands for it where standard input has no name."""
@@ -160,6 +164,9 @@ def columns_of_input(file: Input, vector: bool) -> list[str]:
         return [name for name in names if name not in triple]
     if kind == "labelled":
         return ["label", "text"]
+    if kind in FILES:
+        labels = READERS_OF_FILES[kind](path).columns
+        return [NETWORK, NODE, *labels] if vector else [NETWORK]
     if kind == "graphml":
         return [NETWORK, NODE, *_attributes(file)] if vector else [NETWORK]
     if kind == "textgrid":
@@ -459,6 +466,20 @@ def _of_graphml(file: Input, adapter: Any) -> Iterator[Row]:
             yield Row({NETWORK: name}, None, location, members=members, error=f"{location}: {error}")
 
 
+def _of_network_files(file: Input, adapter: Any) -> Iterator[Row]:
+    """A row for each graph, or for each node with its labels, of ``npz``, ``planetoid`` and ``tu``."""
+    records = READERS_OF_FILES[file.reading.format](file.path)
+    for i, (item, location) in enumerate(zip(records.items, records.locations, strict=True)):
+        name = file.path.stem if len(records.items) == 1 else f"{file.path.stem} {i + 1}"
+        labels = {key: values[i] for key, values in records.columns.items()}
+        num = len(next(iter(item["nodes"].values())))
+        members = [
+            {NETWORK: name, NODE: str(node), **{k: v[node] for k, v in labels.items() if isinstance(v, list)}}
+            for node in range(num)
+        ]
+        yield Row({NETWORK: name}, item, location, members=members)
+
+
 def _attributes(file: Input) -> list[str]:
     graphs = (graph for _, graph in networks_of(file.path))
     return list(
@@ -533,5 +554,6 @@ READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "kaldi": _of_kaldi,
     "sdf": _of_sdf,
     "graphml": _of_graphml,
+    **dict.fromkeys(FILES, _of_network_files),
 }
 """Format -> its rows. Any other format is lines of text."""

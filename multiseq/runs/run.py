@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data.bad_rows import BadRows
-from multiseq.data.formats import SPLITS
+from multiseq.data.formats import NETWORKS, SPLITS
 from multiseq.data.splits import first_equal
 from multiseq.runs.build import build_model, check_options, settings
 from multiseq.runs.evaluate import digests, final_score, without_bad_items
@@ -370,7 +370,7 @@ def _copies_in_words(
     """A line for each split that has items of the training split, too."""
     for name, spec in recipe.tables["data"].items():
         of_nodes = name in drawn and drawn[name].content.get("of") == "nodes"
-        if not of_nodes and spec["format"] != "networks":  # a network may be in several splits
+        if not of_nodes and spec["format"] not in NETWORKS:  # a network may be in several splits
             items = _items_of(recipe, name, splits)
             for split in ("dev", "test"):
                 num = len(first_equal(items.get(split, []), items["train"]))

@@ -38,7 +38,7 @@ TOLD = {
     "lines": ("target",),
     "table": ("columns", "reject"),
     "conllu": ("columns", "reject"),
-    "networks": ("numeric", "reject"),
+    "networks": ("kinds", "reject"),
     **dict.fromkeys(("textgrid", "kaldi"), ("columns", "reject")),
     **dict.fromkeys(("labelled", "jsonl", "recordings", "folders", "triples", "sdf", "graphml"), ("reject",)),
 }

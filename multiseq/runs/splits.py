@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from multiseq.data import DataError, Records
 from multiseq.data.bad_rows import Reject, raw_of
-from multiseq.data.formats import SPLIT_NAMES, SPLITS
+from multiseq.data.formats import NETWORKS, SPLIT_NAMES, SPLITS
 from multiseq.data.records import splits_of
 from multiseq.data.splits import folds, moment
 from multiseq.data.splits import split as divide
@@ -123,7 +123,7 @@ def draw(
         columns["time"] = _moments(columns["time"], locations, spec["time"])
     content: dict[str, Any] = {"train": list(range(len(items)))}
     if "split_column" in columns:
-        content = _by_column(columns.pop("split_column"), locations, spec)
+        content = _by_column(columns.pop("split_column"), locations, spec, of_nodes)
     if given is not None:
         content = {"train": [], **_rows_by_split(given.location, given.content, len(items))}
     content |= _divided(items, content["train"], spec, columns, place)
@@ -133,8 +133,8 @@ def draw(
 
 
 def _of_nodes(spec: Mapping[str, Any]) -> bool:
-    """Whether nodes are divided: of networks from tables, and of one network in GraphML."""
-    return spec["format"] == "networks" or (spec["format"] == "graphml" and "file" in spec)
+    """Whether nodes are divided: of networks from tables and arrays, and of one network in GraphML."""
+    return spec["format"] in NETWORKS or (spec["format"] == "graphml" and "file" in spec)
 
 
 def _num_nodes(whole: Records) -> list[int]:
@@ -184,11 +184,14 @@ def _moments(values: Sequence[Any], locations: Sequence[str], column: str) -> li
     return moments
 
 
-def _by_column(values: Sequence[Any], locations: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Any]:
+def _by_column(
+    values: Sequence[Any], locations: Sequence[str], spec: Mapping[str, Any], of_nodes: bool
+) -> dict[str, Any]:
     """The rows of each split as the split column has them. What is drawn must not be there already."""
     numbers: dict[str, Any] = {"train": []}
     for row, (value, location) in enumerate(zip(values, locations, strict=True)):
-        numbers.setdefault(splits_of(value, location)[0], []).append(row)
+        for name in filter(None, splits_of([value] if of_nodes else value, location)):
+            numbers.setdefault(name, []).append(row)
     for split, share in fractions(spec).items():
         if split in numbers:
             column = spec["split_column"]
@@ -260,6 +263,8 @@ def _rare(labels: Sequence[Any], splits: Sequence[Sequence[int]]) -> list[str]:
 def selected(whole: Records, split: Split, name: str) -> Records:
     """The records of a split. Of networks whose nodes are divided, the labels of all other nodes are hidden.
 
+    A node that is in no split is only a neighbour.
+
     Raises:
         DataError: The split was made for other data.
     """
@@ -278,8 +283,6 @@ def selected(whole: Records, split: Split, name: str) -> Records:
     for split_name, of_split in numbers.items():
         for row in of_split:
             names[row] = split_name
-    if None in names:
-        raise DataError(f"{split.location}: node {names.index(None)} is in no split, expected it in one")
     ends = accumulate(lengths)
     column = [names[end - length : end] for end, length in zip(ends, lengths, strict=True)]
     with_splits = Records(whole.items, {**whole.columns, NODES: column}, whole.locations)
@@ -295,6 +298,10 @@ def num_folds(path: Path) -> int:
 
 
 def _splits_in(path: Path) -> Any:
+    if path.suffix == ".npz":
+        from multiseq.data.network_files import masks_of
+
+        return masks_of(path)
     try:
         content = parse_json(text_of(path))
     except ValueError as error:
@@ -303,7 +310,7 @@ def _splits_in(path: Path) -> Any:
 
 
 def read_split_file(path: Path, fold: int = 0) -> Split:
-    """Read one split of a file: ``{"train": […], …}``, or one of several under ``"splits"``.
+    """Read one split of a file: ``{"train": […], …}``, or one of several under ``"splits"``; or masks.
 
     Raises:
         DataError: The file is not JSON of that form, or has no such fold.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,18 @@ import pytest
 import scipy.sparse
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
+from multiseq import ClassTarget, Encoder, Model, Source, Task, VectorHead, train
 from multiseq.adapters._graph import examples as _graph_examples
 from multiseq.adapters._graph import items as _graph_items
+from multiseq.adapters._graph import neighborhoods as _graph_neighborhoods
 from multiseq.adapters._graph import structure as _graph_structure
+from multiseq.adapters._graph.items import read_hetero
 from multiseq.adapters._graph.structure import return_probabilities
 from multiseq.adapters.graph import GraphAdapter
 from multiseq.adapters.neighborhood import NeighborhoodAdapter
+from multiseq.training.digest import digest_of
 
 DIM = 8
 
@@ -117,30 +123,150 @@ def test_more_codes_for_pairs_than_16_bits_hold_are_refused() -> None:
 # --- sparse features ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["coo", "csr", "scipy"])
-def test_sparse_features_are_those_features(kind: str) -> None:
-    x = torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
-    sparse = {"coo": x.to_sparse(), "csr": _csr(x), "scipy": scipy.sparse.csr_matrix(x.numpy())}[kind]
-    edge_index = torch.tensor([[0], [1]])
-    plain, given = (Data(x=v, edge_index=edge_index, num_nodes=2) for v in (x, sparse))
-    adapter = GraphAdapter.fit([plain], dim=DIM)
-    [expected], [found] = adapter.prepare(plain), adapter.prepare(given)
-    torch.testing.assert_close(found.numbers, expected.numbers)
-    torch.testing.assert_close(adapter.content(given)["x"], x)  # what a cache compares
-    assert GraphAdapter.fit([given], dim=DIM).nodes.width == 3
+KINDS = {
+    "coo": lambda x: x.to_sparse(),
+    "csr": lambda x: _csr(x),
+    "scipy": lambda x: scipy.sparse.csr_matrix(x.numpy()),
+}
+EDGES = torch.tensor([[0, 1], [1, 2]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sparse_matrix_is_ids_with_weights(kind: str) -> None:
+    x = torch.tensor([[0.0, 3.0, 0.0], [4.0, 0.0, 3.0], [0.0, 0.0, 0.0]])
+    data = Data(x=KINDS[kind](x), edge_index=EDGES, num_nodes=3)
+    adapter = GraphAdapter.fit([data], dim=DIM, num_layers=0).eval()
+    [example] = adapter.prepare(data)
+    assert example.bags.counts.tolist() == [1, 2, 0]
+    assert example.bags.ids.tolist() == [1, 0, 2]
+    torch.testing.assert_close(example.bags.weights, torch.tensor([1.0, 0.8, 0.6]))
+    torch.nn.init.normal_(adapter.id_embedding.weight)
+    embedded = adapter.id_embedding.of_batch(adapter.collate([example, example]).tensors)
+    expected = torch.nn.functional.normalize(x) @ adapter.id_embedding.weight
+    torch.testing.assert_close(embedded, expected.repeat(2, 1))
+    assert adapter.content(data)["x"][1].tolist() == [0, 1, 3, 3]  # what a cache compares
+
+
+def test_a_matrix_is_filled_or_sparse_as_in_training() -> None:
+    x = torch.tensor([[0.0, 2.0], [1.0, 0.0], [0.0, 0.0]])
+    plain, sparse = (Data(x=v, edge_index=EDGES, num_nodes=3) for v in (x, x.to_sparse()))
+    for first, second in ((plain, sparse), (sparse, plain)):
+        adapter = GraphAdapter.fit([first], dim=DIM).eval()
+        if adapter.id_embedding is not None:
+            torch.nn.init.normal_(adapter.id_embedding.weight)
+        expected, found = (adapter(adapter.collate(adapter.prepare(item))) for item in (first, second))
+        torch.testing.assert_close(found.values, expected.values)
+
+
+IDS = {"nodes": {"words": [[7, 9], [9], [], [2**40]]}, "edges": [(0, 1), (0, 2), (2, 3)]}
+
+
+def test_hops_average_the_ids_and_keep_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = NeighborhoodAdapter.fit([IDS], dim=DIM, num_hops=2, directed=False).eval()
+    x = torch.tensor([[0.5**0.5, 0.5**0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    walk = torch.tensor([[0, 0.5, 0.5, 0], [1, 0, 0, 0], [0.5, 0, 0, 0.5], [0, 0, 1, 0]])
+    examples = adapter.prepare(IDS)
+    expected = torch.stack([x, walk @ x, walk @ walk @ x], dim=1)[[3, 0]].flatten(0, 1)
+    inputs = adapter.collate([examples[3], examples[0]])
+    table = torch.nn.init.normal_(adapter.stem.ids.weight)
+    torch.testing.assert_close(adapter.stem.ids.of_batch(inputs.tensors), expected @ table)
+    monkeypatch.setattr(_graph_neighborhoods, "MOST_IDS", 1)
+    [network] = {example.network for example in adapter.prepare(IDS)}
+    assert int(network.bags.counts.max()) == 2  # of the node itself all are kept
+    assert network.bags.counts.view(4, 3)[:, 1:].max() == 1
+
+
+@pytest.mark.parametrize("kind", [GraphAdapter, NeighborhoodAdapter])
+def test_ids_are_saved_learned_and_unknown_ones_count_nothing(kind: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    adapter = kind.fit([IDS], dim=DIM)
+    embedding = adapter.id_embedding if kind is GraphAdapter else adapter.stem.ids
+    torch.nn.init.normal_(embedding.weight)
+    again = kind.from_config(adapter.config(), json.loads(json.dumps(adapter.assets())))
+    again.load_state_dict(adapter.state_dict())
+    new = {**IDS, "nodes": {"words": [[7, 9], [9, 10], [], [2**40]]}}
+    expected, found = (a.eval()(a.collate(a.prepare(i))) for a, i in ((adapter, IDS), (again, new)))
+    torch.testing.assert_close(found.values, expected.values)
+    assert len(adapter.baseline_vectors(adapter.prepare(IDS)[0])[0]) >= 3
+    assert adapter(adapter.collate([])).values.shape[1] == DIM
+    classes = [["a", "a", "b", "b"]]
+    adapter.train()
+    model = Model(
+        {"net": adapter},
+        Encoder(dim=DIM, depth=1, heads=2),
+        {"kind": Task("net", VectorHead(DIM, ClassTarget(["a", "b"])))},
+    )
+    train(model, [Source("net", [IDS], {"kind": classes})], steps=30, lr=1e-2, progress=False)
+    assert [label.label for label in model.predict("kind", [IDS])[0]] == classes[0]
+
+
+def test_a_wide_matrix_stays_sparse() -> None:
+    """Filled with zeros, it would have 8 GB."""
+    ids = [[i, 1_000_000 + i] for i in range(1000)]
+    table = {"nodes": {"words": ids}, "edges": [(i, i + 1) for i in range(999)]}
+    [*_, example] = NeighborhoodAdapter.fit([table], dim=DIM, num_hops=2).prepare(table)
+    assert example.network.bags.ids.nbytes < 1e5
+
+
+WRONG_IDS = {
+    "text": ([[1], ["x"]], "node 1: column 'words' has the id str 'x', expected whole numbers from 0"),
+    "negative": ([[1], [-1]], "node 1: column 'words' has the id int -1, expected whole numbers"),
+    "fraction": ([[1], [2.5]], "node 1: column 'words' has the id float 2.5, expected whole numbers"),
+    "number": ([[1], 2], "node 1: column 'words' has int 2, expected a list of ids as in its other rows"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_IDS)
+def test_what_is_no_list_of_ids_is_refused(case: str) -> None:
+    words, message = WRONG_IDS[case]
+    with pytest.raises(ValueError, match=message):
+        GraphAdapter.fit([{"nodes": {"words": words}, "edges": []}], dim=DIM)
+
+
+def test_a_sparse_matrix_with_nan_is_refused() -> None:
+    data = Data(x=torch.tensor([[0.0, 1.0], [math.nan, 0.0]]).to_sparse(), edge_index=EDGES[:, :1])
+    with pytest.raises(ValueError, match="node 1: x has nan in column 0, expected finite numbers"):
+        GraphAdapter.fit([data], dim=DIM)
+
+
+def test_sparse_features_of_edges_too_large_to_fill_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_graph_items, "MOST_VALUES", 5)
+    data = Data(x=torch.ones(3, 1), edge_index=EDGES, edge_attr=torch.ones(2, 3).to_sparse())
+    with pytest.raises(ValueError, match=r"got a sparse matrix of shape \(2, 3\), expected at most 5 values"):
+        GraphAdapter.fit([data], dim=DIM)
+
+
+# --- types of nodes and edges ---------------------------------------------------------------------
+
+
+def typed(**changed: Any) -> HeteroData:
+    data = HeteroData()
+    data["paper"].x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    data["author"].num_nodes = 3
+    data["author", "wrote", "paper"].edge_index = torch.tensor([[0, 2, 1], [0, 1, 1]])
+    data["paper", "cites", "paper"].edge_index = changed.get("cites", torch.tensor([[0], [1]]))
+    return data
+
+
+def test_types_are_categories() -> None:
+    graph = read_hetero(typed())
+    assert graph.nodes.categories == {"type": ["paper"] * 2 + ["author"] * 3}
+    assert graph.nodes.numbers["paper x"].tolist() == [[1, 2], [3, 4], [0, 0], [0, 0], [0, 0]]
+    assert graph.edge_index.tolist() == [[2, 4, 3, 0], [0, 1, 1, 1]]
+    assert graph.edges.categories == {"type": ["author wrote paper"] * 3 + ["paper cites paper"]}
+    adapter = GraphAdapter.fit([typed()], dim=DIM)
+    [example] = adapter.prepare(typed())
+    assert adapter(adapter.collate([example])).values.shape == (5, DIM)
+    assert adapter.names(example) == ["paper 0", "paper 1", "author 0", "author 1", "author 2"]
+    assert digest_of([adapter.content(typed())]) == digest_of([adapter.content(typed())])
+    with pytest.raises(ValueError, match=r"'cites', .* got an edge to node 2 of the 2 of 'paper'"):
+        adapter.prepare(typed(cites=torch.tensor([[0], [2]])))
 
 
 def _csr(x: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return x.to_sparse_csr()
-
-
-def test_sparse_features_too_large_to_fill_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_graph_items, "MOST_VALUES", 5)
-    data = Data(x=torch.ones(2, 3).to_sparse(), edge_index=torch.tensor([[0], [1]]))
-    with pytest.raises(ValueError, match=r"got a sparse matrix of shape \(2, 3\), expected at most 5 values"):
-        GraphAdapter.fit([data], dim=DIM)
 
 
 # --- other ways to write a graph ------------------------------------------------------------------

@@ -191,7 +191,10 @@ def test_the_rows_of_a_graph_need_not_lie_together(write: Write) -> None:
     assert records.columns == {}
 
 
-KNOWN = {"nodes": {"age": True, "city": False}, "edges": {"kind": False, "years": False}}
+KNOWN = {
+    "nodes": {"age": "numbers", "city": "categories"},
+    "edges": {"kind": "categories", "years": "categories"},
+}
 
 
 def test_what_a_column_holds_is_not_guessed_where_it_is_known(write: Write) -> None:
@@ -200,12 +203,12 @@ def test_what_a_column_holds_is_not_guessed_where_it_is_known(write: Write) -> N
     features = ["age", "city"]
     guessed = read_networks(paths[0], edges=paths[1], features=features)
     assert guessed.items[0]["nodes"]["city"] == [7.0, 7.0]
-    records = read_networks(paths[0], edges=paths[1], features=features, numeric=KNOWN)
+    records = read_networks(paths[0], edges=paths[1], features=features, kinds=KNOWN)
     assert records.items[0]["nodes"] == {"age": [20.0, 30.0], "city": ["07", "7"]}
     assert records.items[0]["edge_columns"] == {"kind": ["friend", "friend"], "years": ["2", "3"]}
     write("nodes.csv", nodes.replace("30", "old"))
     with pytest.raises(DataError, match=r"nodes\.csv:3: column 'age' has 'old' .* numbers, as in training"):
-        read_networks(paths[0], edges=paths[1], features=features, numeric=KNOWN)
+        read_networks(paths[0], edges=paths[1], features=features, kinds=KNOWN)
 
 
 def test_molecules_are_distinct_and_in_one_part_each(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

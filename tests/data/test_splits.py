@@ -522,10 +522,19 @@ def test_the_nodes_of_one_network_are_divided(folder: Folder) -> None:
     [drawn] = draw_splits(folder.recipe("test = 0.2\ndev = 0.1", NETWORK)).values()
     (folder.path / "split.json").write_text(json.dumps(drawn.content))
     assert labels('split_file = "split.json"') == found
-    drawn.content["train"].pop()
+    node = drawn.content["train"].pop()
     (folder.path / "split.json").write_text(json.dumps(drawn.content))
-    with pytest.raises(DataError, match=r"split\.json: node \d+ is in no split, expected it in one"):
-        labels('split_file = "split.json"')
+    without = labels('split_file = "split.json"')  # this node is only a neighbour
+    assert [of[node] for of in without.values()] == [None] * 3
+    assert sum(label is not None for of in without.values() for label in of) == 39
+    # The same in a column: a node with an empty cell is in no split.
+    (folder.path / "nodes.csv").write_text(
+        "net,node,age,buys,split\nA,0,1,yes,train\nA,1,2,no,train\nA,2,3,no,\nA,3,4,yes,test\nA,4,5,no,train\n"
+    )
+    found = labels('split_column = "split"')
+    assert found == {"train": ["yes", "no", None, None, "no"], "test": [None] * 3 + ["yes", None]}
+    found = labels('split_column = "split"\ndev = 0.4')
+    assert sum(label is not None for label in found["train"] + found["dev"]) == 3
 
 
 def test_several_networks_stay_whole_and_a_column_may_say_more(folder: Folder) -> None:

@@ -189,7 +189,7 @@ WRONG = {
     "fold": ("data.lines.fold = 1", r"got fold, which goes with folds = 5, or with a split_file of several"),
     "networks": (
         'data.lines = {adapter="text", format="networks", edges="e", features=["a"], train="x"}',
-        r"expected file = \"…\": one table of nodes for all splits",
+        r"expected file = \"…\": one network, or table of nodes, for all splits",
     ),
     "no train": ('data.lines = {adapter="text", format="table"}', r'expected train = "…" \(and test\)'),
     "edges": ('data.lines = {adapter="text", format="networks", file="x"}', r"lines\]: edges is missing"),

@@ -82,7 +82,7 @@ class IdEmbedding(nn.EmbeddingBag):
     """One vector per row: the weighted sum of a learned vector for each of its ids.
 
     This is a linear map of the sparse row, without its zeros. The vectors begin at zero: those of rare ids,
-    which training hardly reaches, would otherwise stay noise. On Cora this was worth 4 points.
+    which training hardly reaches, would otherwise stay noise.
     """
 
     def __init__(self, num_ids: int, dim: int) -> None:

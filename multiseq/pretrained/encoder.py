@@ -24,7 +24,7 @@ from multiseq.nn.bias import Bias, PairBias
 from multiseq.nn.dropout import dropout
 from multiseq.nn.encoder import AddNorm, Block, SelfAttention, Trunk
 from multiseq.nn.first_weights import repeatable
-from multiseq.nn.linear import Linear
+from multiseq.nn.linear import Linear, halved
 from multiseq.nn.order import LONGEST_IN_BIN
 from multiseq.nn.rotation import Rotation, rotation_of
 from multiseq.pretrained.architecture import Architecture
@@ -182,7 +182,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors dim"]:
         """The feed-forward network, from ``(vectors, dim)`` to ``(vectors, dim)``."""
-        inner = self.inner(x)
+        inner = self.inner(halved(x))
         if self.gated:
             value, gate = inner.chunk(2, dim=-1)
             inner = self.activation(value) * gate

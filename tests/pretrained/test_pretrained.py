@@ -28,6 +28,7 @@ from multiseq import (
     pretrained_text,
     save,
 )
+from multiseq.nn.linear import half_products
 from multiseq.protocols import Adapter, EncoderLike
 from multiseq.vectors import order_of
 from tests.pretrained.tiny import FAMILIES, model_of
@@ -78,6 +79,16 @@ def test_a_window_of_modernbert_hides_something(folders: dict[str, Path]) -> Non
     for block in encoder.blocks:
         block.attention.window = None  # type: ignore[union-attr]
     assert (encoded(adapter, encoder, random_ids([40]))[0] - narrow).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_bf16_outputs_are_near(family: str, folders: dict[str, Path]) -> None:
+    adapter, encoder = start(folders[family])
+    ids = random_ids([40, 33, 7] * 4)  # enough vectors for products in bf16
+    exact = torch.cat(encoded(adapter, encoder, ids))
+    with half_products():
+        half = torch.cat(encoded(adapter, encoder, ids))
+    assert 1e-4 < float((half - exact).norm() / exact.norm()) < 0.05
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -53,7 +53,7 @@ class Precision:
 def choose_precision(wanted: str, device: torch.device | str, dim: int) -> Precision:
     """Decide between fp32 and bf16.
 
-    ``auto`` is bf16 on an NVIDIA or AMD GPU that computes in it. On a CPU it is bf16 if the processor has
+    ``auto`` is bf16 on an NVIDIA or AMD GPU. On a CPU it is bf16 if the processor has
     instructions for bf16 and a product of the model's width, timed here for some milliseconds, is faster. So
     the choice depends on a clock: record it, and repeat it when a run is resumed.
 
@@ -74,8 +74,7 @@ def choose_precision(wanted: str, device: torch.device | str, dim: int) -> Preci
         return Precision(wanted, "as set")
     kind = torch.device(device).type
     if kind == "cuda":
-        has = torch.cuda.is_bf16_supported()
-        return Precision("bf16" if has else "fp32", f"the GPU has {'' if has else 'no '}bf16")
+        return Precision("bf16", "on a GPU")  # asking the driver would start CUDA, maybe before a fork
     if kind != "cpu":
         return Precision("fp32", f"bf16 is not used on {kind}")
     found = _instructions()

@@ -251,7 +251,6 @@ def test_a_notebook_trains_on_one_of_two_gpus(
     expected: tuple[Any, str],
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr(sys, "ps1", "In [1]: ", raising=False)
     if not notebook:
         monkeypatch.delattr(sys, "ps1")

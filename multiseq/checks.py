@@ -121,7 +121,7 @@ def no_such(kind: str, name: str, names: Iterable[str], what: str = "") -> str:
     "no column 'star' (did you mean 'stars'?); there are text, stars"
     """
     names = list(names)
-    return f"no {kind} {name!r}{nearest(name, names)}{what}; there are {', '.join(names)}"
+    return f"no {kind} {name!r}{nearest(name, names)}{what}; there are {', '.join(names) or 'no others'}"
 
 
 def training_items(items: Any) -> Iterable[Any]:

@@ -62,7 +62,7 @@ class Ensemble(Predictor):
         1.0
     """
 
-    def __init__(self, members: Sequence[Model]) -> None:
+    def __init__(self, members: Sequence[Predictor]) -> None:
         super().__init__()
         if len(members) < 2 or not all(isinstance(member, Model) for member in members):
             got = ", ".join(type(member).__name__ for member in members) or "none"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "AudioSegment",
     "by_stem",
     "find_recordings",
+    "finder",
     "is_audio",
     "recording_in",
     "recording_of_name",
@@ -80,16 +82,25 @@ def find_recordings(audio: Path, names: Sequence[str]) -> list[str | AudioFile]:
     Raises:
         DataError: Two files have a name that the table gives without an ending.
     """
-    known = by_stem(audio) if not all(map(is_audio, names)) else {}
-    recordings = []
-    for name in names:
-        places = [] if is_audio(name) else known.get(name, [])
+    return list(map(finder(audio), names))
+
+
+def finder(audio: Path) -> Callable[[str], str | AudioFile]:
+    """A function from a name in a table to the recording, as :func:`find_recordings` says.
+
+    It looks through the folder or tar file once, when it meets the first name without an ending.
+    """
+    known = cache(partial(by_stem, audio))
+
+    def find(name: str) -> str | AudioFile:
+        places = [] if is_audio(name) else known().get(name, [])
         if len(places) > 1:
             raise DataError(
                 f"{audio}: {name!r} could be {places[0]} or {places[1]}, expected one; add the ending"
             )
-        recordings.append(places[0] if places else recording_in(audio, name))
-    return recordings
+        return places[0] if places else recording_in(audio, name)
+
+    return find
 
 
 def by_stem(audio: Path) -> dict[str, list[str | AudioFile]]:

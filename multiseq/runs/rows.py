@@ -19,7 +19,6 @@ from typing import Any
 from multiseq.checks import no_such
 from multiseq.data import READERS as READERS_OF_FILES
 from multiseq.data import DataError, Records
-from multiseq.data.archives import AudioFile
 from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.formats import TEXT
 from multiseq.data.graphml import item_of as graph_item_of
@@ -27,7 +26,7 @@ from multiseq.data.graphml import networks_of
 from multiseq.data.kaldi import UTTERANCE, is_kaldi
 from multiseq.data.networks import columns_of_nodes
 from multiseq.data.readers import columns_of_triples, conllu_sentences
-from multiseq.data.recordings import TIMES, by_stem, recording_of_name, segment_of
+from multiseq.data.recordings import TIMES, by_stem, finder, recording_of_name, segment_of
 from multiseq.data.sdf import Entry, entries_of, smiles_of
 from multiseq.data.tables import Table, as_text, open_table
 from multiseq.data.text_files import lines_of, suffix_of, text_of
@@ -320,17 +319,21 @@ def schema_of(path: Path) -> Any:
 def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Row]:
     """A function that makes a row of cells and an item as the file has it. It finds recordings."""
     audio = Path(file.reading.options.get("audio", file.folder))
-    of_archive = file.reading.format == "recordings" and audio.is_file()
-    if file.reading.format != "recordings":
+    are_listed = file.reading.format == "recordings"
+    if not are_listed:
         audio = file.folder
     if not audio.exists():
         raise DataError(f"{audio}: no such file or folder, expected the recordings")
     are_files = bool(getattr(adapter, "suffixes", ()))
+    find = finder(audio)
 
     def make(cells: dict[str, Any], given: Any, location: str) -> Row:
         value = given if isinstance(given, str | list) else as_text(given)
         if are_files and isinstance(value, str):
-            item = AudioFile(str(audio), value) if of_archive else str(audio / value)
+            try:
+                item = find(value) if are_listed else str(audio / value)
+            except DataError as error:
+                return Row(cells, None, location, value, error=f"{location}: {error}")
             return _cut(Row(cells, item, location, value))
         return _row(cells, value, location, file, adapter)
 

@@ -254,7 +254,7 @@ def test_members_must_fit() -> None:
     with pytest.raises(ValueError, match="members: got Model, expected two models or more"):
         Ensemble([first])
     with pytest.raises(ValueError, match="members: got Model, Ensemble, expected two models"):
-        Ensemble([first, Ensemble([member(1), member(2)])])  # type: ignore[list-item]
+        Ensemble([first, Ensemble([member(1), member(2)])])
     other = Model(first.adapters, first.encoder, {"mood": first.task("mood")})
     with pytest.raises(
         ValueError, match=r"members\[1\]: got the tasks \['mood'\], expected \['mood', 'tags'"

@@ -366,6 +366,23 @@ def test_parts_of_recordings_in_a_table_and_in_json_lines(
     assert row["confidence"] == pytest.approx(results[0].probability, abs=1e-5)
 
 
+def test_a_table_may_name_recordings_without_their_ending(
+    predict: Callable[..., Result], model: Model
+) -> None:
+    Path("audio/deep").mkdir(parents=True)
+    for place in ("audio/deep/u1.wav", "audio/u2.wav", "audio/deep/u2.wav"):
+        tone(Path(place))
+    Path("calls.csv").write_text("name\nu1\nu2.wav\nu2\nu3\n")
+    options = ("--column", "name", "--set", "format=recordings", "--set", "audio=audio")
+    predict("speaker", "--input", "calls.csv", "--output", "out.csv", "--on-error", "skip", *options)
+    rows = rows_of(Path("out.csv").read_text())
+    results = model.predict("speaker", ["audio/deep/u1.wav", "audio/u2.wav"])
+    for row, wanted in zip(rows[:2], results, strict=True):
+        assert float(row["confidence"]) == pytest.approx(wanted.probability, abs=1e-5)
+    assert "calls.csv:4: audio: 'u2' could be audio" in rows[2]["error"]
+    assert "no such file" in rows[3]["error"]
+
+
 def test_a_text_grid_by_hand() -> None:
     assert text_grid([('say "x"', [(0.0, 0.5, 'a "b"'), (0.5, 0.75, "é")])]) == (
         'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 0.75\ntiers? <exists>\n'

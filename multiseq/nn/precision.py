@@ -50,7 +50,7 @@ class Precision:
         return f"precision {self.name}: {self.reason}"
 
 
-def choose_precision(wanted: str, device: torch.device | str, dim: int) -> Precision:
+def choose_precision(wanted: str | None, device: torch.device | str, dim: int) -> Precision:
     """Decide between fp32 and bf16.
 
     ``auto`` is bf16 on an NVIDIA or AMD GPU. On a CPU it is bf16 if the processor has
@@ -58,7 +58,7 @@ def choose_precision(wanted: str, device: torch.device | str, dim: int) -> Preci
     the choice depends on a clock: record it, and repeat it when a run is resumed.
 
     Args:
-        wanted: One of `PRECISIONS`.
+        wanted: One of `PRECISIONS`. None: bf16 on a GPU, fp32 elsewhere.
         device: Where the model computes.
         dim: The width of its encoder.
 
@@ -69,10 +69,13 @@ def choose_precision(wanted: str, device: torch.device | str, dim: int) -> Preci
         >>> print(choose_precision("fp32", "cpu", 256))
         precision fp32: as set
     """
-    one_of(wanted, PRECISIONS, "precision")
-    if wanted != "auto":
-        return Precision(wanted, "as set")
     kind = torch.device(device).type
+    if wanted is None and kind != "cuda":
+        return Precision("fp32", 'the default; precision = "auto" takes bf16 if this machine is faster in it')
+    if wanted is not None:
+        one_of(wanted, PRECISIONS, "precision")
+        if wanted != "auto":
+            return Precision(wanted, "as set")
     if kind == "cuda":
         return Precision("bf16", "on a GPU")  # asking the driver would start CUDA, maybe before a fork
     if kind != "cpu":

@@ -52,8 +52,9 @@ class Settings:
         deterministic: Whether the same seed gives exactly the same weights on a GPU, on one machine and
             version of torch. On a CPU it always does. It makes training slower: sums have a fixed order,
             learned biases are looked up outside the attention kernel, and the CTC loss runs on the CPU.
-        precision: ``fp32``, ``bf16``, or ``auto``: bf16 on a GPU, and on a CPU that multiplies bf16 matrices
-            faster. Weights, optimiser and losses are always in fp32. A resumed run keeps its precision.
+        precision: Of matrix products: ``fp32``, ``bf16``, or ``auto``, which is bf16 on a GPU, and on a CPU
+            that multiplies bf16 matrices faster. Weights, optimiser and losses are always in fp32. A resumed
+            run keeps its precision. None: bf16 on a GPU, fp32 on a CPU.
 
     Raises:
         ValueError: A value has the wrong type or is out of range.
@@ -77,7 +78,7 @@ class Settings:
     num_workers: int = 0
     seed: int = 0
     deterministic: bool = False
-    precision: str = "auto"
+    precision: str | None = None
 
     def __new__(cls, *args: Any, **options: Any) -> Settings:
         """Raise ValueError for an unknown setting. The message suggests the most similar or the new name."""

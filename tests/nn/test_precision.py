@@ -59,7 +59,14 @@ def build() -> Model:
 
 
 def fit(out: Path | None, model: Model | None = None, **changes: Any) -> Model:
-    settings = {"steps": 6, "max_vectors": 20, "save_every": 2, "progress": False, "accelerator": "cpu"}
+    settings = {
+        "steps": 6,
+        "max_vectors": 20,
+        "save_every": 2,
+        "progress": False,
+        "accelerator": "cpu",
+        "precision": "auto",
+    }
     sources = [Source("text", TEXTS, {"colour": COLOURS})]
     return train(model or build(), sources, out=out, **{**settings, **changes})
 
@@ -251,6 +258,11 @@ def test_a_resumed_run_keeps_what_its_record_says(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"precision": kept}))
     assert run._precision(tmp_path, True, Settings(), build()) == kept
     assert run._precision(tmp_path, False, Settings(), build())["name"] == "fp32"
+
+
+def test_the_default_is_fp32_on_a_cpu_and_bf16_on_a_gpu() -> None:
+    assert [choose_precision(None, device, 256).name for device in ("cpu", "cuda")] == ["fp32", "bf16"]
+    assert Settings().precision is None
 
 
 def test_the_training_says_what_auto_chose_and_why(capsys: pytest.CaptureFixture[str]) -> None:

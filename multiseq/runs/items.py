@@ -7,6 +7,7 @@ defines nothing, an item is JSON, or the path of a ``.json`` file.
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -354,16 +355,20 @@ def _has_segments(model: Predictor, task: str, results: Sequence[Any]) -> bool:
 
 
 def _segments(model: Predictor, task: str, pieces: Pieces) -> list[tuple[float, float, str, float]]:
-    """Runs of vectors with the same label: (start, end, label, mean probability); times in seconds."""
+    """Runs of vectors with the same label: (start, end, label, mean probability); times in seconds.
+
+    The last vector may stand for less time than the others: the last segment ends with the recording.
+    """
     adapter: Any = model.adapter(model.task(task).adapter_name)
     results = [result for _, of_example in pieces for result in of_example]
     step, segments, first = adapter.vector_seconds, [], 0
+    whole = sum(getattr(example, "seconds", math.inf) for example, _ in pieces)
     for last in range(len(results)):
         if last + 1 == len(results) or results[last + 1].label != results[first].label:
             run = results[first : last + 1]
             share = sum(r.probability for r in run) / len(run)
             start, end = (round(t * step, 3) for t in (first, last + 1))
-            segments.append((start, end, run[0].label, share))
+            segments.append((start, min(end, round(whole, 6)), run[0].label, share))
             first = last + 1
     return segments
 

@@ -293,6 +293,9 @@ def test_recordings_become_text_grids(predict: Callable[..., Result], model: Mod
     sure = [[a, b, p] for (a, b, _), p in zip(found["segments"], found["confidence"], strict=True)]
     assert grid == text_grid([("phones", found["segments"]), ("confidence", sure)])
     assert f"xmax = {found['segments'][-1][1]}\n" in grid
+    tone(Path("odd.wav"), 0.295)  # no whole number of vectors
+    predict("phones", "--input", "odd.wav", "--output", "odd.jsonl")
+    assert json.loads(Path("odd.jsonl").read_text())["segments"][-1][1] == 0.295
     # Several recordings are no single file, and a folder that has files is not touched.
     message = predict("phones", "--input", "new", "--output", "all.TextGrid", code=1).stderr
     assert "got 2 recordings, expected one; give a folder for several: --output all/" in message

@@ -29,6 +29,8 @@ LONG = 20
 """Items this many times as long as the median are named …"""
 LONGEST = 2000
 """… if they have more characters or words than this."""
+FEW_WORDS = 0.1
+"""Classes are numbers if at most this share of them are words, such as ``n/a``."""
 SKEWED = 0.9
 """A class with a larger share of the labels makes accuracy misleading."""
 
@@ -184,8 +186,19 @@ def _odd_classes(splits: Mapping[str, LabelFacts], train: LabelFacts, target: st
     rare = sorted(name for name, count in classes.items() if count < 3)
     if rare:
         odd.append(f"{len(rare):,} classes have fewer than 3 labels in train: {_named(rare)}")
-    if target == "class" and len(classes) > 20 and all(map(_is_number, classes)):
-        odd.append(f'the {len(classes):,} classes are numbers; if their order matters, target = "number"')
+    words = sorted(name for name in classes if not _is_number(name))
+    if target == "class" and len(classes) > 20 and len(words) <= FEW_WORDS * len(classes):
+        but = f" but for {_named(words)}, which should then be empty cells" if words else ""
+        odd.append(
+            f'the {len(classes):,} classes are numbers{but}; if their order matters, target = "number"'
+        )
+    alike: dict[str, list[str]] = {}
+    for name in sorted(classes):
+        alike.setdefault(name.casefold(), []).append(name)
+    if several := [names for names in alike.values() if len(names) > 1]:
+        odd.append(
+            f"classes that differ in capitals only: {_named(several[0])}; write them alike if they are one"
+        )
     for split in ("dev", "test"):
         unseen = sorted(set(splits[split].classes) - set(classes)) if split in splits else []
         if unseen:

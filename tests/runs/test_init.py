@@ -643,6 +643,12 @@ def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:
         (["a"] * 115 + ["b"] * 5, "class", "96% of train are 'a'"),
         (["a"] * 60 + ["b"] * 59 + ["c"], "class", "1 classes have fewer than 3 labels in train: 'c'"),
         (list(map(str, range(24))) * 5, "class", "the 24 classes are numbers; if their order matters"),
+        (
+            [*map(str, range(24)), "n/a"] * 5,
+            "class",
+            "the 25 classes are numbers but for 'n/a', which should",
+        ),
+        (["Low", "high", "low"] * 40, "class", "classes that differ in capitals only: 'Low', 'low'; write"),
         ([None] * 100 + ["a", "b"] * 10, "class", "83% of the labels in train are missing"),
     ],
 )

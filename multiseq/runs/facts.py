@@ -193,7 +193,7 @@ def _odd_classes(splits: Mapping[str, LabelFacts], train: LabelFacts, target: st
             f'the {len(classes):,} classes are numbers{but}; if their order matters, target = "number"'
         )
     alike: dict[str, list[str]] = {}
-    for name in sorted(classes):
+    for name in sorted(name for name in classes if len(name) > 2):  # phonemes may be "e" and "E"
         alike.setdefault(name.casefold(), []).append(name)
     if several := [names for names in alike.values() if len(names) > 1]:
         odd.append(

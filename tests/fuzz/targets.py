@@ -111,7 +111,9 @@ def rows_of_commas(text: str) -> int | None:
     """Rows below the header that are not empty, where quotes leave no doubt what is a row."""
     if text.count('"') % 2 or "\0" in text or re.search(r'[^,\r\n]"[^,\r\n"]', text):
         return None
-    rows = list(csv.reader(io.StringIO(text, newline="")))
+    header = text.partition("\n")[0]  # without a separator, the file has one column
+    separator = "," if any(character in header for character in ",;\t|") else "\0"
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     return max(sum(any(cell.strip() for cell in row) for row in rows) - 1, 0)
 
 

@@ -94,6 +94,35 @@ def assert_close_gradients(
         assert (ours[name] * gradient).sum() >= (1 - 2 * tolerance) * length - 1e-6, name
 
 
+def assert_a_step_is_the_cpus(
+    model: Model, sources: Sequence[Source], device: str, *, half: bool, noise: float = 1.0
+) -> set[str]:
+    """Losses and gradients of one batch, in single or half precision; the names of its tasks.
+
+    `noise` is how much noisier than usual the model is in half precision.
+    """
+    batch = batch_of(model, sources)
+    wanted = model.loss(batch)
+    backward(wanted)
+    slow = gradients(model)
+    model.zero_grad()
+    model.to(device)
+    with torch.autocast(device, torch.bfloat16, enabled=half):
+        losses = model.loss(batch.to(device))
+    backward(losses)
+    close = dict.fromkeys(("rtol", "atol"), 0.02 * noise if half else 1e-3)
+    for task, (loss, count) in losses.items():
+        assert count.cpu() == wanted[task][1], task
+        torch.testing.assert_close(loss.detach().cpu(), wanted[task][0].detach(), **close)
+    assert_close_gradients(gradients(model), slow, tolerance=0.05 * noise if half else 5e-3)
+    return set(losses)
+
+
+def gradients(model: Model) -> dict[str, Tensor]:
+    """Those that there are, on the CPU."""
+    return {name: w.grad.cpu() for name, w in model.named_parameters() if w.grad is not None}
+
+
 def assert_alike(some: list[Any], others: list[Any]) -> None:
     """The same labels and strings, scores within 1e-4."""
     assert len(some) == len(others)

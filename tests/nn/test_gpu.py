@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
 import multiseq
-from multiseq import Encoder, VectorSets, train
+from multiseq import ClassTarget, Encoder, GraphAdapter, Model, Task, VectorHead, VectorSets, train
+from multiseq.adapters.neighborhood import NeighborhoodAdapter
 from multiseq.checkpoint import save
 from multiseq.nn.attention import AttentionPlan, attend
 from multiseq.tasks import Source
@@ -25,7 +27,7 @@ from multiseq.training.batching import BatchPlan
 from multiseq.training.optimizer import make_optimizer
 from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.settings import Settings
-from tests.cells import CELLS, assert_alike, assert_close_gradients, backward, batch_of, starter
+from tests.cells import CELLS, assert_a_step_is_the_cpus, assert_alike, backward, batch_of, starter
 from tests.reference import attention as reference
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]
@@ -64,21 +66,21 @@ def test_losses_and_gradients_of_every_cell_are_those_of_the_cpu(
     device: str, half: bool, changes: list[str]
 ) -> None:
     model, sources = starter(changes)
-    batch = batch_of(model, sources)
-    wanted = model.loss(batch)
-    backward(wanted)
-    slow = gradients(model)
-    model.zero_grad()
-    model.to(device)
-    with torch.autocast(device, torch.bfloat16, enabled=half):
-        losses = model.loss(batch.to(device))
-    backward(losses)
-    assert set(losses) == set(CELLS)
-    close = {"rtol": 0.02, "atol": 0.02} if half else {"rtol": 1e-3, "atol": 1e-3}
-    for task, (loss, count) in losses.items():
-        assert count.cpu() == wanted[task][1], task
-        torch.testing.assert_close(loss.detach().cpu(), wanted[task][0].detach(), **close)
-    assert_close_gradients(gradients(model), slow, tolerance=0.05 if half else 5e-3)
+    assert assert_a_step_is_the_cpus(model, sources, device, half=half) == set(CELLS)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_bags_of_ids(device: str, half: bool) -> None:
+    x = (torch.rand(30, 50) * (torch.rand(30, 50) > 0.8)).to_sparse()
+    network = Data(x=x, edge_index=torch.randint(30, (2, 60)), num_nodes=30)
+    adapters = {
+        "plain": GraphAdapter.fit([network], dim=32),
+        "hops": NeighborhoodAdapter.fit([network], dim=32, num_hops=2),
+    }
+    tasks = {name: Task(name, VectorHead(32, ClassTarget(["x", "y"]))) for name in adapters}
+    model = Model(adapters, Encoder(dim=32, depth=1, heads=2), tasks).eval()
+    sources = [Source(name, [network], {name: [["x", "y"] * 15]}) for name in adapters]
+    assert_a_step_is_the_cpus(model, sources, device, half=half)
 
 
 @pytest.mark.parametrize("modality", ["text", "speech", "molecules"])
@@ -264,7 +266,3 @@ def test_memory_grows_with_the_vectors_alone() -> None:
     assert several == pytest.approx(one, rel=0.1)
     assert uneven == pytest.approx(one, rel=0.1)
     assert half == pytest.approx(one / 2, rel=0.1)
-
-
-def gradients(model: multiseq.Model) -> dict[str, Tensor]:
-    return {name: w.grad.cpu() for name, w in model.named_parameters() if w.grad is not None}

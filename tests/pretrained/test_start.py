@@ -9,15 +9,8 @@ import pytest
 import torch
 
 from multiseq import (
-    ClassTarget,
-    GraphAdapter,
-    Model,
     PretrainedEncoder,
     PretrainedTextAdapter,
-    SetHead,
-    Source,
-    SpeechAdapter,
-    Task,
     TextAdapter,
     VectorSets,
     load,
@@ -29,7 +22,7 @@ from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.recipe import RecipeError, read
 from multiseq.runs.run import train_run
 from tests.cells import backward, batch_of
-from tests.pretrained.tiny import model_of
+from tests.pretrained.tiny import model_of, three_modalities
 
 RECIPE = """
 [encoder]
@@ -118,31 +111,20 @@ def test_mistakes(change: str, message: str, folder: Path) -> None:
 
 
 def test_text_speech_and_graphs_share_a_pretrained_trunk(folders: dict[str, Path]) -> None:
-    torch.manual_seed(0)
-    text, encoder = pretrained_text(folders["bert"], pair_codes=8)
-    sounds = [(torch.randn(8000) / 10, 16000), (torch.randn(4000) / 10, 16000)]
-    facts = [[("Ada", "wrote", "notes"), ("Ada", "met", "Mary")], [("Mary", "met", "Ada")]]
-    adapters = {
-        "text": text,
-        "speech": SpeechAdapter.fit(sounds, dim=24, n_mels=20, subsample=4),
-        "graph": GraphAdapter.fit(facts, dim=24, num_layers=1, max_distance=1),
-    }
-    items = {"text": ["the cat sat", "cats"], "speech": sounds, "graph": facts}
-    tasks = {name: Task(name, SetHead(24, ClassTarget(["x", "y"]))) for name in adapters}
-    model = Model(adapters, encoder, tasks)
-    sources = [Source(name, items[name], {name: ["x", "y"]}) for name in adapters]
+    model, sources = three_modalities(folders["bert"])
     losses = model.loss(batch_of(model, sources))
-    assert set(losses) == set(adapters)
+    assert set(losses) == set(model.adapters)
     backward(losses)
     for name, parameter in model.named_parameters():
         if not name.startswith("stems.[graph]"):  # which has tables for features that these facts lack
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
-    before = encoder.positions.weight.clone()
+    assert isinstance(model.encoder, PretrainedEncoder)
+    before = model.encoder.positions.weight.clone()
     train(model, sources, steps=1, pretrained_lr=0.1, progress=False)
-    assert not torch.equal(encoder.positions.weight, before)
-    for name in adapters:
-        assert len(model.predict(name, items[name])) == 2
+    assert not torch.equal(model.encoder.positions.weight, before)
+    for source in sources:
+        assert len(model.predict(source.adapter_name, source.items)) == 2
 
 
 def test_a_set_among_sets_of_other_modalities_is_encoded_as_alone(folders: dict[str, Path]) -> None:

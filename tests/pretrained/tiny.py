@@ -10,6 +10,17 @@ import torch
 import transformers
 from tokenizers import models, pre_tokenizers, processors
 
+from multiseq import (
+    ClassTarget,
+    GraphAdapter,
+    Model,
+    SetHead,
+    Source,
+    SpeechAdapter,
+    Task,
+    pretrained_text,
+)
+
 WORDS = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "un",
     "##believ", "##able", "##s", "a", "##cat", "##at", ",", ".", "'", "b", "c", "d", "e",
@@ -65,3 +76,20 @@ def write_folder(folder: Path, family: str) -> Path:
     model_of(family).save_pretrained(folder)
     word_pieces(folder)
     return folder
+
+
+def three_modalities(folder: Path, **options: Any) -> tuple[Model, list[Source]]:
+    """A model in which text, speech and graphs share a pretrained encoder, and what it learns from."""
+    torch.manual_seed(0)
+    text, encoder = pretrained_text(folder, pair_codes=8, **options)
+    sounds = [(torch.randn(8000) / 10, 16000), (torch.randn(4000) / 10, 16000)]
+    facts = [[("Ada", "wrote", "notes"), ("Ada", "met", "Mary")], [("Mary", "met", "Ada")]]
+    adapters = {
+        "text": text,
+        "speech": SpeechAdapter.fit(sounds, dim=24, n_mels=20, subsample=4),
+        "graph": GraphAdapter.fit(facts, dim=24, num_layers=1, max_distance=1),
+    }
+    items = {"text": ["the cat sat", "cats"], "speech": sounds, "graph": facts}
+    tasks = {name: Task(name, SetHead(24, ClassTarget(["x", "y"]))) for name in adapters}
+    sources = [Source(name, items[name], {name: ["x", "y"]}) for name in adapters]
+    return Model(adapters, encoder, tasks), sources

@@ -98,19 +98,19 @@ data=benchmarks/data
 
 # Warnings are no errors here: the libraries of the machine may be other ones.
 jobs=()
-if [[ $device == cuda ]] && "$python" -c "import xdist" 2>/dev/null; then jobs=(-n 6); fi
-part tests 100 "$python" -m pytest -m gpu -v -rs -W default "${jobs[@]}" --continue-on-collection-errors \
+if [[ $device == cuda ]] && "$python" -c "import xdist" 2>/dev/null; then jobs=(-n 12); fi
+part tests 110 "$python" -m pytest -m gpu -v -rs -W default "${jobs[@]}" --continue-on-collection-errors \
     --durations=10 -p no:cacheprovider "${tests[@]}"
 bench "${widths[0]}" 70 "${widths[0]}" limits kernels variants "${some[@]}"
-bench "${widths[0]}-peers" 60 "${widths[0]}" encoders "${some[@]}" "${fewer[@]}"
+bench "${widths[0]}-peers" 55 "${widths[0]}" encoders "${some[@]}" "${fewer[@]}"
 if [[ -d $data ]]; then
-    part pos 60 "$python" -m multiseq train english-pos --data "$data" --out "$work/pos" "${large[@]}"
+    part pos 70 "$python" -m multiseq train english-pos --data "$data" --out "$work/pos" "${large[@]}"
 else
     echo "pos: left out, $data is not there" | tee -a "$out/log.txt"
 fi
-part starter 145 "$python" -m multiseq train --out "$work/starter" "${small[@]}"
-bench "${widths[1]}" 60 "${widths[1]}" "${others[@]}" "${some[@]}" "${fewer[@]}"
-bench "${widths[2]}" 40 "${widths[2]}" "${others[@]}" "${some[@]}" "${fewer[@]}"
+part starter 120 "$python" -m multiseq train --out "$work/starter" "${small[@]}"
+bench "${widths[1]}" 65 "${widths[1]}" "${others[@]}" "${some[@]}" "${fewer[@]}"
+bench "${widths[2]}" 45 "${widths[2]}" "${others[@]}" "${some[@]}" "${fewer[@]}"
 if [[ ! -e $work/parts.tsv ]]; then
     echo "PART: got ${chosen[*]}, expected some of tests ${widths[0]} ${widths[0]}-peers pos starter ${widths[1]} ${widths[2]}" >&2
     exit 2

@@ -71,8 +71,9 @@ class _Joint(torch.autograd.Function):
         by_group = (split(x, [group for group, _ in groups]) for x in (by_head, out))
         for (group, mask), vectors, target in zip(groups, *by_group, strict=True):
             dense = fill_group(vectors, group)
-            if in_half and dense.shape[1] <= LONGEST:
-                result, kept = half_attention(dense, mask)
+            if in_half and ctx.needs_input_grad[0]:  # else torch's kernel in bf16: its forward pass is fast
+                short = dense.shape[1] <= LONGEST
+                result, kept = half_attention(dense, mask) if short else _attend(dense.float(), mask)
             else:
                 result, kept = _attend(dense, mask)
             pack(result.to(out.dtype), group, target)
@@ -103,20 +104,18 @@ class _Joint(torch.autograd.Function):
 
 
 def _attend(dense: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-    """Torch's flash kernel, in fp32 if the input is in bf16."""
-    q, k, v = _by_head(_exact(dense)).chunk(3, dim=1)
+    """Torch's flash kernel."""
+    q, k, v = _by_head(dense).chunk(3, dim=1)
     attended, log_sums = _flash(q, k, v, attn_mask=None if mask is None else mask.to(q.dtype))
     return _by_head(attended), [q, k, v, attended, log_sums]
 
 
 def _attend_backward(to_out: Tensor, kept: Sequence[Tensor], mask: Tensor | None) -> tuple[Tensor, ...]:
-    mask = None if mask is None else mask.to(kept[0].dtype)
-    grads: tuple[Tensor, ...] = _flash_backward(_by_head(_exact(to_out)), *kept, 0.0, False, attn_mask=mask)
+    dtype = kept[0].dtype
+    mask = None if mask is None else mask.to(dtype)
+    to_out = _by_head(to_out.to(dtype))
+    grads: tuple[Tensor, ...] = _flash_backward(to_out, *kept, 0.0, False, attn_mask=mask)
     return grads
-
-
-def _exact(x: Tensor) -> Tensor:
-    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def _by_head(x: Tensor) -> Tensor:

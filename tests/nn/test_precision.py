@@ -157,6 +157,31 @@ def test_together_is_one_by_one() -> None:
         assert far(got, expected) < NEAR
 
 
+@pytest.mark.usefixtures("every_row")
+@pytest.mark.parametrize("window", [None, 5])
+def test_without_gradients_attention_is_the_kernel_in_bf16(
+    window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = [3, 50, 0, 41, 7, 90]
+    torch.manual_seed(0)
+    model = Encoder(dim=32, depth=2, heads=2, window=window).eval()
+    sets = VectorSets(torch.randn(sum(lengths), 32), lengths, order_of(lengths))
+    with half_products():
+        expected = model(sets).values
+    dtypes, flash = set(), _joint._flash
+
+    def spy(q: torch.Tensor, *args: Any, **options: Any) -> Any:
+        dtypes.add(q.dtype)
+        return flash(q, *args, **options)
+
+    monkeypatch.setattr(_joint, "_flash", spy)
+    monkeypatch.delattr(_joint, "half_attention")  # it would fail
+    with half_products(), torch.no_grad():
+        got = model(sets).values
+    assert dtypes == ({torch.bfloat16} if window is None else set())  # windows stay in fp32
+    assert far(got, expected) < NEAR
+
+
 @pytest.mark.parametrize("num_sets", [1, 5, 6, 9])
 @pytest.mark.parametrize("longest", [16, 21])
 @pytest.mark.parametrize("masked", [None, "keys", "pairs"])

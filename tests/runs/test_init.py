@@ -229,6 +229,22 @@ def test_what_a_column_holds(name: str, cells: list[Any], kind: str) -> None:
     assert look_at(name, cells).kind == kind
 
 
+def test_words_for_missing_among_numbers_are_said_and_trained_without() -> None:
+    words = ("n/a", "NA", "-", "unknown")
+    cells = [f"{i * 0.7 + 1:.2f}" if i % 16 else words[i // 16 % 4] for i in range(96)]
+    rows = [f"{TEXTS[i % 4]} {i},{cell}\n" for i, cell in enumerate(cells)]
+    data = write("m.csv", "text,value\n" + "".join(rows))
+    said = well("init", data)
+    assert "6 cells hold no number but '-', 'NA', 'n/a', 'unknown' -> LABEL" in said
+    recipe = Path("m.toml").read_text(encoding="utf-8")
+    assert only(tomllib.loads(recipe), "tasks")["target"] == "number"
+    assert 'on_error = "skip"' in recipe
+    assert "6 bad rows: left out" in recipe
+    assert "It can be trained" in well("check", "m.toml")
+    few = look_at("level", ["1", "2", "3", "unknown"] * 10)
+    assert (few.kind, few.missing) == ("class", [])
+
+
 def test_an_id_or_a_date_is_no_label() -> None:
     rows = "".join(f"{i},2024-01-{i % 28 + 1:02},0{i % 9}069,{TEXTS[i % 4]}\n" for i in range(60))
     plan, _ = planned(write("a.csv", "id,date,zip,text\n" + rows))

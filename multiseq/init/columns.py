@@ -202,7 +202,7 @@ def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tup
     if _holds_lists(name, texts):
         return "classes", "several in a cell, with commas between them"
     if size >= 1.5 and words & set(TEXTS):
-        return "text", f"its name, and {size:.1f} words on average"
+        return "text", f"its name says so, and a cell has {size:.1f} words on average"
     if not rare and different <= len(texts) / OFTEN and size <= 3:
         return "class", f"{different:,} different values"
     if not rare and size < 3 and different <= len(texts) / 2:
@@ -210,7 +210,7 @@ def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tup
     if rare and size < 1.5 and max(map(len, texts)) < 40:
         names = different == len(texts)
         return ("id", "different in every row") if names else ("other", "short, and rarely the same")
-    return "text", f"{size:.1f} words on average"
+    return "text", f"a cell has {size:.1f} words on average"
 
 
 def _numeric(words: set[str], texts: list[str], values: Counter[str]) -> tuple[str, str]:

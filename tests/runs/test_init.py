@@ -642,6 +642,19 @@ def test_the_facts_of_labels_and_items() -> None:
     assert "1 classes of test that train lacks cannot be predicted: 'sideways'" in odd
 
 
+def test_the_place_of_a_duplicate_is_said_once() -> None:
+    train = Source("text", ["a", "a"], {"mood": ["up", "down"]}, locations=["a.csv:2", "a.csv:3"])
+    [line] = [line for line in facts_of({"train": [train]}, {"mood": "class"}).odd if "earlier" in line]
+    assert line == "mood: train: 1 item the same as an earlier one, 1 of them with another label, see a.csv:3"
+
+
+def test_a_text_says_what_has_so_many_words() -> None:
+    cells = [f"{text} {i}" for i, text in enumerate(TEXTS * 10)]
+    assert look_at("review", cells).why.startswith("its name says so, and a cell has ")
+    assert look_at("x", cells).why.startswith("a cell has ")
+    assert look_at("x", cells).why.endswith(" words on average")
+
+
 def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:
     graph = {"nodes": {"age": [20, 30]}, "edges": [(0, 1)]}
     train = Source("graph", [graph], {"buys": [["yes", None]]}, locations=["nodes.csv:2"])

@@ -350,6 +350,7 @@ def test_mistakes_in_training(folder: Path) -> None:
     assert "is not there" in error("train", "--resume", "--out", "nowhere")
     assert "number or auto" in error("train", "--devices", "all", code=2)
     assert "No such option" in error("train", "--oops", code=2)
+    assert "'fp61'" in error("train", "tiny.toml", "--precision", "fp61")
     (folder / "train.tsv").write_text("sentence\tlabel\nvery good\n")
     assert "train.tsv:2: got 1 cells, expected 2 as in the header" in error("train", "tiny.toml")
     assert not (folder / "runs").exists()

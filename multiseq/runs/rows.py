@@ -339,7 +339,7 @@ def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Ro
                 item = find(value) if are_listed else str(audio / value)
             except DataError as error:
                 return Row(cells, None, location, value, error=f"{location}: {error}")
-            if not are_listed and not os.path.isfile(item):
+            if not are_listed and isinstance(item, str) and not os.path.isfile(item):
                 takes = "this run takes recordings, which the column must name"
                 there = f"there are {', '.join(cells)}: choose with --column"
                 missing = f"{location}: {item[:80]}: no such file; {takes}; {there}"

@@ -106,11 +106,14 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
     " (did you mean 'train'?)"
     >>> nearest("budget", ["steps", "max_vectors"])
     " (it is called 'max_vectors' now)"
+    >>> nearest("smiles", ["SMILES"])
+    " (did you mean 'SMILES'?)"
     """
     candidates = list(candidates)
     if RENAMED.get(word) in candidates:
         return f" (it is called {RENAMED[word]!r} now)"
-    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
+    near = [name for name in candidates if name.casefold() == word.casefold()]
+    near = near or difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

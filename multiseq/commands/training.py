@@ -140,6 +140,13 @@ def train(
             show_default=False,
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of matrix products: fp32, bf16 or auto. The same as --set training.precision=….",
+            show_default="bf16 on a GPU, fp32 on a CPU",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue where the run stopped.")] = False,
     cache: Cache = None,
     devices: Annotated[
@@ -159,7 +166,7 @@ def train(
     """Train a recipe's model and score it on the test split, or on dev if there is none."""
     from multiseq.runs.recipe import read_together
 
-    changes = changes or []
+    changes = [*(changes or []), *([f"training.precision={precision}"] if precision else [])]
     names = recipe or ["starter"]
     out = out or Path("runs", "+".join(Path(n).stem if n.endswith(".toml") else n for n in names))
     launch = {**_launch(devices, num_nodes, strategy), "cache": cache, "loggers": logger or []}

@@ -60,6 +60,8 @@ IDS = word_set(
 MEASURES = word_set("n num mol count duration seconds length lat lon latitude longitude predicted year")
 """Words in the name of a column that describes the item, and is rarely what should be learned."""
 TIMES = word_set("date time timestamp datetime created updated")
+MISSING = word_set("- -- — ? . n/a #n/a na n.a. nan nil none null missing unknown unk")
+"""What people write, in small letters, in a cell of numbers that has none."""
 
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([. ']\d{3})+,\d+)([eE][+-]?\d+)?")
 _DATE = re.compile(
@@ -95,6 +97,7 @@ class Column:
         filled: Number of cells that are not empty.
         values: The different values and how often they occur; for lists, their entries.
         size: Mean number of words in a text, or of entries in a list.
+        missing: Words for a missing number in a column of numbers, such as ``n/a``.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Column:
     filled: int
     values: Mapping[Any, int] = field(repr=False)
     size: float = 1.0
+    missing: Sequence[str] = ()
 
     @cached_property
     def words(self) -> set[str]:
@@ -151,9 +155,26 @@ def look_at(name: str, cells: Sequence[Any]) -> Column:
     values = Counter(texts)
     size = sum(len(text.split()) for text in texts) / len(texts)
     kind, why = _kind(name, texts, values, size)
+    missing: list[str] = []
+    if numbers := _numbers_among(name, texts):
+        (kind, why), missing = numbers
     if kind == "classes":
         values = Counter(label.strip() for text in texts for label in text.split(",") if label.strip())
-    return Column(name, kind, why, len(cells), len(filled), values, size)
+    return Column(name, kind, why, len(cells), len(filled), values, size, missing)
+
+
+def _numbers_among(name: str, texts: list[str]) -> tuple[tuple[str, str], list[str]] | None:
+    """The kind of a column of numbers in which some cells say that there is none, and the words for that."""
+    known = [text for text in texts if text.lower() not in MISSING]
+    num = len(texts) - len(known)
+    if not num or num >= len(known) or _share(known, _NUMBER.fullmatch) <= 0.98:
+        return None
+    kind, why = _kind(name, known, Counter(known), 1.0)
+    if kind != "number":  # of a few classes, "unknown" may be one
+        return None
+    words = sorted({text for text in texts if text.lower() in MISSING})
+    shown = ", ".join(map(repr, words[:4])) + (" …" if words[4:] else "")
+    return (kind, f"{why}; {num:,} cells hold no number but {shown}"), words
 
 
 def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tuple[str, str]:
@@ -181,7 +202,7 @@ def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tup
     if _holds_lists(name, texts):
         return "classes", "several in a cell, with commas between them"
     if size >= 1.5 and words & set(TEXTS):
-        return "text", f"its name, and {size:.1f} words on average"
+        return "text", f"its name says so, and a cell has {size:.1f} words on average"
     if not rare and different <= len(texts) / OFTEN and size <= 3:
         return "class", f"{different:,} different values"
     if not rare and size < 3 and different <= len(texts) / 2:
@@ -189,7 +210,7 @@ def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tup
     if rare and size < 1.5 and max(map(len, texts)) < 40:
         names = different == len(texts)
         return ("id", "different in every row") if names else ("other", "short, and rarely the same")
-    return "text", f"{size:.1f} words on average"
+    return "text", f"a cell has {size:.1f} words on average"
 
 
 def _numeric(words: set[str], texts: list[str], values: Counter[str]) -> tuple[str, str]:

@@ -491,7 +491,8 @@ def _plan_network(
     else:
         add_shares(plan, "nodes" if graph is None else "networks")
     for column in labels:
-        target = "number" if column.kind == "number" else "class"
+        is_number = column.kind == "number" and not column.missing  # a bad label would cost its network
+        target = "number" if is_number else "class"
         spec = {"output": "vector", "target": target, "column": column.name}
         plan.tasks.append(TaskPlan(table_name(column.name), spec, f"of each node; {column.why}"))
     if not plan.tasks:

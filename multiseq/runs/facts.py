@@ -235,8 +235,10 @@ def _odd_items(splits: Mapping[str, Source]) -> list[str]:
     twice = {i: first for i, first in first_equal(train.items, train.items).items() if first < i}
     differ = [i for i, first in twice.items() if any(v[i] != v[first] for v in train.targets.values())]
     if twice:
-        more = f", {len(differ):,} of them with another label ({_place(train, differ[0])})" if differ else ""
         earliest = _place(train, next(iter(twice)))
+        more = f", {len(differ):,} of them with another label" if differ else ""
+        if differ and _place(train, differ[0]) != earliest:
+            more += f" ({_place(train, differ[0])})"
         odd.append(f"train: {_items(len(twice))} the same as an earlier one{more}, see {earliest}")
     for split, source in splits.items():
         if split == "train":

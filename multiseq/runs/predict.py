@@ -111,7 +111,13 @@ def open_inputs(
             reading = replace(reading, options=options, labels=tuple(labels))
             name, folder_of = ("stdin", Path()) if piped else (str(path), path.parent)
             files.append(Input(path, reading, folder_of, name, short))
-        yield files
+        try:
+            yield files
+        except ValueError as error:
+            spool = str(paths[0][0])
+            if not piped or spool not in str(error):
+                raise
+            raise ValueError(str(error).replace(spool, "standard input")) from error
 
 
 def _is_stream(name: str) -> bool:
@@ -167,6 +173,8 @@ def predict_items(
     for first in range(0, len(items), PREPARED):
         pieces = {}
         for i in range(first, min(first + PREPARED, len(items))):
+            if i not in errors and is_empty(items[i]):
+                errors[i] = f"{locations[i]}: {EMPTY}"
             if i not in errors:
                 fail = partial(errors.setdefault, i)
                 pieces[i] = prepare(model.adapter(adapter_name), items[i], locations[i], fail)
@@ -400,7 +408,7 @@ def _to_stream(job: _Job) -> Done:
             out.write(writer.header() if isinstance(writer, writers.TextWriter) else b"")
         out.write(writer.encode(_renamed(filled, names)))
         out.flush()
-        done.rows += len(filled)
+        done.rows += _num_lines(filled)
         done.failed += sum(bool(added.get("error")) for _, added in filled)
     return done
 
@@ -420,6 +428,7 @@ def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: S
                 write_whole(partial / _chunk_name(state.parts), writer.encode(_renamed(filled, state.names)))
                 state.parts += 1
                 state.rows += len(filled)
+                state.lines += _num_lines(filled)
                 state.failed += sum(bool(added.get("error")) for _, added in filled)
                 state.write(partial)
                 progress.add(len(filled))
@@ -429,7 +438,12 @@ def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: S
         raise
     writer = writer or _writer(job, columns, _names_of_added(job, columns, []))
     writer.join([partial / _chunk_name(i) for i in range(state.parts)], out)
-    return Done(state.rows, state.failed, str(out))
+    return Done(state.lines, state.failed, str(out))
+
+
+def _num_lines(filled: Sequence[tuple[Row, Mapping[str, Any]]]) -> int:
+    """The number of rows in the output: a network has one for each node."""
+    return sum(max(1, len(row.members)) for row, _ in filled)
 
 
 def _names_of_added(
@@ -518,7 +532,8 @@ class _State:
         origin: The input, the model and the options that the chunks come from.
         names: The added columns, from `_names_of_added`.
         parts: The number of finished chunks.
-        rows: The number of rows in them.
+        rows: The number of rows of the input in them.
+        lines: The number of rows of the output in them.
         failed: How many of them have an error.
     """
 
@@ -526,6 +541,7 @@ class _State:
     names: dict[str, str]
     parts: int = 0
     rows: int = 0
+    lines: int = 0
     failed: int = 0
 
     @classmethod

@@ -7,6 +7,7 @@ triples and lines with labels are read as a whole.
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import sys
 from collections import deque
@@ -256,15 +257,19 @@ def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
     make = _maker(file, adapter)
     names, lines = _parquet_cells(file) if suffix_of(file.path) == ".parquet" else _table_cells(file)
     if column not in names:
-        raise DataError(
-            f"{file.path}:1: {no_such('column', column, names, ' for the input')}: choose with --column"
-        )
+        missing = f"{no_such('column', column, names, ' for the input')}: choose with --column"
+        takes = "; this run takes recordings, which the column must name" if _takes_files(adapter) else ""
+        raise DataError(f"{file.path}:1: {missing}{takes}")
     for line, cells in lines:
         location = f"{file.name}:{line}"
         if isinstance(cells, str):
             yield Row({}, None, location, error=f"{location}: {cells}")
         else:
             yield make(cells, cells[column], location)
+
+
+def _takes_files(adapter: Any) -> bool:
+    return bool(getattr(adapter, "suffixes", ()))
 
 
 Lines = Iterator[tuple[int, dict[str, Any] | str]]
@@ -324,7 +329,7 @@ def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Ro
         audio = file.folder
     if not audio.exists():
         raise DataError(f"{audio}: no such file or folder, expected the recordings")
-    are_files = bool(getattr(adapter, "suffixes", ()))
+    are_files = _takes_files(adapter)
     find = finder(audio)
 
     def make(cells: dict[str, Any], given: Any, location: str) -> Row:
@@ -334,6 +339,11 @@ def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Ro
                 item = find(value) if are_listed else str(audio / value)
             except DataError as error:
                 return Row(cells, None, location, value, error=f"{location}: {error}")
+            if not are_listed and isinstance(item, str) and not os.path.isfile(item):
+                takes = "this run takes recordings, which the column must name"
+                there = f"there are {', '.join(cells)}: choose with --column"
+                missing = f"{location}: {item[:80]}: no such file; {takes}; {there}"
+                return Row(cells, None, location, value, error=missing)
             return _cut(Row(cells, item, location, value))
         return _row(cells, value, location, file, adapter)
 

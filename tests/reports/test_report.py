@@ -172,7 +172,9 @@ def test_the_page_has_every_part(html: str) -> None:
         "Scores on the test split", "opinion text/set", "baseline", "Loss in training", "Confusion matrix",
         "Scores by class", "precision recall F1 count", "Reliability", "Calibration error",
         "predicted against measured", "The worst predictions", "The least sure predictions",
-        "Labels that may be wrong", "Items in each split", "Machine and versions", "version of torch",
+        "Labels that may be wrong", "This is not the number of wrong labels: with an accuracy of",
+        "most of them are mistakes of the model. Look at a label before you change it.",
+        "Items in each split", "Machine and versions", "version of torch",
         "steps = 3", "trained for 3 steps", "From the dev split: not calibrated, with 0 dev labels",
         "No item can be marked as unlike the training data",
     ):  # fmt: skip
@@ -351,6 +353,23 @@ def run_of(spec: dict[str, str], item: Any, location: str, **adapter: Any) -> An
     model = SimpleNamespace(adapter=lambda _: SimpleNamespace(**adapter))
     some: Any = (model, recipe, {}, {"task": reports.Scored(source, [])}, [], {}, [], None)
     return reports.Run(*some)
+
+
+def test_no_number_is_the_least_sure_if_all_intervals_are_equally_wide() -> None:
+    def notes(*widths: float) -> str:
+        results = [Number({"x": i / 3}, intervals={"x": (i / 3, i / 3 + w)}) for i, w in enumerate(widths)]
+        judged = [Judged(i, [result], [0.0]) for i, result in enumerate(results)]
+        head = SimpleNamespace(head=SimpleNamespace(level="set"))
+        source = Source("mine", ["a"] * len(widths), {"task": [0.0] * len(widths)}, 1.0, [])
+        model = SimpleNamespace(adapter=lambda _: SimpleNamespace(), task=lambda _: head)
+        recipe = SimpleNamespace(tables={"data": {"data": {}}}, tasks={"task": {"data": "data"}})
+        some: Any = (model, recipe, {}, {"task": reports.Scored(source, judged)}, [], {}, [], None)
+        return str(list(reports._ranked(reports.Run(*some), "task")))
+
+    equal, different = notes(*[0.7] * 12), notes(*range(1, 13))
+    assert "No prediction is surer than another: all intervals are equally wide." in equal
+    assert "least sure" not in equal
+    assert "The least sure predictions" in different
 
 
 def test_pictures_and_sounds_share_the_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -350,6 +350,7 @@ def test_mistakes_in_training(folder: Path) -> None:
     assert "is not there" in error("train", "--resume", "--out", "nowhere")
     assert "number or auto" in error("train", "--devices", "all", code=2)
     assert "No such option" in error("train", "--oops", code=2)
+    assert "'fp61'" in error("train", "tiny.toml", "--precision", "fp61")
     (folder / "train.tsv").write_text("sentence\tlabel\nvery good\n")
     assert "train.tsv:2: got 1 cells, expected 2 as in the header" in error("train", "tiny.toml")
     assert not (folder / "runs").exists()
@@ -661,7 +662,8 @@ def test_tables_are_read_as_in_training(folder: Path) -> None:
     assert items_of("New.CSV") == ["schön"]
     (folder / "new.tsv").write_text("t\tx\nschön\t1\n", encoding="utf-8")
     assert items_of("new.tsv", "--set", "encoding=utf-8") == ["schön"]
-    assert items_of("new.tsv", "--column", "x") == ["1"]
+    with pytest.warns(UserWarning, match="its bytes are UTF-8"):
+        assert items_of("new.tsv", "--column", "x") == ["1"]
     (folder / "new.csv").write_text("t:x\na,b:c\n")
     assert items_of("new.csv", "--set", "separator=:") == ["a,b"]
     for change, message in {

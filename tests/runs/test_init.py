@@ -229,6 +229,22 @@ def test_what_a_column_holds(name: str, cells: list[Any], kind: str) -> None:
     assert look_at(name, cells).kind == kind
 
 
+def test_words_for_missing_among_numbers_are_said_and_trained_without() -> None:
+    words = ("n/a", "NA", "-", "unknown")
+    cells = [f"{i * 0.7 + 1:.2f}" if i % 16 else words[i // 16 % 4] for i in range(96)]
+    rows = [f"{TEXTS[i % 4]} {i},{cell}\n" for i, cell in enumerate(cells)]
+    data = write("m.csv", "text,value\n" + "".join(rows))
+    said = well("init", data)
+    assert "6 cells hold no number but '-', 'NA', 'n/a', 'unknown' -> LABEL" in said
+    recipe = Path("m.toml").read_text(encoding="utf-8")
+    assert only(tomllib.loads(recipe), "tasks")["target"] == "number"
+    assert 'on_error = "skip"' in recipe
+    assert "6 bad rows: left out" in recipe
+    assert "It can be trained" in well("check", "m.toml")
+    few = look_at("level", ["1", "2", "3", "unknown"] * 10)
+    assert (few.kind, few.missing) == ("class", [])
+
+
 def test_an_id_or_a_date_is_no_label() -> None:
     rows = "".join(f"{i},2024-01-{i % 28 + 1:02},0{i % 9}069,{TEXTS[i % 4]}\n" for i in range(60))
     plan, _ = planned(write("a.csv", "id,date,zip,text\n" + rows))
@@ -624,6 +640,19 @@ def test_the_facts_of_labels_and_items() -> None:
     assert "train: 117 items the same as an earlier one, 30 of them with another label" in odd
     assert "test: 1 item also in train" in odd
     assert "1 classes of test that train lacks cannot be predicted: 'sideways'" in odd
+
+
+def test_the_place_of_a_duplicate_is_said_once() -> None:
+    train = Source("text", ["a", "a"], {"mood": ["up", "down"]}, locations=["a.csv:2", "a.csv:3"])
+    [line] = [line for line in facts_of({"train": [train]}, {"mood": "class"}).odd if "earlier" in line]
+    assert line == "mood: train: 1 item the same as an earlier one, 1 of them with another label, see a.csv:3"
+
+
+def test_a_text_says_what_has_so_many_words() -> None:
+    cells = [f"{text} {i}" for i, text in enumerate(TEXTS * 10)]
+    assert look_at("review", cells).why.startswith("its name says so, and a cell has ")
+    assert look_at("x", cells).why.startswith("a cell has ")
+    assert look_at("x", cells).why.endswith(" words on average")
 
 
 def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:

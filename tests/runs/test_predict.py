@@ -406,7 +406,8 @@ def test_a_network_has_a_row_for_each_node(predict: Callable[..., Result], model
     Path("nodes.csv").write_text("net,node,age,name\nA,0,20,Ada\nA,1,30,Bob\nA,2,40,Eve\n")
     Path("edges.csv").write_text("net,source,target\nA,0,1\nA,1,2\n")
     options = ["--set", "format=networks", "--set", "edges=edges.csv", "--set", 'features=["age"]']
-    predict("buyers", "--input", "nodes.csv", "--output", "out.csv", *options)
+    said = predict("buyers", "--input", "nodes.csv", "--output", "out.csv", *options).stderr
+    assert "out.csv: 3 rows" in said
     rows = rows_of(Path("out.csv").read_text())
     assert [(row["name"], row["prediction"]) for row in rows] == list(
         zip(["Ada", "Bob", "Eve"], labels, strict=True)
@@ -485,6 +486,31 @@ def test_no_rows(predict: Callable[..., Result]) -> None:
 
 
 # --- errors ---------------------------------------------------------------------------------------
+
+
+def test_an_item_without_content_is_an_error_wherever_errors_are_skipped(
+    predict: Callable[..., Result],
+) -> None:
+    Path("new.txt").write_text("so good\n \n")
+    for given in (["--input", "new.txt"], ["so good", " "]):
+        assert "got an empty item" not in predict("mood", *given).stdout
+        assert "error: got an empty item" in predict("mood", *given, "--on-error", "skip").stdout
+
+
+def test_standard_input_is_called_so_in_errors(predict: Callable[..., Result]) -> None:
+    message = predict("mood", "--input", "-.csv", "--output", "-", code=1, stdin=b"Text,n\ngood,1\n").stderr
+    assert "standard input:1: no column 'text' (did you mean 'Text'?)" in message
+
+
+def test_a_table_of_texts_for_a_run_of_recordings_says_what_is_expected(
+    predict: Callable[..., Result],
+) -> None:
+    Path("new.csv").write_text("text,n\nso good,1\n")
+    message = predict("speaker", "--input", "new.csv", "--output", "out.csv", code=1).stderr
+    assert "no such file; this run takes recordings, which the column must name; there are text, n" in message
+    message = predict("speaker", "--input", "new.csv", "--column", "x", "--output", "o.csv", code=1).stderr
+    assert "no column 'x'" in message
+    assert "this run takes recordings, which the column must name" in message
 
 
 def test_rows_with_errors(predict: Callable[..., Result], model: Model) -> None:

@@ -55,6 +55,10 @@ REPORT = "report.html"
 
 WORST, UNSURE = 6, 4
 """Items that are shown for a task."""
+SAME = 1e-3
+"""Predictions are equally sure if their doubts differ by this share only (rounding errors)."""
+STRONG = 0.9
+"""A model with a lower accuracy disagrees with labels mostly because it is wrong."""
 SUSPECTS = 15
 """Suspected labels that are listed for a task."""
 RANKED = 2000
@@ -443,8 +447,12 @@ def _ranked(run: Run, task: str) -> Iterable[Block]:
     else:
         yield _note(f"No prediction is wrong among {of}.")
     unsure = [(value, unit) for unit in chosen if unit not in bad and (value := doubt(unit)) is not None]
+    doubts = [value for value, _ in unsure]
     unsure = sorted(unsure, key=lambda entry: -entry[0])[:UNSURE]
-    if unsure:
+    if len(doubts) > 1 and max(doubts) - min(doubts) <= SAME * max(doubts):
+        equal = "intervals are equally wide" if isinstance(unsure[0][1].pairs[0][0], Number) else "are alike"
+        yield _note(f"No prediction is surer than another: all {equal}.")
+    elif unsure:
         yield {"kind": "title", "text": "The least sure predictions"}
         yield _note(f"The {len(unsure)} least sure of {of}, without those above.")
         yield {"kind": "items", "items_": [_item(run, task, unit) for _, unit in unsure]}
@@ -468,20 +476,24 @@ def _label_errors(run: Run, task: str) -> Iterable[Block]:
     pairs = [unit.pairs[0] for unit in chosen]
     suspected = suspects([result for result, _ in pairs], [label for _, label in pairs])
     yield {"kind": "title", "text": "Labels that may be wrong"}
-    share = f"{len(suspected):,} of {len(chosen):,} labels ({len(suspected) / len(chosen):.1%})"
-    how = "the model is as sure of another class as of a typical item of that class (confident learning)"
-    if run.split == "train":
-        how += "; the model has learned these labels, so it suspects few of them"
-    yield _note(
-        f"{share} are suspected: {how}. A weak model is often wrong itself: look before you change any."
+    right = sum(not is_wrong(result, label) for result, label in pairs) / len(pairs)
+    text = (
+        f"The model disagrees with {len(suspected):,} of {len(chosen):,} labels: it is as sure of another "
+        "class as of a typical item of that class (confident learning). This is not the number of wrong "
+        "labels"
     )
+    if right < STRONG:
+        text += f": with an accuracy of {right:.0%}, most of them are mistakes of the model"
+    if run.split == "train":
+        text += "; and the model has learned these labels, so it disagrees with few"
+    yield _note(f"{text}. Look at a label before you change it.")
     listed = [
         [*_place_and_item(run, task, chosen[one.place]), one.label, one.better, f"{one.probability:.0%}"]
         for one in suspected[:SUSPECTS]
     ]
     if listed:
         header = ("place", "item", "label", "the model says", "its confidence")
-        yield _table_block(f"The {len(listed)} most suspicious of them", header, listed, 4)
+        yield _table_block(f"The {len(listed)} that it disagrees with most", header, listed, 4)
 
 
 def _place_and_item(run: Run, task: str, unit: Unit) -> tuple[str, str]:

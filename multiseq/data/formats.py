@@ -10,6 +10,7 @@ TABLE = {"input": False, "separator": False, **TEXT}
 
 FORMATS: dict[str, dict[str, bool]] = {
     "conllu": TEXT,
+    "conll": TEXT,
     "table": TABLE,
     "lines": TEXT,
     "labelled": {"separator": False, **TEXT},

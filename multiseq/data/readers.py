@@ -10,12 +10,12 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from multiseq.checks import nearest, no_such
 from multiseq.data.bad_rows import Reject, raw_of, stop
+from multiseq.data.conll import COLUMNS, Sentence, conll_sentences, sentences_of
 from multiseq.data.recordings import TIMES, by_stem, find_recordings, recording_of_name, segment_of
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import open_table
@@ -23,6 +23,7 @@ from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
 
 __all__ = [
     "READERS",
+    "read_conll",
     "read_conllu",
     "read_folders",
     "read_graphml",
@@ -98,36 +99,22 @@ def read_conllu(
 
 def conllu_sentences(
     path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None, reject: Reject = stop
-) -> Iterator[tuple[int, list[str], list[list[str]]]]:
+) -> Iterator[Sentence]:
     """The sentences of a CoNLL-U treebank, one after another. Arguments and errors as for `read_conllu`.
 
     Yields:
-        The line where the sentence begins, all lines of the file up to its end (with comments, multi-word
-        tokens and empty lines; those of rejected sentences come with the next one), and the ten fields of
-        each word. The last sentence has the rest of the file.
+        As `multiseq.data.conll.sentences_of`. The lines include multi-word tokens.
     """
-    words: list[list[str]] = []
-    lines: list[str] = []
-    before: tuple[int, list[str], list[list[str]]] | None = None
-    start, broken = 1, False
-    for number, line in enumerate(chain(lines_of(path, encoding, unpack_limit), [""]), 1):
-        lines.append(line)
-        line = line.rstrip("\r\n")
-        if not line.strip(" "):
-            if words and not broken:
-                if before:
-                    yield before
-                before, lines = (start, lines, words), []
-            words, start, broken = [], number + 1, False
-        elif not line.startswith("#") and not broken:
-            fields = line.split("\t")
-            if wrong := _not_conllu(fields):
-                reject(f"{path}:{number}", wrong, line)
-                broken = True
-            elif fields[0].isdigit():
-                words.append(fields)
-    if before:
-        yield before[0], before[1] + lines, before[2]
+
+    def fields_of(line: str) -> list[str] | None:
+        if line.startswith("#"):
+            return None
+        fields = line.split("\t")
+        if wrong := _not_conllu(fields):
+            raise ValueError(wrong)
+        return fields if fields[0].isdigit() else None
+
+    return sentences_of(path, fields_of, encoding=encoding, unpack_limit=unpack_limit, reject=reject)
 
 
 def _not_conllu(fields: Sequence[str]) -> str:
@@ -150,6 +137,36 @@ def _add_sentence(records: Records, words: list[list[str]], keys: Sequence[str])
         features_of = [dict(pair.partition("=")[::2] for pair in word[5].split("|")) for word in words]
         for key in keys:
             records.columns[key].append([features.get(key) for features in features_of])
+
+
+def read_conll(
+    path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None, reject: Reject = stop
+) -> Records:
+    """Read a word and its tags a line, as in CoNLL-2003, for token classification (tagging).
+
+    A tab or blanks separate the columns, and an empty line ends a sentence. An item is a sentence, as a list
+    of words. The label columns are lists with one label for each word: ``tag`` if there are two columns,
+    ``pos`` and ``tag`` if there are three, ``pos``, ``chunk`` and ``ner`` if there are four. A label ``_`` is
+    missing. Lines that begin with ``-DOCSTART-`` and comments (``# id``, ``# text``) are skipped.
+
+    Args:
+        path: The file.
+        encoding: The encoding of the file.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+        reject: What to do about a sentence with a line that has a wrong number of columns.
+
+    Raises:
+        DataError: A line has more columns or fewer than the lines before, or is not of two to four columns.
+    """
+    records = Records([], {}, places := Places(path))
+    for start, _, words in conll_sentences(path, encoding=encoding, unpack_limit=unpack_limit, reject=reject):
+        word_column, *tags = zip(*words, strict=True)
+        records.items.append(list(word_column))
+        for name, labels in zip(COLUMNS[len(tags) + 1], tags, strict=True):
+            column = records.columns.setdefault(name, [])
+            column.append([None if label in ("", "_") else label for label in labels])
+        places.lines.append(start)
+    return records
 
 
 def read_table(
@@ -872,6 +889,7 @@ def read_rdkit_logp(path: Path) -> Records:
 
 READERS: dict[str, Callable[..., Records]] = {
     "conllu": read_conllu,
+    "conll": read_conll,
     "table": read_table,
     "lines": read_lines,
     "labelled": read_labelled,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from multiseq.data.conll import word_line
 from multiseq.data.formats import SPLITS
 from multiseq.data.readers import FASTTEXT, ROW
 from multiseq.data.recordings import is_audio
@@ -25,8 +26,8 @@ LINES = 2000
 
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn", "tr"), "train"),
-    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
-    **dict.fromkeys(("test", "testing", "tst", "eval"), "test"),
+    **dict.fromkeys(("dev", "development", "val", "valid", "validation", "testa"), "dev"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "testb"), "test"),
 }
 """A word in the name of a file or folder -> the split."""
 
@@ -154,7 +155,7 @@ def encoding_of(path: Path) -> str:
 
 
 def kind_of(path: Path, encoding: str = "utf-8") -> str:
-    """audio, archive, textgrid, conllu, graphml, jsonl, sdf, table, splits, labelled, or lines (of text).
+    """What a file is: audio, archive, splits, lines (of text), or the name of a format.
 
     Raises:
         DataError: The file is nothing that multiseq reads. The message says what it seems to be.
@@ -187,7 +188,8 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
         return "jsonl"
     if suffix == ".json":
         raise DataError(f"{path}: got JSON, expected one object a line (JSON lines)")
-    _refuse_tagged(path, lines)
+    if suffix == ".conll" or _is_conll(path, lines):
+        return "conll"
     if labelled_separator(filled):
         return "labelled"
     widths = {len(line.split("\t")) for line in filled}
@@ -220,16 +222,24 @@ def _is_json_lines(lines: Sequence[str]) -> bool:
         return False
 
 
-def _refuse_tagged(path: Path, lines: Sequence[str]) -> None:
-    """Raise DataError for one word and its tags a line, which is no CoNLL-U (CoNLL-2003, for example)."""
-    words = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-    widths, empty = {len(row) for row in words}, sum(not line.strip() for line in lines)
+def _is_conll(path: Path, lines: Sequence[str]) -> bool:
+    """Whether there are a word and its tags on each line, and empty lines between sentences (CoNLL-2003).
+
+    Raises:
+        DataError: There are, but in columns that nothing reads.
+    """
+    words = [line.split() for line in lines if word_line(line)]
+    widths = {len(row) for row in words}
+    empty = len(re.findall(r"\n\s*\n", "\n".join(lines).strip()))
     sentences = empty and len(words) / empty < 60
-    if len(widths) == 1 and widths <= {2, 3, 4, 5} and sentences and len(words) > 10:
+    if len(widths) != 1 or not sentences or len(words) <= 10:
+        return False
+    if widths == {5}:
         raise DataError(
-            f"{path}: seems to have a word and its tags on each line ({' '.join(words[0])!r}); expected "
-            'CoNLL-U, or JSON lines: {"words": ["I", "ran"], "tags": ["PRON", "VERB"]}'
+            f"{path}: seems to have a word and its tags on each line, in 5 columns "
+            f"({' '.join(words[0])!r}); expected 2 to 4 columns, the word first, or CoNLL-U"
         )
+    return widths <= {2, 3, 4}
 
 
 def labelled_separator(lines: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from multiseq.data.formats import SPLIT_NAMES
 from multiseq.data.graphml import DEGREE, networks_of
 from multiseq.data.kaldi import is_kaldi
 from multiseq.data.recordings import AUDIO, is_audio
-from multiseq.data.records import DataError
+from multiseq.data.records import DataError, Records
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
 from multiseq.data.textgrids import is_grid
@@ -43,6 +43,9 @@ Kinds = dict[Path, tuple[str, str]]
 
 GRAPHS = 500
 """GraphML files that are looked at."""
+
+TEXT_KINDS = ("conllu", "conll", "jsonl", "labelled", "lines", "sdf")
+"""Kinds of files that are always text."""
 
 FEATURES = 3
 """Features of words that are offered as further tasks."""
@@ -115,7 +118,7 @@ def _kinds(files: Sequence[Path]) -> tuple[Kinds, list[DataError]]:
             continue
         try:
             kind = kind_of(file, "latin-1")  # what it is does not depend on letters outside ASCII
-            text = kind in ("conllu", "jsonl", "labelled", "lines", "sdf") or _is_text_table(file, kind)
+            text = kind in TEXT_KINDS or _is_text_table(file, kind)
             encoding = encoding_of(file) if text else "utf-8"
             if kind in ("table", "jsonl", "sdf"):
                 columns_of(file, kind, encoding)
@@ -142,7 +145,7 @@ def _plan_files(
     network = _network_tables(tables, kinds)
     if network is not None:
         return _plan_network(*network, kinds, name)
-    for wanted in ("conllu", "sdf", "jsonl", "table", "labelled"):
+    for wanted in ("conllu", "conll", "sdf", "jsonl", "table", "labelled"):
         groups = groups_of(of(wanted))
         segments = _segment_tables(groups, kinds) if wanted == "table" else []
         groups = [group for group in groups if group not in segments]
@@ -182,6 +185,8 @@ def _plan_group(group: Group, kind: str, kinds: Kinds, wish: Wish, name: str) ->
     encoding = _encoding([file for _, file in splits_in_order(group)], kinds)
     if kind == "conllu":
         return _plan_conllu(group, encoding, name)
+    if kind == "conll":
+        return _plan_conll(group, encoding, name)
     if kind == "labelled":
         return _plan_labelled(group, encoding, name)
     if kind == "sdf":
@@ -235,14 +240,36 @@ def _several_sets(path: Path, groups: Sequence[Group]) -> str:
 def _plan_conllu(group: Group, encoding: str, name: str) -> Plan:
     from multiseq.data.readers import read_conllu
 
-    plan = Plan(name, "text", {"format": "conllu", **dict(splits_in_order(group))})
+    plan, columns = _plan_sentences(group, encoding, name, "conllu", read_conllu)
+    _add_tags(plan, columns, ("upos", "xpos", "deprel", "lemma"))
+    plan.tasks += _feature_tasks(columns["feats"])
+    return plan
+
+
+def _plan_conll(group: Group, encoding: str, name: str) -> Plan:
+    from multiseq.data.readers import read_conll
+
+    plan, columns = _plan_sentences(group, encoding, name, "conll", read_conll)
+    _add_tags(plan, columns, list(columns)[::-1])
+    return plan
+
+
+def _plan_sentences(
+    group: Group, encoding: str, name: str, format_: str, read: Callable[..., Records]
+) -> tuple[Plan, dict[str, list[Any]]]:
+    """A plan for sentences with a word on each line, without its tasks; and the label columns."""
+    plan = Plan(name, "text", {"format": format_, **dict(splits_in_order(group))})
     if encoding != "utf-8":
         plan.data["encoding"] = encoding
     add_shares(plan)
     first = next(splits_in_order(group))[1]
-    records = read_conllu(first, encoding=encoding, reject=BadRows().add)
-    for column in ("upos", "xpos", "deprel", "lemma"):
-        labels = Counter(label for row in records.columns[column] for label in row if label is not None)
+    return plan, read(first, encoding=encoding, reject=BadRows().add).columns
+
+
+def _add_tags(plan: Plan, columns: Mapping[str, Sequence[Any]], wanted: Sequence[str]) -> None:
+    """A task for each of the wanted columns that has labels. All but the first are offered as comments."""
+    for column in wanted:
+        labels = Counter(label for row in columns[column] for label in row if label is not None)
         if not labels:
             continue
         active = not plan.tasks and column != "lemma"
@@ -253,8 +280,6 @@ def _plan_conllu(group: Group, encoding: str, name: str) -> Plan:
         plan.seen.append(
             (column, f"{len(labels):,} different -> {'LABEL of each word' if active else 'left out'}")
         )
-    plan.tasks += _feature_tasks(records.columns["feats"])
-    return plan
 
 
 def _feature_tasks(sentences: Sequence[Sequence[str | None]]) -> list[TaskPlan]:

@@ -49,6 +49,7 @@ BY_SUFFIX = {
     ".ndjson": "jsonl",
     ".json": "json",
     ".conllu": "conllu",
+    ".conll": "conll",
     ".sdf": "sdf",
     ".mol": "sdf",
     ".graphml": "graphml",
@@ -64,6 +65,7 @@ KINDS = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON"),
     **dict.fromkeys((".sdf", ".mol"), "molecules"),
     ".conllu": "a treebank",
+    ".conll": "words with tags",
     ".graphml": "networks",
 }
 """Ending of a file -> what it is, for messages."""

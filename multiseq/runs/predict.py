@@ -294,12 +294,11 @@ class _Job:
         """Raise ValueError if the output cannot be of this kind, before anything is predicted."""
         if any(_same(file.path, self.output) for file in self.files):
             raise ValueError(f"{self.output}: is the input too; choose another output")
-        if self.ending == ".conllu" and not (
-            self.vector and all(file.reading.format == "conllu" for file in self.files)
-        ):
+        filled = {".conllu": ("CoNLL-U", "conllu"), ".conll": ("CoNLL", "conll")}.get(str(self.ending))
+        if filled and not (self.vector and all(file.reading.format == filled[1] for file in self.files)):
             raise ValueError(
-                f"{self.output}: CoNLL-U needs a task with a label for each word and an input in CoNLL-U; "
-                "choose .jsonl or .csv"
+                f"{self.output}: {filled[0]} needs a task with a label for each word and an input in "
+                f"{filled[0]}; choose .jsonl or .csv"
             )
         grids = self.vector and hasattr(self.adapter, "vector_seconds") and self.head.target.kind == "class"
         if self.ending in (".TextGrid", "/") and not grids:
@@ -482,6 +481,8 @@ def _writer(job: _Job, columns: Sequence[str], names: Mapping[str, str]) -> writ
         return writers.ParquetWriter(every, added, _types(job.files))
     if job.ending == ".conllu":
         return writers.ConlluWriter(job.column or "upos", names["prediction"])
+    if job.ending == ".conll":
+        return writers.ConllWriter(job.column, names["prediction"])
     if job.ending in (".TextGrid", "/"):
         segments, confidence = (names.get(key, key) for key in ("segments", "confidence"))
         return writers.GridWriter(job.task, segments, confidence, job.ending == "/")
@@ -505,7 +506,7 @@ def _types(files: Sequence[Input]) -> dict[str, Any]:
 def _stream_ending(file: Input) -> str:
     """The format of standard output: that of the input if it can be, CSV otherwise."""
     kind, suffix = file.reading.format, suffix_of(file.path)
-    if kind in ("jsonl", "json", "conllu"):
+    if kind in ("jsonl", "json", "conllu", "conll"):
         return {**ENDINGS, "json": ".jsonl"}[kind]
     return ".tsv" if suffix in (".tsv", ".tab") else ".csv"
 

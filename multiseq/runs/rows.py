@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from multiseq.checks import no_such
 from multiseq.data import READERS as READERS_OF_FILES
 from multiseq.data import DataError, Records
 from multiseq.data.bad_rows import Reject, stop
+from multiseq.data.conll import Sentence, conll_sentences
 from multiseq.data.formats import TEXT
 from multiseq.data.graphml import item_of as graph_item_of
 from multiseq.data.graphml import networks_of
@@ -55,7 +56,14 @@ ITEM, FILE, NETWORK, NODE, SMILES = "item", "file", "network", "node", "smiles"
 FILES = ("npz", "planetoid", "tu")
 """Formats of networks that others publish."""
 
-ENDINGS = {"table": ".csv", "recordings": ".csv", "jsonl": ".jsonl", "json": ".json", "conllu": ".conllu"}
+ENDINGS = {
+    "table": ".csv",
+    "recordings": ".csv",
+    "jsonl": ".jsonl",
+    "json": ".json",
+    "conllu": ".conllu",
+    "conll": ".conll",
+}
 """Format -> the ending that stands for it where standard input has no name."""
 
 
@@ -87,7 +95,7 @@ class Row:
         item: The item, in the form that the adapter takes.
         location: File and line, for messages.
         name: The name of a recording, as its file or table has it.
-        lines: The lines of a CoNLL-U sentence, and the lines before it that belong to no sentence.
+        lines: The lines of a sentence in CoNLL-U or CoNLL-2003, and those before it that are of no sentence.
         members: For a network, the cells of each node in its order.
         error: Why the row has no item. Empty if it has one.
     """
@@ -391,8 +399,18 @@ def _of_json(file: Input, adapter: Any) -> Iterator[Row]:
 
 def _of_conllu(file: Input, adapter: Any) -> Iterator[Row]:
     options = {key: value for key, value in file.reading.options.items() if key in TEXT}
-    for start, lines, words in conllu_sentences(file.path, **options):
-        item = [word[1] for word in words]
+    yield from _of_sentences(file, conllu_sentences(file.path, **options), 1)
+
+
+def _of_conll(file: Input, adapter: Any) -> Iterator[Row]:
+    options = {key: value for key, value in file.reading.options.items() if key in TEXT}
+    yield from _of_sentences(file, conll_sentences(file.path, **options, with_tags=False), 0)
+
+
+def _of_sentences(file: Input, sentences: Iterable[Sentence], form: int) -> Iterator[Row]:
+    """A row for each sentence. ``form`` is the number of the column with the word."""
+    for start, lines, words in sentences:
+        item = [word[form] for word in words]
         yield Row({ITEM: " ".join(item)}, item, f"{file.name}:{start}", lines=lines)
 
 
@@ -560,6 +578,7 @@ READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "jsonl": _of_json_lines,
     "json": _of_json,
     "conllu": _of_conllu,
+    "conll": _of_conll,
     "labelled": _of_labelled,
     "networks": _of_networks,
     "triples": _of_triples,

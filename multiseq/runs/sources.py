@@ -40,7 +40,9 @@ TOLD = {
     "conllu": ("columns", "reject"),
     "networks": ("kinds", "reject"),
     **dict.fromkeys(("textgrid", "kaldi"), ("columns", "reject")),
-    **dict.fromkeys(("labelled", "jsonl", "recordings", "folders", "triples", "sdf", "graphml"), ("reject",)),
+    **dict.fromkeys(
+        ("conll", "labelled", "jsonl", "recordings", "folders", "triples", "sdf", "graphml"), ("reject",)
+    ),
 }
 """Format -> arguments of its reader that are no options of a recipe."""
 

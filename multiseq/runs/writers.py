@@ -1,4 +1,4 @@
-"""Writers of predictions: CSV, TSV, JSON lines, Parquet, CoNLL-U and TextGrid, by the ending of a file.
+"""Writers of predictions: CSV, TSV, JSON lines, Parquet, CoNLL and TextGrid, by the ending of a file.
 
 A writer turns a chunk of rows into bytes, and joins the files of the chunks to one. A prediction that was
 killed keeps its chunks.
@@ -14,15 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from multiseq.data.conll import COLUMNS, columns_of_line, word_line
 from multiseq.data.recordings import is_audio
 from multiseq.data.tables import as_text
 from multiseq.requires import need
 from multiseq.runs.rows import Row
 from multiseq.system.files import put, replace_file, replace_folder, write_whole
 
-__all__ = ["ENDINGS", "ConlluWriter", "GridWriter", "ParquetWriter", "TextWriter", "Writer"]
+__all__ = ["ENDINGS", "ConllWriter", "ConlluWriter", "GridWriter", "ParquetWriter", "TextWriter", "Writer"]
 
-ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".conllu", ".TextGrid")
+ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".conllu", ".conll", ".TextGrid")
 """The endings of a file of predictions."""
 
 CONLLU = {name: i for i, name in enumerate(("id", "form", "lemma", "upos", "xpos", "feats", "head"))}
@@ -235,11 +236,15 @@ class ConlluWriter:
         if next(labels, None) is not None:
             raise ValueError(
                 f"{row.location}: got more labels than words; only a run with a label for each word writes "
-                "CoNLL-U"
+                "this format"
             )
         if not text.endswith("\n"):
             text += "\n"
-        return text + "\n" if row.lines[-1][:1].isdigit() else text
+        last = next(line for line in reversed(row.lines) if line)  # a reader may add "" at the end
+        return text + "\n" if self._is_word(last) else text
+
+    def _is_word(self, line: str) -> bool:
+        return line[:1].isdigit()
 
     def _line(self, line: str, labels: Iterator[Any]) -> str:
         fields = line.split("\t")
@@ -257,6 +262,32 @@ class ConlluWriter:
     def join(self, chunks: Sequence[Path], out: Path) -> None:
         """All chunks."""
         replace_file(out, lambda fresh: _chain(fresh, chunks))
+
+
+class ConllWriter(ConlluWriter):
+    """Words and tags as in CoNLL-2003: the lines of the input, with the predicted column.
+
+    Args:
+        column: The column to fill in, as in recipes. If the file has no such column, the last one is filled
+            in; a file of words gets a second column.
+        prediction: The added column with the labels.
+    """
+
+    def _is_word(self, line: str) -> bool:
+        return word_line(line)
+
+    def _line(self, line: str, labels: Iterator[Any]) -> str:
+        label = next(labels, None) if self._is_word(line) else None
+        if label is None:
+            return line
+        fields, end = columns_of_line(line), line[len(line.rstrip("\r\n")) :]
+        if len(fields) == 1:
+            fields += [" ", ""]
+        if set(" \t" if fields[1] != "\t" else "\t") & set(str(label)):
+            raise ValueError(f"got the label {label!r}, whose blank would end the column; write .jsonl")
+        names = COLUMNS[len(fields[::2])]
+        fields[2 * names.index(self.column) + 2 if self.column in names else -1] = str(label)
+        return "".join(fields) + end
 
 
 def _with_misc(misc: str, more: str) -> str:

@@ -107,6 +107,36 @@ def treebank() -> None:
     write("new.conllu", sentences(3, False))
 
 
+def words_with_tags() -> None:
+    def sentences(num: int) -> str:
+        kinds = [("EU", "NNP B-NP B-ORG"), ("rejects", "VBZ B-VP O"), ("calls", "NNS B-NP O")]
+        lines = [[" ".join(kinds[(i + k) % 3]) for k in range(2 + i % 3)] for i in range(num)]
+        return "-DOCSTART- -X- O O\n\n" + "".join("\n".join(words) + "\n\n" for words in lines)
+
+    for split, num in (("train", NUM), ("testa", 5), ("testb", 5)):
+        write(f"news/eng.{split}", sentences(num))
+    write("new.conll", "EU\nrejects\n\ncalls\n\nEU\n\n")
+
+
+def lines_of_fasttext() -> None:
+    def lines(num: int) -> str:
+        labels = ["__label__baking __label__bread", "__label__knives", "__label__bread"]
+        return "".join(f"{labels[i % 3]} {text(i)}\n" for i in range(num))
+
+    write("cooking.train", lines(NUM))
+    write("cooking.test", lines(6))
+    write("new.txt", "".join(f"{text(i)}\n" for i in range(3)))
+
+
+def texts_in_parquet() -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    arrow = pytest.importorskip("pyarrow")
+    texts = [text(i) for i in range(NUM)]
+    scores = [1 + i * 7 % 9 / 2 for i in range(NUM)]
+    parquet.write_table(arrow.table({"text": texts, "score": scores}), "scores.parquet")
+    parquet.write_table(arrow.table({"text": texts[:3]}), "new.parquet")
+
+
 def aligned_files() -> None:
     for split, first, end in (("train", 0, NUM), ("dev", NUM, NUM + 5), ("test", NUM + 5, NUM + 10)):
         write(f"captions/{split}.en", "".join(f"{text(i)}\n" for i in range(first, end)))
@@ -249,6 +279,9 @@ LAYOUTS: dict[int, tuple[Callable[[], None], int]] = {
     14: (networks_in_graphml, 5),
     15: (graphs_with_a_label, 3),
     16: (facts, 3),
+    17: (words_with_tags, 3),
+    18: (lines_of_fasttext, 3),
+    19: (texts_in_parquet, 3),
 }
 """Number on the page -> what makes its files, and the number of rows of its predictions."""
 
@@ -276,13 +309,16 @@ def rows_of(path: Path) -> list[Any]:
         return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    if path.suffix == ".conllu":
+    if path.suffix == ".parquet":
+        rows: list[Any] = pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+        return rows
+    if path.suffix in (".conllu", ".conll"):
         return [s for s in path.read_text(encoding="utf-8").split("\n\n") if s.strip()]
     return sorted(path.iterdir())
 
 
-def test_the_page_has_sixteen_layouts() -> None:
-    assert list(sections()) == list(range(1, 17))
+def test_the_page_has_nineteen_layouts() -> None:
+    assert list(sections()) == list(range(1, 20))
     assert [n for n, section in sections().items() if list(blocks(section, "toml"))] == sorted(LAYOUTS)
 
 
@@ -312,6 +348,24 @@ def test_a_layout_goes_from_files_to_predictions(
     rows = rows_of(Path(predict[-1]))
     assert len(rows) == num
     assert all("prediction" in row for row in rows if isinstance(row, dict))
+
+
+def test_a_treebank_of_another_language(here: Path, data_dir: Path) -> None:
+    """The recipe of layout 5, on files of a Chinese treebank."""
+    [dev] = (data_dir / "text_pos" / "UD_Chinese-GSD-r1.3").glob("*-dev.conllu")
+    sentences = dev.read_text(encoding="utf-8").split("\n\n")[:60]
+    Path("treebank.conllu").write_text("\n\n".join(sentences[:50]) + "\n\n", encoding="utf-8")
+    Path("new.conllu").write_text("\n\n".join(sentences[50:]) + "\n\n", encoding="utf-8")
+    call(["multiseq", "init", "treebank.conllu"])
+    [shown] = blocks(sections()[5], "toml")
+    assert tomllib.loads(Path("treebank.toml").read_text(encoding="utf-8")) == tomllib.loads(shown)
+    run = trained("treebank.toml")
+    call(["multiseq", "predict", str(run), "--input", "new.conllu", "--output", "tagged.conllu"])
+    old, new = (Path(name).read_text(encoding="utf-8") for name in ("new.conllu", "tagged.conllu"))
+    changed = [(a.split("\t"), b.split("\t")) for a, b in zip(old.split("\n"), new.split("\n"), strict=True)]
+    assert all(a[:3] == b[:3] and a[4:] == b[4:] for a, b in changed)
+    known = json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))["tasks"]["upos"]
+    assert {b[3] for _, b in changed if len(b) == 10} <= set(json.dumps(known).split('"'))
 
 
 # --- seams between the parts ----------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 
 from multiseq.adapters.speech import AudioFile
 from multiseq.data import READERS, DataError, Records, readers
+from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import FORMATS, PATHS
 from multiseq.data.readers import (
+    read_conll,
     read_conllu,
     read_json_lines,
     read_labelled,
@@ -106,6 +109,42 @@ def test_two_files_of_lines(write: Write) -> None:
     assert records.items == ["one", "two"]
     assert records.columns == {"target": ["eins", "zwei"]}
     assert lines_of(records) == [1, 2]
+
+
+TAGGED = "-DOCSTART- -X- O O\n\nEU NNP  B-NP B-ORG\nrejects VBZ B-VP O\n\n# id 7\n# # O _\nü\u00a0 X O O"
+
+
+def test_words_with_their_tags(write: Write) -> None:
+    for content in (TAGGED, TAGGED.replace("\n", "\r\n")):
+        records = read_conll(write("a.txt", content))
+        assert records.items == [["EU", "rejects"], ["#", "ü\u00a0"]]
+        assert records.columns == {
+            "pos": [["NNP", "VBZ"], ["#", "X"]],
+            "chunk": [["B-NP", "B-VP"], ["O", "O"]],
+            "ner": [["B-ORG", "O"], [None, "O"]],
+        }
+        assert lines_of(records) == [3, 6]
+    pairs = read_conll(write("b.txt", "New York\tB-LOC\nis\tO\n\n\nI\tO\n"))
+    assert (pairs.items, pairs.columns) == ([["New York", "is"], ["I"]], {"tag": [["B-LOC", "O"], ["O"]]})
+    assert list(read_conll(write("c.txt", "I PRP B-NP\n")).columns) == ["pos", "tag"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a X\nb\n", "a.txt:2: got 1 columns, expected a word and its tag, or word, pos, chunk and ner"),
+        ("a X\n\nb Y Z\n", "a.txt:3: got 3 columns, expected 2 as in the lines before"),
+        ("a 1 2 3 4\n", "a.txt:1: got 5 columns"),
+        ("a\tX\n\tY\n", "a.txt:2: got no word in the first column"),
+    ],
+)
+def test_a_line_with_a_wrong_number_of_columns(write: Write, content: str, message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_conll(write("a.txt", content))
+    bad = BadRows()
+    kept = read_conll(write("a.txt", f"good X\n\n{content}"), reject=bad.add).items
+    assert ["good"] in kept
+    assert len(bad.rows) == 1
 
 
 def test_labelled_lines(write: Write) -> None:
@@ -253,6 +292,7 @@ def test_all_readers_are_public() -> None:
 
 SMALL: dict[str, tuple[str, Any]] = {
     "a.conllu": (word("1", "é", "X"), read_conllu),
+    "a.conll": ("é X\n", read_conll),
     "a.tsv": ("text\tlabel\né\tup\n", read_table),
     "a.csv": ("text,label\né,up\n", read_table),
     "a.txt": ("up é\n", read_labelled),

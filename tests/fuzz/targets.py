@@ -61,6 +61,7 @@ CONLLU = b"""# text = I saw it
 1\tgo\tgo\tVERB\tVB\t_\t0\troot\t_\t_
 
 """
+TAGGED = b"-DOCSTART- -X- O O\n\nI PRP B-NP O\nsaw VBD B-VP O\n\n# id 2\nno DT O O\n"
 CSV = b'text,label\nI saw it,pos\n"well, well",neg\n"two\nlines",pos\n'
 TSV = b"text\tlabel\nI saw it\tpos\nwell, well\tneg\n"
 JSONL = b'{"text": "I saw it", "label": "pos"}\n{"text": "no", "label": "neg", "n": 1.5}\n'
@@ -377,6 +378,7 @@ def as_json(*seeds: Any) -> Callable[[], list[bytes]]:
 
 TARGETS: dict[str, Target] = {
     "conllu": Target(constant(CONLLU), reader("conllu", "a.conllu", sentences)),
+    "conll": Target(constant(TAGGED), reader("conll", "a.conll", lambda text: None)),
     "csv": Target(constant(CSV), reader("table", "a.csv", rows_of_commas)),
     "tsv": Target(constant(TSV), reader("table", "a.tsv", rows_of_tabs)),
     "jsonl": Target(constant(JSONL), reader("jsonl", "a.jsonl", filled_lines)),

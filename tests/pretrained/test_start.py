@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.recipe import RecipeError, read
 from multiseq.runs.run import train_run
 from tests.cells import backward, batch_of
-from tests.pretrained.tiny import model_of, three_modalities
+from tests.pretrained.tiny import model_of, three_modalities, write_folder
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "text.py"
 
 RECIPE = """
 [encoder]
@@ -139,3 +142,14 @@ def test_a_set_among_sets_of_other_modalities_is_encoded_as_alone(folders: dict[
         order = torch.randperm(20)
         permuted = encoder(VectorSets(nodes.values[order], [20])).values
         torch.testing.assert_close(permuted, together[1][order], atol=1e-5, rtol=0)
+
+
+def test_the_example_of_text_takes_a_file_and_a_pretrained_start(tmp_path: Path) -> None:
+    example = runpy.run_path(str(EXAMPLE))
+    table = tmp_path / "mine.csv"
+    table.write_text("text,label\n" + "".join(f"the cat {i},{'ab'[i % 2]}\n" for i in range(10)))
+    data = [example["sources"](part, str(table)) for part in ("train", "test")]
+    assert [len(comments.items) for _, comments, _ in data] == [8, 2]
+    model = example["build"](data[0], str(write_folder(tmp_path / "hf", "bert")))
+    assert isinstance(model.encoder, PretrainedEncoder)
+    assert model.predict("sentiment", ["the cat"])[0].label in ("a", "b")

@@ -312,6 +312,26 @@ def test_a_treebank_learns_its_parts_of_speech() -> None:
     assert [task.name for task in plan.tasks] == ["upos", "xpos", "deprel"]
 
 
+def test_words_with_tags_learn_the_last_column() -> None:
+    rows = "-DOCSTART- -X- O O\n\n" + "EU NNP B-NP B-ORG\nrejects VBZ B-VP O\ncalls NNS B-NP O\n\n" * 5
+    for split in ("train", "testa", "testb"):
+        write(f"eng.{split}", rows)
+    plan, tables = planned(".")
+    data = only(tables, "data")
+    assert (data["format"], data["dev"], data["test"]) == ("conll", "eng.testa", "eng.testb")
+    assert only(tables, "tasks") == {
+        "data": plan.name, "output": "vector", "target": "class", "column": "ner",
+    }  # fmt: skip
+    assert [task.name for task in plan.tasks] == ["ner", "chunk", "pos"]
+    write("wide.txt", rows.replace(" B-NP", " x B-NP").replace(" B-VP", " x B-VP"))
+    with pytest.raises(DataError, match=r"in 5 columns .* expected 2 to 4 columns"):
+        planned("wide.txt")
+    write("table.txt", "word\ttag\n" + "so\tup\n" * 20 + "\n")  # an empty line at the end is no sentence
+    assert kind_of(Path("table.txt")) == "table"
+    write("few.conll", "so X\n")
+    assert kind_of(Path("few.conll")) == "conll"
+
+
 def test_lines_with_labels_in_another_encoding() -> None:
     write(
         "train.txt",

@@ -34,7 +34,7 @@ from multiseq.runs import predict as predict_module
 from multiseq.runs.columns import columns_of
 from multiseq.runs.predict import Done, open_inputs, predict_files
 from multiseq.runs.rows import Row
-from multiseq.runs.writers import GridWriter, text_grid
+from multiseq.runs.writers import ConllWriter, GridWriter, text_grid
 from multiseq.tasks import Task
 
 DIM = 8
@@ -206,6 +206,34 @@ def test_every_format_becomes_every_other(
         assert float(row["confidence"]) == pytest.approx(label.probability, abs=1e-5)
 
 
+def test_words_with_tags_keep_their_lines(predict: Callable[..., Result], model: Model) -> None:
+    first, second = ([r.label for r in item] for item in model.predict("pos", [["I", "saw"], ["#"]]))
+    old = "-DOCSTART- -X- O O\n\nI PRP  B-NP O\r\nsaw VBD B-VP O\n\n# id 7\n# # O O"
+    Path("new.conll").write_bytes(old.encode())
+    predict("pos", "--input", "new.conll", "--output", "out.conll")
+    new = f"-DOCSTART- -X- O O\n\nI PRP  B-NP {first[0]}\r\nsaw VBD B-VP {first[1]}\n\n"
+    new += f"# id 7\n# # O {second[0]}"
+    assert Path("out.conll").read_bytes() == f"{new}\n\n".encode()
+    Path("words.conll").write_text("I\nsaw\n\n")
+    Path("pairs.conll").write_text("I\t\nsaw\tX\n\n")
+    predict("pos", "--input", "words.conll", "--output", "out.conll")
+    assert Path("out.conll").read_text() == f"I {first[0]}\nsaw {first[1]}\n\n"
+    shown = predict("pos", "--input", "pairs.conll", "--output", "-").stdout
+    assert f"I\t{first[0]}\nsaw\t{first[1]}\n\n" in shown
+    message = predict("pos", "--input", "new.conll", "--output", "out.conllu", code=1).stderr
+    assert "CoNLL-U needs a task with a label for each word and an input in CoNLL-U" in message
+    Path("bad.conll").write_text("I PRP\nsaw\n")
+    assert "bad.conll:2: got 1 columns" in predict("pos", "--input", "bad.conll", code=1).stderr
+
+
+def test_the_column_of_the_task_is_filled_in() -> None:
+    row = Row({}, ["a"], "f:1", lines=["a A B C\n", "\n"])
+    for column, line in (("pos", "a X B C"), ("ner", "a A B X"), ("tags", "a A B X")):
+        assert ConllWriter(column, "p").encode([(row, {"p": ["X"]})]) == f"{line}\n\n".encode()
+    with pytest.raises(ValueError, match="got the label 'X Y', whose blank would end the column"):
+        ConllWriter("pos", "p").encode([(row, {"p": ["X Y"]})])
+
+
 def test_a_treebank_keeps_its_lines(predict: Callable[..., Result], model: Model) -> None:
     Path("new.conllu").write_text(TREEBANK)
     predict("pos", "--input", "new.conllu", "--output", "out.conllu")
@@ -224,6 +252,11 @@ def test_a_treebank_keeps_its_lines(predict: Callable[..., Result], model: Model
     assert [row["item"] for row in rows_of(Path("out.csv").read_text())] == ["I saw it", "a"]
     predict("pos", "--input", "dos.conllu", "--output", "dos.out.conllu")
     assert Path("dos.out.conllu").read_bytes().count(b"\t_\r\n") == TREEBANK.count("\t_\n")
+    Path("bare.conllu").write_text("1\ta\t" + "_\t" * 7 + "_")  # no empty line after the last sentence
+    predict("pos", "--input", "[bn]*.conllu", "--output", "all.conllu")
+    first, second = Path("all.conllu").read_text().split("\n\n")[:2]
+    assert first.startswith("1\ta")
+    assert second.startswith("# sent_id")
     Path("lines.txt").write_text("I saw\n")
     message = predict("pos", "--input", "lines.txt", "--output", "out.conllu", code=1).stderr
     assert "CoNLL-U needs a task with a label for each word and an input in CoNLL-U" in message

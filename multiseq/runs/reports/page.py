@@ -56,7 +56,7 @@ REPORT = "report.html"
 WORST, UNSURE = 6, 4
 """Items that are shown for a task."""
 SAME = 1e-3
-"""Predictions are equally sure if their doubts differ by this share only (rounding errors)."""
+"""Intervals are equally wide if they differ by this share only (rounding errors)."""
 STRONG = 0.9
 """A model with a lower accuracy disagrees with labels mostly because it is wrong."""
 SUSPECTS = 15
@@ -447,11 +447,10 @@ def _ranked(run: Run, task: str) -> Iterable[Block]:
     else:
         yield _note(f"No prediction is wrong among {of}.")
     unsure = [(value, unit) for unit in chosen if unit not in bad and (value := doubt(unit)) is not None]
-    doubts = [value for value, _ in unsure]
+    widths = [value for value, unit in unsure if isinstance(unit.pairs[0][0], Number)]
     unsure = sorted(unsure, key=lambda entry: -entry[0])[:UNSURE]
-    if len(doubts) > 1 and max(doubts) - min(doubts) <= SAME * max(doubts):
-        equal = "intervals are equally wide" if isinstance(unsure[0][1].pairs[0][0], Number) else "are alike"
-        yield _note(f"No prediction is surer than another: all {equal}.")
+    if len(widths) > 1 and max(widths) - min(widths) <= SAME * max(widths):
+        yield _note("No prediction is surer than another: all intervals are equally wide.")
     elif unsure:
         yield {"kind": "title", "text": "The least sure predictions"}
         yield _note(f"The {len(unsure)} least sure of {of}, without those above.")

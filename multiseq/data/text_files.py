@@ -13,6 +13,7 @@ import json
 import lzma
 import re
 import tomllib
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -340,6 +341,11 @@ class _Text(io.RawIOBase):
         self.raw, self.path, self.encoding = raw, path, encoding
         self.wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
         self.bytes, self.lines = 0, 1
+        name = codecs.lookup(encoding).name
+        # Of each of these, any bytes are a text: nothing else tells that they are UTF-8.
+        single = name.startswith(("iso8859", "cp125"))
+        self.as_utf8 = codecs.getincrementaldecoder("utf-8")() if single else None
+        self.ascii = True
 
     def readable(self) -> bool:
         return True
@@ -347,6 +353,7 @@ class _Text(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         chunk = self.raw.read(len(buffer))
         buffer[: len(chunk)] = chunk
+        self._look(chunk)
         if not self.wide and (place := chunk.find(0)) >= 0:
             line = self.lines + chunk.count(b"\n", 0, place)
             raise DataError(
@@ -356,6 +363,24 @@ class _Text(io.RawIOBase):
         self.bytes += len(chunk)
         self.lines += chunk.count(b"\n")
         return len(chunk)
+
+    def _look(self, chunk: bytes) -> None:
+        """Warn at the end if the bytes are UTF-8 and not only ASCII, but another encoding is given."""
+        if self.as_utf8 is None:
+            return
+        try:
+            self.as_utf8.decode(chunk, final=not chunk)
+        except UnicodeDecodeError:
+            self.as_utf8 = None
+            return
+        self.ascii = self.ascii and chunk.isascii()
+        if not chunk and not self.ascii:
+            self.as_utf8 = None
+            warnings.warn(
+                f"{self.path}: is read as {self.encoding}, but its bytes are UTF-8; if ü looks like Ã¼, set "
+                'encoding = "utf-8" (to predict: --set encoding=utf-8)',
+                stacklevel=2,
+            )
 
 
 # --- errors ---------------------------------------------------------------------------------------

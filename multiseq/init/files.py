@@ -19,7 +19,19 @@ from multiseq.data.tables import SEPARATORS, TABLES
 from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
 from multiseq.init.columns import word_set
 
-__all__ = ["Group", "encoding_of", "files_of", "groups_of", "kind_of", "labelled_separator", "language_of"]
+__all__ = [
+    "BYTES",
+    "Group",
+    "encoding_of",
+    "files_of",
+    "groups_of",
+    "kind_of",
+    "labelled_separator",
+    "language_of",
+]
+
+BYTES = "cp437"
+"""An encoding in which all bytes are text, to look at a file before its encoding is known."""
 
 LINES = 2000
 """Lines that are looked at to tell what a text file is."""

@@ -19,6 +19,7 @@ from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
 from multiseq.data.textgrids import is_grid
 from multiseq.init.columns import SAMPLE, Column, look_at
 from multiseq.init.files import (
+    BYTES,
     SPLIT_WORDS,
     UNREAD,
     Group,
@@ -117,7 +118,7 @@ def _kinds(files: Sequence[Path]) -> tuple[Kinds, list[DataError]]:
             kinds[file] = ("audio", "")
             continue
         try:
-            kind = kind_of(file, "latin-1")  # what it is does not depend on letters outside ASCII
+            kind = kind_of(file, BYTES)  # what it is does not depend on letters outside ASCII
             text = kind in TEXT_KINDS or _is_text_table(file, kind)
             encoding = encoding_of(file) if text else "utf-8"
             if kind in ("table", "jsonl", "sdf"):
@@ -410,7 +411,7 @@ def _is_data(path: Path) -> bool:
     if path.suffix.lower() in (".md", ".html", ""):
         return False
     try:
-        return is_audio(path) or kind_of(path, "latin-1") != "lines"
+        return is_audio(path) or kind_of(path, BYTES) != "lines"
     except DataError:
         return True
 
@@ -493,7 +494,7 @@ def _plan_network(
     features = [c.name for c in free if c is not split and c not in labels and c.kind in ("class", "number")]
     data: dict[str, Any] = {"format": "networks", "file": nodes, "edges": edges, "features": features}
     plan = Plan(name, "graph", data, {"features": "what the model sees of each node"})
-    large_network(plan, sum(len(lines) for lines, _ in open_table(nodes, encoding="latin-1").batches))
+    large_network(plan, sum(len(lines) for lines, _ in open_table(nodes, encoding=BYTES).batches))
     ids = next((file for file in kinds if _are_ids(file)), None)
     if ids is not None:
         data["ids"] = ids

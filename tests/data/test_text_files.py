@@ -225,3 +225,13 @@ def test_json_that_is_nested_too_deeply() -> None:
         for text in ("[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth):
             with pytest.raises(ValueError, match="nested more than 100 deep"):
                 parse_json(text)
+
+
+def test_utf_8_that_is_read_as_another_encoding_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("Tür\nzwei\n".encode())
+    with pytest.warns(UserWarning, match=r"a\.txt: is read as latin-1, but its bytes are UTF-8; if ü looks"):
+        assert text_of(path, "latin-1") == "TÃ¼r\nzwei\n"
+    for raw in (b"plain\n", "Tür\n".encode("latin-1")):  # pytest makes an error of a warning
+        path.write_bytes(raw)
+        assert text_of(path, "latin-1") == raw.decode("latin-1")

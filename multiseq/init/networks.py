@@ -7,6 +7,7 @@ from pathlib import Path
 
 from multiseq.data.planetoid import name_of
 from multiseq.data.readers import READERS
+from multiseq.data.records import DataError
 from multiseq.data.text_files import suffix_of
 from multiseq.init.plan import Plan, TaskPlan
 from multiseq.init.tables import add_shares
@@ -18,16 +19,27 @@ LARGE = 4096
 
 
 def plan_published(paths: Sequence[Path], name: str) -> Plan | None:
-    """A plan for such files, or None: if there is one path, and in it nothing else of this kind."""
-    [path, *more] = paths
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    """A plan for such files, or None if there are none.
+
+    Raises:
+        DataError: There are several networks; a recipe reads one.
+    """
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     arrays = [file for file in files if suffix_of(file) == ".npz"]
     papers = sorted({file.with_name(name_of(file)) for file in files if file.name.startswith("ind.")})
     graphs = [file for file in files if file.name.endswith("_A.txt")]
-    if more or len(arrays) + len(papers) + len(graphs) != 1:
+    networks = [*arrays, *papers, *graphs]
+    if not networks:
         return None
+    if len(networks) > 1:
+        some = ", ".join(file.name for file in networks[:5]) + (", …" if len(networks) > 5 else "")
+        first = f"{papers[0]}.graph" if networks[0] in papers else networks[0]
+        raise DataError(
+            f"{networks[0].parent}: got {len(networks)} networks ({some}), expected one; give one of them, "
+            f"as in multiseq init {first}"
+        )
     kind = "npz" if arrays else "planetoid" if papers else "tu"
-    file = next(iter(arrays or papers), path)
+    file = paths[0] if kind == "tu" and paths[0].is_dir() else networks[0]
     records = READERS[kind](file)
     columns = records.columns
     plan = Plan(name, "graph", {"format": kind, "train" if kind == "tu" else "file": file})

@@ -131,3 +131,14 @@ def test_masks_that_overlap_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     result = CliRunner().invoke(app, ["init", "net.npz"], prog_name="multiseq")
     assert result.exit_code == 1
     assert "net.npz: row 3 is in 'dev' and in 'test', expected one of them" in result.stderr
+
+
+def test_several_networks_in_one_folder_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    npz(tmp_path)
+    planetoid(tmp_path)
+    result = CliRunner().invoke(app, ["init", "."], prog_name="multiseq")
+    assert result.exit_code == 1
+    assert "got 2 networks (net.npz, ind.tiny), expected one; give one of them" in result.stderr
+    call("init", "ind.tiny.graph", "--out", "r.toml")
+    assert "ind.tiny" in Path("r.toml").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
 from multiseq.heads.text_target import edits
 from multiseq.model import MAX_VECTORS, Embedding, Model, Predictor, combine
 from multiseq.protocols import Adapter, Level
-from multiseq.results import Label, LabelSet, Number, Text, at_distance
+from multiseq.results import Label, LabelSet, Number, Text, at_distance, mean_distance
 from multiseq.tasks import Task
 
 __all__ = ["Ensemble"]
@@ -163,7 +163,7 @@ class Ensemble(Predictor):
         if together[0][0].distance is None:
             return list(decoded)
         return [
-            at_distance(result, _mean_distance(results))
+            at_distance(result, mean_distance(results))
             for result, results in zip(decoded, together, strict=True)
         ]
 
@@ -197,12 +197,7 @@ def _consensus(texts: Sequence[Text]) -> Text:
         sum(edits(one.text, other.text) for other in texts if other.text != one.text) for one in texts
     ]
     best = min(range(len(texts)), key=lambda i: (distances[i], -texts[i].score))
-    return replace(texts[best], distance=_mean_distance(texts))
-
-
-def _mean_distance(results: Sequence[Any]) -> Any:
-    known = [result.distance for result in results if result.distance is not None]
-    return sum(known) / len(known) if len(known) == len(results) else None
+    return replace(texts[best], distance=mean_distance(texts))
 
 
 # --- tasks and adapters ---------------------------------------------------------------------------

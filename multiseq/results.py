@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ __all__ = [
     "Text",
     "at_distance",
     "check_finite",
+    "mean_distance",
+    "rounded",
 ]
 
 
@@ -121,11 +123,17 @@ class Result:
         return None if self.distance is None else self.distance > 1
 
 
-def at_distance(result: Any, distance: float) -> Any:
+def at_distance(result: Any, distance: float | None) -> Any:
     """A result, or the results of all vectors of a set, with the distance of its set."""
     if isinstance(result, list):
         return [at_distance(one, distance) for one in result]
     return replace(result, distance=distance)
+
+
+def mean_distance(results: Iterable[Any]) -> float | None:
+    """The mean distance of the results of one item; None if none of them has a distance."""
+    known = [result.distance for result in results if result.distance is not None]
+    return sum(known) / len(known) if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +213,17 @@ def digits(value: float, scale: float | None = None) -> str:
         return f"{value:.4g}"
     wanted = min(17, 4 + _exponent(value) - _exponent(scale))
     return f"{value:.{wanted}g}" if wanted > 0 else "0"
+
+
+def rounded(value: float, scale: float | None = None) -> float:
+    """A number without the digits that mean nothing: models compute ``value / scale`` with 24 bits.
+
+    >>> rounded(3.1415927410125732, 2.0), rounded(3.1415927410125732)
+    (3.1415927, 3.14159274)
+    """
+    if not value or not math.isfinite(value):
+        return value
+    return round(value, 7 - _exponent(scale)) if scale else float(f"{value:.9g}")
 
 
 def _exponent(value: float) -> int:

@@ -20,7 +20,7 @@ from multiseq.data.kaldi import is_kaldi
 from multiseq.data.recordings import AUDIO
 from multiseq.data.tables import TABLES
 from multiseq.data.text_files import json_item, json_of, suffix_of
-from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.results import Label, LabelSet, Number, Text, mean_distance, rounded
 from multiseq.runs.recipe import resolve
 from multiseq.runs.recipe_check import changed_options
 
@@ -338,11 +338,10 @@ def _combined(pieces: Pieces) -> Any:
 
 def _unlike(pieces: Pieces) -> dict[str, Any]:
     """The distance of an item from the training data, as JSON values; empty if the model does not know it."""
-    firsts = [result[0] if isinstance(result, list) else result for _, result in pieces if result != []]
-    known = [result.distance for result in firsts if result.distance is not None]
-    if not known:
+    of_all = [one for _, result in pieces for one in (result if isinstance(result, list) else [result])]
+    distance = mean_distance(of_all)
+    if distance is None:
         return {}
-    distance = sum(known) / len(known)
     return {"distance": distance, "unlike_training": distance > 1}
 
 
@@ -398,11 +397,13 @@ def _plain_list(results: Sequence[Any]) -> dict[str, Any]:
 
 
 def _value(result: Number) -> Any:
-    return result.value if len(result.values) == 1 else result.values
+    values = {name: rounded(value, result.scales.get(name)) for name, value in result.values.items()}
+    return next(iter(values.values())) if len(values) == 1 else values
 
 
 def _interval(result: Number) -> Any:
-    ends = {name: list(ends) for name, ends in result.intervals.items()}
+    scales = result.scales
+    ends = {name: [rounded(end, scales.get(name)) for end in e] for name, e in result.intervals.items()}
     return next(iter(ends.values())) if len(ends) == 1 else ends
 
 

@@ -328,7 +328,10 @@ def test_a_text_has_its_line_or_its_file() -> None:
 
 
 def test_a_page_says_when_nothing_may_be_marked() -> None:
-    judged = [Judged(i, [Number({"y": 0.0}, distance=i / 4)], [0.0]) for i in range(7)]
+    judged = [
+        Judged(i, [Number({"y": 0.0}, distance=i / 2), Number({"y": 0.0}, distance=0.0)], [0.0, None])
+        for i in range(7)
+    ]  # an item of two vectors has their mean
     for items, warned in ((113, True), (199, False)):
         record = {"dev": [{"tasks": ["x", "y"], "items": items}]}
         some: Any = (

@@ -559,6 +559,7 @@ def test_rows_with_errors(predict: Callable[..., Result], model: Model) -> None:
     assert bad["prediction"] == ""
     assert "new.smi:2: molecule: got 'C(C'" in bad["error"]
     assert [first["error"], last["error"]] == ["", ""]
+    assert all(len(row["prediction"].lstrip("-")) <= 9 for row in (first, last))  # 24 bits have 8 digits
     values = [number.value for number in model.predict("logp", ["CCO", "CC"])]
     assert [float(row["prediction"]) for row in (first, last)] == pytest.approx(values, rel=1e-4)
     Path("new.smi").write_text("CCO\n \n")

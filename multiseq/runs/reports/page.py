@@ -26,7 +26,7 @@ from multiseq.labels import class_name
 from multiseq.plots import spread, visible
 from multiseq.protocols import Mark, Picture, Sound
 from multiseq.requires import need
-from multiseq.results import Label, LabelSet, Number, Text, digits
+from multiseq.results import Label, LabelSet, Number, Text, digits, mean_distance
 from multiseq.runs.reports.findings import (
     MOST,
     Unit,
@@ -316,8 +316,8 @@ def _confidence(run: Run, task: str) -> Iterable[str]:
 
     if task in run.record.get("confidence", {}):
         yield f"From the dev split: {run.record['confidence'][task]}."
-    firsts = [result for judged in run.scored[task].judged for result in judged.results[:1]]
-    known = [result.distance for result in firsts if result.distance is not None]
+    distances = [mean_distance(judged.results) for judged in run.scored[task].judged]
+    known = [distance for distance in distances if distance is not None]
     if not known:
         yield "No item can be marked as unlike the training data: that needs a dev split of 20 items."
         return

@@ -352,13 +352,22 @@ class SpeechAdapter(nn.Module):
         numbers = (centres / self.vector_seconds).astype(int)
         return [labels[i] for i in numbers.clip(max=example.total - 1).tolist()]
 
+    def edges(self, example: SpeechExample) -> list[float]:
+        """Seconds of the recording at which each vector of this chunk begins, and the last one ends."""
+        edges: list[float] = (self._edges(example) + example.start * self.vector_seconds).tolist()
+        return edges
+
+    def _edges(self, example: SpeechExample) -> NDArray[np.float64]:
+        """The same, in seconds of the chunk at its recorded speed."""
+        edges = np.arange(self.num_vectors(example) + 1) * self.vector_seconds * example.speed
+        shortened: NDArray[np.float64] = np.minimum(edges, example.seconds)
+        return shortened
+
     def _centres(self, example: SpeechExample) -> NDArray[np.float64]:
         """The centre of each vector's span, in seconds of the recording at its recorded speed."""
-        seconds = self.vector_seconds
-        edges = np.arange(self.num_vectors(example) + 1) * seconds * example.speed
-        edges = np.minimum(edges, example.seconds)
+        edges = self._edges(example)
         centres: NDArray[np.float64] = (edges[1:] + edges[:-1]) / 2
-        return centres + example.start * seconds
+        return centres + example.start * self.vector_seconds
 
     def names(self, example: SpeechExample) -> list[str]:
         """The time of each vector's centre: "0.03 s"."""

@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -26,7 +26,17 @@ from multiseq.nn.pool import pool
 from multiseq.nn.precision import choose_precision, computing_in
 from multiseq.options import RESERVED
 from multiseq.protocols import Adapter, EncoderLike, Inputs
-from multiseq.results import NOT_FINITE, Label, LabelSet, NotFiniteError, Number, Text, at_distance
+from multiseq.results import (
+    NOT_FINITE,
+    Label,
+    LabelSet,
+    NotFiniteError,
+    Number,
+    Text,
+    at_distance,
+    joined_texts,
+    timed,
+)
 from multiseq.system.denormals import flush_denormals
 from multiseq.system.memory import explain_full_memory
 from multiseq.tasks import Task
@@ -260,6 +270,7 @@ class Model(Predictor):
         results: dict[str, list[list[tuple[Any, Any]]]] = {
             task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
         }
+        edges = getattr(self.adapter(adapter_name), "edges", None)
         for chosen, sets in self.encoded(adapter_name, pieces, max_vectors):
             for task, options in tasks.items():
                 try:
@@ -270,7 +281,10 @@ class Model(Predictor):
                 if (distance := self.distance(task)) is not None:
                     decoded = list(map(at_distance, decoded, distance(sets).tolist()))
                 for (item, number), result in zip(chosen, decoded, strict=True):
-                    results[task][item][number] = pieces[item][number], result
+                    example = pieces[item][number]
+                    if edges is not None and isinstance(result, Text) and result.tokens:
+                        result = timed(result, edges(example))
+                    results[task][item][number] = example, result
         return results
 
     def embed(
@@ -399,8 +413,7 @@ def combine(results: Sequence[Any]) -> Any:
     num = len(results)
     distance = None if first.distance is None else sum(r.distance for r in results) / num
     if isinstance(first, Text):
-        text, score = " ".join(r.text for r in results if r.text), sum(r.score for r in results)
-        return Text(text, score, distance=distance)
+        return replace(joined_texts(results), distance=distance)
     if isinstance(first, Number):
         mean = {k: sum(r.values[k] for r in results) / num for k in first.values}
         ends = {

@@ -128,8 +128,14 @@ OPTIONS: dict[str, Option] = {
     # decoding texts
     "num_beams": Option(int, AT_LEAST_ONE),
     "length_penalty": Option(NUMBER, COUNT),
+    "n_best": Option(int, AT_LEAST_ONE),
+    "times": Option(bool),
+    "language_model": Option(str),
+    "lm_weight": Option(NUMBER, COUNT),
+    "word_bonus": Option(NUMBER),
     # files
     "unpack_limit": Option(int, COUNT),
+    "phones": Option(int, choices=(61, 48, 39)),
     "fold": Option(int, COUNT),
 }
 """Name -> allowed values. An option has the same meaning in every class that takes it."""
@@ -153,7 +159,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "DecoderHead": ("depth", "heads", "dropout", "label_smoothing", "max_length"),
     "VectorHead.decode": (),
     "SetHead.decode": (),
-    "CTCHead.decode": ("num_beams",),
+    "CTCHead.decode": ("num_beams", "n_best", "times", "language_model", "lm_weight", "word_bonus"),
     "DecoderHead.decode": ("num_beams", "length_penalty", "max_length"),
     "Settings": (
         *(

@@ -269,6 +269,9 @@ class Extras(Protocol):
     def stand_in(self, item: Any) -> str:
         """What to show in place of an item that nobody can type: ``YOUR.wav``. A static method."""
 
+    def edges(self, example: Any) -> Sequence[float]:
+        """Seconds at which each vector begins, and the last one ends. Without it, words have no seconds."""
+
     def baseline_vectors(self, example: Any) -> Sequence[Any]:
         """What a simple method sees of each vector that heads read: a word, or an array of numbers.
 

@@ -20,11 +20,14 @@ __all__ = [
     "Number",
     "Result",
     "Shares",
+    "Spoken",
     "Text",
     "at_distance",
     "check_finite",
+    "joined_texts",
     "mean_distance",
     "rounded",
+    "timed",
 ]
 
 
@@ -230,12 +233,77 @@ def _exponent(value: float) -> int:
     return math.floor(math.log10(abs(value)) + 1e-9)  # log10(1000) may be 2.9999999999999996
 
 
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A word or a token of a text, when it was said, and how sure that is.
+
+    Args:
+        text: The word or the token.
+        start: Seconds from the beginning of the recording. If the item is no recording, the number of its
+            first vector.
+        end: The end, likewise.
+        confidence: The mean probability of its tokens over the vectors from ``start`` to ``end`` that stand
+            for them.
+    """
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
 @dataclass(frozen=True)
 class Text(Result):
-    """A predicted text and its score: the log-probability of its tokens (natural logarithm)."""
+    """A predicted text and its score: the log-probability of its tokens (natural logarithm).
+
+    Args:
+        text: The text.
+        score: The log-probability.
+        words: Its words with their times, if they were asked for (`CTCHead.decode`).
+        tokens: Its tokens (characters or pieces) with their times, likewise.
+        n_best: The most probable texts, best first, if several were asked for. The first is this text.
+    """
 
     text: str
     score: float
+    words: tuple[Spoken, ...] = field(default=(), repr=False, compare=False)
+    tokens: tuple[Spoken, ...] = field(default=(), repr=False, compare=False)
+    n_best: tuple[Text, ...] = field(default=(), repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.text
+
+
+def timed(text: Text, edges: Sequence[float]) -> Text:
+    """A text whose words and tokens have numbers of vectors as times, with seconds instead.
+
+    Args:
+        text: The text.
+        edges: Where each vector begins, and where the last one ends, in seconds.
+    """
+
+    def in_seconds(spoken: Sequence[Spoken]) -> tuple[Spoken, ...]:
+        return tuple(replace(s, start=edges[int(s.start)], end=edges[int(s.end)]) for s in spoken)
+
+    return replace(text, words=in_seconds(text.words), tokens=in_seconds(text.tokens))
+
+
+def joined_texts(texts: Sequence[Text]) -> Text:
+    """The texts of the chunks of one item as one text: joined by spaces, and their scores added.
+
+    >>> joined_texts([Text("a b", -1.0), Text("", 0.0), Text("c", -2.0)])
+    Text(text='a b c', score=-3.0)
+    """
+    most = max(len(text.n_best) for text in texts)
+    best: list[Text] = [Text("", 0.0)]
+    for text in texts if most else ():
+        pairs = [_after(a, b) for a in best for b in text.n_best or (text,)]
+        best = sorted(pairs, key=lambda pair: pair.score, reverse=True)[:most]
+    words = tuple(word for text in texts for word in text.words)
+    tokens = tuple(token for text in texts for token in text.tokens)
+    whole = Text(" ".join(t.text for t in texts if t.text), sum(t.score for t in texts))
+    return replace(whole, words=words, tokens=tokens, n_best=tuple(best) if most else ())
+
+
+def _after(a: Text, b: Text) -> Text:
+    return Text(" ".join(t.text for t in (a, b) if t.text), a.score + b.score)

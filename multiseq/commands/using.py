@@ -104,7 +104,8 @@ def predict(
         typer.Option(
             metavar="FILE",
             help="Write the rows and columns of the input with their predictions: .csv .tsv .jsonl .parquet "
-            ".conllu .TextGrid, a folder/ of TextGrids, or - (-.jsonl). Killed, the same command goes on.",
+            ".conllu, times as .TextGrid .srt .vtt .ctm, a folder/ of TextGrids, 'folder/*.srt', or - "
+            "(-.jsonl). Killed, the same command goes on.",
             show_default=False,
         ),
     ] = None,
@@ -130,6 +131,16 @@ def predict(
             show_default="3; 0 for a label per vector",
         ),
     ] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--decode",
+            metavar="KEY=VALUE",
+            help="Search for texts differently from the recipe, for example num_beams=16, n_best=5 or "
+            "language_model=words.arpa.",
+            show_default=False,
+        ),
+    ] = None,
     on_error: Annotated[
         str | None,
         typer.Option(
@@ -153,9 +164,9 @@ def predict(
     if output is None and n_best is not None:
         raise typer.BadParameter("goes with --output FILE", param_hint="--n-best")
     with plain_errors():
-        from multiseq.runs.items import line_of, record_of, shown_item, typed_items
+        from multiseq.runs.items import has_times, line_of, record_of, shown_item, typed_items
         from multiseq.runs.predict import open_inputs, predict_files, predict_items
-        from multiseq.runs.recipe_check import one_of
+        from multiseq.runs.recipe_check import one_of, search_options
         from multiseq.runs.rows import items_of
 
         model, task, recipe = _load(run, task, precision)
@@ -164,7 +175,9 @@ def predict(
         if recipe is not None:
             on_error = on_error or recipe.tables["data"][spec["data"]].get("on_error")
         one_of(on_error or "stop", ("stop", "skip"), "--on-error")
-        decode = spec.get("decode", {})
+        decode = {**spec.get("decode", {}), **search_options(search or [], type(head).__name__)}
+        if has_times(model, task):
+            decode = {"times": True, **decode}
         errors: dict[int, str] | None = {} if on_error == "skip" else None
         if file is None:
             raw, locations = typed_items(adapter, items or [], f"multiseq predict {run}", errors)

@@ -19,6 +19,7 @@ FORMATS: dict[str, dict[str, bool]] = {
     "folders": {"classes": False, **TEXT},
     "textgrid": {"audio": False, "silence": False, **TEXT},
     "kaldi": {"audio": False, **TEXT},
+    "timit": {"phones": False, "sa": False, "test_of": False, "dev_of": False},
     "networks": {
         "edges": True,
         "features": False,

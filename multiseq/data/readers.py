@@ -39,6 +39,7 @@ __all__ = [
     "read_sdf",
     "read_table",
     "read_textgrids",
+    "read_timit",
     "read_triples",
     "read_tu",
 ]
@@ -555,6 +556,75 @@ def read_kaldi(
     return records
 
 
+def read_timit(
+    path: Path,
+    *,
+    phones: int = 39,
+    sa: bool = True,
+    test_of: Collection[str] = (),
+    dev_of: Collection[str] = (),
+    columns: Collection[str] = (),
+    reject: Reject = stop,
+) -> Records:
+    """Read TIMIT: recordings with ``.phn`` files, and perhaps ``.wrd`` and ``.txt`` files, beside them.
+
+    An item is a recording. The label columns are ``phones`` and ``words`` (segments in seconds), ``text``,
+    ``speaker``, ``dialect``, ``sentence``, ``file`` (the name without ending) and ``split``. The split is
+    that of the folder (TRAIN or TEST), or of ``test_of`` and ``dev_of``.
+
+    Args:
+        path: The folder of the corpus, or any folder of it.
+        phones: How many different sounds: 61 as in the corpus, or folded to 48 or 39 by the table of Lee &
+            Hon 1989. Both leave out the glottal stop q: its time has no label.
+        sa: Whether to read sa1 and sa2, two sentences that all speakers read. false is usual.
+        test_of: Dialects (``dr7``) or speakers (``fvmh0``) whose recordings are test.
+        dev_of: Dialects or speakers whose recordings are dev.
+        columns: The columns that are used. Default: all.
+        reject: What to do about an utterance that cannot be used.
+
+    Raises:
+        DataError: There is no ``.phn`` file, a dialect or speaker does not exist, or an utterance cannot be
+            used.
+    """
+    from multiseq.data import timit
+
+    records = Records([], {})
+    rows: list[dict[str, Any]] = []
+    locations: list[str] = []
+    known = set[str]()
+    for one in timit.utterances_of(path):
+        if isinstance(one, tuple):
+            reject(str(one[0]), one[1], "")
+            continue
+        known |= {one.dialect, one.speaker}
+        if not sa and one.sentence in ("sa1", "sa2"):
+            continue
+        row: dict[str, Any] = {"file": one.name, "speaker": one.speaker, "dialect": one.dialect or None}
+        row |= {"sentence": one.sentence, "split": timit.split_of(one, test_of, dev_of)}
+        row["text"] = timit.text_of_prompt(one.phones)
+        words = one.phones.with_suffix(".WRD" if one.phones.suffix.isupper() else ".wrd")
+        try:
+            row["phones"] = timit.segments_of(one.phones, timit.FOLDED[phones])
+            row["words"] = (timit.segments_of(words) or None) if words.is_file() else None
+        except DataError as error:
+            location, _, reason = str(error).partition(": ")
+            reject(location, reason, "")
+            continue
+        records.items.append(one.item)
+        rows.append(row)
+        locations.append(str(one.phones))
+    for key, names in (("test_of", test_of), ("dev_of", dev_of)):
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise DataError(
+                f"{path}: {key}: {no_such('dialect or speaker', missing[0], sorted(known - {''}))}"
+            )
+    records.locations = locations
+    names = dict.fromkeys(name for row in rows for name in row if not columns or name in (*columns, "split"))
+    records.columns = {name: [row[name] for row in rows] for name in names}
+    return records
+
+
 def read_folders(
     path: Path,
     *,
@@ -898,6 +968,7 @@ READERS: dict[str, Callable[..., Records]] = {
     "folders": read_folders,
     "textgrid": read_textgrids,
     "kaldi": read_kaldi,
+    "timit": read_timit,
     "networks": read_networks,
     "triples": read_triples,
     "sdf": read_sdf,

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,12 +21,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multiseq.heads._shared import check_sets
+from multiseq.heads.alignment import ctc_align, stretches
+from multiseq.heads.language_model import LanguageModel, WordScores, arpa_model
 from multiseq.heads.search import ctc_beam_search, ctc_greedy
 from multiseq.heads.text_target import TextTarget
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
 from multiseq.protocols import Level, Packed
-from multiseq.results import Text, check_finite
+from multiseq.results import Spoken, Text, check_finite
 from multiseq.vectors import VectorSets, rows_of, to_device
 
 __all__ = ["CTCHead"]
@@ -95,34 +99,111 @@ class CTCHead(nn.Module):
         repetitions = _repetitions(tokens)
         return _sizes(length, len(tokens), repetitions) if length < len(tokens) + repetitions else ""
 
-    def decode(self, sets: VectorSets, *, num_beams: int = 1) -> list[Text]:
+    def decode(
+        self,
+        sets: VectorSets,
+        *,
+        num_beams: int = 1,
+        n_best: int = 1,
+        times: bool = False,
+        language_model: LanguageModel | str | Path | None = None,
+        lm_weight: float = 0.5,
+        word_bonus: float = 1.0,
+    ) -> list[Text]:
         """For each set a text and its log-probability (natural logarithm), summed over all of its paths.
+
+        With a language model the search looks for the largest
+        ``log P(text | set) + lm_weight * log P(text) + word_bonus * number of words``
+        (Hannun et al. 2014, equation 2). The score stays the first term.
 
         Args:
             sets: Encoded sets.
             num_beams: Beam width. 1 takes the most probable path (greedy); a larger beam searches for the
-                most probable text.
+                most probable text. It is at least ``n_best``.
+            n_best: The number of texts in `Text.n_best`, best first. 1: it is empty.
+            times: Whether words and tokens get times and confidence, by forced alignment of the text.
+            language_model: A function ``(words before, word or None for the end) -> log P`` (natural
+                logarithm), or the path of an ARPA file, which needs the library kenlm. It needs a beam.
+            lm_weight: Weight of the language model.
+            word_bonus: Added for each word, because a language model prefers few words.
 
         Raises:
+            ValueError: ``num_beams`` or ``n_best`` is below 1, or there is a language model and no beam.
             NotFiniteError: The probabilities of a set are NaN or infinite.
         """
+        if num_beams < 1 or n_best < 1:
+            raise ValueError(f"num_beams, n_best: got {num_beams}, {n_best}, expected 1 or more")
+        num_beams = max(num_beams, n_best)
+        if language_model is not None and num_beams == 1:
+            raise ValueError("language_model: got num_beams 1, expected 2 or more; 16 is a good start")
+        if isinstance(language_model, str | Path):
+            language_model = arpa_model(language_model)
+        options = (language_model, lm_weight, word_bonus)
         with inference(self):
             log_probs = self(sets)
             check_finite(log_probs, sets.lengths)
             possible = log_probs.clone()
             # No path may contain these tokens: begin and end belong to decoders, unknown is no character.
             possible[:, [self.target.begin, self.target.end, self.target.unknown]] = -math.inf
-            decoded = [self._search(frames, num_beams) for frames in possible.cpu().split(list(sets.lengths))]
-            tokens = torch.tensor([t for text in decoded for t in text], dtype=torch.long)
-            texts = Packed(tokens.to(sets.device), [len(text) for text in decoded])
-            scores = (0.0 - self._losses(sets.with_values(log_probs), texts)).tolist()  # never -0.0
-        return [Text(self.target.decode_tokens(t), s) for t, s in zip(decoded, scores, strict=True)]
+            frames = possible.cpu().split(list(sets.lengths))
+            found = [self._search(frame, num_beams, n_best, *options) for frame in frames]
+            texts = self._scored(sets.with_values(log_probs), found)
+            results = [replace(few[0], n_best=few if n_best > 1 else ()) for few in texts]
+            if not times:
+                return results
+            if num_beams == 1:  # the most probable path of all is that of its text
+                path = possible.argmax(-1)
+            else:
+                best = _packed([of_set[0] for of_set in found]).to(sets.device)
+                path = ctc_align(sets.with_values(possible), best, blank=self.target.blank)
+            shares = log_probs.gather(1, path[:, None])[:, 0].exp()
+            paths, sure = (x.cpu().split(list(sets.lengths)) for x in (path, shares))
+            return [self._timed(*one) for one in zip(results, paths, sure, strict=True)]
 
-    def _search(self, log_probs: Tensor, num_beams: int) -> list[int]:
+    def _search(
+        self,
+        log_probs: Tensor,
+        num_beams: int,
+        n_best: int,
+        language_model: LanguageModel | None,
+        lm_weight: float,
+        word_bonus: float,
+    ) -> list[list[int]]:
+        """The tokens of the best texts of one set."""
         blank = self.target.blank
         if num_beams == 1:
-            return ctc_greedy(log_probs, blank=blank)
-        return ctc_beam_search(log_probs, blank=blank, num_beams=num_beams)[0].tokens
+            return [ctc_greedy(log_probs, blank=blank)]
+        words = None
+        if language_model is not None:
+            words = WordScores(language_model, self.target.spelling, lm_weight, word_bonus)
+        found = ctc_beam_search(log_probs, blank=blank, num_beams=num_beams, words=words)
+        different: dict[str, list[int]] = {}
+        for hypothesis in found:  # pieces may spell a text in several ways
+            different.setdefault(self.target.decode_tokens(hypothesis.tokens), hypothesis.tokens)
+        return list(different.values())[:n_best]
+
+    def _scored(self, log_probs: VectorSets, found: Sequence[Sequence[list[int]]]) -> list[tuple[Text, ...]]:
+        """The texts of each set, from their tokens, with their log-probabilities."""
+        numbers = [i for i, of_set in enumerate(found) for _ in of_set]
+        tokens = [text for of_set in found for text in of_set]
+        losses = self._losses(log_probs.select(numbers), _packed(tokens).to(log_probs.device))
+        scores = (0.0 - losses).tolist()  # never -0.0
+        texts = (Text(self.target.decode_tokens(t), s) for t, s in zip(tokens, scores, strict=True))
+        return [tuple(next(texts) for _ in of_set) for of_set in found]
+
+    def _timed(self, text: Text, path: Tensor, shares: Tensor) -> Text:
+        """A text with its tokens and words; their times are numbers of vectors."""
+        tokens: list[Spoken] = []
+        words: list[list[Spoken]] = [[]]
+        for token, first, last in stretches(path.tolist(), self.target.blank):
+            ends, letters = self.target.spelling(token)
+            sure = float(shares[first:last].mean())
+            tokens.append(Spoken(self.target.decode_tokens([token]), float(first), float(last), sure))
+            if ends:
+                words.append([])
+            if letters:
+                words[-1].append(Spoken(letters, float(first), float(last), sure))
+        return replace(text, tokens=tuple(tokens), words=tuple(_word(of) for of in words if of))
 
     def _losses(self, log_probs: VectorSets, texts: Packed) -> Float[Tensor, " sets"]:
         """-log P(text) for each set; 0 for an empty set, whose only possible text is empty."""
@@ -191,6 +272,18 @@ TOO_SHORT = (
     "the input less, use pieces as tokens, or use a DecoderHead"
 )
 """The end of messages about sets that are too short: what is expected, and what to do."""
+
+
+def _packed(texts: Sequence[Sequence[int]]) -> Packed:
+    values = torch.tensor([token for text in texts for token in text], dtype=torch.long)
+    return Packed(values, [len(text) for text in texts])
+
+
+def _word(tokens: Sequence[Spoken]) -> Spoken:
+    """A word from its tokens. Its confidence is the mean of theirs over the vectors that stand for them."""
+    vectors = [token.end - token.start for token in tokens]
+    sure = sum(token.confidence * n for token, n in zip(tokens, vectors, strict=True)) / sum(vectors)
+    return Spoken("".join(token.text for token in tokens), tokens[0].start, tokens[-1].end, sure)
 
 
 def _repetitions(text: Tensor) -> int:

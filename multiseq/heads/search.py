@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from multiseq.heads.language_model import WordScores
 from multiseq.results import NotFiniteError
 
 __all__ = ["Hypothesis", "Steps", "beam_search", "ctc_beam_search", "ctc_greedy", "gnmt_penalty"]
@@ -248,39 +249,53 @@ def ctc_greedy(log_probs: Float[Tensor, "frames size"], *, blank: int) -> list[i
 
 
 def ctc_beam_search(
-    log_probs: Float[Tensor, "frames size"], *, blank: int, num_beams: int, tokens: int = 20
+    log_probs: Float[Tensor, "frames size"],
+    *,
+    blank: int,
+    num_beams: int,
+    tokens: int = 20,
+    words: WordScores | None = None,
 ) -> list[Hypothesis]:
     """CTC prefix beam search: the most probable texts, best first, summed over the paths that were followed.
 
-    Hannun et al. 2014, algorithm 1 (https://arxiv.org/abs/1408.2873), without a language model. Each prefix
-    has two probabilities: one for its paths that end in blank, and one for those that end in its last token.
-    They differ because the last token, if it comes again, makes the prefix longer only after a blank.
+    Hannun et al. 2014, algorithm 1 (https://arxiv.org/abs/1408.2873). Each prefix has two probabilities: one
+    for its paths that end in blank, and one for those that end in its last token. They differ because the
+    last token, if it comes again, makes the prefix longer only after a blank. With a language model, the
+    order is that of log P(text) + gain of its words; the scores are log P(text) in any case.
 
     Args:
         log_probs: Log-probabilities of one set, normalised in each frame.
         blank: The number of the blank token.
         num_beams: Beam width: the number of prefixes kept after each frame.
         tokens: The number of tokens tried in each frame (the most probable ones).
+        words: What a language model says of words; None: no language model.
 
     Raises:
         ValueError: ``num_beams`` is below 1.
     """
     if num_beams < 1:
         raise ValueError(f"num_beams: got {num_beams}, expected 1 or more")
-    prefixes = _Prefixes(blank)
+    prefixes = _Prefixes(blank, words)
     living = {0: (0.0, -math.inf)}  # node -> log-probabilities of paths that end in blank, in a token
     values, indices = log_probs.topk(min(tokens, log_probs.shape[1]))
     for frame in zip(indices.tolist(), values.tolist(), strict=True):
         living = _grow(living, dict(zip(*frame, strict=True)), prefixes, blank, num_beams)
-    return [Hypothesis(prefixes.tokens(node), _add(*ends)) for node, ends in living.items()]
+    found = {node: _add(*ends) for node, ends in living.items()}
+    nodes = list(found)
+    if words is not None:
+        nodes.sort(key=lambda node: found[node] + prefixes.gains[node] + words.end(node), reverse=True)
+    return [Hypothesis(prefixes.tokens(node), found[node]) for node in nodes]
 
 
 class _Prefixes:
     """Token sequences stored as a tree, so that extending or comparing them takes constant time."""
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, words: WordScores | None = None) -> None:
         self.last = [first]  # last token of each node; the root is the empty sequence
         self.parent = [-1]
+        self.gains = [0.0]  # by a language model
+        self.words = words
+        self.most = 0.0 if words is None else max(0.0, words.word_bonus)  # no token can gain more
         self._children: dict[tuple[int, int], int] = {}
 
     def extend(self, node: int, token: int) -> int:
@@ -289,6 +304,8 @@ class _Prefixes:
         if child == len(self.last):
             self.last.append(token)
             self.parent.append(node)
+            more = 0.0 if self.words is None else self.words.extend(node, token)
+            self.gains.append(self.gains[node] + more)
         return child
 
     def tokens(self, node: int) -> list[int]:
@@ -312,6 +329,7 @@ def _grow(
     probability is final here: it is skipped if ``num_beams`` prefixes that stay are more probable.
     """
     totals = {node: _add(*ends) for node, ends in living.items()}
+    gains = prefixes.gains
     candidates = []
     for node, (_, in_token) in living.items():
         token, parent = prefixes.last[node], prefixes.parent[node]
@@ -321,18 +339,19 @@ def _grow(
             before = living[parent][0] if prefixes.last[parent] == token else totals[parent]
             in_token = _add(in_token, before + value)
         ends = totals[node] + frame.get(blank, -math.inf), in_token
-        candidates.append((_add(*ends), node, ends))
+        candidates.append((_add(*ends) + gains[node], node, ends))
     least = sorted(candidates)[-num_beams][0] if len(candidates) >= num_beams else -math.inf
     for node, total in totals.items():
+        gain = gains[node] + prefixes.most
         for token, value in frame.items():
-            if not total + value > least:
+            if not total + value + gain > least:
                 break
             before = living[node][0] if token == prefixes.last[node] else total
-            if token == blank or not before + value > least:
+            if token == blank or not before + value + gain > least:
                 continue
             child = prefixes.extend(node, token)
             if child not in living:
-                candidates.append((before + value, child, (-math.inf, before + value)))
+                candidates.append((before + value + gains[child], child, (-math.inf, before + value)))
     return {node: ends for _, node, ends in sorted(candidates, reverse=True)[:num_beams]}
 
 

@@ -155,6 +155,17 @@ class TextTarget:
         tokens = [self._tokens[i] for i in self.encode(text).tolist()]
         return tokens if self._tokenizer is None else [token.removeprefix(_SPACE) for token in tokens]
 
+    def spelling(self, token: int) -> tuple[bool, str]:
+        """Whether a word ends before a token, and the letters of the token.
+
+        >>> target = TextTarget.fit(["a cat"], unit="character")
+        >>> [target.spelling(token) for token in target.encode("a c").tolist()]
+        [(False, 'a'), (True, ''), (False, 'c')]
+        """
+        text = self._tokens[token]
+        space = " " if self._tokenizer is None else _SPACE
+        return text.startswith(space), text.removeprefix(space)
+
     def batch(self, values: Sequence[Any]) -> Packed:
         """The tokens of a batch's texts, one text after another."""
         encoded = [self.encode(text) for text in values]

@@ -17,6 +17,7 @@ from multiseq.data.records import DataError, Records
 from multiseq.data.tables import open_table
 from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
 from multiseq.data.textgrids import is_grid
+from multiseq.data.timit import is_timit
 from multiseq.init.columns import SAMPLE, Column, look_at
 from multiseq.init.files import (
     BYTES,
@@ -92,8 +93,8 @@ def plan_for(paths: Sequence[Path], wish: Wish) -> Plan:
 
 
 def _is_annotated(paths: Sequence[Path]) -> bool:
-    """Whether TextGrids or data folders of Kaldi may be meant, and no table or other data beside them."""
-    if len(paths) > 1 or not paths[0].is_dir() or is_kaldi(paths[0]):
+    """Whether TextGrids, TIMIT or data folders of Kaldi may be meant, and no other data beside them."""
+    if len(paths) > 1 or not paths[0].is_dir() or is_kaldi(paths[0]) or is_timit(paths[0]):
         return True
     beside = [p for p in files_of(paths) if not is_grid(p) and not is_audio(p) and suffix_of(p) != ".tar"]
     return not any(map(_is_data, beside))

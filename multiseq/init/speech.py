@@ -1,4 +1,4 @@
-"""Plans for recordings with TextGrids, and for data folders of Kaldi."""
+"""Plans for recordings with TextGrids, for data folders of Kaldi, and for TIMIT."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from pathlib import Path
 from multiseq.checks import one_of
 from multiseq.data.archives import AudioFile
 from multiseq.data.kaldi import SCP, folder_of, is_kaldi, utterances_of
+from multiseq.data.readers import read_timit
 from multiseq.data.recordings import AudioSegment, by_stem, recording_of_name
 from multiseq.data.records import DataError
 from multiseq.data.textgrids import Grid, GridError, Tier, grids_of, is_grid, is_grid_archive
+from multiseq.data.timit import is_timit
 from multiseq.init.columns import words_of
 from multiseq.init.files import SPLIT_WORDS, groups_of
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.init.tables import Wish, add_shares, add_sound, has_audio, plan_kaldi
 
-__all__ = ["kaldi_folders", "plan_annotated", "plan_grids", "plan_of_kaldi"]
+__all__ = ["kaldi_folders", "plan_annotated", "plan_grids", "plan_of_kaldi", "plan_timit"]
 
 GRIDS = 500
 """TextGrids that are looked at."""
@@ -41,9 +43,43 @@ GROUPS = 5
 
 
 def plan_annotated(paths: Sequence[Path], wish: Wish, name: str) -> Plan | None:
-    """A plan for folders of Kaldi or for TextGrids; None if the paths are neither."""
+    """A plan for TIMIT, for folders of Kaldi or for TextGrids; None if the paths are neither."""
+    if len(paths) == 1 and is_timit(paths[0]):
+        return plan_timit(paths[0], name)
     folders = kaldi_folders(paths)
     return plan_of_kaldi(folders, wish, name) if folders else plan_grids(paths, wish, name)
+
+
+# --- TIMIT ----------------------------------------------------------------------------------------
+
+
+def plan_timit(folder: Path, name: str) -> Plan:
+    """A plan for a folder of TIMIT."""
+    records = read_timit(folder, sa=False, reject=_pass)
+    if not records.items:
+        raise DataError(f"{folder}: got .phn files and no recording beside them, expected a.wav for a.phn")
+    plan = Plan(name, "speech", {"format": "timit"})
+    given, speakers = set(records.column("split")), sorted(set(records.column("speaker")))
+    if len(given) > 1:
+        plan.data |= {"file": folder, "split_column": "split"}
+        plan.notes["split_column"] = "the folders TRAIN and TEST say it"
+    else:
+        plan.data["train"] = folder
+        plan.data["group"] = "speaker"
+        plan.notes["group"] = f"no speaker ({listed(speakers, 3)}) is in two splits"
+        add_shares(plan, "recordings")
+    plan.data["sa"] = False
+    plan.notes["sa"] = "sa1 and sa2 are left out: all speakers read these two sentences"
+    add_sound(plan, records.items[:20])
+    plan.seen.append(("recordings", f"{len(records.items):,} with .phn files beside them -> THE ITEMS"))
+    plan.seen.append(("phones", "61 labels, folded to 39 -> LABEL of each moment"))
+    why = "a label for each moment: 61 labels, folded to 39 (Lee & Hon 1989; phones = 48 or 61 for others)"
+    plan.tasks.append(TaskPlan("phones", {"output": "vector", "target": "class", "column": "phones"}, why))
+    plan.adapter_options["subsample"] = 1  # sounds may be as short as 10 ms
+    spec = {"output": "set", "target": "class", "column": "speaker"}
+    who = "who speaks; draw splits without group = speaker for it (not learned; remove the # to learn it)"
+    plan.tasks.append(TaskPlan("speaker", spec, who, False))
+    return plan
 
 
 # --- Kaldi ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ SHARE_DIGITS = 6
 """Digits of a probability behind the point."""
 
 KNOWN = {"item", "names", "label", "labels", "probability", "probabilities", "value", "values", "text"}
-KNOWN |= {"score", "segments"}
+KNOWN |= {"score", "segments", "words", "n_best"}
 """What `columns_of` knows of a record."""
 
 
@@ -22,7 +22,8 @@ def columns_of(record: Mapping[str, Any], n_best: int) -> dict[str, Any]:
 
     ``prediction`` and, where there are probabilities, ``confidence`` and ``n_best``. For a label per vector
     each is a list. For several numbers there is ``prediction_NAME`` for each. Segments have their labels, and
-    times in ``segments``. What else the record has becomes a column of the same name.
+    times in ``segments``; a text may have words with times in ``words``. What else the record has becomes a
+    column of the same name.
 
     Args:
         record: The prediction as JSON values.
@@ -41,7 +42,12 @@ def columns_of(record: Mapping[str, Any], n_best: int) -> dict[str, Any]:
             **rest,
         }
     if "text" in record:
-        return {"prediction": record["text"], "confidence": _share(math.exp(record["score"])), **rest}
+        return {
+            "prediction": record["text"],
+            "confidence": _share(math.exp(record["score"])),
+            **_of_text(record),
+            **rest,
+        }
     for key in ("value", "values"):
         if key in record:
             return {**_numbers(record[key]), **rest}
@@ -53,6 +59,16 @@ def columns_of(record: Mapping[str, Any], n_best: int) -> dict[str, Any]:
     else:
         sure, best = _confidence(label, shares), _best(shares, n_best)
     return {"prediction": label, "confidence": sure, **({"n_best": best} if n_best else {}), **rest}
+
+
+def _of_text(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The other texts and the words of a text, if they were asked for."""
+    columns: dict[str, Any] = {}
+    if "n_best" in record:
+        columns["n_best"] = {text["text"]: _share(math.exp(text["score"])) for text in record["n_best"]}
+    if "words" in record:
+        columns["words"] = [{**word, "confidence": _share(word["confidence"])} for word in record["words"]]
+    return columns
 
 
 def _confidence(label: Any, shares: Mapping[str, float]) -> float:

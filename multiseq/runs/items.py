@@ -20,7 +20,7 @@ from multiseq.data.kaldi import is_kaldi
 from multiseq.data.recordings import AUDIO
 from multiseq.data.tables import TABLES
 from multiseq.data.text_files import json_item, json_of, suffix_of
-from multiseq.results import Label, LabelSet, Number, Text, mean_distance, rounded
+from multiseq.results import Label, LabelSet, Number, Spoken, Text, mean_distance, rounded
 from multiseq.runs.recipe import resolve
 from multiseq.runs.recipe_check import changed_options
 
@@ -32,6 +32,7 @@ __all__ = [
     "Reading",
     "check_files",
     "field_of",
+    "has_times",
     "item_of",
     "json_value",
     "line_of",
@@ -155,7 +156,7 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
         return "kaldi"
     if trained in ("npz", "planetoid", "tu"):
         return trained
-    if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml", "kaldi"):
+    if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml", "kaldi", "timit"):
         return trained
     if suffix in TABLES:
         return trained if trained in ("recordings", "networks", "triples") else "table"
@@ -350,6 +351,14 @@ def _names(model: Predictor, task: str, pieces: Pieces) -> list[str]:
     return [name for example, _ in pieces for name in names(example)]
 
 
+def has_times(model: Predictor, task: str) -> bool:
+    """Whether the texts of a task have words with times: a recording is recognised by CTC."""
+    from multiseq.heads.ctc import CTCHead
+
+    chosen = model.task(task)
+    return isinstance(chosen.head, CTCHead) and hasattr(model.adapter(chosen.adapter_name), "vector_seconds")
+
+
 def _has_segments(model: Predictor, task: str, results: Sequence[Any]) -> bool:
     timed = hasattr(model.adapter(model.task(task).adapter_name), "vector_seconds")
     return timed and bool(results) and isinstance(results[0], Label)
@@ -384,7 +393,17 @@ def _plain(result: Any) -> dict[str, Any]:
     if isinstance(result, Number):
         interval = {"interval": _interval(result)} if result.intervals else {}
         return {"value": _value(result), "unit": result.unit, **interval}
-    return {"text": result.text, "score": result.score}
+    record: dict[str, Any] = {"text": result.text, "score": result.score}
+    if result.tokens:
+        record["words"] = [_spoken(word) for word in result.words]
+    if result.n_best:
+        record["n_best"] = [{"text": text.text, "score": text.score} for text in result.n_best]
+    return record
+
+
+def _spoken(word: Spoken) -> dict[str, Any]:
+    times = {"start": round(word.start, 3), "end": round(word.end, 3)}
+    return {"text": word.text, **times, "confidence": word.confidence}
 
 
 def _plain_list(results: Sequence[Any]) -> dict[str, Any]:
@@ -414,7 +433,9 @@ def _shown(result: Any) -> str:
         names = [f"{name} ({result.probabilities[name]:.0%})" for name in result.labels]
         return ", ".join(names) or "(none)"
     if isinstance(result, Text):
-        return f"{result.text}  (log-probability {result.score:.1f})"
+        others = [f"or  {text.text}  (log-probability {text.score:.1f})" for text in result.n_best[1:]]
+        words = [f"{w.start:.2f}-{w.end:.2f} s  {w.text}  ({w.confidence:.0%})" for w in result.words]
+        return "\n".join([f"{result.text}  (log-probability {result.score:.1f})", *others, *words])
     return str(result)
 
 

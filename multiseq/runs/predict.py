@@ -29,7 +29,7 @@ from multiseq.data.text_files import suffix_of
 from multiseq.model import MAX_VECTORS, PREPARED
 from multiseq.runs import writers
 from multiseq.runs.columns import columns_of
-from multiseq.runs.items import check_files, reading_of, record_of
+from multiseq.runs.items import check_files, has_times, reading_of, record_of
 from multiseq.runs.rows import (
     ENDINGS,
     FILE,
@@ -247,7 +247,7 @@ def predict_files(
     job.check()
     if _is_stream(output):
         return _to_stream(job)
-    out = Path(output)
+    out = job.out
     if not out.parent.is_dir():
         raise ValueError(f"{out.parent}: no such folder, expected the folder of the output")
     partial = out.with_name(f"{out.name}.partial")
@@ -280,13 +280,18 @@ class _Job:
         self.adapter: Any = self.model.adapter(self.model.task(self.task).adapter_name)
         self.vector = self.head.level == "vector"
         self.best = (0 if self.vector else N_BEST) if self.n_best is None else self.n_best
+        if has_times(self.model, self.task):
+            self.decode = {"times": True, **self.decode}
+            if self.n_best:
+                self.decode = {"n_best": self.n_best, **self.decode}
+        self.folder = False  # a file for each recording
         if _is_stream(self.output):
             ending = self.output[1:] or _stream_ending(self.files[0])
         elif self.output.endswith(("/", os.sep)) or Path(self.output).is_dir():
-            ending = "/"
+            ending, self.folder = ".TextGrid", True
         else:
-            ending = Path(self.output).suffix
-        known = {name.lower(): name for name in (*writers.ENDINGS, ".tab", ".ndjson", "/")}
+            ending, self.folder = Path(self.output).suffix, Path(self.output).stem == "*"
+        known = {name.lower(): name for name in (*writers.ENDINGS, ".tab", ".ndjson")}
         spelled = known.get(ending.lower())
         self.ending = {".tab": ".tsv", ".ndjson": ".jsonl"}.get(spelled or "", spelled)
 
@@ -300,16 +305,27 @@ class _Job:
                 f"{self.output}: {filled[0]} needs a task with a label for each word and an input in "
                 f"{filled[0]}; choose .jsonl or .csv"
             )
-        grids = self.vector and hasattr(self.adapter, "vector_seconds") and self.head.target.kind == "class"
-        if self.ending in (".TextGrid", "/") and not grids:
+        spans = self.vector and hasattr(self.adapter, "vector_seconds") and self.head.target.kind == "class"
+        if self.ending in writers.TIMED and not (spans or has_times(self.model, self.task)):
+            what = "TextGrids need" if self.ending == ".TextGrid" else f"{self.ending} needs"
             raise ValueError(
-                f"{self.output}: TextGrids need a task with a label for each span of a recording; choose a "
-                f"file that ends in one of {' '.join(writers.ENDINGS[:4])}"
+                f"{self.output}: {what} a task with a label for each span of a recording, or a text by CTC; "
+                f"choose a file that ends in one of {' '.join(writers.ENDINGS[:4])}"
             )
-        if self.ending == "/" and Path(self.output).is_dir() and any(Path(self.output).iterdir()):
-            raise ValueError(f"{self.output}: is not empty; choose a new folder")
-        if _is_stream(self.output) and self.ending in (".parquet", ".TextGrid"):
+        if self.folder and self.ending not in writers.TIMED[:3]:
+            raise ValueError(
+                f"{self.output}: a folder has a TextGrid or subtitles for each recording; name a file"
+            )
+        if self.folder and self.out.is_dir() and any(self.out.iterdir()):
+            raise ValueError(f"{self.out}: is not empty; choose a new folder")
+        if _is_stream(self.output) and self.ending in (".parquet", *writers.TIMED[:3]):
             raise ValueError(f"{self.output}: {self.ending} is not written to standard output; name a file")
+
+    @property
+    def out(self) -> Path:
+        """The file, or the folder: ``subtitles`` for ``subtitles/*.srt``."""
+        path = Path(self.output)
+        return path.parent if path.stem == "*" else path
 
     def columns(self) -> tuple[list[str], str]:
         """The columns of all files, and which of them names the file of a row if there are several."""
@@ -373,8 +389,10 @@ class _Job:
         for i, (row, _, _) in enumerate(chunk):
             added = {}
             if i in results:
-                record = record_of(self.model, self.task, row.item, results.pop(i))
-                added = columns_of(record, self.best)
+                pieces = results.pop(i)
+                added = columns_of(record_of(self.model, self.task, row.item, pieces), self.best)
+                if self.ending in writers.TIMED:
+                    added["seconds"] = sum(getattr(example, "seconds", 0.0) for example, _ in pieces)
             if self.skip:
                 added["error"] = errors.get(i, "")
             filled.append((row, added))
@@ -483,9 +501,11 @@ def _writer(job: _Job, columns: Sequence[str], names: Mapping[str, str]) -> writ
         return writers.ConlluWriter(job.column or "upos", names["prediction"])
     if job.ending == ".conll":
         return writers.ConllWriter(job.column, names["prediction"])
-    if job.ending in (".TextGrid", "/"):
-        segments, confidence = (names.get(key, key) for key in ("segments", "confidence"))
-        return writers.GridWriter(job.task, segments, confidence, job.ending == "/")
+    if job.ending == ".ctm":
+        return writers.CtmWriter(names)
+    if job.ending in writers.TIMED:
+        render = {".srt": writers.srt, ".vtt": writers.vtt}.get(job.ending, writers.word_grid(job.task))
+        return writers.TimedWriter(render, job.ending, names, job.folder)
     joint = " " if job.vector else ", "
     labels = getattr(job.head.target, "labels", ())
     plain = not any(joint.strip() in label if joint.strip() else label.split()[1:] for label in labels)
@@ -518,7 +538,7 @@ def _same(path: Path, output: str) -> bool:
 def _unknown(output: str) -> str:
     return (
         f"{output}: got the ending {Path(output).suffix!r}, expected one of {' '.join(writers.ENDINGS)}, or "
-        "a folder for several TextGrids (a name that ends in /)"
+        "a folder for several recordings: grids/, or 'subtitles/*.srt'"
     )
 
 

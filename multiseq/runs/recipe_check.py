@@ -25,6 +25,7 @@ __all__ = [
     "known",
     "modality_of",
     "one_of",
+    "search_options",
     "value_of",
     "wants_all_folds",
 ]
@@ -42,7 +43,7 @@ DATA_KEYS: dict[str, Any] = {
 READER_KEYS: dict[str, Any] = {
     "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
     "silence": str, "edges": str, "features": list, "ids": str, "labels": str, "classes": list,
-    "decimal": str,
+    "decimal": str, "phones": int, "sa": bool, "test_of": list, "dev_of": list,
 }  # fmt: skip
 """Options of readers. Each format has some of them."""
 TASK_KEYS: dict[str, Any] = {
@@ -198,6 +199,23 @@ def changed_options(changes: Sequence[str]) -> dict[str, Any]:
         formats = [name for name in FORMATS if name not in ("lines", "rdkit-logp")]
         one_of(options["format"], ("text", "json", *formats), "--set format")
     return {key: Path(value) if key in PATHS else value for key, value in options.items()}
+
+
+def search_options(changes: Sequence[str], head: str) -> dict[str, Any]:
+    """Parse ``key=value`` options for the ``decode`` of a head, by the name of its class.
+
+    >>> search_options(["num_beams=8"], "CTCHead")
+    {'num_beams': 8}
+    """
+    options = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise RecipeError(f"--decode {change}: expected key=value, as in num_beams=8")
+        options[key] = value_of(value)
+    if options:
+        fits(options, f"{head}.decode", "--decode")
+    return options
 
 
 def value_of(text: str) -> Any:

@@ -39,14 +39,14 @@ TOLD = {
     "table": ("columns", "reject"),
     "conllu": ("columns", "reject"),
     "networks": ("kinds", "reject"),
-    **dict.fromkeys(("textgrid", "kaldi"), ("columns", "reject")),
+    **dict.fromkeys(("textgrid", "kaldi", "timit"), ("columns", "reject")),
     **dict.fromkeys(
         ("conll", "labelled", "jsonl", "recordings", "folders", "triples", "sdf", "graphml"), ("reject",)
     ),
 }
 """Format -> arguments of its reader that are no options of a recipe."""
 
-WITH_FOLDER = ("recordings", "folders", "textgrid", "kaldi")
+WITH_FOLDER = ("recordings", "folders", "textgrid", "kaldi", "timit")
 """Formats whose readers add the folder to the paths of recordings."""
 
 DECIMAL = re.compile(r"\s*[-+]?[\d.]*,\d+\s*")

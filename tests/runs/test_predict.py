@@ -34,7 +34,7 @@ from multiseq.runs import predict as predict_module
 from multiseq.runs.columns import columns_of
 from multiseq.runs.predict import Done, open_inputs, predict_files
 from multiseq.runs.rows import Row
-from multiseq.runs.writers import ConllWriter, GridWriter, text_grid
+from multiseq.runs.writers import ConllWriter, TimedWriter, text_grid, word_grid
 from multiseq.tasks import Task
 
 DIM = 8
@@ -595,7 +595,7 @@ def test_rows_of_a_table_that_cannot_be_read_keep_their_place(predict: Callable[
 
 
 def test_recordings_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    writer = GridWriter("phones", "segments", "confidence", folder=True)
+    writer = TimedWriter(word_grid("phones"), ".TextGrid", {}, folder=True)
     rows = [Row({}, None, "", name) for name in ("a.wav", "a.mp3", "a-2.wav", "../a.wav", "")]
     part = tmp_path / "0.part"
     part.write_bytes(
@@ -708,7 +708,7 @@ def test_killed_and_run_again(
         with monkeypatch.context() as patch:
             patch.setattr(predict_module, "write_whole", killed)
             if place == "join":
-                patch.setattr("multiseq.runs.writers.replace_file", killed_at_the_end)
+                patch.setattr("multiseq.runs.writers.tables.replace_file", killed_at_the_end)
             with pytest.raises(Killed):
                 sixty(out)
         assert not Path(out).exists()

@@ -22,7 +22,8 @@ from torch import nn
 
 from multiseq.adapters._graph.bags import FOLDED, IdEmbedding, Ids, some_ids
 from multiseq.adapters._graph.columns import Columns
-from multiseq.adapters._graph.examples import GraphExample, Preparation, pack_graphs
+from multiseq.adapters._graph.examples import GraphExample, Preparation, pack_graphs, without_node
+from multiseq.adapters._graph.features import Features
 from multiseq.adapters._graph.shown import show
 from multiseq.adapters._graph.stem import MessageStem, RowEmbedding
 from multiseq.adapters._graph.training import (
@@ -35,12 +36,14 @@ from multiseq.adapters._graph.training import (
     learn,
     parse,
     read,
+    saved_features,
     stand_in,
     sums,
     word_bag,
 )
 from multiseq.adapters.text import TextExample
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading, under
+from multiseq.data.molecules import SMILES
 from multiseq.nn.first_weights import repeatable
 from multiseq.pairs import Pairs
 from multiseq.protocols import Inputs, Level, Mark, Part
@@ -64,7 +67,8 @@ class GraphAdapter(nn.Module):
     For node classification, graph classification, graph regression and graph to text. All items of an
     adapter have the same kind:
 
-    - A SMILES string: one vector per atom.
+    - A SMILES string: one vector per atom. With numbers about the molecule: ``{"smiles": "CCO", "pH": 7.4}``;
+      None is a blank.
     - A torch-geometric `Data` with `x` (float: numbers, integers: categories, sparse: ids), `x_category`,
       `text` (a list of strings), `edge_index`, `edge_attr`, `edge_category`, `edge_weight` and `edge_text`.
     - A torch-geometric `HeteroData`: the types of nodes and edges are categories.
@@ -91,6 +95,7 @@ class GraphAdapter(nn.Module):
             them: ``Encoder(..., pair_codes=adapter.pair_codes)``.
         dropout: Dropout probability in the stem, in training only.
         edge_dropout: Probability that :meth:`augment` leaves out an edge or a feature of a node.
+        features: Numbers about whole molecules. A projection of them is added to the vector of each atom.
 
     Raises:
         ValueError: An unknown kind; ``max_distance`` and the kinds of edges need too many pair codes.
@@ -120,6 +125,7 @@ class GraphAdapter(nn.Module):
         directed: bool = True,
         dropout: float = 0.1,
         edge_dropout: float = 0.05,
+        features: Features | None = None,
     ) -> None:
         super().__init__()
         check_kind(kind)
@@ -151,6 +157,8 @@ class GraphAdapter(nn.Module):
         self.edge_embedding = RowEmbedding(edge_sizes, edges.width, dim)
         self.message_stem = MessageStem(dim, num_layers, dropout)
         self.id_embedding = IdEmbedding(nodes.num_ids, dim) if nodes.ids else None
+        self.features = features
+        self.feature_embedding = None if features is None else _from_zero(features.width, dim)
 
     @classmethod
     def fit(
@@ -164,6 +172,7 @@ class GraphAdapter(nn.Module):
         directed: bool | None = None,
         dropout: float = 0.1,
         edge_dropout: float = 0.05,
+        descriptors: bool = False,
     ) -> GraphAdapter:
         """Build an adapter that is ready to be trained. Vocabularies and scales come from training graphs.
 
@@ -176,11 +185,13 @@ class GraphAdapter(nn.Module):
             directed: As in the constructor. None: False if every edge has its reverse, otherwise True.
             dropout: As in the constructor.
             edge_dropout: As in the constructor.
+            descriptors: Whether all descriptors that RDKit knows are features of molecules: weight, polar
+                surface, counts of groups and many more. They take some milliseconds a molecule.
 
         Raises:
             ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
         """
-        learned = learn(items, directed)
+        learned = learn(items, directed, descriptors=descriptors)
         return cls(
             learned.kind,
             learned.nodes,
@@ -193,6 +204,7 @@ class GraphAdapter(nn.Module):
             directed=learned.directed,
             dropout=dropout,
             edge_dropout=edge_dropout,
+            features=learned.features,
         )
 
     @property
@@ -215,7 +227,8 @@ class GraphAdapter(nn.Module):
                 f"graph: got {graph.nodes.count} nodes, expected at most {MOST_NODES} with distances, whose "
                 "cost grows with its square; use max_distance=0, or NeighborhoodAdapter"
             )
-        return [self.preparation.whole(graph, self.walk_length)]
+        example = self.preparation.whole(graph, self.walk_length)
+        return [example if self.features is None else replace(example, features=self.features.encode(item))]
 
     def augment(self, example: GraphExample, generator: torch.Generator) -> GraphExample:
         """Leave out some edges and some features of nodes. Random walks and distances do not change.
@@ -243,6 +256,10 @@ class GraphAdapter(nn.Module):
             texts=[self.text.augment(text, generator) for text in example.texts],
             bags=None if example.bags is None else some_ids(example.bags, self.edge_dropout, generator),
         )
+
+    def without(self, example: GraphExample, number: int) -> GraphExample:
+        """The graph without a node and its edges. All other features stay as they were in the whole graph."""
+        return without_node(example, number)
 
     def num_vectors(self, example: GraphExample) -> int:
         """The number of nodes."""
@@ -274,7 +291,8 @@ class GraphAdapter(nn.Module):
         names = ("kind", "walk_length", "max_distance", "directed")
         columns = {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()}
         text = None if self.text is None else self.text.prepared_by()
-        return {**{name: getattr(self, name) for name in names}, **columns, "text": text}
+        more = {} if self.features is None else {"features": self.features.to_json()}
+        return {**{name: getattr(self, name) for name in names}, **columns, "text": text, **more}
 
     def content(self, item: Any) -> Any:
         """The item; for a torch-geometric `Data` only the attributes that the adapter reads."""
@@ -297,8 +315,8 @@ class GraphAdapter(nn.Module):
         return parse(text, folder, self.kind)
 
     def is_item(self, value: Mapping[str, Any]) -> bool:
-        """True if the mapping has the key "nodes": then it is a table, which is a graph."""
-        return "nodes" in value
+        """True for a table with the key "nodes", and for a molecule with the features of training."""
+        return "nodes" in value or bool(self.features and self.features.columns and SMILES in value)
 
     @staticmethod
     def check_item(item: Any) -> None:
@@ -347,6 +365,9 @@ class GraphAdapter(nn.Module):
         tensors = inputs.tensors
         nodes = self.node_embedding(tensors["codes"], tensors["numbers"])
         edges = self.edge_embedding(tensors["edge_codes"], tensors["edge_numbers"])
+        if self.feature_embedding is not None and "features" in tensors:
+            of_graph = self.feature_embedding(tensors["features"].to(nodes.dtype))
+            nodes = nodes + of_graph[tensors["graph"]]
         if self.id_embedding is not None:
             nodes = nodes + self.id_embedding.of_batch(tensors)
         if self.text is not None:
@@ -374,6 +395,8 @@ class GraphAdapter(nn.Module):
     def assets(self) -> dict[str, str]:
         """``columns.json``: vocabularies and scales. Files of the text adapter begin with ``text-``."""
         columns = {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()}
+        if self.features is not None:
+            columns["features"] = self.features.to_json()
         inner = {} if self.text is None else self.text.assets()
         return {
             "columns.json": json.dumps(columns, ensure_ascii=False),
@@ -392,7 +415,15 @@ class GraphAdapter(nn.Module):
             with reading("text"):
                 text = TextAdapter.from_config(config["text"], under("text-", assets))
         with reading("config"):
-            return cls(nodes=nodes, edges=edges, text=text, **options)
+            features = saved_features(assets)
+            return cls(nodes=nodes, edges=edges, text=text, features=features, **options)
+
+
+def _from_zero(width: int, dim: int) -> nn.Linear:
+    """A projection that begins at zero: of many descriptors, only those that help become something."""
+    projection = nn.Linear(width, dim, bias=False)
+    nn.init.zeros_(projection.weight)
+    return projection
 
 
 def _text_inputs(inputs: Inputs) -> Inputs:

@@ -130,6 +130,8 @@ class NeighborhoodAdapter(nn.Module):
             ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
         """
         learned = learn(items, directed)
+        if learned.features is not None:
+            raise ValueError("graphs: got features of whole molecules, expected none; use GraphAdapter")
         options: Any = {"num_hops": num_hops, "directed": learned.directed, "dropout": dropout}
         return cls(learned.kind, learned.nodes, learned.edges, dim, **options)
 

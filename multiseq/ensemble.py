@@ -286,6 +286,12 @@ class _Joined:
     def align(self, label: Any, example: Any) -> Any:
         return self.members[0].align(label, example[0])
 
+    @property
+    def without(self) -> Any:
+        """The function of the members, for the tuple of examples. AttributeError if a member has none."""
+        functions = [cast(Any, adapter).without for adapter in self.members]
+        return lambda example, number: tuple(f(e, number) for f, e in zip(functions, example, strict=True))
+
     def __getattr__(self, name: str) -> Any:
         """What is about raw items is that of the first member; what takes examples is not there."""
         if name not in ABOUT_ITEMS or "members" not in vars(self):

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multiseq.batch import Batch, fill_batches, place_of, prepare_all
+from multiseq.checks import one_of
 from multiseq.labels import in_order
 from multiseq.nn.distance import TrainingDistance
 from multiseq.nn.inference import inference
@@ -28,6 +29,7 @@ from multiseq.options import RESERVED
 from multiseq.protocols import Adapter, EncoderLike, Inputs
 from multiseq.results import (
     NOT_FINITE,
+    Contributions,
     Label,
     LabelSet,
     NotFiniteError,
@@ -48,6 +50,9 @@ MAX_VECTORS = 8192
 """The most vectors in a batch for prediction."""
 PREPARED = 4096
 """Items that prediction prepares at a time. The limit keeps memory constant for any number of items."""
+
+CERTAIN = 1e-6
+"""The smallest probability, of a class or of all others, that contributions to it can show."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,62 @@ class Predictor(nn.Module, ABC):
             places = [place_of(locations, first + i) for i in range(len(some))]
             results += self.run_prepared(name, pieces, {task: options}, max_vectors, locations=places)[task]
         return results
+
+    def contributions(
+        self, task: str, items: Iterable[Any], *, of: str = "", max_vectors: int = MAX_VECTORS
+    ) -> list[Contributions]:
+        """Explain the predictions for whole items: how much each atom or node contributes.
+
+        The value of a vector is the prediction less the prediction for the item without that vector, as in
+        RDKit's similarity maps (Riniker and Landrum 2013, https://doi.org/10.1186/1758-2946-5-43). For a
+        class it is the difference in log-odds (Robnik-Sikonja and Kononenko 2008,
+        https://doi.org/10.1109/TKDE.2007.190734). One prediction is made for each vector.
+
+        Args:
+            task: The name of a task with a number or classes for each item.
+            items: Raw items, as in training.
+            of: The number or the class to explain. Default: the only number, or the most probable class.
+            max_vectors: The most vectors in a batch.
+
+        Raises:
+            ValueError: The task has another output, its adapter cannot leave vectors out (a `GraphAdapter`
+                can), or ``of`` is unknown.
+
+        Example:
+            >>> from multiseq import Encoder, GraphAdapter, NumberTarget, SetHead
+            >>> adapter = GraphAdapter.fit(["CCO", "CCN"], dim=16)
+            >>> head = SetHead(16, NumberTarget.fit([0.5, 1.5]))
+            >>> model = Model({"molecules": adapter}, Encoder(16, 1, 2), {"logp": Task("molecules", head)})
+            >>> [why] = model.contributions("logp", ["CCO"])
+            >>> why.names, len(why.values)
+            (['C0', 'C1', 'O2'], 3)
+        """
+        adapter = self.adapter(self.task(task).adapter_name)
+        pieces = prepare_all(adapter, _listed(items))
+        return [self.contributions_of(task, examples, of=of, max_vectors=max_vectors) for examples in pieces]
+
+    def contributions_of(
+        self, task: str, examples: Sequence[Any], *, of: str = "", max_vectors: int = MAX_VECTORS
+    ) -> Contributions:
+        """Like :meth:`contributions`, for the prepared examples of one item."""
+        name, level = self.task(task).adapter_name, self.task(task).head.level
+        adapter = self.adapter(name)
+        without = getattr(adapter, "without", None)
+        if without is None or level != "set":
+            raise ValueError(
+                f"contributions: got the task {task!r} of the kind {self.cell(task)}, expected one with a "
+                "label for each whole graph"
+            )
+        [example] = examples
+        [[(_, result)]] = self.run_prepared(name, [[example]], {task: {}}, max_vectors)[task]
+        of = _explained(result, of)
+        names, whole, values = adapter.names(example), _evidence(result, of), []
+        for numbers in fill_batches(range(len(names)), [len(names)] * len(names), max_vectors):
+            rest = [[without(example, number)] for number in numbers]
+            predicted = self.run_prepared(name, rest, {task: {}}, max_vectors)[task]
+            values += [whole - _evidence(other, of) for [(_, other)] in predicted]
+        unit = result.unit if isinstance(result, Number) else "log-odds"
+        return Contributions(names, values, of, unit, result)
 
     @abstractmethod
     def run_prepared(
@@ -372,6 +433,24 @@ def _listed(items: Iterable[Any]) -> list[Any]:
     if isinstance(items, str):
         raise ValueError(f"items: got one string, expected a list of items; use [{items[:30]!r}]")
     return list(in_order(items, "items"))
+
+
+def _explained(result: Any, of: str) -> str:
+    """The name of the number or class to explain."""
+    given = result.values if isinstance(result, Number) else result.probabilities
+    if of:
+        one_of(of, given, "of")
+    elif isinstance(result, Number) and len(given) > 1:
+        raise ValueError(f"of: got no name, expected one of the numbers {', '.join(given)}")
+    return of or max(given, key=given.__getitem__)
+
+
+def _evidence(result: Any, of: str) -> float:
+    """A predicted number, or the log-odds of a class. These are limited where a probability rounds to 1."""
+    if isinstance(result, Number):
+        return result.values[of]
+    share = min(max(result.probabilities[of], CERTAIN), 1 - CERTAIN)
+    return math.log(share / (1 - share))
 
 
 def _key(name: str) -> str:

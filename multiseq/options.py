@@ -125,6 +125,7 @@ OPTIONS: dict[str, Option] = {
     "walk_length": Option(int, COUNT),
     "max_distance": Option(int, COUNT),
     "directed": Option(bool),
+    "descriptors": Option(bool),
     # decoding texts
     "num_beams": Option(int, AT_LEAST_ONE),
     "length_penalty": Option(NUMBER, COUNT),
@@ -151,7 +152,9 @@ TAKES: dict[str, tuple[str, ...]] = {
         *("sample_rate", "n_mels", "subsample", "chunk_seconds", "max_seconds"),
         *("specaugment", "speeds", "gain", "dropout"),
     ),
-    "GraphAdapter": ("num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout"),
+    "GraphAdapter": (
+        *("num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout", "descriptors"),
+    ),
     "NeighborhoodAdapter": ("num_hops", "directed", "dropout"),
     "VectorHead": ("dropout",),
     "SetHead": ("pool", "dropout"),

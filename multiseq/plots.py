@@ -32,6 +32,7 @@ __all__ = [
     "curves",
     "histogram",
     "measured",
+    "molecule",
     "network",
     "png",
     "reliability",
@@ -543,3 +544,69 @@ def network(
             }
             axes.annotate(text, place[node], (0, -7), parse_math=False, **options)
     return figure
+
+
+# --- molecules ------------------------------------------------------------------------------------
+
+
+class Drawing(str):
+    """An ``<svg>`` element. A notebook shows the drawing; as a text it can be written to a file."""
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
+def molecule(
+    smiles: str,
+    values: Sequence[float] = (),
+    *,
+    scale: float | None = None,
+    legend: str = "",
+    notes: Sequence[str] = (),
+    ringed: Sequence[int] = (),
+) -> Drawing:
+    """The structure of a molecule, with atoms in the colour of their values: orange above zero, blue below.
+
+        [why] = model.contributions("logp", ["CCO"])
+        plots.molecule("CCO", why.values, legend=str(why))
+
+    Args:
+        smiles: The molecule.
+        values: One number for each atom, in the order of the SMILES, or none.
+        scale: The value with the strongest colour. Give the same to compare molecules. Default: the largest.
+        legend: A text under the molecule.
+        notes: A text beside each atom, or none.
+        ringed: The numbers of atoms to mark in red.
+
+    Raises:
+        ValueError: RDKit cannot read the SMILES, or there is not one value for each atom.
+    """
+    chem, draw = need("rdkit.Chem"), need("rdkit.Chem.Draw.rdMolDraw2D")
+    with need("rdkit.rdBase").BlockLogs():
+        structure = chem.MolFromSmiles(smiles)
+    if structure is None or len(values) not in (0, structure.GetNumAtoms()):
+        num = "no" if structure is None else f"{structure.GetNumAtoms()}"
+        raise ValueError(
+            f"molecule: got {smiles!r} with {num} atoms, expected one for each of the {len(values)} values"
+        )
+    for atom, note in zip(structure.GetAtoms(), notes, strict=False):
+        atom.SetProp("atomNote", visible(note, 20))
+    most = scale or max(map(abs, values), default=0.0) or 1.0
+    colours = {i: _shade(value / most) for i, value in enumerate(values)}
+    colours |= dict.fromkeys(ringed, (1.0, 0.5, 0.5))
+    painter = draw.MolDraw2DSVG(360, 260 if legend else 240)
+    painter.drawOptions().highlightRadius = 0.4
+    draw.PrepareAndDrawMolecule(
+        painter, structure, legend=visible(legend, 60), highlightAtoms=list(colours),
+        highlightAtomColors=colours, highlightBonds=[],
+    )  # fmt: skip
+    painter.FinishDrawing()
+    text = painter.GetDrawingText()
+    return Drawing(text[text.index("<svg") :])
+
+
+def _shade(share: float) -> tuple[float, ...]:
+    """From white at 0 to orange at 1 and blue at -1, as red, green and blue from 0 to 1."""
+    colour = ORANGE if share > 0 else BLUE
+    full = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return tuple(1 - min(abs(share), 1.0) * (1 - part) for part in full)

@@ -166,19 +166,21 @@ class Keeps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The label and the prediction of one vector, to be shown with an item.
+    """The label and the prediction of one vector, or its contribution, to be shown with an item.
 
     Args:
         name: What the vector stands for: a word, a time, an atom.
         label: The true label as a text; empty if it has none.
         predicted: The prediction as a text.
         wrong: Whether they differ. A vector without a label is not wrong.
+        contribution: What the vector contributes to the prediction for its item (`Model.contributions`).
     """
 
     name: str
     label: str
     predicted: str
     wrong: bool
+    contribution: float | None = None
 
     @property
     def text(self) -> str:
@@ -266,6 +268,9 @@ class Extras(Protocol):
     def encoded_names(self, example: Any) -> list[str]:
         """What each vector in the encoder stands for, if heads read others; for pictures of attention."""
 
+    def without(self, example: Any, number: int) -> Any:
+        """An example without one of its vectors. With it, `Model.contributions` explains predictions."""
+
     def stand_in(self, item: Any) -> str:
         """What to show in place of an item that nobody can type: ``YOUR.wav``. A static method."""
 
@@ -292,7 +297,8 @@ class Extras(Protocol):
         Args:
             item: The item.
             examples: Its examples.
-            marks: For a task per vector, the label and the prediction of each vector of the item.
+            marks: For a task per vector, the label and the prediction of each vector of the item. For a label
+                of the whole item, the contribution of each vector, if there is one.
             focus: The number of the vector that matters, if an item is too large to be shown as a whole.
 
         Without it, or if it returns nothing, the item is shown as JSON, and marks as words with labels under

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOT_FINITE",
+    "Contributions",
     "Label",
     "LabelSet",
     "NotFiniteError",
@@ -307,3 +308,31 @@ def joined_texts(texts: Sequence[Text]) -> Text:
 
 def _after(a: Text, b: Text) -> Text:
     return Text(" ".join(t.text for t in (a, b) if t.text), a.score + b.score)
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """How much each vector of an item, an atom or a node, contributes to the prediction for the item.
+
+    Args:
+        names: What each vector stands for: `C0`, `O5` … for atoms.
+        values: For each of them the prediction less the prediction without it.
+        of: The number or the class that is explained.
+        unit: The unit of the values: that of the number, or "log-odds" of a class (natural logarithm).
+        result: The prediction for the whole item.
+    """
+
+    names: list[str]
+    values: list[float]
+    of: str
+    unit: str
+    result: Any
+
+    def strongest(self, most: int = 5) -> list[tuple[str, float]]:
+        """The vectors that contribute most, up or down, with their values."""
+        order = sorted(range(len(self.values)), key=lambda i: -abs(self.values[i]))
+        return [(self.names[i], self.values[i]) for i in order[:most]]
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return ", ".join(f"{name} {value:+.2g}" for name, value in self.strongest()) + unit

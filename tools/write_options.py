@@ -55,6 +55,7 @@ DATA = {
     "folds": "Cross-validation: the number of folds, each of which is the test split of one model.",
     "group": "The column whose values are never in two splits: a speaker, a patient.",
     "time": "The column by which the items are divided: the latest are the test split.",
+    "scaffold": "`true`: the items are SMILES; no scaffold is in two splits, and the rarest are held out.",
     "split_seed": "Seed of the fractions that are held out.",
     "on_error": "`stop` at a bad row, or `skip` and list it.",
     "decimal": "The decimal separator of numbers.",

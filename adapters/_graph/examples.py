@@ -6,7 +6,7 @@ Axes: nodes, edges, pair (source and target), columns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ __all__ = [
     "encoded",
     "one_way",
     "pack_graphs",
+    "without_node",
 ]
 
 
@@ -51,6 +52,7 @@ class GraphExample:
         node_text, edge_text: For each node or edge the number of its text; empty if there are no texts.
         pairs: The code of each pair of nodes; empty if ``max_distance`` is 0.
         bags: The ids of the nodes, see `multiseq.adapters._graph.bags`; None without columns of ids.
+        features: The numbers about the whole graph, see `multiseq.adapters._graph.features`; None without.
     """
 
     names: list[str] | None
@@ -64,6 +66,7 @@ class GraphExample:
     edge_text: Int[Tensor, " edges_or_none"]
     pairs: Int[Tensor, "coded coded"]
     bags: Ids | None = None
+    features: Float[Tensor, " features"] | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,33 @@ def pack_graphs(graphs: Sequence[GraphExample]) -> dict[str, Tensor]:
         shift = _shift([len(g.texts) for g in graphs], [len(w) for w in which])
         packed[name] = torch.cat(which) + shift
     packed["pairs"] = torch.cat([g.pairs.flatten() for g in graphs])
+    features = [g.features for g in graphs if g.features is not None]
+    if features:
+        packed["features"] = torch.stack(features)
+        lengths = torch.tensor([len(g.codes) for g in graphs])
+        packed["graph"] = torch.arange(len(graphs)).repeat_interleave(lengths)
     return packed | pack_ids([g.bags for g in graphs if g.bags is not None])
+
+
+def without_node(example: GraphExample, node: int) -> GraphExample:
+    """The example without a node and its edges. Walks and distances stay those of the whole graph."""
+    kept = torch.arange(len(example.codes)) != node
+    edges = kept[example.edge_index].all(0)
+    number = kept.cumsum(0) - 1
+    names, pairs, bags = example.names, example.pairs, example.bags
+    return replace(
+        example,
+        names=None if names is None else [*names[:node], *names[node + 1 :]],
+        codes=example.codes[kept],
+        numbers=example.numbers[kept],
+        edge_index=number[example.edge_index[:, edges]],
+        edge_codes=example.edge_codes[edges],
+        edge_numbers=example.edge_numbers[edges],
+        node_text=example.node_text[kept] if len(example.node_text) else example.node_text,
+        edge_text=example.edge_text[edges] if len(example.edge_text) else example.edge_text,
+        pairs=pairs[kept][:, kept] if len(pairs) else pairs,
+        bags=None if bags is None else bags.rows(kept.nonzero()[:, 0]),
+    )
 
 
 def _different_texts(graph: Graph) -> dict[str, int]:

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from multiseq.data.molecules import SMILES
 from multiseq.labels import composed
 from multiseq.requires import need
 
@@ -101,7 +102,7 @@ def kind_of(item: Any) -> str:
     if hasattr(item, "edge_index"):
         return "data"
     if isinstance(item, Mapping):
-        return "table"
+        return "molecule" if SMILES in item and "nodes" not in item else "table"
     if isinstance(item, Sequence):
         return "triples"
     raise ValueError(

@@ -7,12 +7,14 @@ not nodes: each atom has the number of its hydrogens as a feature.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from multiseq.adapters._graph.items import Graph, Rows
+from multiseq.data.molecules import smiles_of
 from multiseq.requires import need
 
 __all__ = ["read_molecule"]
@@ -21,15 +23,18 @@ LARGEST_RING = 8
 """Number of atoms. All rings of at least this size are one category."""
 
 
-def read_molecule(smiles: str) -> Graph:
-    """Read a molecule. Atoms are nodes with the names `C0`, `O5` …; a bond is two edges, one per direction.
+def read_molecule(item: str | Mapping[str, Any]) -> Graph:
+    """Read a molecule, with or without numbers about the whole.
+
+    Atoms are nodes with the names `C0`, `O5` …; a bond is two edges, one per direction.
 
     Raises:
         ValueError: RDKit cannot read the string, or the molecule has no atom.
     """
-    chem = need("rdkit.Chem")
+    chem, smiles = need("rdkit.Chem"), smiles_of(item)
     with need("rdkit.rdBase").BlockLogs():  # no log of RDKit: the error below names the molecule
-        molecule = chem.MolFromSmiles(smiles) if smiles.isascii() else None
+        read = isinstance(smiles, str) and smiles.isascii()
+        molecule = chem.MolFromSmiles(smiles) if read else None
     if molecule is None or molecule.GetNumAtoms() == 0:
         raise ValueError(
             f"molecule: got {smiles!r}, which RDKit cannot read; expected a valid SMILES of one atom or more"

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from multiseq import plots
+from multiseq.adapters._graph.features import features_of
 from multiseq.adapters._graph.items import Graph
 from multiseq.adapters._graph.training import read
+from multiseq.data.molecules import smiles_of
 from multiseq.protocols import Mark, Part, Picture
-from multiseq.requires import need
 from multiseq.results import digits
 
 __all__ = ["show"]
@@ -29,13 +30,15 @@ def show(item: Any, kind: str, marks: Sequence[Mark], focus: int | None, count: 
     Args:
         item: The graph.
         kind: "molecule", "data", "table" or "triples".
-        marks: The label and the prediction of each node.
+        marks: The label and the prediction of each node, or its contribution.
         focus: The node to show, in a large network.
         count: The number of nodes.
     """
     if kind == "molecule":
-        return [item, _molecule(item, marks)]
-    if kind == "triples" and not marks:
+        smiles, given = smiles_of(item), features_of(item)
+        numbers = [", ".join(f"{name} {digits(value)}" for name, value in given.items())] if given else []
+        return [smiles, *numbers, _molecule(smiles, marks)]
+    if kind == "triples" and not any(mark.text for mark in marks):
         more = [f"… and {len(item) - MOST_FACTS} more facts"] if len(item) > MOST_FACTS else []
         return [*(" — ".join(map(str, triple)) for triple in item[:MOST_FACTS]), *more]
     if count > MOST_READ:
@@ -44,17 +47,15 @@ def show(item: Any, kind: str, marks: Sequence[Mark], focus: int | None, count: 
 
 
 def _molecule(smiles: str, marks: Sequence[Mark]) -> Picture:
-    chem, draw = need("rdkit.Chem"), need("rdkit.Chem.Draw.rdMolDraw2D")
-    with need("rdkit.rdBase").BlockLogs():
-        molecule = chem.MolFromSmiles(smiles)
-    for atom, mark in zip(molecule.GetAtoms(), marks, strict=False):
-        atom.SetProp("atomNote", plots.visible(mark.text, 20))
-    wrong = [number for number, mark in enumerate(marks) if mark.wrong]
-    painter = draw.MolDraw2DSVG(360, 240)
-    draw.PrepareAndDrawMolecule(painter, molecule, highlightAtoms=wrong, highlightBonds=[])
-    painter.FinishDrawing()
-    text = painter.GetDrawingText()
-    return Picture(text[text.index("<svg") :], f"Structure of the molecule {smiles}")
+    values = [mark.contribution for mark in marks if mark.contribution is not None]
+    drawing = plots.molecule(
+        smiles,
+        values,
+        notes=[mark.text for mark in marks],
+        ringed=[number for number, mark in enumerate(marks) if mark.wrong],
+    )
+    coloured = ", coloured by what each atom contributes: orange raises, blue lowers" if values else ""
+    return Picture(drawing, f"Structure of the molecule {smiles}{coloured}")
 
 
 def _network(graph: Graph, marks: Sequence[Mark], focus: int | None) -> list[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.examples import one_way
+from multiseq.adapters._graph.features import Features, describe, features_of
 from multiseq.adapters._graph.items import (
     DATA_NAMES,
     Graph,
@@ -25,6 +27,7 @@ from multiseq.adapters._graph.items import (
 from multiseq.adapters._graph.molecules import read_molecule
 from multiseq.adapters._text.words import bag_of_words
 from multiseq.checks import check_labels, json_asset, one_of, training_items
+from multiseq.data.molecules import SMILES, smiles_of
 from multiseq.data.text_files import json_item
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "learn",
     "parse",
     "read",
+    "saved_features",
     "stand_in",
     "sums",
     "word_bag",
@@ -78,6 +82,7 @@ class Learned:
         nodes, edges: The columns of nodes and edges.
         texts: All texts of nodes and edges.
         directed: Whether an edge differs from its reverse.
+        features: The numbers about whole molecules, if there are any.
     """
 
     kind: str
@@ -85,19 +90,23 @@ class Learned:
     edges: Columns
     texts: list[str]
     directed: bool
+    features: Features | None = None
 
 
-def learn(items: Iterable[Any], directed: bool | None) -> Learned:
+def learn(items: Iterable[Any], directed: bool | None, *, descriptors: bool = False) -> Learned:
     """Learn kind, columns and direction from the training graphs.
 
     Args:
         items: Training graphs of one kind. They are read once.
         directed: Whether an edge differs from its reverse. None: False if every edge has its reverse,
             otherwise True.
+        descriptors: Whether RDKit's descriptors are features of molecules.
 
     Raises:
         ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
     """
+    given: list[dict[str, float]] = []
+    described: list[dict[str, float]] = []
     kind, nodes, edges, symmetric = None, Columns("node"), Columns("edge"), True
     texts: list[str] = []
     for i, item in enumerate(training_items(items)):
@@ -106,14 +115,20 @@ def learn(items: Iterable[Any], directed: bool | None) -> Learned:
             graph = read(item, kind)
             nodes.learn(graph.nodes)
             edges.learn(graph.edges)
+            if kind == "molecule":
+                given.append(features_of(item))
+                described.append(describe(smiles_of(item)) if descriptors else {})
         except ValueError as error:
             raise ValueError(f"item {i}: {error}") from None
         texts += [*(graph.nodes.texts or []), *(graph.edges.texts or [])]
         symmetric = symmetric and (graph.both_ways or len(one_way(graph, edges)) == 0)
     if kind is None:
         raise ValueError("items: got no graph, expected training graphs to learn columns from")
+    if descriptors and kind != "molecule":
+        raise ValueError(f"descriptors: got items of the kind {kind!r}, expected molecules")
+    features = Features.learn(given, described) if given else None
     differs = not symmetric if directed is None else directed and not graph.both_ways
-    return Learned(kind, nodes, edges, texts, differs)
+    return Learned(kind, nodes, edges, texts, differs, features)
 
 
 def columns_of(assets: Mapping[str, str]) -> list[Columns]:
@@ -134,6 +149,16 @@ def content(item: Any, kind: str) -> Any:
         return item
     values = {name: getattr(item, name, None) for name in DATA_NAMES}
     return {name: _content_of(value, name) if is_sparse(value) else value for name, value in values.items()}
+
+
+def saved_features(assets: Mapping[str, str]) -> Features | None:
+    """The features of a checkpoint's ``columns.json``; None without them."""
+    features: Features | None = json_asset(
+        assets,
+        "columns.json",
+        lambda given: Features.from_json(given["features"]) if "features" in given else None,
+    )
+    return features
 
 
 def _content_of(matrix: Any, name: str) -> list[Any]:
@@ -162,11 +187,15 @@ def parse(text: str, folder: Path, kind: str) -> Any:
             "this model was trained on torch-geometric Data, which a command line cannot hold; "
             "use multiseq.load(…).predict(…) in Python"
         )
-    return text.strip() if kind == "molecule" else json_item(text, folder, JSON_FORMS[kind])
+    if kind == "molecule" and not text.strip().startswith("{"):
+        return text.strip()
+    return json_item(text, folder, JSON_FORMS[kind])
 
 
 def stand_in(item: Any) -> str:
     """A short stand-in for a graph in an example of a command."""
+    if isinstance(item, Mapping) and SMILES in item:
+        return json.dumps({**item, SMILES: "CCO"})
     return "CCO" if isinstance(item, str) else "YOUR.json"  # ethanol
 
 

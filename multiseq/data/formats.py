@@ -11,7 +11,7 @@ TABLE = {"input": False, "separator": False, **TEXT}
 FORMATS: dict[str, dict[str, bool]] = {
     "conllu": TEXT,
     "conll": TEXT,
-    "table": TABLE,
+    "table": {"features": False, **TABLE},
     "lines": TEXT,
     "labelled": {"separator": False, **TEXT},
     "jsonl": {"input": False, **TEXT},

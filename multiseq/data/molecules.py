@@ -1,16 +1,31 @@
-"""Molecules from a file inside the RDKit package: real structures of the NCI collection."""
+"""Molecules: those of a file inside the RDKit package, and the scaffold of a molecule."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.text_files import lines_of
 from multiseq.requires import need
 
-__all__ = ["read_molecules"]
+__all__ = ["SMILES", "read_molecules", "scaffold", "smiles_of", "with_features"]
+
+SMILES = "smiles"
+"""The key of the molecule in an item with features: ``{"smiles": "CCO", "pH": 7.4}``."""
+
+
+def with_features(smiles: Any, cells: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """A molecule with some cells of its row, which the model sees too."""
+    return {SMILES: smiles, **{name: cells[name] for name in names}}
+
+
+def smiles_of(item: Any) -> Any:
+    """The SMILES of an item, with or without features."""
+    return item[SMILES] if isinstance(item, Mapping) and SMILES in item else item
 
 
 @lru_cache(maxsize=1)  # train, dev and test come from one file
@@ -53,3 +68,24 @@ def read_molecules(path: Path) -> Records:
 def _split(smiles: str) -> str:
     share = blake2b(smiles.encode(), digest_size=4).digest()[0] % 10
     return {8: "dev", 9: "test"}.get(share, "train")
+
+
+@lru_cache(maxsize=100_000)  # data is divided more often than it is read
+def scaffold(smiles: Any) -> str:
+    """The scaffold of a molecule: its rings and what links them (Bemis and Murcko 1996).
+
+    The SMILES of the scaffold, without stereo, by RDKit. It is empty for a molecule without a ring. Source:
+    https://doi.org/10.1021/jm9602928.
+
+    Raises:
+        ValueError: RDKit cannot read the SMILES.
+
+    >>> scaffold("CC(=O)Nc1ccccc1C2CC2"), scaffold("CCO")
+    ('c1ccc(C2CC2)cc1', '')
+    """
+    murcko = need("rdkit.Chem.Scaffolds.MurckoScaffold")
+    with need("rdkit.rdBase").BlockLogs():
+        try:
+            return str(murcko.MurckoScaffoldSmiles(smiles=smiles))
+        except Exception:
+            raise ValueError(f"scaffold: got {smiles!r}, expected a SMILES that RDKit can read") from None

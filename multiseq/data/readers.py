@@ -16,6 +16,7 @@ from typing import Any
 from multiseq.checks import nearest, no_such
 from multiseq.data.bad_rows import Reject, raw_of, stop
 from multiseq.data.conll import COLUMNS, Sentence, conll_sentences, sentences_of
+from multiseq.data.molecules import read_molecules, with_features
 from multiseq.data.recordings import TIMES, by_stem, find_recordings, recording_of_name, segment_of
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import open_table
@@ -174,6 +175,7 @@ def read_table(
     path: Path,
     *,
     input: str = "text",
+    features: Sequence[str] = (),
     encoding: str = "utf-8",
     separator: str | None = None,
     unpack_limit: int | None = None,
@@ -186,6 +188,8 @@ def read_table(
         path: The file.
         input: The column that holds the items. The others are label columns, in which an empty cell is a
             missing label.
+        features: Columns with numbers about the item, a molecule, that the model sees too. An item is then
+            ``{"smiles": …, column: cell}``.
         encoding: The encoding of a text file.
         separator: The separator between cells. Default: derived from the file's name and header.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
@@ -201,7 +205,10 @@ def read_table(
         if len(table.names) == 1 and "," in table.names[0]:
             missing += " (one column; if commas separate the cells, name the file .csv)"
         raise DataError(f"{path}:1: {missing}")
-    kept = {input, *columns} if columns and set(columns) <= set(table.names) else set(table.names)
+    for name in features:
+        if name not in table.names:
+            raise DataError(f"{path}:1: {no_such('column', name, table.names, ' for the features')}")
+    kept = {input, *features, *columns} if columns and set(columns) <= set(table.names) else set(table.names)
     numbers = [i for i, name in enumerate(table.names) if name in kept]
     columns_read = {table.names[i]: _Column("" if table.names[i] == input else None) for i in numbers}
     places = Places(path)
@@ -210,7 +217,14 @@ def read_table(
         for i, column in zip(numbers, columns_read.values(), strict=True):
             column.extend(cells[i])
     values = {name: column.values for name, column in columns_read.items()}
-    return Records(values.pop(input), values, places)
+    items = values.pop(input)
+    if features:
+        rows = zip(*(values[name] for name in features), strict=True)
+        items = [
+            with_features(item, dict(zip(features, cells, strict=True)), features)
+            for item, cells in zip(items, rows, strict=True)
+        ]
+    return Records(items, values, places)
 
 
 class _Column:
@@ -952,9 +966,7 @@ def read_rdkit_logp(path: Path) -> Records:
 
     The column ``logp`` is RDKit's estimate of the octanol-water logP (Crippen), for graph regression.
     """
-    from multiseq.data import molecules
-
-    return molecules.read_molecules(path)
+    return read_molecules(path)
 
 
 READERS: dict[str, Callable[..., Records]] = {

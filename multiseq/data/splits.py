@@ -18,9 +18,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from multiseq.checks import check_number, check_whole_number
+from multiseq.data.molecules import scaffold as scaffold_of
+from multiseq.data.molecules import smiles_of
 from multiseq.labels import class_name, in_order, plain
 
 __all__ = ["first_equal", "folds", "is_empty", "moment", "split"]
@@ -46,6 +49,7 @@ def split(
     dev: float = 0.0,
     group: Sequence[Any] | None = None,
     time: Sequence[Any] | None = None,
+    scaffold: bool = False,
     seed: int = 0,
 ) -> RowNumbers:
     """Divide items into train, dev and test.
@@ -64,14 +68,18 @@ def split(
             with the group None is a group by itself.
         time: One number or `datetime.datetime` for each item. The latest items are test, those before them
             dev. Items of the same time stay together, and nothing is drawn at random.
+        scaffold: The items are SMILES, and no scaffold (rings and what links them) is in two splits. Nothing
+            is drawn at random: as in MoleculeNet (https://arxiv.org/abs/1703.00564), the most frequent
+            scaffolds fill train, then dev; the others are test. So test has the rarest ones.
         seed: Seed of the draw.
 
     Returns:
         Row numbers from 0 under ``train`` and, where there are any, under ``dev`` and ``test``.
 
     Raises:
-        ValueError: The fractions leave nothing for train, lengths differ, both ``group`` and ``time`` are
-            given, or there are fewer different items, groups or times than splits.
+        ValueError: The fractions leave nothing for train, lengths differ, two of ``group``, ``time`` and
+            ``scaffold`` are given, there are fewer different items, groups or times than splits, or an item
+            is no SMILES.
 
     Example:
         >>> texts, moods = [f"text {i}" for i in range(10)], ["up", "down"] * 5
@@ -82,9 +90,11 @@ def split(
     items = in_order(items, "items")
     shares = _shares(test, dev)
     _check_lengths(len(items), labels=labels, group=group, time=time)
+    if (group is not None) + (time is not None) + scaffold > 1:
+        raise ValueError("group, time, scaffold: got two of them, expected one")
+    if scaffold:
+        return _by_scaffold([scaffold_of(smiles_of(item)) for item in items], shares)
     if time is not None:
-        if group is not None:
-            raise ValueError("group, time: got both, expected one of them")
         return _by_time(in_order(time, "time"), shares)
     units = _units(items, group)
     drawn = _draw_splits(units, _strata(labels, len(items)), list(shares.values()), seed, keep_first=True)
@@ -288,6 +298,36 @@ def _by_time(time: Sequence[Any], shares: Mapping[str, float]) -> RowNumbers:
     for row, value in enumerate(time):
         by_split[owner[value]].append(row)
     return by_split
+
+
+# --- by scaffold ----------------------------------------------------------------------------------
+
+
+def _by_scaffold(scaffolds: Sequence[str], shares: Mapping[str, float]) -> RowNumbers:
+    """Put each scaffold into the first split that it does not overfill, the most frequent ones first.
+
+    This is the rule of DeepChem's ScaffoldSplitter: of two scaffolds that are equally frequent, the one that
+    occurs later comes first.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(scaffolds):
+        rows.setdefault(name, []).append(row)
+    names = [name for name in ("train", "dev", "test") if name in shares]
+    limits = [total * len(scaffolds) + TINY for total in accumulate(shares[name] for name in names)]
+    by_split: RowNumbers = {name: [] for name in names}
+    for of_scaffold in sorted(rows.values(), key=lambda of: (len(of), of[0]), reverse=True):
+        filled = list(accumulate(len(by_split[name]) for name in names))
+        fitting = (
+            n for n, num, limit in zip(names, filled, limits, strict=True) if num + len(of_scaffold) <= limit
+        )
+        by_split[next(fitting, names[-1])] += of_scaffold
+    if empty := [name for name, of in by_split.items() if not of]:
+        largest = max(map(len, rows.values()))
+        raise ValueError(
+            f"got no item for {' and '.join(empty)} from {len(rows)} scaffolds, the most frequent of which "
+            f"has {largest} of {len(scaffolds)} items; expected more different molecules with rings"
+        )
+    return {name: sorted(of) for name, of in by_split.items()}
 
 
 # --- by drawing -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ OUTPUTS = ("vector", "set", "sequence")
 DATA_KEYS: dict[str, Any] = {
     "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
     "test": (str, list, float), "split_column": str, "split_file": str, "folds": int, "fold": (int, str),
-    "group": str, "time": str, "split_seed": int, "weight": NUMBER, "decimal": str, "on_error": str,
+    "group": str, "time": str, "scaffold": bool, "split_seed": int, "weight": NUMBER,
+    "decimal": str, "on_error": str,
 }  # fmt: skip
 READER_KEYS: dict[str, Any] = {
     "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
@@ -154,6 +156,12 @@ def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
         _check_option(key, value, spec["format"], f"{place} {key}")
     modality = modality_of(tables, spec["adapter"])
     one_of(modality, MODALITIES, f"{place} adapter {spec['adapter']!r}: modality")
+    if spec["format"] == "table" and "features" in spec:
+        adapter = tables["adapters"].get(spec["adapter"], {})
+        if modality != "graph" or "num_hops" in adapter:
+            raise RecipeError(f"{place} features: got items of {modality}, expected molecules; leave it out")
+        if "smiles" in spec["features"]:
+            raise RecipeError(f"{place} features: got 'smiles', expected columns of numbers beside it")
     _check_splits(spec, place)
     for key in ("file", *SPLITS):
         _check_paths(spec, key, f"{place} {key}")
@@ -277,11 +285,11 @@ def _check_drawn(spec: Mapping[str, Any], shares: Mapping[str, float], place: st
         raise RecipeError(f"{place}: got fold, which goes with folds = 5, or with a split_file of several")
     elif isinstance(spec.get("fold"), str) and not wants_all_folds(spec):
         raise RecipeError(f'{place} fold: got {spec["fold"]!r}, expected 0 or more, or "all"')
-    for key in ("group", "time", "split_seed"):
+    for key in ("group", "time", "scaffold", "split_seed"):
         if key in spec and not shares and "folds" not in spec:
             raise RecipeError(f"{place}: got {key}, which goes with test = 0.2, dev = 0.1 or folds")
-    if "group" in spec and "time" in spec:
-        raise RecipeError(f"{place}: got group and time, expected one of them")
+    for one, other in combinations([key for key in ("group", "time", "scaffold") if spec.get(key)], 2):
+        raise RecipeError(f"{place}: got {one} and {other}, expected one of them")
     if spec.get("split_seed", 0) < 0:
         raise RecipeError(f"{place} split_seed: got {spec['split_seed']}, expected 0 or more")
 

@@ -26,6 +26,7 @@ from multiseq.data.formats import TEXT
 from multiseq.data.graphml import item_of as graph_item_of
 from multiseq.data.graphml import networks_of
 from multiseq.data.kaldi import UTTERANCE, is_kaldi
+from multiseq.data.molecules import with_features
 from multiseq.data.networks import columns_of_nodes
 from multiseq.data.readers import columns_of_triples, conllu_sentences
 from multiseq.data.recordings import TIMES, by_stem, finder, recording_of_name, segment_of
@@ -264,6 +265,9 @@ def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
     column = file.reading.options.get("input", "text")
     make = _maker(file, adapter)
     names, lines = _parquet_cells(file) if suffix_of(file.path) == ".parquet" else _table_cells(file)
+    for name in _features(file):
+        if name not in names:
+            raise DataError(f"{file.path}:1: {no_such('column', name, names, ' for the features')}")
     if column not in names:
         missing = f"{no_such('column', column, names, ' for the input')}: choose with --column"
         takes = "; this run takes recordings, which the column must name" if _takes_files(adapter) else ""
@@ -274,6 +278,12 @@ def _of_table(file: Input, adapter: Any) -> Iterator[Row]:
             yield Row({}, None, location, error=f"{location}: {cells}")
         else:
             yield make(cells, cells[column], location)
+
+
+def _features(file: Input) -> Sequence[str]:
+    """The columns of a table that are a part of each item. Of networks, the reader takes them."""
+    of_table: Sequence[str] = file.reading.options.get("features", ())
+    return of_table if file.reading.format == "table" else ()
 
 
 def _takes_files(adapter: Any) -> bool:
@@ -331,6 +341,7 @@ def schema_of(path: Path) -> Any:
 
 def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Row]:
     """A function that makes a row of cells and an item as the file has it. It finds recordings."""
+    features = _features(file)
     audio = Path(file.reading.options.get("audio", file.folder))
     are_listed = file.reading.format == "recordings"
     if not are_listed:
@@ -353,6 +364,7 @@ def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Ro
                 missing = f"{location}: {item[:80]}: no such file; {takes}; {there}"
                 return Row(cells, None, location, value, error=missing)
             return _cut(Row(cells, item, location, value))
+        value = with_features(value, cells, features) if features else value
         return _row(cells, value, location, file, adapter)
 
     return make

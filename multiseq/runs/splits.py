@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from multiseq.data import DataError, Records
 from multiseq.data.bad_rows import Reject, raw_of
 from multiseq.data.formats import NETWORKS, SPLIT_NAMES, SPLITS
+from multiseq.data.molecules import scaffold, smiles_of
 from multiseq.data.records import splits_of
 from multiseq.data.splits import folds, moment
 from multiseq.data.splits import split as divide
@@ -107,7 +108,9 @@ def draw(
     items: Sequence[Any] = whole.items
     locations = whole.locations
     columns = {key: whole.column(spec[key]) for key in ("split_column", "group", "time") if key in spec}
-    if labels is not None and "time" not in spec:
+    if spec.get("scaffold"):
+        columns["scaffold"] = _scaffolds(items, locations, skip=spec.get("on_error") == "skip")
+    if labels is not None and "time" not in spec and ("scaffold" not in columns or "folds" in spec):
         columns["labels"] = labels
     of_nodes = _of_nodes(spec) or any(isinstance(value, list) for value in columns.get("split_column", ()))
     if of_nodes:
@@ -184,6 +187,19 @@ def _moments(values: Sequence[Any], locations: Sequence[str], column: str) -> li
     return moments
 
 
+def _scaffolds(items: Sequence[Any], locations: Sequence[str], *, skip: bool) -> list[str | None]:
+    """The scaffold of each molecule; None for a bad one that is left out later."""
+    names: list[str | None] = []
+    for item, location in zip(items, locations, strict=True):
+        try:
+            names.append(scaffold(smiles_of(item)))
+        except ValueError as error:
+            if not skip:
+                raise DataError(f"{location}: {error}") from None
+            names.append(None)
+    return names
+
+
 def _by_column(
     values: Sequence[Any], locations: Sequence[str], spec: Mapping[str, Any], of_nodes: bool
 ) -> dict[str, Any]:
@@ -208,10 +224,15 @@ def _divided(
     columns: Mapping[str, Any],
     place: str,
 ) -> dict[str, list[int]]:
-    """The chosen rows, divided into splits."""
+    """The chosen rows, divided into splits. Molecules without a scaffold are no items: they are in train."""
+    unread = [i for i in numbers if "scaffold" in columns and columns["scaffold"][i] is None]
+    numbers = sorted(set(numbers) - set(unread))
     given: dict[str, Any] = {key: [values[i] for i in numbers] for key, values in columns.items()}
     given |= {**fractions(spec), "seed": spec.get("split_seed", 0)}
     kept = [items[i] for i in numbers]
+    if "scaffold" in given:
+        scaffolds = given.pop("scaffold")
+        given |= {"group": scaffolds} if "folds" in spec else {"scaffold": True}
     try:
         if "folds" in spec:
             splits = folds(kept, spec["folds"], **given)[spec["fold"]]
@@ -219,7 +240,8 @@ def _divided(
             splits = divide(kept, **given)
     except ValueError as error:
         raise DataError(f"{place}: {error}") from None
-    return {split: [numbers[i] for i in places] for split, places in splits.items()}
+    divided = {split: [numbers[i] for i in places] for split, places in splits.items()}
+    return {**divided, "train": sorted(divided["train"] + unread)}
 
 
 def _how(
@@ -231,12 +253,16 @@ def _how(
     """How the splits were made, in words."""
     if "time" in spec:
         return f"the latest by {spec['time']!r} are held out"
+    if "scaffold" in columns and "folds" not in spec:
+        return "the rarest scaffolds are held out"
     words = [f"fold {spec['fold']} of {spec['folds']}"] if "folds" in spec else []
     words.append(f"drawn with split_seed = {spec.get('split_seed', 0)}")
     if task is not None and "labels" in columns:
         words.append(f"in proportion to {task['column'] if 'column' in task else task['columns'][0]!r}")
     if "group" in columns:
         words.append(f"no {spec.get('group', 'network')!r} in two splits")
+    elif "scaffold" in columns:
+        words.append("no scaffold in two splits")
     elif not _of_nodes(spec):
         words.append("equal items in one split")
     if task is not None and "labels" in columns and task["target"] != "number":

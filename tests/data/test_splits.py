@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from multiseq import folds, split
 from multiseq.cli import app
 from multiseq.data import DataError
+from multiseq.data.molecules import scaffold
 from multiseq.data.splits import first_equal, moment
 from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.facts import facts_of
@@ -248,6 +249,37 @@ def test_times_are_ordered_whatever_their_zone() -> None:
     assert moment(texts[3]) == moment(texts[1])
 
 
+# --- by scaffold ----------------------------------------------------------------------------------
+
+BENZENES, PYRIDINES = ["c1ccccc1", "Cc1ccccc1", "CCc1ccccc1", "Oc1ccccc1"], ["c1ccncc1", "Cc1ccncc1"]
+
+
+def test_the_rarest_scaffolds_are_test() -> None:
+    smiles = [PYRIDINES[0], "C1CC1", *BENZENES, "CCO", "C1CCC1", PYRIDINES[1], "CCN"]
+    drawn = split(smiles, test=0.2, dev=0.2, scaffold=True)
+    # 4 benzenes; of the two pairs the later one, without a ring, first; of single ones also the later first
+    assert drawn == {"train": [2, 3, 4, 5, 6, 9], "dev": [0, 8], "test": [1, 7]}
+    assert drawn == split(smiles, test=0.2, dev=0.2, scaffold=True, seed=7, labels=range(10))
+    assert split(smiles, test=0.3, scaffold=True)["test"] == [0, 1, 8]  # a small one still fits into train
+    with pytest.raises(
+        ValueError, match=r"no item for train from 1 scaffolds, .* has 4 of 4 items; expected"
+    ):
+        split(BENZENES, test=0.2, scaffold=True)
+
+
+@pytest.mark.parametrize("file", ["ESOL/delaney.csv", "BBBP/bbbp.csv"])
+def test_the_splits_of_deepchem_come_out(data_dir: Path, file: str) -> None:
+    table = data_dir / "graph_mol" / file
+    smiles = [row["smiles"] for row in csv.DictReader(table.read_text().splitlines())]
+    given = json.loads((table.parent / "scaffold_split.json").read_text())
+    drawn = split(smiles, test=0.1, dev=0.1, scaffold=True)
+    assert drawn == {
+        "train": sorted(given["train"]),
+        "dev": sorted(given["valid"]),
+        "test": sorted(given["test"]),
+    }
+
+
 # --- folds ----------------------------------------------------------------------------------------
 
 
@@ -289,7 +321,12 @@ def test_folds_keep_groups_together_in_dev_too() -> None:
         ({"test": 0.2, "labels": [1]}, r"labels: got 1 for 4 items, expected one for each"),
         ({"test": 0.2, "group": [1, 2]}, r"group: got 2 for 4 items"),
         ({"test": 0.2, "time": []}, r"time: got 0 for 4 items"),
-        ({"test": 0.2, "group": [1] * 4, "time": [1] * 4}, r"group, time: got both, expected one of them"),
+        (
+            {"test": 0.2, "group": [1] * 4, "time": [1] * 4},
+            r"group, time, scaffold: got two of them, expected",
+        ),
+        ({"test": 0.2, "group": [1] * 4, "scaffold": True}, r"group, time, scaffold: got two of them"),
+        ({"test": 0.2, "scaffold": True}, r"scaffold: got 'a', expected a SMILES that RDKit can read"),
         ({"test": 0.2, "group": [1] * 4}, r"got 1 groups for train, test; expected at least 2"),
         ({"test": 0.2, "seed": -1}, r"seed: got -1, expected at least 0"),
         ({"test": 0.2, "labels": "abcd"}, r"labels: got str, expected a list or a column of a table"),
@@ -402,6 +439,27 @@ def test_groups_and_times_of_a_table(folder: Folder) -> None:
     assert max(dates["dev"]) < min(dates["test"])
 
 
+def test_scaffolds_of_a_table(folder: Folder) -> None:
+    text = RECIPE.replace('adapter = "text"', 'adapter = "graph"')
+    smiles = [*BENZENES, "C1CC1", "C1CCC1", *PYRIDINES, "CCO", "CCN", "C1", "CCC"]
+    folder.write([[one, "good", "", ""] for one in smiles])
+    with pytest.raises(
+        DataError, match=r"reviews\.csv:12: scaffold: got 'C1', expected a SMILES that RDKit can"
+    ):
+        folder.locations("test = 0.2\nscaffold = true", text)
+    keys = 'on_error = "skip"\nscaffold = true\n'
+    lines = folder.locations(f"{keys}test = 0.2", text)
+    assert lines == {"train": [2, 3, 4, 5, 7, 10, 11, 13], "dev": [], "test": [6, 8, 9]}
+    [split_] = draw_splits(folder.recipe(f"{keys}test = 0.2", text)).values()
+    assert split_.content["how"] == "the rarest scaffolds are held out"
+    assert 10 in split_.content["train"]  # the bad row, so that training lists it
+    names = [{scaffold(smiles[line - 2]) for line in of_part} for of_part in folder.locations(
+        f"{keys}folds = 2\nfold = 0", text
+    ).values()]  # fmt: skip
+    assert not names[0] & names[2]
+    assert len(names[0] | names[2]) == 5
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
@@ -444,6 +502,8 @@ WRONG = {
     "seed": ("split_seed = 1\nsplit_column = 'mood'", r"got split_seed, which goes with test = 0\.2"),
     "group": ("group = 'a'\nsplit_column = 'mood'", r"got group, which goes with test = 0\.2, dev = 0\.1 or"),
     "both": ("test = 0.2\ngroup = 'a'\ntime = 'b'", r"got group and time, expected one of them"),
+    "scaffold": ("test = 0.2\ngroup = 'a'\nscaffold = true", r"got group and scaffold, expected one of them"),
+    "no fraction": ("scaffold = true\nsplit_column = 'mood'", r"got scaffold, which goes with test = 0\.2"),
     "negative": ("test = 0.2\nsplit_seed = -1", r"split_seed: got -1, expected 0 or more"),
     "one fold": ("folds = 1\nfold = 0", r"folds: got 1, expected 2 or more"),
     "sixth fold": ("folds = 5\nfold = 5", r"fold: got 5, expected 0 to 4, the number of the fold that is"),

@@ -187,7 +187,9 @@ def test_the_page_has_every_part(html: str) -> None:
     told = [value for _, name, value in page.attributes if name == "alt"]
     structures = [text for text in told if text.startswith("Structure of the molecule ")]
     assert len(structures) == 3
-    assert min(structures) == "Structure of the molecule CC(=O)O"
+    why = ", coloured by what each atom contributes: orange raises, blue lowers"
+    assert min(structures) == f"Structure of the molecule CC(=O)O{why}"
+    assert len(re.findall(r"why weight (C|O|c)\d+ [+-]", page.text)) == 3
     looks = [
         text for text in told if text.startswith("Attention of ")
     ]  # of answers, but not to an empty text

@@ -26,7 +26,7 @@ from multiseq.labels import class_name
 from multiseq.plots import spread, visible
 from multiseq.protocols import Mark, Picture, Sound
 from multiseq.requires import need
-from multiseq.results import Label, LabelSet, Number, Text, digits, mean_distance
+from multiseq.results import Contributions, Label, LabelSet, Number, Text, digits, mean_distance
 from multiseq.runs.reports.findings import (
     MOST,
     Unit,
@@ -69,6 +69,8 @@ CLASSES = 40
 """Rows of a table of classes."""
 WORDS = 60
 """Words with labels that are shown of an item."""
+EXPLAINED = 200
+"""Nodes of a graph whose prediction is explained, which takes a prediction for each of them."""
 ATTENDED = 40
 """Tokens and vectors in a drawing of attention."""
 LONGEST = 600
@@ -548,22 +550,45 @@ def _item(run: Run, task: str, unit: Unit) -> dict[str, Any]:
     """An item as what it is, with its label and its prediction."""
     location = _location(run, task, unit.judged.item)
     views: list[dict[str, Any]] = []
+    facts = [] if len(unit.pairs) != 1 else _label_and_prediction(*unit.pairs[0])
     try:
-        views, names = _views(run, task, unit)
+        why = _why(run, task, unit)
+        views, names = _views(run, task, unit, why)
+        facts += [] if why is None else [(f"why {visible(why.of, 40)}", visible(str(why), 200))]
         if unit.vector is not None and unit.vector < len(names):
             location = f"{location}, {visible(names[unit.vector], 60)}"
     except Exception as error:
         views = [{"kind": "error", "text": f"The item cannot be shown: {_reason(error)}"}]
-    facts = [] if len(unit.pairs) != 1 else _label_and_prediction(*unit.pairs[0])
     return {"location": location, "views": views, "facts": facts}
 
 
-def _views(run: Run, task: str, unit: Unit) -> tuple[list[dict[str, Any]], list[str]]:
+def _why(run: Run, task: str, unit: Unit) -> Contributions | None:
+    """What each node contributes to the prediction for a graph: to its class, or to its worst number."""
+    source, head = run.scored[task].source, run.model.task(task).head
+    adapter: Any = run.model.adapter(source.adapter_name)
+    if head.level != "set" or not hasattr(adapter, "without"):
+        return None
+    [example] = run.cache.examples(adapter, source.items, source.locations)[unit.judged.item]
+    if not 1 < adapter.num_vectors(example) <= EXPLAINED:
+        return None
+    [(result, label)] = unit.pairs
+    of = ""
+    if isinstance(result, Number):
+        errors = {name: abs(a - b) / result.scales[name] for name, (a, b) in numbers(result, label).items()}
+        of = max(errors, key=errors.__getitem__)
+    return run.model.contributions_of(task, [example], of=of)
+
+
+def _views(
+    run: Run, task: str, unit: Unit, why: Contributions | None
+) -> tuple[list[dict[str, Any]], list[str]]:
     source, judged = run.scored[task].source, unit.judged
     adapter: Any = run.model.adapter(source.adapter_name)
     item = source.items[judged.item]
     examples = run.cache.examples(adapter, source.items, source.locations)[judged.item]
     marks, names = [], []
+    if why is not None:
+        marks = [Mark(name, "", "", False, value) for name, value in zip(why.names, why.values, strict=True)]
     if run.model.task(task).head.level == "vector":
         names = _vector_names(run, task, judged.item)
         marks = [
@@ -577,7 +602,7 @@ def _views(run: Run, task: str, unit: Unit) -> tuple[list[dict[str, Any]], list[
         ]
     shown = adapter.show(item, examples, marks, unit.vector) if hasattr(adapter, "show") else []
     views = [_view(run, task, view) for view in shown]
-    if not views and marks:
+    if not views and marks and why is None:
         views = [_words(marks, unit.vector)]
     seen = _attended(run, task, unit, examples)
     if not views:

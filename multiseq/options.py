@@ -12,6 +12,7 @@ __all__ = [
     "MONITOR",
     "NUMBER",
     "OPTIONS",
+    "PERCENT",
     "PRECISIONS",
     "RESERVED",
     "TAKES",
@@ -188,12 +189,15 @@ TAKES: dict[str, tuple[str, ...]] = {
 METRICS_OF = {
     "class": ("accuracy", "frame_accuracy", "f1", "roc_auc"),
     "multilabel": ("f1", "roc_auc"),
-    "number": ("r2", "rmse", "mae"),
-    "text": ("exact_match", "word_error_rate", "character_error_rate", "bleu"),
+    "number": ("r2", "rmse", "mae", "spearman"),
+    "text": ("exact_match", "word_error_rate", "character_error_rate", "bleu", "bleu_lowercase"),
 }
 """Kind of target -> its possible metrics; the first one is the default."""
 
 LOWER_IS_BETTER = frozenset({"word_error_rate", "character_error_rate", "rmse", "mae"})
+
+PERCENT = frozenset({"bleu", "bleu_lowercase"})
+"""Metrics from 0 to 100."""
 
 MONITOR, TOTAL = "monitor", "total"
 """In ``metrics.csv``, the task of the lines with the monitored score, and with the loss of all tasks."""

@@ -22,7 +22,7 @@ from functools import partial
 from io import BytesIO
 from typing import Any, Protocol, runtime_checkable
 
-from multiseq.options import LOWER_IS_BETTER, MONITOR, TOTAL
+from multiseq.options import LOWER_IS_BETTER, MONITOR, PERCENT, TOTAL
 from multiseq.requires import need
 
 __all__ = [
@@ -206,7 +206,7 @@ def _panels(log: Log) -> dict[str, dict[tuple[str, str], Curve]]:
         if row["split"] == "dev":
             title = ERRORS if metric in LOWER_IS_BETTER else SCORES
             label = f"{label}: {metric.replace('_', ' ')}"
-        if metric == "bleu":
+        if metric in PERCENT:
             label, value = f"{label} / 100", value / 100
         panels[title].setdefault((task, label), []).append((int(row["step"]), value))
     return panels

@@ -44,7 +44,7 @@ WORDS |= {list: "list", dict: "table"}
 DATA = {
     "adapter": "`text`, `speech`, `graph`, or a name that `[adapters.NAME]` gives a modality.",
     "format": "How the files are read, see [formats](#formats).",
-    "train": "The file of the training items. For `lines` a pair of files.",
+    "train": "The file of the training items. For `lines` and `files` a list of files.",
     "dev": "The file of the dev split, or the fraction of the items that is held out.",
     "test": "The file of the test split, or the fraction of the items that is held out.",
     "file": "One file for all splits, with one of the next keys or fractions.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FORMATS", "ON_ERROR", "SPLITS", "SPLIT_NAMES", "NETWORKS", "PATHS"]
+__all__ = ["FORMATS", "ON_ERROR", "SPLITS", "SPLIT_NAMES", "NETWORKS", "PATHS", "SEVERAL"]
 
 TEXT = {"encoding": False, "unpack_limit": False}
 """Options of all formats that are text files."""
@@ -17,6 +17,7 @@ FORMATS: dict[str, dict[str, bool]] = {
     "jsonl": {"input": False, **TEXT},
     "recordings": {"audio": False, "segments": False, **TABLE},
     "folders": {"classes": False, **TEXT},
+    "files": {"classes": True, **TEXT},
     "textgrid": {"audio": False, "silence": False, **TEXT},
     "kaldi": {"audio": False, **TEXT},
     "timit": {"phones": False, "sa": False, "test_of": False, "dev_of": False},
@@ -44,6 +45,9 @@ PATHS = ("audio", "segments", "edges", "ids", "labels")
 
 NETWORKS = ("networks", "npz", "planetoid")
 """Formats with networks whose nodes are divided into splits: all of them need ``file``."""
+
+SEVERAL = ("lines", "files")
+"""Formats of which a split is a list of files."""
 
 ON_ERROR = ("stop", "skip")
 """What a bad row does: it is an error, or it is left out and listed."""

@@ -26,6 +26,7 @@ __all__ = [
     "READERS",
     "read_conll",
     "read_conllu",
+    "read_files",
     "read_folders",
     "read_graphml",
     "read_json_lines",
@@ -698,6 +699,41 @@ def read_folders(
     return records
 
 
+def read_files(
+    path: Path,
+    *,
+    others: Sequence[Path],
+    classes: list[str],
+    encoding: str = "utf-8",
+    unpack_limit: int | None = None,
+) -> Records:
+    """Read a text file for each class, in which each line is an item (text classification).
+
+    The label column is ``label``. Lines of blanks are skipped.
+
+    Args:
+        path: The file of the first class.
+        others: The files of the other classes.
+        classes: The names of the classes, in the order of the files.
+        encoding: The encoding of all files.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+
+    Raises:
+        DataError: There is not one name for each file.
+    """
+    files = [path, *others]
+    if len(files) != len(classes):
+        raise DataError(f"{path}: got {len(files)} files, expected one for each class: {', '.join(classes)}")
+    records = Records([], {"label": []}, locations := [])
+    for file, name in zip(files, classes, strict=True):
+        for number, line in enumerate(lines_of(file, encoding, unpack_limit), 1):
+            if line.strip():
+                records.items.append(line.strip())
+                records.columns["label"].append(name)
+                locations.append(f"{file}:{number}")
+    return records
+
+
 def _files_in(folder: Path) -> list[Path]:
     """The files of a folder and of the folders in it, without hidden ones."""
     files = []
@@ -978,6 +1014,7 @@ READERS: dict[str, Callable[..., Records]] = {
     "jsonl": read_json_lines,
     "recordings": read_recordings,
     "folders": read_folders,
+    "files": read_files,
     "textgrid": read_textgrids,
     "kaldi": read_kaldi,
     "timit": read_timit,

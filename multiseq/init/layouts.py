@@ -168,11 +168,7 @@ def _plan_files(
     first = next(iter(kinds))
     if of("lines"):
         if len(of("lines")) > 1 and len({file.name.split(".")[0] for file in of("lines")}) == 1:
-            classes = listed([file.suffix.removeprefix(".") for file in of("lines")])
-            raise DataError(
-                f"{first}: seems to be one of {len(of('lines'))} files, one for each class ({classes}); "
-                "expected one table with a column for the class"
-            )
+            return _plan_classes(of("lines"), kinds, name)
         if unread:
             raise unread[0]
         line = next(iter(lines_of(first, kinds[first][1])), "").strip()[:60]
@@ -362,6 +358,22 @@ def _plan_aligned(files: dict[str, dict[str, Path]], kinds: Kinds, name: str) ->
     plan.seen.append((first, f"{splits['train'][0].name} -> THE ITEM"))
     plan.seen.append((second, f"{splits['train'][1].name} -> the text to write"))
     plan.seen += [(language, "not used") for language in others[1:]]
+    return plan
+
+
+def _plan_classes(files: Sequence[Path], kinds: Kinds, name: str) -> Plan:
+    """A plan for files of lines whose names agree up to the ending, which is the class."""
+    files = sorted(files)
+    classes = [file.suffix.removeprefix(".") for file in files]
+    plan = Plan(name, "text", {"format": "files", "train": files, "classes": classes})
+    encoding = _encoding(files, kinds)
+    if encoding != "utf-8":
+        plan.data["encoding"] = encoding
+    add_shares(plan)
+    why = f"{len(files)} files of lines: {listed(classes)}"
+    plan.tasks.append(TaskPlan("label", {"output": "set", "target": "class", "column": "label"}, why))
+    plan.seen.append(("files", f"{why} -> LABEL"))
+    plan.seen.append(("lines", "their lines -> THE ITEMS"))
     return plan
 
 

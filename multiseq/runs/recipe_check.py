@@ -13,7 +13,7 @@ from typing import Any
 
 from multiseq import checks
 from multiseq.checks import no_such
-from multiseq.data.formats import FORMATS, NETWORKS, ON_ERROR, PATHS, SPLITS
+from multiseq.data.formats import FORMATS, NETWORKS, ON_ERROR, PATHS, SEVERAL, SPLITS
 from multiseq.data.text_files import check_encoding, parse_toml
 from multiseq.options import METRICS_OF, NUMBER, OPTIONS, RESERVED, TAKES, check_range
 
@@ -63,7 +63,7 @@ WORDS = {
     list: "a list",
     dict: "a table",
     (int, str): 'a whole number, or "all"',
-    (str, list): "a path, or a pair of paths for the format 'lines'",
+    (str, list): "a path, or a list of paths for the formats 'lines' and 'files'",
     (str, list, float): "a path, or the fraction of the items to hold out, for example 0.1",
 }
 FOR_TARGET = {
@@ -170,7 +170,8 @@ def _check_data(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
 def _check_option(key: str, value: Any, format_: str, place: str) -> None:
     """Check an option of a reader, as far as possible without the file."""
     if key in ("features", "classes"):
-        _check_names(value, place, "columns" if key == "features" else "sub-folders")
+        what = {"features": "columns", "folders": "sub-folders"}
+        _check_names(value, place, what.get(key) or what.get(format_, "classes"))
     if key == "decimal":
         one_of(value, (".", ","), place)
     if key == "on_error":
@@ -204,7 +205,7 @@ def changed_options(changes: Sequence[str]) -> dict[str, Any]:
         _check_value(key, options[key], READER_KEYS.get(key, str), "--set")
         _check_option(key, options[key], "labelled", f"--set {key}")
     if "format" in options:
-        formats = [name for name in FORMATS if name not in ("lines", "rdkit-logp")]
+        formats = [name for name in FORMATS if name not in (*SEVERAL, "rdkit-logp")]
         one_of(options["format"], ("text", "json", *formats), "--set format")
     return {key: Path(value) if key in PATHS else value for key, value in options.items()}
 
@@ -299,11 +300,16 @@ def _check_paths(spec: Mapping[str, Any], key: str, place: str) -> None:
     if isinstance(value, float):
         if not 0 < value < 1:
             raise RecipeError(f"{place}: got {value}, expected a fraction between 0 and 1")
-    elif value is not None and isinstance(value, list) != (spec["format"] == "lines"):
-        expected = "[input, target], two files" if spec["format"] == "lines" else "one path"
-        raise RecipeError(f"{place}: got {value!r}, expected {expected}")
-    elif isinstance(value, list) and [type(v) for v in value] != [str, str]:
-        raise RecipeError(f"{place}: got {value!r}, expected [input, target], two files")
+    elif value is not None and isinstance(value, list) != (spec["format"] in SEVERAL):
+        raise RecipeError(f"{place}: got {value!r}, expected {_FILES.get(spec['format'], 'one path')}")
+    elif isinstance(value, list):
+        num = len(spec["classes"]) if spec["format"] == "files" else 2
+        if [type(v) for v in value] != [str] * num:
+            raise RecipeError(f"{place}: got {value!r}, expected {_FILES[spec['format']]}")
+
+
+_FILES = {"lines": "[input, target], two files", "files": "a list of files, one for each of the classes"}
+"""Format -> what a split is a list of."""
 
 
 def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:

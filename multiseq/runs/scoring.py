@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from multiseq.labels import class_name
+from multiseq.options import METRICS_OF, PERCENT
 
 if TYPE_CHECKING:
     from multiseq.model import Predictor
@@ -104,7 +105,7 @@ def _figures(
 ) -> dict[str, Any]:
     from multiseq.runs.baselines import baseline_results
     from multiseq.training.evaluation import judged_items
-    from multiseq.training.metrics import compute
+    from multiseq.training.metrics import compute, sacre_bleu
 
     started = time.perf_counter()
     judged = judged_items(model, source, {task: decode}, cache)[task]
@@ -123,7 +124,18 @@ def _figures(
             spoken = [i for i, label in enumerate(labels) if class_name(label) not in SILENCE]
             chosen = [results[i] for i in spoken], [labels[i] for i in spoken]
             figures[f"{name}_without_silence"] = _finite(compute(metric, *chosen))
+    for other in _also(metric):
+        figures |= {f"{name}_{other}": _finite(compute(other, *side)) for name, side in sides.items()}
+    if metric in PERCENT:
+        texts = [[label] if isinstance(label, str) else label for label in sides["value"][1]]
+        figures["signature"] = sacre_bleu(sides["value"][0], texts, lowercase=metric == "bleu_lowercase")[1]
     return {**figures, "num_items": len(pairs), "seconds": seconds}
+
+
+def _also(metric: str) -> list[str]:
+    """The other metrics of numbers, or the other BLEU."""
+    groups = [group for group in (METRICS_OF["number"], sorted(PERCENT)) if metric in group]
+    return [other for group in groups for other in group if other != metric]
 
 
 def _finite(value: float) -> float | None:
@@ -183,7 +195,7 @@ def shown(metric: str, value: float | None) -> str:
     """
     if value is None:
         return "–"
-    if metric == "bleu":
+    if metric in PERCENT:
         return f"{value:.1f}"
     return f"{value:.4g}" if metric in ("rmse", "mae") or abs(value) >= 10 else f"{value:.3f}"
 

@@ -36,6 +36,7 @@ __all__ = ["EMPTY", "as_written", "draw_splits", "read_records", "read_split", "
 
 TOLD = {
     "lines": ("target",),
+    "files": ("others",),
     "table": ("columns", "reject"),
     "conllu": ("columns", "reject"),
     "networks": ("kinds", "reject"),
@@ -225,9 +226,10 @@ def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records
     bad = spec.get("bad") or (BadRows() if spec.get("on_error") == "skip" else None)
     if name == "rdkit-logp":
         return READERS[name](Path(paths))
-    path, *target = [resolve(p, base) for p in (paths if isinstance(paths, list) else [paths])]
+    path, *more = [resolve(p, base) for p in (paths if isinstance(paths, list) else [paths])]
     options = {k: resolve(v, base) if k in PATHS else v for k, v in spec.items()}
-    options |= {"target": target[0]} if target else {}
+    if more:
+        options |= {"target": more[0], "others": more}
     if bad is None:
         return read_records(name, path, options, kind)
     before = len(bad.rows)

@@ -10,7 +10,7 @@ from typing import Any
 from multiseq.checks import one_of
 from multiseq.heads.targets import NumberTarget, is_missing
 from multiseq.model import Predictor, combine
-from multiseq.options import LOWER_IS_BETTER
+from multiseq.options import LOWER_IS_BETTER, PERCENT
 from multiseq.results import Number
 from multiseq.tasks import Source, listed
 from multiseq.training.item_cache import ItemCache
@@ -69,7 +69,7 @@ class Score:
         R² divides by the variance of the scored labels. If that is zero, we divide by the variance of the
         training labels instead.
         """
-        if self.metric == "bleu":
+        if self.metric in PERCENT:
             return self.value / 100
         if self.metric in ("rmse", "mae"):
             return 1 - self.error
@@ -87,8 +87,8 @@ class Score:
         name = self.metric.replace("_", " ")
         if self.metric in ("rmse", "mae"):
             return f"1 - {name} / standard deviation"
-        if self.metric == "bleu":
-            return "bleu / 100"
+        if self.metric in PERCENT:
+            return f"{name} / 100"
         return f"1 - {name}" if self.metric in LOWER_IS_BETTER else name
 
 

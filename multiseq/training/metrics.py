@@ -23,6 +23,7 @@ __all__ = [
     "METRICS",
     "columns_of",
     "compute",
+    "sacre_bleu",
 ]
 
 
@@ -159,6 +160,16 @@ def _mae(predicted: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((predicted - wanted).abs().mean())
 
 
+def _spearman(predicted: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Spearman's rank correlation. Equal numbers share the mean of their ranks. NaN if all are equal."""
+    from scipy.stats import rankdata
+
+    if is_constant(wanted) or len(set(predicted.tolist())) < 2:
+        return math.nan
+    ranks = torch.stack([torch.from_numpy(rankdata(values.numpy())) for values in (predicted, wanted)])
+    return float(torch.corrcoef(ranks)[0, 1])
+
+
 # --- texts: a label is a list of the correct texts, normalised ------------------------------------
 
 
@@ -184,15 +195,35 @@ def _error_rate(units: Callable[[str], Sequence[str]]) -> Callable[..., float]:
     return metric
 
 
-def _bleu(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
-    """SacreBLEU with tokenizer ``13a``; with ``zh`` (by character) if most references are Chinese."""
+def _bleu(lowercase: bool) -> Callable[..., float]:
+    def metric(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
+        return sacre_bleu(results, labels, lowercase=lowercase)[0]
+
+    return metric
+
+
+def sacre_bleu(
+    results: Sequence[Text], labels: Sequence[list[str]], *, lowercase: bool = False
+) -> tuple[float, str]:
+    """SacreBLEU with tokenizer ``13a``, or ``zh`` (by character) if most references are Chinese.
+
+    Args:
+        results: Predictions.
+        labels: The correct texts of each item.
+        lowercase: Whether upper and lower case are the same.
+
+    Returns:
+        The BLEU, and the signature of SacreBLEU: what others need to compute the same.
+    """
     import sacrebleu
 
     most = max(map(len, labels))
     columns = [[texts[i] if i < len(texts) else texts[0] for texts in labels] for i in range(most)]
     chinese = sum(_is_chinese(text) for text in columns[0])
     tokenizer = "zh" if 2 * chinese > len(labels) else "13a"
-    return sacrebleu.corpus_bleu([r.text for r in results], columns, tokenize=tokenizer).score
+    bleu = sacrebleu.BLEU(tokenize=tokenizer, lowercase=lowercase)
+    score = bleu.corpus_score([r.text for r in results], columns).score
+    return score, str(bleu.get_signature())
 
 
 def _is_chinese(text: str) -> bool:
@@ -209,9 +240,11 @@ METRICS: dict[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {
     "r2": _per_column(_r2),
     "rmse": _per_column(_rmse),
     "mae": _per_column(_mae),
+    "spearman": _per_column(_spearman),
     "exact_match": _exact_match,
     "word_error_rate": _error_rate(str.split),
     "character_error_rate": _error_rate(list),
-    "bleu": _bleu,
+    "bleu": _bleu(lowercase=False),
+    "bleu_lowercase": _bleu(lowercase=True),
 }
 """Name -> function of (predictions, the user's labels)."""

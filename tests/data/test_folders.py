@@ -1,4 +1,4 @@
-"""A folder with a sub-folder for each class: texts or recordings."""
+"""A folder with a sub-folder for each class: texts or recordings. A file for each class: lines of text."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+from multiseq.cli import app
 from multiseq.data import DataError
 from multiseq.data.bad_rows import BadRows
-from multiseq.data.readers import read_folders
+from multiseq.data.readers import read_files, read_folders
 from multiseq.runs.recipe import read
+from multiseq.runs.recipe_check import RecipeError
 from multiseq.runs.run import train_run
 from multiseq.runs.sources import read_split
 
@@ -33,7 +36,7 @@ target = "class"
 column = "label"
 
 [data.mine]
-format = "folders"
+format = "{format}"
 train = "train"
 """
 
@@ -45,8 +48,9 @@ def files(folder: Path, **contents: str | bytes) -> None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-def recipe(folder: Path, more: str) -> Any:
-    (folder / "mine.toml").write_text(RECIPE.replace("{column}", "mood") + more)
+def recipe(folder: Path, more: str, without: str = "", format_: str = "folders") -> Any:
+    text = RECIPE.replace("{column}", "mood").replace("{format}", format_).replace(without, "")
+    (folder / "mine.toml").write_text(text + more)
     return read(folder / "mine.toml")
 
 
@@ -121,3 +125,49 @@ def test_mistakes(reviews: Path) -> None:
     assert [(Path(row.location).name, row.reason[:14]) for row in bad.rows] == [
         ("latin.txt:1", "not utf-8 (byt")
     ]
+
+
+# --- a file for each class --------------------------------------------------------------------------
+
+
+def test_the_file_of_a_line_is_its_label(tmp_path: Path) -> None:
+    files(tmp_path, **{"a.neg": "broke \n\nlate\n", "a.pos": "fine caf\u00e9\r\n"})
+    records = read_files(tmp_path / "a.neg", others=[tmp_path / "a.pos"], classes=["bad", "good"])
+    assert records.items == ["broke", "late", "fine caf\u00e9"]
+    assert records.columns == {"label": ["bad", "bad", "good"]}
+    assert [Path(place).name for place in records.locations] == ["a.neg:1", "a.neg:3", "a.pos:1"]
+    with pytest.raises(DataError, match=r"a\.neg: got 1 files, expected one for each class: bad, good"):
+        read_files(tmp_path / "a.neg", others=[], classes=["bad", "good"])
+
+
+def test_training_on_files_by_class_and_predicting_lines(tmp_path: Path) -> None:
+    files(tmp_path, **{f"a.{c}": "".join(f"{c} {i}\n" for i in range(12)) for c in ("neg", "pos", "odd")})
+    more = (
+        'adapter = "text"\nfile = ["a.neg", "a.pos", "a.odd"]\nclasses = ["neg", "pos", "odd"]\ntest = 0.25\n'
+    )
+    made = recipe(tmp_path, more, 'train = "train"', "files")
+    report = train_run(made, tmp_path / "run", progress=False, say=lambda _: None)
+    assert report["mood"]["num_items"] == 9
+    files(tmp_path, **{"new.txt": "neg 1\npos 2\n"})
+    result = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), "--input", str(tmp_path / "new.txt")])
+    assert len(result.stdout.strip().splitlines()) == 2, result.output
+
+
+@pytest.mark.parametrize(
+    ("files_and_classes", "message"),
+    [
+        (
+            'train = "a.neg"\nclasses = ["neg"]',
+            r"train: got 'a\.neg', expected a list of files, one for each",
+        ),
+        (
+            'train = ["a.neg"]\nclasses = ["neg", "pos"]',
+            r"train: got \['a\.neg'\], expected a list of files, one",
+        ),
+        ('train = ["a.neg", "a.pos"]', r"classes is missing"),
+        ('train = ["a.neg"]\nclasses = []', r"classes: got \[\], expected a list of names of classes"),
+    ],
+)
+def test_files_and_classes_agree(tmp_path: Path, files_and_classes: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe(tmp_path, f'adapter = "text"\n{files_and_classes}\n', 'train = "train"', "files")

@@ -283,7 +283,7 @@ def test_formats_are_those_of_the_readers() -> None:
         for k, p in inspect.signature(r).parameters.items()
         if "Path" in p.annotation
     }
-    assert paths == {"path", "target", *PATHS}
+    assert paths == {"path", "target", "others", *PATHS}
 
 
 def test_all_readers_are_public() -> None:

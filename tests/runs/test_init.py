@@ -362,6 +362,17 @@ def test_aligned_files_are_a_translation() -> None:
     assert data["test"] == ["test_2016.en", "test_2016.de"]
 
 
+def test_a_file_of_lines_for_each_class() -> None:
+    for name in ("neg", "pos"):
+        lines = "".join(f"{TEXTS[i % 4]} {name} {i}\n" for i in range(20 + len(name) * (name == "pos")))
+        write(f"polarity.{name}", lines)
+    plan, tables = planned(".")
+    data = only(tables, "data")
+    assert (data["format"], data["train"]) == ("files", ["polarity.neg", "polarity.pos"])
+    assert (data["classes"], data["test"]) == (["neg", "pos"], 0.2)
+    assert ("files", "2 files of lines: neg, pos -> LABEL") in plan.seen
+
+
 def test_json_lines_with_tags_and_with_triples() -> None:
     tagged = [
         {"words": ["I", "ran"], "tags": ["PRON", "VERB"]},

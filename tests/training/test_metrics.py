@@ -51,6 +51,12 @@ def numbers(*values: float) -> list[Number]:
         ("word_error_rate", [Text("", 0.0)], [["a b", ""]], math.nan),  # no word to miss
         ("bleu", [Text("the cat sat on the mat", 0.0)], [["a dog", "the cat sat on the mat"]], 100.0),
         ("bleu", [Text("我喜欢吃苹果。", 0.0)], ["我喜欢吃苹果。"], 100.0),
+        ("bleu_lowercase", [Text("Two Men walk Home .", 0.0)], ["two men walk home."], 100.0),
+        # Ranks 1, 2, 3 and 1.5, 3, 1.5: covariance 0, as the equal numbers share the mean of their ranks.
+        ("spearman", numbers(0.1, 0.2, 70.0), [1.0, 2.0, 1.0], 0.0),
+        ("spearman", numbers(0.1, 0.2, 70.0), [-5.0, 2.0, 3.0], 1.0),
+        ("spearman", numbers(0.1, 0.1, 0.1), [1.0, 2.0, 3.0], math.nan),
+        ("spearman", numbers(0.1, 0.2), [1.0, 1.0], math.nan),
     ],
 )
 def test_by_hand(metric: str, results: list[Any], wanted: list[Any], value: float) -> None:
@@ -103,8 +109,10 @@ def test_metrics_are_those_of_torchmetrics() -> None:
     results = [Label(name, 1.0) for name in found]
     expected = classification.multiclass_f1_score(*codes, 4, average="macro").item()
     assert compute("f1", results, wanted) == pytest.approx(expected)
-    a, b = torch.randn(31), torch.randn(31)
+    a, b = torch.randn(31), torch.randn(31).round()  # some are equal
     assert compute("r2", numbers(*a.tolist()), b.tolist()) == pytest.approx(regression.r2_score(a, b).item())
+    spearman = regression.spearman_corrcoef(a, b).item()
+    assert compute("spearman", numbers(*a.tolist()), b.tolist()) == pytest.approx(spearman)
     lines = [[" ".join(generator.choices(names, k=generator.randrange(9))) for _ in range(31)] for _ in "ab"]
     texts = [Text(line, 0.0) for line in lines[0]]
     for metric, function in (
@@ -143,6 +151,8 @@ def test_every_metric_has_a_target_and_nothing_to_score_is_nan() -> None:
 
 def test_goodness_is_one_for_the_best_and_higher_is_better() -> None:
     assert Score("", "bleu", 100.0, 1).goodness == 1.0
+    assert Score("", "bleu_lowercase", 50.0, 1).goodness == 0.5
+    assert Score("", "bleu_lowercase", 50.0, 1).goodness_name == "bleu lowercase / 100"
     assert Score("", "word_error_rate", 0.25, 1).goodness == 0.75
     assert Score("", "accuracy", 0.25, 1).goodness == 0.25
     # An error of half the deviation of the training numbers, whatever their unit.

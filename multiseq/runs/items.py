@@ -21,6 +21,7 @@ from multiseq.data.recordings import AUDIO
 from multiseq.data.tables import TABLES
 from multiseq.data.text_files import json_item, json_of, suffix_of
 from multiseq.results import Label, LabelSet, Number, Spoken, Text, mean_distance, rounded
+from multiseq.runs.ipa import ipa_of
 from multiseq.runs.recipe import resolve
 from multiseq.runs.recipe_check import changed_options
 
@@ -288,8 +289,9 @@ def record_of(model: Predictor, task: str, item: Any, pieces: Pieces) -> dict[st
     record = {"item": item, "names": names, **_plain_list(results), **_unlike(pieces)}
     if _has_segments(model, task, results):
         keys = ("start", "end", "label", "probability")
-        segments = _segments(model, task, pieces)
-        record["segments"] = [dict(zip(keys, segment, strict=True)) for segment in segments]
+        segments = [dict(zip(keys, segment, strict=True)) for segment in _segments(model, task, pieces)]
+        ipa = ipa_of(model.task(task).head.target.labels)
+        record["segments"] = [{**s, "ipa": ipa.get(str(s["label"]), "")} if ipa else s for s in segments]
     return record
 
 
@@ -306,8 +308,9 @@ def _line(model: Predictor, task: str, pieces: Pieces) -> str:
         return _shown(_combined(pieces))
     results = [result for _, of_example in pieces for result in of_example]
     if _has_segments(model, task, results):
+        ipa = ipa_of(model.task(task).head.target.labels)
         return "\n".join(
-            f"{start:.2f}-{end:.2f} s  {label}  ({share:.0%})"
+            f"{start:.2f}-{end:.2f} s  {label}{f' [{ipa[label]}]' if label in ipa else ''}  ({share:.0%})"
             for start, end, label, share in _segments(model, task, pieces)
         )
     names = _names(model, task, pieces)

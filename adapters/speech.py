@@ -449,8 +449,9 @@ class SpeechAdapter(nn.Module):
     ) -> list[Part]:
         """The spectrogram with the labels under it, and the recording as the model hears it."""
         rate, seconds = self.sample_rate, self.vector_seconds
-        options = {"sample_rate": rate, "vector_seconds": seconds, "channel": self.channel}
-        return show(item, examples, marks, focus, **options)
+        return show(
+            item, examples, marks, focus, sample_rate=rate, vector_seconds=seconds, channel=self.channel
+        )
 
     def baseline_vectors(self, example: SpeechExample) -> list[Any]:
         """For each vector the mean of its frames."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 from multiseq.adapters._speech.audio import (
     HIGHEST_RATE,
     LOWEST_RATE,
+    MOST_CHANNELS,
     AudioFile,
     AudioSegment,
     Recording,
@@ -54,6 +56,7 @@ from multiseq.adapters._speech.log_mel import (
 from multiseq.adapters._speech.packed_conv import ConvStem
 from multiseq.adapters._speech.segments import labels_at
 from multiseq.adapters._speech.shown import show
+from multiseq.adapters._speech.surroundings import add_noise, check_folder, drawn, reverberate
 from multiseq.checks import (
     MANY,
     WIDEST,
@@ -79,7 +82,7 @@ FITTED_ON = 500
 """Most training recordings from which `fit` computes mean and standard deviation, evenly spaced."""
 OPTIONS = (
     *("dim", "sample_rate", "subsample", "chunk_seconds", "max_seconds"),
-    *("specaugment", "speeds", "gain", "dropout"),
+    *("specaugment", "speeds", "gain", "noise", "rooms", "channel", "dropout"),
 )
 """The constructor's arguments except mean and standard deviation."""
 LONGEST = 4 * 3600.0
@@ -96,7 +99,7 @@ class SpeechExample:
     Args:
         log_mel: Frames of the log-mel spectrogram, not normalised. They do not depend on the training
             data, so that they can be cached.
-        samples: Samples at the adapter's rate; None if no other speed than 1.0 is used.
+        samples: Samples at the adapter's rate; None if only their features are augmented.
         seconds: Duration of the chunk at the recorded speed.
         start: Number of vectors of the recording before the chunk.
         total: Number of vectors of the whole recording.
@@ -125,7 +128,7 @@ class SpeechAdapter(nn.Module):
 
     An item is the path of an audio file (wav, flac, ogg, mp3), an `AudioFile` in an archive, an
     `AudioSegment` of one of these, or a tuple ``(samples, rate)`` with the rate in Hz. Several channels are
-    averaged. A recording without samples gives an empty set.
+    averaged, unless ``channel`` chooses one. A recording without samples gives an empty set.
 
     Args:
         mean, std: Mean and standard deviation of the logarithmic power of each mel band in the training
@@ -143,6 +146,12 @@ class SpeechAdapter(nn.Module):
         speeds: Speed perturbation: :meth:`augment` plays a recording at one of these speeds (Ko et al. 2015,
             https://www.danielpovey.com/files/2015_interspeech_augmentation.pdf: 0.9, 1.0, 1.1).
         gain: Decibels by which :meth:`augment` makes a recording louder or softer, at most.
+        noise: A folder of recordings. :meth:`augment` adds one of them to every second recording, 5 to 20
+            decibels softer than it.
+        rooms: A folder of impulse responses of rooms. :meth:`augment` lets every second recording sound as in
+            one of them (Ko et al. 2017).
+        channel: The number of the channel to take of a recording with several; None: their mean. A recording
+            with one channel is taken as it is.
         dropout: Dropout probability on the vectors, in training only.
 
     Raises:
@@ -174,6 +183,9 @@ class SpeechAdapter(nn.Module):
         specaugment: bool = True,
         speeds: Sequence[float] = (1.0,),
         gain: float = 6.0,
+        noise: str | os.PathLike[str] | None = None,
+        rooms: str | os.PathLike[str] | None = None,
+        channel: int | None = None,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -184,7 +196,8 @@ class SpeechAdapter(nn.Module):
         self.n_mels, self.dim, self.sample_rate, self.subsample = len(mean), dim, sample_rate, subsample
         self.chunk_seconds, self.max_seconds = chunk_seconds, max_seconds
         self.specaugment = specaugment
-        self.speeds, self.gain = tuple(speeds), gain
+        self.speeds, self.gain, self.channel = tuple(speeds), gain, channel
+        self.noise, self.rooms = (None if x is None else os.fspath(x) for x in (noise, rooms))
         self._check()
         # These are not buffers, because loader workers use them on the CPU.
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
@@ -201,6 +214,8 @@ class SpeechAdapter(nn.Module):
         for speed in self.speeds:
             check_number("speeds", speed, 0.5, 2.0)
         check_number("gain", self.gain, 0.0)
+        if self.channel is not None:
+            check_whole_number("channel", self.channel, 0, MOST_CHANNELS - 1)
         check_number("chunk_seconds", self.chunk_seconds, 0.0, none="cut nothing")
         check_number("max_seconds", self.max_seconds, 0.0, none="take any")
         if self.chunk_seconds is not None and self.chunk_seconds < self.vector_seconds:
@@ -233,11 +248,14 @@ class SpeechAdapter(nn.Module):
         """
         check_whole_number("n_mels", n_mels, 1, MANY)
         adapter = cls([0.0] * n_mels, [1.0] * n_mels, dim, sample_rate=sample_rate, **options)
+        for name in ("noise", "rooms"):  # a saved adapter may be where these folders are not
+            if getattr(adapter, name) is not None:
+                check_folder(name, getattr(adapter, name))
         given = list(training_items(items))
         count, total, squares = 0, torch.zeros(n_mels).double(), torch.zeros(n_mels).double()
         for number in range(0, len(given), -(-len(given) // FITTED_ON) or 1):
             try:
-                recording = open_audio(given[number], adapter.max_seconds)
+                recording = open_audio(given[number], adapter.max_seconds, adapter.channel)
                 stretch, length = adapter._resampled(recording)
                 for block in log_mel_blocks(stretch, length, sample_rate, n_mels):
                     frames = block.double()
@@ -274,7 +292,7 @@ class SpeechAdapter(nn.Module):
         Raises:
             ValueError: A file is missing or is not audio, or the samples are invalid. The message names it.
         """
-        recording = open_audio(item, self.max_seconds)
+        recording = open_audio(item, self.max_seconds, self.channel)
         stretch, length = self._resampled(recording)
         total = -(-length // self._vector_samples)
         step = max(total, 1)
@@ -292,7 +310,7 @@ class SpeechAdapter(nn.Module):
         return Stretches(blocks), resampled_length(recording.length, ratio)
 
     def _example(self, stretch: Stretches, first: int, last: int, total: int, name: str) -> SpeechExample:
-        samples = None if self.speeds == (1.0,) else torch.empty(last - first, dtype=torch.int16)
+        samples = torch.empty(last - first, dtype=torch.int16) if self._changes_samples else None
 
         def read(begin: int, end: int) -> Tensor:
             chunk = stretch(first + begin, first + end)
@@ -312,20 +330,43 @@ class SpeechAdapter(nn.Module):
         return (frames - self.mean) / self.std
 
     def augment(self, example: SpeechExample, generator: torch.Generator) -> SpeechExample:
-        """Change speed and gain at random, and apply SpecAugment: hidden bands and times get the mean."""
+        """Change speed, surroundings and gain at random, and apply SpecAugment.
+
+        Hidden bands and times get the mean.
+        """
         which, gain = torch.rand(2, generator=generator).tolist()
         speed = self.speeds[int(which * len(self.speeds))]
         frames = example.log_mel
-        if speed != 1 and example.samples is not None:
-            samples = resample(from_int16(example.samples), Fraction(speed))
-            frames = log_mel(samples, self.sample_rate, self.n_mels)
-        else:
+        if example.samples is None:
             speed = 1.0
+        else:
+            samples = from_int16(example.samples)
+            changed = resample(samples, Fraction(speed)) if speed != 1 else samples
+            changed = self._elsewhere(changed, generator)
+            if changed is not samples:
+                frames = log_mel(changed, self.sample_rate, self.n_mels)
         # To multiply the samples by a factor is to add a constant to the log power (except for the floor).
         features = self._normalised(frames) + (2 * gain - 1) * self.gain * math.log(10) / 10 / self.std
         if self.specaugment:
             features = spec_augment(features, generator)
         return replace(example, augmented=features, speed=speed)
+
+    @property
+    def _changes_samples(self) -> bool:
+        """Whether augmentation needs the samples, because it changes more than their features."""
+        return self.speeds != (1.0,) or self.noise is not None or self.rooms is not None
+
+    def _elsewhere(self, samples: Tensor, generator: torch.Generator) -> Tensor:
+        """Samples as they sound in a room, and with noise: each half of the time."""
+        if self.rooms is not None:
+            whether, which = torch.rand(2, generator=generator).tolist()
+            if whether < 0.5:
+                samples = reverberate(samples, drawn(self.rooms, self.sample_rate, which))
+        if self.noise is not None:
+            whether, which, place, ratio = torch.rand(4, generator=generator).tolist()
+            if whether < 0.5 and len(samples):
+                samples = add_noise(samples, drawn(self.noise, self.sample_rate, which), place, ratio)
+        return samples
 
     def num_vectors(self, example: SpeechExample) -> int:
         """ceil(frames / subsample)."""
@@ -385,7 +426,8 @@ class SpeechAdapter(nn.Module):
     def prepared_by(self) -> dict[str, Any]:
         """The settings that the result of `prepare` depends on. Mean and deviation are not among them."""
         names = ("sample_rate", "n_mels", "subsample", "chunk_seconds")
-        return {**{name: getattr(self, name) for name in names}, "samples": self.speeds != (1.0,)}
+        settings = {**{name: getattr(self, name) for name in names}, "samples": self._changes_samples}
+        return settings if self.channel is None else {**settings, "channel": self.channel}
 
     def content(self, item: Any) -> Any:
         """The name and the bytes of a file (an example keeps the name for messages), or the samples."""
@@ -407,7 +449,9 @@ class SpeechAdapter(nn.Module):
     ) -> list[Part]:
         """The spectrogram with the labels under it, and the recording as the model hears it."""
         rate, seconds = self.sample_rate, self.vector_seconds
-        return show(item, examples, marks, focus, sample_rate=rate, vector_seconds=seconds)
+        return show(
+            item, examples, marks, focus, sample_rate=rate, vector_seconds=seconds, channel=self.channel
+        )
 
     def baseline_vectors(self, example: SpeechExample) -> list[Any]:
         """For each vector the mean of its frames."""

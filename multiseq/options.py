@@ -121,6 +121,9 @@ OPTIONS: dict[str, Option] = {
     "specaugment": Option(bool),
     "speeds": Option(list, POSITIVE),
     "gain": Option(NUMBER, COUNT),
+    "noise": Option(str),
+    "rooms": Option(str),
+    "channel": Option(int, COUNT),
     "num_hops": Option(int, COUNT),
     "num_layers": Option(int, COUNT),
     "walk_length": Option(int, COUNT),
@@ -151,7 +154,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "TextAdapter": ("unit", "vocab_size", "min_count", "window", "dropout", "word_dropout"),
     "SpeechAdapter": (
         *("sample_rate", "n_mels", "subsample", "chunk_seconds", "max_seconds"),
-        *("specaugment", "speeds", "gain", "dropout"),
+        *("specaugment", "speeds", "gain", "noise", "rooms", "channel", "dropout"),
     ),
     "GraphAdapter": (
         *("num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout", "descriptors"),

@@ -31,6 +31,7 @@ from multiseq.requires import need
 __all__ = [
     "HIGHEST_RATE",
     "LOWEST_RATE",
+    "MOST_CHANNELS",
     "AudioFile",
     "AudioSegment",
     "Recording",
@@ -158,8 +159,8 @@ def read_audio(item: Any) -> tuple[Float[Tensor, " samples"], int]:
     return torch.cat([torch.zeros(0), *recording.blocks()]), recording.rate
 
 
-def open_audio(item: Any, max_seconds: float | None = None) -> Recording:
-    """Open a recording, to read it block by block. Several channels are averaged.
+def open_audio(item: Any, max_seconds: float | None = None, channel: int | None = None) -> Recording:
+    """Open a recording, to read it block by block. Several channels are averaged, unless one is chosen.
 
     If channels cancel each other out (one is the other with its sign changed), the recording is the loudest
     channel, and a warning says so.
@@ -169,15 +170,22 @@ def open_audio(item: Any, max_seconds: float | None = None) -> Recording:
             in Hz. Samples are floats in [-1, 1] or 16-bit integers, with one axis or two; the shorter axis
             counts channels.
         max_seconds: Longest recording in seconds; None: no limit.
+        channel: The number of the channel to take of several.
 
     Raises:
         ValueError: The file is missing, unreadable or cut off; samples, rate or shape are invalid; a segment
-            is not in its recording; or the recording is too long.
+            is not in its recording; or the recording is too long, or has fewer channels (but more than one).
     """
     source = _source_of(item)
     _check_seconds(source, source.length or 0, max_seconds)
-    if source.length is not None and source.channels == 1:
-        return Recording(source.name, source.rate, source.length, source, 0, None)
+    if channel is not None and source.channels > 1 and channel >= source.channels:
+        raise ValueError(
+            f"{source.name}: got {source.channels} channels, expected one with the number {channel} (the "
+            "first is 0); choose another channel"
+        )
+    chosen = 0 if source.channels == 1 else channel
+    if source.length is not None and chosen is not None:
+        return Recording(source.name, source.rate, source.length, source, chosen, None)
     length, only = 0, None
     energies, of_mean = np.zeros(source.channels), 0.0
     for block in source.blocks():
@@ -186,8 +194,9 @@ def open_audio(item: Any, max_seconds: float | None = None) -> Recording:
         _check_seconds(source, length, max_seconds)
         energies += np.square(block, dtype=np.float64).sum(0)
         of_mean += float(np.square(block.mean(1), dtype=np.float64).sum())
-    channel = _chosen(energies, of_mean, source.name)
-    return Recording(source.name, source.rate, length, source, channel, only)
+    if chosen is None:
+        chosen = _chosen(energies, of_mean, source.name)
+    return Recording(source.name, source.rate, length, source, chosen, only)
 
 
 def _chosen(energies: NDArray[np.float64], of_mean: float, name: str) -> int | None:
@@ -198,7 +207,7 @@ def _chosen(energies: NDArray[np.float64], of_mean: float, name: str) -> int | N
     loudest = int(energies.argmax())
     warnings.warn(
         f"{name}: its channels are in opposite phase, their mean is next to silence; took channel "
-        f"{loudest}, the loudest. Give (samples, rate) with one channel to choose yourself",
+        f"{loudest}, the loudest. Set channel of the speech adapter to choose yourself",
         stacklevel=3,
     )
     return loudest

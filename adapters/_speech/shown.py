@@ -32,6 +32,7 @@ def show(
     *,
     sample_rate: int,
     vector_seconds: float,
+    channel: int | None,
 ) -> list[Part]:
     """The spectrogram and the sound of a recording; of a long one, which 6 seconds, around a vector.
 
@@ -42,6 +43,7 @@ def show(
         focus: The vector to show, in a long recording.
         sample_rate: Hz, of the sound.
         vector_seconds: Seconds from one vector to the next.
+        channel: The channel that the model gets; None: their mean.
     """
     frames = torch.cat([example.log_mel for example in examples]).numpy()
     hop = hop_of(sample_rate) / sample_rate
@@ -62,7 +64,7 @@ def show(
     if marks:
         said = [" ".join(label for _, _, label in row) for row in marked.values()]
         words += f". True: {said[0]}. Predicted: {said[1]}"
-    shown: list[Part] = [Picture(drawing, words), _sound(item, start, end, sample_rate, title)]
+    shown: list[Part] = [Picture(drawing, words), _sound(item, start, end, sample_rate, title, channel)]
     return [seconds, *shown] if seconds else shown
 
 
@@ -78,9 +80,9 @@ def _segments(labels: Sequence[str], step: float, start: float, end: float) -> l
     return segments
 
 
-def _sound(item: Any, start: float, end: float, sample_rate: int, text: str) -> Sound:
+def _sound(item: Any, start: float, end: float, sample_rate: int, text: str, channel: int | None) -> Sound:
     """A stretch of the item at the model's rate. FLAC: half the size of WAV, and every browser plays it."""
-    recording = open_audio(item)
+    recording = open_audio(item, channel=channel)
     first, last, passed, blocks = int(start * recording.rate), round(end * recording.rate), 0, []
     for block in recording.blocks():
         blocks.append(block[max(0, first - passed) : max(0, last - passed)])

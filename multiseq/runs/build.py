@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multiseq.options import TAKES
+from multiseq.runs.recipe import resolve
 from multiseq.runs.recipe_check import RecipeError, fits, one_of
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def adapter_class(recipe: Recipe, name: str) -> Any:
 def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int, start: Pretrained | None) -> Any:
     items = [item for source in sources for item in source.items]
     options = {k: v for k, v in recipe.tables["adapters"].get(name, {}).items() if k != "modality"}
+    options |= {k: str(resolve(options[k], recipe.folder)) for k in ("noise", "rooms") if k in options}
     try:
         if start is not None and recipe.modality(name) == "text":
             return start.adapter(**options)

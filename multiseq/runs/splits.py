@@ -349,12 +349,12 @@ def read_split_file(path: Path, fold: int = 0) -> Split:
 
 
 def _rows_by_split(location: str, given: Mapping[str, Any], num: int) -> dict[str, list[int]]:
-    """Split -> row numbers. Other keys are ignored, unless they hold a list: this is an error."""
+    """Split -> row numbers. Other keys are ignored, unless they hold row numbers: this is an error."""
     chosen: dict[str, list[int]] = {}
     owners: dict[int, str] = {}
     for name, numbers in given.items():
         if name not in SPLIT_NAMES:
-            if isinstance(numbers, list):
+            if isinstance(numbers, list) and numbers:
                 raise DataError(
                     f"{location}: got the split {name!r}, expected train, dev (or val, valid) or test"
                 )

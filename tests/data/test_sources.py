@@ -94,7 +94,7 @@ def parts_of(folder: Folder, data: dict[str, Any]) -> list[list[Any]]:
 
 def test_rows_of_a_split_file(folder: Folder) -> None:
     data = {**DATA, "file": "train.tsv", "split_file": "split.json", "train": None, "test": None}
-    splits = {"splits": [{"train": [0]}, {"train": [1], "val": [0], "left out": "a note"}]}
+    splits = {"splits": [{"train": [0]}, {"train": [1], "val": [0], "left out": "a note", "bad": []}]}
     folder.write("split.json", "\ufeff" + json.dumps(splits))
     assert parts_of(folder, {**data, "fold": 1}) == [["bad train"], ["good train"], []]
     assert parts_of(folder, data) == [["good train"], [], []]

@@ -481,7 +481,7 @@ def _checked_splits(splits: Mapping[str, list[int]], what: str, num: int) -> Row
     if empty:
         raise ValueError(
             f"got no item for {' and '.join(empty)}, because nearly every class has one of the {num} {what}; "
-            "expected classes with several"
+            'expected classes with several. Numbers need target = "number"; ids are nothing to learn'
         )
     return dict(splits)
 

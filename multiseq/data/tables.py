@@ -22,7 +22,7 @@ from typing import Any
 
 from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.records import DataError
-from multiseq.data.text_files import check_unpacked, open_text, suffix_of
+from multiseq.data.text_files import check_unpacked, no_such_file, open_text, suffix_of
 from multiseq.requires import need
 
 __all__ = ["BINARY", "SEPARATORS", "TABLES", "Table", "as_text", "open_table"]
@@ -96,7 +96,7 @@ def open_table(
     suffix = suffix_of(path)
     if suffix in BINARY:
         if not path.is_file():
-            raise DataError(f"{path}: no such file")
+            raise no_such_file(path)
         batches = (_parquet if suffix == ".parquet" else _excel)(path, unpack_limit, reject)
     else:
         batches = _text(path, encoding, separator, unpack_limit, reject)
@@ -260,7 +260,10 @@ def _excel(path: Path, limit: int | None, reject: Reject) -> Iterator[Any]:
         sheets = [sheet for sheet in book.worksheets if _has_cells(sheet)]
         if len(sheets) > 1:
             names = ", ".join(sheet.title for sheet in sheets)
-            raise DataError(f"{path}: got the sheets {names}, expected one; save that one as its own file")
+            raise DataError(
+                f"{path}: got {len(sheets)} sheets ({names}), expected one; save the one you want as a "
+                "file of its own"
+            )
         raw_rows = (row for sheet in sheets for row in sheet.iter_rows(values_only=True))
         rows = ([as_text(cell) for cell in row] for row in raw_rows)
         header = next(rows, [])

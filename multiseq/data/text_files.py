@@ -18,9 +18,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from multiseq.checks import nearest
 from multiseq.data.records import DataError
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "json_item",
     "json_of",
     "lines_of",
+    "no_such_file",
     "open_text",
     "parse_json",
     "parse_toml",
@@ -61,6 +64,9 @@ CHUNK = 2**16
 
 WINDOWS = re.compile(rb"[\x00-\x7f][\x80-\x9f]")
 """A byte that is a control character in latin-1 but a sign in cp1252, and that no UTF-8 text has there."""
+
+SIBLINGS = 1000
+"""The most files of a folder that are compared with a name that is not there."""
 
 DEEP = 100
 """The deepest nesting of JSON and TOML that is accepted. Deeper nesting causes Python's recursion errors."""
@@ -252,7 +258,7 @@ def unpacked(path: Path, limit: int | None = 0) -> Iterator[Any]:
                 listed = ", ".join(names[:5]) + (" …" if names[5:] else "")
                 raise DataError(
                     f"{path}: got a zip archive of {len(names)} files, expected one"
-                    + (f"; unpack it and name one of {listed}" if names else "")
+                    + (f" ({listed}); unpack it and give its folder, or one of the files" if names else "")
                 )
             if archive.getinfo(names[0]).compress_type == zipfile.ZIP_LZMA:
                 raise DataError(f"{path}: got a zip archive packed by LZMA, expected deflate, as usual")
@@ -334,6 +340,12 @@ class _Xz(io.RawIOBase):
             ) from error
 
 
+def no_such_file(path: Path) -> DataError:
+    """An error for a file that is not there, with the most similar name in its folder."""
+    beside = (other.name for other in islice(path.parent.iterdir(), SIBLINGS)) if path.parent.is_dir() else ()
+    return DataError(f"{path}: no such file{nearest(path.name, beside)}")
+
+
 class _Text(io.RawIOBase):
     """The bytes of a text. A NUL byte, which no text contains, is an error (except in UTF-16 and UTF-32)."""
 
@@ -389,7 +401,7 @@ class _Text(io.RawIOBase):
 @contextmanager
 def _named_errors(path: Path, encoding: str) -> Iterator[None]:
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise no_such_file(path)
     try:
         check_encoding(encoding)
     except ValueError as error:

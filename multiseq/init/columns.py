@@ -50,13 +50,17 @@ TEXTS = (
     *("article", "abstract", "question", "utterance", "transcript", "description", "title", "premise"),
 )
 """Words in the name of a column that is probably the text to learn from, the most likely first."""
-GROUPS = word_set("speaker subject patient user author scaffold participant session customer")
+GROUPS = word_set(
+    "speaker subject patient user author scaffold participant session customer sprecher kunde nutzer autor"
+)
 """Words in the name of a column whose values should not be divided between training and test."""
 IDS = word_set(
     "id ids uuid guid key index idx row number nr no utt utterance_id doi url link hash phone zip "
     "zipcode postal postcode plz isbn sku inchi inchikey"
 )
 """Words in the name of a column that names or numbers its row, and is nothing to learn."""
+MANY = 20
+"""From this number of different ids on, of which each has several rows, they are groups by themselves."""
 MEASURES = word_set("n num mol count duration seconds length lat lon latitude longitude predicted year")
 """Words in the name of a column that describes the item, and is rarely what should be learned."""
 TIMES = word_set("date time timestamp datetime created updated")
@@ -117,7 +121,8 @@ class Column:
     @property
     def is_group(self) -> bool:
         """Whether its values are people or things that several rows come from."""
-        return bool(self.words & GROUPS) and 1 < len(self.values) <= self.filled / 2
+        codes = self.kind == "id" and len(self.values) >= MANY
+        return (bool(self.words & GROUPS) or codes) and 1 < len(self.values) <= self.filled / 2
 
     @property
     def has_comma(self) -> bool:

@@ -454,10 +454,10 @@ def add_shares(plan: Plan, what: str = "rows") -> None:
 
 def _add_group(plan: Plan, columns: Sequence[Column]) -> None:
     learned = {task.spec.get("column") for task in plan.tasks if task.active}
-    for column in columns:
+    for column in sorted(columns, key=lambda one: one.kind == "id"):  # names say more than codes
         if column.is_group and column.name not in learned and isinstance(plan.data.get("test"), float):
             plan.data["group"] = column.name
-            plan.notes["group"] = f"no {column.name} is in two splits"
+            plan.notes["group"] = f"no {column.name} is in two splits: the test is on unseen ones"
             return
 
 

@@ -346,7 +346,7 @@ def _unlike(pieces: Pieces) -> dict[str, Any]:
     distance = mean_distance(of_all)
     if distance is None:
         return {}
-    return {"distance": distance, "unlike_training": distance > 1}
+    return {"distance": round(distance, 6), "unlike_training": distance > 1}
 
 
 def _names(model: Predictor, task: str, pieces: Pieces) -> list[str]:

@@ -129,10 +129,16 @@ def draw(
         content = _by_column(columns.pop("split_column"), locations, spec, of_nodes)
     if given is not None:
         content = {"train": [], **_rows_by_split(given.location, given.content, len(items))}
-    content |= _divided(items, content["train"], spec, columns, place)
+    by_label = f"{place}: {_column(task)!r}" if task is not None and "labels" in columns else place
+    content |= _divided(items, content["train"], spec, columns, by_label)
     how = _how(spec, task, columns, [content[split] for split in SPLITS if split in content])
     note = {"of": "nodes"} if of_nodes else {}
     return Split(place, {**content, "rows": len(items), **note, "how": how})
+
+
+def _column(task: Mapping[str, Any]) -> str:
+    """The first label column of a task."""
+    return str(task["column"] if "column" in task else task["columns"][0])
 
 
 def _of_nodes(spec: Mapping[str, Any]) -> bool:
@@ -258,7 +264,7 @@ def _how(
     words = [f"fold {spec['fold']} of {spec['folds']}"] if "folds" in spec else []
     words.append(f"drawn with split_seed = {spec.get('split_seed', 0)}")
     if task is not None and "labels" in columns:
-        words.append(f"in proportion to {task['column'] if 'column' in task else task['columns'][0]!r}")
+        words.append(f"in proportion to {_column(task)!r}")
     if "group" in columns:
         words.append(f"no {spec.get('group', 'network')!r} in two splits")
     elif "scaffold" in columns:

@@ -165,7 +165,7 @@ def test_excel(tmp_path: Path) -> None:
         rows_of(path)
     book["empty"].append(["text"])
     book.save(path)
-    with pytest.raises(DataError, match=r"a\.XLSX: got the sheets Sheet, empty, expected one"):
+    with pytest.raises(DataError, match=r"a\.XLSX: got 2 sheets \(Sheet, empty\), expected one"):
         rows_of(path)
 
 

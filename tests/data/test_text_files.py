@@ -96,7 +96,7 @@ def test_old_line_ends_are_found_behind_a_long_line(tmp_path: Path) -> None:
         (
             zipped(b"a", b"b"),
             "utf-8",
-            r"a\.txt: got a zip archive of 2 files, expected one; unpack it and name ",
+            r"a\.txt: got a zip archive of 2 files, expected one ",
         ),
         (zipped(), "utf-8", r"a\.txt: not utf-8|a\.txt:1: got a NUL"),
     ],
@@ -235,3 +235,11 @@ def test_utf_8_that_is_read_as_another_encoding_is_a_warning(tmp_path: Path) -> 
     for raw in (b"plain\n", "Tür\n".encode("latin-1")):  # pytest makes an error of a warning
         path.write_bytes(raw)
         assert text_of(path, "latin-1") == raw.decode("latin-1")
+
+
+def test_a_file_that_is_not_there_has_a_neighbour_of_a_similar_name(tmp_path: Path) -> None:
+    (tmp_path / "tweets small.csv").touch()
+    with pytest.raises(DataError, match=r"smal\.csv: no such file \(did you mean 'tweets small\.csv'\?\)"):
+        text_of(tmp_path / "tweets smal.csv")
+    with pytest.raises(DataError, match=r"a\.csv: no such file$"):
+        text_of(tmp_path / "nowhere" / "a.csv")

@@ -30,6 +30,7 @@ from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
 from multiseq.runs import recipe as recipes
+from multiseq.system.lock import LOCK
 from multiseq.tasks import Task
 
 ROOT = Path(__file__).parents[2]
@@ -662,7 +663,8 @@ def test_tables_are_read_as_in_training(folder: Path) -> None:
     assert items_of("New.CSV") == ["schön"]
     (folder / "new.tsv").write_text("t\tx\nschön\t1\n", encoding="utf-8")
     assert items_of("new.tsv", "--set", "encoding=utf-8") == ["schön"]
-    assert items_of("new.tsv", "--column", "x") == ["1"]
+    with pytest.warns(UserWarning, match=r"new\.tsv: is read as latin-1, but its bytes are UTF-8"):
+        assert items_of("new.tsv", "--column", "x") == ["1"]
     (folder / "new.csv").write_text("t:x\na,b:c\n")
     assert items_of("new.csv", "--set", "separator=:") == ["a,b"]
     for change, message in {
@@ -760,7 +762,10 @@ def test_a_run_that_was_stopped_says_how_to_go_on(folder: Path) -> None:
     (folder / "stopped/recipe.toml").write_text(TINY)
     (folder / "stopped/run.json").write_text('{"recipe": "tiny", "data": ".", "sources": []}')
     for command in (("predict", "stopped", "--task", "mood", "a"), ("evaluate", "stopped", "--data", ".")):
-        assert "has not saved a model yet; go on with: multiseq train --resume --out" in error(*command)
+        assert "if it has stopped, go on with: multiseq train --resume --out" in error(*command)
+    (folder / "begun").mkdir()
+    (folder / "begun" / LOCK).touch()
+    assert "wait for it" in error("predict", "begun", "--task", "mood", "a")
 
 
 def test_a_task_alone_needs_no_name(folder: Path) -> None:

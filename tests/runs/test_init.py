@@ -278,6 +278,15 @@ def test_a_column_that_is_called_like_a_class_is_a_header() -> None:
         planned(write("a.csv", rows))
 
 
+def test_codes_that_come_back_are_a_group() -> None:
+    rows = "".join(f"{TEXTS[i % 4]} {i},{'up' if i % 3 else 'down'},{i // 4:04}\n" for i in range(100))
+    _, tables = planned(write("a.csv", "text,label,who\n" + rows))
+    assert only(tables, "data")["group"] == "who"
+    few = "".join(f"{TEXTS[i % 4]} {i},{'up' if i % 3 else 'down'},{i // 10:04}\n" for i in range(100))
+    _, tables = planned(write("b.csv", "text,label,who\n" + few))
+    assert "group" not in only(tables, "data")
+
+
 def test_many_columns_of_0_and_1_are_one_task() -> None:
     rows = "".join(f"{TEXTS[i % 4]},{i % 2},{i % 3 % 2},{'' if i % 5 else i // 5 % 2}\n" for i in range(40))
     _, tables = planned(write("a.csv", "text,toxic,rude,threat\n" + rows))

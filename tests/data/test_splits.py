@@ -479,7 +479,9 @@ def test_what_the_data_cannot_be_split_by(folder: Folder) -> None:
     with pytest.raises(DataError, match=r"reviews\.csv: no column 'speaker'; there are mood, customer, date"):
         folder.locations('test = 0.2\ngroup = "speaker"')
     folder.write([[f"text {i}", "x", "c0", "1"] for i in range(5)])
-    with pytest.raises(DataError, match=r"reviews: \[data\.reviews\]: 'mood': got 1 groups for train, test, dev"):
+    with pytest.raises(
+        DataError, match=r"reviews: \[data\.reviews\]: 'mood': got 1 groups for train, test, dev"
+    ):
         folder.locations('test = 0.2\ndev = 0.1\ngroup = "customer"')
     folder.write([["same", "x", "c0", "1"]] * 5)
     with pytest.raises(

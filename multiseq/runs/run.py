@@ -160,8 +160,6 @@ def _train(
     options = settings(recipe)
     base = data_folder(recipe, data)
     bad = BadRows()
-    if is_first_process():
-        say(f"{recipe.name}: reading and preparing the data")
     with known_folder(base):
         saved = saved_splits(out / FOLDER) if resume else {}  # none if the run was killed before it drew
         drawn = draw_splits(recipe, base, saved or None)

@@ -129,8 +129,7 @@ def draw(
         content = _by_column(columns.pop("split_column"), locations, spec, of_nodes)
     if given is not None:
         content = {"train": [], **_rows_by_split(given.location, given.content, len(items))}
-    by_label = f"{place}: {_column(task)!r}" if task is not None and "labels" in columns else place
-    content |= _divided(items, content["train"], spec, columns, by_label)
+    content |= _divided(items, content["train"], spec, columns, place)
     how = _how(spec, task, columns, [content[split] for split in SPLITS if split in content])
     note = {"of": "nodes"} if of_nodes else {}
     return Split(place, {**content, "rows": len(items), **note, "how": how})

@@ -479,9 +479,7 @@ def test_what_the_data_cannot_be_split_by(folder: Folder) -> None:
     with pytest.raises(DataError, match=r"reviews\.csv: no column 'speaker'; there are mood, customer, date"):
         folder.locations('test = 0.2\ngroup = "speaker"')
     folder.write([[f"text {i}", "x", "c0", "1"] for i in range(5)])
-    with pytest.raises(
-        DataError, match=r"reviews: \[data\.reviews\]: 'mood': got 1 groups for train, test, dev"
-    ):
+    with pytest.raises(DataError, match=r"reviews: \[data\.reviews\]: got 1 groups for train, test, dev"):
         folder.locations('test = 0.2\ndev = 0.1\ngroup = "customer"')
     folder.write([["same", "x", "c0", "1"]] * 5)
     with pytest.raises(
@@ -637,7 +635,7 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, list[str]]
 def test_a_run_says_and_keeps_its_splits(tested: tuple[Folder, list[str]]) -> None:
     folder, lines = tested
     how = "drawn with split_seed = 3, in proportion to 'mood', equal items in one split"
-    assert lines[1] == f"[data.reviews] train 56, dev 8, test 16 items: {how}"
+    assert lines[0] == f"[data.reviews] train 56, dev 8, test 16 items: {how}"
     assert "Scores on the test split." in lines
     assert f"{folder.path / 'run'} {HAS} and this table (test.md)." in lines
     content = json.loads((folder.path / "run" / "splits" / "reviews.json").read_text())
@@ -713,7 +711,7 @@ def test_without_a_test_split_dev_is_scored_and_the_text_says_so(folder: Folder)
     folder.recipe("dev = 0.2")
     few = ("--set", "training.steps=4", "--set", "training.evaluate_every=2")
     lines = printed("train", folder.path / "reviews.toml", "--out", run, *few)
-    assert any("Scores on the dev split." in one and f"Those on dev are {optimistic}" in one for one in lines)
+    assert any(line.startswith(f"Scores on the dev split. Those on dev are {optimistic}") for line in lines)
     assert f"{run} {HAS} and this table (dev.md)." in lines
     report = json.loads((run / "dev.json").read_text())["tasks"]
     assert (report["mood"]["split"], report["mood"]["dev_chose_weights"]) == ("dev", True)
@@ -758,7 +756,7 @@ def test_each_task_is_scored_on_the_best_split_of_its_data(folder: Folder) -> No
     assert (
         (folder.path / "run" / "test.md")
         .read_text()
-        .count("\n\nScores on the dev split: mood. Scores on the test split: tone.")
+        .endswith("\n\nScores on the dev split: mood. Scores on the test split: tone.\n")
     )
 
 
@@ -768,7 +766,7 @@ def test_equal_items_in_two_files_are_counted(folder: Folder) -> None:
     recipe, lines = folder.recipe('test = "test.csv"', text), list[str]()
     recipe.tables["training"]["steps"] = 2
     train_run(recipe, folder.path / "run", progress=False, say=lines.append)
-    assert lines[1:3] == [
+    assert lines[:2] == [
         "[data.reviews] train 80, test 5 items: each from its file",
         "[data.reviews] 5 items of test are also in train: they make its score too good",
     ]

@@ -37,7 +37,6 @@ from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.protocols import Adapter, EncoderLike, Head
 from multiseq.system.files import put, replace_folder
 from multiseq.system.hub import download, is_hub_name
-from multiseq.system.lock import LOCK
 from multiseq.tasks import Task
 
 __all__ = ["CheckpointError", "load", "save"]
@@ -404,7 +403,7 @@ def _find(folder: Path) -> Path:
         if (place / "config.json").is_file():
             return place
     run = folder.parent if folder.name == "model" else folder
-    if (run / "run.json").is_file() or (run / LOCK).is_file():
+    if (run / "run.json").is_file():
         raise CheckpointError(
             f"{run}: its training has not saved a model yet; wait for it, or if it has stopped, go on with: "
             f"multiseq train --resume --out {run}"

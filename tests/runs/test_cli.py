@@ -30,7 +30,6 @@ from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
 from multiseq.runs import recipe as recipes
-from multiseq.system.lock import LOCK
 from multiseq.tasks import Task
 
 ROOT = Path(__file__).parents[2]
@@ -763,9 +762,6 @@ def test_a_run_that_was_stopped_says_how_to_go_on(folder: Path) -> None:
     (folder / "stopped/run.json").write_text('{"recipe": "tiny", "data": ".", "sources": []}')
     for command in (("predict", "stopped", "--task", "mood", "a"), ("evaluate", "stopped", "--data", ".")):
         assert "if it has stopped, go on with: multiseq train --resume --out" in error(*command)
-    (folder / "begun").mkdir()
-    (folder / "begun" / LOCK).touch()
-    assert "wait for it" in error("predict", "begun", "--task", "mood", "a")
 
 
 def test_a_task_alone_needs_no_name(folder: Path) -> None:

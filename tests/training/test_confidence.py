@@ -35,7 +35,7 @@ from multiseq.heads.ctc import CTCHead
 from multiseq.heads.targets import target_from_config
 from multiseq.model import combine
 from multiseq.nn.distance import TrainingDistance
-from multiseq.results import LabelSet
+from multiseq.results import LabelSet, rounded
 from multiseq.runs.items import line_of, record_of
 from multiseq.runs.recipe import read
 from multiseq.runs.run import train_run
@@ -449,7 +449,9 @@ def test_predictions_are_marked(trained: Path) -> None:
         json.dumps(record)
     [pieces] = model.run("length", ["red lamp"])
     [number] = model.predict("length", ["red lamp"])
-    assert record_of(model, "length", "", pieces)["interval"] == list(number.intervals["value"])
+    assert record_of(model, "length", "", pieces)["interval"] == [
+        rounded(end, number.scales["value"]) for end in number.intervals["value"]
+    ]
     assert " to " in line_of(model, "length", pieces)
 
 

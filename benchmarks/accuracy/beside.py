@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.process import in_fresh_process, peak_of
-from multiseq import evaluate, train
+from multiseq import Model, evaluate, train
 from multiseq.runs.build import build_model, settings
 from multiseq.runs.recipe import read
 from multiseq.runs.sources import read_split
@@ -94,10 +94,14 @@ def _first(source: Source, num: int) -> Source:
     return Source(source.adapter_name, source.items[:num], targets)
 
 
-def ours(plan: Plan, splits: Mapping[str, Sequence[Source]]) -> float:
-    """Train the recipe's model, as `multiseq train` does, and score it."""
+def ours(
+    plan: Plan,
+    splits: Mapping[str, Sequence[Source]],
+    changed: Callable[[Model], Model] = lambda model: model,
+) -> float:
+    """Train the recipe's model, or what ``changed`` makes of it, as `multiseq train` does, and score it."""
     recipe = read(plan.recipe, plan.all_changes())
-    model = build_model(recipe, splits["train"])
+    model = changed(build_model(recipe, splits["train"]))
     train(model, splits["train"], dev=splits["dev"], settings=settings(recipe), progress=False)
     [(task, spec)] = recipe.tasks.items()
     return evaluate(model, splits["test"], task=task, **spec.get("decode", {})).value

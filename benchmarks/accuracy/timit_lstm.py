@@ -1,6 +1,6 @@
 """A bidirectional LSTM in the place of the encoder of the recipe `timit`: the same features, stem and budget.
 
-    python -m benchmarks.accuracy.timit_lstm FOLDER [--steps 500]
+    python -m benchmarks.accuracy.timit_lstm --data FOLDER
 
 Everything else is that of `multiseq train timit --data FOLDER`: the same splits, stem, head, augmentation,
 batches, optimizer and running average. The LSTM has two layers, of about as many weights as the encoder.
@@ -8,22 +8,14 @@ batches, optimizer and running average. The LSTM has two layers, of about as man
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from benchmarks.accuracy.beside import Plan, compare, ours
 from multiseq.model import Model
-from multiseq.runs.build import build_model, settings
-from multiseq.runs.recipe import read
-from multiseq.runs.sources import read_split
-from multiseq.training.evaluation import evaluate
-from multiseq.training.loop import train
 from multiseq.vectors import VectorSets
 
 WIDTH = 136
@@ -55,28 +47,15 @@ class LSTMEncoder(nn.Module):
         return cls(config["dim"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=500)
-    given = parser.parse_args()
-    recipe = read("timit")
-    train_on, dev, test = (read_split(recipe, split, given.folder) for split in ("train", "dev", "test"))
-    model = build_model(recipe, train_on)
+def lstm(plan: Plan, splits: Mapping[str, Any]) -> float:
+    """Train the recipe's model with the LSTM, and score it. The files are read again for their sources."""
+    return ours(plan, {split: plan.sources(split) for split in splits}, _with_lstm)
+
+
+def _with_lstm(model: Model) -> Model:
     torch.manual_seed(0)
-    lstm = Model(model.adapters, LSTMEncoder(model.encoder.dim), model.tasks)
-    for name, module in (("encoder", model.encoder), ("LSTM", lstm.encoder)):
-        print(f"{name}: {sum(p.numel() for p in module.parameters()):,} weights")  # type: ignore[attr-defined]
-    began = time.process_time()
-    chosen = replace(settings(recipe), steps=given.steps)
-    train(lstm, train_on, dev=dev, settings=chosen, devices=1, accelerator="cpu")
-    seconds = time.process_time() - began
-    for split, sources in (("dev", dev), ("test", test)):
-        print(f"{split}: {evaluate(lstm, sources, task='phones').value:.4f}")
-    print(f"{seconds:.0f} s of processor time")
+    return Model(model.adapters, LSTMEncoder(model.encoder.dim), model.tasks)
 
 
 if __name__ == "__main__":
-    main()
+    compare(__doc__, "timit", {"LSTM": lstm})

@@ -142,9 +142,9 @@ def _stem(name: str) -> str:
 def srt(words: Sequence[Spoken], seconds: float) -> str:
     """Subtitles as SubRip has them.
 
-    >>> print(srt([Spoken("so", 0.5, 0.75, 0.9), Spoken("good", 0.75, 61.25, 0.8)], 62.0), end="")
+    >>> print(srt([Spoken("so", 60.5, 60.75, 0.9), Spoken("good", 60.75, 61.25, 0.8)], 62.0), end="")
     1
-    00:00:00,500 --> 00:01:01,250
+    00:01:00,500 --> 00:01:01,250
     so good
     <BLANKLINE>
     """

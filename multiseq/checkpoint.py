@@ -37,6 +37,7 @@ from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.protocols import Adapter, EncoderLike, Head
 from multiseq.system.files import put, replace_folder
 from multiseq.system.hub import download, is_hub_name
+from multiseq.system.lock import is_held
 from multiseq.tasks import Task
 
 __all__ = ["CheckpointError", "load", "save"]
@@ -403,7 +404,7 @@ def _find(folder: Path) -> Path:
         if (place / "config.json").is_file():
             return place
     run = folder.parent if folder.name == "model" else folder
-    if (run / "run.json").is_file():
+    if (run / "run.json").is_file() or is_held(run):
         raise CheckpointError(
             f"{run}: its training has not saved a model yet; wait for it, or if it has stopped, go on with: "
             f"multiseq train --resume --out {run}"

@@ -6,7 +6,7 @@ __all__ = ["FORMATS", "ON_ERROR", "SPLITS", "SPLIT_NAMES", "NETWORKS", "PATHS", 
 
 TEXT = {"encoding": False, "unpack_limit": False}
 """Options of all formats that are text files."""
-TABLE = {"input": False, "separator": False, **TEXT}
+TABLE = {"input": False, "separator": False, "sheet": False, **TEXT}
 
 FORMATS: dict[str, dict[str, bool]] = {
     "conllu": TEXT,
@@ -30,7 +30,7 @@ FORMATS: dict[str, dict[str, bool]] = {
         "decimal": False,
         **TEXT,
     },
-    "triples": {"separator": False, **TEXT},
+    "triples": {"separator": False, "sheet": False, **TEXT},
     "sdf": TEXT,
     "graphml": {"features": True},
     "npz": {},

@@ -179,6 +179,7 @@ def read_table(
     features: Sequence[str] = (),
     encoding: str = "utf-8",
     separator: str | None = None,
+    sheet: str | None = None,
     unpack_limit: int | None = None,
     columns: Collection[str] = (),
     reject: Reject = stop,
@@ -193,6 +194,7 @@ def read_table(
             ``{"smiles": …, column: cell}``.
         encoding: The encoding of a text file.
         separator: The separator between cells. Default: derived from the file's name and header.
+        sheet: The sheet of an Excel file that has several with cells. Other files have none.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
         columns: The label columns to keep. All are kept if it is empty or names a column that does not exist.
         reject: What to do about a row with a wrong number of cells.
@@ -200,7 +202,14 @@ def read_table(
     Raises:
         DataError: The file is not a table, or has no column ``input``.
     """
-    table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
+    table = open_table(
+        path,
+        encoding=encoding,
+        separator=separator,
+        sheet=sheet,
+        unpack_limit=unpack_limit,
+        reject=reject,
+    )
     if input not in table.names:
         missing = no_such("column", input, table.names, " for the input")
         if len(table.names) == 1 and "," in table.names[0]:
@@ -362,6 +371,7 @@ def read_recordings(
     segments: Path | None = None,
     encoding: str = "utf-8",
     separator: str | None = None,
+    sheet: str | None = None,
     unpack_limit: int | None = None,
     reject: Reject = stop,
 ) -> Records:
@@ -378,6 +388,7 @@ def read_recordings(
             is missing. It does not go with ``start`` and ``end`` in the table.
         encoding: The encoding of both tables.
         separator: As for `read_table`, for both tables.
+        sheet: As for `read_table`, of the table of recordings.
         unpack_limit: As for `read_table`, for both tables.
         reject: What to do about a bad row of either table.
 
@@ -387,7 +398,7 @@ def read_recordings(
     options: dict[str, Any] = {
         "encoding": encoding, "separator": separator, "unpack_limit": unpack_limit, "reject": reject
     }  # fmt: skip
-    records = read_table(path, input=input, **options)
+    records = read_table(path, input=input, sheet=sheet, **options)
     audio = audio or path.parent
     if not audio.exists():
         raise DataError(f"{audio}: no such file or folder, expected the recordings")
@@ -810,6 +821,7 @@ def read_triples(
     *,
     encoding: str = "utf-8",
     separator: str | None = None,
+    sheet: str | None = None,
     unpack_limit: int | None = None,
     reject: Reject = stop,
 ) -> Records:
@@ -824,13 +836,21 @@ def read_triples(
         path: The table.
         encoding: As for `read_table`.
         separator: As for `read_table`.
+        sheet: As for `read_table`.
         unpack_limit: As for `read_table`.
         reject: What to do about a row with an empty cell in its triple, or with another label.
 
     Raises:
         DataError: The file is not a table, or a row does not fit the others.
     """
-    table = open_table(path, encoding=encoding, separator=separator, unpack_limit=unpack_limit, reject=reject)
+    table = open_table(
+        path,
+        encoding=encoding,
+        separator=separator,
+        sheet=sheet,
+        unpack_limit=unpack_limit,
+        reject=reject,
+    )
     graph, triple = columns_of_triples(path, table.names)
     others = [name for name in table.names if name not in (graph, *triple)]
     graphs: dict[str, list[tuple[str, ...]]] = {}

@@ -26,7 +26,7 @@ from multiseq.data.molecules import scaffold as scaffold_of
 from multiseq.data.molecules import smiles_of
 from multiseq.labels import class_name, in_order, plain
 
-__all__ = ["first_equal", "folds", "is_empty", "moment", "split"]
+__all__ = ["ClassesError", "first_equal", "folds", "is_empty", "moment", "split"]
 
 RowNumbers = dict[str, list[int]]
 """Split (train, dev, test) -> its row numbers, in ascending order."""
@@ -474,12 +474,16 @@ def _fill(empty: int, owner: list[int], held: Sequence[Labels]) -> None:
 # --- errors ---------------------------------------------------------------------------------------
 
 
+class ClassesError(ValueError):
+    """The labels leave a split empty."""
+
+
 def _checked_splits(splits: Mapping[str, list[int]], what: str, num: int) -> RowNumbers:
     if num < len(splits):
         raise ValueError(_too_few(what, num, list(splits)))
     empty = [name for name, numbers in splits.items() if not numbers]
     if empty:
-        raise ValueError(
+        raise ClassesError(
             f"got no item for {' and '.join(empty)}, because nearly every class has one of the {num} {what}; "
             'expected classes with several. Numbers need target = "number"; ids are nothing to learn'
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import warnings
 import zipfile
@@ -20,12 +21,13 @@ from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any
 
+from multiseq.checks import no_such
 from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.records import DataError
 from multiseq.data.text_files import check_unpacked, no_such_file, open_text, suffix_of
 from multiseq.requires import need
 
-__all__ = ["BINARY", "SEPARATORS", "TABLES", "Table", "as_text", "open_table"]
+__all__ = ["BINARY", "SEPARATORS", "TABLES", "Table", "as_text", "open_table", "sheet_sizes"]
 
 EXCEL = (".xlsx", ".xlsm")
 BINARY = (".parquet", *EXCEL)
@@ -74,6 +76,7 @@ def open_table(
     *,
     encoding: str = "utf-8",
     separator: str | None = None,
+    sheet: str | None = None,
     unpack_limit: int | None = None,
     reject: Reject = stop,
 ) -> Table:
@@ -87,6 +90,7 @@ def open_table(
             quotes are ordinary characters, unless all names in the header are quoted.
         encoding: The encoding of a text file.
         separator: Another separator for a text file. If it is given, cells can be quoted in any text file.
+        sheet: The sheet of an Excel file that has several with cells. Other files have none.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
         reject: What to do about a row with too few or too many cells, or with wrong quotes.
 
@@ -97,7 +101,10 @@ def open_table(
     if suffix in BINARY:
         if not path.is_file():
             raise no_such_file(path)
-        batches = (_parquet if suffix == ".parquet" else _excel)(path, unpack_limit, reject)
+        parquet = suffix == ".parquet"
+        batches = (
+            _parquet(path, unpack_limit, reject) if parquet else _excel(path, sheet, unpack_limit, reject)
+        )
     else:
         batches = _text(path, encoding, separator, unpack_limit, reject)
     names = [str(name).strip() for name in next(batches, [])]
@@ -247,32 +254,48 @@ def _parquet(path: Path, limit: int | None, reject: Reject) -> Iterator[Any]:
             done += len(rows)
 
 
-def _excel(path: Path, limit: int | None, reject: Reject) -> Iterator[Any]:
-    """Read the only sheet with cells of an Excel file. Line numbers are Excel's row numbers."""
+def sheet_sizes(path: Path) -> dict[str, int]:
+    """The sheets of an Excel file that have cells -> their numbers of rows."""
     openpyxl = need("openpyxl", package="multiseq[tables]")
     with _named_errors(path, "Excel"):
-        raw = io.BytesIO(path.read_bytes())
-        with zipfile.ZipFile(raw) as archive:
-            check_unpacked(path, sum(info.file_size for info in archive.infolist()), limit)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings about styles and forms do not matter
-            book = openpyxl.load_workbook(raw, read_only=True, data_only=True)
+        book = _book(openpyxl, path, None)
+        return {sheet.title: sheet.max_row or 0 for sheet in book.worksheets if _has_cells(sheet)}
+
+
+def _excel(path: Path, name: str | None, limit: int | None, reject: Reject) -> Iterator[Any]:
+    """Read a sheet of an Excel file. Line numbers are Excel's row numbers."""
+    openpyxl = need("openpyxl", package="multiseq[tables]")
+    with _named_errors(path, "Excel"):
+        book = _book(openpyxl, path, limit)
         sheets = [sheet for sheet in book.worksheets if _has_cells(sheet)]
+        names = [sheet.title for sheet in sheets]
+        if name is not None:
+            if name not in names:
+                raise DataError(f"{path}: {no_such('sheet', name, names)}")
+            sheets = [sheets[names.index(name)]]
         if len(sheets) > 1:
-            names = ", ".join(sheet.title for sheet in sheets)
             raise DataError(
-                f"{path}: got {len(sheets)} sheets ({names}), expected one; save the one you want as a "
-                "file of its own"
+                f"{path}: got {len(sheets)} sheets ({', '.join(names)}), expected one; choose it with "
+                f"sheet = {json.dumps(names[0], ensure_ascii=False)}, or save it as a file of its own"
             )
         raw_rows = (row for sheet in sheets for row in sheet.iter_rows(values_only=True))
         rows = ([as_text(cell) for cell in row] for row in raw_rows)
         header = next(rows, [])
-        width = max((i + 1 for i, name in enumerate(header) if name), default=0)
+        width = max((i + 1 for i, cell in enumerate(header) if cell), default=0)
         yield header[:width]
         done = 1
         while batch := [_to_width(row, width) for row in islice(rows, ROWS)]:
             yield _columns(path, range(done + 1, done + 1 + len(batch)), batch, width, reject)
             done += len(batch)
+
+
+def _book(openpyxl: Any, path: Path, limit: int | None) -> Any:
+    raw = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(raw) as archive:
+        check_unpacked(path, sum(info.file_size for info in archive.infolist()), limit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # warnings about styles and forms do not matter
+        return openpyxl.load_workbook(raw, read_only=True, data_only=True)
 
 
 @contextmanager

@@ -599,7 +599,7 @@ def _segment_tables(groups: Sequence[Group], kinds: Kinds) -> list[Group]:
 
     def is_segments(group: Group) -> bool:
         file = next(splits_in_order(group))[1]
-        names = open_table(file, encoding=kinds[file][1]).names
+        names = [column.name for column in columns_of(file, *kinds[file])]
         return len(names) == 4 and names[1].startswith("start") and names[2].startswith("end")
 
     return list(filter(is_segments, groups)) if len(groups) > 1 else []

@@ -17,7 +17,7 @@ from multiseq.data.readers import TRIPLE, columns_of_triples
 from multiseq.data.recordings import AudioSegment, by_stem, find_recordings, is_audio
 from multiseq.data.records import DataError
 from multiseq.data.sdf import entries_of
-from multiseq.data.tables import open_table
+from multiseq.data.tables import EXCEL, open_table, sheet_sizes
 from multiseq.data.text_files import lines_of, parse_json, suffix_of
 from multiseq.init.columns import SAMPLE, TEXTS, Column, look_at, word_set
 from multiseq.init.files import LANGUAGES, Group, separator_of, splits_in_order
@@ -81,8 +81,8 @@ def _columns_of(path: Path, kind: str, encoding: str, version: Any) -> list[Colu
         entries = [entry.properties for entry in islice(entries_of(path, encoding), SAMPLE)]
         named = dict.fromkeys(name for properties in entries for name in properties)
         return [look_at(name, [properties.get(name) for properties in entries]) for name in named]
-    separator = _separator(path, encoding)
-    table = open_table(path, encoding=encoding, separator=separator, reject=_pass)
+    separator, sheet = _separator(path, encoding), _largest_sheet(path)
+    table = open_table(path, encoding=encoding, separator=separator, sheet=sheet, reject=_pass)
     cells: list[list[Any]] = [[] for _ in table.names]
     for _, columns in table.batches:
         for known, new in zip(cells, columns, strict=True):
@@ -108,6 +108,20 @@ def _separator(path: Path, encoding: str) -> str | None:
     if suffix_of(path) in (".csv", ".parquet", ".xlsx", ".xlsm"):
         return None
     return separator_of(path, encoding)
+
+
+def _largest_sheet(path: Path) -> str | None:
+    """The sheet with most rows of an Excel file with several; otherwise None."""
+    if suffix_of(path) not in EXCEL:
+        return None
+    sizes = sheet_sizes(path)
+    return max(sizes, key=lambda name: sizes[name]) if len(sizes) > 1 else None
+
+
+def _add_sheet(plan: Plan, path: Path) -> None:
+    if sheet := _largest_sheet(path):
+        plan.data["sheet"] = sheet
+        plan.notes["sheet"] = f"the longest of {listed(list(sheet_sizes(path)), 5)}"
 
 
 def _pass(location: str, reason: str, raw: str = "") -> None:
@@ -190,6 +204,7 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
     separator = _separator(path, encoding)
     if kind == "table" and separator not in (None, "\t"):
         data["separator"] = separator
+    _add_sheet(plan, path)
     others = [column for column in columns if column is not item]
     split = next((c for c in others if c.kind == "split" and c.name not in wish.labels), None)
     _add_files(plan, group, split, kind, encoding)
@@ -219,6 +234,7 @@ def plan_triples(group: Group, encoding: str, wish: Wish, name: str) -> Plan | N
     others = [column for column in columns if column.name not in (graph, *triple)]
     facts = Column(listed(triple), "triples", "the facts of a graph, one in a row", 0, 0, {})
     plan = Plan(name, "graph", {"format": "triples"})
+    _add_sheet(plan, path)
     plan.seen.append((graph, "the name of the graph"))
     _plan_around(plan, facts, others, group, "table", encoding, wish)
     return plan

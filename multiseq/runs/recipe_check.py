@@ -43,8 +43,9 @@ DATA_KEYS: dict[str, Any] = {
     "decimal": str, "on_error": str,
 }  # fmt: skip
 READER_KEYS: dict[str, Any] = {
-    "input": str, "encoding": str, "separator": str, "unpack_limit": int, "audio": str, "segments": str,
-    "silence": str, "edges": str, "features": list, "ids": str, "labels": str, "classes": list,
+    "input": str, "encoding": str, "separator": str, "sheet": str, "unpack_limit": int,
+    "audio": str, "segments": str, "silence": str, "edges": str, "features": list, "ids": str,
+    "labels": str, "classes": list,
     "decimal": str, "phones": int, "sa": bool, "test_of": list, "dev_of": list,
 }  # fmt: skip
 """Options of readers. Each format has some of them."""

@@ -565,7 +565,8 @@ def _row(cells: Mapping[str, Any], given: Any, location: str, file: Input, adapt
 
 def _open(file: Input, reject: Reject = stop) -> Table:
     options = file.reading.options
-    chosen = {key: options[key] for key in ("encoding", "separator", "unpack_limit") if key in options}
+    keys = ("encoding", "separator", "sheet", "unpack_limit")
+    chosen = {key: options[key] for key in keys if key in options}
     return open_table(file.path, **chosen, reject=reject)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -160,6 +159,8 @@ def _train(
     options = settings(recipe)
     base = data_folder(recipe, data)
     bad = BadRows()
+    if is_first_process():
+        say(f"{recipe.name}: reading and preparing the data")
     with known_folder(base):
         saved = saved_splits(out / FOLDER) if resume else {}  # none if the run was killed before it drew
         drawn = draw_splits(recipe, base, saved or None)
@@ -410,19 +411,10 @@ def _num_weights(model: Model) -> int:
 
 @contextmanager
 def _plain_lightning() -> Iterator[None]:
-    """Turn Lightning's errors into Python's: ValueError for invalid settings, KeyboardInterrupt for Ctrl-C.
-
-    At Ctrl-C, Lightning would exit with code 1, and it ignores the signal from then on.
-    """
+    """Turn Lightning's error for invalid settings into a ValueError."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    before = signal.getsignal(signal.SIGINT)
     try:
         yield
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
-    except SystemExit as stop:
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, before)
-        raise KeyboardInterrupt from None

@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from multiseq.labels import class_name
-from multiseq.options import METRICS_OF, PERCENT
+from multiseq.options import LOWER_IS_BETTER, METRICS_OF, PERCENT
 
 if TYPE_CHECKING:
     from multiseq.model import Predictor
@@ -233,4 +233,18 @@ def scored_on(report: Report) -> str:
             " Those on dev are optimistic, because the weights are the ones with the best score on dev; "
             "test = 0.2 in [data.NAME] holds out items for a fair score."
         )
+    worse = [task for task, entry in report.items() if _below_baseline(entry)]
+    if worse:
+        text += (
+            f" Worse than the baseline, which is a simple method: {', '.join(worse)}. More steps or more "
+            "data may help."
+        )
     return text
+
+
+def _below_baseline(entry: Mapping[str, Any]) -> bool:
+    """Whether a simple method is better."""
+    value, baseline = entry.get("value"), entry.get("baseline")
+    if value is None or baseline is None:
+        return False
+    return bool(value > baseline if entry["metric"] in LOWER_IS_BETTER else value < baseline)

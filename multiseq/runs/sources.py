@@ -267,7 +267,8 @@ def as_written(recipe: Recipe, base: Path, bad: BadRows) -> None:
 def _rows_at(numbers: set[int], path: Path, spec: Mapping[str, Any]) -> dict[int, str]:
     """The rows of a file that begin at some lines. Of Parquet and Excel, their cells as JSON."""
     if suffix_of(path) in BINARY:
-        return {line: raw_of(cells) for line, cells in open_table(path).rows() if line in numbers}
+        table = open_table(path, sheet=spec.get("sheet"))
+        return {line: raw_of(cells) for line, cells in table.rows() if line in numbers}
     lines = enumerate(lines_of(path, **{key: value for key, value in spec.items() if key in TEXT}), 1)
     rows = {}
     for start, line in lines:

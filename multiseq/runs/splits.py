@@ -15,7 +15,7 @@ from multiseq.data.bad_rows import Reject, raw_of
 from multiseq.data.formats import NETWORKS, SPLIT_NAMES, SPLITS
 from multiseq.data.molecules import scaffold, smiles_of
 from multiseq.data.records import splits_of
-from multiseq.data.splits import folds, moment
+from multiseq.data.splits import ClassesError, folds, moment
 from multiseq.data.splits import split as divide
 from multiseq.data.text_files import parse_json, text_of
 from multiseq.labels import class_name
@@ -129,7 +129,10 @@ def draw(
         content = _by_column(columns.pop("split_column"), locations, spec, of_nodes)
     if given is not None:
         content = {"train": [], **_rows_by_split(given.location, given.content, len(items))}
-    content |= _divided(items, content["train"], spec, columns, place)
+    try:
+        content |= _divided(items, content["train"], spec, columns, place)
+    except ClassesError as error:
+        raise DataError(f"{place}: {_column(task or {})!r}: {error}") from None
     how = _how(spec, task, columns, [content[split] for split in SPLITS if split in content])
     note = {"of": "nodes"} if of_nodes else {}
     return Split(place, {**content, "rows": len(items), **note, "how": how})
@@ -243,6 +246,8 @@ def _divided(
             splits = folds(kept, spec["folds"], **given)[spec["fold"]]
         else:
             splits = divide(kept, **given)
+    except ClassesError:
+        raise
     except ValueError as error:
         raise DataError(f"{place}: {error}") from None
     divided = {split: [numbers[i] for i in places] for split, places in splits.items()}

@@ -15,9 +15,12 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["LOCK", "FolderInUseError", "hold"]
+__all__ = ["LOCK", "FolderInUseError", "hold", "is_held"]
 
 LOCK = ".lock"
+
+HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+"""The errors of a lock that another process holds."""
 
 _guard = threading.Lock()
 _in_process: set[Path] = set()
@@ -66,6 +69,23 @@ def hold(folder: str | Path) -> Iterator[None]:
                 path.rmdir()
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the lock of a folder. A file ``.lock`` alone does not say so."""
+    if folder.resolve() in _in_process:  # opening and closing the file would release the lock
+        return True
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        _lock(handle)
+    except OSError as error:
+        return error.errno in HELD
+    finally:
+        os.close(handle)
+    return False
+
+
 def _acquire(folder: Path) -> int:
     path = folder / LOCK
     while True:
@@ -75,7 +95,7 @@ def _acquire(folder: Path) -> int:
         except OSError as error:
             owner = os.read(handle, 20).decode(errors="replace")
             os.close(handle)
-            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            if error.errno in HELD:
                 raise _in_use(folder, owner) from None
             raise
         if _is_same(handle, path):

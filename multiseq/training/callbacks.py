@@ -13,7 +13,7 @@ import torch
 from multiseq.requires import needed
 from multiseq.system.memory import peak_memory
 from multiseq.system.progress import EVERY, FIRST, span
-from multiseq.system.stopping import Stop, Terminated
+from multiseq.system.stopping import Stop
 from multiseq.training.budget import Fitted
 from multiseq.training.resume import RESUME
 
@@ -23,7 +23,7 @@ with needed("lightning"):
 __all__ = ["Bar", "BusyCores", "Lines", "callbacks_for", "has_bar"]
 
 AGREED = 10
-"""In distributed training, the processes tell each other about SIGTERM once in so many steps."""
+"""In distributed training, the processes tell each other about signals once in so many steps."""
 
 WATCHED, HAD = 5.0, 0.8
 """Seconds that `BusyCores` watches after the first step; the share of a core's time that is too little."""
@@ -53,7 +53,7 @@ class _Patience(EarlyStopping):
 
 
 class _Saver(Callback):
-    """Writes the resume file, and ends the run after SIGTERM.
+    """Writes the resume file, and ends the run after SIGTERM or Ctrl-C.
 
     If a step has an evaluation, the file is written after it, so that the evaluation is not lost.
     """
@@ -85,15 +85,15 @@ class _Saver(Callback):
             trainer.save_checkpoint(self.folder / RESUME)
         if stopped:
             saved = "nothing is saved" if self.folder is None else f"saved to {self.folder / RESUME}"
-            raise Terminated(f"stopped by SIGTERM after step {trainer.global_step}; {saved}")
+            raise self.stop.ended(trainer.global_step, saved)
 
     def _stopped(self, trainer: Any) -> bool:
-        """Whether any process got SIGTERM. All processes get the same answer and stop after the same step."""
+        """Whether any process got a signal. All processes get the same answer and stop at the same step."""
         if trainer.world_size == 1:
-            return self.stop.asked
+            return bool(self.stop.asked)
         if trainer.global_step % AGREED:
             return False
-        return bool(trainer.strategy.reduce_boolean_decision(self.stop.asked, all=False))
+        return bool(trainer.strategy.reduce_boolean_decision(bool(self.stop.asked), all=False))
 
 
 # --- progress -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,6 +117,8 @@ def train(
         FileNotFoundError: ``resume`` is set, but there is no resume file.
         MemoryError: The memory is full; the message says what to lower.
         SystemExit: The process got SIGTERM. The progress is saved, and the exit code is 143.
+        KeyboardInterrupt: The user pressed Ctrl-C. The step is finished and the progress saved, except if
+            Ctrl-C was pressed twice.
 
     Example:
         >>> from multiseq import ClassTarget, Encoder, Model, SetHead, Source, Task, TextAdapter
@@ -233,7 +236,7 @@ def _run_trainer(
             f"lower max_vectors, which is {settings.max_vectors}, or cut long items; then go on with resume"
         )
         try:
-            with explain_full_memory(advice):
+            with explain_full_memory(advice), _interruptible():
                 trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         except BaseException:
             module.record.close(failed=True)
@@ -249,14 +252,29 @@ def _run_trainer(
 
 @contextmanager
 def _told() -> Iterator[Stop]:
-    """Handle SIGTERM, and print a message if it ends the training."""
+    """Handle SIGTERM and Ctrl-C, and print a message if they end the training."""
     with terminable() as stop:
         try:
             yield stop
         except Terminated as end:
             if is_first_process():
                 print(f"multiseq: {end.message}", file=sys.stderr)
+            if end.number == signal.SIGINT:
+                raise KeyboardInterrupt from None
             raise
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C. Lightning would exit, and ignore the signal from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from None
 
 
 @contextmanager

@@ -481,6 +481,9 @@ def test_what_the_data_cannot_be_split_by(folder: Folder) -> None:
     folder.write([[f"text {i}", "x", "c0", "1"] for i in range(5)])
     with pytest.raises(DataError, match=r"reviews: \[data\.reviews\]: got 1 groups for train, test, dev"):
         folder.locations('test = 0.2\ndev = 0.1\ngroup = "customer"')
+    folder.write([[f"text {i}", f"id {i}", "c0", "1"] for i in range(5)])
+    with pytest.raises(DataError, match=r"reviews: \[data\.reviews\]: 'mood': got no item for test, because"):
+        folder.locations("test = 0.2")
     folder.write([["same", "x", "c0", "1"]] * 5)
     with pytest.raises(
         DataError, match=r"\[data\.reviews\]: got 1 different items for train, test; expected"
@@ -635,8 +638,8 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, list[str]]
 def test_a_run_says_and_keeps_its_splits(tested: tuple[Folder, list[str]]) -> None:
     folder, lines = tested
     how = "drawn with split_seed = 3, in proportion to 'mood', equal items in one split"
-    assert lines[0] == f"[data.reviews] train 56, dev 8, test 16 items: {how}"
-    assert "Scores on the test split." in lines
+    assert lines[1] == f"[data.reviews] train 56, dev 8, test 16 items: {how}"
+    assert any(line.startswith("Scores on the test split.") for line in lines)
     assert f"{folder.path / 'run'} {HAS} and this table (test.md)." in lines
     content = json.loads((folder.path / "run" / "splits" / "reviews.json").read_text())
     assert {key: len(value) for key, value in content.items() if isinstance(value, list)} == {
@@ -648,7 +651,7 @@ def test_a_run_says_and_keeps_its_splits(tested: tuple[Folder, list[str]]) -> No
     scores = json.loads((folder.path / "run" / "test.json").read_text())["tasks"]["mood"]
     assert (scores["split"], scores["num_items"]) == ("test", 16)
     assert "dev_chose_weights" not in scores
-    assert (folder.path / "run" / "test.md").read_text().endswith("\n\nScores on the test split.\n")
+    assert "\n\nScores on the test split. " in (folder.path / "run" / "test.md").read_text()
 
 
 def test_evaluate_uses_the_splits_of_the_run(tested: tuple[Folder, list[str]], tmp_path: Path) -> None:
@@ -753,11 +756,8 @@ def test_each_task_is_scored_on_the_best_split_of_its_data(folder: Folder) -> No
     report = train_run(recipe, folder.path / "run", progress=False, say=lambda line: None)
     assert {task: entry["split"] for task, entry in report.items()} == {"mood": "dev", "tone": "test"}
     assert not any("dev_chose_weights" in entry for entry in report.values())  # no evaluation chose weights
-    assert (
-        (folder.path / "run" / "test.md")
-        .read_text()
-        .endswith("\n\nScores on the dev split: mood. Scores on the test split: tone.\n")
-    )
+    below = "\n\nScores on the dev split: mood. Scores on the test split: tone."
+    assert below in (folder.path / "run" / "test.md").read_text()
 
 
 def test_equal_items_in_two_files_are_counted(folder: Folder) -> None:
@@ -766,7 +766,7 @@ def test_equal_items_in_two_files_are_counted(folder: Folder) -> None:
     recipe, lines = folder.recipe('test = "test.csv"', text), list[str]()
     recipe.tables["training"]["steps"] = 2
     train_run(recipe, folder.path / "run", progress=False, say=lines.append)
-    assert lines[:2] == [
+    assert lines[1:3] == [
         "[data.reviews] train 80, test 5 items: each from its file",
         "[data.reviews] 5 items of test are also in train: they make its score too good",
     ]

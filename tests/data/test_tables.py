@@ -165,8 +165,12 @@ def test_excel(tmp_path: Path) -> None:
         rows_of(path)
     book["empty"].append(["text"])
     book.save(path)
-    with pytest.raises(DataError, match=r"a\.XLSX: got 2 sheets \(Sheet, empty\), expected one"):
+    said = r'a\.XLSX: got 2 sheets \(Sheet, empty\), expected one; choose it with sheet = "Sheet"'
+    with pytest.raises(DataError, match=said):
         rows_of(path)
+    assert rows_of(path, sheet="empty") == [["text"]]
+    with pytest.raises(DataError, match=r"a\.XLSX: no sheet 'Empty' \(did you mean 'empty'\?\)"):
+        rows_of(path, sheet="Empty")
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.xlsx"])

@@ -128,6 +128,22 @@ def test_paths_are_relative_to_the_recipe() -> None:
     assert only(tomllib.loads(Path("recipes/a.toml").read_text()), "data")["train"] == "../data/a.csv"
 
 
+def test_the_longest_of_several_sheets_is_chosen() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.title = "About"
+    book.active.append(["made by us"])
+    sheet = book.create_sheet("Answers")
+    for i in range(12):
+        sheet.append([f"a text of words, number {i}", "good" if i % 2 else "bad"] if i else ["text", "mood"])
+    book.save("reviews.xlsx")
+    well("init", "reviews.xlsx")
+    text = Path("reviews.toml").read_text()
+    assert 'sheet = "Answers"' in text
+    assert "# the longest of About, Answers" in text
+    assert "[data.reviews] train 8, dev 1, test 2 items" in well("check", "reviews.toml")
+
+
 def test_one_file_is_divided_by_the_library_and_no_speaker_is_in_two_splits() -> None:
     rows = "".join(f"{TEXTS[i % 4]},{'yes' if i % 3 else 'no'},user{i % 7}\n" for i in range(60))
     _, tables = planned(write("a.csv", "text,label,user\n" + rows))

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from multiseq.system.lock import FolderInUseError, hold
+import multiseq
+from multiseq.checkpoint import CheckpointError
+from multiseq.system.lock import FolderInUseError, hold, is_held
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -43,6 +45,31 @@ def holder(folder: Path) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
+
+
+def test_whether_a_folder_is_held(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert not is_held(folder)
+    with holder(folder) as process:
+        assert is_held(folder)
+        with pytest.raises(
+            CheckpointError, match=r"run: its training has not saved a model yet; wait for it"
+        ):
+            multiseq.load(folder)
+        process.kill()
+        process.wait()
+    assert (folder / ".lock").is_file()
+    assert not is_held(folder)  # the process is dead
+    with pytest.raises(CheckpointError, match=r"run: not a checkpoint"):
+        multiseq.load(folder)
+    with hold(folder):
+        assert is_held(folder)
+        assert is_held(folder)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        other = subprocess.run(
+            [sys.executable, "-c", HOLD, str(folder)], capture_output=True, text=True, env=environment
+        )
+        assert "trains into this folder" in other.stderr  # asking did not release the lock
 
 
 def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
-from multiseq.runs.scoring import shown
+from multiseq.runs.scoring import scored_on, shown
 from multiseq.tasks import Source, Task
 from multiseq.training.evaluation import evaluate
 from multiseq.training.item_cache import ItemCache
@@ -99,3 +99,10 @@ def test_which_sources_are_scored() -> None:
 def test_errors_are_printed_with_their_digits() -> None:
     assert [shown("rmse", v) for v in (1.23456e-7, 0.5, 1234567.0)] == ["1.235e-07", "0.5", "1.235e+06"]
     assert [shown("r2", v) for v in (0.12345, -123.456)] == ["0.123", "-123.5"]
+
+
+def test_a_score_below_the_baseline_is_said() -> None:
+    entry = {"split": "test", "metric": "accuracy", "value": 0.5, "baseline": 0.6}
+    error = {"split": "test", "metric": "rmse", "value": 0.5, "baseline": 0.6}
+    assert "simple method: mood. More" in scored_on({"mood": entry, "size": error})
+    assert "Worse" not in scored_on({"mood": {**entry, "value": 0.6}, "size": {**error, "baseline": None}})

@@ -253,7 +253,7 @@ def test_a_folder_in_use_is_refused(run: Path) -> None:
         fit(run, resume=True)
 
 
-# --- SIGTERM --------------------------------------------------------------------------------------
+# --- SIGTERM and Ctrl-C ---------------------------------------------------------------------------
 
 SCRIPT = """
     import os, signal, sys
@@ -310,6 +310,30 @@ def test_sigterm_reaches_the_loader_processes_too(tmp_path: Path) -> None:
     assert done.returncode == 143, done.stderr
     assert done.stderr == f"multiseq: stopped by SIGTERM after step 5; saved to {out / RESUME}\n"
     assert read_resume(out)["global_step"] == 5
+
+
+NOTICE = "\nmultiseq: stopping after this step; Ctrl-C again stops at once\n"
+
+
+@pytest.mark.parametrize(("send", "options"), [(ONE, ""), (ALL, "num_workers=2")])
+def test_ctrl_c_saves_too(tmp_path: Path, send: str, options: str) -> None:
+    out = tmp_path / "run"
+    done = terminated(tmp_path, out, options, send.replace("SIGTERM", "SIGINT"))
+    assert done.returncode in (1, -signal.SIGINT), done.stderr
+    begin = f"{NOTICE}multiseq: stopped by Ctrl-C after step 5; saved to {out / RESUME}\n"
+    assert done.stderr.startswith(begin)
+    assert done.stderr.endswith("\nKeyboardInterrupt\n")
+    assert read_resume(out)["global_step"] == 5
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    send = ONE.replace("SIGTERM", "SIGINT")
+    done = terminated(tmp_path, tmp_path / "run", send=f"({send}, {send})")
+    assert done.returncode in (1, -signal.SIGINT), done.stderr
+    assert done.stderr.startswith(NOTICE)
+    assert "stopped by" not in done.stderr
+    assert done.stderr.endswith("\nKeyboardInterrupt\n")
+    assert read_resume(tmp_path / "run")["global_step"] == 4
 
 
 BROKEN = """

@@ -235,6 +235,9 @@ def _load(run: Path, task: str | None, precision: str) -> tuple[Any, str, Recipe
     from multiseq.runs.folder import read_run
     from multiseq.runs.recipe_check import one_of
 
+    recipe = read_run(run) if (run / "recipe.toml").is_file() else None
+    if recipe is not None and task is not None:  # before the weights are read, which takes longer
+        one_of(task, recipe.tasks, "--task")
     model = load(run)
     known = ", ".join(model.tasks)
     if task is None and len(model.tasks) > 1:
@@ -246,7 +249,7 @@ def _load(run: Path, task: str | None, precision: str) -> tuple[Any, str, Recipe
     model.precision = chosen.name
     if precision == "auto":
         say_error(str(chosen))
-    return model, task, read_run(run) if (run / "recipe.toml").is_file() else None
+    return model, task, recipe
 
 
 def card(

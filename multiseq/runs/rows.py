@@ -350,12 +350,17 @@ def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Ro
         raise DataError(f"{audio}: no such file or folder, expected the recordings")
     are_files = _takes_files(adapter)
     find = finder(audio)
+    elsewhere = not audio.resolve().is_relative_to(
+        file.folder.resolve()
+    )  # where the recordings of the training are
 
     def make(cells: dict[str, Any], given: Any, location: str) -> Row:
         value = given if isinstance(given, str | list) else as_text(given)
         if are_files and isinstance(value, str):
             try:
-                item = find(value) if are_listed else str(audio / value)
+                beside = file.folder / value
+                is_beside = not are_listed or (elsewhere and beside.is_file())
+                item = str(beside) if is_beside else find(value)
             except DataError as error:
                 return Row(cells, None, location, value, error=f"{location}: {error}")
             if not are_listed and isinstance(item, str) and not os.path.isfile(item):

@@ -417,6 +417,15 @@ def test_a_table_may_name_recordings_without_their_ending(
         assert float(row["confidence"]) == pytest.approx(wanted.probability, abs=1e-5)
     assert "calls.csv:4: audio: 'u2' could be audio" in rows[2]["error"]
     assert "no such file" in rows[3]["error"]
+    # A list in another folder, of recordings beside it and of those of the training.
+    Path("new").mkdir()
+    tone(Path("new/u9.wav"))
+    Path("new/list.csv").write_text("name\nu9.wav\nu1\n")
+    options = ("--column", "name", "--set", "format=recordings", "--set", f"audio={Path('audio').resolve()}")
+    predict("speaker", "--input", "new/list.csv", "--output", "list.csv", *options)
+    assert [row["prediction"] for row in rows_of(Path("list.csv").read_text())] == [
+        result.label for result in model.predict("speaker", ["new/u9.wav", "audio/deep/u1.wav"])
+    ]
 
 
 def test_a_text_grid_by_hand() -> None:

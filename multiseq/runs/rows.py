@@ -359,7 +359,7 @@ def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Ro
         if are_files and isinstance(value, str):
             try:
                 beside = file.folder / value
-                is_beside = not are_listed or (elsewhere and beside.is_file())
+                is_beside = not are_listed or (of_training and beside.is_file())
                 item = str(beside) if is_beside else find(value)
             except DataError as error:
                 return Row(cells, None, location, value, error=f"{location}: {error}")

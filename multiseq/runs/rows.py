@@ -350,9 +350,7 @@ def _maker(file: Input, adapter: Any) -> Callable[[dict[str, Any], Any, str], Ro
         raise DataError(f"{audio}: no such file or folder, expected the recordings")
     are_files = _takes_files(adapter)
     find = finder(audio)
-    elsewhere = not audio.resolve().is_relative_to(
-        file.folder.resolve()
-    )  # where the recordings of the training are
+    of_training = not audio.resolve().is_relative_to(file.folder.resolve())  # the recordings' folder
 
     def make(cells: dict[str, Any], given: Any, location: str) -> Row:
         value = given if isinstance(given, str | list) else as_text(given)

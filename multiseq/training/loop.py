@@ -58,7 +58,7 @@ with needed("lightning"):
     import lightning
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-    from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+    from lightning.pytorch.callbacks import Callback, WeightAveraging
     from lightning.pytorch.loggers import Logger
 
 __all__ = ["train"]
@@ -244,7 +244,7 @@ def _run_trainer(
         if not module.stepped:
             # The run was stopped after its last step. Then Lightning skips its work at the end of training.
             for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it untyped
-                if isinstance(callback, EMAWeightAveraging):
+                if isinstance(callback, WeightAveraging):
                     callback.on_train_end(trainer, module)
         # Lightning moves the model to the CPU. Move it back for the last evaluation and for predictions.
         module.model.to(trainer.strategy.root_device)

@@ -93,6 +93,8 @@ def finder(audio: Path) -> Callable[[str], str | AudioFile]:
     known = cache(partial(by_stem, audio))
 
     def find(name: str) -> str | AudioFile:
+        if "\\" in name and not (audio / name).exists():  # a list from Windows
+            name = name.replace("\\", "/")
         places = [] if is_audio(name) else known().get(name, [])
         if len(places) > 1:
             raise DataError(

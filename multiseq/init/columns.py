@@ -169,15 +169,21 @@ def look_at(name: str, cells: Sequence[Any]) -> Column:
 
 
 def _numbers_among(name: str, texts: list[str]) -> tuple[tuple[str, str], list[str]] | None:
-    """The kind of a column of numbers in which some cells say that there is none, and the words for that."""
+    """The kind of a column of numbers in which some cells hold none, and the words in these.
+
+    Words such as "n/a" may be up to half of the cells, others (``<8``, ``12 h``) up to a tenth.
+    """
     known = [text for text in texts if text.lower() not in MISSING]
+    if not known or _share(known, _NUMBER.fullmatch) < 0.9:
+        return None
+    known = [text for text in known if _NUMBER.fullmatch(text)]
     num = len(texts) - len(known)
-    if not num or num >= len(known) or _share(known, _NUMBER.fullmatch) <= 0.98:
+    if not num or num >= len(known):
         return None
     kind, why = _kind(name, known, Counter(known), 1.0)
     if kind != "number":  # of a few classes, "unknown" may be one
         return None
-    words = sorted({text for text in texts if text.lower() in MISSING})
+    words = sorted({text for text in texts if not _NUMBER.fullmatch(text)})
     shown = ", ".join(map(repr, words[:4])) + (" …" if words[4:] else "")
     return (kind, f"{why}; {num:,} cells hold no number but {shown}"), words
 

@@ -153,7 +153,7 @@ def _train(
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.loop import train as fit
     from multiseq.training.resume import has_resume
-    from multiseq.training.run_log import read_log
+    from multiseq.training.run_log import read_log, seconds_of
 
     check_options(recipe)
     options = settings(recipe)
@@ -195,13 +195,15 @@ def _train(
         as_written(recipe, base, bad)
         _write_bad_rows(out, bad, say)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
+    earlier = seconds_of(read_log(out / "metrics.csv")) if goes_on else 0.0
     began = time.perf_counter()
     with _plain_lightning():
         watched = dev if options.evaluates else []
         fit(model, train, dev=watched, out=out, settings=options, resume=goes_on, cache=kept, **launch)
     if not is_first_process():
         return {}
-    record["training_seconds"] = round(time.perf_counter() - began, 1)
+    record["training_seconds"] = round(earlier + time.perf_counter() - began, 1)
+    say(f"{recipe.name}: calibrating and scoring")
     record["confidence"] = calibrate(model, dev, sources=train, cache=kept)
     for task, what in record["confidence"].items():
         say(f"{task}: {what}")

@@ -84,7 +84,8 @@ class _Saver(Callback):
 
     def _save(self, trainer: Any) -> None:
         stopped = self._stopped(trainer)
-        if self.folder is not None and (stopped or trainer.global_step % self.every == 0):
+        over = trainer.should_stop or trainer.global_step >= trainer.max_steps
+        if self.folder is not None and (stopped or over or trainer.global_step % self.every == 0):
             trainer.save_checkpoint(self.folder / RESUME)
         if stopped:
             saved = "nothing is saved" if self.folder is None else f"saved to {self.folder / RESUME}"

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from multiseq.system.files import WriteError, not_written, write_whole
 if TYPE_CHECKING:
     from multiseq.training.evaluation import Score
 
-__all__ = ["COLUMNS", "RunLog", "read_log"]
+__all__ = ["COLUMNS", "RunLog", "read_log", "seconds_of"]
 
 COLUMNS = ("step", "split", "task", "metric", "value", "lr", "seconds")
 
@@ -119,6 +120,17 @@ class RunLog:
         except OSError as error:
             assert self.path is not None
             raise WriteError(not_written(self.path, error)) from error
+
+
+def seconds_of(log: Sequence[Mapping[str, Any]]) -> float:
+    """The seconds of all processes that wrote a log: a process begins where they fall.
+
+    >>> seconds_of([{"seconds": "1.0"}, {"seconds": "4.0"}, {"seconds": "2.5"}])
+    6.5
+    """
+    seconds = [float(row["seconds"]) for row in log]
+    ends = [before for before, after in pairwise(seconds) if after < before]
+    return sum(ends) + (seconds[-1] if seconds else 0.0)
 
 
 def read_log(path: str | Path) -> list[dict[str, str]]:

@@ -562,3 +562,12 @@ def test_cells_that_are_all_empty_are_categories(write: Write) -> None:
 def test_molecules_that_rdkit_does_not_have() -> None:
     with pytest.raises(DataError, match=r"none\.smi: no such file in this RDKit; reinstall it"):
         read_rdkit_logp(Path("none.smi"))
+
+
+def test_a_list_of_recordings_from_windows(tmp_path: Path) -> None:
+    (tmp_path / "anna").mkdir()
+    (tmp_path / "anna" / "1.wav").write_bytes(b"")
+    (tmp_path / "ben\\2.wav").write_bytes(b"")  # elsewhere a name may hold a backslash
+    (tmp_path / "list.csv").write_text("file\nanna\\1.wav\nben\\2.wav\n")
+    items = read_recordings(tmp_path / "list.csv").items
+    assert items == [str(tmp_path / "anna" / "1.wav"), str(tmp_path / "ben\\2.wav")]

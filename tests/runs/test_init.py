@@ -233,6 +233,8 @@ def test_a_table_without_labels_asks() -> None:
         ("age", [str(20 + i) for i in range(9)], "number"),
         ("clip", ["a.wav", "b.FLAC"], "audio"),
         ("mol", ["CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1O", "CCN(CC)CC"], "smiles"),
+        ("logS", [*(f"-{i}.{i}" for i in range(40)), "n.d.", "<-8", "<-9"], "number"),
+        ("rank", [*(f"{i}.5" for i in range(40)), *"abcde"], "id"),
         ("mood", ["CO", "NO", "CO", "OK", "NO", "CO"] * 9, "class"),
         ("x", ["", None, ""], "empty"),
         ("x", ["a", "a", "a"], "constant"),

@@ -312,6 +312,15 @@ def test_sigterm_reaches_the_loader_processes_too(tmp_path: Path) -> None:
     assert read_resume(out)["global_step"] == 5
 
 
+def test_the_last_step_is_saved(tmp_path: Path) -> None:
+    """What comes after it, such as scoring, may be stopped, too."""
+    fit(tmp_path / "run", save_every=100)
+    assert read_resume(tmp_path / "run")["global_step"] == 8
+    before = losses(tmp_path / "run")
+    fit(tmp_path / "run", resume=True, save_every=100)
+    assert losses(tmp_path / "run") == before
+
+
 NOTICE = "\nmultiseq: stopping after this step; Ctrl-C again stops at once\n"
 
 

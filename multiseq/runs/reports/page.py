@@ -214,6 +214,8 @@ def _head_lines(run: Run) -> list[str]:
     lines[0] += (
         f" (started {run.record['started'][:16].replace('T', ' ')} UTC)." if "started" in run.record else "."
     )
+    if run.record and seconds is None:
+        lines.append("The training is not finished: this is the model that was saved last.")
     lines.append(f"All predictions below are for the {run.split} split.")
     if run.split == "train":
         lines.append("The model was trained on these items: the scores say nothing about new ones.")

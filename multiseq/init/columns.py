@@ -61,7 +61,7 @@ IDS = word_set(
 """Words in the name of a column that names or numbers its row, and is nothing to learn."""
 MANY = 20
 """From this number of different ids on, of which each has several rows, they are groups by themselves."""
-MEASURES = word_set("n num mol count duration seconds length lat lon latitude longitude predicted year")
+MEASURES = word_set("n num mol mw count duration seconds length lat lon latitude longitude predicted year")
 """Words in the name of a column that describes the item, and is rarely what should be learned."""
 TIMES = word_set("date time timestamp datetime created updated")
 MISSING = word_set("- -- — ? . n/a #n/a na n.a. nan nil none null missing unknown unk")
@@ -77,11 +77,12 @@ _BONDS = re.compile(r"[\[\]()=#@/\\\d]")
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a column's name, in lower case.
+    """The words of a column's name, in lower case, without a unit in brackets.
 
-    >>> words_of("measured logP"), words_of("userID"), words_of("HIV_active")
-    (['measured', 'logp'], ['user', 'id'], ['hiv', 'active'])
+    >>> words_of("measured logS (mol/L)"), words_of("userID"), words_of("HIV_active")
+    (['measured', 'logs'], ['user', 'id'], ['hiv', 'active'])
     """
+    name = re.sub(r"(?<=.)\s*[(\[][^)\]]*[)\]]", "", name)
     split = re.sub(r"(?<=[a-z])(?=[A-Z][a-z]|ID\b|Id\b)", " ", name)
     split = re.sub(r"\bnumber of\b", "num", split, flags=re.IGNORECASE)
     return [word.lower() for word in re.split(r"[\W_]+", split) if word]

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
 
 __all__ = ["WaitError", "emulated_gpu", "to_gpu", "values_of", "waiting_allowed"]
 
@@ -38,7 +39,8 @@ PROPERTIES: dict[Any, Any] = {
 }
 Module = TypeVar("Module", bound=nn.Module)
 _waiting_allowed = False
-_pinned: set[int] = set()
+_pinned = WeakIdKeyDictionary()
+"""Tensors in page-locked memory. The `id` of a dead one would not do: a new tensor may get it."""
 
 
 class WaitError(RuntimeError):
@@ -75,7 +77,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return _move(args[0], False, False)
     if func is Tensor.pin_memory:
         copy = args[0].clone()
-        _pinned.add(id(copy))
+        _pinned[copy] = True
         return copy
     if not here:
         _check(func, args, tensors)
@@ -97,7 +99,7 @@ def _move(tensor: Tensor, to_gpu: bool, non_blocking: bool) -> Tensor:
     if not to_gpu:
         _wait(f"a copy of shape {tuple(tensor.shape)} to the host")
         return values_of(tensor)
-    if not (non_blocking and id(tensor) in _pinned):
+    if not (non_blocking and tensor in _pinned):
         _wait(f"a copy of shape {tuple(tensor.shape)} to the GPU, not queued from page-locked memory")
     return tensor.clone().as_subclass(OnGPU)
 

@@ -81,7 +81,7 @@ def _columns_of(path: Path, kind: str, encoding: str, version: Any) -> list[Colu
         entries = [entry.properties for entry in islice(entries_of(path, encoding), SAMPLE)]
         named = dict.fromkeys(name for properties in entries for name in properties)
         return [look_at(name, [properties.get(name) for properties in entries]) for name in named]
-    separator, sheet = _separator(path, encoding), _largest_sheet(path)
+    separator, sheet = _separator(path, encoding), next(iter(_sheets(path)), None)
     table = open_table(path, encoding=encoding, separator=separator, sheet=sheet, reject=_pass)
     cells: list[list[Any]] = [[] for _ in table.names]
     for _, columns in table.batches:
@@ -110,18 +110,16 @@ def _separator(path: Path, encoding: str) -> str | None:
     return separator_of(path, encoding)
 
 
-def _largest_sheet(path: Path) -> str | None:
-    """The sheet with most rows of an Excel file with several; otherwise None."""
-    if suffix_of(path) not in EXCEL:
-        return None
-    sizes = sheet_sizes(path)
-    return max(sizes, key=lambda name: sizes[name]) if len(sizes) > 1 else None
+def _sheets(path: Path) -> list[str]:
+    """The sheets of an Excel file that has several, that with most rows first; otherwise none."""
+    sizes = sheet_sizes(path) if suffix_of(path) in EXCEL else {}
+    return sorted(sizes, key=lambda name: -sizes[name]) if len(sizes) > 1 else []
 
 
 def _add_sheet(plan: Plan, path: Path) -> None:
-    if sheet := _largest_sheet(path):
-        plan.data["sheet"] = sheet
-        plan.notes["sheet"] = f"the longest of {listed(list(sheet_sizes(path)), 5)}"
+    if sheets := _sheets(path):
+        plan.data["sheet"] = sheets[0]
+        plan.notes["sheet"] = f"the longest of {listed(sheets, 5)}"
 
 
 def _pass(location: str, reason: str, raw: str = "") -> None:

@@ -130,9 +130,10 @@ def draw(
     if given is not None:
         content = {"train": [], **_rows_by_split(given.location, given.content, len(items))}
     try:
-        content |= _divided(items, content["train"], spec, columns, place)
-    except ClassesError as error:
-        raise DataError(f"{place}: {_column(task or {})!r}: {error}") from None
+        content |= _divided(items, content["train"], spec, columns)
+    except ValueError as error:
+        named = f"{place}: {_column(task or {})!r}" if isinstance(error, ClassesError) else place
+        raise DataError(f"{named}: {error}") from None
     how = _how(spec, task, columns, [content[split] for split in SPLITS if split in content])
     note = {"of": "nodes"} if of_nodes else {}
     return Split(place, {**content, "rows": len(items), **note, "how": how})
@@ -230,26 +231,17 @@ def _divided(
     numbers: Sequence[int],
     spec: Mapping[str, Any],
     columns: Mapping[str, Any],
-    place: str,
 ) -> dict[str, list[int]]:
     """The chosen rows, divided into splits. Molecules without a scaffold are no items: they are in train."""
     unread = [i for i in numbers if "scaffold" in columns and columns["scaffold"][i] is None]
     numbers = sorted(set(numbers) - set(unread))
     given: dict[str, Any] = {key: [values[i] for i in numbers] for key, values in columns.items()}
     given |= {**fractions(spec), "seed": spec.get("split_seed", 0)}
-    kept = [items[i] for i in numbers]
+    kept, in_folds = [items[i] for i in numbers], "folds" in spec
     if "scaffold" in given:
         scaffolds = given.pop("scaffold")
-        given |= {"group": scaffolds} if "folds" in spec else {"scaffold": True}
-    try:
-        if "folds" in spec:
-            splits = folds(kept, spec["folds"], **given)[spec["fold"]]
-        else:
-            splits = divide(kept, **given)
-    except ClassesError:
-        raise
-    except ValueError as error:
-        raise DataError(f"{place}: {error}") from None
+        given |= {"group": scaffolds} if in_folds else {"scaffold": True}
+    splits = folds(kept, spec["folds"], **given)[spec["fold"]] if in_folds else divide(kept, **given)
     divided = {split: [numbers[i] for i in places] for split, places in splits.items()}
     return {**divided, "train": sorted(divided["train"] + unread)}
 

@@ -140,7 +140,7 @@ def test_the_longest_of_several_sheets_is_chosen() -> None:
     well("init", "reviews.xlsx")
     text = Path("reviews.toml").read_text()
     assert 'sheet = "Answers"' in text
-    assert "# the longest of About, Answers" in text
+    assert "# the longest of Answers, About" in text
     assert "[data.reviews] train 8, dev 1, test 2 items" in well("check", "reviews.toml")
 
 

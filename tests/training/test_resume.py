@@ -288,7 +288,14 @@ def terminated(
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", str(path)]
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=240, start_new_session=True
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        start_new_session=True,
+        # A test run in the background may have been told to ignore Ctrl-C, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -331,11 +331,15 @@ class Model(Predictor):
         results: dict[str, list[list[tuple[Any, Any]]]] = {
             task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
         }
-        edges = getattr(self.adapter(adapter_name), "edges", None)
+        adapter = self.adapter(adapter_name)
+        edges = getattr(adapter, "edges", None)
         for chosen, sets in self.encoded(adapter_name, pieces, max_vectors):
             for task, options in tasks.items():
+                head = self.task(task).head
+                if getattr(head, "needs_names", False):
+                    options = {**options, "names": [adapter.names(pieces[i][k]) for i, k in chosen]}
                 try:
-                    decoded = self.task(task).head.decode(sets, **options)
+                    decoded = head.decode(sets, **options)
                 except NotFiniteError as error:
                     place = place_of(locations, chosen[error.number][0])
                     raise ValueError(f"{place}: {task}: got {NOT_FINITE}") from error

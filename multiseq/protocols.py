@@ -352,7 +352,11 @@ class RowTarget(Target, Protocol):
 
 @runtime_checkable
 class Head(Protocol):
-    """Predicts from encoded sets. It must be an ``nn.Module`` with these methods."""
+    """Predicts from encoded sets. It must be an ``nn.Module`` with these methods.
+
+    A head with a true attribute ``needs_names`` gets what each vector stands for (`Adapter.names`) as
+    ``names``: for each set a list, in ``target.batch`` and in :meth:`decode`.
+    """
 
     level: Level
     target: Any

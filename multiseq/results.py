@@ -263,6 +263,8 @@ class Text(Result):
         words: Its words with their times, if they were asked for (`CTCHead.decode`).
         tokens: Its tokens (characters or pieces) with their times, likewise.
         n_best: The most probable texts, best first, if several were asked for. The first is this text.
+        cut: Whether it has as many tokens as a decoder may write, so that it may be cut off; None where there
+            is no such limit.
     """
 
     text: str
@@ -270,6 +272,7 @@ class Text(Result):
     words: tuple[Spoken, ...] = field(default=(), repr=False, compare=False)
     tokens: tuple[Spoken, ...] = field(default=(), repr=False, compare=False)
     n_best: tuple[Text, ...] = field(default=(), repr=False, compare=False)
+    cut: bool | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.text
@@ -303,7 +306,9 @@ def joined_texts(texts: Sequence[Text]) -> Text:
     words = tuple(word for text in texts for word in text.words)
     tokens = tuple(token for text in texts for token in text.tokens)
     whole = Text(" ".join(t.text for t in texts if t.text), sum(t.score for t in texts))
-    return replace(whole, words=words, tokens=tokens, n_best=tuple(best) if most else ())
+    known = [text.cut for text in texts if text.cut is not None]
+    cut = any(known) if known else None
+    return replace(whole, words=words, tokens=tokens, n_best=tuple(best) if most else (), cut=cut)
 
 
 def _after(a: Text, b: Text) -> Text:

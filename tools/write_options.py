@@ -69,6 +69,7 @@ TASKS = {
     "column": "The column or field that holds the labels.",
     "columns": "Several columns: several numbers, or a flag for each of several labels.",
     "unit": "The unit of a number, for people.",
+    "copy": "Whether rare words, numbers and names of nodes are copied from the input as they are.",
     "tokens": "What a text is written in: `character` or `piece` (parts of words).",
     "vocab_size": "Number of pieces.",
     "metric": "The score, see [labels](recipes.md#labels).",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from multiseq.heads._shared import check_sets
+from multiseq.heads.copying import Memory, Pointer, can_be_copied
 from multiseq.heads.key_value_cache import SetMemory, TokenCache
 from multiseq.heads.search import beam_search
 from multiseq.heads.text_target import TextTarget
@@ -55,6 +57,10 @@ class DecoderHead(nn.Module):
     matter. Targets are packed like sets, without padding. The output weights are separate from the
     embeddings, because tied weights learned more slowly from little data (docs/LOG.md).
 
+    If the target copies (`TextTarget.fit`), the vocabulary has one more token, "copy", and a pointer chooses
+    the vector whose name is written: ``P(copy vector) = P(copy) P(vector | copy)``, see
+    `multiseq.heads.copying`.
+
     Args:
         dim: Width of the encoded vectors and of the decoder.
         target: The vocabulary, and the conversion between texts and tokens.
@@ -78,6 +84,11 @@ class DecoderHead(nn.Module):
 
     level: Level = "sequence"
 
+    @property
+    def needs_names(self) -> bool:
+        """Whether targets and decoding need what each vector stands for, because the target copies it."""
+        return self.pointer is not None
+
     @repeatable
     def __init__(
         self,
@@ -97,14 +108,19 @@ class DecoderHead(nn.Module):
         self.dim, self.target, self.depth, self.heads = dim, target, depth, heads
         self.dropout, self.label_smoothing = dropout, label_smoothing
         self.max_length = target.longest * 3 // 2 + 10 if max_length is None else max_length
-        self.embedding = nn.Embedding(target.size, dim)
+        num_tokens = target.size + (target.common is not None)
+        self.embedding = nn.Embedding(num_tokens, dim)
         self.blocks = nn.ModuleList(_DecoderBlock(dim, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, bias=False)
-        self.out = Linear(dim, target.size, bias=True)
+        self.out = Linear(dim, num_tokens, bias=True)
+        self.pointer = None if target.common is None else Pointer(dim)
         self._initialise()
 
     def forward(self, sets: VectorSets, targets: Packed) -> Float[Tensor, "tokens_and_ends size"]:
-        """Logits for the tokens and end of each target, given the true tokens before (teacher forcing)."""
+        """Logits for the tokens and end of each target, given the true tokens before (teacher forcing).
+
+        If the target copies, the last of a token's logits is that of "copy".
+        """
         check_sets(sets, self.dim, targets)
         logits: Tensor = self.out(self._taught(sets, targets))
         return logits
@@ -161,7 +177,11 @@ class DecoderHead(nn.Module):
 
         positions = to_device(order, sets.device)
         facing = _facing(positions, lengths, sets.ordered)
-        return self._states(tokens, positions, facing, look_back, look_across)
+        x = self._embedded(tokens)
+        if self.pointer is not None:
+            owners = _owners(lengths, sets)
+            x = x + self.pointer.embed(tokens, self.target.size, owners, self.pointer.remember(sets))
+        return self._states(x, positions, facing, look_back, look_across)
 
     def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
         """Cross-entropy summed over all tokens and ends, and their number.
@@ -177,6 +197,10 @@ class DecoderHead(nn.Module):
         wanted = _put(targets.values, order_of([n + 1 for n in targets.lengths]), -1, self.target.end)
         wanted[filling] = _IGNORED
         states = self._taught(sets, targets)
+        pointed = states.new_zeros(())
+        if self.pointer is not None:
+            pointed = self._pointer_loss(states, wanted, targets, sets)
+            wanted = wanted.clamp(max=self.target.size)
         block_size = max(1, BLOCK // self.target.size)
         if len(states) <= block_size:
             total = self._cross_entropy(states, wanted)
@@ -185,7 +209,20 @@ class DecoderHead(nn.Module):
             # The recomputation draws no random numbers, so their state need not be saved.
             options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
             total = torch.stack([checkpoint(self._cross_entropy, *b, **options) for b in blocks]).sum()
-        return total, to_device(count, sets.device)
+        return total + pointed, to_device(count, sets.device)
+
+    def _pointer_loss(self, states: Tensor, wanted: Tensor, targets: Packed, sets: VectorSets) -> Tensor:
+        """-log P(vector | copy), summed over the copied tokens."""
+        assert self.pointer is not None
+        copied = (wanted >= self.target.size).nonzero().flatten()
+        owners = _owners([n + 1 for n in targets.lengths], sets)[copied]
+        if not len(copied):
+            return states.new_zeros(())
+        memory = self.pointer.remember(sets)
+        most = int(memory.lengths[owners].max())  # a padding set may be larger
+        log_probs = self.pointer(states[copied], owners, memory._replace(most=most))
+        of_vectors: Tensor = log_probs.gather(1, (wanted[copied] - self.target.size)[:, None])
+        return -of_vectors.sum()
 
     def _cross_entropy(self, states: Float[Tensor, "tokens dim"], wanted: Int[Tensor, " tokens"]) -> Tensor:
         smoothing = self.label_smoothing if self.training else 0.0
@@ -199,23 +236,32 @@ class DecoderHead(nn.Module):
         sets: VectorSets,
         *,
         num_beams: int = 1,
+        n_best: int = 1,
         length_penalty: float = 0.6,
         max_length: int | None = None,
+        names: Sequence[Sequence[str]] | None = None,
     ) -> list[Text]:
         """For each set a text, and the log-probability (natural logarithm) of its tokens and its end.
 
         Args:
             sets: Encoded sets. An empty set gets an empty text with score 0.
-            num_beams: Beam width: the number of hypotheses for each set. 1 is greedy search.
+            num_beams: Beam width: the number of hypotheses for each set. 1 is greedy search. It is at least
+                ``n_best``.
+            n_best: The number of texts in `Text.n_best`, best first. 1: it is empty.
             length_penalty: Strength of the length penalty, see `multiseq.heads.search.beam_search`.
-            max_length: The most tokens in a text, instead of the head's limit. Longer texts are cut off.
+            max_length: The most tokens in a text, instead of the head's limit. Longer texts are cut off, and
+                say so (`Text.cut`).
+            names: For each set, what each vector stands for. Needed if the target copies them; `Model` gives
+                those of the adapter.
 
         Raises:
-            ValueError: The vectors have another width, or ``num_beams``, ``length_penalty`` or ``max_length``
-                is too small.
+            ValueError: The vectors have another width, ``num_beams``, ``n_best``, ``length_penalty`` or
+                ``max_length`` is too small, or ``names`` do not fit.
             NotFiniteError: The probabilities of a set are NaN.
         """
         check_sets(sets, self.dim)
+        known = self._checked_names(names, sets)
+        limit = self.max_length if max_length is None else max_length
         filled = [i for i, length in enumerate(sets.lengths) if length]
         order = sorted(filled, key=lambda i: sets.lengths[i], reverse=True)
         texts = [Text("", 0.0)] * sets.num_sets
@@ -224,20 +270,40 @@ class DecoderHead(nn.Module):
         with inference(self):
             try:
                 hypotheses = beam_search(
-                    CachedSteps(self, sets.select(order)),
+                    CachedSteps(self, sets.select(order), [known[i] for i in order]),
                     len(order),
                     begin=self.target.begin,
                     end=self.target.end,
-                    max_length=self.max_length if max_length is None else max_length,
+                    max_length=limit,
                     num_beams=num_beams,
+                    n_best=n_best,
                     length_penalty=length_penalty,
                     device=sets.device,
                 )
             except NotFiniteError as error:  # its number counts the sorted sets
                 raise NotFiniteError(order[error.number]) from error
-        for i, hypothesis in zip(order, hypotheses, strict=True):
-            texts[i] = Text(self.target.decode_tokens(hypothesis.tokens), hypothesis.score)
+        for i, of_set in zip(order, hypotheses, strict=True):
+            different: dict[str, Text] = {}
+            for one in of_set:  # pieces may spell a text in several ways
+                text = self.target.decode_tokens(one.tokens, known[i])
+                different.setdefault(text, Text(text, one.score, cut=len(one.tokens) >= limit))
+            best = tuple(different.values())
+            texts[i] = replace(best[0], n_best=best if n_best > 1 else ())
         return texts
+
+    def _checked_names(
+        self, names: Sequence[Sequence[str]] | None, sets: VectorSets
+    ) -> Sequence[Sequence[str]]:
+        """The names of each set's vectors, if they are needed."""
+        if self.pointer is None:
+            return [()] * sets.num_sets
+        if names is None or [len(of_set) for of_set in names] != list(sets.lengths):
+            got = "none" if names is None else f"{sum(map(len, names))} for {len(names)} sets"
+            raise ValueError(
+                f"names: got {got}, expected one for each of {sets.num_vectors} vectors of {sets.num_sets} "
+                "sets, because this target copies the names of vectors"
+            )
+        return names
 
     def config(self) -> dict[str, Any]:
         """The head's settings as plain JSON values, for `from_config`."""
@@ -256,9 +322,16 @@ class DecoderHead(nn.Module):
         rotation = rotation_of(sets.positions, self.dim // self.heads)
         return [block.remember(sets.values, rotation) for block in self._each_block()]
 
+    def _embedded(self, tokens: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens dim"]:
+        """The embeddings of tokens. All that are copied have one, that of "copy"."""
+        if self.pointer is not None:
+            tokens = tokens.clamp(max=self.target.size)
+        embedded: Tensor = self.embedding(tokens) * self.dim**0.5
+        return embedded
+
     def _states(
         self,
-        tokens: Int[Tensor, " tokens"],
+        x: Float[Tensor, "tokens dim"],
         positions: Int[Tensor, " #tokens"],
         facing: Int[Tensor, " #tokens"] | None,
         look_back: _LookBack,
@@ -267,7 +340,7 @@ class DecoderHead(nn.Module):
         head_dim = self.dim // self.heads
         back = rotation_of(positions, head_dim)
         rotations = back, back if facing is positions else rotation_of(facing, head_dim)
-        x = F.dropout(self.embedding(tokens) * self.dim**0.5, self.dropout, self.training)
+        x = F.dropout(x, self.dropout, self.training)
         for layer, block in enumerate(self._each_block()):
             x = block(x, rotations, partial(look_back, layer), partial(look_across, layer))
         states: Tensor = self.norm(x)
@@ -342,7 +415,7 @@ class CachedSteps:
     share the keys they have in common. `multiseq.heads.key_value_cache` describes the shapes.
     """
 
-    def __init__(self, head: DecoderHead, sets: VectorSets) -> None:
+    def __init__(self, head: DecoderHead, sets: VectorSets, names: Sequence[Sequence[str]] = ()) -> None:
         self.head, self.length = head, 0
         self.memory = SetMemory(head._remember(sets), sets.lengths)
         layers, two, _, heads, head_dim = self.memory.packed.shape
@@ -350,23 +423,38 @@ class CachedSteps:
         self.ordered = list(sets.ordered)
         target = head.target
         self.never = torch.tensor([target.blank, target.begin, target.unknown]).to(sets.device)
+        self.copies: Memory | None = None
+        if head.pointer is not None and target.common is not None:
+            self.copies = head.pointer.remember(sets)
+            flags = [can_be_copied(name, target.common) for of_set in names for name in of_set]
+            self.possible = torch.tensor(flags).to(sets.device)
 
     def __call__(self, tokens: Int[Tensor, "sets beams"]) -> Float[Tensor, "sets beams size"]:
         num_beams = tokens.shape[1]
         position = torch.full((1,), self.length, device=tokens.device)
         facing = _facing(position, [num_beams] * len(self.ordered), self.ordered)
+        owners = torch.arange(len(tokens), device=tokens.device).repeat_interleave(num_beams)
+        tokens = tokens.flatten()
         self.past.grow(num_beams)
         with recurring_rows():
-            states = self.head._states(tokens.flatten(), position, facing, self.past.look, self.memory.look)
+            x = self.head._embedded(tokens)
+            if self.head.pointer is not None and self.copies is not None:
+                x = x + self.head.pointer.embed(tokens, self.head.target.size, owners, self.copies)
+            states = self.head._states(x, position, facing, self.past.look, self.memory.look)
             logits: Tensor = self.head.out(states)
         self.length += 1
         log_probs = logits.float().log_softmax(-1).index_fill_(1, self.never, -math.inf)
+        if self.head.pointer is not None and self.copies is not None:
+            pointed = self.head.pointer(states, owners, self.copies) + log_probs[:, -1:]
+            pointed = pointed.masked_fill(~self.possible[self.copies.rows(owners)], -math.inf)
+            log_probs = torch.cat([log_probs[:, :-1], pointed], dim=1)
         return log_probs.view(-1, num_beams, log_probs.shape[1])
 
     def keep(self, rows: Int[Tensor, "sets_kept beams_kept"], sets: Sequence[int] | None) -> None:
         self.past.keep(rows, sets)
         if sets is not None:
             self.memory.keep(sets)
+            self.copies = None if self.copies is None else self.copies.select(sets)
             self.ordered = [self.ordered[i] for i in sets]
 
 
@@ -376,6 +464,11 @@ def _facing(positions: Tensor, counts: Sequence[int], ordered: Sequence[bool]) -
         return positions if any(ordered) else None
     flags = torch.tensor(ordered).repeat_interleave(torch.tensor(counts))
     return positions * to_device(flags, positions.device)
+
+
+def _owners(counts: Sequence[int], sets: VectorSets) -> Int[Tensor, " tokens"]:
+    """The number of the set of each token, if the sets have so many tokens."""
+    return to_device(torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), sets.device)
 
 
 def _filled_and_sorted(sets: VectorSets, targets: Packed) -> tuple[VectorSets, Packed, slice]:

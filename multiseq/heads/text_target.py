@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from multiseq.heads.copying import common_words, find_names
 from multiseq.labels import composed, plain
 from multiseq.protocols import Packed
 from multiseq.requires import need
@@ -26,6 +27,7 @@ _UNITS = ("character", "piece")
 # Each contains a space. No piece can contain one, so no text can spell a special token.
 _SPECIALS = ["<ctc blank>", "<begin of text>", "<end of text>", "<unknown character>"]
 _SPACE = "▁"
+_COPIED = "\ufdd0"  # no character, so no text has it: stands for a copied name while a text is encoded
 
 
 def normalise(text: str) -> str:
@@ -63,6 +65,7 @@ class TextTarget:
         unit: What a token is: "character", or "piece" of a word.
         vocabulary: The characters, or for pieces the tokenizer as a JSON string.
         longest: The number of tokens in the longest training text. Decoders derive their limit from it.
+        common: The words that are never copied from the input. None: nothing is copied.
 
     Raises:
         ValueError: The unit is unknown, or a token is twice in the vocabulary.
@@ -77,9 +80,16 @@ class TextTarget:
     blank, begin, end, unknown = range(len(_SPECIALS))
     """Special tokens: CTC's blank, a decoder's first input, its last output, an unknown character."""
 
-    def __init__(self, unit: str, vocabulary: Sequence[str] | str, longest: int) -> None:
+    def __init__(
+        self,
+        unit: str,
+        vocabulary: Sequence[str] | str,
+        longest: int,
+        common: Iterable[str] | None = None,
+    ) -> None:
         _check_unit(unit)
         self.unit, self.longest = unit, longest
+        self.common = None if common is None else frozenset(common)
         self._tokenizer: Any = None
         if isinstance(vocabulary, str):
             self._tokenizer = read_tokenizer(vocabulary, "vocabulary", _words())
@@ -93,7 +103,9 @@ class TextTarget:
         self._index = {token: i for i, token in enumerate(tokens, start=len(_SPECIALS))}
 
     @classmethod
-    def fit(cls, values: Iterable[Any], *, unit: str, vocab_size: int = 8000) -> TextTarget:
+    def fit(
+        cls, values: Iterable[Any], *, unit: str, vocab_size: int = 8000, copy: bool = False
+    ) -> TextTarget:
         """A target with the vocabulary of the training texts. Their order does not matter.
 
         Args:
@@ -101,6 +113,8 @@ class TextTarget:
             unit: "character" or "piece".
             vocab_size: The most tokens, including the special ones. Each character of the texts has a token.
                 Pieces are added until ``vocab_size`` is reached or no pair of pieces occurs twice.
+            copy: Whether a decoder may copy names of vectors into the text, as they are: rare words, numbers,
+                entities (`multiseq.heads.copying`).
 
         Raises:
             ValueError: There is no text, or the texts have more characters than ``vocab_size`` allows.
@@ -119,7 +133,7 @@ class TextTarget:
                 f"and {len(_SPECIALS)} tokens are special"
             )
         vocabulary = alphabet if unit == "character" else _train_pieces(texts, vocab_size)
-        target = cls(unit, vocabulary, 0)
+        target = cls(unit, vocabulary, 0, common_words(texts) if copy else None)
         target.longest = max(len(target.encode(text)) for text in texts)
         return target
 
@@ -128,22 +142,43 @@ class TextTarget:
         """The number of tokens, including the special ones."""
         return len(self._tokens)
 
-    def encode(self, text: Any) -> Int[Tensor, " tokens"]:
+    def encode(self, text: Any, names: Sequence[str] = ()) -> Int[Tensor, " tokens"]:
         """The tokens of one text, without begin and end. Unknown characters become `unknown`.
+
+        Args:
+            text: The text.
+            names: What each vector of the set stands for. If this target copies, a rare name in the text
+                becomes one token, the number ``size + vector``.
 
         Raises:
             ValueError: ``text`` is not a string. Leave items without a text out before encoding.
         """
         text = _checked(text)
+        copies = self.common is not None and _COPIED not in text
+        found = find_names(text, names, self.common or ()) if copies else []
+        for name in reversed(found):
+            text = text[: name.start] + _COPIED + text[name.end :]
         if self._tokenizer is None:
             ids = [self._index.get(character, self.unknown) for character in text]
+            spans = [(place, place + 1) for place in range(len(text))]
         else:
-            ids = self._tokenizer.encode(text).ids if text else []
+            encoding = self._tokenizer.encode(text) if text else None
+            ids, spans = ([], []) if encoding is None else (encoding.ids, encoding.offsets)
+        left = iter(found)
+        for place, (start, end) in enumerate(spans) if found else ():
+            # The sign for the space before the first word has the offsets of the first character, too.
+            if ids[place] == self.unknown and text[start:end] == _COPIED:
+                ids[place] = self.size + next(left).vector
         return torch.tensor(ids, dtype=torch.long)
 
-    def decode_tokens(self, ids: Sequence[int]) -> str:
-        """The text for a sequence of tokens. Special tokens give no text, except that `unknown` gives "�"."""
-        text = "".join(self._tokens[i] for i in ids)
+    def decode_tokens(self, ids: Sequence[int], names: Sequence[str] = ()) -> str:
+        """The text for a sequence of tokens. Special tokens give no text, except that `unknown` gives "�".
+
+        Args:
+            ids: The tokens.
+            names: What each vector of the set stands for, for copied tokens.
+        """
+        text = "".join(self._tokens[i] if i < self.size else names[i - self.size] for i in ids)
         return text if self._tokenizer is None else normalise(text.replace(_SPACE, " "))
 
     def token_texts(self, text: str) -> list[str]:
@@ -166,9 +201,10 @@ class TextTarget:
         space = " " if self._tokenizer is None else _SPACE
         return text.startswith(space), text.removeprefix(space)
 
-    def batch(self, values: Sequence[Any]) -> Packed:
-        """The tokens of a batch's texts, one text after another."""
-        encoded = [self.encode(text) for text in values]
+    def batch(self, values: Sequence[Any], names: Sequence[Sequence[str]] | None = None) -> Packed:
+        """The tokens of a batch's texts, one text after another; ``names`` as for :meth:`encode`, of each."""
+        of_each = names or [()] * len(values)
+        encoded = [self.encode(text, known) for text, known in zip(values, of_each, strict=True)]
         tokens = torch.cat(encoded) if encoded else torch.zeros(0, dtype=torch.long)
         return Packed(tokens, [len(text) for text in encoded])
 
@@ -185,12 +221,13 @@ class TextTarget:
             "unit": self.unit,
             "vocabulary": vocabulary,
             "longest": self.longest,
+            **({} if self.common is None else {"common": sorted(self.common)}),
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TextTarget:
         """Rebuild the target from :meth:`config`."""
-        return cls(config["unit"], config["vocabulary"], config["longest"])
+        return cls(config["unit"], config["vocabulary"], config["longest"], config.get("common"))
 
 
 def _check_unit(unit: str) -> None:

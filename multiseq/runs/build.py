@@ -230,5 +230,5 @@ def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
         return MultiLabelTarget.fit(flat, class_weight=spec.get("class_weight", ""))
     if spec["target"] == "number":
         return NumberTarget.fit(flat, name=spec.get("column", "value"), unit=spec.get("unit", ""))
-    options = {"vocab_size": spec["vocab_size"]} if "vocab_size" in spec else {}
+    options = {key: spec[key] for key in ("vocab_size", "copy") if key in spec}
     return TextTarget.fit([r for r in flat if r is not None], unit=spec.get("tokens", "character"), **options)

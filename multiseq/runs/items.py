@@ -397,6 +397,8 @@ def _plain(result: Any) -> dict[str, Any]:
         interval = {"interval": _interval(result)} if result.intervals else {}
         return {"value": _value(result), "unit": result.unit, **interval}
     record: dict[str, Any] = {"text": result.text, "score": result.score}
+    if result.cut is not None:
+        record["cut"] = result.cut
     if result.tokens:
         record["words"] = [_spoken(word) for word in result.words]
     if result.n_best:
@@ -438,7 +440,8 @@ def _shown(result: Any) -> str:
     if isinstance(result, Text):
         others = [f"or  {text.text}  (log-probability {text.score:.1f})" for text in result.n_best[1:]]
         words = [f"{w.start:.2f}-{w.end:.2f} s  {w.text}  ({w.confidence:.0%})" for w in result.words]
-        return "\n".join([f"{result.text}  (log-probability {result.score:.1f})", *others, *words])
+        cut = "; may be cut off: it is as long as max_length allows" if result.cut else ""
+        return "\n".join([f"{result.text}  (log-probability {result.score:.1f}{cut})", *others, *words])
     return str(result)
 
 

@@ -231,7 +231,8 @@ def predict_files(
             standard output.
         source: The folder of the model, whose content tells whether a run can be continued.
         column: The column of CoNLL-U to fill in.
-        n_best: The number of classes in the column ``n_best``. Default: 3, and 0 for a label per vector.
+        n_best: The number of classes, or of texts, in the column ``n_best``. Default: 3 classes; none for a
+            label per vector and for a text.
         skip: Give a row that cannot be predicted an ``error`` instead of stopping.
         decode: Options for the ``decode`` of the head.
         say: Function that is called with each line for the user.
@@ -282,8 +283,8 @@ class _Job:
         self.best = (0 if self.vector else N_BEST) if self.n_best is None else self.n_best
         if has_times(self.model, self.task):
             self.decode = {"times": True, **self.decode}
-            if self.n_best:
-                self.decode = {"n_best": self.n_best, **self.decode}
+        if self.head.level == "sequence" and self.n_best:
+            self.decode = {"n_best": self.n_best, **self.decode}
         self.folder = False  # a file for each recording
         if _is_stream(self.output):
             ending = self.output[1:] or _stream_ending(self.files[0])

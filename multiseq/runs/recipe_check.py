@@ -51,8 +51,8 @@ READER_KEYS: dict[str, Any] = {
 """Options of readers. Each format has some of them."""
 TASK_KEYS: dict[str, Any] = {
     "data": str, "output": str, "target": str, "column": str, "columns": list, "unit": str,
-    "tokens": str, "vocab_size": int, "metric": str, "weight": NUMBER, "head": dict, "decode": dict,
-    "class_weight": str, "label_smoothing": NUMBER,
+    "tokens": str, "vocab_size": int, "copy": bool, "metric": str, "weight": NUMBER,
+    "head": dict, "decode": dict, "class_weight": str, "label_smoothing": NUMBER,
 }  # fmt: skip
 
 WORDS = {
@@ -68,8 +68,8 @@ WORDS = {
     (str, list, float): "a path, or the fraction of the items to hold out, for example 0.1",
 }
 FOR_TARGET = {
-    "unit": ("number",), "tokens": ("text",), "vocab_size": ("text",), "label_smoothing": ("class",),
-    "class_weight": ("class", "multilabel"),
+    "unit": ("number",), "tokens": ("text",), "vocab_size": ("text",), "copy": ("text",),
+    "label_smoothing": ("class",), "class_weight": ("class", "multilabel"),
 }  # fmt: skip
 """Key of a task -> the targets that it is valid for."""
 

@@ -123,8 +123,11 @@ def _collated(name: str, entries: Sequence[tuple[PreparedSource, Any, dict[str, 
     for task, owner in tasks.items():
         chosen = [i for i, (_, _, labels) in enumerate(entries) if labels.get(task) is not None]
         if chosen:
-            labels = [entries[i][2][task] for i in chosen]
-            targets[task] = (chosen, owner.head.target.batch(_flat(labels, owner.head.level)))
+            labels = _flat([entries[i][2][task] for i in chosen], owner.head.level)
+            options = {}
+            if getattr(owner.head, "needs_names", False):
+                options["names"] = [entries[i][0].adapter.names(entries[i][1]) for i in chosen]
+            targets[task] = (chosen, owner.head.target.batch(labels, **options))
     return Part(name, inputs, targets)
 
 

@@ -299,7 +299,7 @@ def test_numbers_and_several_labels(predict: Callable[..., Result], model: Model
     sure = min(max(p, 1 - p) for p in labels.probabilities.values())
     assert found["confidence"] == pytest.approx(sure, abs=1e-5)
     predict("echo", "--input", "new.txt", "--output", "out.csv")
-    assert list(rows_of(Path("out.csv").read_text())[0]) == ["item", "prediction", "confidence"]
+    assert list(rows_of(Path("out.csv").read_text())[0]) == ["item", "prediction", "confidence", "cut"]
 
 
 def test_what_else_a_prediction_says_is_a_column() -> None:

@@ -43,7 +43,7 @@ from multiseq.adapters._graph.training import (
 )
 from multiseq.adapters.text import TextExample
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading, under
-from multiseq.data.molecules import SMILES
+from multiseq.data.graphs.molecules import SMILES
 from multiseq.nn.first_weights import repeatable
 from multiseq.pairs import Pairs
 from multiseq.protocols import Inputs, Level, Mark, Part

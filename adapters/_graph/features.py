@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from multiseq.data.molecules import SMILES, smiles_of
+from multiseq.data.graphs.molecules import SMILES, smiles_of
 from multiseq.labels import number
 from multiseq.requires import need
 

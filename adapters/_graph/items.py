@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from multiseq.data.molecules import SMILES
+from multiseq.data.graphs.molecules import SMILES
 from multiseq.labels import composed
 from multiseq.requires import need
 

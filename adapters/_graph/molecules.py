@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from multiseq.adapters._graph.items import Graph, Rows
-from multiseq.data.molecules import smiles_of
+from multiseq.data.graphs.molecules import smiles_of
 from multiseq.requires import need
 
 __all__ = ["read_molecule"]

@@ -9,7 +9,7 @@ from multiseq import plots
 from multiseq.adapters._graph.features import features_of
 from multiseq.adapters._graph.items import Graph
 from multiseq.adapters._graph.training import read
-from multiseq.data.molecules import smiles_of
+from multiseq.data.graphs.molecules import smiles_of
 from multiseq.protocols import Mark, Part, Picture
 from multiseq.results import digits
 

@@ -27,7 +27,7 @@ from multiseq.adapters._graph.items import (
 from multiseq.adapters._graph.molecules import read_molecule
 from multiseq.adapters._text.words import bag_of_words
 from multiseq.checks import check_labels, json_asset, one_of, training_items
-from multiseq.data.molecules import SMILES, smiles_of
+from multiseq.data.graphs.molecules import SMILES, smiles_of
 from multiseq.data.text_files import json_item
 
 __all__ = [

@@ -31,6 +31,7 @@ FORMATS: dict[str, dict[str, bool]] = {
         **TEXT,
     },
     "triples": {"separator": False, "sheet": False, **TEXT},
+    "webnlg": {"unpack_limit": False},
     "sdf": TEXT,
     "graphml": {"features": True},
     "npz": {},

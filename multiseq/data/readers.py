@@ -16,7 +16,7 @@ from typing import Any
 from multiseq.checks import nearest, no_such
 from multiseq.data.bad_rows import Reject, raw_of, stop
 from multiseq.data.conll import COLUMNS, Sentence, conll_sentences, sentences_of
-from multiseq.data.molecules import read_molecules, with_features
+from multiseq.data.graphs.molecules import read_molecules, with_features
 from multiseq.data.recordings import TIMES, by_stem, find_recordings, recording_of_name, segment_of
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import open_table
@@ -43,6 +43,7 @@ __all__ = [
     "read_textgrids",
     "read_timit",
     "read_triples",
+    "read_webnlg",
     "read_tu",
 ]
 
@@ -797,7 +798,7 @@ def read_networks(
     Raises:
         DataError: A table cannot be read, or its rows do not form graphs.
     """
-    from multiseq.data import networks
+    from multiseq.data.graphs import networks
 
     options: Any = {
         "encoding": encoding, "separator": separator, "unpack_limit": unpack_limit, "reject": reject
@@ -878,6 +879,30 @@ def read_triples(
     return records
 
 
+def read_webnlg(path: Path, *, unpack_limit: int | None = None) -> Records:
+    """Read facts with texts about them as WebNLG has them, for graph to text.
+
+    An item is a list of triples with readable names (`multiseq.data.graphs.webnlg`). The column ``text`` has
+    the list of its texts, or None if there are none; ``category``, ``eid`` and ``split`` (``train``, ``dev``
+    or ``test``, by the folder) are columns too.
+
+    Args:
+        path: The archive, the folder with the splits, or one file of XML.
+        unpack_limit: As for `multiseq.data.text_files.open_text`.
+
+    Raises:
+        DataError: It is no WebNLG data.
+    """
+    from multiseq.data.graphs import webnlg
+
+    entries = list(webnlg.entries_of(path, unpack_limit))
+    columns: dict[str, list[Any]] = {
+        name: [getattr(entry, name) for entry in entries] for name in ("category", "eid", "split")
+    }
+    columns["text"] = [entry.texts or None for entry in entries]
+    return Records([entry.facts for entry in entries], columns, [entry.place for entry in entries])
+
+
 def columns_of_triples(path: Path, names: Sequence[str]) -> tuple[str, list[str]]:
     """The columns that hold the graph's name and the triple. Raises DataError without them."""
     graph, *others = names
@@ -907,7 +932,7 @@ def read_sdf(
     Raises:
         DataError: The file is no text in this encoding.
     """
-    from multiseq.data import sdf
+    from multiseq.data.graphs import sdf
 
     places = Places(path)
     items: list[Any] = []
@@ -939,7 +964,7 @@ def read_graphml(path: Path, *, features: list[str], reject: Reject = stop) -> R
     Raises:
         DataError: There is no file, or it is no GraphML, or a node lacks a feature.
     """
-    from multiseq.data import graphml
+    from multiseq.data.graphs import graphml
 
     all_labels: list[dict[str, Any]] = []
     records = Records([])
@@ -973,7 +998,7 @@ def read_npz(path: Path) -> Records:
     Raises:
         DataError: It is no such file. A pickle inside is refused.
     """
-    from multiseq.data import network_files
+    from multiseq.data.graphs import network_files
 
     item, labels = network_files.network_of(path)
     return Records([item], {"label": [labels]}, [str(path)])
@@ -992,7 +1017,7 @@ def read_planetoid(path: Path) -> Records:
     Raises:
         DataError: A file is missing, or is not what it should be.
     """
-    from multiseq.data import planetoid
+    from multiseq.data.graphs import planetoid
 
     item, columns = planetoid.network_of(path)
     return Records([item], {name: [values] for name, values in columns.items()}, [str(path)])
@@ -1011,14 +1036,14 @@ def read_tu(path: Path) -> Records:
     Raises:
         DataError: A file is missing or has the wrong number of lines, or an edge leaves its graph.
     """
-    from multiseq.data import network_files
+    from multiseq.data.graphs import network_files
 
     items, columns = network_files.graphs_of_folder(path)
     return Records(list(items), columns, [f"{path}: graph {i}" for i in range(1, len(items) + 1)])
 
 
 def read_rdkit_logp(path: Path) -> Records:
-    """Read SMILES from a file inside RDKit; see `multiseq.data.molecules.read_molecules`.
+    """Read SMILES from a file inside RDKit; see `multiseq.data.graphs.molecules.read_molecules`.
 
     The column ``logp`` is RDKit's estimate of the octanol-water logP (Crippen), for graph regression.
     """
@@ -1040,6 +1065,7 @@ READERS: dict[str, Callable[..., Records]] = {
     "timit": read_timit,
     "networks": read_networks,
     "triples": read_triples,
+    "webnlg": read_webnlg,
     "sdf": read_sdf,
     "graphml": read_graphml,
     "npz": read_npz,

@@ -22,8 +22,8 @@ from itertools import accumulate
 from typing import Any
 
 from multiseq.checks import check_number, check_whole_number
-from multiseq.data.molecules import scaffold as scaffold_of
-from multiseq.data.molecules import smiles_of
+from multiseq.data.graphs.molecules import scaffold as scaffold_of
+from multiseq.data.graphs.molecules import smiles_of
 from multiseq.labels import class_name, in_order, plain
 
 __all__ = ["ClassesError", "first_equal", "folds", "is_empty", "moment", "split"]

@@ -21,7 +21,7 @@ from multiseq.protocols import Packed
 from multiseq.requires import need
 from multiseq.tokenizer import read_tokenizer, train_tokenizer
 
-__all__ = ["TextTarget", "edits", "normalise"]
+__all__ = ["TextTarget", "edits", "normalise", "references"]
 
 _UNITS = ("character", "piece")
 # Each contains a space. No piece can contain one, so no text can spell a special token.
@@ -37,6 +37,15 @@ def normalise(text: str) -> str:
     'two words'
     """
     return " ".join(composed(text).split())
+
+
+def references(label: Any) -> list[Any]:
+    """The texts of a label, which is one text or several.
+
+    >>> references("a b"), references(["a", "b"])
+    (['a b'], ['a', 'b'])
+    """
+    return list(label) if isinstance(label, list | tuple) else [label]
 
 
 def edits(a: Sequence[str], b: Sequence[str]) -> int:
@@ -109,7 +118,7 @@ class TextTarget:
         """A target with the vocabulary of the training texts. Their order does not matter.
 
         Args:
-            values: Training texts. Missing ones are skipped.
+            values: Training texts, or lists of several texts. Missing ones are skipped.
             unit: "character" or "piece".
             vocab_size: The most tokens, including the special ones. Each character of the texts has a token.
                 Pieces are added until ``vocab_size`` is reached or no pair of pieces occurs twice.
@@ -120,7 +129,8 @@ class TextTarget:
             ValueError: There is no text, or the texts have more characters than ``vocab_size`` allows.
         """
         _check_unit(unit)
-        texts = [_checked(value) for value in values if plain(value) is not None]
+        labels = [value for value in values if plain(value) is not None]
+        texts = [_checked(text) for label in labels for text in references(label)]
         if not texts:
             raise ValueError("texts: got only missing texts, expected some texts to learn from")
         # Pieces always include a sign for the space.

@@ -10,7 +10,7 @@ from typing import Any
 
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLIT_NAMES
-from multiseq.data.graphml import DEGREE, networks_of
+from multiseq.data.graphs.graphml import DEGREE, networks_of
 from multiseq.data.kaldi import is_kaldi
 from multiseq.data.recordings import AUDIO, is_audio
 from multiseq.data.records import DataError, Records

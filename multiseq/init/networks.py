@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from multiseq.data.planetoid import name_of
+from multiseq.data.graphs.planetoid import name_of
 from multiseq.data.readers import READERS
 from multiseq.data.records import DataError
 from multiseq.data.text_files import suffix_of

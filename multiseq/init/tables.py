@@ -12,11 +12,11 @@ from typing import Any
 
 from multiseq.checks import one_of
 from multiseq.data.archives import AudioFile, member_of
+from multiseq.data.graphs.sdf import entries_of
 from multiseq.data.kaldi import TEXT, labels_of
 from multiseq.data.readers import TRIPLE, columns_of_triples
 from multiseq.data.recordings import AudioSegment, by_stem, find_recordings, is_audio
 from multiseq.data.records import DataError
-from multiseq.data.sdf import entries_of
 from multiseq.data.tables import EXCEL, open_table, sheet_sizes
 from multiseq.data.text_files import lines_of, parse_json, suffix_of
 from multiseq.init.columns import SAMPLE, TEXTS, Column, look_at, word_set

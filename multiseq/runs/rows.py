@@ -23,14 +23,14 @@ from multiseq.data import DataError, Records
 from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.conll import Sentence, conll_sentences
 from multiseq.data.formats import TEXT
-from multiseq.data.graphml import item_of as graph_item_of
-from multiseq.data.graphml import networks_of
+from multiseq.data.graphs.graphml import item_of as graph_item_of
+from multiseq.data.graphs.graphml import networks_of
+from multiseq.data.graphs.molecules import with_features
+from multiseq.data.graphs.networks import columns_of_nodes
+from multiseq.data.graphs.sdf import Entry, entries_of, smiles_of
 from multiseq.data.kaldi import UTTERANCE, is_kaldi
-from multiseq.data.molecules import with_features
-from multiseq.data.networks import columns_of_nodes
 from multiseq.data.readers import columns_of_triples, conllu_sentences
 from multiseq.data.recordings import TIMES, by_stem, finder, recording_of_name, segment_of
-from multiseq.data.sdf import Entry, entries_of, smiles_of
 from multiseq.data.tables import Table, as_text, open_table
 from multiseq.data.text_files import lines_of, suffix_of, text_of
 from multiseq.data.textgrids import grids_of

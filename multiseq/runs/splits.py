@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from multiseq.data import DataError, Records
 from multiseq.data.bad_rows import Reject, raw_of
 from multiseq.data.formats import NETWORKS, SPLIT_NAMES, SPLITS
-from multiseq.data.molecules import scaffold, smiles_of
+from multiseq.data.graphs.molecules import scaffold, smiles_of
 from multiseq.data.records import splits_of
 from multiseq.data.splits import ClassesError, folds, moment
 from multiseq.data.splits import split as divide
@@ -327,7 +327,7 @@ def num_folds(path: Path) -> int:
 
 def _splits_in(path: Path) -> Any:
     if path.suffix == ".npz":
-        from multiseq.data.network_files import masks_of
+        from multiseq.data.graphs.network_files import masks_of
 
         return masks_of(path)
     try:

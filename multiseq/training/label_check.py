@@ -9,7 +9,7 @@ from typing import Any
 from multiseq.batch import place_of
 from multiseq.data.bad_rows import BadRows
 from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, named_flags
-from multiseq.heads.text_target import TextTarget
+from multiseq.heads.text_target import TextTarget, references
 from multiseq.labels import class_name
 from multiseq.model import Predictor
 from multiseq.protocols import Adapter
@@ -88,7 +88,8 @@ def without_bad_items(
             try:
                 _unknown_classes(adapter, task, label, examples)
                 if training and task.head.level != "vector":
-                    task.head.target.batch([label])
+                    several = task.head.level == "sequence"
+                    task.head.target.batch(references(label) if several else [label])
             except ValueError as error:
                 reasons[i] = f"{name}: {error}"
             if training and task.head.level == "sequence" and len(examples) > 1:
@@ -126,7 +127,7 @@ def _unknown(task: Task, label: Any) -> list[str]:
     if isinstance(target, MultiLabelTarget):
         return [name for name, there in named_flags(label).items() if there and not target.knows(name)]
     if isinstance(target, TextTarget):
-        for text in [label] if isinstance(label, str) else label:
+        for text in references(label):
             target.encode(text)
     elif isinstance(target, NumberTarget):
         target.batch([label])

@@ -10,6 +10,7 @@ import torch
 
 from multiseq.batch import place_of
 from multiseq.heads.ctc import TOO_SHORT, CTCHead
+from multiseq.heads.text_target import references
 from multiseq.protocols import Adapter
 from multiseq.tasks import Source, Task
 from multiseq.training.item_cache import ItemCache
@@ -85,7 +86,7 @@ class PreparedSource:
             return False
         try:
             if head.level != "vector":
-                head.target.batch([labels])
+                head.target.batch(references(labels) if head.level == "sequence" else [labels])
                 return not self._is_too_short(number, name)
             aligned = self.adapter.align(labels, self.examples[number])
             head.target.batch(aligned)
@@ -98,7 +99,9 @@ class PreparedSource:
         head, item, example = self.tasks[name].head, self._item[number], self.examples[number]
         if not isinstance(head, CTCHead):
             return False
-        sizes = head.too_short(self.adapter.num_vectors(example), self._labels[name][item])
+        length = self.adapter.num_vectors(example)
+        of_each = [head.too_short(length, text) for text in references(self._labels[name][item])]
+        sizes = next(filter(None, of_each), "")
         if sizes:
             place = ", ".join(filter(None, (place_of(self._locations, item), getattr(example, "source", ""))))
             self._short.setdefault(name, []).append(f"{place}: {sizes}")
@@ -109,10 +112,13 @@ class PreparedSource:
         return len(self.examples)
 
     def example(self, number: int, generator: torch.Generator) -> tuple[Any, dict[str, Any]]:
-        """One example, randomly augmented, and its labels by task."""
+        """One example, randomly augmented, and its labels by task: of several texts one at random."""
         example = self.adapter.augment(self.examples[number], generator)
         labels = {name: self._labels[name][self._item[number]] for name in self.tasks}
         for name, task in self.tasks.items():
             if task.head.level == "vector" and labels[name] is not None:
                 labels[name] = self.adapter.align(labels[name], example)
+            elif task.head.level == "sequence" and isinstance(labels[name], list | tuple):
+                chosen = int(torch.randint(len(labels[name]), (), generator=generator))
+                labels[name] = labels[name][chosen]
         return example, labels

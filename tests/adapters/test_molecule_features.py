@@ -25,7 +25,7 @@ from multiseq import (
 )
 from multiseq.adapters._graph.features import Features, describe
 from multiseq.cli import app
-from multiseq.data.molecules import scaffold
+from multiseq.data.graphs.molecules import scaffold
 from multiseq.runs.recipe import RecipeError, read
 from multiseq.runs.run import train_run
 from multiseq.runs.sources import read_split

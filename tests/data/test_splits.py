@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from multiseq import folds, split
 from multiseq.cli import app
 from multiseq.data import DataError
-from multiseq.data.molecules import scaffold
+from multiseq.data.graphs.molecules import scaffold
 from multiseq.data.splits import first_equal, moment
 from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.facts import facts_of

@@ -1,4 +1,4 @@
-"""Networks in GraphML, read by networkx into the items of `multiseq.data.networks`."""
+"""Networks in GraphML, read by networkx into the items of `multiseq.data.graphs.networks`."""
 
 from __future__ import annotations
 

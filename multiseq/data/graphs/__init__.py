@@ -1,0 +1,1 @@
+"""Readers of graphs: molecules, networks, and facts with texts."""

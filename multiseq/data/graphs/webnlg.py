@@ -14,7 +14,6 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
 from xml.etree import ElementTree
 
 from multiseq.data.records import DataError
@@ -79,13 +78,11 @@ def entries_of(path: Path, unpack_limit: int | None = None) -> Iterator[Entry]:
     """
     if path.is_dir():
         for file in sorted(path.rglob("*.xml")):
-            with file.open("rb") as content:
-                yield from _entries(content, f"{file}", file.relative_to(path).parts)
+            yield from _entries(file.read_bytes(), f"{file}", file.relative_to(path).parts)
     elif not path.is_file():
         raise no_such_file(path)
     elif path.suffix.lower() == ".xml":
-        with path.open("rb") as content:
-            yield from _entries(content, f"{path}", path.parts)
+        yield from _entries(path.read_bytes(), f"{path}", path.parts)
     else:
         yield from _of_archive(path, unpack_limit)
 
@@ -97,15 +94,16 @@ def _of_archive(path: Path, unpack_limit: int | None) -> Iterator[Entry]:
                 if member.isfile() and member.name.lower().endswith(".xml"):
                     content = archive.extractfile(member)
                     assert content is not None  # it is a file
-                    yield from _entries(content, f"{path}: {member.name}", PurePosixPath(member.name).parts)
+                    parts = PurePosixPath(member.name).parts
+                    yield from _entries(content.read(), f"{path}: {member.name}", parts)
     except tarfile.TarError as error:
         raise DataError(f"{path}: {error}, expected a .tar archive, a folder or a .xml file") from error
 
 
-def _entries(content: IO[bytes], place: str, parts: tuple[str, ...]) -> Iterator[Entry]:
+def _entries(content: bytes, place: str, parts: tuple[str, ...]) -> Iterator[Entry]:
     split = next((part for part in parts if part in SPLITS), "")
     try:
-        root = ElementTree.parse(content).getroot()
+        root = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
         raise DataError(f"{place}: {error}, expected XML") from error
     entries = root.findall("entries/entry")

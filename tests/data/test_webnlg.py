@@ -1,0 +1,95 @@
+"""WebNLG: facts with readable names and all texts, from an archive, a folder and a file."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from multiseq.data import DataError
+from multiseq.data.graphs.webnlg import readable_name, readable_relation
+from multiseq.data.readers import read_webnlg
+
+XML = """<?xml version="1.0" ?>
+<benchmark><entries>
+<entry category="Airport" eid="Id1" size="2">
+<modifiedtripleset>
+<mtriple>Ulm_Airport | cityServed | Neu-Ulm</mtriple>
+<mtriple>Ulm_Airport | "elevation" | "478.0"^^xsd:double</mtriple>
+</modifiedtripleset>
+<lex comment="good" lid="Id1"><text>Ulm Airport serves
+ Neu-Ulm.</text></lex>
+<lex comment="good" lid="Id2">Neu-Ulm has Ulm Airport &amp; more.</lex>
+<lex comment="bad" lid="Id3"><text/></lex>
+</entry>
+<entry category="Food" eid="Id2" size="1">
+<modifiedtripleset><mtriple>Soup | country | Italy</mtriple></modifiedtripleset>
+<lex><text></text></lex>
+</entry>
+</entries></benchmark>
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for split in ("train", "test"):
+        (tmp_path / "data" / split / "2triples").mkdir(parents=True)
+        (tmp_path / "data" / split / "2triples" / "Airport.xml").write_text(XML, encoding="utf-8")
+    return tmp_path / "data"
+
+
+def test_facts_are_readable_and_texts_are_all_there(folder: Path) -> None:
+    records = read_webnlg(folder)
+    assert records.items[:2] == [
+        [("Ulm Airport", "city served", "Neu-Ulm"), ("Ulm Airport", "elevation", "478.0")],
+        [("Soup", "country", "Italy")],
+    ]
+    texts = ["Ulm Airport serves Neu-Ulm.", "Neu-Ulm has Ulm Airport & more."]
+    assert records.column("text") == [texts, None] * 2
+    assert records.column("split") == ["test", "test", "train", "train"]
+    assert records.column("category") == ["Airport", "Food"] * 2
+    assert records.column("eid") == ["Id1", "Id2"] * 2
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.xz"])
+def test_an_archive_is_read_as_its_folder(folder: Path, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"webnlg.{ending}"
+    with tarfile.open(path, f"w:{ending.partition('.')[2]}") as archive:
+        for split in ("test", "train"):
+            archive.add(folder / split, f"./{split}")
+    packed, plain = read_webnlg(path), read_webnlg(folder)
+    assert (packed.items, packed.columns) == (plain.items, plain.columns)
+
+
+def test_one_file_has_no_split(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "one.xml"
+    path.write_text(XML, encoding="utf-8")
+    assert read_webnlg(path).column("split") == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.xml", "<benchmark>", "no element found.*expected XML"),
+        ("a.xml", "<html/>", "got <html> without <entries>"),
+        ("a.xml", XML.replace("Soup | country | Italy", "Soup"), "entry Id2: got the fact 'Soup'"),
+        ("a.tar", "no archive", "expected a .tar archive, a folder or a .xml file"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=f"{name}.*{message}"):
+        read_webnlg(tmp_path / name)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.tar"):
+        read_webnlg(tmp_path / "nowhere.tar")
+
+
+def test_names_keep_what_is_not_decoration() -> None:
+    assert readable_name("Airman_(comicsCharacter)") == "Airman (comicsCharacter)"
+    assert readable_name('"Ich bin"@de') == "Ich bin"
+    assert readable_name('5"_pipe') == '5" pipe'
+    assert readable_relation("3rd_runway_SurfaceType") == "3rd runway surface type"

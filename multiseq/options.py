@@ -167,7 +167,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "VectorHead.decode": (),
     "SetHead.decode": (),
     "CTCHead.decode": ("num_beams", "n_best", "times", "language_model", "lm_weight", "word_bonus"),
-    "DecoderHead.decode": ("num_beams", "length_penalty", "max_length"),
+    "DecoderHead.decode": ("num_beams", "n_best", "length_penalty", "max_length"),
     "Settings": (
         *(
             "steps",
@@ -190,7 +190,7 @@ TAKES: dict[str, tuple[str, ...]] = {
 
 
 METRICS_OF = {
-    "class": ("accuracy", "frame_accuracy", "f1", "roc_auc"),
+    "class": ("accuracy", "frame_accuracy", "f1", "span_f1", "roc_auc"),
     "multilabel": ("f1", "roc_auc"),
     "number": ("r2", "rmse", "mae", "spearman"),
     "text": ("exact_match", "word_error_rate", "character_error_rate", "bleu", "bleu_lowercase"),

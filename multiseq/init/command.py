@@ -111,7 +111,11 @@ def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _hints(task: TaskPlan, classes: Mapping[str, int]) -> list[str]:
-    """What helps if nearly all labels are of one class."""
+    """What helps if classes mark spans, or if nearly all labels are of one class."""
+    from multiseq.training.metrics import mark_spans
+
+    if task.spec["target"] == "class" and task.spec["output"] == "vector" and mark_spans(classes):
+        return ["The classes mark spans. To score whole spans, as usual, add:", 'metric = "span_f1"']
     most = max(classes, key=lambda name: classes[name], default="")
     share = classes[most] / sum(classes.values()) if classes else 0.0
     if share < SKEWED or len(classes) < 2 or task.spec["target"] != "class":

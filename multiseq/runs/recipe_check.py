@@ -340,6 +340,10 @@ def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
         one_of(spec["class_weight"], ("balanced",), f"{place} class_weight")
     if "metric" in spec:
         one_of(spec["metric"], METRICS_OF[spec["target"]], f"{place} metric")
+        if spec["metric"] == "span_f1" and spec["output"] != "vector":
+            raise RecipeError(
+                f'{place}: metric span_f1 goes with output = "vector": it scores spans of labels; use f1'
+            )
     if "tokens" in spec:
         one_of(spec["tokens"], ("character", "piece"), f"{place} tokens")
 

@@ -118,7 +118,8 @@ def _figures(
         sides["baseline"] = baseline_results(model, task, train, source, cache)
     metric = model.task(task).metric
     figures: dict[str, Any] = {"value": None, "baseline": None}
-    figures |= {name: _finite(compute(metric, *side)) for name, side in sides.items()}
+    lengths = [len(one.pairs) for one in judged]
+    figures |= {name: _finite(compute(metric, *side, lengths)) for name, side in sides.items()}
     if metric == "frame_accuracy":
         for name, (results, labels) in sides.items():
             spoken = [i for i, label in enumerate(labels) if class_name(label) not in SILENCE]

@@ -120,8 +120,8 @@ def evaluate(model: Predictor, sources: Sequence[Source], *, task: str, **option
     of_sources = []
     for source in listed("sources", sources):
         one_of(task, source.targets, "task")
-        of_sources.append(labelled_results(model, source, {task: options})[task])
-    return _score(model, task, [pair for pairs in of_sources for pair in pairs])
+        of_sources.append(judged_items(model, source, {task: options})[task])
+    return _score(model, task, [one for judged in of_sources for one in judged])
 
 
 def evaluate_all(
@@ -134,19 +134,21 @@ def evaluate_all(
         sources: Items with labels.
         cache: Cache of prepared items.
     """
-    pairs: dict[str, list[Pair]] = {}
+    judged: dict[str, list[Judged]] = {}
     for source in sources:
         tasks: dict[str, dict[str, Any]] = {task: {} for task in source.targets}
-        for task, new in labelled_results(model, source, tasks, cache).items():
-            pairs.setdefault(task, []).extend(new)
-    return {task: _score(model, task, of_task) for task, of_task in pairs.items()}
+        for task, new in judged_items(model, source, tasks, cache).items():
+            judged.setdefault(task, []).extend(new)
+    return {task: _score(model, task, of_task) for task, of_task in judged.items()}
 
 
-def _score(model: Predictor, task: str, pairs: Sequence[Pair]) -> Score:
+def _score(model: Predictor, task: str, judged: Sequence[Judged]) -> Score:
     metric, target = model.task(task).metric, model.task(task).head.target
+    pairs = [pair for one in judged for pair in one.pairs]
     results, labels = [result for result, _ in pairs], [label for _, label in pairs]
     error = _mean_error(metric, target, results, labels) if isinstance(target, NumberTarget) else math.nan
-    return Score(model.cell(task), metric, compute(metric, results, labels), len(pairs), error)
+    value = compute(metric, results, labels, [len(one.pairs) for one in judged])
+    return Score(model.cell(task), metric, value, len(pairs), error)
 
 
 def _mean_error(metric: str, target: NumberTarget, results: Sequence[Number], labels: Sequence[Any]) -> float:

@@ -15,6 +15,7 @@ from multiseq.model import Predictor
 from multiseq.protocols import Adapter
 from multiseq.tasks import Source, Task
 from multiseq.training.item_cache import ItemCache
+from multiseq.training.metrics import mark_spans
 
 __all__ = ["check_labels", "check_metric", "without_bad_items"]
 
@@ -112,6 +113,11 @@ def check_metric(task: Task, place: str) -> None:
         raise ValueError(
             f"{place} metric: got 'roc_auc' for {target.size} classes, expected two; use accuracy or f1"
         )
+    if task.metric == "span_f1" and isinstance(target, ClassTarget) and not mark_spans(target.labels):
+        raise ValueError(
+            f"{place} metric: got 'span_f1' for the classes {', '.join(target.labels[:5])}, expected classes "
+            "such as B-PER, I-PER and O; use accuracy or f1"
+        )
 
 
 def _unknown(task: Task, label: Any) -> list[str]:
@@ -123,6 +129,8 @@ def _unknown(task: Task, label: Any) -> list[str]:
             return []
         if task.metric == "roc_auc":
             raise ValueError(f"label: got {name!r}, expected {' or '.join(target.labels)} for roc_auc")
+        if task.metric == "span_f1" and name != "O" and not mark_spans([name]):
+            raise ValueError(f"label: got {name!r}, expected one such as B-PER, I-PER or O for span_f1")
         return [name]
     if isinstance(target, MultiLabelTarget):
         return [name for name, there in named_flags(label).items() if there and not target.knows(name)]

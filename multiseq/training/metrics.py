@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -23,18 +23,33 @@ __all__ = [
     "METRICS",
     "columns_of",
     "compute",
+    "mark_spans",
     "sacre_bleu",
 ]
 
 
-def compute(metric: str, results: Sequence[Any], labels: Iterable[Any]) -> float:
+def compute(
+    metric: str, results: Sequence[Any], labels: Iterable[Any], lengths: Sequence[int] | None = None
+) -> float:
     """The value of a metric for predictions and the user's labels. NaN if there is nothing to score.
+
+    Args:
+        metric: Its name.
+        results: The predictions.
+        labels: The label of each; None if it is missing.
+        lengths: For a task per vector the number of vectors of each item, one after another. Only `span_f1`
+            needs to know where an item ends. Default: all are of one item.
+
+    Raises:
+        ValueError: An unknown metric, or labels that it cannot score.
 
     >>> compute("exact_match", [Text("a b", 0.0), Text("c", 0.0)], ["a b", ["d", "c"]])
     1.0
     """
     if metric not in METRICS:
         raise ValueError(f"metric: got {metric!r}, expected one of {', '.join(METRICS)}")
+    if metric == "span_f1":
+        return _span_f1(results, list(labels), [len(results)] if lengths is None else lengths)
     pairs = zip(results, map(plain, labels), strict=True)
     known = [(r, v) for r, v in pairs if v is not None and (not isinstance(r, Text) or len(v) or v == "")]
     if not known:
@@ -69,6 +84,58 @@ def _f1(results: Sequence[Any], labels: Sequence[Any]) -> float:
     names = sorted(num_predicted | num_wanted)  # a fixed order for the sum
     scores = [2 * right[name] / (num_predicted[name] + num_wanted[name]) for name in names]
     return sum(scores) / len(scores) if scores else math.nan
+
+
+def _span_f1(results: Sequence[Label], labels: Sequence[Any], lengths: Sequence[int]) -> float:
+    """Micro F1 of whole spans: a span counts if its first and last word and its class are right.
+
+    Tjong Kim Sang and De Meulder 2003 (https://aclanthology.org/W03-0419), as their script conlleval.
+    """
+    num_right = num_spans = start = 0
+    for length in lengths:
+        item = slice(start, start + length)
+        start += length
+        wanted = [class_name(label) for label in labels[item]]
+        # A word without a label is outside for both.
+        predicted = [None if w is None else r.label for r, w in zip(results[item], wanted, strict=True)]
+        found, right = _spans(predicted), _spans(wanted)
+        num_right += len(found & right)
+        num_spans += len(found) + len(right)
+    return 2 * num_right / num_spans if num_spans else math.nan
+
+
+def mark_spans(classes: Collection[str]) -> bool:
+    """Whether the names of classes are those of spans: ``O``, and others such as ``B-PER`` and ``I-PER``.
+
+    >>> mark_spans(["B-PER", "I-PER", "O"]), mark_spans(["NOUN", "O"])
+    (True, False)
+    """
+    kinds = [name.partition("-") for name in classes if name != "O"]
+    return bool(kinds) and all(kind in _KINDS and kind != "O" and name for kind, _, name in kinds)
+
+
+def _spans(tags: Sequence[str | None]) -> set[tuple[int, int, str]]:
+    """(first, last, class) of the spans in tags such as ``B-PER``, ``I-PER`` and ``O``.
+
+    The schemes IOB1, IOB2, BIOES and BILOU are read alike: a span begins at B, S or U, after an end, and
+    where the class changes.
+    """
+    spans, first, before = set(), 0, ("O", "")
+    for i, tag in enumerate([*tags, None]):
+        kind, _, name = (tag or "O").partition("-")
+        if kind not in _KINDS or (name == "") != (kind == "O"):
+            raise ValueError(f"span_f1: got the label {tag!r}, expected labels such as B-PER, I-PER and O")
+        begins = kind in "BSU" or before[0] in "OESLU" or name != before[1]
+        if begins and before[0] != "O":
+            spans.add((first, i - 1, before[1]))
+        if begins:
+            first = i
+        before = kind, name
+    return spans
+
+
+_KINDS = ("B", "I", "O", "E", "S", "L", "U")
+"""Begin, inside, outside; end and last; single and unit, which are spans of one word."""
 
 
 def _label_flags(results: Sequence[LabelSet], labels: Sequence[Any]) -> list[tuple[bool, bool]]:
@@ -236,6 +303,7 @@ METRICS: dict[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {
     "accuracy": _accuracy,
     "frame_accuracy": _accuracy,
     "f1": _f1,
+    "span_f1": lambda results, labels: _span_f1(results, labels, [len(results)]),
     "roc_auc": _roc_auc,
     "r2": _per_column(_r2),
     "rmse": _per_column(_rmse),

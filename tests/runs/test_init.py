@@ -18,6 +18,7 @@ from multiseq.data.formats import FORMATS
 from multiseq.data.recordings import find_recordings
 from multiseq.data.records import DataError
 from multiseq.init.columns import SAMPLE, look_at
+from multiseq.init.command import _hints
 from multiseq.init.files import encoding_of, groups_of, kind_of
 from multiseq.init.layouts import plan_for
 from multiseq.init.plan import Plan, recipe_text
@@ -350,6 +351,8 @@ def test_words_with_tags_learn_the_last_column() -> None:
         "data": plan.name, "output": "vector", "target": "class", "column": "ner",
     }  # fmt: skip
     assert [task.name for task in plan.tasks] == ["ner", "chunk", "pos"]
+    assert 'metric = "span_f1"' in _hints(plan.tasks[0], {"O": 20, "B-ORG": 1})
+    assert 'metric = "f1"' in _hints(plan.tasks[2], {"NN": 20, "VB": 1})
     write("wide.txt", rows.replace(" B-NP", " x B-NP").replace(" B-VP", " x B-VP"))
     with pytest.raises(DataError, match=r"in 5 columns .* expected 2 to 4 columns"):
         planned("wide.txt")

@@ -168,6 +168,7 @@ WRONG = {
     "task key": ("tasks.mood.metrik = 1", r"\[tasks\.mood\]: no key 'metrik' \(did you mean 'metric'\?\)"),
     "metric": ('tasks.mood.metric = "acuracy"', r"metric: got 'acuracy' \(did you mean 'accuracy'\?\)"),
     "other metric": ('tasks.mood.metric = "bleu"', r"metric: got 'bleu'; expected one of accuracy"),
+    "spans": ('tasks.mood.metric = "span_f1"', r'metric span_f1 goes with output = "vector"'),
     "output": ('tasks.mood.output = "sequence"', r"got output 'sequence' with target 'class'"),
     "target": ('tasks.mood.target = "clas"', r"got 'clas' \(did you mean 'class'\?\)"),
     "data": ('tasks.mood.data = "line"', r"got 'line' \(did you mean 'lines'\?\)"),
@@ -407,7 +408,7 @@ def test_the_pages_name_every_format_and_metric() -> None:
 
 # --- what a recipe may say ------------------------------------------------------------------------
 
-NOT_OF_RECIPES = {"self", "items", "dim", "target", "sets", "mean", "std", "options"}
+NOT_OF_RECIPES = {"self", "items", "dim", "target", "sets", "names", "mean", "std", "options"}
 NOT_OF_RECIPES |= {"architecture", "tokenizer", "num_pieces"}  # of a pretrained start: its folder says them
 """What no recipe says of an adapter or a head; it does say the dim of the encoder."""
 

@@ -10,6 +10,7 @@ import torch
 
 from multiseq.options import METRICS_OF
 from multiseq.results import Label, LabelSet, Number, Text
+from multiseq.training import metrics
 from multiseq.training.evaluation import Score
 from multiseq.training.metrics import METRICS, compute
 
@@ -161,3 +162,34 @@ def test_goodness_is_one_for_the_best_and_higher_is_better() -> None:
     # R² of one item is not defined: its error counts against the deviation of the training numbers.
     assert Score("", "r2", 0.25, 1, error=0.5).goodness == 0.25
     assert Score("", "r2", math.nan, 1, error=0.5).goodness == 0.75
+
+
+@pytest.mark.parametrize(
+    ("tags", "spans"),
+    [
+        ("B-PER I-PER O B-LOC", {(0, 1, "PER"), (3, 3, "LOC")}),
+        ("I-PER I-PER I-LOC O", {(0, 1, "PER"), (2, 2, "LOC")}),  # IOB1
+        ("B-PER B-PER I-PER", {(0, 0, "PER"), (1, 2, "PER")}),
+        ("S-PER B-LOC I-LOC E-LOC I-LOC", {(0, 0, "PER"), (1, 3, "LOC"), (4, 4, "LOC")}),  # BIOES
+        ("U-A L-A B-A L-A", {(0, 0, "A"), (1, 1, "A"), (2, 3, "A")}),  # BILOU, one L alone
+        ("O I-A-B", {(1, 1, "A-B")}),
+        ("O O", set()),
+    ],
+)
+def test_spans_of_all_schemes(tags: str, spans: set[tuple[int, int, str]]) -> None:
+    assert metrics._spans(tags.split()) == spans
+
+
+def test_span_f1_counts_whole_spans_and_none_goes_over_the_end_of_an_item() -> None:
+    wanted = ["B-PER", "I-PER", "O", "B-LOC", "O", "I-LOC"]
+    found = labels("B-PER", "I-PER", "O", "B-ORG", "O", "I-LOC")
+    assert compute("span_f1", found, wanted) == pytest.approx(2 * 2 / (3 + 3))
+    # The third word begins an item: its I-PER is a span of its own there.
+    parts = labels("B-PER", "I-PER", "I-PER")
+    assert compute("span_f1", parts, ["B-PER", "I-PER", "I-PER"], [2, 1]) == 1.0
+    assert compute("span_f1", parts, ["B-PER", "I-PER", "B-PER"], [2, 1]) == 1.0
+    assert compute("span_f1", parts, ["B-PER", "I-PER", "B-PER"], [3]) == 0.0
+    assert compute("span_f1", labels("B-PER", "O"), ["B-PER", None]) == 1.0
+    assert math.isnan(compute("span_f1", labels("O"), ["O"]))
+    with pytest.raises(ValueError, match="got the label 'NOUN', expected labels such as B-PER"):
+        compute("span_f1", labels("NOUN"), ["NOUN"])

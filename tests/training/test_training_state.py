@@ -19,7 +19,20 @@ import torch
 from torch import nn
 
 import multiseq
-from multiseq import ClassTarget, DecoderHead, Encoder, Model, SetHead, Source, Task, TextTarget, load, train
+from multiseq import (
+    ClassTarget,
+    DecoderHead,
+    Encoder,
+    Model,
+    SetHead,
+    Source,
+    Task,
+    TextAdapter,
+    TextTarget,
+    VectorHead,
+    load,
+    train,
+)
 from multiseq.checkpoint import CheckpointError
 from multiseq.nn.bias import PairBias
 from multiseq.nn.distance import TrainingDistance
@@ -373,6 +386,39 @@ def test_a_metric_that_cannot_judge_the_classes_is_found_before_the_first_step(p
         ValueError, match=r"tasks\['side'\] metric: got 'roc_auc' for 3 classes, expected two"
     ):
         train(model, [source], dev=[source], steps=1, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("classes", "dev", "message"),
+    [
+        (
+            ["O", "NOUN"],
+            ["O", "O"],
+            r"tasks\['tags'\] metric: got 'span_f1' for the classes NOUN, O, expected",
+        ),
+        (
+            ["O", "B-PER"],
+            ["O", "PER"],
+            r"label: got 'PER', expected one such as B-PER, I-PER or O for span_f1",
+        ),
+        (["O", "B-PER"], ["O", "B-LOC"], None),
+    ],
+)
+def test_labels_that_mark_no_spans_are_found_before_the_first_step(
+    classes: list[str], dev: list[str], message: str | None
+) -> None:
+    head = VectorHead(16, ClassTarget.fit(classes))
+    model = Model(
+        {"text": TextAdapter.fit(["a b"], dim=16)},
+        Encoder(dim=16, depth=1, heads=2),
+        {"tags": Task("text", head, metric="span_f1")},
+    )
+    sources = [Source("text", ["a b"], {"tags": [labels]}) for labels in (classes, dev)]
+    if message is None:
+        train(model, sources[:1], dev=sources[1:], steps=1, **QUIET)
+        return
+    with pytest.raises(ValueError, match=message):
+        train(model, sources[:1], dev=sources[1:], steps=1, **QUIET)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -154,7 +154,7 @@ def _ours(head: DecoderHead, sets: VectorSets, texts: Sequence[int], beam: int) 
                 num_beams=beam,
                 device=sets.device,
             )
-        return [beams[place].tokens for place in sorted(range(len(order)), key=order.__getitem__)]
+        return [beams[place][0].tokens for place in sorted(range(len(order)), key=order.__getitem__)]
 
     return decode
 

@@ -167,7 +167,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "VectorHead.decode": (),
     "SetHead.decode": (),
     "CTCHead.decode": ("num_beams", "n_best", "times", "language_model", "lm_weight", "word_bonus"),
-    "DecoderHead.decode": ("num_beams", "length_penalty", "max_length"),
+    "DecoderHead.decode": ("num_beams", "n_best", "length_penalty", "max_length"),
     "Settings": (
         *(
             "steps",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -199,6 +200,7 @@ class DecoderHead(nn.Module):
         sets: VectorSets,
         *,
         num_beams: int = 1,
+        n_best: int = 1,
         length_penalty: float = 0.6,
         max_length: int | None = None,
     ) -> list[Text]:
@@ -206,13 +208,15 @@ class DecoderHead(nn.Module):
 
         Args:
             sets: Encoded sets. An empty set gets an empty text with score 0.
-            num_beams: Beam width: the number of hypotheses for each set. 1 is greedy search.
+            num_beams: Beam width: the number of hypotheses for each set. 1 is greedy search. It is at least
+                ``n_best``.
+            n_best: The number of texts in `Text.n_best`, best first. 1: it is empty.
             length_penalty: Strength of the length penalty, see `multiseq.heads.search.beam_search`.
             max_length: The most tokens in a text, instead of the head's limit. Longer texts are cut off.
 
         Raises:
-            ValueError: The vectors have another width, or ``num_beams``, ``length_penalty`` or ``max_length``
-                is too small.
+            ValueError: The vectors have another width, or ``num_beams``, ``n_best``, ``length_penalty`` or
+                ``max_length`` is too small.
             NotFiniteError: The probabilities of a set are NaN.
         """
         check_sets(sets, self.dim)
@@ -223,20 +227,26 @@ class DecoderHead(nn.Module):
             return texts
         with inference(self):
             try:
-                hypotheses = beam_search(
+                found = beam_search(
                     CachedSteps(self, sets.select(order)),
                     len(order),
                     begin=self.target.begin,
                     end=self.target.end,
                     max_length=self.max_length if max_length is None else max_length,
                     num_beams=num_beams,
+                    n_best=n_best,
                     length_penalty=length_penalty,
                     device=sets.device,
                 )
             except NotFiniteError as error:  # its number counts the sorted sets
                 raise NotFiniteError(order[error.number]) from error
-        for i, hypothesis in zip(order, hypotheses, strict=True):
-            texts[i] = Text(self.target.decode_tokens(hypothesis.tokens), hypothesis.score)
+        for i, hypotheses in zip(order, found, strict=True):
+            different: dict[str, Text] = {}
+            for hypothesis in hypotheses:  # pieces may spell a text in several ways
+                text = self.target.decode_tokens(hypothesis.tokens)
+                different.setdefault(text, Text(text, hypothesis.score))
+            best = tuple(different.values())
+            texts[i] = replace(best[0], n_best=best if n_best > 1 else ())
         return texts
 
     def config(self) -> dict[str, Any]:

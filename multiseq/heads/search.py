@@ -67,14 +67,15 @@ def beam_search(
     end: int,
     max_length: int,
     num_beams: int = 1,
+    n_best: int = 1,
     length_penalty: float = 0.6,
     device: torch.device | str = "cpu",
-) -> list[Hypothesis]:
-    """For each set, search for the sequence with the highest log-probability / :func:`length_penalty`.
+) -> list[list[Hypothesis]]:
+    """For each set, search for the sequences with the highest log-probability / :func:`length_penalty`.
 
     Log-probability and length include `end`. A hypothesis that has ended keeps its place in the beam, so that
     fewer hypotheses continue. A set is finished when no place is left, or when no unfinished hypothesis can
-    become better than the best ended one. (More tokens only lower its log-probability, and the largest
+    become one of the ``n_best``. (More tokens only lower its log-probability, and the largest
     possible divisor is the penalty at ``max_length``.) A beam of 1 is greedy search; a beam as wide as the
     number of possible sequences is exhaustive. After ``max_length`` tokens each hypothesis must end.
 
@@ -84,23 +85,26 @@ def beam_search(
         begin: The first input token.
         end: The token that ends a sequence.
         max_length: The most tokens in a sequence, without `end`.
-        num_beams: Beam width: the number of hypotheses for each set.
+        num_beams: Beam width: the number of hypotheses for each set. It is at least ``n_best``.
+        n_best: The number of sequences to find for each set. There may be fewer.
         length_penalty: Strength of the length penalty. 0 compares plain log-probabilities, which favours
             short sequences.
         device: Device of the tokens that the network gets.
 
+    Returns:
+        For each set its sequences, best first.
+
     Raises:
-        ValueError: ``num_beams`` or ``max_length`` is below 1, or ``length_penalty`` is negative.
+        ValueError: ``num_beams``, ``n_best`` or ``max_length`` is below 1, or ``length_penalty`` is negative.
         NotFiniteError: The network gives NaN for every next token of a set.
     """
-    if num_beams < 1 or max_length < 1 or length_penalty < 0:
+    if min(num_beams, n_best, max_length) < 1 or length_penalty < 0:
         raise ValueError(
-            f"num_beams, max_length, length_penalty: got {num_beams}, {max_length}, {length_penalty}, "
-            "expected at least 1, 1 and 0"
+            f"num_beams, n_best, max_length, length_penalty: got {num_beams}, {n_best}, {max_length}, "
+            f"{length_penalty}, expected at least 1, 1, 1 and 0"
         )
-    beams = _Beams(
-        num_sets, begin, end, num_beams, length_penalty, gnmt_penalty(max_length + 1, length_penalty), device
-    )
+    greatest, num_beams = gnmt_penalty(max_length + 1, length_penalty), max(num_beams, n_best)
+    beams = _Beams(num_sets, begin, end, num_beams, n_best, length_penalty, greatest, device)
     for length in range(1, max_length + 2):
         if not beams.numbers:
             break
@@ -115,7 +119,7 @@ def beam_search(
 
 
 class _Beams:
-    """The unfinished hypotheses of all sets, best first, and the best ended hypothesis of each set.
+    """The unfinished hypotheses of all sets, best first, and the best ended hypotheses of each set.
 
     All are tensors on the device, and a step treats all sets at once, without a loop. The host reads only one
     number for each set: how many hypotheses continue.
@@ -127,6 +131,7 @@ class _Beams:
         begin: int,
         end: int,
         num_beams: int,
+        n_best: int,
         length_penalty: float,
         greatest_penalty: float,
         device: torch.device | str,
@@ -138,9 +143,9 @@ class _Beams:
         self.scores = torch.zeros(num_sets, 1, device=device)  # (sets, beams), -inf for no hypothesis
         self.places = torch.full((num_sets, 1), num_beams, device=device)
         self.ranks = torch.arange(num_beams, device=device)
-        self.best_value = torch.full((num_sets,), -math.inf, device=device)
+        self.best_value = torch.full((num_sets, n_best), -math.inf, device=device)  # best first
         self.best_score = self.best_value
-        self.best_tokens = self.tokens[:, 0]  # (sets, tokens), padded with `end`
+        self.best_tokens = self.tokens.expand(-1, n_best, -1)  # (sets, n_best, tokens), padded with `end`
         self._left: list[tuple[list[int], Tensor, Tensor]] = []  # numbers, scores, tokens
 
     def advance(self, log_probs: Tensor, length: int) -> tuple[Tensor, list[int] | None]:
@@ -153,7 +158,7 @@ class _Beams:
         self.places = self.places - ended.sum(1, keepdim=True)
 
         scores, order = totals.masked_fill(~possible | ended, -math.inf).sort(descending=True, stable=True)
-        hopeless = self.best_value >= scores[:, 0] / self.greatest_penalty
+        hopeless = self.best_value[:, -1] >= scores[:, 0] / self.greatest_penalty
         scores = scores.masked_fill(hopeless[:, None], -math.inf)
         living = scores > -math.inf
         order = torch.where(living, order, order[:, :1])
@@ -176,16 +181,16 @@ class _Beams:
         return totals, index // values.shape[2], tokens.flatten(1).gather(1, index)
 
     def _put_away(self, ended: Tensor, beams: Tensor, length: int) -> None:
-        """Store each set's best ended extension if it beats the earlier ones (score -inf: has not ended)."""
-        score, first = ended.max(1)
-        value = score / gnmt_penalty(length, self.length_penalty)
-        better = value > self.best_value
-        self.best_value = torch.where(better, value, self.best_value)
-        self.best_score = torch.where(better, score, self.best_score)
-        row = beams.gather(1, first[:, None])[:, :, None].expand(-1, -1, length)
-        new_tokens = self.tokens.gather(1, row)[:, 0]
-        before = F.pad(self.best_tokens, (0, length - self.best_tokens.shape[1]), value=self.end)
-        self.best_tokens = torch.where(better[:, None], new_tokens, before)
+        """Store each set's best ended extensions if they beat earlier ones (score -inf: has not ended)."""
+        values = torch.cat([self.best_value, ended / gnmt_penalty(length, self.length_penalty)], 1)
+        values, order = values.sort(descending=True, stable=True)
+        n_best = self.best_value.shape[1]
+        self.best_value, order = values[:, :n_best], order[:, :n_best]
+        self.best_score = torch.cat([self.best_score, ended], 1).gather(1, order)
+        fresh = self.tokens.gather(1, beams[:, :, None].expand(-1, -1, length))
+        before = F.pad(self.best_tokens, (0, length - self.best_tokens.shape[2]), value=self.end)
+        tokens = torch.cat([before, fresh], 1)
+        self.best_tokens = tokens.gather(1, order[:, :, None].expand(-1, -1, length))
 
     def _leave(self, staying: list[int]) -> Tensor:
         """Store the results of the sets that leave. Returns the indices of the sets that stay."""
@@ -198,12 +203,16 @@ class _Beams:
             setattr(self, name, getattr(self, name)[index])
         return index
 
-    def results(self) -> list[Hypothesis]:
-        by_number = {}
+    def results(self) -> list[list[Hypothesis]]:
+        by_number: dict[int, list[Hypothesis]] = {}
         for numbers, scores, tokens in self._left:
-            for number, score, row in zip(numbers, scores.tolist(), tokens.tolist(), strict=True):
-                by_number[number] = Hypothesis([*takewhile(lambda token: token != self.end, row[1:])], score)
-        without = [number for number in sorted(by_number) if by_number[number].score == -math.inf]
+            for number, of_set, rows in zip(numbers, scores.tolist(), tokens.tolist(), strict=True):
+                by_number[number] = [
+                    Hypothesis([*takewhile(lambda token: token != self.end, row[1:])], score)
+                    for row, score in zip(rows, of_set, strict=True)
+                    if score > -math.inf
+                ]
+        without = [number for number in sorted(by_number) if not by_number[number]]
         if without:
             raise NotFiniteError(
                 without[0],

@@ -282,8 +282,8 @@ class _Job:
         self.best = (0 if self.vector else N_BEST) if self.n_best is None else self.n_best
         if has_times(self.model, self.task):
             self.decode = {"times": True, **self.decode}
-            if self.n_best:
-                self.decode = {"n_best": self.n_best, **self.decode}
+        if self.head.level == "sequence" and self.n_best:
+            self.decode = {"n_best": self.n_best, **self.decode}
         self.folder = False  # a file for each recording
         if _is_stream(self.output):
             ending = self.output[1:] or _stream_ending(self.files[0])

@@ -300,6 +300,11 @@ def test_numbers_and_several_labels(predict: Callable[..., Result], model: Model
     assert found["confidence"] == pytest.approx(sure, abs=1e-5)
     predict("echo", "--input", "new.txt", "--output", "out.csv")
     assert list(rows_of(Path("out.csv").read_text())[0]) == ["item", "prediction", "confidence"]
+    predict("echo", "--input", "new.txt", "--output", "out.csv", "--n-best", "2")
+    [row] = rows_of(Path("out.csv").read_text())
+    assert list(row) == ["item", "prediction", "confidence", "n_best"]
+    [text] = model.predict("echo", ["so good"], n_best=2)
+    assert list(json.loads(row["n_best"])) == [one.text for one in text.n_best]
 
 
 def test_what_else_a_prediction_says_is_a_column() -> None:

@@ -423,6 +423,38 @@ class Model(Predictor):
         names = getattr(adapter, "encoded_names", adapter.names)
         return [name for example in examples for name in names(example)], weights
 
+    def cross_attention(
+        self, task: str, item: Any, text: str, *, layer: int = -1
+    ) -> tuple[list[str], list[str], Float[Tensor, "heads tokens_and_end vectors"]]:
+        """What the tokens of a text attend to in an item, in one layer of a task's decoder.
+
+        Args:
+            task: The name of a task with a `DecoderHead`.
+            item: A raw item.
+            text: A text about the item: a predicted one, or any other.
+            layer: The number of the layer; negative numbers count from the last layer.
+
+        Returns:
+            What each vector of the item stands for; the tokens of the text and ``(end)``; and the weights.
+            Row *i* is what predicts token *i*.
+
+        Raises:
+            ValueError: The head of the task has no cross-attention, there is no such layer, or the item
+                becomes several sets.
+        """
+        head: Any = self.task(task).head
+        if not hasattr(head, "attention"):
+            raise ValueError(f"task: got {task!r} with a {type(head).__name__}, expected a DecoderHead")
+        name = self.task(task).adapter_name
+        examples = self.adapter(name).prepare(item)
+        if len(examples) != 1:
+            raise ValueError(f"item: got one of {len(examples)} sets, expected one set; give a part of it")
+        tokens = [*head.target.token_texts(text), "(end)"]
+        [(_, sets)] = self.encoded(name, [examples])
+        with self._evaluating():
+            [weights] = head.attention(sets, head.target.batch([text]).to(self.device), layer)
+        return list(self.adapter(name).names(examples[0])), tokens, weights
+
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients, on a CPU with denormal numbers as zeros."""

@@ -40,6 +40,7 @@ __all__ = [
     "spread",
     "svg",
     "visible",
+    "words",
 ]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6FB0", "#7F7F7F")
@@ -444,6 +445,61 @@ def attention(
         panels[0].set_ylabel(f"{looking} that attends")
         figure.supxlabel(f"{what} that is attended to", fontsize="medium")
         figure.colorbar(picture, ax=panels, label="attention weight", shrink=0.8)
+    return figure
+
+
+def words(
+    words: Sequence[str],
+    values: Sequence[float] = (),
+    *,
+    notes: Sequence[str] = (),
+    scale: float | None = None,
+    width: float = 9.0,
+) -> Any:
+    """The words of a text, in the colour of their values: orange above zero, blue below.
+
+        words = "It may be cheap".split()
+        plots.words(words, [-0.1, 0.0, 0.0, 0.7], notes=["PRON", "AUX", "AUX", "ADJ"])
+
+    Args:
+        words: The words.
+        values: One number for each word, or none.
+        notes: A text under each word, or none.
+        scale: The value with the strongest colour. Give the same to compare texts. Default: the largest.
+        width: The width of the figure in inches.
+
+    Raises:
+        ValueError: There is not one value or one note for each word.
+    """
+    for name, given in (("values", values), ("notes", notes)):
+        if len(given) not in (0, len(words)):
+            raise ValueError(f"{name}: got {len(given)} for {len(words)} words, expected one for each")
+    most = scale or max(map(abs, values), default=0.0) or 1.0
+    shown, under = [visible(word, 40) for word in words], [visible(note, 40) for note in notes]
+    letter, line = 0.095, 0.55 if notes else 0.36  # inches: a letter of a font in which all are as wide
+    places, x, y = [], 0.0, 0
+    for number, word in enumerate(shown):
+        wide = letter * (max(len(word), 0.8 * len(under[number]) if under else 0) + 1.5)
+        if x > 0 and x + wide > width:
+            x, y = 0.0, y + 1
+        places.append((x, y, wide))
+        x += wide
+    with _style({"axes.grid": False}):
+        figure = _figure(width, line * (y + 1) + 0.1, left=0.05, bottom=0.04)
+        axes = figure.add_subplot()
+        axes.set(xlim=(0, width), ylim=(line * (y + 1), 0))
+        axes.set_axis_off()
+        for number, (x, y, wide) in enumerate(places):
+            style: dict[str, Any] = {"ha": "center", "family": "monospace"}
+            colour = INK
+            if values:
+                share = values[number] / most
+                box = (x + 0.02, line * y + 0.03), wide - 0.04, 0.28
+                axes.add_patch(need("matplotlib.patches").Rectangle(*box, color=_shade(share), lw=0))
+                colour = "white" if abs(share) > 0.6 else "black"  # on the box, whatever the page's colour
+            _write(axes, x + wide / 2, line * y + 0.24, shown[number], fontsize=11, color=colour, **style)
+            if under:
+                _write(axes, x + wide / 2, line * y + 0.45, under[number], fontsize=8.5, **style)
     return figure
 
 

@@ -29,6 +29,7 @@ from multiseq import (
 )
 from multiseq.checkpoint import CheckpointError, save
 from multiseq.heads.ctc import CTCHead
+from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import combine
 from multiseq.results import Label, LabelSet, Number, Text
@@ -113,6 +114,25 @@ def test_embed_gives_vectors_and_their_mean(point_adapter: Any) -> None:
     names, weights = model.attention("points", clouds()[0], layer=0)
     assert len(names) == 5
     assert weights[0].shape == (2, 5, 5)
+
+
+def test_what_a_text_attends_to_in_an_item(point_adapter: Any) -> None:
+    head = DecoderHead(16, TextTarget.fit(["abba"], unit="character"), heads=2)
+    model = build(point_adapter)
+    model = Model(model.adapters, model.encoder, {**model.tasks, "said": Task("points", head)}).train()
+    names, tokens, weights = model.cross_attention("said", clouds()[1], "ab", layer=0)
+    assert (names, tokens) == (["point 0", "point 1", "point 2"], ["a", "b", "(end)"])
+    assert weights.shape == (2, 3, 3)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3))
+    [(_, sets)] = model.encoded("points", [model.adapter("points").prepare(clouds()[1])])
+    [wanted] = head.eval().attention(sets, head.target.batch(["ab"]), 0)
+    torch.testing.assert_close(weights, wanted)
+    with pytest.raises(ValueError, match="got 'half' with a VectorHead, expected a DecoderHead"):
+        model.cross_attention("half", clouds()[1], "ab")
+    text = TextAdapter.fit(["a b c d"], dim=16, window=3)
+    model = Model({"text": text}, Encoder(16, 1, 2), {"said": Task("text", head)})
+    with pytest.raises(ValueError, match="got one of 2 sets, expected one set"):
+        model.cross_attention("said", "a b c d", "ab")
 
 
 def test_training_mode_is_given_back(point_adapter: Any) -> None:

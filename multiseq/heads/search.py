@@ -91,6 +91,9 @@ def beam_search(
             short sequences.
         device: Device of the tokens that the network gets.
 
+    Returns:
+        For each set its sequences, best first.
+
     Raises:
         ValueError: ``num_beams``, ``n_best`` or ``max_length`` is below 1, or ``length_penalty`` is negative.
         NotFiniteError: The network gives NaN for every next token of a set.

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -297,6 +298,26 @@ def test_a_beam_of_everything_finds_the_best_text(length_penalty: float) -> None
         )
         assert result.text == TARGET.decode_tokens(tokens)
         assert result.score == pytest.approx(score, abs=1e-4)
+
+
+def test_the_n_best_texts_are_those_of_enumeration() -> None:
+    head, sets = decoder().eval(), random_sets([3, 0, 5])
+    letters = [TARGET.encode(letter).item() for letter in "abc"]
+    options: dict[str, Any] = {"num_beams": 100, "length_penalty": 0.0, "max_length": 3}
+    found = head.decode(sets, n_best=4, **options)
+    assert [replace(text, n_best=()) for text in found] == head.decode(sets, **options)
+    for i in (0, 2):
+        scores = {
+            TARGET.decode_tokens(tokens): reference.teacher_forced(head, sets.unpack()[i], tokens)
+            for tokens in reference.all_sequences(letters, 3)
+        }
+        wanted = sorted(scores, key=scores.__getitem__, reverse=True)[:4]
+        assert [text.text for text in found[i].n_best] == wanted
+        assert [text.score for text in found[i].n_best] == pytest.approx(
+            [scores[text] for text in wanted], abs=1e-4
+        )
+        assert found[i].n_best[0] == found[i]
+    assert found[1].n_best == ()  # an empty set has one text, the empty one
 
 
 def test_ctc_scores_are_the_texts_probabilities() -> None:

@@ -56,6 +56,10 @@ def score_in(table: dict[tuple[int, ...], Tensor], tokens: tuple[int, ...]) -> f
 
 
 def search(steps: Tables, **options: float) -> list[tuple[tuple[int, ...], float]]:
+    return [best for best, *_ in search_several(steps, **options)]
+
+
+def search_several(steps: Tables, **options: float) -> list[list[tuple[tuple[int, ...], float]]]:
     found = beam_search(steps, len(steps.tables), begin=BEGIN, end=END, **options)  # type: ignore[arg-type]
     return [(tuple(best.tokens), best.score) for best, *_ in found]
 
@@ -68,6 +72,31 @@ def test_a_beam_of_everything_is_exhaustive_search(length_penalty: float) -> Non
         wanted, best = reference.best_sequence(lambda s, t=table: score_in(t, s), [A, B], 5, length_penalty)
         assert tokens == wanted
         assert score == pytest.approx(best, abs=1e-5)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+def test_the_n_best_of_a_beam_of_everything_are_those_of_enumeration(length_penalty: float) -> None:
+    tables = [random_table(4, seed) for seed in range(10)]
+    options = {"max_length": 4, "num_beams": 100, "length_penalty": length_penalty}
+    found = search_several(Tables(tables), n_best=5, **options)
+    for table, best in zip(tables, found, strict=True):
+        scores = {s: score_in(table, s) for s in reference.all_sequences([A, B], 4)}
+        wanted = sorted(scores, key=lambda s: scores[s] / gnmt_penalty(len(s) + 1, length_penalty))
+        assert [tokens for tokens, _ in best] == wanted[:-6:-1]
+        assert [score for _, score in best] == pytest.approx([scores[s] for s, _ in best], abs=1e-5)
+    assert [of_set[:1] for of_set in found] == search_several(Tables(tables), **options)
+
+
+def test_n_best_widens_the_beam_and_there_may_be_fewer() -> None:
+    """Two sequences are possible: a and b."""
+
+    def row(end: float, a: float, b: float) -> Tensor:
+        return torch.tensor([0.0, end, a, b]).log()
+
+    table = {(): row(0.0, 0.6, 0.4), (A,): row(1.0, 0.0, 0.0), (B,): row(1.0, 0.0, 0.0)}
+    [both] = search_several(Tables([table]), max_length=1, n_best=2)
+    assert both == [((A,), pytest.approx(math.log(0.6))), ((B,), pytest.approx(math.log(0.4)))]
+    assert search_several(Tables([table]), max_length=1, n_best=9) == [both]
 
 
 @pytest.mark.parametrize("num_beams", [1, 2, 3])

@@ -159,6 +159,33 @@ def test_attention_of_a_text_to_an_item() -> None:
     assert (panel.get_title(), panel.get_ylabel()) == ("", "token that attends")
 
 
+def test_words_have_the_colour_of_their_values_and_notes_under_them() -> None:
+    words, notes = ["It", "never", "broke"], ["PRON", "ADV", "VERB"]
+    [axes] = plots.words(words, [-0.5, 1.0, 0.0], notes=notes).axes
+    assert texts(axes) == ["It", "PRON", "never", "ADV", "broke", "VERB"]
+    halfway = tuple((1 + int(plots.BLUE[i : i + 2], 16) / 255) / 2 for i in (1, 3, 5))
+    orange = tuple(int(plots.ORANGE[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    colours = [box.get_facecolor()[:3] for box in axes.patches]
+    np.testing.assert_allclose(colours, [halfway, orange, (1, 1, 1)], atol=1e-6)
+    left, middle, right = axes.patches  # they do not overlap
+    assert left.get_x() + left.get_width() < middle.get_x()
+    assert middle.get_x() + middle.get_width() < right.get_x()
+    [axes] = plots.words(words, [-0.5, 1.0, 0.0], scale=2.0).axes
+    assert axes.patches[1].get_facecolor()[:3] == pytest.approx([(1 + part) / 2 for part in orange])
+
+
+def test_many_words_become_several_lines() -> None:
+    figure = plots.words(["word"] * 40, width=5.0)
+    [axes] = figure.axes
+    lines = {text.get_position()[1] for text in axes.texts}
+    assert len(lines) == 5
+    assert max(x for text in axes.texts for x in [text.get_position()[0]]) < 5
+    assert figure.get_figheight() == pytest.approx(5 * 0.36 + 0.1)
+    assert texts(plots.words([]).axes[0]) == []
+    with pytest.raises(ValueError, match="notes: got 1 for 2 words, expected one for each"):
+        plots.words(["a", "b"], notes=["NOUN"])
+
+
 def test_a_spectrogram_and_the_labels_under_it() -> None:
     frames = np.random.rand(100, 20)
     rows = {"true": [(0.0, 0.4, "aa"), (0.4, 1.0, "t")], "predicted": []}
@@ -196,6 +223,7 @@ def test_texts_from_data_stay_texts() -> None:
         plots.histogram([1.0], HOSTILE),
         plots.network([HOSTILE], [], labels=[HOSTILE]),
         plots.attention([HOSTILE], torch.ones(1, 1, 1)),
+        plots.words([HOSTILE], [1.0], notes=[HOSTILE]),
         plots.spectrogram(np.zeros((9, 8)), 1.0, {HOSTILE: [(0.0, 1.0, HOSTILE)]}),
         plots.curves(log),
         plots.reliability(bins),

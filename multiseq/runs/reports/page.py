@@ -617,17 +617,13 @@ def _attended(run: Run, task: str, unit: Unit, examples: Sequence[Any]) -> list[
     """What each token of a predicted text looks at in the item: the mean over the last layer's heads."""
     from multiseq.model import Model
 
-    model, head = run.model, run.model.task(task).head
-    look = getattr(head, "attention", None)
-    if look is None or not isinstance(model, Model) or len(examples) != 1:
+    model, source = run.model, run.scored[task].source
+    if not isinstance(model, Model) or not hasattr(model.task(task).head, "attention") or len(examples) != 1:
         return []
-    name = run.scored[task].source.adapter_name
-    words, text = model.adapter(name).names(examples[0]), unit.judged.results[0].text
-    if not words:
+    if not model.adapter(source.adapter_name).names(examples[0]):
         return []
-    tokens = [*head.target.token_texts(text), "(end)"]
-    for _, sets in model.encoded(name, [examples]):
-        [weights] = look(sets, head.target.batch([text]).to(sets.device))
+    item, text = source.items[unit.judged.item], unit.judged.results[0].text
+    words, tokens, weights = model.cross_attention(task, item, text)
     mean = weights.mean(0, keepdim=True)[:, :ATTENDED, :ATTENDED].cpu()
     what = f"Attention of {len(tokens)} predicted tokens to {len(words)} vectors of the item"
     cut = f", the first {ATTENDED} of each" if max(len(words), len(tokens)) > ATTENDED else ""

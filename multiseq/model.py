@@ -449,11 +449,12 @@ class Model(Predictor):
         examples = self.adapter(name).prepare(item)
         if len(examples) != 1:
             raise ValueError(f"item: got one of {len(examples)} sets, expected one set; give a part of it")
-        tokens = [*head.target.token_texts(text), "(end)"]
+        names = list(self.adapter(name).names(examples[0]))
+        tokens = [*head.target.token_texts(text, names), "(end)"]
         [(_, sets)] = self.encoded(name, [examples])
         with self._evaluating():
-            [weights] = head.attention(sets, head.target.batch([text]).to(self.device), layer)
-        return list(self.adapter(name).names(examples[0])), tokens, weights
+            [weights] = head.attention(sets, head.target.batch([text], [names]).to(self.device), layer)
+        return names, tokens, weights
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -191,13 +191,14 @@ class TextTarget:
         text = "".join(self._tokens[i] if i < self.size else names[i - self.size] for i in ids)
         return text if self._tokenizer is None else normalise(text.replace(_SPACE, " "))
 
-    def token_texts(self, text: str) -> list[str]:
-        """The tokens of one text as texts, for people.
+    def token_texts(self, text: str, names: Sequence[str] = ()) -> list[str]:
+        """The tokens of one text as texts, for people; ``names`` as for :meth:`encode`.
 
         >>> TextTarget.fit(["a cat"], unit="character").token_texts("a tac")
         ['a', ' ', 't', 'a', 'c']
         """
-        tokens = [self._tokens[i] for i in self.encode(text).tolist()]
+        ids = self.encode(text, names).tolist()
+        tokens = [self._tokens[i] if i < self.size else names[i - self.size] for i in ids]
         return tokens if self._tokenizer is None else [token.removeprefix(_SPACE) for token in tokens]
 
     def spelling(self, token: int) -> tuple[bool, str]:

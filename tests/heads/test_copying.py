@@ -122,6 +122,20 @@ def test_a_batch_is_decoded_as_each_set_alone() -> None:
         assert math.isclose(alone.score, together[i].score, rel_tol=1e-4)
 
 
+def test_attention_and_tokens_of_a_text_know_copied_names() -> None:
+    torch.manual_seed(0)
+    target = TextTarget.fit(TEXTS, unit="piece", vocab_size=40, copy=True)
+    adapter = GraphAdapter.fit([[("I", "home", "Ulm")]], dim=16)
+    task = Task("facts", DecoderHead(16, target, depth=1, heads=2))
+    model = Model({"facts": adapter}, Encoder(16, depth=1, heads=2), {"text": task})
+    facts = [("I", "home", "Kehl am Rhein")]
+    names, tokens, weights = model.cross_attention("text", facts, "the city of Kehl am Rhein")
+    assert names == ["I", "Kehl am Rhein", "home"]
+    assert tokens[-2:] == ["Kehl am Rhein", "(end)"]
+    assert weights.shape == (2, len(tokens), 3)
+    assert torch.allclose(weights.sum(-1), torch.ones(2, len(tokens)), atol=1e-5)
+
+
 def test_missing_names_say_what_is_needed() -> None:
     head, sets, names = head_and_sets()
     with pytest.raises(ValueError, match="names: got none, expected one for each of 9 vectors of 3 sets"):

@@ -61,7 +61,7 @@ def search(steps: Tables, **options: float) -> list[tuple[tuple[int, ...], float
 
 def search_several(steps: Tables, **options: float) -> list[list[tuple[tuple[int, ...], float]]]:
     found = beam_search(steps, len(steps.tables), begin=BEGIN, end=END, **options)  # type: ignore[arg-type]
-    return [(tuple(best.tokens), best.score) for best, *_ in found]
+    return [[(tuple(one.tokens), one.score) for one in of_set] for of_set in found]
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 3.0])
@@ -106,36 +106,6 @@ def test_scores_are_the_networks_and_company_changes_nothing(num_beams: int) -> 
     for table, (tokens, score) in zip(tables, together, strict=True):
         assert score == pytest.approx(score_in(table, tokens), abs=1e-5)
         assert search(Tables([table]), max_length=7, num_beams=num_beams) == [(tokens, score)]
-
-
-@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
-def test_the_n_best_of_a_beam_of_everything_are_those_of_enumeration(length_penalty: float) -> None:
-    def value(table: dict[tuple[int, ...], Tensor], tokens: tuple[int, ...]) -> float:
-        return score_in(table, tokens) / gnmt_penalty(len(tokens) + 1, length_penalty)
-
-    tables = [random_table(4, seed) for seed in range(10)]
-    found = beam_search(
-        Tables(tables),
-        len(tables),
-        begin=BEGIN,
-        end=END,
-        max_length=4,
-        num_beams=100,
-        n_best=5,
-        length_penalty=length_penalty,
-    )
-    for table, best in zip(tables, found, strict=True):
-        every = reference.all_sequences([A, B], 4)
-        wanted = sorted(every, key=lambda tokens, t=table: value(t, tokens), reverse=True)
-        assert [tuple(one.tokens) for one in best] == [tuple(tokens) for tokens in wanted[:5]]
-        assert [one.score for one in best] == pytest.approx([score_in(table, tuple(t)) for t in wanted[:5]])
-
-
-def test_a_search_gives_no_more_sequences_than_there_are() -> None:
-    steps = Tables([always(END, 1)])
-    [best] = beam_search(steps, 1, begin=BEGIN, end=END, max_length=1, n_best=9)
-    assert best[0].tokens == []
-    assert sorted(one.tokens for one in best[1:]) == [[A], [B]]
 
 
 def test_a_beam_of_one_takes_the_most_probable_token() -> None:

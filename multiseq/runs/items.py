@@ -55,6 +55,7 @@ BY_SUFFIX = {
     ".sdf": "sdf",
     ".mol": "sdf",
     ".graphml": "graphml",
+    ".xml": "webnlg",
     ".textgrid": "textgrid",
 }
 """Ending of a file -> its format, whatever the training files were."""

@@ -171,6 +171,8 @@ def columns_of_input(file: Input, vector: bool) -> list[str]:
         names = _open(file).names
         graph, triple = columns_of_triples(path, names)
         return [name for name in names if name not in triple]
+    if kind == "webnlg":
+        return ["category", "eid", "split", "text"]
     if kind == "labelled":
         return ["label", "text"]
     if kind in FILES:
@@ -553,7 +555,7 @@ def _entries(file: Input) -> Iterator[Entry]:
 
 def _of_triples(file: Input, adapter: Any) -> Iterator[Row]:
     """A row for each graph: its name, and its labels if there are some."""
-    records = read_records("triples", file.path, file.reading.options, adapter)
+    records = read_records(file.reading.format, file.path, file.reading.options, adapter)
     for i, (item, location) in enumerate(zip(records.items, records.locations, strict=True)):
         cells = {name: values[i] for name, values in records.columns.items()}
         yield Row(cells, item, location)
@@ -598,6 +600,7 @@ READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "labelled": _of_labelled,
     "networks": _of_networks,
     "triples": _of_triples,
+    "webnlg": _of_triples,
     "textgrid": _of_grids,
     "kaldi": _of_kaldi,
     "sdf": _of_sdf,

@@ -10,6 +10,8 @@ import pytest
 from multiseq.data import DataError
 from multiseq.data.graphs.webnlg import readable_name, readable_relation
 from multiseq.data.readers import read_webnlg
+from multiseq.runs.items import Reading
+from multiseq.runs.rows import Input, columns_of_input, rows_of
 
 XML = """<?xml version="1.0" ?>
 <benchmark><entries>
@@ -93,3 +95,12 @@ def test_names_keep_what_is_not_decoration() -> None:
     assert readable_name('"Ich bin"@de') == "Ich bin"
     assert readable_name('5"_pipe') == '5" pipe'
     assert readable_relation("3rd_runway_SurfaceType") == "3rd runway surface type"
+
+
+def test_new_facts_are_predicted_from_a_file_with_their_columns(folder: Path) -> None:
+    path = folder / "test" / "2triples" / "Airport.xml"
+    file = Input(path, Reading("webnlg", {}, "text"), path.parent, path.name)
+    rows = list(rows_of(file, None))
+    assert [row.item for row in rows] == read_webnlg(folder).items[:2]
+    assert list(rows[0].cells) == columns_of_input(file, vector=False)
+    assert rows[1].cells["text"] is None

@@ -182,14 +182,15 @@ class _Beams:
 
     def _put_away(self, ended: Tensor, beams: Tensor, length: int) -> None:
         """Store each set's best ended extensions if they beat earlier ones (score -inf: has not ended)."""
-        values = torch.cat([self.best_value, ended / gnmt_penalty(length, self.length_penalty)], 1)
-        values, order = values.sort(descending=True, stable=True)
         n_best = self.best_value.shape[1]
+        scores, first = ended.topk(min(n_best, ended.shape[1]))
+        values = torch.cat([self.best_value, scores / gnmt_penalty(length, self.length_penalty)], 1)
+        values, order = values.sort(descending=True, stable=True)
         self.best_value, order = values[:, :n_best], order[:, :n_best]
-        self.best_score = torch.cat([self.best_score, ended], 1).gather(1, order)
-        fresh = self.tokens.gather(1, beams[:, :, None].expand(-1, -1, length))
+        self.best_score = torch.cat([self.best_score, scores], 1).gather(1, order)
+        rows = beams.gather(1, first)[:, :, None].expand(-1, -1, length)
         before = F.pad(self.best_tokens, (0, length - self.best_tokens.shape[2]), value=self.end)
-        tokens = torch.cat([before, fresh], 1)
+        tokens = torch.cat([before, self.tokens.gather(1, rows)], 1)
         self.best_tokens = tokens.gather(1, order[:, :, None].expand(-1, -1, length))
 
     def _leave(self, staying: list[int]) -> Tensor:

@@ -193,13 +193,13 @@ METRICS_OF = {
     "class": ("accuracy", "frame_accuracy", "f1", "span_f1", "roc_auc"),
     "multilabel": ("f1", "roc_auc"),
     "number": ("r2", "rmse", "mae", "spearman"),
-    "text": ("exact_match", "word_error_rate", "character_error_rate", "bleu", "bleu_lowercase"),
+    "text": ("exact_match", "word_error_rate", "character_error_rate", "bleu", "bleu_lowercase", "chrf"),
 }
 """Kind of target -> its possible metrics; the first one is the default."""
 
 LOWER_IS_BETTER = frozenset({"word_error_rate", "character_error_rate", "rmse", "mae"})
 
-PERCENT = frozenset({"bleu", "bleu_lowercase"})
+PERCENT = frozenset({"bleu", "bleu_lowercase", "chrf"})
 """Metrics from 0 to 100."""
 
 MONITOR, TOTAL = "monitor", "total"

@@ -105,7 +105,7 @@ def _figures(
 ) -> dict[str, Any]:
     from multiseq.runs.baselines import baseline_results
     from multiseq.training.evaluation import judged_items
-    from multiseq.training.metrics import compute, sacre_bleu
+    from multiseq.training.metrics import compute, sacre_score
 
     started = time.perf_counter()
     judged = judged_items(model, source, {task: decode}, cache)[task]
@@ -129,12 +129,12 @@ def _figures(
         figures |= {f"{name}_{other}": _finite(compute(other, *side)) for name, side in sides.items()}
     if metric in PERCENT:
         texts = [[label] if isinstance(label, str) else label for label in sides["value"][1]]
-        figures["signature"] = sacre_bleu(sides["value"][0], texts, lowercase=metric == "bleu_lowercase")[1]
+        figures["signature"] = sacre_score(metric, sides["value"][0], texts)[1]
     return {**figures, "num_items": len(pairs), "seconds": seconds}
 
 
 def _also(metric: str) -> list[str]:
-    """The other metrics of numbers, or the other BLEU."""
+    """The other metrics of numbers, or of translations."""
     groups = [group for group in (METRICS_OF["number"], sorted(PERCENT)) if metric in group]
     return [other for group in groups for other in group if other != metric]
 

@@ -1,8 +1,8 @@
 """Metrics by name. They compare predictions with the user's labels.
 
-Accuracies, error rates and R² are fractions, BLEU is from 0 to 100, RMSE and MAE are in the user's unit.
-Metrics of numbers use double precision and no fixed threshold, so R² does not depend on the unit. Labels are
-compared in their canonical form (`multiseq.labels`).
+Accuracies, error rates and R² are fractions, BLEU and chrF are from 0 to 100, RMSE and MAE are in the user's
+unit. Metrics of numbers use double precision and no fixed threshold, so R² does not depend on the unit.
+Labels are compared in their canonical form (`multiseq.labels`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from multiseq.heads.targets import flags_of, is_constant, named_flags, number_of
 from multiseq.heads.text_target import edits, normalise
 from multiseq.labels import class_name, plain
+from multiseq.options import PERCENT
 from multiseq.results import Label, LabelSet, Number, Text
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
     "columns_of",
     "compute",
     "mark_spans",
-    "sacre_bleu",
+    "sacre_score",
 ]
 
 
@@ -262,35 +263,36 @@ def _error_rate(units: Callable[[str], Sequence[str]]) -> Callable[..., float]:
     return metric
 
 
-def _bleu(lowercase: bool) -> Callable[..., float]:
-    def metric(results: Sequence[Text], labels: Sequence[list[str]]) -> float:
-        return sacre_bleu(results, labels, lowercase=lowercase)[0]
+def sacre_score(metric: str, results: Sequence[Text], labels: Sequence[list[str]]) -> tuple[float, str]:
+    """BLEU or chrF of SacreBLEU, from 0 to 100.
 
-    return metric
-
-
-def sacre_bleu(
-    results: Sequence[Text], labels: Sequence[list[str]], *, lowercase: bool = False
-) -> tuple[float, str]:
-    """SacreBLEU with tokenizer ``13a``, or ``zh`` (by character) if most references are Chinese.
+    BLEU is with the tokenizer ``13a``, or ``zh`` (by character) if most references are Chinese. chrF compares
+    pieces of up to six characters (Popović 2015, https://aclanthology.org/W15-3049).
 
     Args:
+        metric: ``bleu``, ``bleu_lowercase`` (upper and lower case are the same) or ``chrf``.
         results: Predictions.
         labels: The correct texts of each item.
-        lowercase: Whether upper and lower case are the same.
 
     Returns:
-        The BLEU, and the signature of SacreBLEU: what others need to compute the same.
+        The score, and the signature of SacreBLEU: what others need to compute the same.
     """
     import sacrebleu
 
     most = max(map(len, labels))
     columns = [[texts[i] if i < len(texts) else texts[0] for texts in labels] for i in range(most)]
-    chinese = sum(_is_chinese(text) for text in columns[0])
-    tokenizer = "zh" if 2 * chinese > len(labels) else "13a"
-    bleu = sacrebleu.BLEU(tokenize=tokenizer, lowercase=lowercase)
-    score = bleu.corpus_score([r.text for r in results], columns).score
-    return score, str(bleu.get_signature())
+    if metric == "chrf":
+        scorer: Any = sacrebleu.CHRF()
+    else:
+        chinese = sum(_is_chinese(text) for text in columns[0])
+        tokenizer = "zh" if 2 * chinese > len(labels) else "13a"
+        scorer = sacrebleu.BLEU(tokenize=tokenizer, lowercase=metric == "bleu_lowercase")
+    score = scorer.corpus_score([r.text for r in results], columns).score
+    return float(score), str(scorer.get_signature())
+
+
+def _sacre(metric: str) -> Callable[..., float]:
+    return lambda results, labels: sacre_score(metric, results, labels)[0]
 
 
 def _is_chinese(text: str) -> bool:
@@ -312,7 +314,6 @@ METRICS: dict[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {
     "exact_match": _exact_match,
     "word_error_rate": _error_rate(str.split),
     "character_error_rate": _error_rate(list),
-    "bleu": _bleu(lowercase=False),
-    "bleu_lowercase": _bleu(lowercase=True),
+    **{name: _sacre(name) for name in sorted(PERCENT)},
 }
 """Name -> function of (predictions, the user's labels)."""

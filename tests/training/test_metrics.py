@@ -52,6 +52,7 @@ def numbers(*values: float) -> list[Number]:
         ("word_error_rate", [Text("", 0.0)], [["a b", ""]], math.nan),  # no word to miss
         ("bleu", [Text("the cat sat on the mat", 0.0)], [["a dog", "the cat sat on the mat"]], 100.0),
         ("bleu", [Text("我喜欢吃苹果。", 0.0)], ["我喜欢吃苹果。"], 100.0),
+        ("chrf", [Text("two men walk home.", 0.0)], [["a cat", "two men walk home."]], 100.0),
         ("bleu_lowercase", [Text("Two Men walk Home .", 0.0)], ["two men walk home."], 100.0),
         # Ranks 1, 2, 3 and 1.5, 3, 1.5: covariance 0, as the equal numbers share the mean of their ranks.
         ("spearman", numbers(0.1, 0.2, 70.0), [1.0, 2.0, 1.0], 0.0),

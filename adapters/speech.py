@@ -82,7 +82,7 @@ FITTED_ON = 500
 """Most training recordings from which `fit` computes mean and standard deviation, evenly spaced."""
 OPTIONS = (
     *("dim", "sample_rate", "subsample", "chunk_seconds", "max_seconds"),
-    *("specaugment", "speeds", "gain", "noise", "rooms", "channel", "dropout"),
+    *("specaugment", "time_mask", "speeds", "gain", "noise", "rooms", "channel", "dropout"),
 )
 """The constructor's arguments except mean and standard deviation."""
 LONGEST = 4 * 3600.0
@@ -143,6 +143,8 @@ class SpeechAdapter(nn.Module):
         specaugment: Whether :meth:`augment` applies SpecAugment, which hides frequency bands and stretches
             of time (Park et al. 2019, https://arxiv.org/abs/1904.08779: the policy "Switchboard mild"
             without time warping).
+        time_mask: Seconds: the widest stretch of time that SpecAugment hides, two of which are drawn. Shorter
+            than a word is right where every word must be heard, as in short commands.
         speeds: Speed perturbation: :meth:`augment` plays a recording at one of these speeds (Ko et al. 2015,
             https://www.danielpovey.com/files/2015_interspeech_augmentation.pdf: 0.9, 1.0, 1.1).
         gain: Decibels by which :meth:`augment` makes a recording louder or softer, at most.
@@ -181,6 +183,7 @@ class SpeechAdapter(nn.Module):
         chunk_seconds: float | None = None,
         max_seconds: float | None = LONGEST,
         specaugment: bool = True,
+        time_mask: float = 0.7,
         speeds: Sequence[float] = (1.0,),
         gain: float = 6.0,
         noise: str | os.PathLike[str] | None = None,
@@ -195,7 +198,7 @@ class SpeechAdapter(nn.Module):
         check_number("dropout", dropout, 0.0, 1.0)
         self.n_mels, self.dim, self.sample_rate, self.subsample = len(mean), dim, sample_rate, subsample
         self.chunk_seconds, self.max_seconds = chunk_seconds, max_seconds
-        self.specaugment = specaugment
+        self.specaugment, self.time_mask = specaugment, time_mask
         self.speeds, self.gain, self.channel = tuple(speeds), gain, channel
         self.noise, self.rooms = (None if x is None else os.fspath(x) for x in (noise, rooms))
         self._check()
@@ -213,6 +216,7 @@ class SpeechAdapter(nn.Module):
             raise ValueError(f"speeds: got {self.speeds}, expected one or more, from 0.5 to 2")
         for speed in self.speeds:
             check_number("speeds", speed, 0.5, 2.0)
+        check_number("time_mask", self.time_mask, 0.0)
         check_number("gain", self.gain, 0.0)
         if self.channel is not None:
             check_whole_number("channel", self.channel, 0, MOST_CHANNELS - 1)
@@ -348,7 +352,7 @@ class SpeechAdapter(nn.Module):
         # To multiply the samples by a factor is to add a constant to the log power (except for the floor).
         features = self._normalised(frames) + (2 * gain - 1) * self.gain * math.log(10) / 10 / self.std
         if self.specaugment:
-            features = spec_augment(features, generator)
+            features = spec_augment(features, generator, round(self.time_mask * 100))
         return replace(example, augmented=features, speed=speed)
 
     @property

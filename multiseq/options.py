@@ -119,6 +119,7 @@ OPTIONS: dict[str, Option] = {
     "chunk_seconds": Option(NUMBER, POSITIVE),
     "max_seconds": Option(NUMBER, COUNT),
     "specaugment": Option(bool),
+    "time_mask": Option(NUMBER, COUNT),
     "speeds": Option(list, POSITIVE),
     "gain": Option(NUMBER, COUNT),
     "noise": Option(str),
@@ -154,7 +155,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "TextAdapter": ("unit", "vocab_size", "min_count", "window", "dropout", "word_dropout"),
     "SpeechAdapter": (
         *("sample_rate", "n_mels", "subsample", "chunk_seconds", "max_seconds"),
-        *("specaugment", "speeds", "gain", "noise", "rooms", "channel", "dropout"),
+        *("specaugment", "time_mask", "speeds", "gain", "noise", "rooms", "channel", "dropout"),
     ),
     "GraphAdapter": (
         *("num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout", "descriptors"),

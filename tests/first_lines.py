@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-__all__ = ["first_lines"]
+__all__ = ["first_lines", "some_rows"]
 
 
 def first_lines(source: Path, folder: Path, num_lines: int) -> Path:
@@ -19,4 +19,15 @@ def first_lines(source: Path, folder: Path, num_lines: int) -> Path:
             lines = lines[: max(i for i, line in enumerate(lines) if not line.strip()) + 1]
         content = b"".join(lines)
         (folder / file.name).write_bytes(gzip.compress(content) if packed else content)
+    return folder
+
+
+def some_rows(source: Path, folder: Path, every: int) -> Path:
+    """A folder with every so many rows of ``manifest.tsv``, and all else of a data set as it is."""
+    folder.mkdir(parents=True)
+    for file in source.iterdir():
+        (folder / file.name).symlink_to(file)
+    header, *rows = (source / "manifest.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "manifest.tsv").unlink()
+    (folder / "manifest.tsv").write_text(header + "".join(rows[::every]), encoding="utf-8")
     return folder

@@ -49,6 +49,7 @@ DATA = {
     "test": "The file of the test split, or the fraction of the items that is held out.",
     "file": "One file for all splits, with one of the next keys or fractions.",
     "split_column": "The column that says train, dev (val, valid, validation) or test.",
+    "split_names": 'What other words in this column mean: `{ dev = "test" }`.',
     "split_file": "A JSON file of row numbers from 0 for each split.",
     "fold": "Which of several splits to use, from 0; `all` trains a model for each.",
     "weight": "How often the items are drawn, relative to other data.",
@@ -78,6 +79,7 @@ TASKS = {
     "decode": "Options of the search for a text, see [heads](#heads).",
     "class_weight": "`balanced` gives rare classes more weight in the loss.",
     "label_smoothing": "Label smoothing in the loss of classes.",
+    "stress": "`false`: vowels of ARPAbet lose their stress, so that AH0, AH1 and AH2 are AH.",
 }
 """Key of ``[tasks.NAME]`` -> what it means."""
 

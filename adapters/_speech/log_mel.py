@@ -203,17 +203,18 @@ def from_int16(samples: Int16[Tensor, " samples"]) -> Float[Tensor, " samples"]:
 
 
 def spec_augment(
-    features: Float[Tensor, "frames mels"], generator: torch.Generator
+    features: Float[Tensor, "frames mels"], generator: torch.Generator, widest_stretch: int = 70
 ) -> Float[Tensor, "frames mels"]:
     """SpecAugment: set two stretches of time and two frequency bands to 0, the mean of normalised features.
 
-    The width of a stretch is uniform from 0 to 70 frames, but at most a fifth of the recording. The width
-    of a band is uniform from 0 to 15 of 80 mels. Park et al. 2019 (https://arxiv.org/abs/1904.08779).
+    The width of a stretch is uniform from 0 to ``widest_stretch`` frames, but at most a fifth of the
+    recording. The width of a band is uniform from 0 to 15 of 80 mels. Park et al. 2019
+    (https://arxiv.org/abs/1904.08779).
     """
     features = features.clone()
     frames, n_mels = features.shape
     draws = torch.rand(4, 2, generator=generator).tolist()
-    widest = [min(70, frames // 5)] * 2 + [round(n_mels * 15 / 80)] * 2
+    widest = [min(widest_stretch, frames // 5)] * 2 + [round(n_mels * 15 / 80)] * 2
     for (width, place), most, axis in zip(draws, widest, (0, 0, 1, 1), strict=True):
         hidden = int(width * (most + 1))
         first = int(place * (features.shape[axis] - hidden + 1))

@@ -38,8 +38,8 @@ OUTPUTS = ("vector", "set", "sequence")
 
 DATA_KEYS: dict[str, Any] = {
     "adapter": str, "format": str, "file": (str, list), "train": (str, list), "dev": (str, list, float),
-    "test": (str, list, float), "split_column": str, "split_file": str, "folds": int, "fold": (int, str),
-    "group": str, "time": str, "scaffold": bool, "split_seed": int, "weight": NUMBER,
+    "test": (str, list, float), "split_column": str, "split_names": dict, "split_file": str, "folds": int,
+    "fold": (int, str), "group": str, "time": str, "scaffold": bool, "split_seed": int, "weight": NUMBER,
     "decimal": str, "on_error": str,
 }  # fmt: skip
 READER_KEYS: dict[str, Any] = {
@@ -52,7 +52,7 @@ READER_KEYS: dict[str, Any] = {
 TASK_KEYS: dict[str, Any] = {
     "data": str, "output": str, "target": str, "column": str, "columns": list, "unit": str,
     "tokens": str, "vocab_size": int, "copy": bool, "metric": str, "weight": NUMBER,
-    "head": dict, "decode": dict, "class_weight": str, "label_smoothing": NUMBER,
+    "head": dict, "decode": dict, "class_weight": str, "label_smoothing": NUMBER, "stress": bool,
 }  # fmt: skip
 
 WORDS = {
@@ -69,7 +69,7 @@ WORDS = {
 }
 FOR_TARGET = {
     "unit": ("number",), "tokens": ("text",), "vocab_size": ("text",), "copy": ("text",),
-    "label_smoothing": ("class",), "class_weight": ("class", "multilabel"),
+    "label_smoothing": ("class",), "class_weight": ("class", "multilabel"), "stress": ("class",),
 }  # fmt: skip
 """Key of a task -> the targets that it is valid for."""
 
@@ -261,6 +261,11 @@ def _check_splits(spec: Mapping[str, Any], place: str) -> None:
             f"{place}: with file, expected test = 0.2 (and dev = 0.1), split_column or split_file, to divide "
             "it into splits"
         )
+    if "split_names" in spec:
+        if "split_column" not in spec:
+            raise RecipeError(f"{place}: got split_names, which goes with split_column")
+        for word, split in spec["split_names"].items():
+            one_of(split, SPLITS, f"{place} split_names: {word}")
     if "split_file" in spec and shares:
         split, share = next(iter(shares.items()))
         raise RecipeError(

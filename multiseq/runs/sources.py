@@ -53,6 +53,9 @@ WITH_FOLDER = ("recordings", "folders", "textgrid", "kaldi", "timit")
 DECIMAL = re.compile(r"\s*[-+]?[\d.]*,\d+\s*")
 """A number that is written with a decimal comma."""
 
+STRESSED = re.compile(r"([A-Za-z]{2})[012]")
+"""A vowel of ARPAbet, and its stress: none, primary or secondary."""
+
 ROW_PER_LINE = ("jsonl", "labelled", "recordings", "table")
 """Formats in which an item and its labels are a row of the file."""
 
@@ -231,11 +234,24 @@ def _read(spec: Mapping[str, Any], paths: Any, base: Path, kind: Any) -> Records
     if more:
         options |= {"target": more[0], "others": more}
     if bad is None:
-        return read_records(name, path, options, kind)
+        return _with_split_names(read_records(name, path, options, kind), spec)
     before = len(bad.rows)
-    records = read_records(name, path, {**options, "reject": bad.add}, kind)
+    records = _with_split_names(read_records(name, path, {**options, "reject": bad.add}, kind), spec)
     records = without_wrong_cells(records, spec, bad.add)
     bad.check(before, max(len(records.items), records.num_rows), str(path))
+    return records
+
+
+def _with_split_names(records: Records, spec: Mapping[str, Any]) -> Records:
+    """The records with our words for splits, where the data has others."""
+    if "split_names" in spec:
+        name, ours = spec["split_column"], spec["split_names"]
+        records.columns[name] = [
+            [ours.get(str(cell), cell) for cell in value]
+            if isinstance(value, list)
+            else ours.get(str(value), value)
+            for value in records.column(name)
+        ]
     return records
 
 
@@ -358,7 +374,8 @@ def _by_vector(
 def _column(records: Records, name: str, spec: Mapping[str, Any], kind: Any, fail: Fail) -> list[Any]:
     values = records.column(name)
     vectors = spec["output"] == "vector"
-    if spec["target"] == "class" and not vectors and set(map(type, values)) <= {str, type(None)}:
+    plain = spec["target"] == "class" and not vectors and spec.get("stress", True)
+    if plain and set(map(type, values)) <= {str, type(None)}:
         return values  # nothing to convert, as in every table of text
     labels = []
     for i, value in enumerate(values):
@@ -400,7 +417,8 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
         return value  # a list has several correct texts, for scoring
     value = _one_label(value)
     if target == "class":
-        return value
+        stressed = None if spec.get("stress", True) else STRESSED.fullmatch(str(value))
+        return stressed[1] if stressed else value
     if target == "multilabel":
         return flag(value)
     return number(with_point(value) if spec.get("decimal") == "," and isinstance(value, str) else value)

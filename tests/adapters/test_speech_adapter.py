@@ -481,6 +481,19 @@ def test_spec_augment_hides_two_bands_and_two_stretches() -> None:
     assert 11 < np.mean(hidden_mels) < 15
 
 
+@pytest.mark.parametrize(("seconds", "widest"), [(0.7, 20), (0.05, 5), (0.0, 0)])
+def test_the_widest_stretch_of_time_that_is_hidden(seconds: float, widest: int) -> None:
+    """Of 101 frames at most a fifth."""
+    adapter = made(time_mask=seconds, gain=0.0)
+    example = example_of(adapter, (noise(1.01), RATE))
+    hidden = []
+    for seed in range(100):
+        features = adapter.features(adapter.augment(example, seeded(seed)))
+        hidden.append(int((features == 0).all(1).sum()))
+    assert max(hidden) <= 2 * widest
+    assert max(hidden) >= 1.5 * widest
+
+
 def test_a_gain_shifts_every_frame_as_louder_samples_do() -> None:
     adapter = made(specaugment=False, gain=6.0)
     samples = noise(0.3) * 4

@@ -14,7 +14,7 @@ import torch
 from multiseq.data import DataError
 from multiseq.runs.build import build_model
 from multiseq.runs.recipe import read
-from multiseq.runs.sources import read_split
+from multiseq.runs.sources import draw_splits, read_split
 from multiseq.tasks import Source
 
 ENCODER = "[encoder]\ndim = 16\ndepth = 1\nheads = 2\n"
@@ -146,6 +146,24 @@ def test_rows_by_a_column(folder: Folder) -> None:
     folder.write("all.tsv", "text\tlabel\tsplit\na\tx\ttrain\nb\tx\tTest\n")
     with pytest.raises(DataError, match=r"all\.tsv:3: got the split 'Test', expected train"):
         parts_of(folder, data)
+
+
+def test_other_words_for_splits(folder: Folder) -> None:
+    words = {"0": "train", "dev": "test"}
+    data = {**DATA, "file": "all.tsv", "split_column": "split", "train": None, "test": None}
+    folder.write("all.tsv", "text\tlabel\tsplit\na\tx\t0\nb\tx\tdev\nc\tx\t0\nd\tx\ttrain\n")
+    recipe = folder.recipe(data, {})
+    recipe.tables["data"]["lines"]["split_names"] = words
+    splits = [read_split(recipe, split) for split in ("train", "dev", "test")]
+    assert [[item for source in split for item in source.items] for split in splits] == [
+        ["a", "c", "d"],
+        [],
+        ["b"],
+    ]
+    recipe.tables["data"]["lines"] |= {"dev": 0.3}
+    drawn = draw_splits(recipe)
+    [[dev], [test]] = (read_split(recipe, split, splits=drawn) for split in ("dev", "test"))
+    assert (len(dev.items), test.items) == (1, ["b"])
 
 
 def test_no_item_to_train_on_is_an_error(folder: Folder) -> None:
@@ -303,6 +321,17 @@ def test_segments_have_labels_of_any_target(folder: Folder) -> None:
     ]
     with pytest.raises(DataError, match=r"train\.jsonl:1: label: labels: got 'x' as number 1 among segments"):
         folder.json({"text": "a.wav", "label": [[0, 1, "y"], "x"]}, **task)
+
+
+def test_vowels_without_stress(folder: Folder) -> None:
+    label = [[0, 1, "AH0"], [1, 2, "sil"], [2, 3, "K2"], [3, 4, "er1"], [4, 5, None]]
+    row = {"text": "a.wav", "label": label}
+    task: dict[str, Any] = {"adapter": "speech", "output": "vector"}
+    [kept] = folder.json(row, **task)
+    assert [label for _, _, label in kept] == ["AH0", "sil", "K2", "er1", None]
+    [folded] = folder.json(row, stress=False, **task)
+    assert folded == [(0, 1, "AH"), (1, 2, "sil"), (2, 3, "K2"), (3, 4, "er"), (4, 5, None)]
+    assert folder.json({"text": "a.wav", "label": "IY2"}, adapter="speech", stress=False) == ["IY"]
 
 
 # --- graphs ---------------------------------------------------------------------------------------

@@ -207,6 +207,10 @@ WRONG = {
         r'expected column = "…" or columns = \[…\]',
     ),
     "unit": ('tasks.mood.unit = "kg"', r"\[tasks\.mood\]: unit goes with the target number, got class"),
+    "stress": (
+        'tasks.mood = {data="lines", output="set", target="number", column="label", stress=false}',
+        r"\[tasks\.mood\]: stress goes with the target class, got number",
+    ),
     "unused data": ('data.x = {adapter="text", format="table", train="x"}', r"data\.x\] is used by no task"),
     "task name": ('tasks."a/b" = {}', r"\[tasks\.'a/b'\]: expected a name of letters, digits, - and _"),
     "adapter name": ('adapters."a.b" = {}', r"\[adapters\.'a\.b'\]: expected a name of letters"),
@@ -296,6 +300,11 @@ ONE_FILE = {
     ),
     "file": ('split_column = "p"\ndev = "d"', r"got file and dev; expected one file for all splits"),
     "fold": ('split_file = "s"\nfold = -1', r"fold: got -1, expected 0 or more"),
+    "split names": (
+        'split_column = "p"\nsplit_names = { eval = "tets" }',
+        r"split_names: eval: got 'tets' \(did you mean 'test'\?\)",
+    ),
+    "no column": ("test = 0.5\nsplit_names = {}", r"got split_names, which goes with split_column"),
     "no split": ('split_column = "p"\nfold = 1', r"got fold, which goes with folds = 5, or with a split"),
 }
 

@@ -1,18 +1,26 @@
-"""The recipes of the package for texts, on the first lines of the files that they were written for."""
+"""The recipes of the package for texts and speech, on a part of the data that they were written for."""
 
 from __future__ import annotations
 
 import json
+import tarfile
+from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
+from benchmarks.accuracy import digit_strings
+from multiseq.adapters._speech.audio import read_audio
+from multiseq.data.readers import read_recordings
 from multiseq.runs.recipe import read
 from multiseq.runs.reports import page
 from multiseq.runs.run import train_run
-from multiseq.runs.sources import read_split
-from tests.first_lines import first_lines
+from multiseq.runs.sources import draw_splits, read_split
+from tests.first_lines import first_lines, some_rows
 
 NUM_LINES = 120
 SMALL = [
@@ -68,3 +76,65 @@ def test_the_other_direction_of_a_translation(data_dir: Path) -> None:
     [test] = read_split(read("multi30k", TO_ENGLISH), "test", data_dir / TRANSLATION)
     assert test.items[0].startswith("Ein Mann")
     assert test.targets["translation"][0].startswith("A man")
+
+
+SPEECH: dict[str, tuple[str, int, str, list[int]]] = {
+    # recipe -> folder in the data, one row of so many, metric, items of train, dev and test
+    "yesno": ("speech_asr/yesno", 4, "word_error_rate", [8, 0, 7]),
+    "ljspeech-phones": ("speech_asr/LJSpeech_part1", 9, "frame_accuracy", [34, 4, 5]),
+    "mboshi": ("speech_asr/mboshi", 60, "character_error_rate", [73, 4, 9]),
+    "speechocean-speakers": ("speech_speaker/speechocean762", 101, "accuracy", [40, 4, 6]),
+    "speechocean": ("speech_speaker/speechocean762", 101, "mae", [22, 3, 25]),
+    "digit-strings": ("speech_speaker/free-spoken-digit-dataset", 1, "word_error_rate", [18, 6, 12]),
+}
+
+
+@pytest.mark.parametrize("name", SPEECH)
+def test_a_recipe_for_speech_runs_on_its_data(
+    name: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "write_report", lambda *_: None)
+    folder, every, metric, sizes = SPEECH[name]
+    data = tmp_path / "data"
+    if name == "digit-strings":
+        digit_strings.write(data_dir / folder, data, {"train": 3, "dev": 1, "test": 2})
+    else:
+        some_rows(data_dir / folder, data, every)
+    recipe = read(name, SMALL)
+    splits = draw_splits(recipe, data)
+    read_of = [read_split(recipe, split, data, splits=splits) for split in ("train", "dev", "test")]
+    assert [sum(len(source.items) for source in sources) for sources in read_of] == sizes
+    train_run(recipe, tmp_path / "run", data=data, progress=False, say=lambda _: None)
+    [entry] = json.loads((tmp_path / "run" / "test.json").read_text())["tasks"].values()
+    assert (entry["metric"], entry["split"]) == (metric, "test")
+
+
+def test_the_sounds_of_ljspeech_without_stress(data_dir: Path) -> None:
+    [train] = read_split(read("ljspeech-phones"), "train", data_dir / "speech_asr/LJSpeech_part1")
+    labels = {label for segments in train.targets["phones"] for _, _, label in segments}
+    assert len(labels - {"sil", "sp", "spn", None}) == 39
+    assert {"AH", "ZH", "sil", "sp", "spn"} < labels
+
+
+def test_strings_of_digits_are_joined_clips(tmp_path: Path) -> None:
+    """The samples of clip number n of a digit are all 100 * digit + n."""
+    with tarfile.open(tmp_path / "recordings_flac.tar", "w") as archive:
+        for digit, speaker, index in product(range(10), "ab", (0, 4, 5, 9, 10, 49)):
+            file = tmp_path / f"{digit}_{speaker}_{index}.flac"
+            soundfile.write(file, np.full(5 + digit, 100 * digit + index, dtype=np.int16), 8000)
+            archive.add(file, file.name)
+    digit_strings.write(tmp_path, tmp_path / "out", {"train": 20})
+    recordings = read_recordings(tmp_path / "out" / "manifest.tsv", audio=tmp_path / "out" / "strings.tar")
+    splits, texts, clips = (recordings.column(name) for name in ("split", "text", "clips"))
+    assert Counter(splits) == {"train": 40, "dev": 100, "test": 100}
+    assert {len(text.split()) for text in texts} == set(range(1, 8))
+    used: dict[str, set[int]] = {}
+    for item, split, text, names in zip(recordings.items, splits, texts, clips, strict=True):
+        parts = [name.split("_") for name in names.split()]
+        assert text == " ".join(digit for digit, _, _ in parts)
+        assert len({speaker for _, speaker, _ in parts}) == 1
+        used.setdefault(split, set()).update(int(index) for _, _, index in parts)
+        joined = [100 * int(d) + int(i) for d, _, i in parts for _ in range(5 + int(d))]
+        samples, rate = read_audio(item)
+        assert (rate, (samples * 32768).tolist()) == (8000, joined)
+    assert used == {"train": {10, 49}, "dev": {5, 9}, "test": {0, 4}}

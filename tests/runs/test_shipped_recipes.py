@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import multiseq
 from benchmarks.accuracy import digit_strings
 from multiseq.adapters._speech.audio import read_audio
 from multiseq.data.readers import read_recordings
@@ -138,3 +139,20 @@ def test_strings_of_digits_are_joined_clips(tmp_path: Path) -> None:
         samples, rate = read_audio(item)
         assert (rate, (samples * 32768).tolist()) == (8000, joined)
     assert used == {"train": {10, 49}, "dev": {5, 9}, "test": {0, 4}}
+
+
+def test_the_recipe_of_facts_copies_names_and_compares_with_all_texts(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "write_report", lambda *_: None)
+    wanted = [f"{split}/1triples/Food.xml" for split in ("train", "dev", "test")]
+    with tarfile.open(data_dir / "graph_to_seq/WebNLG_v1.6_en/webnlg_v1.6_en.tar.xz") as archive:
+        archive.extractall(tmp_path / "webnlg", [archive.getmember(name) for name in wanted], filter="data")
+    short = ["tasks.text.vocab_size=300", "tasks.text.decode={}", "data.facts.file=webnlg"]
+    recipe = read("webnlg", [*SMALL, *short, "tasks.text.head={ depth = 1, heads = 2, max_length = 4 }"])
+    train_run(recipe, tmp_path / "run", data=tmp_path, progress=False, say=lambda _: None)
+    [entry] = json.loads((tmp_path / "run" / "test.json").read_text())["tasks"].values()
+    assert (entry["metric"], entry["split"]) == ("bleu", "test")
+    assert {"value_chrf", "baseline_chrf", "value_bleu_lowercase"} < set(entry)
+    assert entry["signature"].startswith("nrefs:3|case:mixed|")
+    assert multiseq.load(tmp_path / "run").task("text").head.needs_names

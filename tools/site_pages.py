@@ -1,7 +1,7 @@
 """Pages of the documentation that are made while the site is built; mkdocs.yml names this file as a hook.
 
 - the front page is README.md;
-- first steps are the notebook, with the outputs that it was committed with;
+- each notebook is a page, with the outputs that it was committed with;
 - the API has one page for each folder of the library, with all that its files list in ``__all__``.
 
 A link to a file outside docs/ leads to the repository.
@@ -24,8 +24,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from write_layout import ROOT, packages, sentence
 
-NOTEBOOK = "notebooks/01_first_steps.ipynb"
-MADE = {"index.md": "README.md", "first-steps.md": NOTEBOOK}
+NOTEBOOKS = {
+    "first-steps.md": "notebooks/01_first_steps.ipynb",
+    "words.md": "notebooks/02_words.ipynb",
+    "texts.md": "notebooks/03_texts.ipynb",
+    "translation.md": "notebooks/04_translation.ipynb",
+}
+MADE = {"index.md": "README.md", **NOTEBOOKS}
 """Pages of the site and the files of the repository that they are made of."""
 
 
@@ -40,8 +45,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages that are made here."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    notebook = json.loads((ROOT / NOTEBOOK).read_text(encoding="utf-8"))
-    made = {"index.md": readme, "first-steps.md": notebook_page(notebook), **api_pages()}
+    notebooks = {name: json.loads((ROOT / file).read_text("utf-8")) for name, file in NOTEBOOKS.items()}
+    pages = {name: notebook_page(notebook) for name, notebook in notebooks.items()}
+    made = {"index.md": readme, **pages, **api_pages()}
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
     return files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,10 +95,17 @@ def tasks() -> None:
             if "unit" in spec:
                 print(f"The unit of {name}: {spec['unit']}")
         print("\nRecipes of the package:")
+        width = max(map(len, recipes.names())) + 2
         for name in recipes.names():
-            print(f"  {name:16}{recipes.read(name).text.partition(chr(10))[0].lstrip('# ')}")
+            print(f"  {name:{width}}{_about(recipes.read(name).text)}")
         print("\nTrain all starter tasks together:  multiseq train")
         print("Make your own recipe:              multiseq recipe starter > mine.toml")
+
+
+def _about(text: str) -> str:
+    """What a recipe is about: the first sentence of its comment."""
+    comment = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return " ".join(line.lstrip("# ") for line in comment).partition(". ")[0] + "."
 
 
 def _files(recipe: Recipe, task: str) -> str:

@@ -145,6 +145,7 @@ def test_tasks_shows_all_nine_and_the_recipes() -> None:
     assert "The unit of hydrophilicity: logP (higher: more lipophilic)" in lines
     names = [line.split()[0] for line in lines if line.split()]
     assert set(recipes.names()) <= set(names)
+    assert any(line.endswith("Which of 250 people speaks.") for line in lines)
     assert set(recipes.read("starter").tasks) <= set(names)
 
 
@@ -190,7 +191,7 @@ def test_the_whole_way(folder: Path) -> None:
     lines = well("predict", "runs/tiny", "--task", "mood", "--input", "train.tsv").splitlines()
     assert [re.sub("(up|down) .*", "", line) for line in lines] == ["very good: ", "so bad: "]
     [text] = json.loads(well("predict", "runs/tiny", "--task", "echo", "so bad", "--json"))
-    assert set(text) == {"item", "text", "score"}
+    assert set(text) == {"item", "text", "score", "cut"}
     assert text["score"] <= 0
 
     # The column of training is the one of the recipe, or the usual one of the format.
@@ -558,7 +559,8 @@ def test_a_text_about_triples(saved: Path, folder: Path) -> None:
     typed = json.dumps(TRIPLES)
     [found] = predicted(saved, "facts", typed)
     assert found["item"] == [list(t) for t in TRIPLES]
-    assert line(saved, "facts", typed) == f"{found['text']}  (log-probability {found['score']:.1f})\n"
+    limit = "; may be cut off: it is as long as max_length allows" if found["cut"] else ""
+    assert line(saved, "facts", typed) == f"{found['text']}  (log-probability {found['score']:.1f}{limit})\n"
     (folder / "one.json").write_text(typed)
     (folder / "many.jsonl").write_text(f'{typed}\n{{"triples": {typed}, "text": "…"}}\n')
     assert predicted(saved, "facts", "one.json") == [found]

@@ -160,6 +160,15 @@ class FusedAdapter(nn.Module):
         by_part = {name: self.parts[name].names(e) for name, e in example.parts.items()}
         return [f"{name}: {what}" for name, names in by_part.items() for what in names]
 
+    def spellings(self, example: FusedExample) -> list[str]:
+        """What a decoder may copy: words and names of the parts that have some, and "" for other vectors."""
+        spelled: list[str] = []
+        for name, inner in example.parts.items():
+            part: Any = self.parts[name]
+            none = [""] * len(part.names(inner))
+            spelled += part.spellings(inner) if hasattr(part, "spellings") else none
+        return spelled
+
     def collate(self, examples: Sequence[FusedExample]) -> Inputs:
         """Pack the examples of each part. The tensors are named ``part.name``."""
         lengths = [0] * len(examples)

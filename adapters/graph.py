@@ -273,6 +273,11 @@ class GraphAdapter(nn.Module):
         """One name per node: `C0`, `O5` … for atoms, otherwise the node's text or its number."""
         return list(example.names or map(str, range(len(example.codes))))
 
+    def spellings(self, example: GraphExample) -> list[str]:
+        """The names of the nodes, which a decoder may copy; "" for atoms and for nodes without names."""
+        named = example.names is not None and self.kind != "molecule"
+        return self.names(example) if named else [""] * len(example.codes)
+
     def collate(self, examples: Sequence[GraphExample]) -> Inputs:
         """Pack examples. Node numbers in the edges then count through the whole batch."""
         lengths = [self.num_vectors(e) for e in examples]

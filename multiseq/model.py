@@ -262,6 +262,8 @@ class Model(Predictor):
                 raise ValueError(
                     f"tasks[{name!r}]: got adapter {task.adapter_name!r}, expected one of {list(adapters)}"
                 )
+            if getattr(task.head, "needs_names", False):
+                _check_spellings(name, adapters[task.adapter_name])
         for name, task in tasks.items():
             if not 0 <= task.weight < math.inf:
                 raise ValueError(f"tasks[{name!r}]: got weight {task.weight}, expected 0 or more, and finite")
@@ -331,13 +333,13 @@ class Model(Predictor):
         results: dict[str, list[list[tuple[Any, Any]]]] = {
             task: [[(example, None) for example in examples] for examples in pieces] for task in tasks
         }
-        adapter = self.adapter(adapter_name)
+        adapter: Any = self.adapter(adapter_name)
         edges = getattr(adapter, "edges", None)
         for chosen, sets in self.encoded(adapter_name, pieces, max_vectors):
             for task, options in tasks.items():
                 head = self.task(task).head
                 if getattr(head, "needs_names", False):
-                    options = {**options, "names": [adapter.names(pieces[i][k]) for i, k in chosen]}
+                    options = {**options, "names": [adapter.spellings(pieces[i][k]) for i, k in chosen]}
                 try:
                     decoded = head.decode(sets, **options)
                 except NotFiniteError as error:
@@ -449,12 +451,13 @@ class Model(Predictor):
         examples = self.adapter(name).prepare(item)
         if len(examples) != 1:
             raise ValueError(f"item: got one of {len(examples)} sets, expected one set; give a part of it")
-        names = list(self.adapter(name).names(examples[0]))
-        tokens = [*head.target.token_texts(text, names), "(end)"]
+        adapter: Any = self.adapter(name)
+        spellings = list(adapter.spellings(examples[0])) if getattr(head, "needs_names", False) else []
+        tokens = [*head.target.token_texts(text, spellings), "(end)"]
         [(_, sets)] = self.encoded(name, [examples])
         with self._evaluating():
-            [weights] = head.attention(sets, head.target.batch([text], [names]).to(self.device), layer)
-        return names, tokens, weights
+            [weights] = head.attention(sets, head.target.batch([text], [spellings]).to(self.device), layer)
+        return list(adapter.names(examples[0])), tokens, weights
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -498,6 +501,15 @@ def _key(name: str) -> str:
             f"{', '.join(RESERVED)}, which are names of files and of lines in metrics.csv"
         )
     return f"[{name}]"
+
+
+def _check_spellings(task: str, adapter: Adapter) -> None:
+    """Raise ValueError if the vectors of an adapter stand for no texts that a decoder could copy."""
+    if not hasattr(adapter, "spellings"):
+        raise ValueError(
+            f"tasks[{task!r}]: its target copies words and names of its input, but a "
+            f"{type(adapter).__name__} has none (no method `spellings`); leave copy out"
+        )
 
 
 def _check_unshared(parts: Sequence[Any]) -> None:

@@ -289,6 +289,12 @@ class Extras(Protocol):
         ``level``: "set" or "sequence". Without it, as above.
         """
 
+    def spellings(self, example: Any) -> list[str]:
+        """For each vector that heads see, the text that it stands for, or "": what a decoder may copy.
+
+        Without it, a target that copies is refused.
+        """
+
     def show(
         self, item: Any, examples: Sequence[Any], marks: Sequence[Mark], focus: int | None
     ) -> Sequence[Part]:
@@ -354,7 +360,7 @@ class RowTarget(Target, Protocol):
 class Head(Protocol):
     """Predicts from encoded sets. It must be an ``nn.Module`` with these methods.
 
-    A head with a true attribute ``needs_names`` gets what each vector stands for (`Adapter.names`) as
+    A head with a true attribute ``needs_names`` gets what each vector stands for (`Extras.spellings`) as
     ``names``: for each set a list, in ``target.batch`` and in :meth:`decode`.
     """
 

@@ -22,6 +22,10 @@ class TextItems:
         """The words, or the texts of the pieces."""
         return list(example.names)
 
+    def spellings(self, example: Any) -> list[str]:
+        """The words or pieces, which a decoder may copy."""
+        return list(example.names)
+
     def content(self, item: Any) -> Any:
         """The item itself: the text, or the list of words."""
         return item

@@ -879,7 +879,7 @@ def read_triples(
     return records
 
 
-def read_webnlg(path: Path, *, unpack_limit: int | None = None) -> Records:
+def read_webnlg(path: Path, *, unpack_limit: int | None = None, reject: Reject = stop) -> Records:
     """Read facts with texts about them as WebNLG has them, for graph to text.
 
     An item is a list of triples with readable names (`multiseq.data.graphs.webnlg`). The column ``text`` has
@@ -889,13 +889,14 @@ def read_webnlg(path: Path, *, unpack_limit: int | None = None) -> Records:
     Args:
         path: The archive, the folder with the splits, or one file of XML.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
+        reject: What to do about an entry with a fact that is no triple.
 
     Raises:
         DataError: It is no WebNLG data.
     """
     from multiseq.data.graphs import webnlg
 
-    entries = list(webnlg.entries_of(path, unpack_limit))
+    entries = list(webnlg.entries_of(path, unpack_limit, reject))
     columns: dict[str, list[Any]] = {
         name: [getattr(entry, name) for entry in entries] for name in ("category", "eid", "split")
     }

@@ -74,11 +74,12 @@ def find_names(text: str, names: Sequence[str], common: Collection[str]) -> list
     for name in sorted(numbers, key=len, reverse=True):
         start = text.find(name) if can_be_copied(name, common) else -1
         while start >= 0:
-            end = start + len(name)
+            end, after = start + len(name), start + 1
             if not any(taken[start:end]) and not _within_word(text, start) and not _within_word(text, end):
                 found.append(Copied(start, end, numbers[name]))
                 taken[start:end] = [True] * len(name)
-            start = text.find(name, end)
+                after = end
+            start = text.find(name, after)
     return sorted(found)
 
 
@@ -165,6 +166,8 @@ class Pointer(nn.Module):
             owners: The number of the set of each token.
             memory: Of :meth:`remember`.
         """
+        if not len(memory.vectors):  # only empty sets
+            return memory.vectors.new_zeros(len(tokens), memory.vectors.shape[1])
         copied = tokens >= size
         rows = (memory.starts[owners] + tokens - size).masked_fill(~copied, 0)
         vectors: Tensor = self.copied(memory.vectors[rows])

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from multiseq.heads._shared import check_sets
-from multiseq.heads.copying import Memory, Pointer, can_be_copied
+from multiseq.heads.copying import Memory, Pointer
 from multiseq.heads.key_value_cache import SetMemory, TokenCache
 from multiseq.heads.search import beam_search
 from multiseq.heads.text_target import TextTarget
@@ -424,9 +424,9 @@ class CachedSteps:
         target = head.target
         self.never = torch.tensor([target.blank, target.begin, target.unknown]).to(sets.device)
         self.copies: Memory | None = None
-        if head.pointer is not None and target.common is not None:
+        if head.pointer is not None:
             self.copies = head.pointer.remember(sets)
-            flags = [can_be_copied(name, target.common) for of_set in names for name in of_set]
+            flags = [target.can_copy(name) for of_set in names for name in of_set]
             self.possible = torch.tensor(flags).to(sets.device)
 
     def __call__(self, tokens: Int[Tensor, "sets beams"]) -> Float[Tensor, "sets beams size"]:

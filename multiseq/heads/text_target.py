@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from multiseq.heads.copying import common_words, find_names
+from multiseq.heads.copying import can_be_copied, common_words, find_names
 from multiseq.labels import composed, plain
 from multiseq.protocols import Packed
 from multiseq.requires import need
@@ -165,6 +165,7 @@ class TextTarget:
         """
         text = _checked(text)
         copies = self.common is not None and _COPIED not in text
+        names = [normalise(name) for name in names] if copies else []
         found = find_names(text, names, self.common or ()) if copies else []
         for name in reversed(found):
             text = text[: name.start] + _COPIED + text[name.end :]
@@ -188,7 +189,7 @@ class TextTarget:
             ids: The tokens.
             names: What each vector of the set stands for, for copied tokens.
         """
-        text = "".join(self._tokens[i] if i < self.size else names[i - self.size] for i in ids)
+        text = "".join(self._spelled(i, names) for i in ids)
         return text if self._tokenizer is None else normalise(text.replace(_SPACE, " "))
 
     def token_texts(self, text: str, names: Sequence[str] = ()) -> list[str]:
@@ -198,8 +199,15 @@ class TextTarget:
         ['a', ' ', 't', 'a', 'c']
         """
         ids = self.encode(text, names).tolist()
-        tokens = [self._tokens[i] if i < self.size else names[i - self.size] for i in ids]
+        tokens = [self._spelled(i, names) for i in ids]
         return tokens if self._tokenizer is None else [token.removeprefix(_SPACE) for token in tokens]
+
+    def _spelled(self, token: int, names: Sequence[str]) -> str:
+        return self._tokens[token] if token < self.size else normalise(names[token - self.size])
+
+    def can_copy(self, name: str) -> bool:
+        """Whether the name of a vector can be copied: a word or several, and not one common word."""
+        return self.common is not None and can_be_copied(normalise(name), self.common)
 
     def spelling(self, token: int) -> tuple[bool, str]:
         """Whether a word ends before a token, and the letters of the token.

@@ -55,7 +55,6 @@ BY_SUFFIX = {
     ".sdf": "sdf",
     ".mol": "sdf",
     ".graphml": "graphml",
-    ".xml": "webnlg",
     ".textgrid": "textgrid",
 }
 """Ending of a file -> its format, whatever the training files were."""
@@ -158,6 +157,8 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
         return "kaldi"
     if trained in ("npz", "planetoid", "tu"):
         return trained
+    if suffix == ".xml" and trained in ("webnlg", "triples"):
+        return "webnlg"
     if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml", "kaldi", "timit"):
         return trained
     if suffix in TABLES:

@@ -104,7 +104,7 @@ def _figures(
     seen: dict[str, Scored] | None,
 ) -> dict[str, Any]:
     from multiseq.runs.baselines import baseline_results
-    from multiseq.training.evaluation import judged_items
+    from multiseq.training.evaluation import judged_items, value_of
     from multiseq.training.metrics import compute, sacre_score
 
     started = time.perf_counter()
@@ -118,8 +118,7 @@ def _figures(
         sides["baseline"] = baseline_results(model, task, train, source, cache)
     metric = model.task(task).metric
     figures: dict[str, Any] = {"value": None, "baseline": None}
-    lengths = [len(one.pairs) for one in judged]
-    figures |= {name: _finite(compute(metric, *side, lengths)) for name, side in sides.items()}
+    figures |= {name: _finite(value_of(metric, judged, side[0])) for name, side in sides.items()}
     if metric == "frame_accuracy":
         for name, (results, labels) in sides.items():
             spoken = [i for i, label in enumerate(labels) if class_name(label) not in SILENCE]

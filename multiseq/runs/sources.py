@@ -41,6 +41,7 @@ TOLD = {
     "conllu": ("columns", "reject"),
     "networks": ("kinds", "reject"),
     **dict.fromkeys(("textgrid", "kaldi", "timit"), ("columns", "reject")),
+    "webnlg": ("reject",),
     **dict.fromkeys(
         ("conll", "labelled", "jsonl", "recordings", "folders", "triples", "sdf", "graphml"), ("reject",)
     ),
@@ -414,7 +415,7 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     if target == "text":
         if not all(isinstance(text, str) for text in (value if several else [value])):
             raise ValueError(f"got {value!r}, expected a text")
-        return value  # a list has several correct texts, for scoring
+        return value  # a list has several correct texts
     value = _one_label(value)
     if target == "class":
         stressed = None if spec.get("stress", True) else STRESSED.fullmatch(str(value))

@@ -126,9 +126,14 @@ def _collated(name: str, entries: Sequence[tuple[PreparedSource, Any, dict[str, 
             labels = _flat([entries[i][2][task] for i in chosen], owner.head.level)
             options = {}
             if getattr(owner.head, "needs_names", False):
-                options["names"] = [entries[i][0].adapter.names(entries[i][1]) for i in chosen]
+                options["names"] = [_spellings(*entries[i][:2]) for i in chosen]
             targets[task] = (chosen, owner.head.target.batch(labels, **options))
     return Part(name, inputs, targets)
+
+
+def _spellings(source: PreparedSource, example: Any) -> list[str]:
+    adapter: Any = source.adapter  # `Model` has checked that it has the method
+    return list(adapter.spellings(example))
 
 
 def _flat(labels: Sequence[Any], level: Level) -> Sequence[Any]:

@@ -16,7 +16,7 @@ from multiseq.tasks import Source, listed
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.metrics import columns_of, compute
 
-__all__ = ["Judged", "Score", "evaluate", "evaluate_all", "judged_items", "labelled_results"]
+__all__ = ["Judged", "Score", "evaluate", "evaluate_all", "judged_items", "labelled_results", "value_of"]
 
 Pair = tuple[Any, Any]
 """A prediction and the user's label."""
@@ -147,8 +147,22 @@ def _score(model: Predictor, task: str, judged: Sequence[Judged]) -> Score:
     pairs = [pair for one in judged for pair in one.pairs]
     results, labels = [result for result, _ in pairs], [label for _, label in pairs]
     error = _mean_error(metric, target, results, labels) if isinstance(target, NumberTarget) else math.nan
-    value = compute(metric, results, labels, [len(one.pairs) for one in judged])
+    value = value_of(metric, judged, results)
     return Score(model.cell(task), metric, value, len(pairs), error)
+
+
+def value_of(metric: str, judged: Sequence[Judged], results: Sequence[Any]) -> float:
+    """The value of a metric for predictions of everything in some items that has a label.
+
+    Args:
+        metric: Its name.
+        judged: The items, with all their labels.
+        results: A prediction for each label that is not missing, one after another.
+    """
+    labels = [label for one in judged for label in one.labels]
+    rest = iter(results)
+    aligned = [None if label is None else next(rest) for label in labels]
+    return compute(metric, aligned, labels, [len(one.labels) for one in judged])
 
 
 def _mean_error(metric: str, target: NumberTarget, results: Sequence[Number], labels: Sequence[Any]) -> float:

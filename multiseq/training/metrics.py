@@ -87,7 +87,7 @@ def _f1(results: Sequence[Any], labels: Sequence[Any]) -> float:
     return sum(scores) / len(scores) if scores else math.nan
 
 
-def _span_f1(results: Sequence[Label], labels: Sequence[Any], lengths: Sequence[int]) -> float:
+def _span_f1(results: Sequence[Label | None], labels: Sequence[Any], lengths: Sequence[int]) -> float:
     """Micro F1 of whole spans: a span counts if its first and last word and its class are right.
 
     Tjong Kim Sang and De Meulder 2003 (https://aclanthology.org/W03-0419), as their script conlleval.
@@ -98,7 +98,8 @@ def _span_f1(results: Sequence[Label], labels: Sequence[Any], lengths: Sequence[
         start += length
         wanted = [class_name(label) for label in labels[item]]
         # A word without a label is outside for both.
-        predicted = [None if w is None else r.label for r, w in zip(results[item], wanted, strict=True)]
+        pairs = zip(results[item], wanted, strict=True)
+        predicted = [r.label if r is not None and w is not None else None for r, w in pairs]
         found, right = _spans(predicted), _spans(wanted)
         num_right += len(found & right)
         num_spans += len(found) + len(right)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from multiseq.batch import place_of
 from multiseq.heads.ctc import TOO_SHORT, CTCHead
+from multiseq.heads.targets import is_missing
 from multiseq.heads.text_target import references
 from multiseq.protocols import Adapter
 from multiseq.tasks import Source, Task
@@ -45,8 +46,9 @@ class PreparedSource:
                 )
         self.tasks = {name: tasks[name] for name in source.targets}
         pieces = (cache or ItemCache()).examples(adapter, source.items, source.locations)
+        self._labels = {name: self._known(name, labels) for name, labels in source.targets.items()}
         for name, task in self.tasks.items():
-            several = [i for i, p in enumerate(pieces) if len(p) > 1 and source.targets[name][i] is not None]
+            several = [i for i, p in enumerate(pieces) if len(p) > 1 and self._labels[name][i] is not None]
             if task.head.level == "sequence" and several:
                 place, sets = place_of(source.locations, several[0]), len(pieces[several[0]])
                 raise ValueError(
@@ -55,7 +57,6 @@ class PreparedSource:
                 )
         self.examples = [example for examples in pieces for example in examples]
         self._item = [i for i, examples in enumerate(pieces) for _ in examples]
-        self._labels = {t: list(labels) for t, labels in source.targets.items()}
         self._locations = source.locations
         # An empty set counts as one vector. Otherwise a batch could hold any number of empty sets.
         self.sizes = [max(1, adapter.num_vectors(example)) for example in self.examples]
@@ -67,6 +68,13 @@ class PreparedSource:
                 f"out ({'; '.join(items[:5])}). {TOO_SHORT}",
                 stacklevel=2,
             )
+
+    def _known(self, name: str, labels: Sequence[Any]) -> list[Any]:
+        """The labels of a task, with None for a text that is missing, such as an empty list of texts."""
+        head = self.tasks[name].head
+        if head.level != "sequence":
+            return list(labels)
+        return [None if is_missing(head.target, label) else label for label in labels]
 
     def _drop_unlabelled(self) -> None:
         """Remove examples without a label for any task (for example nodes of another split in node sets)."""
@@ -95,13 +103,20 @@ class PreparedSource:
         return any(v is not None for v in aligned)
 
     def _is_too_short(self, number: int, name: str) -> bool:
-        """Whether an example has too few vectors for its text (CTC). If so, its label is removed."""
+        """Whether an example has too few vectors for its text (CTC). If so, its label is removed.
+
+        Of several texts those that fit are kept.
+        """
         head, item, example = self.tasks[name].head, self._item[number], self.examples[number]
         if not isinstance(head, CTCHead):
             return False
         length = self.adapter.num_vectors(example)
-        of_each = [head.too_short(length, text) for text in references(self._labels[name][item])]
-        sizes = next(filter(None, of_each), "")
+        texts = references(self._labels[name][item])
+        of_each = [head.too_short(length, text) for text in texts]
+        fitting = [text for text, sizes in zip(texts, of_each, strict=True) if not sizes]
+        if fitting and len(fitting) < len(texts):
+            self._labels[name][item] = fitting
+        sizes = "" if fitting else of_each[0]
         if sizes:
             place = ", ".join(filter(None, (place_of(self._locations, item), getattr(example, "source", ""))))
             self._short.setdefault(name, []).append(f"{place}: {sizes}")

@@ -76,6 +76,7 @@ def test_one_file_has_no_split(folder: Path, tmp_path: Path) -> None:
         ("a.xml", "<benchmark>", "no element found.*expected XML"),
         ("a.xml", "<html/>", "got <html> without <entries>"),
         ("a.xml", XML.replace("Soup | country | Italy", "Soup"), "entry Id2: got the fact 'Soup'"),
+        ("a.xml", XML.replace("Soup | country | Italy", "a | b | c | d"), "got the fact 'a . b . c . d'"),
         ("a.tar", "no archive", "expected a .tar archive, a folder or a .xml file"),
     ],
 )
@@ -83,6 +84,13 @@ def test_what_is_wrong_is_said(tmp_path: Path, name: str, content: str, message:
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=f"{name}.*{message}"):
         read_webnlg(tmp_path / name)
+
+
+def test_an_entry_with_a_wrong_fact_can_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(XML.replace("Soup | country | Italy", "Soup"), encoding="utf-8")
+    bad: list[str] = []
+    records = read_webnlg(tmp_path / "a.xml", reject=lambda place, reason, raw: bad.append(place))
+    assert [len(records.items), len(bad)] == [1, 1]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

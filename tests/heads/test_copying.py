@@ -7,7 +7,19 @@ import math
 import pytest
 import torch
 
-from multiseq import DecoderHead, Encoder, GraphAdapter, Model, Source, Task, TextAdapter, TextTarget, train
+from multiseq import (
+    DecoderHead,
+    Encoder,
+    FusedAdapter,
+    GraphAdapter,
+    Model,
+    Source,
+    SpeechAdapter,
+    Task,
+    TextAdapter,
+    TextTarget,
+    train,
+)
 from multiseq.heads.copying import Copied, Pointer, can_be_copied, common_words, find_names
 from multiseq.heads.decoder import CachedSteps
 from multiseq.vectors import VectorSets
@@ -134,6 +146,44 @@ def test_attention_and_tokens_of_a_text_know_copied_names() -> None:
     assert tokens[-2:] == ["Kehl am Rhein", "(end)"]
     assert weights.shape == (2, len(tokens), 3)
     assert torch.allclose(weights.sum(-1), torch.ones(2, len(tokens)), atol=1e-5)
+
+
+def test_pieces_are_copied_as_words_are() -> None:
+    target = TextTarget.fit(TEXTS, unit="character", copy=True)
+    names = [" the", " Zedburg", "x", " New  York "]
+    tokens = target.encode("Zedburg the New York", names).tolist()
+    assert [token - target.size for token in tokens if token >= target.size] == [1, 3]
+    assert target.decode_tokens(tokens, names) == "Zedburg the New York"
+    assert [target.can_copy(name) for name in names] == [False, True, True, True]
+
+
+def test_a_name_that_stands_twice_side_by_side_is_found() -> None:
+    assert find_names("x1 1 1", ["1 1"], set()) == [Copied(3, 6, 0)]
+
+
+def test_only_empty_sets_can_be_trained_and_decoded() -> None:
+    head, _, _ = head_and_sets()
+    sets = VectorSets.from_list([torch.zeros(0, 16)] * 2)
+    loss, count = head.loss(sets, head.target.batch(["the", "of"], [[], []]))
+    assert torch.isfinite(loss)
+    assert int(count) > 2
+    assert [text.text for text in head.decode(sets, names=[[], []])] == ["", ""]
+
+
+def test_an_adapter_whose_vectors_stand_for_no_text_is_refused() -> None:
+    head = DecoderHead(16, TextTarget.fit(TEXTS, unit="piece", vocab_size=40, copy=True), depth=1, heads=2)
+    speech = SpeechAdapter.fit([([0.0, 0.5] * 4000, 16_000)], dim=16)
+    with pytest.raises(ValueError, match=r"tasks\['said'\]: its target copies .* SpeechAdapter has none"):
+        Model({"speech": speech}, Encoder(16, depth=1, heads=2), {"said": Task("speech", head)})
+
+
+def test_atoms_and_numbers_of_nodes_are_no_names_and_parts_of_fused_items_have_theirs() -> None:
+    molecules = GraphAdapter.fit(["CCO"], dim=8)
+    [example] = molecules.prepare("CO")
+    assert (molecules.names(example), molecules.spellings(example)) == (["C0", "O1"], ["", ""])
+    fused = FusedAdapter({"text": TextAdapter.fit(["a cap"], dim=8), "drug": molecules})
+    [both] = fused.prepare({"text": "red cap", "drug": "CO"})
+    assert fused.spellings(both) == ["red", "cap", "", ""]
 
 
 def test_missing_names_say_what_is_needed() -> None:

@@ -168,6 +168,11 @@ WRONG = {
     "task key": ("tasks.mood.metrik = 1", r"\[tasks\.mood\]: no key 'metrik' \(did you mean 'metric'\?\)"),
     "metric": ('tasks.mood.metric = "acuracy"', r"metric: got 'acuracy' \(did you mean 'accuracy'\?\)"),
     "other metric": ('tasks.mood.metric = "bleu"', r"metric: got 'bleu'; expected one of accuracy"),
+    "copying by CTC": (
+        'tasks.mood = {data="lines", output="sequence", target="text", column="label", copy=true, '
+        'head={kind="ctc"}}',
+        r'copy goes with a decoder, got head kind "ctc"',
+    ),
     "spans": ('tasks.mood.metric = "span_f1"', r'metric span_f1 goes with output = "vector"'),
     "output": ('tasks.mood.output = "sequence"', r"got output 'sequence' with target 'class'"),
     "target": ('tasks.mood.target = "clas"', r"got 'clas' \(did you mean 'class'\?\)"),

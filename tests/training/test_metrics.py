@@ -11,7 +11,7 @@ import torch
 from multiseq.options import METRICS_OF
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.training import metrics
-from multiseq.training.evaluation import Score
+from multiseq.training.evaluation import Judged, Score, value_of
 from multiseq.training.metrics import METRICS, compute
 
 
@@ -191,6 +191,9 @@ def test_span_f1_counts_whole_spans_and_none_goes_over_the_end_of_an_item() -> N
     assert compute("span_f1", parts, ["B-PER", "I-PER", "B-PER"], [2, 1]) == 1.0
     assert compute("span_f1", parts, ["B-PER", "I-PER", "B-PER"], [3]) == 0.0
     assert compute("span_f1", labels("B-PER", "O"), ["B-PER", None]) == 1.0
+    # A word without a label is outside for both: two spans, not one.
+    judged = [Judged(0, labels("I-P", "I-P", "I-P"), ["I-P", None, "I-P"])]
+    assert value_of("span_f1", judged, labels("I-P", "O")) == pytest.approx(2 * 1 / 3)
     assert math.isnan(compute("span_f1", labels("O"), ["O"]))
     with pytest.raises(ValueError, match="got the label 'NOUN', expected labels such as B-PER"):
         compute("span_f1", labels("NOUN"), ["NOUN"])

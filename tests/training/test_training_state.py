@@ -41,6 +41,7 @@ from multiseq.options import NUMBER, OPTIONS
 from multiseq.runs.recipe import read
 from multiseq.runs.run import train_run
 from multiseq.training import loop
+from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.run_log import read_log
 from multiseq.training.settings import Settings
 
@@ -528,3 +529,16 @@ def test_a_model_in_training_mode_predicts_in_threads(point_adapter: Any) -> Non
         for a, b in zip(results, expected, strict=True):
             assert a.probability == pytest.approx(b.probability, abs=1e-5)
     assert (model.training, encoder.training, head.training) == (True, True, False)
+
+
+def test_of_several_texts_one_is_drawn_and_an_empty_list_is_no_label() -> None:
+    adapter = TextAdapter.fit(["a b"], dim=16)
+    task = Task("text", DecoderHead(16, TextTarget.fit(["x", "y"], unit="character"), depth=1, heads=2))
+    source = Source("text", ["a", "b", "a b"], {"said": [["x", "y"], [], "y"]})
+    prepared = PreparedSource(source, adapter, {"said": task})
+    assert len(prepared) == 2
+    drawn = [prepared.example(0, torch.Generator().manual_seed(i))[1]["said"] for i in range(20)]
+    assert set(drawn) == {"x", "y"}
+    assert drawn[0] == prepared.example(0, torch.Generator().manual_seed(0))[1]["said"]
+    assert prepared.example(1, torch.Generator())[1]["said"] == "y"
+    train(Model({"text": adapter}, Encoder(16, depth=1, heads=2), {"said": task}), [source], steps=2, **QUIET)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
+from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.records import DataError
 from multiseq.data.text_files import no_such_file, unpacked
 
@@ -66,28 +67,30 @@ def readable_relation(relation: str) -> str:
     return " ".join(word if word.isupper() else word.lower() for word in spaced.split())
 
 
-def entries_of(path: Path, unpack_limit: int | None = None) -> Iterator[Entry]:
+def entries_of(path: Path, unpack_limit: int | None = None, reject: Reject = stop) -> Iterator[Entry]:
     """The entries of an archive (``.tar``, ``.tar.gz``, ``.tar.xz``), of all files in a folder, or of a file.
 
     Args:
         path: The archive, the folder, or a file that ends in ``.xml``.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
+        reject: What to do about an entry with a fact that is no triple.
 
     Raises:
         DataError: There is no such file, it is no archive, or a file in it is no WebNLG file.
     """
     if path.is_dir():
         for file in sorted(path.rglob("*.xml")):
-            yield from _entries(file.read_bytes(), f"{file}", file.relative_to(path).parts)
+            yield from _entries(file.read_bytes(), f"{file}", file.relative_to(path).parts, reject)
     elif not path.is_file():
         raise no_such_file(path)
     elif path.suffix.lower() == ".xml":
-        yield from _entries(path.read_bytes(), f"{path}", path.parts)
+        # Its folder may be 2triples, and the one above that train.
+        yield from _entries(path.read_bytes(), f"{path}", path.parts[-3:], reject)
     else:
-        yield from _of_archive(path, unpack_limit)
+        yield from _of_archive(path, unpack_limit, reject)
 
 
-def _of_archive(path: Path, unpack_limit: int | None) -> Iterator[Entry]:
+def _of_archive(path: Path, unpack_limit: int | None, reject: Reject) -> Iterator[Entry]:
     try:
         with unpacked(path, unpack_limit) as raw, tarfile.open(fileobj=raw, mode="r|") as archive:
             for member in archive:
@@ -95,12 +98,12 @@ def _of_archive(path: Path, unpack_limit: int | None) -> Iterator[Entry]:
                     content = archive.extractfile(member)
                     assert content is not None  # it is a file
                     parts = PurePosixPath(member.name).parts
-                    yield from _entries(content.read(), f"{path}: {member.name}", parts)
+                    yield from _entries(content.read(), f"{path}: {member.name}", parts, reject)
     except tarfile.TarError as error:
         raise DataError(f"{path}: {error}, expected a .tar archive, a folder or a .xml file") from error
 
 
-def _entries(content: bytes, place: str, parts: tuple[str, ...]) -> Iterator[Entry]:
+def _entries(content: bytes, place: str, parts: tuple[str, ...], reject: Reject) -> Iterator[Entry]:
     split = next((part for part in parts if part in SPLITS), "")
     try:
         root = ElementTree.fromstring(content)
@@ -111,7 +114,12 @@ def _entries(content: bytes, place: str, parts: tuple[str, ...]) -> Iterator[Ent
         raise DataError(f"{place}: got <{root.tag}> without <entries> of <entry>, expected a file of WebNLG")
     for number, entry in enumerate(entries, start=1):
         where = f"{place}: entry {entry.get('eid') or number}"
-        facts = [_fact(triple.text, where) for triple in entry.findall("modifiedtripleset/mtriple")]
+        triples = [triple.text or "" for triple in entry.findall("modifiedtripleset/mtriple")]
+        wrong = [triple for triple in triples if triple.count(" | ") != 2]
+        if wrong:
+            reject(where, f'got the fact {wrong[0]!r}, expected "subject | relation | object"', str(triples))
+            continue
+        facts = [_fact(*triple.split(" | ")) for triple in triples]
         texts = [text for lex in entry.findall("lex") if (text := _text_of(lex))]
         category = entry.get("category") or ""
         yield Entry(where, split, category, entry.get("eid") or str(number), facts, texts)
@@ -123,9 +131,5 @@ def _text_of(lex: ElementTree.Element) -> str:
     return " ".join(((lex if inner is None else inner).text or "").split())
 
 
-def _fact(text: str | None, place: str) -> tuple[str, str, str]:
-    parts = (text or "").split(" | ")
-    if len(parts) != 3:
-        raise DataError(f'{place}: got the fact {text!r}, expected "subject | relation | object"')
-    subject, relation, object_ = parts
+def _fact(subject: str, relation: str, object_: str) -> tuple[str, str, str]:
     return readable_name(subject), readable_relation(relation), readable_name(object_)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,17 +38,16 @@ class Copied(NamedTuple):
     vector: int
 
 
-def common_words(texts: Iterable[str]) -> list[str]:
+def common_words(texts: Collection[str]) -> list[str]:
     """The words that at least one in :data:`RARE` texts has, and at least two texts, sorted.
 
     >>> common_words(["a cat", "a dog"])
     ['a']
     """
     counts: Counter[str] = Counter()
-    num_texts = 0
-    for num_texts, text in enumerate(texts, start=1):  # noqa: B007
+    for text in texts:
         counts.update(set(re.findall(r"\w+", text)))
-    return sorted(word for word, count in counts.items() if count >= max(2, num_texts / RARE))
+    return sorted(word for word, count in counts.items() if count >= max(2, len(texts) / RARE))
 
 
 def can_be_copied(name: str, common: Collection[str]) -> bool:

@@ -156,7 +156,11 @@ class DecoderHead(nn.Module):
         return weights
 
     def _taught(
-        self, sets: VectorSets, targets: Packed, watch: _Watch | None = None
+        self,
+        sets: VectorSets,
+        targets: Packed,
+        watch: _Watch | None = None,
+        copies: Memory | None = None,
     ) -> Float[Tensor, "tokens_and_ends dim"]:
         """The last hidden states for the tokens and end of each target (teacher forcing)."""
         lengths = [n + 1 for n in targets.lengths]
@@ -179,8 +183,8 @@ class DecoderHead(nn.Module):
         facing = _facing(positions, lengths, sets.ordered)
         x = self._embedded(tokens)
         if self.pointer is not None:
-            owners = _owners(lengths, sets)
-            x = x + self.pointer.embed(tokens, self.target.size, owners, self.pointer.remember(sets))
+            copies = self.pointer.remember(sets) if copies is None else copies
+            x = x + self.pointer.embed(tokens, self.target.size, _owners(lengths, sets), copies)
         return self._states(x, positions, facing, look_back, look_across)
 
     def loss(self, sets: VectorSets, targets: Packed) -> tuple[Tensor, Tensor]:
@@ -196,10 +200,12 @@ class DecoderHead(nn.Module):
             sets, targets, filling = _filled_and_sorted(sets, targets)
         wanted = _put(targets.values, order_of([n + 1 for n in targets.lengths]), -1, self.target.end)
         wanted[filling] = _IGNORED
-        states = self._taught(sets, targets)
+        copies = None if self.pointer is None else self.pointer.remember(sets)
+        states = self._taught(sets, targets, copies=copies)
         pointed = states.new_zeros(())
-        if self.pointer is not None:
-            pointed = self._pointer_loss(states, wanted, targets, sets)
+        if copies is not None:
+            owners = _owners([n + 1 for n in targets.lengths], sets)
+            pointed = self._pointer_loss(states, wanted, owners, copies)
             wanted = wanted.clamp(max=self.target.size)
         block_size = max(1, BLOCK // self.target.size)
         if len(states) <= block_size:
@@ -211,14 +217,13 @@ class DecoderHead(nn.Module):
             total = torch.stack([checkpoint(self._cross_entropy, *b, **options) for b in blocks]).sum()
         return total + pointed, to_device(count, sets.device)
 
-    def _pointer_loss(self, states: Tensor, wanted: Tensor, targets: Packed, sets: VectorSets) -> Tensor:
+    def _pointer_loss(self, states: Tensor, wanted: Tensor, owners: Tensor, memory: Memory) -> Tensor:
         """-log P(vector | copy), summed over the copied tokens."""
         assert self.pointer is not None
         copied = (wanted >= self.target.size).nonzero().flatten()
-        owners = _owners([n + 1 for n in targets.lengths], sets)[copied]
         if not len(copied):
             return states.new_zeros(())
-        memory = self.pointer.remember(sets)
+        owners = owners[copied]
         most = int(memory.lengths[owners].max())  # a padding set may be larger
         log_probs = self.pointer(states[copied], owners, memory._replace(most=most))
         of_vectors: Tensor = log_probs.gather(1, (wanted[copied] - self.target.size)[:, None])

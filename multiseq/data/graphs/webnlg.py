@@ -17,12 +17,11 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from multiseq.data.bad_rows import Reject, stop
+from multiseq.data.formats import SPLITS
 from multiseq.data.records import DataError
 from multiseq.data.text_files import no_such_file, unpacked
 
 __all__ = ["Entry", "entries_of", "readable_name", "readable_relation"]
-
-SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)

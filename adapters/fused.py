@@ -1,6 +1,7 @@
 """Fused inputs (several modalities in one item): one set holds the vectors of all parts.
 
     set = join over parts p of (stem_p(item[p]) + source_p)
+    heads see: join over parts p of read_p(encoded vectors of p)
 
 The encoder attends over all parts together (early fusion), as in ViLT (Kim et al. 2021,
 https://arxiv.org/abs/2102.03334). The learned source vectors are ViLT's "modal-type embedding". Unlike in
@@ -34,8 +35,8 @@ class FusedExample:
 
     Args:
         parts: Part name -> example of that part. A part that the item lacks has no entry.
-        counts: Part name -> number of vectors before augmentation. `augment` may change the speed of a
-            recording, and with it the number of vectors.
+        counts: Part name -> number of vectors that heads see, before augmentation. `augment` may change the
+            speed of a recording, and with it this number.
     """
 
     parts: dict[str, Any]
@@ -48,14 +49,15 @@ class FusedAdapter(nn.Module):
     An item is a mapping from part names to the items of the parts. A part that is None or missing gives
     no vectors. Each part keeps its positions: words and frames both count from 0, and nodes have no
     order. A learned source vector marks the part that a vector comes from. If the same adapter has two
-    names (two sentences to compare, for example), both parts share its stem.
+    names (two sentences to compare, for example), both parts share its stem. Heads see what they see of each
+    part alone: of a text in pieces of a pretrained model, for example, the words.
 
     Args:
         parts: Part name -> adapter, ready to be trained. All adapters must have the same ``dim``.
 
     Raises:
-        ValueError: No parts, a name with other characters than letters, digits, ``_`` and ``-``, adapters
-            of different widths, or an adapter whose heads do not read every vector (`NeighborhoodAdapter`).
+        ValueError: No parts, a name with other characters than letters, digits, ``_`` and ``-``, or adapters
+            of different widths.
 
     Example:
         >>> from multiseq import TextAdapter
@@ -101,7 +103,7 @@ class FusedAdapter(nn.Module):
             )
         self._check_names(item, "item")
         parts = {name: self._prepare(name, item[name]) for name in self.parts if item.get(name) is not None}
-        return [FusedExample(parts, {name: self.parts[name].num_vectors(e) for name, e in parts.items()})]
+        return [FusedExample(parts, {name: len(self.parts[name].names(e)) for name, e in parts.items()})]
 
     def _prepare(self, name: str, item: Any) -> Any:
         with _of_part(name):
@@ -109,7 +111,8 @@ class FusedAdapter(nn.Module):
             if len(examples) != 1:
                 raise ValueError(
                     f"got {len(examples)} sets of one item, expected one; build this part's adapter so that "
-                    "it does not cut items (window=None, chunk_seconds=None), or make the item shorter"
+                    "it does not cut items (window=None, chunk_seconds=None; GraphAdapter for a network), or "
+                    "make the item shorter"
                 )
         return examples[0]
 
@@ -139,7 +142,8 @@ class FusedAdapter(nn.Module):
             part = self.parts[name]
             with _of_part(name):
                 given = by_part.get(name)
-                aligned += [None] * part.num_vectors(inner) if given is None else part.align(given, inner)
+                none = [None] * len(part.names(inner))
+                aligned += none if given is None else part.align(given, inner)
         return aligned
 
     def _by_part(self, labels: Any, example: FusedExample) -> Mapping[str, Any]:
@@ -157,8 +161,18 @@ class FusedAdapter(nn.Module):
 
     def names(self, example: FusedExample) -> list[str]:
         """The name of each vector: the name of its part, then what it stands for, as in "caption: cat"."""
-        by_part = {name: self.parts[name].names(e) for name, e in example.parts.items()}
-        return [f"{name}: {what}" for name, names in by_part.items() for what in names]
+        return self._names(example, "names")
+
+    def encoded_names(self, example: FusedExample) -> list[str]:
+        """As :meth:`names`, for the vectors in the encoder."""
+        return self._names(example, "encoded_names")
+
+    def _names(self, example: FusedExample, method: str) -> list[str]:
+        named = []
+        for name, inner in example.parts.items():
+            part = self.parts[name]
+            named += [f"{name}: {what}" for what in getattr(part, method, part.names)(inner)]
+        return named
 
     def spellings(self, example: FusedExample) -> list[str]:
         """What a decoder may copy: words and names of the parts that have some, and "" for other vectors."""
@@ -216,7 +230,7 @@ class FusedAdapter(nn.Module):
         rest = list(marks)
         for name, example in examples[0].parts.items():
             part: Any = self.parts[name]
-            count = part.num_vectors(example) if marks else 0
+            count = len(part.names(example)) if marks else 0
             marked, rest = rest[:count], rest[count:]
             given = part.show(item[name], [example], marked, None) if hasattr(part, "show") else []
             words = " ".join(f"{mark.name} ({mark.text})" for mark in marked) or str(item[name])
@@ -232,19 +246,46 @@ class FusedAdapter(nn.Module):
 
     def _part(self, name: str, source: Tensor, inputs: Inputs) -> VectorSets:
         """One set of this part per example. The set is empty if the example lacks the part."""
-        chosen, inner_lengths, host = inputs.host[name]
-        if not chosen:
+        inner = self._inputs_of(name, inputs)
+        if inner is None:
             return VectorSets(source.new_zeros(0, self.dim), [0] * len(inputs.lengths))
-        sets = self.parts[name](Inputs(inner_lengths, under(f"{name}.", inputs.tensors), host))
-        # An item that lacks this part gets an empty, unordered set, whatever else is in the batch.
+        sets = self.parts[name](inner)
+        return self._per_example(name, sets.with_values(sets.values + source), inputs)
+
+    def _inputs_of(self, name: str, inputs: Inputs) -> Inputs | None:
+        """The inputs of a part, for the examples that have it; None if none has."""
+        chosen, lengths, host = inputs.host[name]
+        return Inputs(lengths, under(f"{name}.", inputs.tensors), host) if chosen else None
+
+    def _per_example(self, name: str, sets: VectorSets, inputs: Inputs) -> VectorSets:
+        """Sets of a part, with an empty, unordered set for each example that lacks it."""
         counts = [0] * len(inputs.lengths)
-        for i in chosen:
+        for i in inputs.host[name][0]:
             counts[i] = 1
-        return sets.with_values(sets.values + source).merge(counts)
+        return sets.merge(counts)
 
     def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
-        """All vectors: every vector can have a label."""
-        return sets
+        """What heads see of each part, one part after another."""
+        num = len(self.parts)
+        lengths = [0] * (num * sets.num_sets)
+        places = {}
+        for place, name in enumerate(self.parts):
+            chosen, counts, _ = inputs.host[name]
+            places[name] = [i * num + place for i in chosen]
+            for i, count in zip(places[name], counts, strict=True):
+                lengths[i] = count
+        ordered = [flag for flag in sets.ordered for _ in range(num)]
+        alone = VectorSets(sets.values, lengths, sets.positions, ordered=ordered)
+        encoded = {name: alone.select(chosen) for name, chosen in places.items()}
+        seen = {
+            name: part
+            if (inner := self._inputs_of(name, inputs)) is None
+            else self.parts[name].read(part, inner)
+            for name, part in encoded.items()
+        }
+        if all(seen[name] is part for name, part in encoded.items()):
+            return sets
+        return VectorSets.join([self._per_example(name, part, inputs) for name, part in seen.items()])
 
     # --- to disk and back ------------------------------------------------------------------------
 
@@ -312,23 +353,6 @@ def _check_parts(parts: Mapping[str, Adapter]) -> None:
     dims = {name: part.dim for name, part in parts.items()}
     if len(set(dims.values())) > 1:
         raise ValueError(f"parts: got dims {dims}, expected one; build all parts with the encoder's dim")
-    for name, part in parts.items():
-        if not _reads_all(part):
-            raise ValueError(
-                f"part {name!r}: heads do not read every vector of this adapter (of a node's neighbourhood "
-                "they read the node, of pretrained pieces the words), expected one whose read gives back "
-                "all; use GraphAdapter or TextAdapter"
-            )
-
-
-def _reads_all(part: Adapter) -> bool:
-    """Whether heads see the encoded vectors of a part as they are."""
-    sets = VectorSets(torch.eye(2, part.dim), [2])
-    try:
-        seen = part.read(sets, Inputs([2], {}))
-    except KeyError:  # what they see follows from the inputs
-        return False
-    return seen.lengths == sets.lengths and torch.equal(seen.values, sets.values)
 
 
 def _load(
@@ -336,12 +360,10 @@ def _load(
 ) -> Adapter:
     part_class: Any = classes.get(name)
     if part_class is None:
-        from multiseq.adapters.graph import GraphAdapter
-        from multiseq.adapters.speech import SpeechAdapter
-        from multiseq.adapters.text import TextAdapter
+        import multiseq.adapters
 
-        ours = {kind.__name__: kind for kind in (TextAdapter, SpeechAdapter, GraphAdapter, FusedAdapter)}
-        part_class = ours.get(spec["class"])
+        if spec["class"] in multiseq.adapters.__all__:
+            part_class = getattr(multiseq.adapters, spec["class"])
     if part_class is None:
         raise ValueError(
             f"part {name!r} is a {spec['class']}, which is not in this library; pass your class as "

@@ -35,6 +35,8 @@ class PretrainedPieces:
         self._tokenizer.no_padding()
         self.size = int(self._tokenizer.get_vocab_size())
         self.before, self.after = self._specials()
+        normalizer = self._tokenizer.normalizer
+        self.uncased = normalizer is not None and normalizer.normalize_str("A") == "a"
 
     def _specials(self) -> tuple[list[int], list[int]]:
         """The special pieces before and after every text: [CLS] and [SEP], or <s> and </s>."""

@@ -18,12 +18,12 @@ import torch
 from benchmarks.process import in_fresh_process, peak_of
 from multiseq import Model, evaluate, train
 from multiseq.runs.build import build_model, settings
-from multiseq.runs.recipe import read
+from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.sources import read_split
 from multiseq.tasks import Source
 from multiseq.training.settings import Settings
 
-__all__ = ["Figures", "Items", "Plan", "compare", "table", "words_and_tags"]
+__all__ = ["Figures", "Items", "Plan", "compare", "ours_on", "table", "words_and_tags"]
 
 Items = tuple[list[Any], list[Any]]
 """Items and their labels."""
@@ -100,9 +100,19 @@ def ours(
     changed: Callable[[Model], Model] = lambda model: model,
 ) -> float:
     """Train the recipe's model, or what ``changed`` makes of it, as `multiseq train` does, and score it."""
-    recipe = read(plan.recipe, plan.all_changes())
+    return ours_on(read(plan.recipe, plan.all_changes()), splits, changed=changed)
+
+
+def ours_on(
+    recipe: Recipe,
+    splits: Mapping[str, Sequence[Source]],
+    other: Callable[[Settings], Settings] = lambda settings: settings,
+    changed: Callable[[Model], Model] = lambda model: model,
+) -> float:
+    """Train the model of a recipe, with its settings or what ``other`` makes of them; its score on test."""
     model = changed(build_model(recipe, splits["train"]))
-    train(model, splits["train"], dev=splits["dev"], settings=settings(recipe), progress=False)
+    chosen = other(settings(recipe))
+    train(model, splits["train"], dev=splits["dev"], settings=chosen, progress=False)
     [(task, spec)] = recipe.tasks.items()
     return evaluate(model, splits["test"], task=task, **spec.get("decode", {})).value
 

@@ -75,8 +75,9 @@ def _pretrained_layers(model: Model) -> list[list[nn.Parameter]]:
     if not isinstance(model.encoder, PretrainedEncoder):
         return []
     entry, *layers = model.encoder.layers()
-    texts = [adapter for adapter in model.adapters.values() if isinstance(adapter, PretrainedTextAdapter)]
-    return [[*entry, *(weight for adapter in texts for weight in adapter.parameters())], *layers]
+    # One may be a part of a fused adapter. Its traits are new, not pretrained.
+    texts = [module for module in model.modules() if isinstance(module, PretrainedTextAdapter)]
+    return [[*entry, *(weight for text in texts for weight in text.embedding.parameters())], *layers]
 
 
 def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:

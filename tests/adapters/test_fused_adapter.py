@@ -267,9 +267,13 @@ def test_parts_that_do_not_fit() -> None:
         FusedAdapter({"a": words(), "b": molecules(dim=8)})
     with pytest.raises(ValueError, match=r"name 'a\.b', expected a word"):
         FusedAdapter({"a.b": words()})
-    table = {"nodes": {"x": [0.1, 0.2]}, "edges": [(0, 1)]}
-    with pytest.raises(ValueError, match=r"part 'net': heads do not read every vector.*use GraphAdapter"):
-        FusedAdapter({"net": NeighborhoodAdapter.fit([table], dim=DIM, num_hops=1)})
+
+
+def test_a_network_in_node_sets_is_refused() -> None:
+    network = {"nodes": {"x": [0.1, 0.2]}, "edges": [(0, 1)]}
+    adapter = FusedAdapter({"net": NeighborhoodAdapter.fit([network], dim=DIM, num_hops=1)})
+    with pytest.raises(ValueError, match=r"part 'net': got 2 sets of one item.*GraphAdapter for a network"):
+        adapter.prepare({"net": network})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 import tokenizers
@@ -16,20 +17,28 @@ from torch import Tensor
 import multiseq
 from multiseq import (
     ClassTarget,
+    DecoderHead,
     FusedAdapter,
+    GraphAdapter,
     Model,
     PretrainedEncoder,
     PretrainedTextAdapter,
     SetHead,
     Task,
+    TextTarget,
     VectorHead,
     VectorSets,
     load,
     pretrained_text,
     save,
+    train,
 )
+from multiseq.adapters._text.words import traits_of
 from multiseq.nn.linear import half_products
 from multiseq.protocols import Adapter, EncoderLike
+from multiseq.tasks import Source
+from multiseq.training.optimizer import make_optimizer
+from multiseq.training.settings import Settings
 from multiseq.vectors import order_of
 from tests.pretrained.tiny import FAMILIES, model_of
 
@@ -214,9 +223,134 @@ def test_words_of_pieces_that_begin_with_a_space(folders: dict[str, Path], tmp_p
     assert words["?"] == words["!"] == [pieces[-1]]  # one piece belongs to two words
 
 
-def test_it_is_no_part_of_a_fused_item(folders: dict[str, Path]) -> None:
-    with pytest.raises(ValueError, match=r"part 'caption': heads do not read every vector.*TextAdapter"):
-        FusedAdapter({"caption": start(folders["bert"])[0]})
+@pytest.fixture
+def captioned(folders: dict[str, Path]) -> tuple[FusedAdapter, Any]:
+    text, encoder = start(folders["bert"])
+    molecule = GraphAdapter.fit(["CCO", "C"], dim=text.dim, num_layers=1, walk_length=2)
+    return FusedAdapter({"caption": text, "molecule": molecule}).eval(), encoder
+
+
+CAPTIONED: list[dict[str, Any]] = [
+    {"caption": "the cats sat", "molecule": "CCO"},
+    {"molecule": "C"},
+    {"caption": "cats"},
+    {},
+]
+
+
+def test_heads_see_the_words_of_a_text_and_the_atoms_of_a_molecule(captioned: Any) -> None:
+    adapter, encoder = captioned
+    examples = [example for item in CAPTIONED for example in adapter.prepare(item)]
+    inputs = adapter.collate(examples)
+    sets = encoder(adapter(inputs))
+    assert sets.lengths == (6 + 3, 1, 4, 0)  # [CLS] the cat ##s sat [SEP] C C O; C; [CLS] cat ##s [SEP]
+    seen = adapter.read(sets, inputs)
+    assert seen.lengths == (3 + 3, 1, 1, 0)
+    assert seen.ordered == sets.ordered
+    x = sets.values
+    expected = [x[1], (x[2] + x[3]) / 2, x[4], x[6], x[7], x[8], x[9], (x[11] + x[12]) / 2]
+    torch.testing.assert_close(seen.values, torch.stack(expected))
+    alone = []
+    for example in examples[:3]:
+        of_one = adapter.collate([example])
+        alone.append(adapter.read(encoder(adapter(of_one)), of_one).values)
+    torch.testing.assert_close(torch.cat(alone), seen.values, atol=1e-5, rtol=1e-5)
+
+
+def test_a_fused_item_with_a_pretrained_text_has_names_and_labels_of_words(captioned: Any) -> None:
+    adapter, _ = captioned
+    [example] = adapter.prepare(CAPTIONED[0])
+    names = ["caption: the", "caption: cats", "caption: sat", "molecule: C0", "molecule: C1", "molecule: O2"]
+    assert adapter.names(example) == names
+    assert adapter.encoded_names(example)[:4] == [
+        "caption: [CLS]",
+        "caption: the",
+        "caption: cat",
+        "caption: ##s",
+    ]
+    assert len(adapter.encoded_names(example)) == adapter.num_vectors(example) == 9
+    assert adapter.align(list("abcdef"), example) == list("abcdef")
+    assert adapter.align({"molecule": [1, 2, 3]}, example) == [None, None, None, 1, 2, 3]
+    with pytest.raises(ValueError, match=r"expected one for each vector \(caption 3, molecule 3\)"):
+        adapter.align(list("abcd"), example)
+
+
+def test_a_fused_item_with_a_pretrained_text_trains_and_is_saved(captioned: Any, tmp_path: Path) -> None:
+    adapter, encoder = captioned
+    tasks = {
+        "kind": Task("item", VectorHead(adapter.dim, ClassTarget(["a", "b"]))),
+        "say": Task("item", DecoderHead(adapter.dim, TextTarget.fit(["yes", "no"], unit="character"))),
+    }
+    model = Model({"item": adapter}, encoder, tasks).train()
+    labels = {"kind": [list("aababb"), ["a"], ["b"], []], "say": ["yes", "no", "no", None]}
+    train(model, [Source("item", CAPTIONED, labels)], steps=2, progress=False)
+    loaded = load(save(model, tmp_path / "model"))
+    assert [len(labels) for labels in loaded.predict("kind", CAPTIONED)] == [6, 1, 1, 0]
+    assert loaded.predict("say", CAPTIONED[:3]) == model.predict("say", CAPTIONED[:3])
+
+
+# --- what an uncased model does not see ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "has"),
+    [
+        (tokenizers.normalizers.BertNormalizer(lowercase=True), True),
+        (tokenizers.normalizers.BertNormalizer(lowercase=False), False),
+        (None, False),
+    ],
+)
+def test_an_uncased_model_gets_traits(folders: dict[str, Path], normalizer: Any, has: bool) -> None:
+    file = folders["bert"] / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["normalizer"] = normalizer and json.loads(normalizer.__getstate__())
+    given = json.dumps(tokenizer), 24, 64, 48
+    assert (PretrainedTextAdapter(*given).traits is not None) == has
+    assert PretrainedTextAdapter(*given, traits=False).traits is None
+    assert PretrainedTextAdapter(*given, traits=True).traits is not None
+
+
+def test_traits_are_added_to_the_first_piece_of_a_word(folders: dict[str, Path]) -> None:
+    adapter, _ = start(folders["bert"])
+    assert adapter.traits is not None
+    texts = ["the cats", "the Cats sat"]
+    examples = [adapter.prepare(text)[0] for text in texts]
+    inputs = adapter.collate(examples)
+    untrained = adapter(inputs).values
+    torch.testing.assert_close(untrained, adapter.embedding(inputs.tensors["pieces"]))
+    with torch.no_grad():
+        adapter.traits.weight.normal_(generator=torch.Generator().manual_seed(0))
+    added = adapter(inputs).values - untrained
+    rows = [crc32(trait.encode()) % 8192 for trait in traits_of("Cats")]
+    names = [name for example in examples for name in adapter.encoded_names(example)]
+    assert names == ["[CLS]", "the", "cat", "##s", "[SEP]", "[CLS]", "the", "cat", "##s", "sat", "[SEP]"]
+    torch.testing.assert_close(added[7], adapter.traits.weight[rows].sum(0))
+    torch.testing.assert_close(added[1], added[6])
+    assert not torch.allclose(added[2], added[7])  # cats, Cats
+    assert added[[0, 3, 4, 5, 8, 10]].abs().max() < 1e-5
+
+
+def test_traits_are_saved_and_older_checkpoints_have_none(folders: dict[str, Path], tmp_path: Path) -> None:
+    adapter, encoder = start(folders["bert"])
+    model = Model(
+        {"text": adapter}, encoder, {"t": Task("text", SetHead(adapter.dim, ClassTarget(["a", "b"])))}
+    )
+    loaded: Any = load(save(model, tmp_path / "model")).adapters["text"]
+    assert torch.equal(loaded.traits.weight, adapter.traits.weight)  # type: ignore[union-attr]
+    config = {name: value for name, value in adapter.config().items() if name != "traits"}
+    assert PretrainedTextAdapter.from_config(config, adapter.assets()).traits is None
+
+
+def test_traits_learn_as_fast_as_heads(captioned: Any) -> None:
+    adapter, encoder = captioned
+    text = adapter.parts["caption"]
+    model = Model(
+        {"item": adapter}, encoder, {"t": Task("item", SetHead(adapter.dim, ClassTarget(["a", "b"])))}
+    )
+    optimizer = make_optimizer(model, Settings(lr=1e-3, pretrained_lr=1e-5, layer_lr_decay=0.5))
+    rates = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+    assert rates[id(text.traits.weight)] == 1e-3
+    assert rates[id(text.embedding.weight)] == pytest.approx(1e-5 * 0.5 ** len(encoder.layers()[1:]))
 
 
 def test_pieces_as_unit(folders: dict[str, Path]) -> None:

@@ -29,7 +29,7 @@ from multiseq.nn.attention import AttentionPlan, attend, attention_weights
 from multiseq.nn.encoder import FeedForward, SelfAttention, inner_width
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
-from multiseq.nn.linear import Linear, padded_rows, recurring_rows
+from multiseq.nn.linear import Linear, padded_rows, recurring_rows, with_these_products
 from multiseq.nn.rotation import Rotation, rotate, rotation_of
 from multiseq.protocols import Level, Packed
 from multiseq.results import NotFiniteError, Text
@@ -214,7 +214,8 @@ class DecoderHead(nn.Module):
             blocks = zip(states.split(block_size), wanted.split(block_size), strict=True)
             # The recomputation draws no random numbers, so their state need not be saved.
             options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-            total = torch.stack([checkpoint(self._cross_entropy, *b, **options) for b in blocks]).sum()
+            of_block = with_these_products(self._cross_entropy)
+            total = torch.stack([checkpoint(of_block, *b, **options) for b in blocks]).sum()
         return total + pointed, to_device(count, sets.device)
 
     def _pointer_loss(self, states: Tensor, wanted: Tensor, owners: Tensor, memory: Memory) -> Tensor:

@@ -14,7 +14,7 @@ the backward pass uses again. `multiseq.nn.precision` decides whether that pays 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -25,7 +25,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Linear", "half_products", "halved", "padded_rows", "recurring_rows"]
+__all__ = [
+    "Linear",
+    "half_products",
+    "halved",
+    "padded_rows",
+    "recurring_rows",
+    "with_these_products",
+]
 
 # With fewer rows, compiling a kernel costs more time than the faster product saves.
 _FEWEST_ROWS = 256
@@ -84,6 +91,17 @@ def half_products(wanted: bool = True) -> Iterator[None]:
         yield
     finally:
         _half.reset(before)
+
+
+def with_these_products(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function, with products in the precision of now: for what the backward pass computes again."""
+    half = _half.get()
+
+    def computed(*given: Any) -> Tensor:
+        with half_products(half):
+            return function(*given)
+
+    return computed
 
 
 def halved(x: Tensor) -> Tensor:

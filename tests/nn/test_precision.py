@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from multiseq import (
     ClassTarget,
+    DecoderHead,
     Encoder,
     Ensemble,
     Model,
@@ -17,10 +18,12 @@ from multiseq import (
     Source,
     Task,
     TextAdapter,
+    TextTarget,
     load,
     save,
     train,
 )
+from multiseq.heads import decoder
 from multiseq.nn import _half_attention, _joint, linear, precision
 from multiseq.nn.linear import Linear, half_products, padded_rows
 from multiseq.nn.precision import Precision, choose_precision, computing_in
@@ -76,6 +79,26 @@ def losses(folder: Path) -> list[str]:
 
 
 # --- products -------------------------------------------------------------------------------------------
+
+
+def test_a_loss_in_blocks_is_recomputed_in_the_same_precision(
+    every_row: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backward pass, which runs outside the context, computes the logits of each block again."""
+    target = TextTarget.fit(["a red lamp", "the blue one"], unit="character")
+    head = DecoderHead(8, target, depth=1, heads=2, dropout=0.0).train()
+    sets = VectorSets(torch.randn(9, 8, generator=torch.Generator().manual_seed(0)), [4, 5], order_of([4, 5]))
+    texts = target.batch(["a red one", "the lamp"])
+
+    def gradient() -> torch.Tensor:
+        with half_products():
+            total, _ = head.loss(sets, texts)
+        [of_weights] = torch.autograd.grad(total, [head.out.weight])
+        return of_weights
+
+    whole = gradient()
+    monkeypatch.setattr(decoder, "BLOCK", 7 * target.size)
+    assert far(gradient(), whole) < NEAR
 
 
 @pytest.mark.usefixtures("every_row")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from multiseq.data.conll import word_line
 from multiseq.data.formats import SPLITS
-from multiseq.data.readers import FASTTEXT, ROW
+from multiseq.data.readers.text import FASTTEXT, ROW
 from multiseq.data.recordings import is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import SEPARATORS, TABLES

@@ -14,7 +14,7 @@ from multiseq.checks import one_of
 from multiseq.data.archives import AudioFile, member_of
 from multiseq.data.graphs.sdf import entries_of
 from multiseq.data.kaldi import TEXT, labels_of
-from multiseq.data.readers import TRIPLE, columns_of_triples
+from multiseq.data.readers.graphs import TRIPLE, columns_of_triples
 from multiseq.data.recordings import AudioSegment, by_stem, find_recordings, is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import EXCEL, open_table, sheet_sizes

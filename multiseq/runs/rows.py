@@ -29,7 +29,8 @@ from multiseq.data.graphs.molecules import with_features
 from multiseq.data.graphs.networks import columns_of_nodes
 from multiseq.data.graphs.sdf import Entry, entries_of, smiles_of
 from multiseq.data.kaldi import UTTERANCE, is_kaldi
-from multiseq.data.readers import columns_of_triples, conllu_sentences
+from multiseq.data.readers.graphs import columns_of_triples
+from multiseq.data.readers.text import conllu_sentences
 from multiseq.data.recordings import TIMES, by_stem, finder, recording_of_name, segment_of
 from multiseq.data.tables import Table, as_text, open_table
 from multiseq.data.text_files import lines_of, suffix_of, text_of

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from multiseq.data import READERS, DataError, Records
 from multiseq.data.bad_rows import LONGEST, BadRows, raw_of, shortened, stop
 from multiseq.data.formats import FORMATS, PATHS, SPLITS, TEXT
-from multiseq.data.readers import with_times
+from multiseq.data.readers.speech import with_times
 from multiseq.data.splits import is_empty
 from multiseq.data.tables import BINARY, open_table
 from multiseq.data.text_files import lines_of, suffix_of

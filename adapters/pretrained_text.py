@@ -1,15 +1,15 @@
 """Text for a pretrained encoder: each text becomes an ordered set with one vector per piece of its tokenizer.
 
-    vector = dropout(table[piece] + sum of traits[t] over the traits t of the word that begins with the piece)
+    vector = dropout(table[piece] + shapes[shape of the word that begins with the piece])
 
 The encoder sees all pieces, with [CLS] and [SEP]. Heads see words: the encoded vectors of a word's pieces are
 pooled after the encoder, in :meth:`PretrainedTextAdapter.read`. docs/decisions/0025 says why.
 
-Traits are affixes, shape (capitals, digits) and length of a word, as in `multiseq.TextAdapter`. An uncased
-model does not see capitals. The table of traits begins with zeros, so that nothing changes before training.
-The row of a trait is its hash (Weinberger et al. 2009, https://arxiv.org/abs/0902.2206).
+The shape of a word says where it has capitals and digits. An uncased model does not see it, so it is added
+for such a model. The table of shapes begins with zeros: nothing changes before training. The row of a shape
+is its hash (Weinberger et al. 2009, https://arxiv.org/abs/0902.2206).
 
-Axes: vectors (pieces), words, rows (of traits, several per word), texts (one set each), dim.
+Axes: vectors (pieces), words, texts (one set each), dim.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from itertools import accumulate
 from typing import Any
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 
 from multiseq.adapters._text.items import TextItems
 from multiseq.adapters._text.pretrained_pieces import PretrainedPieces
-from multiseq.adapters._text.words import traits_of
+from multiseq.adapters._text.words import shape_of
 from multiseq.checks import (
     WIDEST,
     asset,
@@ -44,15 +43,14 @@ from multiseq.nn.dropout import Dropout
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.pool import pool
 from multiseq.protocols import Inputs
-from multiseq.tokenizer import LONGEST_WORD
 from multiseq.vectors import VectorSets, order_of
 
 __all__ = ["PretrainedTextAdapter", "PretrainedTextExample"]
 
 OVERLAP = 4
 """Windows of a long text overlap by one part in so many."""
-NUM_TRAITS = 8192
-"""Rows of the table of traits."""
+NUM_SHAPES = 512
+"""Rows of the table of shapes. The words of English-EWT have 352 shapes; 96 % of them have one of ten."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,8 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         unit: What heads see one vector for: a "word" or a "piece".
         piece_pooling: The vector of a word: that of its "first" piece, or the "mean" over its pieces.
         dropout: Dropout probability on the vectors, in training only.
-        traits: Whether affixes, shape and length of a word are added to its first piece. None: if the
-            tokenizer does not tell capitals from small letters.
+        word_shape: Whether the shape of a word is added to its first piece. None: if the tokenizer does not
+            tell capitals from small letters.
 
     Raises:
         ValueError: An argument is outside its range, or the tokenizer cannot be read or has more pieces than
@@ -114,7 +112,7 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         unit: str = "word",
         piece_pooling: str = "mean",
         dropout: float = 0.1,
-        traits: bool | None = None,
+        word_shape: bool | None = None,
     ) -> None:
         super().__init__()
         check_whole_number("dim", dim, 1, WIDEST)
@@ -131,10 +129,10 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         self.dim, self.window = dim, window
         self.unit, self.piece_pooling = unit, piece_pooling
         self.embedding = nn.Embedding(num_pieces, dim)
-        self.traits = None
-        if self.tokenizer.uncased if traits is None else traits:
-            self.traits = nn.EmbeddingBag(NUM_TRAITS, dim, mode="sum")
-            nn.init.zeros_(self.traits.weight)
+        self.shapes = None
+        if self.tokenizer.uncased if word_shape is None else word_shape:
+            self.shapes = nn.Embedding(NUM_SHAPES, dim)
+            nn.init.zeros_(self.shapes.weight)
         self.dropout = Dropout(dropout)
         self._warned = False
 
@@ -228,11 +226,9 @@ class PretrainedTextAdapter(TextItems, nn.Module):
             "word_positions": order_of([len(e.names) for e in examples]),
         }
         host: dict[str, Any] = {"words": [len(e.names) for e in examples]}
-        if self.traits is not None:
-            rows = [rows_of_traits(name) for e in examples for name in e.names]
-            tensors["traits"] = torch.tensor([row for of_word in rows for row in of_word], dtype=torch.int32)
-            ends = accumulate(map(len, rows), initial=0)
-            tensors["trait_offsets"] = torch.tensor(list(ends)[:-1], dtype=torch.int32)
+        if self.shapes is not None:
+            rows = [crc32(shape_of(name).encode()) % NUM_SHAPES for e in examples for name in e.names]
+            tensors["shapes"] = torch.tensor(rows, dtype=torch.int32)
             tensors["first"] = first
         if self.piece_pooling == "first":
             tensors["read"] = first
@@ -251,9 +247,8 @@ class PretrainedTextAdapter(TextItems, nn.Module):
     def forward(self, inputs: Inputs) -> VectorSets:
         """One ordered set per example, with a vector for each piece."""
         x = self.embedding(inputs.tensors["pieces"])
-        if self.traits is not None:
-            summed = self.traits(inputs.tensors["traits"], inputs.tensors["trait_offsets"])
-            x = x.index_add(0, inputs.tensors["first"], summed)
+        if self.shapes is not None:
+            x = x.index_add(0, inputs.tensors["first"], self.shapes(inputs.tensors["shapes"]))
         x = self.dropout(x)
         return VectorSets(x, inputs.lengths, inputs.tensors["positions"])
 
@@ -275,7 +270,7 @@ class PretrainedTextAdapter(TextItems, nn.Module):
             "unit": self.unit,
             "piece_pooling": self.piece_pooling,
             "dropout": self.dropout.p,
-            "traits": self.traits is not None,
+            "word_shape": self.shapes is not None,
         }
 
     def assets(self) -> dict[str, str]:
@@ -285,17 +280,7 @@ class PretrainedTextAdapter(TextItems, nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> PretrainedTextAdapter:
         """Rebuild the adapter from :meth:`config` and :meth:`assets`. Its weights are new."""
-        names = ("dim", "num_pieces", "window", "unit", "piece_pooling", "dropout", "traits")
-        options = {"traits": False} | config_of(config, names)  # older checkpoints have no traits
+        names = ("dim", "num_pieces", "window", "unit", "piece_pooling", "dropout", "word_shape")
+        options = {"word_shape": False} | config_of(config, names)  # older checkpoints have no shapes
         with reading("config"):
             return cls(asset(assets, "tokenizer.json"), **options)
-
-
-@lru_cache(maxsize=1 << 16)
-def _rows(word: str) -> tuple[int, ...]:
-    return tuple(crc32(trait.encode()) % NUM_TRAITS for trait in traits_of(word))
-
-
-def rows_of_traits(word: str) -> tuple[int, ...]:
-    """The rows of a word's traits. Long words are not remembered: there is no end of them."""
-    return _rows(word) if len(word) <= LONGEST_WORD else _rows.__wrapped__(word)

@@ -82,7 +82,7 @@ OPTIONS: dict[str, Option] = {
     # variants
     "gated": Option(bool),
     "relative_bias": Option(bool),
-    "traits": Option(bool),
+    "word_shape": Option(bool),
     "start": Option(str),
     "unit": Option(str),
     "piece_pooling": Option(str, choices=("first", "mean")),
@@ -152,7 +152,7 @@ TAKES: dict[str, tuple[str, ...]] = {
         *("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative_bias", "pair_codes"),
     ),
     "PretrainedEncoder": ("dropout", "pair_codes", "lora_rank"),
-    "PretrainedTextAdapter": ("unit", "piece_pooling", "window", "dropout", "traits"),
+    "PretrainedTextAdapter": ("unit", "piece_pooling", "window", "dropout", "word_shape"),
     "TextAdapter": ("unit", "vocab_size", "min_count", "window", "dropout", "word_dropout"),
     "SpeechAdapter": (
         *("sample_rate", "n_mels", "subsample", "chunk_seconds", "max_seconds"),

@@ -232,14 +232,22 @@ def traits_of(word: str) -> list[str]:
     """
     folded = fold(word)
     sizes = range(1, min(LONGEST_AFFIX, len(folded)) + 1)
-    shape = "".join(kind for kind, _ in groupby(map(_kind, word)))
     length = min(len(word), 6 + len(word) // 5)  # exact for short words
     return [
         *(f"<{folded[:n]}" for n in sizes),
         *(f"{folded[-n:]}>" for n in sizes),
-        f"shape {shape}",
+        f"shape {shape_of(word)}",
         f"length {length}",
     ]
+
+
+def shape_of(word: str) -> str:
+    """What kinds of characters follow one another: X capitals, x small letters, d digits, o other letters.
+
+    >>> shape_of("iPad2"), shape_of("U.S.")
+    ('xXxd', 'X.X.')
+    """
+    return "".join(kind for kind, _ in groupby(map(_kind, word)))
 
 
 def _kind(character: str) -> str:

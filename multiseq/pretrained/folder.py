@@ -42,7 +42,8 @@ def pretrained_text(
         dropout: Dropout probability in adapter and encoder.
         pair_codes: As in `multiseq.Encoder`.
         lora_rank: The rank of low-rank terms (LoRA), see `multiseq.PretrainedEncoder`.
-        options: ``unit``, ``piece_pooling``, ``window`` and ``traits`` of `multiseq.PretrainedTextAdapter`.
+        options: ``unit``, ``piece_pooling``, ``window`` and ``word_shape`` of
+            `multiseq.PretrainedTextAdapter`.
 
     Raises:
         ValueError: The model cannot be found or read; the message says what to do.

@@ -75,9 +75,9 @@ def _pretrained_layers(model: Model) -> list[list[nn.Parameter]]:
     if not isinstance(model.encoder, PretrainedEncoder):
         return []
     entry, *layers = model.encoder.layers()
-    # One may be a part of a fused adapter. Its traits are new, not pretrained.
+    # One may be a part of a fused adapter. Its word shapes learn as slowly as what they are added to.
     texts = [module for module in model.modules() if isinstance(module, PretrainedTextAdapter)]
-    return [[*entry, *(weight for text in texts for weight in text.embedding.parameters())], *layers]
+    return [[*entry, *(weight for text in texts for weight in text.parameters())], *layers]
 
 
 def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:

@@ -33,7 +33,6 @@ from multiseq import (
     save,
     train,
 )
-from multiseq.adapters._text.words import traits_of
 from multiseq.nn.linear import half_products
 from multiseq.protocols import Adapter, EncoderLike
 from multiseq.tasks import Source
@@ -300,57 +299,57 @@ def test_a_fused_item_with_a_pretrained_text_trains_and_is_saved(captioned: Any,
         (None, False),
     ],
 )
-def test_an_uncased_model_gets_traits(folders: dict[str, Path], normalizer: Any, has: bool) -> None:
+def test_an_uncased_model_gets_word_shapes(folders: dict[str, Path], normalizer: Any, has: bool) -> None:
     file = folders["bert"] / "tokenizer.json"
     tokenizer = json.loads(file.read_text())
     tokenizer["normalizer"] = normalizer and json.loads(normalizer.__getstate__())
     given = json.dumps(tokenizer), 24, 64, 48
-    assert (PretrainedTextAdapter(*given).traits is not None) == has
-    assert PretrainedTextAdapter(*given, traits=False).traits is None
-    assert PretrainedTextAdapter(*given, traits=True).traits is not None
+    assert (PretrainedTextAdapter(*given).shapes is not None) == has
+    assert PretrainedTextAdapter(*given, word_shape=False).shapes is None
+    assert PretrainedTextAdapter(*given, word_shape=True).shapes is not None
 
 
-def test_traits_are_added_to_the_first_piece_of_a_word(folders: dict[str, Path]) -> None:
+def test_the_shape_of_a_word_is_added_to_its_first_piece(folders: dict[str, Path]) -> None:
     adapter, _ = start(folders["bert"])
-    assert adapter.traits is not None
-    texts = ["the cats", "the Cats sat"]
-    examples = [adapter.prepare(text)[0] for text in texts]
+    assert adapter.shapes is not None
+    examples = [adapter.prepare(text)[0] for text in ("the cats", "the Cats sat")]
     inputs = adapter.collate(examples)
     untrained = adapter(inputs).values
     torch.testing.assert_close(untrained, adapter.embedding(inputs.tensors["pieces"]))
     with torch.no_grad():
-        adapter.traits.weight.normal_(generator=torch.Generator().manual_seed(0))
+        adapter.shapes.weight.normal_(generator=torch.Generator().manual_seed(0))
     added = adapter(inputs).values - untrained
-    rows = [crc32(trait.encode()) % 8192 for trait in traits_of("Cats")]
     names = [name for example in examples for name in adapter.encoded_names(example)]
     assert names == ["[CLS]", "the", "cat", "##s", "[SEP]", "[CLS]", "the", "cat", "##s", "sat", "[SEP]"]
-    torch.testing.assert_close(added[7], adapter.traits.weight[rows].sum(0))
-    torch.testing.assert_close(added[1], added[6])
-    assert not torch.allclose(added[2], added[7])  # cats, Cats
-    assert added[[0, 3, 4, 5, 8, 10]].abs().max() < 1e-5
+    small, large = (adapter.shapes.weight[crc32(shape) % 512] for shape in (b"x", b"Xx"))
+    expected = torch.zeros_like(added)
+    expected[[1, 2, 6, 9]], expected[7] = small, large  # the, cats, the, sat; Cats
+    torch.testing.assert_close(added, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_traits_are_saved_and_older_checkpoints_have_none(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_word_shapes_are_saved_and_older_checkpoints_have_none(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
     adapter, encoder = start(folders["bert"])
-    model = Model(
-        {"text": adapter}, encoder, {"t": Task("text", SetHead(adapter.dim, ClassTarget(["a", "b"])))}
-    )
+    head = SetHead(adapter.dim, ClassTarget(["a", "b"]))
+    model = Model({"text": adapter}, encoder, {"t": Task("text", head)})
     loaded: Any = load(save(model, tmp_path / "model")).adapters["text"]
-    assert torch.equal(loaded.traits.weight, adapter.traits.weight)  # type: ignore[union-attr]
-    config = {name: value for name, value in adapter.config().items() if name != "traits"}
-    assert PretrainedTextAdapter.from_config(config, adapter.assets()).traits is None
+    assert loaded.shapes.weight.shape == (512, 24)
+    config = {name: value for name, value in adapter.config().items() if name != "word_shape"}
+    assert PretrainedTextAdapter.from_config(config, adapter.assets()).shapes is None
 
 
-def test_traits_learn_as_fast_as_heads(captioned: Any) -> None:
+def test_the_weights_of_a_pretrained_part_learn_slowly(captioned: Any) -> None:
     adapter, encoder = captioned
     text = adapter.parts["caption"]
-    model = Model(
-        {"item": adapter}, encoder, {"t": Task("item", SetHead(adapter.dim, ClassTarget(["a", "b"])))}
-    )
+    head = SetHead(adapter.dim, ClassTarget(["a", "b"]))
+    model = Model({"item": adapter}, encoder, {"t": Task("item", head)})
     optimizer = make_optimizer(model, Settings(lr=1e-3, pretrained_lr=1e-5, layer_lr_decay=0.5))
     rates = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
-    assert rates[id(text.traits.weight)] == 1e-3
-    assert rates[id(text.embedding.weight)] == pytest.approx(1e-5 * 0.5 ** len(encoder.layers()[1:]))
+    lowest = pytest.approx(1e-5 * 0.5 ** len(encoder.layers()[1:]))
+    assert rates[id(text.embedding.weight)] == lowest
+    assert rates[id(text.shapes.weight)] == lowest
+    assert rates[id(head.read[0].weight)] == rates[id(adapter.source)] == 1e-3
 
 
 def test_pieces_as_unit(folders: dict[str, Path]) -> None:

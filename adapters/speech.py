@@ -56,6 +56,7 @@ from multiseq.adapters._speech.log_mel import (
 from multiseq.adapters._speech.packed_conv import ConvStem
 from multiseq.adapters._speech.segments import labels_at
 from multiseq.adapters._speech.shown import show
+from multiseq.adapters._speech.stream import VectorStream
 from multiseq.adapters._speech.surroundings import add_noise, check_folder, drawn, reverberate
 from multiseq.checks import (
     MANY,
@@ -325,6 +326,20 @@ class SpeechAdapter(nn.Module):
         frames = log_mel_of(read, last - first, self.sample_rate, self.n_mels)
         start, seconds = first // self._vector_samples, (last - first) / self.sample_rate
         return SpeechExample(frames, samples, seconds, start, total, 1.0, name)
+
+    def example_of(self, log_mel: Float[Tensor, "frames mels"]) -> SpeechExample:
+        """An example of frames alone, as a stream has them."""
+        seconds = len(log_mel) * hop_of(self.sample_rate) / self.sample_rate
+        return SpeechExample(log_mel, None, seconds, 0, -(-len(log_mel) // self.subsample), 1.0, "stream")
+
+    def stream(self, rate: int, chunk: int) -> VectorStream:
+        """The vectors of one recording of which the samples come block by block (`multiseq.Stream`).
+
+        Args:
+            rate: Hz, of the samples.
+            chunk: The number of vectors that are given out together.
+        """
+        return VectorStream(self, rate, chunk)
 
     def features(self, example: SpeechExample) -> Float[Tensor, "frames mels"]:
         """The normalised frames of an example, the stem's input. Augmented if the example is augmented."""

@@ -396,7 +396,7 @@ class Model(Predictor):
         order = sorted(range(len(flat)), key=sizes.__getitem__)
         for numbers in fill_batches(order, sizes, max_vectors):
             chosen = [flat[n] for n in numbers]
-            with self._evaluating():
+            with self.evaluating():
                 inputs = adapter.collate([pieces[i][k] for i, k in chosen]).to(self.device)
                 sets = self.encode([(adapter_name, inputs)])[0]
                 yield chosen, sets
@@ -420,7 +420,7 @@ class Model(Predictor):
             raise ValueError("attention: this encoder has no method `attention` that returns its weights")
         adapter = self.adapter(adapter_name)
         examples = adapter.prepare(item)
-        with self._evaluating():
+        with self.evaluating():
             weights = attention(adapter(adapter.collate(examples).to(self.device)), layer)
         names = getattr(adapter, "encoded_names", adapter.names)
         return [name for example in examples for name in names(example)], weights
@@ -455,12 +455,12 @@ class Model(Predictor):
         spellings = list(adapter.spellings(examples[0])) if getattr(head, "needs_names", False) else []
         tokens = [*head.target.token_texts(text, spellings), "(end)"]
         [(_, sets)] = self.encoded(name, [examples])
-        with self._evaluating():
+        with self.evaluating():
             [weights] = head.attention(sets, head.target.batch([text], [spellings]).to(self.device), layer)
         return list(adapter.names(examples[0])), tokens, weights
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients, on a CPU with denormal numbers as zeros."""
         flush_denormals()
         precision = choose_precision(self.precision, self.device, self.encoder.dim).name

@@ -56,7 +56,7 @@ from multiseq.adapters._speech.log_mel import (
 from multiseq.adapters._speech.packed_conv import ConvStem
 from multiseq.adapters._speech.segments import labels_at
 from multiseq.adapters._speech.shown import show
-from multiseq.adapters._speech.stream import VectorStream
+from multiseq.adapters._speech.stream import FrameStream, VectorStream
 from multiseq.adapters._speech.surroundings import add_noise, check_folder, drawn, reverberate
 from multiseq.checks import (
     MANY,
@@ -327,11 +327,6 @@ class SpeechAdapter(nn.Module):
         start, seconds = first // self._vector_samples, (last - first) / self.sample_rate
         return SpeechExample(frames, samples, seconds, start, total, 1.0, name)
 
-    def example_of(self, log_mel: Float[Tensor, "frames mels"]) -> SpeechExample:
-        """An example of frames alone, as a stream has them."""
-        seconds = len(log_mel) * hop_of(self.sample_rate) / self.sample_rate
-        return SpeechExample(log_mel, None, seconds, 0, -(-len(log_mel) // self.subsample), 1.0, "stream")
-
     def stream(self, rate: int, chunk: int) -> VectorStream:
         """The vectors of one recording of which the samples come block by block (`multiseq.Stream`).
 
@@ -339,7 +334,17 @@ class SpeechAdapter(nn.Module):
             rate: Hz, of the samples.
             chunk: The number of vectors that are given out together.
         """
-        return VectorStream(self, rate, chunk)
+        frames = FrameStream(rate, self.sample_rate, self.n_mels)
+        sizes = {"chunk": chunk, "subsample": self.subsample, "reach": self.stem.reach}
+        return VectorStream(self._vectors_of, frames, **sizes)
+
+    def _vectors_of(self, frames: Float[Tensor, "frames mels"]) -> Float[Tensor, "vectors dim"]:
+        """The stem's vectors of frames that are not normalised, without regard to others."""
+        lengths, taps = self.stem.taps([len(frames)])
+        inputs = Inputs(lengths, {"features": self._normalised(frames), **taps})
+        inputs = inputs.to(self.stem.norm.weight.device)
+        vectors: Tensor = self.dropout(self.stem(inputs.tensors["features"], inputs.tensors))
+        return vectors
 
     def features(self, example: SpeechExample) -> Float[Tensor, "frames mels"]:
         """The normalised frames of an example, the stem's input. Augmented if the example is augmented."""

@@ -8,18 +8,14 @@ Axes: samples (of one channel), frames (10 ms), mels, vectors (of one chunk), di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from multiseq.adapters._speech.log_mel import filter_reach, hop_of, log_mel, resample, simple_ratio
-
-if TYPE_CHECKING:
-    from multiseq.adapters.speech import SpeechAdapter
 
 __all__ = ["FrameStream", "Resampler", "VectorStream"]
 
@@ -81,6 +77,11 @@ class FrameStream:
         self._samples = 0
 
     @property
+    def step(self) -> float:
+        """Seconds from one frame to the next."""
+        return self._hop / self._sample_rate
+
+    @property
     def seconds(self) -> float:
         """Seconds of sound so far, without what the resampling filter waits for."""
         return self._samples / self._sample_rate
@@ -107,19 +108,22 @@ class VectorStream:
     """The vectors of a recording that comes block by block: those of the stem for the whole recording.
 
     Args:
-        adapter: The adapter, with its stem.
-        rate: Hz, of the samples.
+        stem: Maps frames, ``(frames, mels)``, to vectors, ``(vectors, dim)``, as if there were no others.
+        frames: Makes frames of the blocks of samples.
         chunk: The number of vectors that are given out together.
+        subsample: Frames per vector.
+        reach: Frames before and after its own that a vector sees.
     """
 
-    def __init__(self, adapter: SpeechAdapter, rate: int, chunk: int) -> None:
-        self._adapter, self._chunk, self._step = adapter, chunk, adapter.subsample
-        self._frames = FrameStream(rate, adapter.sample_rate, adapter.n_mels)
-        self._margin = -(-adapter.stem.reach // self._step)
+    def __init__(
+        self, stem: Callable[[Tensor], Tensor], frames: FrameStream, *, chunk: int, subsample: int, reach: int
+    ) -> None:
+        self._stem, self._frames, self._chunk, self._step = stem, frames, chunk, subsample
+        self._margin = -(-reach // subsample)
         """Vectors on either side of a chunk whose frames its vectors see."""
-        self._held, self._done = torch.zeros(0, adapter.n_mels), 0
+        self._held, self._done = frames(torch.zeros(0)), 0
         """The frames from the margin before the next vector on; how many vectors have been given out."""
-        self.delay = (chunk + self._margin) * adapter.vector_seconds + self._frames.delay
+        self.delay = (chunk + self._margin) * subsample * frames.step + frames.delay
         """Seconds after the beginning of a chunk until its vectors are there."""
 
     @property
@@ -138,7 +142,7 @@ class VectorStream:
             num = min(ready, self._chunk)
             if num <= 0 or (num < self._chunk and not last):
                 return
-            vectors = self._vectors(self._held[: (lead + num + self._margin) * self._step])
+            vectors = self._stem(self._held[: (lead + num + self._margin) * self._step])
             yield vectors[lead : lead + num]
             self._done += num
             after = lead + num - min(self._done, self._margin)
@@ -147,7 +151,3 @@ class VectorStream:
     def _whole_vectors(self, lead: int) -> int:
         """How many vectors can be computed of which all frames are there, and those of the margin."""
         return len(self._held) // self._step - lead - self._margin
-
-    def _vectors(self, frames: Float[Tensor, "frames mels"]) -> Float[Tensor, "vectors dim"]:
-        inputs = self._adapter.collate([self._adapter.example_of(frames)])
-        return self._adapter(inputs.to(self._adapter.stem.norm.weight.device)).values

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from multiseq.nn.encoder import Encoder
+from multiseq.nn.encoder import Block, Encoder, SelfAttention
 from multiseq.nn.rotation import rotate, rotation_of
 from multiseq.vectors import VectorSets
 
@@ -48,7 +48,8 @@ class EncoderStream:
             )
         self.chunk, self._window, self._encoder = encoder.chunk, encoder.window, encoder
         shape = (0, encoder.heads, encoder.dim // encoder.heads)
-        none = encoder.norm.weight.new_zeros(shape)
+        weight = next(encoder.parameters())
+        self._dtype, none = weight.dtype, torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self._kept = [(none, none)] * encoder.depth
 
     def __call__(self, vectors: Float[Tensor, "vectors dim"]) -> Float[Tensor, "vectors dim"]:
@@ -59,20 +60,22 @@ class EncoderStream:
         rotation = rotation_of(numbers, encoder.dim // encoder.heads)
         assert rotation is not None
         mask = self._bias(numbers, before)
-        x, branch = vectors.to(encoder.norm.weight.dtype), None
+        x, branch = vectors.to(self._dtype), None
         for layer, block in enumerate(encoder.blocks):
+            assert isinstance(block, Block)
+            attention = block.attention
+            assert isinstance(attention, SelfAttention)
             x, normed = block.attention_norm(x, branch)
-            q, k, v = block.attention.project(normed, None)
+            q, k, v = attention.project(normed, None)
             k, v = (torch.cat(pair) for pair in zip(self._kept[layer], (k, v), strict=True))
             self._kept[layer] = k[-self._window :], v[-self._window :]
-            by_head = (
-                y.transpose(0, 1)[None] for y in (rotate(q, rotation[before:]), rotate(k, rotation), v)
-            )
-            attended = F.scaled_dot_product_attention(*by_head, attn_mask=mask)
-            branch = block.attention.out(attended[0].transpose(0, 1).flatten(1))
+            q, k = rotate(q, rotation[before:]), rotate(k, rotation)
+            q, k, v = (y.transpose(0, 1)[None] for y in (q, k, v))
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            branch = attention.out(attended[0].transpose(0, 1).flatten(1))
             x, normed = block.feed_forward_norm(x, branch)
             branch = block.feed_forward(normed)
-        encoded: Tensor = encoder.norm(x, branch, dtype=encoder.norm.weight.dtype)[1]
+        encoded: Tensor = encoder.norm(x, branch, dtype=self._dtype)[1]
         return encoded
 
     def _bias(self, numbers: Tensor, before: int) -> Float[Tensor, "1 heads vectors keys"] | None:

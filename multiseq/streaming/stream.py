@@ -59,7 +59,8 @@ class Stream:
     """
 
     def __init__(self, model: Model, task: str, rate: int) -> None:
-        head, adapter = model.task(task).head, model.adapter(model.task(task).adapter_name)
+        head = model.task(task).head
+        adapter: Any = model.adapter(model.task(task).adapter_name)
         if not isinstance(head, CTCHead) or not hasattr(adapter, "stream"):
             raise ValueError(
                 f"task: got {task!r} with a {type(head).__name__} on a {type(adapter).__name__}, expected "

@@ -374,10 +374,8 @@ class SpeechAdapter(nn.Module):
     def _vectors_of(self, frames: Float[Tensor, "frames mels"]) -> Float[Tensor, "vectors dim"]:
         """The stem's vectors of frames that are not normalised, without regard to others."""
         lengths, taps = self.stem.taps([len(frames)])
-        inputs = Inputs(lengths, {"features": self._normalised(frames), **taps})
-        inputs = inputs.to(self.stem.norm.weight.device)
-        vectors: Tensor = self.dropout(self.stem(inputs.tensors["features"], inputs.tensors))
-        return vectors
+        tensors = {"features": self._normalised(frames), "positions": order_of(lengths), **taps}
+        return self.forward(Inputs(lengths, tensors).to(self.stem.norm.weight.device)).values
 
     def features(self, example: SpeechExample) -> Float[Tensor, "frames mels"]:
         """The normalised frames of an example, the stem's input. Augmented if the example is augmented."""

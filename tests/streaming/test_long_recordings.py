@@ -36,7 +36,7 @@ from multiseq.model import Whole
 from multiseq.protocols import Pieces
 
 RATE, DIM = 8000, 32
-HERTZ = {"low": 300.0, "mid": 900.0, "high": 2500.0}
+HERTZ = {"low": 300.0, "mid": 900.0, "top": 2500.0}
 PAUSE, TONE = 0.3, 0.2
 """Seconds before each clip, and of each tone."""
 
@@ -64,9 +64,8 @@ def text_of(chosen: list[tuple[str, ...]]) -> str:
 
 
 def samples_of(chosen: list[tuple[str, ...]]) -> Tensor:
-    quiet = torch.randn(10**7, generator=torch.Generator().manual_seed(1)) / 1000
     samples = torch.cat([*(clip(*names) for names in chosen), torch.zeros(round(PAUSE * RATE))])
-    return samples + quiet[: len(samples)]
+    return samples + torch.randn(len(samples), generator=torch.Generator().manual_seed(1)) / 1000
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +185,8 @@ def test_no_batch_holds_more_than_it_may(model: Model, long: Path, monkeypatch: 
 
     monkeypatch.setattr(Model, "run_prepared", watched)
     [[(whole, _)]] = model.run("said", [long], max_vectors=1000)
-    assert whole == Whole(pytest.approx(150 * 0.9 + 0.3))
+    assert isinstance(whole, Whole)
+    assert whole.seconds == pytest.approx(150 * 0.9 + 0.3)
     assert sum(map(sum, seen)) == 3383
     assert max(map(sum, seen)) < 1000 + 750  # a piece of half a minute has 750
 

@@ -4,20 +4,68 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
-from multiseq import ClassTarget, CTCHead, Encoder, Model, SetHead, SpeechAdapter, Stream, Task, TextTarget
+from multiseq import (
+    ClassTarget,
+    CTCHead,
+    Encoder,
+    Model,
+    SetHead,
+    SpeechAdapter,
+    Stream,
+    Task,
+    TextTarget,
+    load,
+)
 from multiseq.adapters._speech.log_mel import log_mel, resample
 from multiseq.adapters._speech.stream import FrameStream, Resampler
+from multiseq.cli import app
 from multiseq.streaming.encoder import EncoderStream
 
 DIM, RATE = 16, 8000
 TEXTS = ["a cab", "bad"]
+
+RECIPE = """
+[encoder]
+dim = 16
+depth = 2
+heads = 2
+window = 5
+chunk = 3
+
+[training]
+steps = 4
+max_vectors = 200
+
+[adapters.speech]
+sample_rate = 8000
+n_mels = 20
+
+[data.clips]
+adapter = "speech"
+format = "recordings"
+file = "manifest.csv"
+input = "file"
+audio = "."
+dev = 0.25
+
+[tasks.said]
+data = "clips"
+output = "sequence"
+target = "text"
+tokens = "character"
+column = "text"
+head = { kind = "ctc" }
+"""
 
 
 def noise(seconds: float, rate: int = RATE, seed: int = 0) -> Tensor:
@@ -178,6 +226,26 @@ def test_a_long_stream_keeps_little() -> None:
     assert [len(keys) for keys, _ in stream._encoder._kept] == [7, 7, 7]
     assert len(stream._vectors._held) < 20
     assert len(stream._vectors._frames._held) < 400
+
+
+def test_a_recipe_trains_a_model_for_streams(tmp_path: Path) -> None:
+    """From a recipe with two more options to the text of a stream."""
+    for i, text in enumerate(TEXTS * 4):
+        soundfile.write(tmp_path / f"{i}.wav", noise(0.6, seed=i).numpy(), RATE)
+        with (tmp_path / "manifest.csv").open("a") as file:
+            file.write(f"{i},{text}\n" if i else f"file,text\n{i},{text}\n")
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    out = tmp_path / "run"
+    done = CliRunner().invoke(app, ["train", str(tmp_path / "recipe.toml"), "--out", str(out)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    model = load(out)
+    assert isinstance(model, Model)
+    assert (model.encoder.chunk, model.encoder.window) == (3, 5)
+    samples = noise(1.1, seed=3)
+    logits, text, _ = streamed(model, blocks_of(samples, 0))
+    wanted, [whole] = logits_of(model, lambda: model.predict("said", [(samples, RATE)]))
+    torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=0)
+    assert text.text == whole.text
 
 
 @pytest.mark.parametrize("rate", [16000, 44100, 7000])

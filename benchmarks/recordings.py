@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks.process import in_fresh_process, peak_of, resident
 from benchmarks.reports.report import Cell, Table
 from benchmarks.setting import Setting
-from benchmarks.timing import Spread
+from benchmarks.timing import median
 from multiseq import CTCHead, Encoder, Model, SpeechAdapter, Stream, Task, TextTarget
 from multiseq.requires import need
 
@@ -73,10 +73,10 @@ def _model(chunk: int | None) -> Model:
     """A model that is not trained."""
     torch.manual_seed(0)
     adapter = SpeechAdapter.fit([(_sound(0, 10 * RATE), RATE)], dim=DIM, subsample=4)
-    head = CTCHead(DIM, TextTarget.fit(["abcdefghijklmnopqrstuvwxyz '"], unit="character"))
+    head: Any = CTCHead(DIM, TextTarget.fit(["abcdefghijklmnopqrstuvwxyz '"], unit="character"))
     encoder = Encoder(DIM, DEPTH, HEADS, window=WINDOW, chunk=chunk)
     model = Model({"speech": adapter}, encoder, {"said": Task("speech", head)}).eval()
-    layer: Any = head.read[1]
+    layer = head.read[1]
     with torch.no_grad():
         logits = layer(model.embed("speech", [(_sound(0, 10 * RATE), RATE)])[0].vectors)
         others = logits[:, 4:].amax(1) - logits[:, head.target.blank]
@@ -138,9 +138,9 @@ def _row(
     shown = "" if delay is None else f"{delay:.2f}"
     return {
         "recording": name,
-        "real-time factor": f"{Spread.of(factors).median:.4f}",
-        "times as fast as speech": round(1 / Spread.of(factors).median),
-        "not the encoder": f"{Spread.of(shares).median:.0%}",
+        "real-time factor": round(median(factors), 4),
+        "times as fast as speech": round(1 / median(factors)),
+        "not the encoder": f"{median(shares):.0%}",
         "delay": shown,
     }
 
@@ -191,6 +191,6 @@ def _memory(threads: int) -> list[dict[str, Cell]]:
             "MiB above the model": round(mib),
             "MiB in all": round(before + mib),
             "seconds": round(taken),
-            "real-time factor": f"{taken / HOURS:.4f}",
+            "real-time factor": round(taken / HOURS, 4),
         }
     ]

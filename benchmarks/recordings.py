@@ -56,7 +56,8 @@ def measure(setting: Setting) -> list[Table]:
             f"Recognition by CTC, {size}: seconds for each second of sound",
             times,
             "'not the encoder': the share of the time outside of the encoder's blocks: reading, features, "
-            "the stem, the head, words and their times. 'delay': seconds from what is said to its text, "
+            "the stem, the head, words and their times. 'of one core': seconds of the processor for each second "
+            "of sound, which other programs hardly change. 'delay': seconds from what is said to its text, "
             "without the time of computing.",
         ),
         Table(
@@ -127,19 +128,21 @@ def _row(
     name: str, model: Model, seconds: float, run: Callable[[], object], delay: float | None = None
 ) -> dict[str, Cell]:
     run()
-    factors, shares = [], []
+    factors, cores, shares = [], [], []
     for _ in range(ROUNDS):
         with _timed_encoder(model) as inside:
-            begin = time.perf_counter()
+            begin, begin_cores = time.perf_counter(), time.process_time()
             run()
             taken = time.perf_counter() - begin
         factors.append(taken / seconds)
+        cores.append((time.process_time() - begin_cores) / seconds)
         shares.append(1 - sum(inside) / taken)
     shown = "" if delay is None else f"{delay:.2f}"
     return {
         "recording": name,
         "real-time factor": round(median(factors), 4),
         "times as fast as speech": round(1 / median(factors)),
+        "of one core": round(median(cores), 4),
         "not the encoder": f"{median(shares):.0%}",
         "delay": shown,
     }

@@ -56,9 +56,9 @@ def measure(setting: Setting) -> list[Table]:
             f"Recognition by CTC, {size}: seconds for each second of sound",
             times,
             "'not the encoder': the share of the time outside of the encoder's blocks: reading, features, "
-            "the stem, the head, words and their times. 'of one core': seconds of the processor for each second "
-            "of sound, which other programs hardly change. 'delay': seconds from what is said to its text, "
-            "without the time of computing.",
+            "the stem, the head, words and their times. 'of one core': seconds of the processor for each "
+            "second of sound, which other programs hardly change. 'delay': seconds from what is said to its "
+            "text, without the time of computing.",
         ),
         Table(
             "recordings_memory",

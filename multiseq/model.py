@@ -173,8 +173,8 @@ class Predictor(nn.Module, ABC):
     ) -> list[list[tuple[Any, Any]]]:
         """Like :meth:`run`, for items of :meth:`prepare`.
 
-        `Pieces` are read and decoded in batches, so that an item of any length takes the same memory. Their
-        results are combined: such an item has one result, and a `Whole` in place of its examples.
+        `Pieces` are read and decoded in batches, so that of a long item only the results stay in memory. They
+        are combined: such an item has one result, and a `Whole` in place of its examples.
         """
         name = self.task(task).adapter_name
         places = [place_of(locations, i) for i in range(len(pieces))]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -54,8 +54,10 @@ from multiseq.adapters._speech.log_mel import (
     to_int16,
 )
 from multiseq.adapters._speech.packed_conv import ConvStem
+from multiseq.adapters._speech.pauses import cut_at_pauses
 from multiseq.adapters._speech.segments import labels_at
 from multiseq.adapters._speech.shown import show
+from multiseq.adapters._speech.stream import FrameStream, VectorStream
 from multiseq.adapters._speech.surroundings import add_noise, check_folder, drawn, reverberate
 from multiseq.checks import (
     MANY,
@@ -73,7 +75,7 @@ from multiseq.data.recordings import AUDIO
 from multiseq.labels import are_segments
 from multiseq.nn.dropout import Dropout
 from multiseq.nn.first_weights import repeatable
-from multiseq.protocols import Inputs, Level, Mark, Part
+from multiseq.protocols import Inputs, Level, Mark, Part, Pieces
 from multiseq.vectors import VectorSets, order_of
 
 __all__ = ["AudioFile", "AudioSegment", "SpeechAdapter", "SpeechExample"]
@@ -87,6 +89,10 @@ OPTIONS = (
 """The constructor's arguments except mean and standard deviation."""
 LONGEST = 4 * 3600.0
 """Seconds. Longest recording by default, because a small file can hold days of silence."""
+LONG = 60.0
+"""Seconds. A longer recording is cut at pauses where a text is wanted (`SpeechAdapter.in_pieces`)."""
+PIECE = 30.0
+"""Seconds. The longest piece of it, unless ``chunk_seconds`` says otherwise."""
 LEAST_STD = 1.0
 """Smallest standard deviation of a band, in nepers (natural logarithm) of power. A band can be silent in all
 training data, as telephone speech is above 4 kHz; without this limit, later sound in it would become huge."""
@@ -296,7 +302,35 @@ class SpeechAdapter(nn.Module):
         Raises:
             ValueError: A file is missing or is not audio, or the samples are invalid. The message names it.
         """
+        return self._prepared(open_audio(item, self.max_seconds, self.channel))
+
+    def in_pieces(self, item: Any) -> list[SpeechExample] | Pieces:
+        """As :meth:`prepare`. A recording of more than a minute is cut at pauses, and read piece by piece.
+
+        A piece has at most ``chunk_seconds``, by default half a minute. It ends where the recording is
+        quietest in the second half of this time.
+
+        Raises:
+            ValueError: As in `prepare`; in a long recording some errors come when its pieces are read.
+        """
         recording = open_audio(item, self.max_seconds, self.channel)
+        longest = self.chunk_seconds or PIECE
+        if recording.length <= max(LONG, longest) * recording.rate:
+            return self._prepared(recording)
+        return Pieces(lambda: self._pieces_of(recording, longest))
+
+    def _pieces_of(self, recording: Recording, longest: float) -> Iterator[SpeechExample]:
+        stretch, length = self._resampled(recording)
+        step, total = self._vector_samples, -(-length // self._vector_samples)
+        most = int(longest / self.vector_seconds + 1e-6) * step
+        for first, samples in cut_at_pauses(
+            stretch, length, longest=most, step=step, sample_rate=self.sample_rate
+        ):
+            held = Stretches([samples])
+            piece = self._example(held, 0, len(samples), total, recording.name)
+            yield replace(piece, start=first // step)
+
+    def _prepared(self, recording: Recording) -> list[SpeechExample]:
         stretch, length = self._resampled(recording)
         total = -(-length // self._vector_samples)
         step = max(total, 1)
@@ -325,6 +359,23 @@ class SpeechAdapter(nn.Module):
         frames = log_mel_of(read, last - first, self.sample_rate, self.n_mels)
         start, seconds = first // self._vector_samples, (last - first) / self.sample_rate
         return SpeechExample(frames, samples, seconds, start, total, 1.0, name)
+
+    def stream(self, rate: int, chunk: int) -> VectorStream:
+        """The vectors of one recording of which the samples come block by block (`multiseq.Stream`).
+
+        Args:
+            rate: Hz, of the samples.
+            chunk: The number of vectors that are given out together.
+        """
+        frames = FrameStream(rate, self.sample_rate, self.n_mels)
+        sizes = {"chunk": chunk, "subsample": self.subsample, "reach": self.stem.reach}
+        return VectorStream(self._vectors_of, frames, **sizes)
+
+    def _vectors_of(self, frames: Float[Tensor, "frames mels"]) -> Float[Tensor, "vectors dim"]:
+        """The stem's vectors of frames that are not normalised, without regard to others."""
+        lengths, taps = self.stem.taps([len(frames)])
+        tensors = {"features": self._normalised(frames), "positions": order_of(lengths), **taps}
+        return self.forward(Inputs(lengths, tensors).to(self.stem.norm.weight.device)).values
 
     def features(self, example: SpeechExample) -> Float[Tensor, "frames mels"]:
         """The normalised frames of an example, the stem's input. Augmented if the example is augmented."""

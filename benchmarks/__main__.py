@@ -44,6 +44,7 @@ PARTS = {
     "decoding": "sequences, beside generate",
     "memory": "peak memory",
     "growth": "how time and memory grow",
+    "recordings": "recognition of files and streams",
     "start": "importing and loading",
 }
 """In the order in which they run; each is a module of that name with ``measure(setting)``."""

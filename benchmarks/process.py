@@ -18,7 +18,7 @@ from multiseq.system.memory import give_back_memory
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MIB", "ask_for", "free_memory", "in_fresh_process", "peak_of"]
+__all__ = ["MIB", "ask_for", "free_memory", "in_fresh_process", "peak_of", "resident"]
 
 MIB = 2**20
 BLOCK = 256
@@ -77,6 +77,12 @@ def peak_of(step: Callable[[], object], device: torch.device) -> float:
     before_mib = _resident("VmRSS")
     step()
     return _resident("VmHWM") - before_mib
+
+
+def resident() -> float:
+    """MiB of this process that are in memory now."""
+    give_back_memory()
+    return _resident("VmRSS")
 
 
 def free_memory(device: torch.device) -> float:

@@ -33,6 +33,7 @@ __all__ = [
     "Source",
     "Model",
     "Ensemble",
+    "Stream",
     "Label",
     "LabelSet",
     "Number",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from multiseq.pretrained.folder import pretrained_text
     from multiseq.results import Label, LabelSet, Number, Text
     from multiseq.runs.publish import push_to_hub
+    from multiseq.streaming.stream import Stream
     from multiseq.tasks import Source, Task
     from multiseq.training.confidence import calibrate
     from multiseq.training.evaluation import Score, evaluate
@@ -110,6 +112,7 @@ else:
         "save": "multiseq.checkpoint",
         "Model": "multiseq.model",
         "Ensemble": "multiseq.ensemble",
+        "Stream": "multiseq.streaming.stream",
         "Embedding": "multiseq.model",
         "Label": "multiseq.results",
         "LabelSet": "multiseq.results",

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from multiseq.protocols import Adapter, Inputs
+from multiseq.protocols import Adapter, Inputs, Pieces
 
-__all__ = ["Batch", "Part", "fill_batches", "place_of", "prepare", "prepare_all"]
+__all__ = ["Batch", "Part", "fill_batches", "named", "place_of", "prepare", "prepare_all", "prepare_long"]
 
 
 @dataclass
@@ -108,11 +108,28 @@ def prepare(adapter: Adapter, item: Any, place: str, fail: Callable[[str], Any] 
 
     If there is a function ``fail``, there is no error: it is called with the reason.
     """
+    examples: list[Any] = _prepare(adapter.prepare, item, place, fail)
+    return examples
+
+
+def prepare_long(
+    adapter: Adapter, item: Any, place: str, fail: Callable[[str], Any] | None = None
+) -> list[Any] | Pieces:
+    """As :func:`prepare`, for a text; but an item may be so long that it is read in pieces."""
+    examples: list[Any] | Pieces = _prepare(getattr(adapter, "in_pieces", adapter.prepare), item, place, fail)
+    return examples
+
+
+def _prepare(function: Callable[[Any], Any], item: Any, place: str, fail: Callable[[str], Any] | None) -> Any:
     try:
-        return adapter.prepare(item)
+        return function(item)
     except (ValueError, OSError) as error:
         if fail is None:
-            named = str(error).startswith(place)  # a recording's place is its path, which the error names
-            raise ValueError(str(error) if named else f"{place}: {error}") from error
+            raise named(error, place) from error
         fail(str(error))
         return []
+
+
+def named(error: Exception, place: str) -> ValueError:
+    """An error that begins with the place of its item. The path of a recording is its place, and is there."""
+    return ValueError(str(error) if str(error).startswith(place) else f"{place}: {error}")

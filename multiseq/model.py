@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multiseq.batch import Batch, fill_batches, place_of, prepare_all
+from multiseq.batch import Batch, fill_batches, named, place_of, prepare, prepare_all, prepare_long
 from multiseq.checks import one_of
 from multiseq.labels import in_order
 from multiseq.nn.distance import TrainingDistance
@@ -26,7 +26,7 @@ from multiseq.nn.inference import inference
 from multiseq.nn.pool import pool
 from multiseq.nn.precision import choose_precision, computing_in
 from multiseq.options import RESERVED
-from multiseq.protocols import Adapter, EncoderLike, Inputs
+from multiseq.protocols import Adapter, EncoderLike, Inputs, Pieces
 from multiseq.results import (
     NOT_FINITE,
     Contributions,
@@ -44,7 +44,7 @@ from multiseq.system.memory import explain_full_memory
 from multiseq.tasks import Task
 from multiseq.vectors import VectorSets
 
-__all__ = ["Embedding", "Model", "Predictor"]
+__all__ = ["Embedding", "Model", "Predictor", "Whole"]
 
 MAX_VECTORS = 8192
 """The most vectors in a batch for prediction."""
@@ -62,6 +62,13 @@ class Embedding:
     vectors: Float[Tensor, "vectors dim"]
     pooled: Float[Tensor, " dim"]
     names: list[str]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Stands for the examples of a long item, which are not kept; ``seconds``: how long they are together."""
+
+    seconds: float
 
 
 class Predictor(nn.Module, ABC):
@@ -132,14 +139,65 @@ class Predictor(nn.Module, ABC):
 
         Arguments as in :meth:`predict`, and ``locations``: file and line of each item, for error messages.
         """
-        name, items = self.task(task).adapter_name, _listed(items)
-        results = []
+        items, results = _listed(items), []
         for first in range(0, len(items), PREPARED):
             some = items[first : first + PREPARED]
-            pieces = prepare_all(self.adapter(name), some, locations, first)
             places = [place_of(locations, first + i) for i in range(len(some))]
-            results += self.run_prepared(name, pieces, {task: options}, max_vectors, locations=places)[task]
+            pieces = [self.prepare(task, *one) for one in zip(some, places, strict=True)]
+            results += self.run_task(task, pieces, max_vectors, locations=places, **options)
         return results
+
+    def prepare(
+        self, task: str, item: Any, place: str, fail: Callable[[str], Any] | None = None
+    ) -> list[Any] | Pieces:
+        """The examples of an item for :meth:`run_task`. If the task gives a text, they may be `Pieces`.
+
+        Args:
+            task: The task's name.
+            item: A raw item.
+            place: Its name in messages.
+            fail: As for `multiseq.batch.prepare`.
+        """
+        adapter = self.adapter(self.task(task).adapter_name)
+        function = prepare_long if self.task(task).head.level == "sequence" else prepare
+        return function(adapter, item, place, fail)
+
+    def run_task(
+        self,
+        task: str,
+        pieces: Sequence[list[Any] | Pieces],
+        max_vectors: int = MAX_VECTORS,
+        *,
+        locations: Sequence[str] = (),
+        **options: Any,
+    ) -> list[list[tuple[Any, Any]]]:
+        """Like :meth:`run`, for items of :meth:`prepare`.
+
+        `Pieces` are read and decoded in batches, so that of a long item only the results stay in memory. They
+        are combined: such an item has one result, and a `Whole` in place of its examples.
+        """
+        name = self.task(task).adapter_name
+        places = [place_of(locations, i) for i in range(len(pieces))]
+        lists = {i: examples for i, examples in enumerate(pieces) if not isinstance(examples, Pieces)}
+        prepared, named_lists = [*lists.values()], [places[i] for i in lists]
+        of_lists = self.run_prepared(name, prepared, {task: options}, max_vectors, locations=named_lists)
+        results = dict(zip(lists, of_lists[task], strict=True))
+        for i, examples in enumerate(pieces):
+            if isinstance(examples, Pieces):
+                results[i] = [self._run_pieces(task, examples, max_vectors, places[i], options)]
+        return [results[i] for i in range(len(pieces))]
+
+    def _run_pieces(
+        self, task: str, pieces: Pieces, max_vectors: int, place: str, options: Mapping[str, Any]
+    ) -> tuple[Whole, Any]:
+        """The combined result of one long item."""
+        name, results, seconds = self.task(task).adapter_name, [], 0.0
+        examples = iter(pieces)
+        while batch := list(_up_to(max_vectors, self.adapter(name).num_vectors, examples, place)):
+            [done] = self.run_prepared(name, [batch], {task: options}, max_vectors, locations=[place])[task]
+            results += [result for _, result in done]
+            seconds += sum(getattr(example, "seconds", 0.0) for example in batch)
+        return Whole(seconds), combine(results)
 
     def contributions(
         self, task: str, items: Iterable[Any], *, of: str = "", max_vectors: int = MAX_VECTORS
@@ -396,7 +454,7 @@ class Model(Predictor):
         order = sorted(range(len(flat)), key=sizes.__getitem__)
         for numbers in fill_batches(order, sizes, max_vectors):
             chosen = [flat[n] for n in numbers]
-            with self._evaluating():
+            with self.evaluating():
                 inputs = adapter.collate([pieces[i][k] for i, k in chosen]).to(self.device)
                 sets = self.encode([(adapter_name, inputs)])[0]
                 yield chosen, sets
@@ -420,7 +478,7 @@ class Model(Predictor):
             raise ValueError("attention: this encoder has no method `attention` that returns its weights")
         adapter = self.adapter(adapter_name)
         examples = adapter.prepare(item)
-        with self._evaluating():
+        with self.evaluating():
             weights = attention(adapter(adapter.collate(examples).to(self.device)), layer)
         names = getattr(adapter, "encoded_names", adapter.names)
         return [name for example in examples for name in names(example)], weights
@@ -455,18 +513,32 @@ class Model(Predictor):
         spellings = list(adapter.spellings(examples[0])) if getattr(head, "needs_names", False) else []
         tokens = [*head.target.token_texts(text, spellings), "(end)"]
         [(_, sets)] = self.encoded(name, [examples])
-        with self._evaluating():
+        with self.evaluating():
             [weights] = head.attention(sets, head.target.batch([text], [spellings]).to(self.device), layer)
         return list(adapter.names(examples[0])), tokens, weights
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients, on a CPU with denormal numbers as zeros."""
         flush_denormals()
         precision = choose_precision(self.precision, self.device, self.encoder.dim).name
         advice = "lower max_vectors, or predict on shorter items"
         with inference(self), computing_in(precision, self.device), explain_full_memory(advice):
             yield
+
+
+def _up_to(most: int, size: Callable[[Any], int], examples: Iterator[Any], place: str) -> Iterator[Any]:
+    """The next examples, until their vectors are ``most`` or more. An error names the item."""
+    vectors = 0
+    while vectors < most:
+        try:
+            example = next(examples, None)
+        except (ValueError, OSError) as error:
+            raise named(error, place) from error
+        if example is None:
+            return
+        vectors += size(example)
+        yield example
 
 
 def _listed(items: Iterable[Any]) -> list[Any]:

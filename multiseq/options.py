@@ -74,6 +74,7 @@ OPTIONS: dict[str, Option] = {
     "heads": Option(int, AT_LEAST_ONE),
     "depth": Option(int, Range(0, 1000)),
     "window": Option(int, AT_LEAST_ONE),
+    "chunk": Option(int, AT_LEAST_ONE),
     "pair_codes": Option(int, COUNT),
     "lora_rank": Option(int, COUNT),
     "vocab_size": Option(int, AT_LEAST_ONE),
@@ -149,7 +150,8 @@ OPTIONS: dict[str, Option] = {
 
 TAKES: dict[str, tuple[str, ...]] = {
     "Encoder": (
-        *("dim", "depth", "heads", "ff_dim", "gated", "dropout", "window", "relative_bias", "pair_codes"),
+        *("dim", "depth", "heads", "ff_dim", "gated", "dropout"),
+        *("window", "chunk", "relative_bias", "pair_codes"),
     ),
     "PretrainedEncoder": ("dropout", "pair_codes", "lora_rank"),
     "PretrainedTextAdapter": ("unit", "piece_pooling", "window", "dropout", "word_shape"),

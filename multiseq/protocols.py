@@ -11,7 +11,7 @@ the results of an item's examples into one result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -32,6 +32,7 @@ __all__ = [
     "Packed",
     "Part",
     "Picture",
+    "Pieces",
     "RowTarget",
     "Sound",
     "Target",
@@ -82,6 +83,20 @@ class Packed:
     def pin_memory(self) -> Packed:
         """A copy in page-locked (pinned) memory."""
         return Packed(self.values.pin_memory(), self.lengths)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The examples of a long item, in order. They are made anew, one by one, each time it is iterated over.
+
+    Args:
+        make: Makes them.
+    """
+
+    make: Callable[[], Iterator[Any]]
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.make()
 
 
 @runtime_checkable
@@ -287,6 +302,12 @@ class Extras(Protocol):
         """What a simple method sees of an item: a list of words, or an array of numbers.
 
         ``level``: "set" or "sequence". Without it, as above.
+        """
+
+    def in_pieces(self, item: Any) -> list[Any] | Pieces:
+        """As `Adapter.prepare`, where a text is wanted; a long item as `Pieces`, which need less memory.
+
+        Without it, every item is prepared as a whole.
         """
 
     def spellings(self, example: Any) -> list[str]:

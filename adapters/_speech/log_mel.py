@@ -27,6 +27,7 @@ from multiseq.requires import need
 
 __all__ = [
     "Stretches",
+    "filter_reach",
     "from_int16",
     "hop_of",
     "log_mel",
@@ -35,6 +36,7 @@ __all__ = [
     "resample",
     "resample_blocks",
     "resampled_length",
+    "simple_ratio",
     "spec_augment",
     "to_int16",
 ]
@@ -51,7 +53,7 @@ FILTER_WIDTH = 7
 
 def resample(samples: Float[Tensor, " samples"], ratio: Fraction) -> Float[Tensor, " resampled"]:
     """Resample with a windowed sinc, to ceil(samples / ratio) samples. ``ratio`` is old rate / new rate."""
-    ratio = _simple(ratio)
+    ratio = simple_ratio(ratio)
     if ratio == 1 or not len(samples):
         return samples
     resampled: Tensor = _resampler(ratio.numerator, ratio.denominator)(samples)
@@ -60,7 +62,7 @@ def resample(samples: Float[Tensor, " samples"], ratio: Fraction) -> Float[Tenso
 
 def resampled_length(length: int, ratio: Fraction) -> int:
     """The number of samples in the result of :func:`resample` for ``length`` samples."""
-    ratio = _simple(ratio)
+    ratio = simple_ratio(ratio)
     return -(-length * ratio.denominator // ratio.numerator)
 
 
@@ -74,14 +76,12 @@ def resample_blocks(
         length: Number of samples in all blocks together.
         ratio: Old rate / new rate.
     """
-    ratio = _simple(ratio)
+    ratio = simple_ratio(ratio)
     if ratio == 1:
         yield from blocks
         return
     old, new = ratio.numerator, ratio.denominator
-    stretches = Stretches(blocks)
-    # The filter reaches FILTER_WIDTH samples of the lower rate to each side.
-    around = (-(-FILTER_WIDTH * max(old, new) // (new * old)) + 2) * old
+    stretches, around = Stretches(blocks), filter_reach(ratio)
     step = max(BLOCK // max(old, new), 1) * old
     for first in range(0, length, step):
         begin, last = max(first - around, 0), min(first + step, length)
@@ -108,7 +108,17 @@ class Stretches:
         return self._held[first - self._begin : last - self._begin]
 
 
-def _simple(ratio: Fraction) -> Fraction:
+def filter_reach(ratio: Fraction) -> int:
+    """Samples at the old rate, at most, that the filter for a simple ratio sees to each side.
+
+    It is a multiple of the numerator; 0 if nothing is resampled.
+    """
+    old, new = ratio.numerator, ratio.denominator
+    # The filter reaches FILTER_WIDTH samples of the lower rate to each side.
+    return 0 if old == new else (-(-FILTER_WIDTH * max(old, new) // (new * old)) + 2) * old
+
+
+def simple_ratio(ratio: Fraction) -> Fraction:
     """The nearest ratio of small numbers, because the filter has about numerator x denominator weights.
 
     An exact filter from 44101 to 16000 Hz would take gigabytes. Rates that differ by less than 0.1 % may

@@ -104,6 +104,8 @@ class ConvStem(nn.Module):
         first, second = STRIDES[subsample]
         self.conv1 = PackedConv(in_channels, dim, 4 + first, first)
         self.conv2 = PackedConv(dim, dim, 2 + second, second)
+        self.reach = (self.conv1.kernel - first) // 2 + (self.conv2.kernel - second) // 2 * first
+        """Rows that a vector sees before and after those that it stands for."""
         self.project = Linear(dim, dim, bias=True)
         self.norm = nn.LayerNorm(dim)
 

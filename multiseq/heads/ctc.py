@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from multiseq.heads._shared import check_sets
@@ -142,9 +142,7 @@ class CTCHead(nn.Module):
         with inference(self):
             log_probs = self(sets)
             check_finite(log_probs, sets.lengths)
-            possible = log_probs.clone()
-            # No path may contain these tokens: begin and end belong to decoders, unknown is no character.
-            possible[:, [self.target.begin, self.target.end, self.target.unknown]] = -math.inf
+            possible = self.possible(log_probs)
             frames = possible.cpu().split(list(sets.lengths))
             found = [self._search(frame, num_beams, n_best, *options) for frame in frames]
             texts = self._scored(sets.with_values(log_probs), found)
@@ -158,7 +156,16 @@ class CTCHead(nn.Module):
                 path = ctc_align(sets.with_values(possible), best, blank=self.target.blank)
             shares = log_probs.gather(1, path[:, None])[:, 0].exp()
             paths, sure = (x.cpu().split(list(sets.lengths)) for x in (path, shares))
-            return [self._timed(*one) for one in zip(results, paths, sure, strict=True)]
+            return [self.timed(*one) for one in zip(results, paths, sure, strict=True)]
+
+    def possible(self, log_probs: Float[Tensor, "vectors size"]) -> Float[Tensor, "vectors size"]:
+        """A copy in which the tokens that no path may contain have probability 0.
+
+        Begin and end belong to decoders, and unknown is no character.
+        """
+        possible = log_probs.clone()
+        possible[:, [self.target.begin, self.target.end, self.target.unknown]] = -math.inf
+        return possible
 
     def _search(
         self,
@@ -191,8 +198,14 @@ class CTCHead(nn.Module):
         texts = (Text(self.target.decode_tokens(t), s) for t, s in zip(tokens, scores, strict=True))
         return [tuple(next(texts) for _ in of_set) for of_set in found]
 
-    def _timed(self, text: Text, path: Tensor, shares: Tensor) -> Text:
-        """A text with its tokens and words; their times are numbers of vectors."""
+    def timed(self, text: Text, path: Int[Tensor, " vectors"], shares: Float[Tensor, " vectors"]) -> Text:
+        """A text with its tokens and words; their times are numbers of vectors.
+
+        Args:
+            text: The text.
+            path: The token or blank of each vector.
+            shares: Their probabilities.
+        """
         tokens: list[Spoken] = []
         words: list[list[Spoken]] = [[]]
         for token, first, last in stretches(path.tolist(), self.target.blank):

@@ -4,8 +4,9 @@ All masks follow from the row numbers of queries and keys in the batch: a query 
 ``first`` to row ``last``. The limits come from its set, from the causal order and from the window.
 
 With a window, long sequences are not attended to as a whole. Their vectors, one sequence after another, are
-cut into chunks of queries. Each chunk sees its own keys and ``window`` keys on either side, as in Longformer
-(Beltagy et al. 2020, section 3.1, https://arxiv.org/abs/2004.05150).
+cut into pieces of queries. Each piece sees its own keys and those that the window reaches on either side, as
+in Longformer (Beltagy et al. 2020, section 3.1, https://arxiv.org/abs/2004.05150). A window is the same
+distance on both sides, or it follows the chunks of a stream (`Chunks`).
 
 Axes: vectors (rows of the batch), pieces (the queries and keys of one dense call are cut into pieces of equal
 size), queries, keys, heads, head_dim.
@@ -25,11 +26,40 @@ from torch import Tensor
 from multiseq.nn.bias import Bias
 from multiseq.vectors import rows_of, to_device
 
-__all__ = ["Piece", "Visible", "band", "band_piece", "group_piece", "is_long", "mask_of", "visible"]
+__all__ = [
+    "Chunks",
+    "Piece",
+    "Visible",
+    "Window",
+    "band",
+    "band_piece",
+    "group_piece",
+    "hides",
+    "is_long",
+    "mask_of",
+    "visible",
+]
 
-CHUNK = 128
-"""Queries in a chunk, unless the window is wider. Smaller chunks read more keys for each query, because each
-chunk adds the window on both sides; larger chunks mask more of their products."""
+QUERIES = 128
+"""Queries in a piece, unless the window is wider. Smaller pieces read more keys for each query, because each
+piece adds the window on both sides; larger pieces mask more of their products."""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """The window of a stream: a sequence arrives in chunks, and nothing waits for the next chunk.
+
+    Args:
+        size: Vectors in a chunk. A query sees all keys of its chunk, and none after it.
+        before: How many keys before its chunk a query sees.
+    """
+
+    size: int
+    before: int
+
+
+Window = int | Chunks
+"""The farthest key that a query sees on either side; or the chunks of a stream."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +96,7 @@ def visible(
     k_lengths: Sequence[int],
     *,
     causal: bool = False,
-    window: int | None = None,
+    window: Window | None = None,
     sequences: Sequence[bool] | None = None,
 ) -> Visible:
     """The range of keys that each query sees, computed on the host.
@@ -75,7 +105,7 @@ def visible(
         q_lengths: Number of queries in each set.
         k_lengths: Number of keys in each set.
         causal: A query sees no later key.
-        window: In sets that are sequences, a query sees no key at a greater distance than this.
+        window: In sets that are sequences, a query sees only the keys in its window.
         sequences: For each set, whether it is a sequence. Default: all are.
     """
     counts, ends = torch.tensor(q_lengths, dtype=torch.long), list(accumulate(k_lengths, initial=0))
@@ -83,10 +113,14 @@ def visible(
     last = torch.tensor(ends[1:], dtype=torch.long).repeat_interleave(counts) - 1
     numbers = torch.arange(len(first))
     if window is not None:
-        cut = sequences or [True] * len(q_lengths)
-        reach = torch.tensor([window if c else len(numbers) for c in cut], dtype=torch.long)
-        reach = reach.repeat_interleave(counts)
-        first, last = torch.maximum(first, numbers - reach), torch.minimum(last, numbers + reach)
+        cut = torch.tensor(sequences or [True] * len(q_lengths), dtype=torch.bool).repeat_interleave(counts)
+        if isinstance(window, Chunks):
+            begin = numbers - (numbers - first) % window.size  # of the query's chunk
+            low, high = begin - window.before, begin + window.size - 1
+        else:
+            low, high = numbers - window, numbers + window
+        first = torch.where(cut, torch.maximum(first, low), first)
+        last = torch.where(cut, torch.minimum(last, high), last)
     return Visible(first, torch.minimum(last, numbers) if causal else last)
 
 
@@ -99,35 +133,40 @@ def group_piece(
     return _piece(q_rows, torch.where(real, k_rows, -1), seen)
 
 
-def band_piece(lengths: Sequence[int], sets: Sequence[int], window: int, seen: Visible) -> Piece:
-    """Long sequences for one dense call; each chunk of queries, with the keys around it, is one piece."""
-    numbers, chunk = rows_of(lengths, sets), _chunk(window)
-    chunks = -(-len(numbers) // chunk)
-    queries = torch.arange(chunks * chunk).clamp_(max=len(numbers) - 1).view(chunks, chunk)
-    keys = torch.arange(chunks)[:, None] * chunk + torch.arange(-window, chunk + window)
+def band_piece(lengths: Sequence[int], sets: Sequence[int], window: Window, seen: Visible) -> Piece:
+    """Long sequences for one dense call; each piece has some queries, and the keys around them."""
+    numbers, size, (left, right) = rows_of(lengths, sets), _queries(window), _reach(window)
+    pieces = -(-len(numbers) // size)
+    queries = torch.arange(pieces * size).clamp_(max=len(numbers) - 1).view(pieces, size)
+    keys = torch.arange(pieces)[:, None] * size + torch.arange(-left, size + right)
     real = (keys >= 0) & (keys < len(numbers))
     return _piece(numbers[queries], torch.where(real, numbers[keys.clamp(0, len(numbers) - 1)], -1), seen)
 
 
-def is_long(length: int, window: int | None) -> bool:
-    """Whether chunks make a sequence cheaper: it is longer than the keys that one chunk sees."""
-    return window is not None and length > _chunk(window) + 2 * window
+def is_long(length: int, window: Window | None) -> bool:
+    """Whether pieces make a sequence cheaper: it is longer than the keys that one piece sees."""
+    return window is not None and length > _queries(window) + sum(_reach(window))
+
+
+def hides(window: Window, length: int) -> bool:
+    """Whether a window hides any key in a sequence of this length."""
+    return length > (window.size if isinstance(window, Chunks) else window + 1)
 
 
 def band(
     q: Float[Tensor, "rows heads head_dim"],
     k: Float[Tensor, "rows heads head_dim"],
     v: Float[Tensor, "rows heads head_dim"],
-    window: int,
+    window: Window,
     mask: Tensor | None,
 ) -> Float[Tensor, "rows heads head_dim"]:
-    """Attention of each chunk of queries to the keys of the chunk and ``window`` keys on either side."""
-    num, chunk = len(q), _chunk(window)
-    more = -num % chunk
-    queries = F.pad(q, (0, 0, 0, 0, 0, more)).unflatten(0, (-1, chunk)).transpose(1, 2)
+    """Attention of each piece of queries to the keys of the piece and those that the window reaches."""
+    num, size, (left, right) = len(q), _queries(window), _reach(window)
+    more = -num % size
+    queries = F.pad(q, (0, 0, 0, 0, 0, more)).unflatten(0, (-1, size)).transpose(1, 2)
     keys, values = (
-        # (chunks, heads, chunk + 2 * window, head_dim): overlapping views, which copy no row twice.
-        F.pad(x, (0, 0, 0, 0, window, window + more)).unfold(0, chunk + 2 * window, chunk).transpose(2, 3)
+        # (pieces, heads, left + size + right, head_dim): overlapping views, which copy no row twice.
+        F.pad(x, (0, 0, 0, 0, left, right + more)).unfold(0, left + size + right, size).transpose(2, 3)
         for x in (k, v)
     )
     out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
@@ -144,8 +183,15 @@ def mask_of(piece: Piece, bias: Bias | None, dtype: torch.dtype) -> Tensor | Non
     return bias.dense[piece].to(dtype)
 
 
-def _chunk(window: int) -> int:
-    return max(CHUNK, window)
+def _reach(window: Window) -> tuple[int, int]:
+    """How far a query may see to the left and to the right, wherever in its chunk it is."""
+    if isinstance(window, Chunks):
+        return window.before + window.size - 1, window.size - 1
+    return window, window
+
+
+def _queries(window: Window) -> int:
+    return max(QUERIES, _reach(window)[0])
 
 
 def _padded_numbers(lengths: Sequence[int], sets: Sequence[int]) -> tuple[Tensor, Tensor]:

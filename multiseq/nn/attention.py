@@ -6,10 +6,11 @@
 chooses an implementation by device and dtype:
 
 - CUDA in bf16 or fp16: torch's variable-length flash attention (https://arxiv.org/abs/2307.08691);
-- CUDA with a bias, or with a window that limits only some of the sets: FlexAttention (`multiseq.nn._flex`);
+- CUDA with a bias, with chunks, or with a window that limits only some of the sets: FlexAttention
+  (`multiseq.nn._flex`);
 - elsewhere: ``scaled_dot_product_attention`` over groups of sets of similar length. Only this step pads, and
   it pads few rows; all other operations of the encoder see packed vectors. Long sequences with a window are
-  cut into chunks, so that their cost grows linearly with their length (`multiseq.nn._masked`).
+  cut into pieces, so that their cost grows linearly with their length (`multiseq.nn._masked`).
 
 `attend_self` computes self-attention. On a CPU it can process several short sets as one bin.
 
@@ -33,11 +34,14 @@ from multiseq.nn._flex import attend_flex, block_mask, flex_serves
 from multiseq.nn._groups import Group, fill_group, groups_of, longest_first, to_dense, to_packed
 from multiseq.nn._joint import attend_joint
 from multiseq.nn._masked import (
+    Chunks,
     Piece,
     Visible,
+    Window,
     band,
     band_piece,
     group_piece,
+    hides,
     is_long,
     mask_of,
     visible,
@@ -46,7 +50,7 @@ from multiseq.nn.bias import Bias, packed_bias
 from multiseq.nn.rotation import Rotation, rotate_parts
 from multiseq.vectors import rows_of, to_device
 
-__all__ = ["AttentionPlan", "attend", "attend_self", "attention_weights", "flash"]
+__all__ = ["AttentionPlan", "Chunks", "Window", "attend", "attend_self", "attention_weights", "flash"]
 
 
 class AttentionPlan:
@@ -91,10 +95,10 @@ class AttentionPlan:
         self.device = torch.device(device)
         self.sequences = (True,) * len(self.q_lengths) if sequences is None else tuple(sequences)
         # Results computed on demand; the keys are the settings (causal, window, dtype) that matter for each.
-        self._groups: dict[int | None, list[Group]] = {}
+        self._groups: dict[Window | None, list[Group]] = {}
         self._masks: dict[torch.dtype, list[Tensor | None]] = {}
-        self._pieces: dict[tuple[bool, int | None], list[Piece]] = {}
-        self._block_masks: dict[tuple[bool, int | None], Any] = {}
+        self._pieces: dict[tuple[bool, Window | None], list[Piece]] = {}
+        self._block_masks: dict[tuple[bool, Window | None], Any] = {}
         self._offsets: tuple[Tensor, Tensor] | None = None
         self._order: tuple[Tensor, Tensor, Tensor] | None = None
         self._in_order: bool | None = None
@@ -118,7 +122,7 @@ class AttentionPlan:
             self._offsets = (to_device(q, self.device), to_device(k, self.device))
         return self._offsets
 
-    def groups(self, window: int | None = None) -> list[Group]:
+    def groups(self, window: Window | None = None) -> list[Group]:
         """Groups of sets of similar length, the longest first, for dense attention."""
         if window not in self._groups:
             cut = [s and is_long(n, window) for s, n in zip(self.sequences, self.q_lengths, strict=True)]
@@ -145,7 +149,7 @@ class AttentionPlan:
         same = (sets[:, :, None] == sets[:, None])[:, None]
         return same if keys.mask is None else same & keys.mask
 
-    def pieces(self, causal: bool, window: int | None) -> list[Piece]:
+    def pieces(self, causal: bool, window: Window | None) -> list[Piece]:
         """For each group, its queries, its keys, and which query sees which key."""
         if (causal, window) not in self._pieces:
             seen = self._visible(causal, window)
@@ -159,22 +163,22 @@ class AttentionPlan:
             ]
         return self._pieces[causal, window]
 
-    def block_mask(self, causal: bool, window: int | None) -> Any:
+    def block_mask(self, causal: bool, window: Window | None) -> Any:
         """The ``BlockMask`` for FlexAttention."""
         if (causal, window) not in self._block_masks:
             self._block_masks[causal, window] = block_mask(self._visible(causal, window), self.device)
         return self._block_masks[causal, window]
 
-    def cuts(self, window: int | None) -> set[bool]:
+    def cuts(self, window: Window | None) -> set[bool]:
         """Whether the window applies to the sets that are longer than it: ``{True}``, ``{False}`` or both.
 
-        Empty if there is no window, or if no set is longer than the window.
+        Empty if there is no window, or if it hides nothing in sets of these lengths.
         """
         if window is None:
             return set()
-        return {s for s, n in zip(self.sequences, self.q_lengths, strict=True) if n > window + 1}
+        return {s for s, n in zip(self.sequences, self.q_lengths, strict=True) if hides(window, n)}
 
-    def _visible(self, causal: bool, window: int | None) -> Visible:
+    def _visible(self, causal: bool, window: Window | None) -> Visible:
         self.refuse_bins()
         return visible(self.q_lengths, self.k_lengths, causal=causal, window=window, sequences=self.sequences)
 
@@ -213,7 +217,7 @@ def attend(
     *,
     causal: bool = False,
     bias: Bias | Float[Tensor, "pairs heads"] | None = None,
-    window: int | None = None,
+    window: Window | None = None,
 ) -> Float[Tensor, "q_vectors heads head_dim"]:
     """Scaled dot-product attention within each set. A query whose set has no keys gets zeros.
 
@@ -226,7 +230,8 @@ def attend(
         bias: Added to the scaled products. Either learned tables (`multiseq.nn.bias`, for self-attention
             only), or one number for each pair and head: the (queries x keys) matrices of all sets, each
             flattened row by row, one after another. It may require a gradient.
-        window: Query *i* sees only keys i - window … i + window of its set, in sets that are sequences.
+        window: Query *i* sees only keys i - window … i + window of its set, in sets that are sequences; or
+            those that `Chunks` let it see.
 
     Raises:
         ValueError: The vectors do not fit the plan, the plan has bins, or queries and keys differ in length
@@ -248,7 +253,7 @@ def attend(
                 f"{name}: got {packed.shape[0]} rows, expected {sum(lengths)}, the sum of the plan's lengths"
             )
     plan.refuse_bins()
-    if window is not None and window < 0:
+    if isinstance(window, int) and window < 0:
         raise ValueError(f"window: got {window}, expected 0 or more")
     if (causal or window is not None or isinstance(bias, Bias)) and not plan.is_self:
         raise ValueError(
@@ -261,7 +266,7 @@ def attend(
         # The bias holds a number for each pair, so dense attention needs no more memory than the bias.
         tables = packed_bias(bias, plan.q_lengths, plan.k_lengths)
         return _grouped(q, k, v, plan, causal=causal, bias=tables, window=window)
-    if bias is None and len(cuts) < 2 and _flash_serves(q):
+    if bias is None and len(cuts) < 2 and not isinstance(window, Chunks) and _flash_serves(q):
         return flash(q, k, v, plan.offsets(), plan.longest, causal=causal, window=window)
     if (bias is not None or window is not None) and len(q) and flex_serves(q):
         return attend_flex(q, k, v, plan.block_mask(causal, window), bias)
@@ -275,7 +280,7 @@ def attend_self(
     plan: AttentionPlan,
     *,
     bias: Bias | None = None,
-    window: int | None = None,
+    window: Window | None = None,
 ) -> Float[Tensor, "vectors heads head_dim"]:
     """Self-attention on the output of a QKV projection; queries and keys get rotary positions.
 
@@ -310,7 +315,7 @@ def attention_weights(
     plan: AttentionPlan,
     *,
     bias: Bias | None = None,
-    window: int | None = None,
+    window: Window | None = None,
 ) -> list[Float[Tensor, "heads queries keys"]]:
     """The attention weights, ``(heads, queries, keys)`` for each set. For inspection, not for training."""
     scale = q.shape[-1] ** -0.5
@@ -338,7 +343,7 @@ def _grouped(
     *,
     causal: bool,
     bias: Bias | None,
-    window: int | None,
+    window: Window | None,
 ) -> Tensor:
     order = plan.order()
     if order is not None:

@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of
 from multiseq.nn._kernels import kernels_for
-from multiseq.nn.attention import AttentionPlan, attend_self, attention_weights
+from multiseq.nn.attention import AttentionPlan, Chunks, Window, attend_self, attention_weights
 from multiseq.nn.bias import Bias, PairBias
 from multiseq.nn.dropout import dropout
 from multiseq.nn.first_weights import repeatable
@@ -41,7 +41,7 @@ WIDEST_NORM = 8192
 
 OPTIONS = (
     *("dim", "depth", "heads", "ff_dim", "gated", "dropout"),
-    *("window", "relative_bias", "pair_codes"),
+    *("window", "chunk", "relative_bias", "pair_codes"),
 )
 """The constructor's arguments."""
 
@@ -147,6 +147,10 @@ class Encoder(Trunk):
         window: In sets that are sequences, a vector attends only to vectors at most this far away (sliding
             window). Each layer widens the view, so the output depends on vectors up to ``depth * window``
             away. None: a vector attends to its whole set.
+        chunk: For streams (`multiseq.Stream`), with ``window``: sequences are cut into chunks of this many
+            vectors. A vector attends to its chunk and to the ``window`` vectors before the chunk, and to
+            nothing after it. As in Zhang et al. 2020 (https://arxiv.org/abs/2012.05481), with a chunk of one
+            size.
         relative_bias: Whether to learn an attention bias over relative positions, for each head.
         pair_codes: The number of pair codes for which to learn an attention bias, for each head; 0 for none.
             An adapter assigns the codes (for example distances between nodes) and states their number as
@@ -173,6 +177,7 @@ class Encoder(Trunk):
         gated: bool = True,
         dropout: float = 0.1,
         window: int | None = None,
+        chunk: int | None = None,
         relative_bias: bool = False,
         pair_codes: int = 0,
     ) -> None:
@@ -182,6 +187,12 @@ class Encoder(Trunk):
         check_whole_number("heads", heads, 1, WIDEST)
         check_whole_number("ff_dim", ff_dim, 0, 16 * WIDEST, none="derive it from dim")
         check_whole_number("window", window, 1, none="attend to whole sets")
+        check_whole_number("chunk", chunk, 1, none="attend to both sides")
+        if chunk is not None and window is None:
+            raise ValueError(
+                f"chunk: got {chunk} without a window, expected both; set window to the number of vectors "
+                "before its chunk that a vector attends to"
+            )
         check_whole_number("pair_codes", pair_codes, 0, 1 << 15)
         check_number("dropout", dropout, 0.0, 1.0)
         if dim % (2 * heads):
@@ -189,14 +200,16 @@ class Encoder(Trunk):
                 f"dim: got {dim} for {heads} heads, expected a multiple of {2 * heads} (twice the heads)"
             )
         self.dim, self.depth, self.heads = dim, depth, heads
-        self.window, self.relative_bias, self.pair_codes = window, relative_bias, pair_codes
+        self.window, self.chunk = window, chunk
+        self.relative_bias, self.pair_codes = relative_bias, pair_codes
         self.gated, self.dropout = gated, dropout
         self.ff_dim = ff_dim or inner_width(dim, gated=gated)
         matrices = 4 * dim**2 + (3 if gated else 2) * dim * self.ff_dim
         check_fits(depth * matrices, f"dim: got {dim} with depth {depth} and ff_dim {self.ff_dim}")
+        seen = window if window is None or chunk is None else Chunks(chunk, window)
         self.blocks = nn.ModuleList(
             Block(
-                SelfAttention(dim, heads, window),
+                SelfAttention(dim, heads, seen),
                 FeedForward(dim, self.ff_dim, gated=gated),
                 AddNorm(dim, dropout),
                 AddNorm(dim, dropout),
@@ -313,7 +326,7 @@ class Block(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head attention of each vector to its own set, with rotary positions on queries and keys."""
 
-    def __init__(self, dim: int, heads: int, window: int | None = None, *, bias: bool = False) -> None:
+    def __init__(self, dim: int, heads: int, window: Window | None = None, *, bias: bool = False) -> None:
         super().__init__()
         self.heads, self.window = heads, window
         self.qkv = Linear(dim, 3 * dim, bias=bias)

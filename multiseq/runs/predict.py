@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq._version import __version__
-from multiseq.batch import prepare
 from multiseq.data.formats import PATHS
 from multiseq.data.recordings import is_audio
 from multiseq.data.splits import is_empty
 from multiseq.data.text_files import suffix_of
 from multiseq.model import MAX_VECTORS, PREPARED
+from multiseq.protocols import Pieces
 from multiseq.runs import writers
 from multiseq.runs.columns import columns_of
 from multiseq.runs.items import check_files, has_times, reading_of, record_of
@@ -62,6 +62,8 @@ N_BEST = 3
 STATE = "state.json"
 
 Say = Callable[[str], None]
+_Prepared = tuple[Row, "list[Any] | Pieces", str]
+"""A row, the examples of its item, and why there are none."""
 
 
 # --- inputs ---------------------------------------------------------------------------------------
@@ -162,12 +164,11 @@ def predict_items(
     """
     if errors is None:
         return model.run(task, items, locations=locations, **decode)
-    adapter_name = model.task(task).adapter_name
     results: dict[int, Any] = {}
 
-    def run(pieces: Mapping[int, list[Any]]) -> None:
+    def run(pieces: Mapping[int, list[Any] | Pieces]) -> None:
         places = [locations[i] for i in pieces]
-        of_task = model.run_prepared(adapter_name, [*pieces.values()], {task: decode}, locations=places)[task]
+        of_task = model.run_task(task, [*pieces.values()], locations=places, **decode)
         results.update(zip(pieces, of_task, strict=True))
 
     for first in range(0, len(items), PREPARED):
@@ -177,7 +178,7 @@ def predict_items(
                 errors[i] = f"{locations[i]}: {EMPTY}"
             if i not in errors:
                 fail = partial(errors.setdefault, i)
-                pieces[i] = prepare(model.adapter(adapter_name), items[i], locations[i], fail)
+                pieces[i] = model.prepare(task, items[i], locations[i], fail)
         pieces = {i: examples for i, examples in pieces.items() if i not in errors}
         try:
             run(pieces)
@@ -346,32 +347,33 @@ class _Job:
                     row = replace(row, cells={}) if self.vector else replace(row, members=())
                 yield replace(row, cells={file_column: file.name, **row.cells}) if file_column else row
 
-    def chunks(self, rows: Iterable[Row]) -> Iterator[list[tuple[Row, list[Any], str]]]:
+    def chunks(self, rows: Iterable[Row]) -> Iterator[list[_Prepared]]:
         """Rows with their examples and errors, in chunks. A chunk may end early where items are large."""
-        chunk: list[tuple[Row, list[Any], str]] = []
+        chunk: list[_Prepared] = []
         vectors = 0
         for row in rows:
             examples, error = self.prepared(row)
             chunk.append((row, examples, error))
-            vectors += sum(map(self.adapter.num_vectors, examples))
+            long = isinstance(examples, Pieces)
+            vectors += CHUNK_VECTORS if long else sum(map(self.adapter.num_vectors, examples))
             if len(chunk) == self.chunk or vectors >= CHUNK_VECTORS:
                 yield chunk
                 chunk, vectors = [], 0
         if chunk:
             yield chunk
 
-    def prepared(self, row: Row) -> tuple[list[Any], str]:
+    def prepared(self, row: Row) -> tuple[list[Any] | Pieces, str]:
         """The examples of a row's item, or why there are none."""
         try:
             if row.error or (self.skip and is_empty(row.item)):
                 raise ValueError(row.error or f"{row.location}: {EMPTY}")
-            return prepare(self.adapter, row.item, row.location), ""
+            return self.model.prepare(self.task, row.item, row.location), ""
         except ValueError as error:
             if not self.skip:
                 raise ValueError(f"{error} (--on-error skip goes on)") from error
             return [], str(error)
 
-    def filled(self, chunk: Sequence[tuple[Row, list[Any], str]]) -> list[tuple[Row, dict[str, Any]]]:
+    def filled(self, chunk: Sequence[_Prepared]) -> list[tuple[Row, dict[str, Any]]]:
         """The rows of a chunk with their predictions. A row with an error has only the error."""
         good = [i for i, (_, _, error) in enumerate(chunk) if not error]
         errors = {i: error for i, (_, _, error) in enumerate(chunk) if error}
@@ -399,13 +401,11 @@ class _Job:
             filled.append((row, added))
         return filled
 
-    def run(self, chunk: Sequence[tuple[Row, list[Any], str]]) -> list[list[tuple[Any, Any]]]:
+    def run(self, chunk: Sequence[_Prepared]) -> list[list[tuple[Any, Any]]]:
         """The results for prepared items."""
-        name = self.model.task(self.task).adapter_name
         places = [row.location for row, _, _ in chunk]
         examples = [examples for _, examples, _ in chunk]
-        tasks = {self.task: self.decode}
-        return self.model.run_prepared(name, examples, tasks, locations=places)[self.task]
+        return self.model.run_task(self.task, examples, locations=places, **self.decode)
 
 
 def _filled_chunks(job: _Job, file_column: str, done: int = 0) -> Iterator[list[tuple[Row, dict[str, Any]]]]:

@@ -256,7 +256,7 @@ def test_a_rate_that_cannot_be_is_refused_before_a_filter_is_made(tmp_path: Path
 
 @pytest.mark.parametrize("rate", [767_999, 384_001, 192_001, 44_101])
 def test_filters_of_odd_rates_stay_small(rate: int) -> None:
-    ratio = _log_mel._simple(Fraction(rate, 8000))
+    ratio = _log_mel.simple_ratio(Fraction(rate, 8000))
     assert ratio.numerator * ratio.denominator <= 2 * _log_mel.FILTER_WEIGHTS
     assert float(ratio) == pytest.approx(rate / 8000, rel=1e-3)
 

@@ -304,7 +304,7 @@ def test_errors_are_one_line(
 
 def test_the_command_from_end_to_end(tmp_path: Path) -> None:
     (tmp_path / "lengths.txt").write_text("3\n40\n5\n")
-    arguments = ["start", "memory", "growth", "variants", "kernels"]
+    arguments = ["start", "memory", "growth", "variants", "kernels", "recordings"]
     arguments += ["--dim", "64", "--depth", "1", "--sets", "4", "--draws", "2"]
     arguments += ["--lengths", str(tmp_path / "lengths.txt"), "--out", str(tmp_path / "out")]
     done = subprocess.run(
@@ -317,9 +317,9 @@ def test_the_command_from_end_to_end(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert done.stderr == ""
     found = Report.read(tmp_path / "out")
-    assert list(found.parts) == ["kernels", "variants", "memory", "growth", "start"]
+    assert list(found.parts) == ["kernels", "variants", "memory", "growth", "recordings", "start"]
     names = {table.name for table in found.tables if table.rows}
     growing = {"growth_vectors", "growth_length", "growth_nodes"}
-    assert names == {"variants", "operations", "memory", *growing, "start"}
+    assert names == {"variants", "operations", "memory", *growing, "recordings", "recordings_memory", "start"}
     assert not any(part.skipped for part in found.parts.values())
     assert {"overview.png", "growth.png", "results.md"} <= {p.name for p in (tmp_path / "out").iterdir()}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from multiseq.nn import _flex, _masked
-from multiseq.nn.attention import AttentionPlan, attend
+from multiseq.nn.attention import AttentionPlan, Chunks, Window, attend
 from multiseq.nn.bias import PairBias, bucket_of
 from multiseq.nn.encoder import Encoder
 from multiseq.pairs import Pairs
@@ -20,8 +20,12 @@ from tests.reference import bias as slow_bias
 LENGTHS = [7, 0, 29, 1, 13, 17, 12]
 SEQUENCES = [True, True, True, False, False, True, True]  # the others are sets of nodes
 HEADS, CODES = 2, 5
-COMBINATIONS = list(product((False, True), (0, CODES), (None, 1, 3), (False, True)))
-FLEX = [(True, CODES, None, False), (True, 0, 3, False), (False, CODES, 3, True), (False, 0, 3, False)]
+WINDOWS: tuple[Window | None, ...] = (None, 1, 3, Chunks(2, 1), Chunks(3, 4))
+COMBINATIONS = list(product((False, True), (0, CODES), WINDOWS, (False, True)))
+FLEX = [
+    *((True, CODES, None, False), (True, 0, 3, False), (False, CODES, 3, True), (False, 0, 3, False)),
+    (False, 0, Chunks(3, 4), False),
+]
 
 
 def matrices(lengths: list[int] = LENGTHS) -> list[Tensor | None]:
@@ -52,7 +56,7 @@ def rows(head_dim: int = 8, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     return [torch.randn(shape, dtype=dtype, requires_grad=True) for _ in range(3)]
 
 
-def expected(bias: PairBias, q: Tensor, k: Tensor, v: Tensor, window: int | None, causal: bool) -> Tensor:
+def expected(bias: PairBias, q: Tensor, k: Tensor, v: Tensor, window: Window | None, causal: bool) -> Tensor:
     batch = sets()
     packed = slow_bias.packed(LENGTHS, HEADS, batch.positions.tolist(), bias.relative, matrices(), bias.codes)
     return reference.attend(
@@ -69,13 +73,13 @@ def assert_same_gradients(ours: Tensor, slow: Tensor, leaves: list[Tensor]) -> N
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows cut sequences from 5 vectors on, not from hundreds."""
-    monkeypatch.setattr(_masked, "CHUNK", 4)
+    """Windows cut sequences from 8 vectors on, not from hundreds."""
+    monkeypatch.setattr(_masked, "QUERIES", 4)
 
 
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize(("relative", "codes", "window", "causal"), COMBINATIONS)
-def test_attention_matches_reference(relative: bool, codes: int, window: int | None, causal: bool) -> None:
+def test_attention_matches_reference(relative: bool, codes: int, window: Window | None, causal: bool) -> None:
     bias, (q, k, v) = tables(relative=relative, codes=codes), rows()
     plan = AttentionPlan(LENGTHS, sequences=SEQUENCES)
     given = bias(sets(coded=codes > 0))
@@ -162,6 +166,17 @@ def test_a_window_reaches_so_far_and_leaves_joined_sets_whole() -> None:
     assert ((joined[0].values - joined[1].values).abs().amax(1) > 1e-6).all()
 
 
+def test_a_vector_sees_its_chunk_and_the_window_before_it() -> None:
+    """In chunks of 3 vectors with 2 before: a change of vector 5 reaches its chunk, and the next one."""
+    model = encoder(depth=1, window=2, chunk=3)
+    words = VectorSets(torch.randn(14, 24), [3, 11], order_of([3, 11]))
+    changed = words.with_values(words.values + torch.eye(14)[:, 8:9] * torch.randn(24))  # 5 in its set
+    moved = (model(words).values - model(changed).values).abs().amax(1) > 1e-6
+    assert moved.tolist() == [False] * 6 + [True] * 6 + [False] * 2
+    assert not AttentionPlan([3, 3]).cuts(Chunks(3, 2))
+    assert Encoder.from_config(model.config()).chunk == 3
+
+
 def test_attention_weights_are_those_that_were_used() -> None:
     model, batch = encoder(depth=1), sets(24)
     weights, seen = model.attention(batch), {}
@@ -199,6 +214,8 @@ def test_wrong_input_says_what_to_do() -> None:
         encoder(pair_codes=0)(sets(24))
     with pytest.raises(ValueError, match="window: got 0"):
         encoder(window=0)
+    with pytest.raises(ValueError, match=r"chunk: got 4 without a window, .* set window to the number"):
+        encoder(window=None, chunk=4)
     q = torch.zeros(3, HEADS, 8)
     given = tables(relative=True, codes=0)(sets(coded=False))
     with pytest.raises(ValueError, match="different lengths"):
@@ -227,7 +244,7 @@ def flex_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("flex_on_cpu")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("relative", "codes", "window", "causal"), FLEX)
-def test_flex_matches_reference(relative: bool, codes: int, window: int | None, causal: bool) -> None:
+def test_flex_matches_reference(relative: bool, codes: int, window: Window | None, causal: bool) -> None:
     bias, (q, k, v) = tables(relative=relative, codes=codes).float(), rows(16, torch.float32)
     mask = AttentionPlan(LENGTHS, sequences=SEQUENCES).block_mask(causal, window)
     ours = _flex.attend_flex(q, k, v, mask, bias(sets(coded=codes > 0)))
@@ -240,7 +257,7 @@ def test_flex_matches_reference(relative: bool, codes: int, window: int | None, 
 def test_flex_is_compiled_for_the_first_sizes_and_for_open_ones_only() -> None:
     bias = tables(relative=True, codes=CODES).float()
 
-    def run(lengths: list[int], window: int | None) -> None:
+    def run(lengths: list[int], window: Window | None) -> None:
         q, k, v = (torch.randn(sum(lengths), HEADS, 16) for _ in range(3))
         pairs = Pairs.from_list(matrices(lengths), CODES)
         batch = VectorSets(torch.zeros(sum(lengths), 4), lengths, order_of(lengths), pairs=pairs)
@@ -256,9 +273,11 @@ def test_flex_is_compiled_for_the_first_sizes_and_for_open_ones_only() -> None:
 
 
 @pytest.mark.parametrize("lengths", [[1], [128], [129], [5, 0, 300, 20, 1], [128, 128], [40] * 20])
-@pytest.mark.parametrize("window", [None, 3, 150])
+@pytest.mark.parametrize("window", [None, 3, 150, Chunks(5, 3), Chunks(40, 150)])
 @pytest.mark.parametrize("causal", [False, True])
-def test_blocks_that_meet_are_those_of_the_mask(lengths: list[int], window: int | None, causal: bool) -> None:
+def test_blocks_that_meet_are_those_of_the_mask(
+    lengths: list[int], window: Window | None, causal: bool
+) -> None:
     from torch.nn.attention.flex_attention import create_block_mask
 
     ours = AttentionPlan(lengths).block_mask(causal, window)
@@ -278,7 +297,7 @@ def test_blocks_that_meet_are_those_of_the_mask(lengths: list[int], window: int 
     [*((*case, torch.bfloat16) for case in FLEX), (*FLEX[0], torch.float32)],  # each compiles for seconds
 )
 def test_gpu_matches_reference(
-    relative: bool, codes: int, window: int | None, causal: bool, dtype: torch.dtype
+    relative: bool, codes: int, window: Window | None, causal: bool, dtype: torch.dtype
 ) -> None:
     bias, (q, k, v) = tables(relative=relative, codes=codes).float(), rows(32)
     slow = expected(bias, q, k, v, window, causal)

@@ -140,7 +140,7 @@ LAYERS = (
     "runs",
     "training",
     "checkpoint",
-    "ensemble",
+    "ensemble streaming",
     "model",
     "batch tasks pretrained",
     "adapters",

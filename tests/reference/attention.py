@@ -3,6 +3,16 @@
 import torch
 from torch import Tensor
 
+from multiseq.nn.attention import Chunks, Window
+
+
+def is_hidden(i: int, j: int, window: Window) -> bool:
+    """Whether query i does not see key j."""
+    if isinstance(window, Chunks):
+        begin = i // window.size * window.size
+        return j < begin - window.before or j >= begin + window.size
+    return abs(i - j) > window
+
 
 def attend(
     q: Tensor,
@@ -13,7 +23,7 @@ def attend(
     *,
     causal: bool = False,
     bias: Tensor | None = None,
-    window: int | None = None,
+    window: Window | None = None,
     sequences: list[bool] | None = None,
 ) -> Tensor:
     """What `multiseq.attend` must give, for packed rows ``(vectors, heads, head_dim)``."""
@@ -24,7 +34,7 @@ def attend(
             keys = [
                 j
                 for j in range(num_k)
-                if not (causal and j > i) and not (cut and window is not None and abs(i - j) > window)
+                if not (causal and j > i) and not (cut and window is not None and is_hidden(i, j, window))
             ]
             for head in range(q.shape[1]):
                 if not keys:

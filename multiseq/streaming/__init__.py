@@ -1,0 +1,1 @@
+"""Streams: speech is recognised while it is being said, chunk by chunk."""

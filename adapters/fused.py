@@ -360,10 +360,15 @@ def _load(
 ) -> Adapter:
     part_class: Any = classes.get(name)
     if part_class is None:
-        import multiseq.adapters
+        from multiseq.adapters.graph import GraphAdapter
+        from multiseq.adapters.neighborhood import NeighborhoodAdapter
+        from multiseq.adapters.pretrained_text import PretrainedTextAdapter
+        from multiseq.adapters.speech import SpeechAdapter
+        from multiseq.adapters.text import TextAdapter
 
-        if spec["class"] in multiseq.adapters.__all__:
-            part_class = getattr(multiseq.adapters, spec["class"])
+        texts, graphs = (TextAdapter, PretrainedTextAdapter), (GraphAdapter, NeighborhoodAdapter)
+        ours = {kind.__name__: kind for kind in (*texts, SpeechAdapter, *graphs, FusedAdapter)}
+        part_class = ours.get(spec["class"])
     if part_class is None:
         raise ValueError(
             f"part {name!r} is a {spec['class']}, which is not in this library; pass your class as "

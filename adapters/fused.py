@@ -49,8 +49,8 @@ class FusedAdapter(nn.Module):
     An item is a mapping from part names to the items of the parts. A part that is None or missing gives
     no vectors. Each part keeps its positions: words and frames both count from 0, and nodes have no
     order. A learned source vector marks the part that a vector comes from. If the same adapter has two
-    names (two sentences to compare, for example), both parts share its stem. Heads see what they see of each
-    part alone: of a text in pieces of a pretrained model, for example, the words.
+    names (two sentences to compare, for example), both parts share its stem. Of each part, heads
+    see the same vectors as if the part were the whole item: of a text for a pretrained model, the words.
 
     Args:
         parts: Part name -> adapter, ready to be trained. All adapters must have the same ``dim``.
@@ -110,9 +110,9 @@ class FusedAdapter(nn.Module):
             examples = self.parts[name].prepare(item)
             if len(examples) != 1:
                 raise ValueError(
-                    f"got {len(examples)} sets of one item, expected one; build this part's adapter so that "
-                    "it does not cut items (window=None, chunk_seconds=None; GraphAdapter for a network), or "
-                    "make the item shorter"
+                    f"got {len(examples)} sets of one item, expected one; make the item shorter, or build "
+                    "this part's adapter so that it does not cut items (window=None of a TextAdapter, "
+                    "chunk_seconds=None, GraphAdapter for a network)"
                 )
         return examples[0]
 

@@ -15,6 +15,7 @@ Axes: vectors (pieces), words, texts (one set each), dim.
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -64,6 +65,8 @@ class PretrainedTextExample:
         pieces: Row numbers in the embedding table, with the special pieces.
         first: For each name the number of its first piece.
         counts: For each name the number of its pieces.
+        begins: The piece with which each word begins, of all words that begin in this window.
+        shapes: The shape of each of these words, as a row number.
     """
 
     names: tuple[str, ...]
@@ -72,6 +75,8 @@ class PretrainedTextExample:
     pieces: Int[Tensor, " vectors"]
     first: Int[Tensor, " words"]
     counts: Int[Tensor, " words"]
+    begins: Int[Tensor, " shapes"]
+    shapes: Int[Tensor, " shapes"]
 
 
 class PretrainedTextAdapter(TextItems, nn.Module):
@@ -90,8 +95,8 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         unit: What heads see one vector for: a "word" or a "piece".
         piece_pooling: The vector of a word: that of its "first" piece, or the "mean" over its pieces.
         dropout: Dropout probability on the vectors, in training only.
-        word_shape: Whether the shape of a word is added to its first piece. None: if the tokenizer does not
-            tell capitals from small letters.
+        word_shape: Whether the shape of a word (with the unit "piece": of a piece) is added to its first
+            piece. None: if the tokenizer does not tell capitals from small letters.
 
     Raises:
         ValueError: An argument is outside its range, or the tokenizer cannot be read or has more pieces than
@@ -165,7 +170,9 @@ class PretrainedTextAdapter(TextItems, nn.Module):
             while end < len(spans) and (last or spans[end][0] < borders[number + 1]):
                 end += 1
             window = pieces[start : start + room]
-            examples.append(self._example(names[word:end], spans[word:end], window, start, word, len(names)))
+            shapes = self._shapes(names, spans, start, len(window))
+            here = names[word:end], spans[word:end]
+            examples.append(self._example(*here, window, start, word, len(names), shapes))
             word = end
         return examples
 
@@ -177,6 +184,7 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         start: int,
         word: int,
         total: int,
+        shapes: tuple[Tensor, Tensor],
     ) -> PretrainedTextExample:
         before, after = self.tokenizer.before, self.tokenizer.after
         ends = [min(first + count - start, len(pieces)) for first, count in spans]  # a long word is cut
@@ -189,7 +197,21 @@ class PretrainedTextAdapter(TextItems, nn.Module):
             torch.tensor([*before, *pieces, *after], dtype=torch.int32),
             torch.tensor(first, dtype=torch.int32),
             torch.tensor(counts, dtype=torch.int32),
+            *shapes,
         )
+
+    def _shapes(
+        self, names: Sequence[str], spans: Sequence[tuple[int, int]], start: int, num: int
+    ) -> tuple[Tensor, Tensor]:
+        """Where the words of a window begin, and their shapes; also of words that another window reads."""
+        first = bisect_left(spans, (max(start, 0), 0))
+        begins, rows, before = [], [], len(self.tokenizer.before)
+        for name, (place, _) in zip(names[first:], spans[first:], strict=True):
+            if self.shapes is None or place >= start + num:
+                break
+            begins.append(place - start + before)
+            rows.append(crc32(shape_of(name).encode()) % NUM_SHAPES)
+        return torch.tensor(begins, dtype=torch.int32), torch.tensor(rows, dtype=torch.int32)
 
     def augment(self, example: PretrainedTextExample, generator: torch.Generator) -> PretrainedTextExample:
         """The example unchanged: the model knows its pieces already."""
@@ -217,8 +239,8 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         """Pack examples: all pieces, and for each word the places of its pieces among them."""
         lengths = [len(e.pieces) for e in examples]
         none = torch.zeros(0, dtype=torch.int32)  # torch.cat needs at least one tensor
-        offsets = accumulate(lengths, initial=0)
-        first = torch.cat([none, *(e.first + offset for e, offset in zip(examples, offsets, strict=False))])
+        offsets = list(accumulate(lengths, initial=0))[: len(examples)]
+        first = torch.cat([none, *(e.first + offset for e, offset in zip(examples, offsets, strict=True))])
         counts = torch.cat([none, *(e.counts for e in examples)])
         tensors = {
             "pieces": torch.cat([none, *(e.pieces for e in examples)]),
@@ -227,9 +249,9 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         }
         host: dict[str, Any] = {"words": [len(e.names) for e in examples]}
         if self.shapes is not None:
-            rows = [crc32(shape_of(name).encode()) % NUM_SHAPES for e in examples for name in e.names]
-            tensors["shapes"] = torch.tensor(rows, dtype=torch.int32)
-            tensors["first"] = first
+            begins = [e.begins + offset for e, offset in zip(examples, offsets, strict=True)]
+            tensors["begins"] = torch.cat([none, *begins])
+            tensors["shapes"] = torch.cat([none, *(e.shapes for e in examples)])
         if self.piece_pooling == "first":
             tensors["read"] = first
         else:
@@ -240,7 +262,8 @@ class PretrainedTextAdapter(TextItems, nn.Module):
     def prepared_by(self) -> dict[str, Any]:
         """The settings that the result of `prepare` depends on, with a hash of the tokenizer."""
         digest = sha256(self.tokenizer.to_str().encode()).hexdigest()
-        return {"unit": self.unit, "window": self.window, "tokenizer.json": digest}
+        shapes = self.shapes is not None
+        return {"unit": self.unit, "window": self.window, "word_shape": shapes, "tokenizer.json": digest}
 
     # --- on the device ---------------------------------------------------------------------------
 
@@ -248,7 +271,7 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         """One ordered set per example, with a vector for each piece."""
         x = self.embedding(inputs.tensors["pieces"])
         if self.shapes is not None:
-            x = x.index_add(0, inputs.tensors["first"], self.shapes(inputs.tensors["shapes"]))
+            x = x.index_add(0, inputs.tensors["begins"], self.shapes(inputs.tensors["shapes"]))
         x = self.dropout(x)
         return VectorSets(x, inputs.lengths, inputs.tensors["positions"])
 

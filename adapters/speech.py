@@ -75,7 +75,7 @@ from multiseq.data.recordings import AUDIO
 from multiseq.labels import are_segments
 from multiseq.nn.dropout import Dropout
 from multiseq.nn.first_weights import repeatable
-from multiseq.protocols import Inputs, Level, Mark, Part, Pieces
+from multiseq.protocols import Inputs, Level, LongItem, Mark, Part
 from multiseq.vectors import VectorSets, order_of
 
 __all__ = ["AudioFile", "AudioSegment", "SpeechAdapter", "SpeechExample"]
@@ -304,7 +304,7 @@ class SpeechAdapter(nn.Module):
         """
         return self._prepared(open_audio(item, self.max_seconds, self.channel))
 
-    def in_pieces(self, item: Any) -> list[SpeechExample] | Pieces:
+    def in_pieces(self, item: Any) -> list[SpeechExample] | LongItem:
         """As :meth:`prepare`. A recording of more than a minute is cut at pauses, and read piece by piece.
 
         A piece has at most ``chunk_seconds``, by default half a minute. It ends where the recording is
@@ -317,7 +317,7 @@ class SpeechAdapter(nn.Module):
         longest = self.chunk_seconds or PIECE
         if recording.length <= max(LONG, longest) * recording.rate:
             return self._prepared(recording)
-        return Pieces(lambda: self._pieces_of(recording, longest))
+        return LongItem(lambda: self._pieces_of(recording, longest))
 
     def _pieces_of(self, recording: Recording, longest: float) -> Iterator[SpeechExample]:
         stretch, length = self._resampled(recording)

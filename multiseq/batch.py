@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from multiseq.protocols import Adapter, Inputs, Pieces
+from multiseq.protocols import Adapter, Inputs, LongItem
 
 __all__ = ["Batch", "Part", "fill_batches", "named", "place_of", "prepare", "prepare_all", "prepare_long"]
 
@@ -114,9 +114,11 @@ def prepare(adapter: Adapter, item: Any, place: str, fail: Callable[[str], Any] 
 
 def prepare_long(
     adapter: Adapter, item: Any, place: str, fail: Callable[[str], Any] | None = None
-) -> list[Any] | Pieces:
+) -> list[Any] | LongItem:
     """As :func:`prepare`, for a text; but an item may be so long that it is read in pieces."""
-    examples: list[Any] | Pieces = _prepare(getattr(adapter, "in_pieces", adapter.prepare), item, place, fail)
+    examples: list[Any] | LongItem = _prepare(
+        getattr(adapter, "in_pieces", adapter.prepare), item, place, fail
+    )
     return examples
 
 
@@ -131,5 +133,5 @@ def _prepare(function: Callable[[Any], Any], item: Any, place: str, fail: Callab
 
 
 def named(error: Exception, place: str) -> ValueError:
-    """An error that begins with the place of its item. The path of a recording is its place, and is there."""
+    """An error that begins with the place of its item, which some messages (of recordings) already do."""
     return ValueError(str(error) if str(error).startswith(place) else f"{place}: {error}")

@@ -26,7 +26,7 @@ from multiseq.nn.inference import inference
 from multiseq.nn.pool import pool
 from multiseq.nn.precision import choose_precision, computing_in
 from multiseq.options import RESERVED
-from multiseq.protocols import Adapter, EncoderLike, Inputs, Pieces
+from multiseq.protocols import Adapter, EncoderLike, Inputs, LongItem
 from multiseq.results import (
     NOT_FINITE,
     Contributions,
@@ -149,8 +149,8 @@ class Predictor(nn.Module, ABC):
 
     def prepare(
         self, task: str, item: Any, place: str, fail: Callable[[str], Any] | None = None
-    ) -> list[Any] | Pieces:
-        """The examples of an item for :meth:`run_task`. If the task gives a text, they may be `Pieces`.
+    ) -> list[Any] | LongItem:
+        """The examples of an item for :meth:`run_task`. If the task gives a text, it may be a `LongItem`.
 
         Args:
             task: The task's name.
@@ -165,7 +165,7 @@ class Predictor(nn.Module, ABC):
     def run_task(
         self,
         task: str,
-        pieces: Sequence[list[Any] | Pieces],
+        pieces: Sequence[list[Any] | LongItem],
         max_vectors: int = MAX_VECTORS,
         *,
         locations: Sequence[str] = (),
@@ -173,22 +173,22 @@ class Predictor(nn.Module, ABC):
     ) -> list[list[tuple[Any, Any]]]:
         """Like :meth:`run`, for items of :meth:`prepare`.
 
-        `Pieces` are read and decoded in batches, so that of a long item only the results stay in memory. They
-        are combined: such an item has one result, and a `Whole` in place of its examples.
+        Long items are read and decoded in batches, so only their results stay in memory. Those are
+        combined: such an item has one result, and a `Whole` in place of its examples.
         """
         name = self.task(task).adapter_name
         places = [place_of(locations, i) for i in range(len(pieces))]
-        lists = {i: examples for i, examples in enumerate(pieces) if not isinstance(examples, Pieces)}
+        lists = {i: examples for i, examples in enumerate(pieces) if not isinstance(examples, LongItem)}
         prepared, named_lists = [*lists.values()], [places[i] for i in lists]
         of_lists = self.run_prepared(name, prepared, {task: options}, max_vectors, locations=named_lists)
         results = dict(zip(lists, of_lists[task], strict=True))
         for i, examples in enumerate(pieces):
-            if isinstance(examples, Pieces):
+            if isinstance(examples, LongItem):
                 results[i] = [self._run_pieces(task, examples, max_vectors, places[i], options)]
         return [results[i] for i in range(len(pieces))]
 
     def _run_pieces(
-        self, task: str, pieces: Pieces, max_vectors: int, place: str, options: Mapping[str, Any]
+        self, task: str, pieces: LongItem, max_vectors: int, place: str, options: Mapping[str, Any]
     ) -> tuple[Whole, Any]:
         """The combined result of one long item."""
         name, results, seconds = self.task(task).adapter_name, [], 0.0

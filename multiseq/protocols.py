@@ -32,7 +32,7 @@ __all__ = [
     "Packed",
     "Part",
     "Picture",
-    "Pieces",
+    "LongItem",
     "RowTarget",
     "Sound",
     "Target",
@@ -86,7 +86,7 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class LongItem:
     """The examples of a long item, in order. They are made anew, one by one, each time it is iterated over.
 
     Args:
@@ -304,8 +304,8 @@ class Extras(Protocol):
         ``level``: "set" or "sequence". Without it, as above.
         """
 
-    def in_pieces(self, item: Any) -> list[Any] | Pieces:
-        """As `Adapter.prepare`, where a text is wanted; a long item as `Pieces`, which need less memory.
+    def in_pieces(self, item: Any) -> list[Any] | LongItem:
+        """As `Adapter.prepare`, where a text is wanted; a long item as a `LongItem`, which needs less memory.
 
         Without it, every item is prepared as a whole.
         """

@@ -72,7 +72,8 @@ def points(
         split: read_split(read(recipe_name, changes), split, folder) for split in ("train", "dev", "test")
     }
     [whole] = splits["train"]
-    for num in (*numbers, len(whole.items)):
+    fewer = [num for num in numbers if num < len(whole.items)]
+    for num in (*fewer, len(whole.items)):
         is_whole = num == len(whole.items)
         for seed in range(1 if is_whole else seeds):
             recipe = read(recipe_name, [*changes, f"training.seed={seed}"])
@@ -164,6 +165,8 @@ def main() -> None:
     parser.add_argument("--numbers", type=int, nargs="+", default=list(NUMBERS))
     parser.add_argument("--set", action="append", default=[], help="a change of every recipe")
     given = parser.parse_args()
+    if not any(getattr(given, option) for option in RECIPES):
+        parser.error("give the folder of a data set: --sst, --ewt, or both")
     given.out.mkdir(parents=True, exist_ok=True)
     found: list[Point] = []
     with (given.out / "curves.csv").open("w", newline="", encoding="utf-8") as file:

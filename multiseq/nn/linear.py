@@ -94,7 +94,10 @@ def half_products(wanted: bool = True) -> Iterator[None]:
 
 
 def with_these_products(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function, with products in the precision of now: for what the backward pass computes again."""
+    """``function``, with products in the precision that is set now, also if it is called outside the context.
+
+    The backward pass calls what it computes again (`torch.utils.checkpoint`) outside of it.
+    """
     half = _half.get()
 
     def computed(*given: Any) -> Tensor:

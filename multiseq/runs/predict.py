@@ -26,7 +26,7 @@ from multiseq.data.recordings import is_audio
 from multiseq.data.splits import is_empty
 from multiseq.data.text_files import suffix_of
 from multiseq.model import MAX_VECTORS, PREPARED
-from multiseq.protocols import Pieces
+from multiseq.protocols import LongItem
 from multiseq.runs import writers
 from multiseq.runs.columns import columns_of
 from multiseq.runs.items import check_files, has_times, reading_of, record_of
@@ -62,7 +62,7 @@ N_BEST = 3
 STATE = "state.json"
 
 Say = Callable[[str], None]
-_Prepared = tuple[Row, "list[Any] | Pieces", str]
+_Prepared = tuple[Row, "list[Any] | LongItem", str]
 """A row, the examples of its item, and why there are none."""
 
 
@@ -166,7 +166,7 @@ def predict_items(
         return model.run(task, items, locations=locations, **decode)
     results: dict[int, Any] = {}
 
-    def run(pieces: Mapping[int, list[Any] | Pieces]) -> None:
+    def run(pieces: Mapping[int, list[Any] | LongItem]) -> None:
         places = [locations[i] for i in pieces]
         of_task = model.run_task(task, [*pieces.values()], locations=places, **decode)
         results.update(zip(pieces, of_task, strict=True))
@@ -354,7 +354,7 @@ class _Job:
         for row in rows:
             examples, error = self.prepared(row)
             chunk.append((row, examples, error))
-            long = isinstance(examples, Pieces)
+            long = isinstance(examples, LongItem)
             vectors += CHUNK_VECTORS if long else sum(map(self.adapter.num_vectors, examples))
             if len(chunk) == self.chunk or vectors >= CHUNK_VECTORS:
                 yield chunk
@@ -362,7 +362,7 @@ class _Job:
         if chunk:
             yield chunk
 
-    def prepared(self, row: Row) -> tuple[list[Any] | Pieces, str]:
+    def prepared(self, row: Row) -> tuple[list[Any] | LongItem, str]:
         """The examples of a row's item, or why there are none."""
         try:
             if row.error or (self.skip and is_empty(row.item)):

@@ -34,8 +34,9 @@ class Stream:
         rate: Hz, of the samples. They are resampled to the model's rate.
 
     Attributes:
-        delay: Seconds, at most, from the moment when something is said until it is in the text: one chunk,
-            and what the filters before the encoder look ahead. The computing time comes on top.
+        delay: Seconds, at most, after a sound until its vectors have been encoded: one chunk, and what the
+            filters before the encoder look ahead. The computing time comes on top, and CTC may give out a
+            token a few vectors after its sound.
 
     Raises:
         ValueError: The model cannot recognise a stream, or there is no such task.
@@ -77,6 +78,8 @@ class Stream:
         self._path: list[int] = []
         self._shares: list[float] = []
         self._tokens: list[int] = []
+        self._begun = self._space = False
+        """Whether letters have been given out, and whether a space comes before the next ones."""
         self._score = 0.0
 
     def feed(self, samples: Any) -> str:
@@ -92,7 +95,7 @@ class Stream:
         return self._recognise(samples, last=False)
 
     def finish(self) -> Text:
-        """End the recording. The whole text, with the times of its words.
+        """End the recording. The text that :meth:`feed` has returned, and its end, with the times of words.
 
         Its score is the log-probability of the most probable path. That of all paths of a text, the score in
         ``predict``, is a little higher, and needs the whole recording.
@@ -129,6 +132,17 @@ class Stream:
             self._path.append(token)
             if token != target.blank and not repeated:
                 self._tokens.append(token)
-                ends, letters = target.spelling(token)
-                added += f"{' ' if ends and len(self._tokens) > 1 else ''}{letters}"
+                added += self._spelled(token)
+        return added
+
+    def _spelled(self, token: int) -> str:
+        """What a token adds to the text. Of pieces, a space is given out with the letters after it."""
+        ends, letters = self._head.target.spelling(token)
+        if self._head.target.unit == "character":
+            return f"{' ' if ends else ''}{letters}"
+        self._space = self._space or (ends and self._begun)
+        if not letters:
+            return ""
+        added = f"{' ' if self._space else ''}{letters}"
+        self._space, self._begun = False, True
         return added

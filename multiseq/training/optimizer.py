@@ -46,7 +46,8 @@ def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
 def frozen(model: Model, num_layers: int) -> Iterator[None]:
     """Inside this context, the embeddings and the first layers of a pretrained encoder are not trained.
 
-    With low-rank terms (``lora_rank``), none of its layers is.
+    With low-rank terms (``lora_rank``), none of its layers is. Word shapes are trained nevertheless: they
+    are new. ``num_layers`` freezes them, too, because the gradient ends above the first layers.
 
     Raises:
         ValueError: The encoder is not pretrained, or has fewer layers.
@@ -60,7 +61,9 @@ def frozen(model: Model, num_layers: int) -> Iterator[None]:
     num_frozen = num_layers + 1 if num_layers else 0
     if isinstance(model.encoder, PretrainedEncoder) and model.encoder.lora_rank:
         num_frozen = len(layers)
-    weights = [w for layer in layers[:num_frozen] for w in layer if w.requires_grad]
+    texts = [module for module in model.modules() if isinstance(module, PretrainedTextAdapter)]
+    new = [] if num_layers else [id(text.shapes.weight) for text in texts if text.shapes is not None]
+    weights = [w for layer in layers[:num_frozen] for w in layer if w.requires_grad and id(w) not in new]
     for weight in weights:
         weight.requires_grad_(False)
     try:

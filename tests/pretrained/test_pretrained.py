@@ -327,6 +327,32 @@ def test_the_shape_of_a_word_is_added_to_its_first_piece(folders: dict[str, Path
     torch.testing.assert_close(added, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_every_word_that_begins_in_a_window_has_its_shape(folders: dict[str, Path]) -> None:
+    """Also one that heads read from another window."""
+    adapter, _ = start(folders["bert"], window=10)
+    with pytest.warns(UserWarning, match="cut into windows"):
+        first, second, *_ = adapter.prepare("the Cats sat " * 3)
+    assert adapter.names(first) == ["the", "Cats", "sat", "the", "Cats"]
+    assert adapter.encoded_names(first) == ["[CLS]", *("the", "cat", "##s", "sat") * 2, "[SEP]"]
+    small, large = (crc32(shape) % 512 for shape in (b"x", b"Xx"))
+    assert first.begins.tolist() == [1, 2, 4, 5, 6, 8]
+    assert first.shapes.tolist() == [small, large, small, small, large, small]
+    assert adapter.encoded_names(second)[1:4] == ["##s", "sat", "the"]
+    assert second.begins.tolist()[:2] == [2, 3]
+    assert not len(start(folders["bert"], word_shape=False)[0].prepare("the cats")[0].begins)
+
+
+def test_low_rank_terms_train_with_word_shapes_and_frozen_layers_without(folders: dict[str, Path]) -> None:
+    for options, frozen_layers, learned in (({"lora_rank": 2}, 0, True), ({}, 1, False)):
+        adapter, encoder = start(folders["bert"], **options)
+        head = SetHead(adapter.dim, ClassTarget(["a", "b"]))
+        model = Model({"text": adapter}, encoder, {"t": Task("text", head)}).train()
+        sources = [Source("text", ["the cats", "The cats"], {"t": ["a", "b"]})]
+        train(model, sources, steps=2, frozen_layers=frozen_layers, progress=False)
+        assert adapter.shapes is not None
+        assert bool(adapter.shapes.weight.any()) == learned
+
+
 def test_word_shapes_are_saved_and_older_checkpoints_have_none(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ from multiseq.adapters._speech.pauses import cut_at_pauses, quietest
 from multiseq.adapters.speech import AudioSegment
 from multiseq.cli import app
 from multiseq.model import Whole
-from multiseq.protocols import Pieces
+from multiseq.protocols import LongItem
 
 RATE, DIM = 8000, 32
 HERTZ = {"low": 300.0, "mid": 900.0, "top": 2500.0}
@@ -100,7 +100,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pieces_of(adapter: Any, item: Any) -> list[Any]:
     pieces = adapter.in_pieces(item)
-    assert isinstance(pieces, Pieces)
+    assert isinstance(pieces, LongItem)
     return list(pieces)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "histogram",
     "measured",
     "molecule",
+    "molecules",
     "network",
     "png",
     "reliability",
@@ -54,6 +55,11 @@ STYLE = {
     "grid.alpha": 0.15, "grid.color": INK, "legend.fontsize": "small", "legend.frameon": False,
     "text.color": INK, "xtick.color": INK, "ytick.color": INK,
 }  # fmt: skip
+
+MARKERS = ("o", "^", "D", "v", "P", "X", "p", "h")
+"""A shape for each class, so that they differ without colours."""
+
+RING = {"marker": "o", "ls": "", "ms": 16, "mfc": "none", "mec": INK, "mew": 1.6, "zorder": 2}
 
 LOSSES, SCORES, ERRORS = "loss in training", "dev split: more is better", "dev split: errors"
 MOST_POINTS = 800
@@ -555,18 +561,30 @@ def network(
     edges: Sequence[tuple[int, int]],
     *,
     labels: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
     wrong: Sequence[bool] | None = None,
     focus: int | None = None,
 ) -> Any:
     """A small network. Connected nodes are near each other (Fruchterman and Reingold 1991).
 
+        jobs, wrong = ["baker", "baker", "smith"], [False, False, True]
+        plots.network(["Ada", "Bo", "Cy"], [(0, 1), (1, 2)], classes=jobs, wrong=wrong)
+
     Args:
-        names: The name of each node.
+        names: The name of each node; "" for a node without one.
         edges: Pairs of node numbers.
         labels: A text under each node's name.
-        wrong: Nodes with a square instead of a circle.
+        classes: The class of each node: each class has a shape and a colour, and a legend says which.
+        wrong: Nodes to mark: with a ring around them if there are classes, otherwise by a square.
         focus: A node with a thick ring.
+
+    Raises:
+        ValueError: There is not one name, label, class or mark for each node.
     """
+    for what, given in (("labels", labels), ("classes", classes), ("wrong", wrong)):
+        if given is not None and len(given) != len(names):
+            raise ValueError(f"{what}: got {len(given)} for {len(names)} nodes, expected one for each")
+    kinds = sorted(set(classes or ()))
     networkx = need("networkx")
     graph = networkx.Graph()
     graph.add_nodes_from(range(len(names)))
@@ -576,7 +594,7 @@ def network(
         figure = _figure(side + 1, side)
         axes = figure.add_subplot()
         axes.set_axis_off()
-        axes.margins(0.12)
+        axes.margins(x=0.2, y=0.12)  # names are wide
         place = networkx.kamada_kawai_layout(graph) if len(names) > 1 else {0: (0.0, 0.0)}
         # Nodes with the same neighbours lie on one another until they push each other away.
         place = networkx.spring_layout(graph, pos=place, k=1.6 / max(1, len(names)) ** 0.5, seed=0)
@@ -586,10 +604,14 @@ def network(
             axes.plot(*zip(*ends, strict=True), color=INK, alpha=0.35, lw=1, zorder=1)
         for node, name in enumerate(names):
             bad = bool(wrong and wrong[node])
+            marker, colour = "s" if bad else "o", ORANGE if bad else BLUE
+            if classes:
+                marker, colour = _mark(kinds.index(classes[node]))
+            if classes and bad:
+                axes.plot(*place[node], **RING)
             axes.plot(
-                *place[node], "s" if bad else "o", color=ORANGE if bad else BLUE, ms=9, zorder=2,
-                mec=INK, mew=2.5 if node == focus else 0.0,
-            )  # fmt: skip
+                *place[node], marker, color=colour, ms=9, zorder=2, mec=INK, mew=2.5 if node == focus else 0.0
+            )
             text = visible(name, 22) + (f"\n{visible(labels[node], 26)}" if labels and labels[node] else "")
             options = {
                 "textcoords": "offset points",
@@ -598,8 +620,27 @@ def network(
                 "fontsize": 7.5,
                 "zorder": 3,
             }
-            axes.annotate(text, place[node], (0, -7), parse_math=False, **options)
+            below = -11 if classes and bad else -7
+            axes.annotate(text, place[node], (0, below), parse_math=False, **options)
+        if kinds:
+            _legend(figure, axes, kinds, ring=any(wrong or ()))
     return figure
+
+
+def _mark(number: int) -> tuple[str, str]:
+    """The marker and the colour of a class."""
+    return MARKERS[number % len(MARKERS)], COLOURS[number % len(COLOURS)]
+
+
+def _legend(figure: Any, axes: Any, kinds: Sequence[str], *, ring: bool) -> None:
+    """The mark of each class, below the drawing; and what a ring means."""
+    for number, kind in enumerate(kinds):
+        marker, colour = _mark(number)
+        axes.plot([], [], marker, color=colour, ms=8, label=visible(kind, 30))
+    if ring:
+        axes.plot([], [], **RING, label="wrongly predicted")
+    for text in figure.legend(loc="outside lower center", ncols=3).get_texts():
+        text.set_parse_math(False)
 
 
 # --- molecules ------------------------------------------------------------------------------------
@@ -637,6 +678,78 @@ def molecule(
     Raises:
         ValueError: RDKit cannot read the SMILES, or there is not one value for each atom.
     """
+    most = scale or max(map(abs, values), default=0.0) or 1.0
+    painter = need("rdkit.Chem.Draw.rdMolDraw2D").MolDraw2DSVG(360, 260 if legend else 240)
+    text = _structure(painter, smiles, values, most, legend, notes, ringed)
+    return Drawing(text[text.index("<svg") :])
+
+
+def molecules(
+    smiles: Sequence[str],
+    values: Sequence[Sequence[float]],
+    *,
+    titles: Sequence[str] = (),
+    unit: str = "",
+    scale: float | None = None,
+) -> Any:
+    """Molecules side by side, with the contribution of each atom as a colour and as a number beside it.
+
+    All have the same colours, which a bar explains. Values that round to 0 have no number.
+
+        whys = model.contributions("logp", ["CCO", "CCCl"])
+        plots.molecules(["CCO", "CCCl"], [why.values for why in whys], unit=whys[0].unit)
+
+    Args:
+        smiles: The molecules.
+        values: For each molecule one number for each atom, in the order of the SMILES.
+        titles: A text above each molecule, or none.
+        unit: The unit of all values.
+        scale: The value with the strongest colour. Default: the largest.
+
+    Raises:
+        ValueError: RDKit cannot read a SMILES, or the numbers of molecules, values and titles do not fit.
+    """
+    for name, given in (("values", values), ("titles", titles)):
+        if len(given) != len(smiles) and (given or name == "values"):
+            raise ValueError(f"{name}: got {len(given)} for {len(smiles)} molecules, expected one for each")
+    most = scale or max((abs(value) for of_one in values for value in of_one), default=0.0) or 1.0
+    digits = max(0, 1 - math.floor(math.log10(most)))
+    draw, read = need("rdkit.Chem.Draw.rdMolDraw2D"), need("matplotlib.image").imread
+    with _style({"axes.grid": False}):
+        columns = min(3, max(1, len(smiles)))
+        rows = max(1, -(-len(smiles) // columns))
+        figure = _figure(3.5 * columns + 1, 3.1 * rows)
+        panels = figure.subplots(rows, columns, squeeze=False)
+        for axes in panels.flat:
+            axes.set_axis_off()
+        for axes, one, of_one, title in zip(
+            panels.flat, smiles, values, titles or [""] * len(smiles), strict=False
+        ):
+            notes = [f"{value:+.{digits}f}" if round(value, digits) else "" for value in of_one]
+            painter = draw.MolDraw2DCairo(840, 690)
+            painter.drawOptions().useBWAtomPalette()  # a letter has no colour that could mean something
+            painter.drawOptions().annotationFontScale = 0.7
+            axes.imshow(read(BytesIO(_structure(painter, one, of_one, most, "", notes))))
+            axes.set_title(visible(title, 60), parse_math=False)
+        colours = need("matplotlib.colors").LinearSegmentedColormap.from_list("", [BLUE, "white", ORANGE])
+        bar = need("matplotlib.cm").ScalarMappable(need("matplotlib.colors").Normalize(-most, most), colours)
+        of = f" ({visible(unit, 40)})" if unit else ""
+        beyond = any(abs(value) > most for of_one in values for value in of_one)
+        options = {"ax": panels, "shrink": 0.8, "extend": "both" if beyond else "neither"}
+        figure.colorbar(bar, **options).set_label(f"contribution{of}", parse_math=False)
+    return figure
+
+
+def _structure(
+    painter: Any,
+    smiles: str,
+    values: Sequence[float],
+    most: float,
+    legend: str = "",
+    notes: Sequence[str] = (),
+    ringed: Sequence[int] = (),
+) -> Any:
+    """What a painter of RDKit has drawn: the structure, with colours from -most to most."""
     chem, draw = need("rdkit.Chem"), need("rdkit.Chem.Draw.rdMolDraw2D")
     with need("rdkit.rdBase").BlockLogs():
         structure = chem.MolFromSmiles(smiles)
@@ -646,19 +759,17 @@ def molecule(
             f"molecule: got {smiles!r} with {num} atoms, expected one for each of the {len(values)} values"
         )
     for atom, note in zip(structure.GetAtoms(), notes, strict=False):
-        atom.SetProp("atomNote", visible(note, 20))
-    most = scale or max(map(abs, values), default=0.0) or 1.0
+        if note:
+            atom.SetProp("atomNote", visible(note, 20))
     colours = {i: _shade(value / most) for i, value in enumerate(values)}
     colours |= dict.fromkeys(ringed, (1.0, 0.5, 0.5))
-    painter = draw.MolDraw2DSVG(360, 260 if legend else 240)
     painter.drawOptions().highlightRadius = 0.4
     draw.PrepareAndDrawMolecule(
         painter, structure, legend=visible(legend, 60), highlightAtoms=list(colours),
         highlightAtomColors=colours, highlightBonds=[],
     )  # fmt: skip
     painter.FinishDrawing()
-    text = painter.GetDrawingText()
-    return Drawing(text[text.index("<svg") :])
+    return painter.GetDrawingText()
 
 
 def _shade(share: float) -> tuple[float, ...]:

@@ -29,6 +29,9 @@ NOTEBOOKS = {
     "words.md": "notebooks/02_words.ipynb",
     "texts.md": "notebooks/03_texts.ipynb",
     "translation.md": "notebooks/04_translation.ipynb",
+    "molecules.md": "notebooks/08_molecules.ipynb",
+    "networks.md": "notebooks/09_networks.ipynb",
+    "facts.md": "notebooks/10_facts.ipynb",
 }
 MADE = {"index.md": "README.md", **NOTEBOOKS}
 """Pages of the site and the files of the repository that they are made of."""

@@ -44,13 +44,16 @@ def committed(request: pytest.FixtureRequest) -> Path:
     return Path(request.param)
 
 
-def test_a_run_gives_the_cells_that_were_committed(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_gives_the_cells_that_were_committed(
+    committed: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "MULTISEQ_DATA" in committed.read_text(encoding="utf-8"):  # it reads a data set
+        monkeypatch.setenv("MULTISEQ_DATA", str(request.getfixturevalue("data_dir").resolve()))
     monkeypatch.setenv("MULTISEQ_QUICK", "1")
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own backend shows pictures in the cells
     before, now = nbformat.read(committed, 4), nbformat.read(committed, 4)
-    nbclient.NotebookClient(
-        now, timeout=SECONDS, resources={"metadata": {"path": committed.parent}}
-    ).execute()
+    options: Any = {"timeout": SECONDS, "coalesce_streams": True}  # slow lines are one text, like fast ones
+    nbclient.NotebookClient(now, resources={"metadata": {"path": committed.parent}}, **options).execute()
     for old, new in zip(code(before), code(now), strict=True):
         assert shown(new) == shown(old), old.id
 

@@ -211,6 +211,59 @@ def test_a_network_is_nodes_and_edges() -> None:
     assert len(plots.network(["alone"], []).axes[0].lines) == 1
 
 
+def test_classes_of_a_network_have_marks_and_mistakes_have_rings() -> None:
+    figure = plots.network(
+        ["Ada", "Bo", ""], [(0, 1)], classes=["smith", "baker", "smith"], wrong=[True, False, False], focus=1
+    )
+    [axes] = figure.axes
+    _, ring, ada, bo, cy, *_ = axes.lines
+    assert ring.get_xydata().tolist() == ada.get_xydata().tolist()
+    assert ring.get_markersize() > ada.get_markersize()
+    assert [node.get_marker() for node in (ada, bo, cy)] == ["^", "o", "^"]  # baker, smith
+    assert [node.get_color() for node in (ada, bo, cy)] == [plots.ORANGE, plots.BLUE, plots.ORANGE]
+    assert [node.get_markeredgewidth() > 0 for node in (ada, bo, cy)] == [False, True, False]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "baker",
+        "smith",
+        "wrongly predicted",
+    ]
+    [legend] = plots.network(["Ada"], [], classes=["smith"], wrong=[False]).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["smith"]
+    with pytest.raises(ValueError, match="classes: got 1 for 2 nodes, expected one for each"):
+        plots.network(["Ada", "Bo"], [], classes=["smith"])
+
+
+def test_molecules_share_one_scale_with_a_number_beside_each_atom(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[Any, ...]] = []
+    structure = plots._structure
+    monkeypatch.setattr(plots, "_structure", lambda *given: drawn.append(given) or structure(*given))
+    figure = plots.molecules(
+        ["CO", "C", "N", "O"], [[-0.02, 0.5], [0.25], [-0.5], [0.0]], titles=list("abcd")
+    )
+    *panels, bar = figure.axes
+    assert [panel.get_title() for panel in panels] == ["a", "b", "c", "d", "", ""]
+    assert bar.get_ylabel() == "contribution"
+    assert bar.get_ylim() == (-0.5, 0.5)
+    assert [most for _, _, _, most, _, _ in drawn] == [0.5] * 4
+    assert [notes for *_, notes in drawn] == [["-0.02", "+0.50"], ["+0.25"], ["-0.50"], [""]]
+    # Methanol's oxygen has the full orange, in a picture that is otherwise white, black and nearly white.
+    picture = np.asarray(panels[0].images[0].get_array())[..., :3]
+    orange = [int(plots.ORANGE[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    assert (np.abs(picture - orange).max(-1) < 0.01).mean() > 0.005
+    unit = plots.molecules(["C"], [[1.0]], unit="log mol/l", scale=2.0).axes[-1]
+    assert (unit.get_ylabel(), unit.get_ylim()) == ("contribution (log mol/l)", (-2.0, 2.0))
+
+
+def test_molecules_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="values: got 1 for 2 molecules, expected one for each"):
+        plots.molecules(["C", "CC"], [[1.0]])
+    with pytest.raises(ValueError, match="titles: got 1 for 2 molecules, expected one for each"):
+        plots.molecules(["C", "CC"], [[1.0], [1.0, 2.0]], titles=["methane"])
+    with pytest.raises(ValueError, match="got 'CC' with 2 atoms, expected one for each of the 1 values"):
+        plots.molecules(["CC"], [[1.0]])
+    assert plots.png(plots.molecules([], [])).startswith(b"\x89PNG")
+
+
 # --- texts and files ------------------------------------------------------------------------------
 
 
@@ -222,6 +275,8 @@ def test_texts_from_data_stay_texts() -> None:
         plots.measured([1.0], [2.0], unit=HOSTILE),
         plots.histogram([1.0], HOSTILE),
         plots.network([HOSTILE], [], labels=[HOSTILE]),
+        plots.network([HOSTILE], [], classes=[HOSTILE], wrong=[True]),
+        plots.molecules(["C"], [[1.0]], titles=[HOSTILE], unit=HOSTILE),
         plots.attention([HOSTILE], torch.ones(1, 1, 1)),
         plots.words([HOSTILE], [1.0], notes=[HOSTILE]),
         plots.spectrogram(np.zeros((9, 8)), 1.0, {HOSTILE: [(0.0, 1.0, HOSTILE)]}),

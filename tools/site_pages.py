@@ -29,6 +29,9 @@ NOTEBOOKS = {
     "words.md": "notebooks/02_words.ipynb",
     "texts.md": "notebooks/03_texts.ipynb",
     "translation.md": "notebooks/04_translation.ipynb",
+    "phonemes.md": "notebooks/05_phonemes.ipynb",
+    "speakers.md": "notebooks/06_speakers.ipynb",
+    "recognition.md": "notebooks/07_recognition.ipynb",
 }
 MADE = {"index.md": "README.md", **NOTEBOOKS}
 """Pages of the site and the files of the repository that they are made of."""

@@ -517,6 +517,36 @@ class Model(Predictor):
             [weights] = head.attention(sets, head.target.batch([text], [spellings]).to(self.device), layer)
         return list(adapter.names(examples[0])), tokens, weights
 
+    def posteriors(
+        self, task: str, item: Any
+    ) -> tuple[list[str], list[str], Float[Tensor, "vectors tokens"]]:
+        """The probability of each token at each vector of an item, for a task with a `CTCHead`.
+
+        `multiseq.plots.posteriors` draws them: mostly blank, with a spike where a token is emitted.
+
+        Args:
+            task: The name of the task.
+            item: A raw item.
+
+        Returns:
+            What each vector of the item stands for; the tokens, with ``(blank)`` first; and the
+            probabilities. Each row sums to 1.
+
+        Raises:
+            ValueError: The head of the task is no `CTCHead`.
+        """
+        head: Any = self.task(task).head
+        if not hasattr(head, "posteriors"):
+            raise ValueError(f"task: got {task!r} with a {type(head).__name__}, expected a CTCHead")
+        name = self.task(task).adapter_name
+        examples = self.adapter(name).prepare(item)
+        by_number: dict[int, Tensor] = {}
+        for chosen, sets in self.encoded(name, [examples]):
+            rows = head.posteriors(sets).split(list(sets.lengths))
+            by_number |= {number: of_set for (_, number), of_set in zip(chosen, rows, strict=True)}
+        names = [vector for example in examples for vector in self.adapter(name).names(example)]
+        return names, head.target.tokens, torch.cat([by_number[i] for i in range(len(examples))])
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients, on a CPU with denormal numbers as zeros."""

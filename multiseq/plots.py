@@ -36,10 +36,12 @@ __all__ = [
     "molecules",
     "network",
     "png",
+    "posteriors",
     "reliability",
     "spectrogram",
     "spread",
     "svg",
+    "vectors",
     "visible",
     "words",
 ]
@@ -64,6 +66,11 @@ RING = {"marker": "o", "ls": "", "ms": 16, "mfc": "none", "mec": INK, "mew": 1.6
 LOSSES, SCORES, ERRORS = "loss in training", "dev split: more is better", "dev split: errors"
 MOST_POINTS = 800
 """Points that `measured` draws. More would hide one another, and a page would become large."""
+
+SHAPES = "os^DvPX<>"
+"""The shapes of classes on a map: one more than colours, so that 72 classes differ."""
+SPIKE = 0.2
+"""The least probability of a token that `posteriors` draws."""
 
 Log = Sequence[Mapping[str, str]]
 Curve = list[tuple[int, float]]
@@ -291,6 +298,9 @@ def confusion(labels: Sequence[str], predictions: Sequence[str], *, most: int = 
         picture = axes.imshow(shares, cmap=SHADE, vmin=0, vmax=1, interpolation="nearest")
         size = min(9.0, 150 / max(len(shown), 1))
         _ticks(axes.xaxis, shown, rotation=60, ha="right", rotation_mode="anchor", fontsize=max(size, 6.5))
+        if all(len(name) <= 3 for name in kept):  # phonemes
+            for label in axes.get_xticklabels()[: len(kept)]:
+                label.set(rotation=0, ha="center")
         _ticks(axes.yaxis, shown, fontsize=max(size, 6.5))
         for row, column in zip(*(ends.tolist() for ends in table.nonzero()), strict=True):
             colour = "white" if shares[row, column] > 0.6 else "#111111"
@@ -416,6 +426,54 @@ def histogram(values: Sequence[float] | Sequence[int], label: str) -> Any:
         axes.hist(values, bins=edges, color=BLUE)
         axes.set_xlabel(visible(label, 60), parse_math=False)
         axes.set_ylabel("count")
+    return figure
+
+
+def vectors(vectors: Any, classes: Sequence[str], *, hollow: Sequence[bool] = ()) -> Any:
+    """A map of vectors: the two directions in which they differ most (principal components).
+
+        embeddings = model.embed("speech", recordings)
+        plots.vectors([one.pooled.tolist() for one in embeddings], speakers)
+
+    Each class has a colour and a shape. The axes say what share of the variance they show.
+
+    Args:
+        vectors: ``(items, dim)``, a tensor, an array or a list.
+        classes: The class of each vector.
+        hollow: Whether each is drawn hollow, for example because training has not seen it; or none.
+
+    Raises:
+        ValueError: There is not one class, or one value of ``hollow``, for each vector.
+    """
+    import numpy as np
+
+    for name, given in (("classes", classes), ("hollow", hollow or [False] * len(vectors))):
+        if len(given) != len(vectors):
+            raise ValueError(f"{name}: got {len(given)} for {len(vectors)} vectors, expected one for each")
+    points = np.asarray(vectors, dtype=float).reshape(len(vectors), -1 if len(vectors) else 2)
+    points = points - points.mean(0) if len(points) else points
+    _, spread, directions = np.linalg.svd(points, full_matrices=False)
+    places = np.pad(points @ directions[:2].T, ((0, 0), (0, max(0, 2 - len(directions)))))
+    shares = [*(spread**2 / max(float((spread**2).sum()), 1e-30)), 0.0, 0.0]
+    known, empty = np.array(classes, dtype=object), np.array(hollow or [False] * len(points), dtype=bool)
+    with _style({}):
+        figure = _figure(7.5, 4.6)
+        axes, named = figure.add_subplot(), []
+        for number, name in enumerate(sorted(set(classes))):
+            colour, shape = COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]
+            for inside, chosen in ((colour, ~empty), ("none", empty)):
+                of_class = places[(known == name) & chosen]
+                if len(of_class):
+                    style = {"marker": shape, "s": 22, "lw": 0.9, "edgecolors": colour, "alpha": 0.75}
+                    axes.scatter(*of_class.T, facecolors=inside, **style)
+            named.append(axes.scatter([], [], marker=shape, color=colour, label=visible(name, 24)))
+        for axis, share, which in ((axes.xaxis, shares[0], "first"), (axes.yaxis, shares[1], "second")):
+            axis.set_label_text(f"{which} component ({share:.0%} of the variance)")
+            axis.set_ticks([])
+        columns = -(-len(named) // 18) or 1
+        legend = figure.legend(handles=named, loc="outside right upper", ncols=columns)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return figure
 
 
@@ -554,6 +612,79 @@ def _strip(axes: Any, name: str, segments: Segments, seconds: float) -> None:
     axes.tick_params(left=False)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
+
+
+def posteriors(
+    probabilities: Any,
+    tokens: Sequence[str],
+    vector_seconds: float,
+    rows: Mapping[str, Segments] | None = None,
+    *,
+    waveform: tuple[Any, int] | None = None,
+) -> Any:
+    """The probability of each token over time, as a CTC head gives it, under the waveform of a recording.
+
+        _, tokens, shares = model.posteriors("text", "a.wav")
+        plots.posteriors(shares, tokens, model.adapter("speech").vector_seconds)
+
+    The blank is dotted. A token is written above its spikes; one that nowhere reaches 0.2 is not drawn.
+
+    Args:
+        probabilities: ``(vectors, tokens)``, a tensor or an array, from `Model.posteriors`.
+        tokens: What each column stands for; the first is the blank.
+        vector_seconds: Seconds from one vector to the next (`SpeechAdapter.vector_seconds`).
+        rows: Name of a row under the plot -> its segments ``(start, end, label)`` in seconds.
+        waveform: The samples of one channel, and their rate in Hz; None: no waveform.
+    """
+    import numpy as np
+
+    rows = rows or {}
+    shares = np.asarray(probabilities, dtype=float).reshape(-1, len(tokens))
+    seconds = max(len(shares) * vector_seconds, 1e-3)
+    heights = [*([0.8] if waveform else []), 1.5, *(0.3 for _ in rows)]
+    with _style({"axes.grid": False}):
+        figure = _figure(8.0, sum(heights) + 0.6, left=0.9, bottom=0.48)
+        figure.subplots_adjust(hspace=0.12)
+        panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        *above, spikes = panels[: len(heights) - len(rows)]
+        if waveform:
+            _waveform(above[0], *waveform)
+        _spikes(spikes, shares, tokens, vector_seconds)
+        spikes.set_xlim(0, seconds)
+        for axes, (name, segments) in zip(panels[len(heights) - len(rows) :], rows.items(), strict=True):
+            _strip(axes, name, segments, seconds)
+        panels[-1].set_xlabel("time (s)")
+    return figure
+
+
+def _spikes(axes: Any, shares: Any, tokens: Sequence[str], vector_seconds: float) -> None:
+    import numpy as np
+
+    times = (np.arange(len(shares)) + 0.5) * vector_seconds
+    axes.plot(times, shares[:, 0], ":", color="#7F7F7F", lw=1)
+    for first in shares[:1, 0].tolist():
+        _write(axes, times[0], first + 0.03, "blank", ha="left", fontsize=8, color="#7F7F7F")
+    drawn = [token for token in range(1, len(tokens)) if (shares[:, token] >= SPIKE).any()]
+    for number, token in enumerate(sorted(drawn, key=lambda token: int(shares[:, token].argmax()))):
+        of_token = shares[:, token]
+        axes.plot(times, of_token, color=COLOURS[number % len(COLOURS)], lw=1.2)
+        before, after = np.r_[0.0, of_token[:-1]], np.r_[of_token[1:], 0.0]
+        text = visible(tokens[token].lstrip(" ▁") or "␣", 12)
+        for top in ((of_token >= SPIKE) & (of_token > before) & (of_token >= after)).nonzero()[0].tolist():
+            _write(axes, times[top], of_token[top] + 0.03, text, ha="center", fontsize=8, clip_on=True)
+    axes.set(ylim=(0, 1.2), yticks=[0, 0.5, 1], ylabel="probability")
+
+
+def _waveform(axes: Any, samples: Any, rate: int) -> None:
+    """The lowest and the highest sample of each of at most 1,000 stretches: a page stays small."""
+    import numpy as np
+
+    known = np.asarray(samples, dtype=float)
+    starts = np.arange(0, len(known), -(-len(known) // 1000) or 1)
+    if len(known):
+        low, high = np.minimum.reduceat(known, starts), np.maximum.reduceat(known, starts)
+        axes.fill_between(starts / rate, low, high, color=INK, lw=0.5)
+    axes.set(ylabel="amplitude", yticks=[0])
 
 
 def network(

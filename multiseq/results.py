@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "joined_texts",
     "mean_distance",
     "rounded",
+    "segments",
     "timed",
 ]
 
@@ -236,10 +237,10 @@ def _exponent(value: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A word or a token of a text, when it was said, and how sure that is.
+    """A word, a token of a text or a sound, when it was said, and how sure that is.
 
     Args:
-        text: The word or the token.
+        text: The word, the token, or the label of the sound.
         start: Seconds from the beginning of the recording. If the item is no recording, the number of its
             first vector.
         end: The end, likewise.
@@ -251,6 +252,31 @@ class Spoken:
     start: float
     end: float
     confidence: float
+
+
+def segments(labels: Sequence[Label], vector_seconds: float, seconds: float = math.inf) -> list[Spoken]:
+    """Runs of vectors with the same label, with times in seconds and the mean probability of each run.
+
+    Args:
+        labels: The predicted label of each vector of a recording.
+        vector_seconds: Seconds from one vector to the next (`SpeechAdapter.vector_seconds`).
+        seconds: The duration of the recording. The last vector may stand for less time than the others: the
+            last segment ends with the recording.
+
+    Example:
+        >>> segments([Label("s", 0.5), Label("s", 1.0), Label("t", 1.0)], 0.02, seconds=0.05)
+        ... # doctest: +NORMALIZE_WHITESPACE
+        [Spoken(text='s', start=0.0, end=0.04, confidence=0.75),
+         Spoken(text='t', start=0.04, end=0.05, confidence=1.0)]
+    """
+    found, first = [], 0
+    for label, of_run in groupby(labels, key=lambda one: one.label):
+        shares = [one.probability for one in of_run]
+        last = first + len(shares)
+        start, end = (round(place * vector_seconds, 3) for place in (first, last))
+        found.append(Spoken(label, start, min(end, round(seconds, 6)), sum(shares) / len(shares)))
+        first = last
+    return found
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from multiseq import (
     Model,
     NumberTarget,
     SetHead,
+    SpeechAdapter,
     Task,
     TextAdapter,
     VectorHead,
@@ -133,6 +134,30 @@ def test_what_a_text_attends_to_in_an_item(point_adapter: Any) -> None:
     model = Model({"text": text}, Encoder(16, 1, 2), {"said": Task("text", head)})
     with pytest.raises(ValueError, match="got one of 2 sets, expected one set"):
         model.cross_attention("said", "a b c d", "ab")
+
+
+def test_the_probability_of_each_token_at_each_vector() -> None:
+    recording = torch.randn(1500, generator=torch.Generator().manual_seed(0)) / 10, 8000
+    adapter = SpeechAdapter.fit([recording], dim=16, sample_rate=8000, n_mels=20, chunk_seconds=0.1)
+    head = CTCHead(16, TextTarget.fit(["a ba"], unit="character"))
+    parts = {"speech": adapter}, Encoder(16, 1, 2)
+    tasks = {"said": Task("speech", head), "loud": Task("speech", SetHead(16, ClassTarget(["no", "yes"])))}
+    model = Model(*parts, tasks).train()
+    names, tokens, shares = model.posteriors("said", recording)  # two chunks of five vectors
+    assert (names[0], names[9], len(names)) == ("0.01 s", "0.184 s", 10)
+    assert tokens == ["(blank)", "(begin)", "(end)", "�", " ", "a", "b"]
+    torch.testing.assert_close(shares.sum(1), torch.ones(10))
+    [chunks] = [adapter.prepare(recording)]
+    wanted = [head.eval()(sets).exp() for _, sets in model.encoded("speech", [[one] for one in chunks])]
+    torch.testing.assert_close(shares, torch.cat(wanted))
+    [text] = model.predict("said", [recording], times=True)
+    assert len(text.tokens) > 0
+    for token in text.tokens:
+        first, last = round(token.start / 0.02), math.ceil(token.end / 0.02 - 1e-6)
+        column = shares[first:last, tokens.index(token.text)]
+        assert token.confidence == pytest.approx(column.mean().item())
+    with pytest.raises(ValueError, match="got 'loud' with a SetHead, expected a CTCHead"):
+        model.posteriors("loud", recording)
 
 
 def test_training_mode_is_given_back(point_adapter: Any) -> None:

@@ -21,7 +21,8 @@ FOLDERS = {
     "adapters": "imported as `multiseq.adapters` ([why](decisions/0002-adapters-at-top-level.md))",
     "docs": "the pages of the documentation, the decisions and the log",
     "examples": "one script each for text, speech and graphs, of three tasks, in under 80 lines",
-    "notebooks": "first steps; words, texts and translation; molecules, networks and facts",
+    "notebooks": "first steps; words, texts and translation; phonemes, speakers and recognition; molecules, "
+    "networks and facts",
     "tests": "the tests, in folders like the library's; `tests/reference/`: slow versions of fast code",
     "benchmarks": "`python -m benchmarks`: time and memory beside other encoders",
     "tools": "scripts that make files of the project: the starter data, the first picture, pages",

@@ -152,6 +152,15 @@ class TextTarget:
         """The number of tokens, including the special ones."""
         return len(self._tokens)
 
+    @property
+    def tokens(self) -> list[str]:
+        """Each token as a text, for people. A piece at the beginning of a word has a "▁" before it.
+
+        >>> TextTarget.fit(["a cat"], unit="character").tokens
+        ['(blank)', '(begin)', '(end)', '�', ' ', 'a', 'c', 't']
+        """
+        return ["(blank)", "(begin)", "(end)", *self._tokens[self.unknown :]]
+
     def encode(self, text: Any, names: Sequence[str] = ()) -> Int[Tensor, " tokens"]:
         """The tokens of one text, without begin and end. Unknown characters become `unknown`.
 

@@ -20,7 +20,7 @@ from multiseq.data.kaldi import is_kaldi
 from multiseq.data.recordings import AUDIO
 from multiseq.data.tables import TABLES
 from multiseq.data.text_files import json_item, json_of, suffix_of
-from multiseq.results import Label, LabelSet, Number, Spoken, Text, mean_distance, rounded
+from multiseq.results import Label, LabelSet, Number, Spoken, Text, mean_distance, rounded, segments
 from multiseq.runs.ipa import ipa_of
 from multiseq.runs.recipe import resolve
 from multiseq.runs.recipe_check import changed_options
@@ -290,10 +290,12 @@ def record_of(model: Predictor, task: str, item: Any, pieces: Pieces) -> dict[st
     names = _names(model, task, pieces)
     record = {"item": item, "names": names, **_plain_list(results), **_unlike(pieces)}
     if _has_segments(model, task, results):
-        keys = ("start", "end", "label", "probability")
-        segments = [dict(zip(keys, segment, strict=True)) for segment in _segments(model, task, pieces)]
         ipa = ipa_of(model.task(task).head.target.labels)
-        record["segments"] = [{**s, "ipa": ipa.get(str(s["label"]), "")} if ipa else s for s in segments]
+        record["segments"] = [
+            {"start": s.start, "end": s.end, "label": s.text, "probability": s.confidence}
+            | ({"ipa": ipa.get(s.text, "")} if ipa else {})
+            for s in _segments(model, task, pieces)
+        ]
     return record
 
 
@@ -312,8 +314,9 @@ def _line(model: Predictor, task: str, pieces: Pieces) -> str:
     if _has_segments(model, task, results):
         ipa = ipa_of(model.task(task).head.target.labels)
         return "\n".join(
-            f"{start:.2f}-{end:.2f} s  {label}{f' [{ipa[label]}]' if label in ipa else ''}  ({share:.0%})"
-            for start, end, label, share in _segments(model, task, pieces)
+            f"{s.start:.2f}-{s.end:.2f} s  {s.text}{f' [{ipa[s.text]}]' if s.text in ipa else ''}  "
+            f"({s.confidence:.0%})"
+            for s in _segments(model, task, pieces)
         )
     names = _names(model, task, pieces)
     if getattr(model.adapter(model.task(task).adapter_name), "one_per_line", False):
@@ -369,23 +372,11 @@ def _has_segments(model: Predictor, task: str, results: Sequence[Any]) -> bool:
     return timed and bool(results) and isinstance(results[0], Label)
 
 
-def _segments(model: Predictor, task: str, pieces: Pieces) -> list[tuple[float, float, str, float]]:
-    """Runs of vectors with the same label: (start, end, label, mean probability); times in seconds.
-
-    The last vector may stand for less time than the others: the last segment ends with the recording.
-    """
+def _segments(model: Predictor, task: str, pieces: Pieces) -> list[Spoken]:
     adapter: Any = model.adapter(model.task(task).adapter_name)
     results = [result for _, of_example in pieces for result in of_example]
-    step, segments, first = adapter.vector_seconds, [], 0
     whole = sum(getattr(example, "seconds", math.inf) for example, _ in pieces)
-    for last in range(len(results)):
-        if last + 1 == len(results) or results[last + 1].label != results[first].label:
-            run = results[first : last + 1]
-            share = sum(r.probability for r in run) / len(run)
-            start, end = (round(t * step, 3) for t in (first, last + 1))
-            segments.append((start, min(end, round(whole, 6)), run[0].label, share))
-            first = last + 1
-    return segments
+    return segments(results, adapter.vector_seconds, whole)
 
 
 def _plain(result: Any) -> dict[str, Any]:

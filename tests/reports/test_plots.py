@@ -73,6 +73,7 @@ def test_the_rarest_classes_are_taken_together() -> None:
     labels = [f"c{i:02}" for i in range(40) for _ in range(40 - i)]
     axes = plots.confusion(labels, labels, most=7).axes[0]
     assert names(axes.yaxis) == [*(f"c{i:02}" for i in range(6)), "34 other classes"]
+    assert [label.get_rotation() for label in axes.get_xticklabels()] == [*6 * [0.0], 60.0]
     assert texts(axes)[-1] == str(sum(range(1, 35)))
 
 
@@ -197,6 +198,48 @@ def test_a_spectrogram_and_the_labels_under_it() -> None:
     assert plots.svg(plots.spectrogram(np.zeros((0, 20)), 0.0)).startswith("<svg")
 
 
+def test_spikes_have_their_tokens_above_them() -> None:
+    shares = [[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.9, 0.1, 0.0], [0.0, 1.0, 0.0], [0.85, 0.0, 0.15]]
+    wave = [0.0, 0.5, -0.5, 0.25] * 1000
+    rows = {"words": [(0.02, 0.08, "a")]}
+    top, spikes, words = plots.posteriors(
+        torch.tensor(shares), ["(blank)", " ", "b"], 0.02, rows, waveform=(wave, 40_000)
+    ).axes
+    blank, token = spikes.lines  # "b" is never probable enough
+    assert blank.get_xdata().tolist() == pytest.approx([0.01, 0.03, 0.05, 0.07, 0.09])
+    assert token.get_ydata().tolist() == pytest.approx([0.1, 0.8, 0.1, 1.0, 0.0])
+    assert texts(spikes) == ["blank", "␣", "␣"]
+    places = [t.get_position() for t in spikes.texts]
+    assert places == pytest.approx(np.array([[0.01, 0.93], [0.03, 0.83], [0.07, 1.03]]))
+    assert top.get_xlim() == spikes.get_xlim() == (0, 0.1)
+    [[outline]] = [area.get_paths() for area in top.collections]
+    assert len(outline.vertices) < 2100  # of 4,000 samples
+    assert (outline.vertices[:, 1].min(), outline.vertices[:, 1].max()) == (-0.5, 0.5)
+    assert texts(words) == ["a"]
+    assert len(plots.posteriors(np.zeros((0, 2)), ["(blank)", "a"], 0.02).axes) == 1
+
+
+def test_a_map_of_vectors_shows_where_they_differ_most() -> None:
+    values = [[3.0, 0.0, 7.0], [-3.0, 0.0, 7.0], [0.0, 1.0, 7.0], [0.0, -1.0, 7.0]]
+    [axes] = plots.vectors(
+        torch.tensor(values), ["b", "b", "a", "a"], hollow=[False, True, False, False]
+    ).axes
+    a, _, b, hollow, _ = [points.get_offsets().tolist() for points in axes.collections]
+    assert [abs(x) for x, _ in a] == pytest.approx([0, 0])
+    assert sorted(y for _, y in a) == pytest.approx([-1, 1])
+    assert [abs(b[0][0]), b[0][0] + hollow[0][0]] == pytest.approx([3, 0])
+    assert axes.get_xlabel() == "first component (90% of the variance)"
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == ["a", "b"]
+    assert axes.collections[0].get_paths() != axes.collections[2].get_paths()  # their shapes differ, too
+    assert len(axes.collections[3].get_facecolor()) == 0
+    assert plots.vectors([[2.0]], ["a"]).axes[0].collections[0].get_offsets().tolist() == [[0.0, 0.0]]
+    assert plots.svg(plots.vectors([], [])).startswith("<svg")
+    with pytest.raises(ValueError, match="classes: got 1 for 2 vectors, expected one for each"):
+        plots.vectors([[1.0], [2.0]], ["a"])
+    with pytest.raises(ValueError, match="hollow: got 1 for 2 vectors, expected one for each"):
+        plots.vectors([[1.0], [2.0]], ["a", "b"], hollow=[True])
+
+
 def test_a_network_is_nodes_and_edges() -> None:
     labels, wrong = ["x → y", "x", ""], [True, False, False]
     figure = plots.network(["Ada", "Bo", "Cy"], [(0, 1), (1, 0)], labels=labels, wrong=wrong, focus=0)
@@ -282,6 +325,8 @@ def test_texts_from_data_stay_texts() -> None:
         plots.spectrogram(np.zeros((9, 8)), 1.0, {HOSTILE: [(0.0, 1.0, HOSTILE)]}),
         plots.curves(log),
         plots.reliability(bins),
+        plots.posteriors(np.ones((3, 2)), ["", HOSTILE], 0.1, {HOSTILE: [(0.0, 0.3, HOSTILE)]}),
+        plots.vectors([[1.0, 2.0], [2.0, 1.0]], [HOSTILE, "b"]),
     ]
     for figure in figures:
         root = ElementTree.fromstring(plots.svg(figure))  # NUL and surrogates are no XML

@@ -15,6 +15,7 @@ if __name__ == "__main__":
         notebook = nbformat.read(file, 4)
         metadata = dict(notebook.metadata)
         resources = {"metadata": {"path": file.parent}}
-        nbclient.NotebookClient(notebook, timeout=1800, record_timing=False, resources=resources).execute()
+        options = {"timeout": 1800, "record_timing": False, "coalesce_streams": True}
+        nbclient.NotebookClient(notebook, resources=resources, **options).execute()
         notebook.metadata = metadata
         nbformat.write(notebook, file)

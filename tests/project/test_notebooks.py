@@ -48,9 +48,8 @@ def test_a_run_gives_the_cells_that_were_committed(committed: Path, monkeypatch:
     monkeypatch.setenv("MULTISEQ_QUICK", "1")
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own backend shows pictures in the cells
     before, now = nbformat.read(committed, 4), nbformat.read(committed, 4)
-    nbclient.NotebookClient(
-        now, timeout=SECONDS, resources={"metadata": {"path": committed.parent}}
-    ).execute()
+    resources = {"metadata": {"path": committed.parent}}
+    nbclient.NotebookClient(now, timeout=SECONDS, resources=resources, coalesce_streams=True).execute()
     for old, new in zip(code(before), code(now), strict=True):
         assert shown(new) == shown(old), old.id
 

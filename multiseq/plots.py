@@ -494,20 +494,26 @@ def attention(
     """
     rows, looking = (names, what) if tokens is None else (tokens, "token")
     with _style({"axes.grid": False}):
-        size = (3.4 * len(weights) + 0.6, 4.2)
-        if tokens is not None:
-            size = (1.9 + max(1.6, 0.19 * len(names)) * len(weights), 1.6 + max(1.0, 0.19 * len(tokens)))
+        size, small = (3.4 * len(weights) + 0.6, 4.2), {}
+        if tokens is not None:  # squares as wide as a line of text is high, and room for the longest names
+            across, down = (max([len(name) for name in some] + [8]) for some in (rows, names))
+            width = 1.6 + 0.07 * min(across, 24) + 0.19 * max(8, len(names)) * len(weights)
+            size = (width, 0.8 + 0.06 * min(down, 24) + 0.19 * len(tokens))
+            small = {"fontsize": 8.5}
         figure = _figure(*size)
         panels = figure.subplots(1, len(weights), sharey=True, squeeze=False)[0]
         # One scale for all heads, so that they can be compared.
         highest = float(weights.max()) if len(names) else 1.0
         for number, (axes, head) in enumerate(zip(panels, weights, strict=True), 1):
             picture = axes.imshow(head.tolist(), cmap=SHADE, vmin=0, vmax=highest)
-            _ticks(axes.xaxis, names, rotation=60, ha="right", rotation_mode="anchor")
-            _ticks(axes.yaxis, rows)
+            _ticks(axes.xaxis, names, rotation=60, ha="right", rotation_mode="anchor", **small)
+            _ticks(axes.yaxis, rows, **small)
             axes.set_title(f"head {number}" if len(weights) > 1 else "")
         panels[0].set_ylabel(f"{looking} that attends")
-        figure.supxlabel(f"{what} that is attended to", fontsize="medium")
+        if len(panels) == 1:
+            panels[0].set_xlabel(f"{what} that is attended to")
+        else:
+            figure.supxlabel(f"{what} that is attended to", fontsize="medium")
         figure.colorbar(picture, ax=panels, label="attention weight", shrink=0.8)
     return figure
 

@@ -202,14 +202,14 @@ class TextTarget:
         return text if self._tokenizer is None else normalise(text.replace(_SPACE, " "))
 
     def token_texts(self, text: str, names: Sequence[str] = ()) -> list[str]:
-        """The tokens of one text as texts, for people; ``names`` as for :meth:`encode`.
+        """The tokens of one text as texts, for people; ``names`` as for :meth:`encode`. A space alone is "␣".
 
         >>> TextTarget.fit(["a cat"], unit="character").token_texts("a tac")
         ['a', ' ', 't', 'a', 'c']
         """
         ids = self.encode(text, names).tolist()
         tokens = [self._spelled(i, names) for i in ids]
-        return tokens if self._tokenizer is None else [token.removeprefix(_SPACE) for token in tokens]
+        return tokens if self._tokenizer is None else [token.removeprefix(_SPACE) or "␣" for token in tokens]
 
     def _spelled(self, token: int, names: Sequence[str]) -> str:
         return self._tokens[token] if token < self.size else normalise(names[token - self.size])

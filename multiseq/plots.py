@@ -494,7 +494,8 @@ def attention(
     """
     rows, looking = (names, what) if tokens is None else (tokens, "token")
     with _style({"axes.grid": False}):
-        size, small = (3.4 * len(weights) + 0.6, 4.2), {}
+        size = (3.4 * len(weights) + 0.6, 4.2)
+        small: dict[str, Any] = {}
         if tokens is not None:  # squares as wide as a line of text is high, and room for the longest names
             across, down = (max([len(name) for name in some] + [8]) for some in (rows, names))
             width = 1.6 + 0.07 * min(across, 24) + 0.19 * max(8, len(names)) * len(weights)

@@ -482,7 +482,7 @@ class Model(Predictor):
             raise ValueError(f"task: got {task!r} with a {type(head).__name__}, expected a CTCHead")
         name = self.task(task).adapter_name
         examples = self.adapter(name).prepare(item)
-        by_number = {}
+        by_number: dict[int, Tensor] = {}
         for chosen, sets in self.encoded(name, [examples]):
             rows = head.posteriors(sets).split(list(sets.lengths))
             by_number |= {number: of_set for (_, number), of_set in zip(chosen, rows, strict=True)}

@@ -93,7 +93,8 @@ class CTCHead(nn.Module):
     def posteriors(self, sets: VectorSets) -> Float[Tensor, "vectors size"]:
         """For each vector the probability of each token and of the blank; each row sums to 1."""
         with inference(self):
-            return self(sets).exp()
+            shares: Tensor = self(sets).exp()
+            return shares
 
     def too_short(self, length: int, text: str) -> str:
         """Describe why a set of ``length`` vectors is too short for ``text``; an empty string if it is not.

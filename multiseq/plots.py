@@ -653,14 +653,15 @@ def posteriors(
         figure = _figure(8.0, sum(heights) + 0.6, left=0.9, bottom=0.48)
         figure.subplots_adjust(hspace=0.12)
         panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-        *above, spikes = panels[: len(heights) - len(rows)]
+        panels[-1].set_xlabel("time (s)")
         if waveform:
-            _waveform(above[0], *waveform)
+            top, *panels = panels
+            _waveform(top, *waveform)
+        spikes, *strips = panels
         _spikes(spikes, shares, tokens, vector_seconds)
         spikes.set_xlim(0, seconds)
-        for axes, (name, segments) in zip(panels[len(heights) - len(rows) :], rows.items(), strict=True):
+        for axes, (name, segments) in zip(strips, rows.items(), strict=True):
             _strip(axes, name, segments, seconds)
-        panels[-1].set_xlabel("time (s)")
     return figure
 
 

@@ -68,10 +68,9 @@ def _network(graph: Graph, marks: Sequence[Mark], focus: int | None) -> list[Par
     place = {node: number for number, node in enumerate(chosen)}
     edges = [(place[a], place[b]) for a, b in pairs if a in place and b in place]
     names = [graph.names[node] if graph.names else str(node) for node in chosen]
-    of = [marks[node] for node in chosen] if marks else []
-    figure = plots.network(
-        names, edges, labels=[mark.text for mark in of], wrong=[mark.wrong for mark in of], focus=0
-    )
+    labels = [marks[node].text for node in chosen] if marks else None
+    wrong = [marks[node].wrong for node in chosen] if marks else None
+    figure = plots.network(names, edges, labels=labels, wrong=wrong, focus=0)
     near = f"{len(chosen)} of {graph.nodes.count:,} nodes: those nearest to node {names[0]}"
     words = f"{near}. Connections: {'; '.join(f'{names[a]}–{names[b]}' for a, b in edges[:20]) or 'none'}"
     return [*_features(graph, centre, names[0]), Picture(plots.svg(figure), words), near]

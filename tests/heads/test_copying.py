@@ -143,7 +143,7 @@ def test_attention_and_tokens_of_a_text_know_copied_names() -> None:
     facts = [("I", "home", "Kehl am Rhein")]
     names, tokens, weights = model.cross_attention("text", facts, "the city of Kehl am Rhein")
     assert names == ["I", "Kehl am Rhein", "home"]
-    assert tokens[-2:] == ["Kehl am Rhein", "(end)"]
+    assert tokens[-3:] == ["␣", "Kehl am Rhein", "(end)"]
     assert weights.shape == (2, len(tokens), 3)
     assert torch.allclose(weights.sum(-1), torch.ones(2, len(tokens)), atol=1e-5)
 

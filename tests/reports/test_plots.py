@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
@@ -158,6 +159,17 @@ def test_attention_of_a_text_to_an_item() -> None:
     panel, _ = plots.attention(["the", "cat", "sat"], torch.rand(1, 2, 3), tokens=["die", "(end)"]).axes
     assert (names(panel.xaxis), names(panel.yaxis)) == (["the", "cat", "sat"], ["die", "(end)"])
     assert (panel.get_title(), panel.get_ylabel()) == ("", "token that attends")
+
+
+def test_long_names_beside_attention_do_not_overlap() -> None:
+    names = ["Adirondack Regional Airport", "Lake Placid, New York", "2003.0", "city served"]
+    figure = plots.attention(names, torch.rand(1, 24, 4), tokens=["Saranac Lake, New York"] * 24)
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert len(boxes) == 24
+    assert all(below.y1 <= above.y0 for above, below in pairwise(boxes))
+    left, right = figure.axes[0].transData.transform([(0, 0), (1, 0)])[:, 0]
+    assert right - left >= boxes[0].height  # the names below the columns are turned
 
 
 def test_words_have_the_colour_of_their_values_and_notes_under_them() -> None:

@@ -277,12 +277,10 @@ class FusedAdapter(nn.Module):
         ordered = [flag for flag in sets.ordered for _ in range(num)]
         alone = VectorSets(sets.values, lengths, sets.positions, ordered=ordered)
         encoded = {name: alone.select(chosen) for name, chosen in places.items()}
-        seen = {
-            name: part
-            if (inner := self._inputs_of(name, inputs)) is None
-            else self.parts[name].read(part, inner)
-            for name, part in encoded.items()
-        }
+        seen = {}
+        for name, part in encoded.items():
+            inner = self._inputs_of(name, inputs)
+            seen[name] = part if inner is None else self.parts[name].read(part, inner)
         if all(seen[name] is part for name, part in encoded.items()):
             return sets
         return VectorSets.join([self._per_example(name, part, inputs) for name, part in seen.items()])

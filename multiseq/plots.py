@@ -58,8 +58,8 @@ STYLE = {
     "text.color": INK, "xtick.color": INK, "ytick.color": INK,
 }  # fmt: skip
 
-MARKERS = ("o", "^", "D", "v", "P", "X", "p", "h")
-"""A shape for each class, so that they differ without colours."""
+MARKERS = ("o", "^", "D", "v", "P", "X", "p", "h", "s")
+"""A shape for each class. There is one more than there are colours, so 72 classes look different."""
 
 RING = {"marker": "o", "ls": "", "ms": 16, "mfc": "none", "mec": INK, "mew": 1.6, "zorder": 2}
 
@@ -67,8 +67,6 @@ LOSSES, SCORES, ERRORS = "loss in training", "dev split: more is better", "dev s
 MOST_POINTS = 800
 """Points that `measured` draws. More would hide one another, and a page would become large."""
 
-SHAPES = "os^DvPX<>"
-"""The shapes of classes on a map: one more than colours, so that 72 classes differ."""
 SPIKE = 0.2
 """The least probability of a token that `posteriors` draws."""
 
@@ -460,7 +458,7 @@ def vectors(vectors: Any, classes: Sequence[str], *, hollow: Sequence[bool] = ()
         figure = _figure(7.5, 4.6)
         axes, named = figure.add_subplot(), []
         for number, name in enumerate(sorted(set(classes))):
-            colour, shape = COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]
+            shape, colour = _mark(number)
             for inside, chosen in ((colour, ~empty), ("none", empty)):
                 of_class = places[(known == name) & chosen]
                 if len(of_class):

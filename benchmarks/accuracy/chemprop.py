@@ -1,0 +1,185 @@
+"""chemprop beside ours, as whole commands: a number for each molecule, seconds, memory, molecules a second.
+
+    python -m venv CHEMPROP && CHEMPROP/bin/pip install chemprop==2.3.1
+    python -m benchmarks.accuracy.chemprop --data FOLDER_OF_ESOL --chemprop CHEMPROP/bin/chemprop
+    python -m benchmarks.accuracy.chemprop --data FOLDER_OF_LIPOPHILICITY --chemprop … --recipe lipophilicity
+
+chemprop (Heid and others 2024, https://doi.org/10.1021/acs.jcim.3c01250) trains with its defaults, on the
+split of the recipe; ``--ensemble 5`` is five models on both sides. It lives in an environment of its own,
+because it needs another RDKit. Both predict the molecules of the data set, repeated to ``--molecules``; the
+time for a few molecules, which is that of starting, is taken off the time for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.accuracy.beside import Items, Plan
+from multiseq.results import Number
+from multiseq.runs.recipe import read
+from multiseq.training.metrics import compute
+
+__all__ = ["Command", "System", "compare", "systems", "write_splits"]
+
+FEW = 10
+"""Molecules of the prediction that tells how long starting takes."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command took: seconds by the clock, seconds of the processor, and peak memory in MiB."""
+
+    seconds: float
+    processor: float
+    mib: float
+
+
+def run(*command: str | Path) -> Command:
+    """Run a command to its end.
+
+    Raises:
+        RuntimeError: It failed; the message has the end of what it printed.
+    """
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    printed = process.stdout.read().decode(errors="replace")
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}: {printed[-2000:]}")
+    return Command(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def write_splits(path: Path, splits: Mapping[str, Items]) -> None:
+    """A table for chemprop, with columns smiles, value and split (train, val, test)."""
+    names = {"train": "train", "dev": "val", "test": "test"}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["smiles", "value", "split"])
+        for split, (molecules, values) in splits.items():
+            rows.writerows(
+                [molecule, value, names[split]] for molecule, value in zip(molecules, values, strict=True)
+            )
+
+
+def _write_molecules(path: Path, molecules: Sequence[str]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["smiles"], *([molecule] for molecule in molecules)])
+    return path
+
+
+@dataclass(frozen=True)
+class System:
+    """Commands of one system: to train, and to predict, whose options ``files`` are for its two files."""
+
+    name: str
+    train: Sequence[str | Path]
+    predict: Sequence[str | Path]
+    files: tuple[str, str]
+    column: str
+
+    def run_predict(self, molecules: Path) -> tuple[Command, list[float]]:
+        """Predict a file: what the command took, and the numbers."""
+        out = molecules.with_suffix(f".{self.name}.csv")
+        taken = run(*self.predict, self.files[0], molecules, self.files[1], out)
+        with out.open(encoding="utf-8", newline="") as file:
+            return taken, [float(row[self.column]) for row in csv.DictReader(file)]
+
+
+def systems(given: argparse.Namespace, plan: Plan, task: str, folder: Path) -> list[System]:
+    """Ours, and chemprop on the table of `write_splits`."""
+    multiseq = (sys.executable, "-m", "multiseq")
+    changes = [part for change in plan.changes for part in ("--set", change)]
+    table = ("--data-path", folder / "splits.csv", "--splits-column", "split", "--target-columns", "value")
+    smiles = ("--smiles-columns", "smiles")
+    fitted = ("--task-type", "regression", "--ensemble-size", str(given.ensemble))
+    return [
+        System(
+            "multiseq",
+            (*multiseq, "train", plan.recipe, "--data", plan.data, "--out", folder / "ours", *changes),
+            (*multiseq, "predict", folder / "ours", "--column", "smiles"),
+            ("--input", "--output"),
+            task,
+        ),
+        System(
+            "chemprop",
+            (given.chemprop, "train", *table, *smiles, *fitted, "--save-dir", folder / "theirs"),
+            (given.chemprop, "predict", *smiles, "--model-paths", folder / "theirs"),
+            ("--test-path", "--preds-path"),
+            "value",
+        ),
+    ]
+
+
+def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Train both, score test, and predict many molecules. A row of the table for each."""
+    plan = Plan(given.recipe, given.data, False, [*given.set, f"training.ensemble={given.ensemble}"])
+    splits = {split: plan.items(split) for split in ("train", "dev", "test")}
+    recipe = read(plan.recipe, plan.changes)
+    [task] = recipe.tasks
+    metric, wanted = recipe.metric(task), splits["test"][1]
+    every = [molecule for molecules, _ in splits.values() for molecule in molecules]
+    rows = []
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_splits(folder / "splits.csv", splits)
+        test = _write_molecules(folder / "test.csv", splits["test"][0])
+        few = _write_molecules(folder / "few.csv", every[:FEW])
+        many = _write_molecules(folder / "many.csv", list(islice(cycle(every), given.molecules)))
+        for system in systems(given, plan, task, folder):
+            trained = run(*system.train)
+            _, values = system.run_predict(test)
+            start, _ = system.run_predict(few)
+            whole, _ = system.run_predict(many)
+            rows.append(
+                {
+                    "system": system.name,
+                    metric: round(compute(metric, [Number({task: value}) for value in values], wanted), 4),
+                    "training, s": round(trained.seconds),
+                    "of the processor": round(trained.processor),
+                    "MiB": round(trained.mib),
+                    f"predicting {given.molecules:,}, s": round(whole.seconds, 1),
+                    "of it starting, s": round(start.seconds, 1),
+                    "molecules a second": round((given.molecules - FEW) / (whole.seconds - start.seconds)),
+                    "MiB then": round(whole.mib),
+                }
+            )
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--chemprop", type=Path, default=Path("chemprop"), help="chemprop's command")
+    parser.add_argument("--recipe", default="esol", help="ours (default: esol)")
+    parser.add_argument("--set", action="append", default=[], help="a change of our recipe")
+    parser.add_argument("--ensemble", type=int, default=1, help="models on both sides (default: 1)")
+    parser.add_argument("--molecules", type=int, default=20_000, help="how many are predicted")
+    rows = compare(parser.parse_args())
+    print("| " + " | ".join(rows[0]) + " |")
+    print("|" + "---|" * len(rows[0]))
+    for row in rows:
+        print("| " + " | ".join(map(str, row.values())) + " |")
+
+
+if __name__ == "__main__":
+    main()

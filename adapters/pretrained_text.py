@@ -14,7 +14,6 @@ Axes: vectors (pieces), words, texts (one set each), dim.
 
 from __future__ import annotations
 
-import warnings
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -139,7 +138,6 @@ class PretrainedTextAdapter(TextItems, nn.Module):
             self.shapes = nn.Embedding(NUM_SHAPES, dim)
             nn.init.zeros_(self.shapes.weight)
         self.dropout = Dropout(dropout)
-        self._warned = False
 
     # --- on the CPU, in loader workers -----------------------------------------------------------
 
@@ -153,14 +151,7 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         room = self.window - self.specials
         step = room - room // OVERLAP
         starts = range(0, max(1, len(pieces) - room // OVERLAP), step)
-        if len(starts) > 1 and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"a text has {len(pieces):,} pieces, and the model reads {room:,} at once: texts as long as "
-                f"this are cut into windows (this one into {len(starts):,}) that overlap by "
-                f"{room // OVERLAP:,} pieces, and the results are joined",
-                stacklevel=2,
-            )
+        self.warn_of_windows(len(pieces), "piece", room, len(starts), room // OVERLAP)
         # The border between two windows is in the middle of their overlap.
         borders = [0, *(start + room // OVERLAP // 2 for start in starts[1:]), len(pieces)]
         examples, word = [], 0

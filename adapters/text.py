@@ -45,6 +45,8 @@ Unit = Literal["word", "piece"]
 """What one vector stands for."""
 
 PARTS: dict[str, type[WordParts] | type[PieceParts]] = {"word": WordParts, "piece": PieceParts}
+WINDOW = 2048
+"""Words or pieces of a text that make up one set, unless ``window`` says otherwise. See decision 31."""
 RECASED = 0.02
 """Probability that `augment` writes a whole text in lower case or in capitals, as some people do."""
 
@@ -80,7 +82,8 @@ class TextAdapter(TextItems, nn.Module):
     Args:
         parts: The vocabularies, which turn a word or a piece into rows of the embedding table.
         dim: Width of the vectors.
-        window: Cut longer texts into sets of at most this many vectors; None: never cut.
+        window: Cut longer texts into sets of at most this many vectors, one after another; None: never cut.
+            The time that attention takes grows with the square of a set's length.
         dropout: Dropout probability on the vectors, in training only.
         word_dropout: Probability that :meth:`augment` hides which word or piece a vector stands for. The
             pieces, affixes and shape of a word stay.
@@ -104,7 +107,7 @@ class TextAdapter(TextItems, nn.Module):
         parts: WordParts | PieceParts,
         dim: int,
         *,
-        window: int | None = None,
+        window: int | None = WINDOW,
         dropout: float = 0.1,
         word_dropout: float = 0.1,
     ) -> None:
@@ -130,7 +133,7 @@ class TextAdapter(TextItems, nn.Module):
         unit: Unit = "word",
         vocab_size: int = 8000,
         min_count: int = 2,
-        window: int | None = None,
+        window: int | None = WINDOW,
         dropout: float = 0.1,
         word_dropout: float = 0.1,
     ) -> TextAdapter:
@@ -167,10 +170,9 @@ class TextAdapter(TextItems, nn.Module):
         names, parts = self.parts.encode(item)
         total = len(names)
         step = self.window or max(total, 1)
-        return [
-            _example(names[a : a + step], parts[a : a + step], a, total)
-            for a in range(0, max(total, 1), step)
-        ]
+        starts = range(0, max(total, 1), step)
+        self.warn_of_windows(total, self.parts.unit, step, len(starts))
+        return [_example(names[a : a + step], parts[a : a + step], a, total) for a in starts]
 
     def augment(self, example: TextExample, generator: torch.Generator) -> TextExample:
         """Hide some words, so that the model learns to use their affixes and pieces.

@@ -152,14 +152,21 @@ def json_asset(assets: Mapping[str, str], name: str, read: Callable[[Any], Any])
 
 
 @contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Turn Python's errors about wrong file contents into ValueErrors that name the file."""
+def reading(
+    name: str, expected: str = "this library saves", advice: str = "copy the model again"
+) -> Iterator[None]:
+    """Turn Python's errors about wrong file contents into ValueErrors that name the file.
+
+    Args:
+        name: The file.
+        expected: What it should hold: "got other contents than" comes before it.
+        advice: What to do.
+    """
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, RuntimeError) as error:
         raise ValueError(
-            f"{name}: got other contents than this library saves ({type(error).__name__}: {error}); "
-            "copy the model again"
+            f"{name}: got other contents than {expected} ({type(error).__name__}: {error}); {advice}"
         ) from error
     except ValueError as error:
         raise error if str(error).startswith(f"{name}: ") else ValueError(f"{name}: {error}") from error

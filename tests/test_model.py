@@ -39,6 +39,8 @@ from multiseq.tasks import Source
 from multiseq.training.batching import BatchPlan, Loader
 from multiseq.training.prepared_source import PreparedSource
 
+pytestmark = pytest.mark.filterwarnings("ignore:a text has .* cut into windows:UserWarning")
+
 LENGTHS = (5, 3, 0, 7, 1, 4, 6, 2, 11, 13)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,21 @@ class TextItems:
     """Methods of adapters whose items are strings or lists of words, and whose examples have ``names``."""
 
     quick_to_prepare = True
+    warned = False
+    """Whether somebody was told that a text was cut."""
     json_form = '"I saw it" or {"text": "I saw it"}'
+
+    def warn_of_windows(self, total: int, what: str, window: int, num: int, overlap: int = 0) -> None:
+        """Warn, for the first text that is cut, how long it is and into how many windows it is cut."""
+        if self.warned or num < 2:
+            return
+        self.warned = True
+        overlapping = f"that overlap by {overlap:,} {what}s" if overlap else "one after another"
+        warnings.warn(
+            f"a text has {total:,} {what}s, and the model reads {window:,} at once: texts as long as this "
+            f"are cut into windows (this one into {num:,}) {overlapping}, and the results are joined",
+            stacklevel=3,
+        )
 
     def names(self, example: Any) -> list[str]:
         """The words, or the texts of the pieces."""

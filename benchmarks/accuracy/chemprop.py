@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from benchmarks.accuracy.beside import Items, Plan
@@ -53,15 +53,14 @@ def run(*command: str | Path) -> Command:
         RuntimeError: It failed; the message has the end of what it printed.
     """
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert process.stdout is not None
-    printed = process.stdout.read().decode(errors="replace")
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))}: {printed[-2000:]}")
+    with TemporaryFile() as out:
+        process = subprocess.Popen([str(part) for part in command], stdout=out, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            out.seek(0)
+            printed = out.read().decode(errors="replace")
+            raise RuntimeError(f"{' '.join(map(str, command))}: {printed[-2000:]}")
     return Command(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
@@ -101,7 +100,7 @@ class System:
             return taken, [float(row[self.column]) for row in csv.DictReader(file)]
 
 
-def systems(given: argparse.Namespace, plan: Plan, task: str, folder: Path) -> list[System]:
+def systems(given: argparse.Namespace, plan: Plan, folder: Path) -> list[System]:
     """Ours, and chemprop on the table of `write_splits`."""
     multiseq = (sys.executable, "-m", "multiseq")
     changes = [part for change in plan.changes for part in ("--set", change)]
@@ -114,7 +113,7 @@ def systems(given: argparse.Namespace, plan: Plan, task: str, folder: Path) -> l
             (*multiseq, "train", plan.recipe, "--data", plan.data, "--out", folder / "ours", *changes),
             (*multiseq, "predict", folder / "ours", "--column", "smiles"),
             ("--input", "--output"),
-            task,
+            "prediction",
         ),
         System(
             "chemprop",
@@ -128,7 +127,8 @@ def systems(given: argparse.Namespace, plan: Plan, task: str, folder: Path) -> l
 
 def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Train both, score test, and predict many molecules. A row of the table for each."""
-    plan = Plan(given.recipe, given.data, False, [*given.set, f"training.ensemble={given.ensemble}"])
+    several = [f"training.ensemble={given.ensemble}"] if given.ensemble > 1 else []
+    plan = Plan(given.recipe, given.data, False, [*given.set, *several])
     splits = {split: plan.items(split) for split in ("train", "dev", "test")}
     recipe = read(plan.recipe, plan.changes)
     [task] = recipe.tasks
@@ -141,7 +141,7 @@ def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
         test = _write_molecules(folder / "test.csv", splits["test"][0])
         few = _write_molecules(folder / "few.csv", every[:FEW])
         many = _write_molecules(folder / "many.csv", list(islice(cycle(every), given.molecules)))
-        for system in systems(given, plan, task, folder):
+        for system in systems(given, plan, folder):
             trained = run(*system.train)
             _, values = system.run_predict(test)
             start, _ = system.run_predict(few)

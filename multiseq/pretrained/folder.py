@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from multiseq.adapters.pretrained_text import PretrainedTextAdapter
-from multiseq.checks import check_whole_number, one_of, reading
+from multiseq.checks import check_whole_number, reading
 from multiseq.pretrained.architecture import Architecture
 from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.pretrained.families import FAMILIES
@@ -23,6 +23,10 @@ __all__ = ["Pretrained", "pretrained_text"]
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
+LFS_POINTER = b"version https://git-lfs"
+"""With this begins the text that stands for a file in a clone made without git-lfs."""
+OTHERS = ("a model of its family has", "check that all files are of one model, or download it again")
+"""For `reading`: what a file of somebody else's model should hold, and what to do."""
 
 
 def pretrained_text(
@@ -80,11 +84,18 @@ class Pretrained:
                 raise ValueError(f"{start}: no such folder")
             patterns = ["config.json", WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZER]
             folder = download_files(start, patterns)
-        config = _json(folder, "config.json")
-        with reading(f"{folder / 'config.json'}"):
-            one_of(config["model_type"], FAMILIES, "model_type")
-            architecture = FAMILIES[config["model_type"]].architecture(config)
-            return cls(folder, config["model_type"], architecture, int(config["vocab_size"]))
+        config, place = _json(folder, "config.json"), f"{folder / 'config.json'}"
+        family = config.get("model_type")
+        if not isinstance(family, str) or family not in FAMILIES:
+            raise ValueError(
+                f"{place}: got model_type {family!r}, expected one of {', '.join(FAMILIES)}: an encoder can "
+                "begin as a model of these families only"
+            )
+        if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
+            raise ValueError(_without_weights(folder, str(start)))
+        with reading(place, *OTHERS):
+            architecture = FAMILIES[family].architecture(config)
+            return cls(folder, family, architecture, int(config["vocab_size"]))
 
     def adapter(self, **options: Any) -> PretrainedTextAdapter:
         """The text adapter, with random weights."""
@@ -92,7 +103,12 @@ class Pretrained:
         if options.get("window") is None:
             options["window"] = size.max_length
         check_whole_number("window", options["window"], 1, size.max_length)
-        return PretrainedTextAdapter(_tokenizer(self.folder), size.dim, self.num_pieces, **options)
+        try:
+            return PretrainedTextAdapter(_tokenizer(self.folder), size.dim, self.num_pieces, **options)
+        except ValueError as error:
+            if not str(error).startswith("tokenizer"):
+                raise
+            raise ValueError(f"{self.folder}: {error}") from error
 
     def encoder(self, **options: Any) -> PretrainedEncoder:
         """The encoder, with random weights."""
@@ -104,7 +120,7 @@ class Pretrained:
         Raises:
             ValueError: The weights are missing, are a pickle, or do not fit the config.
         """
-        with reading(str(self.folder)):
+        with reading(str(self.folder), *OTHERS):
             embedding, weights = FAMILIES[self.family].weights(self.architecture, _weights(self.folder))
             for adapter in adapters:
                 adapter.embedding.load_state_dict({"weight": embedding})
@@ -114,25 +130,43 @@ class Pretrained:
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
+    if (folder / WEIGHTS).is_file():
+        return _tensors(folder / WEIGHTS)
+    names = sorted(set(_json(folder, INDEX)["weight_map"].values()))
+    if any(Path(name).name != name for name in names):
+        raise ValueError(f"{INDEX}: got {names}, expected names of files in this folder")
+    return {key: tensor for name in names for key, tensor in _tensors(folder / name).items()}
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file. Raises ValueError if it is not whole."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if (folder / INDEX).is_file() and not (folder / WEIGHTS).is_file():
-        names = sorted(set(_json(folder, INDEX)["weight_map"].values()))
-        if any(Path(name).name != name for name in names):
-            raise ValueError(f"{INDEX}: got {names}, expected names of files in this folder")
-        return {key: tensor for name in names for key, tensor in load_file(folder / name).items()}
-    if not (folder / WEIGHTS).is_file():
-        raise ValueError(_without_weights(folder))
-    return load_file(folder / WEIGHTS)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        with path.open("rb") as file:
+            pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
+        said = (
+            "only a pointer of git-lfs; fetch the file with `git lfs pull`"
+            if pointer
+            else (f"not a whole safetensors file ({error}); download it again")
+        )
+        raise ValueError(f"{path.name}: {said}") from error
 
 
-def _without_weights(folder: Path) -> str:
+def _without_weights(folder: Path, start: str) -> str:
     pickles = [name for name in PICKLES if (folder / name).is_file()]
-    if not pickles:
-        return f"has no {WEIGHTS}; copy the whole folder"
+    if Path(start).is_dir() and not pickles:
+        return f"{folder}: has no {WEIGHTS}; copy the whole folder"
+    has = f"has {pickles[0]} but no {WEIGHTS}" if pickles else f"has no {WEIGHTS} on the Hub"
+    target = start if pickles else "FOLDER"
+    more = "" if pickles else f', and AutoTokenizer likewise; then start = "{target}"'
     return (
-        f"has {pickles[0]} but no {WEIGHTS}. A pickle can run any program, so multiseq reads none. Convert "
-        f'it with transformers: AutoModel.from_pretrained("{folder}").save_pretrained("{folder}")'
+        f"{start}: {has}. Older models have a pickle, which can run any program, so multiseq reads none. "
+        f'Convert it with transformers: AutoModel.from_pretrained("{start}").save_pretrained("{target}")'
+        + more
     )
 
 

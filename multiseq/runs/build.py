@@ -57,6 +57,7 @@ def check_options(recipe: Recipe) -> None:
     from multiseq.heads.targets import ClassTarget
     from multiseq.heads.text_target import TextTarget
     from multiseq.nn.encoder import PRESETS
+    from multiseq.training.optimizer import check_frozen
 
     name, tables = recipe.name, recipe.tables
     start = _start(recipe)
@@ -66,8 +67,15 @@ def check_options(recipe: Recipe) -> None:
     for adapter, spec in tables["adapters"].items():
         place = f"{name}: [adapters.{adapter}]"
         fits(spec, adapter_class(recipe, adapter).__name__, place, also=("modality",))
+    try:
+        check_frozen(settings(recipe).frozen_layers, None if start is None else start.architecture.depth)
+    except ValueError as error:
+        raise RecipeError(f"{name}: [training] {error}") from error
     with torch.device("meta"):  # build the parts without memory, to see whether it works
         dim = _encoder(recipe, start).dim
+        for adapter in tables["adapters"] if start is not None else ():
+            if recipe.modality(adapter) == "text":
+                _adapter(recipe, adapter, [], dim, start)
         for task, spec in tables["tasks"].items():
             place = f"{name}: [tasks.{task}]"
             kind, options = _head_class(spec, f"{place} head")

@@ -19,7 +19,7 @@ from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.training.budget import Fitted
 from multiseq.training.settings import Settings
 
-__all__ = ["frozen", "make_optimizer", "rate_at"]
+__all__ = ["check_frozen", "frozen", "make_optimizer", "rate_at"]
 
 
 def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
@@ -53,11 +53,7 @@ def frozen(model: Model, num_layers: int) -> Iterator[None]:
         ValueError: The encoder is not pretrained, or has fewer layers.
     """
     layers = _pretrained_layers(model)
-    if num_layers and num_layers >= len(layers):
-        most = f"at most {len(layers) - 1}, its layers" if layers else "0, as it is not pretrained"
-        raise ValueError(
-            f"frozen_layers: got {num_layers} for this {type(model.encoder).__name__}, expected {most}"
-        )
+    check_frozen(num_layers, len(layers) - 1 if layers else None)
     num_frozen = num_layers + 1 if num_layers else 0
     if isinstance(model.encoder, PretrainedEncoder) and model.encoder.lora_rank:
         num_frozen = len(layers)
@@ -71,6 +67,16 @@ def frozen(model: Model, num_layers: int) -> Iterator[None]:
     finally:
         for weight in weights:
             weight.requires_grad_(True)
+
+
+def check_frozen(num_layers: int, depth: int | None) -> None:
+    """Raise ValueError if more layers are frozen than a pretrained encoder of ``depth`` layers has.
+
+    ``depth`` is None for an encoder that is not pretrained.
+    """
+    if num_layers > (depth or 0):
+        most = f"at most {depth}, its layers" if depth else "0, as the encoder is not pretrained"
+        raise ValueError(f"frozen_layers: got {num_layers}, expected {most}")
 
 
 def _pretrained_layers(model: Model) -> list[list[nn.Parameter]]:

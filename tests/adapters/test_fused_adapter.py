@@ -29,6 +29,8 @@ from multiseq import (
 from multiseq.tasks import Source
 from multiseq.vectors import VectorSets
 
+pytestmark = pytest.mark.filterwarnings("ignore:a text has .* cut into windows:UserWarning")
+
 DIM = 16
 WORDS = ["it is soluble", "not at all", "a b c d e", "water"]
 SMILES = ["CCO", "c1ccccc1", "O", "CC(=O)OC"]

@@ -5,11 +5,13 @@ import pickle
 import subprocess
 import sys
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import example as st_example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +25,11 @@ from multiseq.adapters._text.words import (
     traits_of,
 )
 from multiseq.adapters.text import LocalMixing
+from multiseq.labels import composed
 from multiseq.protocols import Adapter
 from tests.reference.text import word_vectors
+
+pytestmark = pytest.mark.filterwarnings("ignore:a text has .* cut into windows:UserWarning")
 
 TEXTS = [
     "The cat sat on the mat.",
@@ -145,11 +150,12 @@ def test_any_script_has_vectors(make, text):
 
 @settings(deadline=None, max_examples=50)
 @given(st.text(alphabet=st.characters(codec="utf-8")))
+@st_example("\uf900")  # NFC writes it as U+8C48
 def test_pieces_lose_nothing(text):
     adapter = _pieces()
     [example] = adapter.prepare(text)
     decoded = adapter.parts._tokenizer.decode((example.rows - 1).tolist())
-    assert decoded == (f" {text}" if text else "")
+    assert decoded == (f" {composed(text)}" if text else "")
 
 
 _CACHE: dict[str, TextAdapter] = {}
@@ -276,6 +282,17 @@ def test_windows_by_hand(total, lengths):
     assert [n for e in examples for n in e.rows.tolist()] == words_adapter().prepare(words)[0].rows.tolist()
 
 
+def test_a_text_that_is_cut_is_told_once():
+    adapter = words_adapter()
+    text = " ".join(["cat"] * 5000)
+    with pytest.warns(UserWarning, match=r"5,000 words.* reads 2,048 .*into 3\) one after another"):
+        assert [adapter.num_vectors(e) for e in adapter.prepare(text)] == [2048, 2048, 904]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(adapter.prepare(text)) == 3
+        assert len(words_adapter(window=None).prepare(text)) == 1
+
+
 def test_windows_of_pieces():
     adapter = pieces_adapter(window=4)
     examples = adapter.prepare("The cat walked to Владивосток.")
@@ -349,7 +366,7 @@ def test_augment_is_a_function_of_the_generator(make):
 
 
 def test_word_dropout_hides_as_often_as_it_says():
-    adapter = words_adapter(word_dropout=0.3)
+    adapter = words_adapter(word_dropout=0.3, window=None)
     [example] = adapter.prepare(["cat"] * 10_000)
     rows = adapter.augment(example, torch.Generator().manual_seed(0)).rows
     hidden = (rows.view(10_000, -1)[:, 0] == UNKNOWN).float().mean().item()

@@ -62,7 +62,9 @@ def test_without_a_pretrained_encoder_all_weights_have_one_rate() -> None:
     model = Model({"text": adapter}, Encoder(dim=16, depth=1, heads=2), {"kind": task})
     groups = make_optimizer(model, Settings(lr=0.3, layer_lr_decay=0.5)).param_groups
     assert [group["lr"] for group in groups] == [0.3, 0.3]
-    with pytest.raises(ValueError, match="frozen_layers: got 1 for this Encoder, expected 0, as it is not"):
+    with pytest.raises(
+        ValueError, match="frozen_layers: got 1, expected 0, as the encoder is not pretrained"
+    ):
         train(model, [SOURCE], steps=1, frozen_layers=1, progress=False)
 
 
@@ -77,7 +79,7 @@ def test_frozen_layers_stay_as_they_were(folders: dict[str, Path]) -> None:
     assert "encoder.blocks.2.attention.qkv.weight" in inner
     assert "encoder.blocks.2.attention_norm.weight" not in inner  # it belongs to the second layer
     assert all(weight.requires_grad for weight in model.parameters())  # a later training can train all
-    with pytest.raises(ValueError, match="got 4 for this PretrainedEncoder, expected at most 3, its layers"):
+    with pytest.raises(ValueError, match="got 4, expected at most 3, its layers"):
         train(model, [SOURCE], steps=1, frozen_layers=4, progress=False)
 
 

@@ -481,16 +481,39 @@ def test_a_pickle_is_not_read(folders: dict[str, Path], tmp_path: Path) -> None:
         pretrained_text(folder)
 
 
+def test_weights_that_are_not_whole(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["bert"], tmp_path / "cut"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"cut: model\.safetensors: not a whole.*download it again"):
+        pretrained_text(folder)
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(ValueError, match="only a pointer of git-lfs; fetch the file with `git lfs pull`"):
+        pretrained_text(folder)
+
+
+def test_a_model_of_the_hub_with_a_pickle_only(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloaded = Path(shutil.copytree(folders["bert"], tmp_path / "snapshot"))
+    (downloaded / "model.safetensors").unlink()  # the pickle is not downloaded
+    monkeypatch.setattr("multiseq.pretrained.folder.download_files", lambda name, patterns: downloaded)
+    with pytest.raises(ValueError, match=r"^ada/old: has no model\.safetensors on the Hub.*Convert it with"):
+        pretrained_text("ada/old")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "gpt2"}, r"config\.json: model_type: got 'gpt2'.*expected one of bert, roberta"),
-        ({"model_type": None}, r"model_type: got None"),
+        ({"model_type": "gpt2"}, r"config\.json: got model_type 'gpt2', expected one of bert, roberta"),
+        ({"model_type": None}, "got model_type None, expected one of"),
         ({"hidden_act": "tanh"}, "activation: got 'tanh'"),
         ({"position_embedding_type": "relative_key"}, "expected 'absolute'"),
         ({"num_attention_heads": 5}, "dim: got 24 for 5 heads, expected a multiple of 5"),
         ({"num_hidden_layers": 4}, r"its weights lack 'encoder\.layer\.3"),
-        ({"hidden_size": 30}, "size mismatch"),
+        ({"hidden_size": 30}, "size mismatch.*all files are of one model"),
+        ({"vocab_size": None}, "other contents than a model of its family has"),
+        ({"vocab_size": 10}, r"changed: tokenizer: got \d+ pieces, expected at most 10"),
     ],
 )
 def test_a_config_that_does_not_fit(

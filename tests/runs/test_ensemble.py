@@ -34,6 +34,8 @@ from multiseq import (
 from multiseq.checkpoint import CheckpointError
 from multiseq.ensemble import _consensus
 
+pytestmark = pytest.mark.filterwarnings("ignore:a text has .* cut into windows:UserWarning")
+
 TEXTS = ["red lamp", "blue lamp on a table", "green", "red table"]
 DIM = 14
 

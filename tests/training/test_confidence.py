@@ -49,6 +49,8 @@ from multiseq.training.confidence import (
 )
 from multiseq.vectors import VectorSets
 
+pytestmark = pytest.mark.filterwarnings("ignore:a text has .* cut into windows:UserWarning")
+
 # --- numbers by hand ------------------------------------------------------------------------------
 
 

@@ -1,0 +1,79 @@
+"""Other systems beside ours on molecules and networks: each trains and is scored, on a few items."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accuracy import chemprop, networks
+from benchmarks.accuracy.beside import Plan, System
+
+STAND_IN = """\
+import csv, sys
+given = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+if sys.argv[1] == "train":
+    with open(given["--data-path"]) as file:
+        rows = list(csv.DictReader(file))
+    assert {row["split"] for row in rows} == {"train", "val", "test"}, rows[:3]
+    mean = sum(float(row[given["--target-columns"]]) for row in rows) / len(rows)
+    open(given["--save-dir"], "w").write(str(mean))
+else:
+    mean = open(given["--model-paths"]).read()
+    with open(given["--test-path"]) as file, open(given["--preds-path"], "w") as out:
+        print("smiles,value", file=out)
+        for row in csv.DictReader(file):
+            print(row[given["--smiles-columns"]], mean, sep=",", file=out)
+"""
+"""Answers as chemprop's command does, with the mean of all values."""
+
+
+@pytest.mark.parametrize("system", [networks.gcn, networks.gat, networks.gps])
+def test_networks(system: System, data_dir: Path) -> None:
+    plan = Plan("cora", data_dir / "graph_node/planetoid", quick=True)
+    score = system(plan, {split: plan.items(split) for split in ("train", "dev", "test")})
+    assert 0.1 < score <= 1
+
+
+def test_the_features_of_a_network_with_ids() -> None:
+    item = {"nodes": {"age": [1.0, 3.0, 2.0], "words": [[7], [3, 7], []]}, "edges": [(0, 1), (1, 2)]}
+    network = networks.network_of(item)
+    assert network.edge_index.tolist() == [[0, 1, 1, 2], [1, 0, 2, 1]]
+    ids = network.features[:, -2:]
+    assert ids.tolist() == [[0.0, 1.0], pytest.approx([0.5**0.5] * 2), [0.0, 0.0]]
+
+
+def test_chemprop_beside_ours(data_dir: Path, tmp_path: Path) -> None:
+    command = tmp_path / "chemprop"
+    command.write_text(f"#!{sys.executable}\n{STAND_IN}")
+    command.chmod(0o755)
+    small = ["encoder.dim=24", "encoder.depth=1", "encoder.heads=2", "training.steps=2"]
+    given = argparse.Namespace(
+        data=data_dir / "graph_mol/ESOL",
+        chemprop=command,
+        recipe="esol",
+        set=[*small, "training.evaluate_every=0"],
+        ensemble=1,
+        molecules=200,
+    )
+    ours, theirs = chemprop.compare(given)
+    assert (ours["system"], theirs["system"]) == ("multiseq", "chemprop")
+    assert theirs["rmse"] == pytest.approx(2.1, abs=0.3)  # the standard deviation of the values
+    assert ours["rmse"] > 0
+    assert ours["MiB"] > theirs["MiB"] > 0
+
+
+def test_a_command_that_fails_says_why() -> None:
+    with pytest.raises(RuntimeError, match="no such thing"):
+        chemprop.run(sys.executable, "-c", "raise SystemExit('no such thing')")
+
+
+def test_the_table_for_chemprop(tmp_path: Path) -> None:
+    splits = {"train": (["C", "CC"], [0.5, 1.5]), "dev": (["CO"], [2.0]), "test": (["N"], [3.0])}
+    chemprop.write_splits(tmp_path / "splits.csv", splits)
+    with (tmp_path / "splits.csv").open(newline="") as file:
+        rows = [(row["smiles"], float(row["value"]), row["split"]) for row in csv.DictReader(file)]
+    assert rows == [("C", 0.5, "train"), ("CC", 1.5, "train"), ("CO", 2.0, "val"), ("N", 3.0, "test")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from multiseq.checks import nearest
 from multiseq.data import DataError, Records
 from multiseq.data.bad_rows import Reject, raw_of
 from multiseq.data.formats import NETWORKS, SPLIT_NAMES, SPLITS
@@ -351,14 +353,22 @@ def read_split_file(path: Path, fold: int = 0) -> Split:
 
 
 def _rows_by_split(location: str, given: Mapping[str, Any], num: int) -> dict[str, list[int]]:
-    """Split -> row numbers. Other keys are ignored, unless they hold row numbers: this is an error."""
+    """Split -> row numbers. Other keys are left out: with a warning, if they hold row numbers.
+
+    Raises:
+        DataError: A key is nearly the name of a split, rows are none of the data, or in two splits.
+    """
     chosen: dict[str, list[int]] = {}
     owners: dict[int, str] = {}
     for name, numbers in given.items():
         if name not in SPLIT_NAMES:
             if isinstance(numbers, list) and numbers:
-                raise DataError(
-                    f"{location}: got the split {name!r}, expected train, dev (or val, valid) or test"
+                expected = "train, dev (or val, valid) or test"
+                if nearest(name, SPLIT_NAMES):
+                    raise DataError(f"{location}: got the split {name!r}, expected {expected}")
+                rows = "1 row" if len(numbers) == 1 else f"{len(numbers):,} rows"
+                warnings.warn(
+                    f"{location}: left out {rows} of {name!r}, which is not {expected}", stacklevel=2
                 )
             continue
         if not isinstance(numbers, list) or not all(type(i) is int and 0 <= i < num for i in numbers):

@@ -102,6 +102,13 @@ def test_rows_of_a_split_file(folder: Folder) -> None:
     assert parts_of(folder, data) == [["bad train", "good train"], [], []]
 
 
+def test_other_rows_of_a_split_file_are_left_out(folder: Folder) -> None:
+    data = {**DATA, "file": "train.tsv", "split_file": "split.json", "train": None, "test": None}
+    folder.write("split.json", '{"train": [0], "unparsable": [1]}')
+    with pytest.warns(UserWarning, match=r"split\.json: left out 1 row of 'unparsable', which is not train"):
+        assert parts_of(folder, data) == [["good train"], [], []]
+
+
 @pytest.mark.parametrize(
     ("split", "message"),
     [

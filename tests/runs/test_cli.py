@@ -687,6 +687,19 @@ def test_labelled_lines_are_told_from_texts(folder: Path) -> None:
     message = error("predict", "run", "--input", "texts.txt")
     assert "texts.txt:2: got the label 'not', which training has not seen" in message
     assert items_of("texts.txt", "--set", "format=text") == ["down not good", "not good"]
+    (folder / "new.txt").write_text("down not good\nup\nup so\n")
+    assert "new.txt:2: got 'up', expected a label, a blank or a tab" in error(
+        "predict", "run", "--input", "new.txt"
+    )
+    assert items_of("new.txt", "--on-error", "skip") == ["not good", None, "so"]
+
+
+def test_lines_of_fasttext_need_no_label_to_be_predicted(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "labelled"\ntrain = "train.txt"'
+    lines = "__label__up very good\nso bad __label__down\n"
+    trained(folder, data, {"train.txt": lines, "new.txt": "not good\n\n__label__new __label__up\tso bad\n"})
+    assert items_of("new.txt") == ["not good", "", "so bad"]
+    assert items_of("new.txt", "--set", "format=text")[2] == "__label__new __label__up\tso bad"
 
 
 def test_json_lines_are_read_as_in_training(folder: Path) -> None:

@@ -700,6 +700,24 @@ def test_lines_of_fasttext_need_no_label_to_be_predicted(folder: Path) -> None:
     trained(folder, data, {"train.txt": lines, "new.txt": "not good\n\n__label__new __label__up\tso bad\n"})
     assert items_of("new.txt") == ["not good", "", "so bad"]
     assert items_of("new.txt", "--set", "format=text")[2] == "__label__new __label__up\tso bad"
+    labels = [found["label"] for found in json.loads(well("predict", "run", "--json", "--input", "new.txt"))]
+    well("predict", "run", "--input", "new.txt", "--output", "out.txt")
+    written = f"{labels[0]} not good\n\n{labels[2]} so bad\n"
+    assert Path("out.txt").read_text() == written
+    assert items_of("out.txt") == ["not good", "", "so bad"]
+
+
+def test_a_translation_is_a_line_for_each_line(folder: Path) -> None:
+    files = {"train.en": "a b\nb\n", "train.de": "x y\nz\n", "new.en": "b a\n\nb\n"}
+    data = 'adapter = "text"\nformat = "lines"\ntrain = ["train.en", "train.de"]'
+    trained(folder, data, files, output="sequence", target="text", column="target", tokens="character")
+    texts = [found["text"] for found in json.loads(well("predict", "run", "--json", "--input", "new.en"))]
+    shown = call("predict", "run", "--input", "new.en", "--output", "new.de")
+    assert (shown.exit_code, "multiseq: new.de: 3 rows, 1 of them empty" in shown.stderr) == (0, True)
+    assert Path("new.de").read_text() == f"{texts[0]}\n\n{texts[2]}\n"
+    message = error("predict", "run", "--input", "new.en", "--output", "new.fr")
+    assert "got the ending '.fr', expected one of .csv .tsv .jsonl .parquet .txt" in message
+    assert ".ctm .de, or" in message
 
 
 def test_json_lines_are_read_as_in_training(folder: Path) -> None:

@@ -33,7 +33,7 @@ from multiseq.data.readers.graphs import columns_of_triples
 from multiseq.data.readers.text import FASTTEXT, conllu_sentences, fasttext_line
 from multiseq.data.recordings import TIMES, by_stem, finder, recording_of_name, segment_of
 from multiseq.data.tables import Table, as_text, open_table
-from multiseq.data.text_files import lines_of, suffix_of, text_of
+from multiseq.data.text_files import lines_of, no_such_file, suffix_of, text_of
 from multiseq.data.textgrids import grids_of
 from multiseq.labels import class_name
 from multiseq.requires import need
@@ -335,7 +335,7 @@ def schema_of(path: Path) -> Any:
     """The columns of a Parquet file and their types."""
     parquet = need("pyarrow.parquet", package="multiseq[tables]")
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise no_such_file(path)
     try:
         return parquet.read_schema(path)
     except Exception as error:

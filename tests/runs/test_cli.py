@@ -317,6 +317,38 @@ for arguments in {commands}:
     assert rest == ""
 
 
+def test_warnings_are_one_plain_line(folder: Path) -> None:
+    trained(
+        folder,
+        'adapter = "text"\nformat = "labelled"\ntrain = "train.txt"\nencoding = "latin-1"',
+        {"train.txt": "up gut\ndown schlecht\n"},
+    )
+    (folder / "new.txt").write_text("up schön\n", encoding="utf-8")
+    done = alone("predict", "run", "--input", "new.txt", "--output", "out.txt")
+    assert done.communicate()[1].decode().splitlines() == [
+        "multiseq: warning: new.txt: is read as latin-1, but its bytes are UTF-8; if ü looks like Ã¼, set "
+        'encoding = "utf-8" (to predict: --set encoding=utf-8)',
+        "multiseq: out.txt: 1 rows",
+    ]
+
+
+def test_check_finds_texts_to_learn_that_training_would_refuse(folder: Path) -> None:
+    files = {"train.en": "b\na b a b a b\nb\na b a\n", "train.de": "x y\nz\nx\nz\n"}
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    data = 'adapter = "text"\nformat = "lines"\ntrain = ["train.en", "train.de"]'
+    task = 'output = "sequence"\ntarget = "text"\ncolumn = "target"\ntokens = "character"'
+    head = TINY.partition("[data.lines]")[0]
+    (folder / "one.toml").write_text(f'{head}[data.d]\n{data}\n[tasks.t]\ndata = "d"\n{task}\n')
+    assert well("check", "one.toml").endswith("It can be trained.\n")
+    for command in (["check"], ["train", "--out", "run"]):
+        message = error(*command, "one.toml", "--set", "adapters.text.window=2")
+        assert "train.en:2: makes 3 sets, but task 't' learns a sequence from one" in message
+        assert "(2 of 4 items make several); cut the item and its text" in message
+    with pytest.warns(UserWarning, match=r"task 't': 1 of 4 texts .* the 2 tokens of its head's"):
+        well("check", "one.toml", "--set", "tasks.t.head.max_length=2")
+
+
 @pytest.mark.parametrize("kind", ["a closed pipe", "a full disk"])
 def test_a_run_does_not_end_because_nothing_can_be_printed(folder: Path, kind: str) -> None:
     if kind == "a full disk" and not Path("/dev/full").exists():

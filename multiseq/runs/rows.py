@@ -477,7 +477,8 @@ def _of_labelled(file: Input, adapter: Any) -> Iterator[Row]:
     Raises:
         ValueError: The first word of a line is not a known label: it may belong to the text.
     """
-    if file.reading.labels and all(str(label).startswith(FASTTEXT) for label in file.reading.labels):
+    known = file.reading.labels
+    if known and all(str(label).startswith(FASTTEXT) for label in known) and not _takes_files(adapter):
         for number, line in enumerate(_lines(file, adapter), 1):
             labels, text = fasttext_line(line.rstrip("\r\n"))
             cells = {"label": labels[0] if len(labels) == 1 else labels or "", "text": text}
@@ -494,8 +495,8 @@ def _of_labelled(file: Input, adapter: Any) -> Iterator[Row]:
         given = label if isinstance(label, list) else [label]
         if file.reading.column == "coarse":
             given = [one.partition(":")[0] for one in given]
-        new = [one for one in given if class_name(one) not in file.reading.labels]
-        if file.reading.labels and new:
+        new = [one for one in given if class_name(one) not in known]
+        if known and new:
             raise ValueError(
                 f"{location}: got the label {new[0]!r}, which training has not seen; where the lines are "
                 "texts without labels, give --set format=text"

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from multiseq.commands import training, using
+from multiseq.commands.output import say_error
 
 __all__ = ["app", "main"]
 
@@ -27,11 +30,27 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line. Characters that the output's encoding lacks are printed as escape codes."""
+    """Run the command line. Characters that the output's encoding lacks are printed as escape codes.
+
+    Warnings for users are one line, without the place in the code that warns.
+    """
+    warnings.showwarning = _plain(warnings.showwarning)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     app(prog_name="multiseq")
+
+
+def _plain(show: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that shows a warning for users in one line, and leaves all others to ``show``."""
+
+    def show_plain(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, UserWarning):
+            say_error(f"warning: {' '.join(str(message).split())}")
+        else:
+            show(message, category, *place, **more)
+
+    return show_plain
 
 
 def _show_version(wanted: bool) -> bool:

@@ -104,7 +104,8 @@ def predict(
         typer.Option(
             metavar="FILE",
             help="Write the rows and columns of the input with their predictions: .csv .tsv .jsonl .parquet "
-            ".conllu, times as .TextGrid .srt .vtt .ctm, a folder/ of TextGrids, 'folder/*.srt', or - "
+            ".conllu, one answer a line as .txt or as in training (.de), times as .TextGrid .srt .vtt "
+            ".ctm, a folder/ of TextGrids, 'folder/*.srt', or - "
             "(-.jsonl). Killed, the same command goes on.",
             show_default=False,
         ),
@@ -165,7 +166,7 @@ def predict(
         raise typer.BadParameter("goes with --output FILE", param_hint="--n-best")
     with plain_errors():
         from multiseq.runs.items import has_times, line_of, record_of, shown_item, typed_items
-        from multiseq.runs.predict import open_inputs, predict_files, predict_items
+        from multiseq.runs.predict import line_endings, open_inputs, predict_files, predict_items
         from multiseq.runs.recipe_check import one_of, search_options
         from multiseq.runs.rows import items_of
 
@@ -197,10 +198,11 @@ def predict(
                         n_best=n_best,
                         skip=on_error == "skip",
                         decode=decode,
+                        endings=line_endings(recipe, task),
                         say=say_error,
                     )
-                    failed = f", {done.failed:,} of them with an error" if done.failed else ""
-                    say_error(f"{done.output}: {done.rows:,} rows{failed}")
+                    for line in done.in_words():
+                        say_error(line)
                     return
                 raw, locations = items_of(files, adapter, errors)
         results = predict_items(model, task, raw, locations, decode, errors)

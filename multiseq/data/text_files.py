@@ -160,7 +160,7 @@ def json_item(text: str, folder: Path, form: str = "") -> Any:
         return json_of(text, form)
     path = folder / text.strip()
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise no_such_file(path)
     content = text_of(path)
     try:
         return json_of(content, form)
@@ -341,7 +341,9 @@ class _Xz(io.RawIOBase):
 
 
 def no_such_file(path: Path) -> DataError:
-    """An error for a file that is not there, with the most similar name in its folder."""
+    """An error for a file that is not there, with the most similar name in its folder; or for a folder."""
+    if path.is_dir():
+        return DataError(f"{path}: is a folder, expected a file")
     beside = (other.name for other in islice(path.parent.iterdir(), SIBLINGS)) if path.parent.is_dir() else ()
     return DataError(f"{path}: no such file{nearest(path.name, beside)}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from multiseq.data.conll import word_line
 from multiseq.data.formats import SPLITS
-from multiseq.data.readers.text import FASTTEXT, ROW
+from multiseq.data.readers.text import ROW, is_fasttext
 from multiseq.data.recordings import is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import SEPARATORS, TABLES
@@ -257,9 +257,12 @@ def _is_conll(path: Path, lines: Sequence[str]) -> bool:
 def labelled_separator(lines: Sequence[str]) -> str:
     """What stands between label and text if every line begins with a label; empty otherwise.
 
-    Ordinary sentences also begin alike ("The", "I"), so labels are labels of fastText, numbers, names in
-    capitals, or words before a tab; and nearly all of them occur several times.
+    In lines of fastText (`is_fasttext`), where labels may stand anywhere, it is a blank.
+    Ordinary sentences also begin alike ("The", "I"), so labels are numbers, names in capitals, or
+    words before a tab; and nearly all of them occur several times.
     """
+    if is_fasttext(lines):
+        return " "
     for separator in ("\t", " "):
         split = [line.partition(separator) for line in lines]
         if not all(between and text.strip() for _, between, text in split):
@@ -267,8 +270,6 @@ def labelled_separator(lines: Sequence[str]) -> str:
         if separator == "\t" and any("\t" in text for *_, text in split):
             continue
         labels = Counter(label for label, _, _ in split)
-        if any(label.startswith(FASTTEXT) for label in labels):
-            return separator if all(label.startswith(FASTTEXT) for label in labels) else ""
         often = sum(count for count in labels.values() if count > 1) / len(lines)
         marked = all(re.fullmatch(r"[+-]?\d{1,3}|[A-Z][A-Z_]+(:\w+)?", label) for label in labels)
         short = all(len(label.split()) <= 3 for label in labels)

@@ -12,6 +12,7 @@ from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import SPLIT_NAMES
 from multiseq.data.graphs.graphml import DEGREE, networks_of
 from multiseq.data.kaldi import is_kaldi
+from multiseq.data.readers.text import is_fasttext
 from multiseq.data.recordings import AUDIO, is_audio
 from multiseq.data.records import DataError, Records
 from multiseq.data.tables import open_table
@@ -21,6 +22,7 @@ from multiseq.data.timit import is_timit
 from multiseq.init.columns import SAMPLE, Column, look_at
 from multiseq.init.files import (
     BYTES,
+    LINES,
     SPLIT_WORDS,
     UNREAD,
     Group,
@@ -299,9 +301,15 @@ def _feature_tasks(sentences: Sequence[Sequence[str | None]]) -> list[TaskPlan]:
 
 
 def _plan_labelled(group: Group, encoding: str, name: str) -> Plan:
+    from multiseq.data.readers import read_labelled
+
     files = dict(splits_in_order(group))
     lines = [line.rstrip("\r\n") for line in lines_of(files["train"], encoding)]
-    separator = labelled_separator([line for line in lines if line.strip()][:2000])
+    filled = [line for line in lines if line.strip()]
+    separator = labelled_separator(filled[:LINES])
+    records = read_labelled(
+        files["train"], separator=separator, encoding=encoding, reject=BadRows().add
+    )  # bad lines are listed when all the data is read
     data: dict[str, Any] = {"format": "labelled", **files}
     plan = Plan(name, "text", data)
     if separator != " ":
@@ -309,11 +317,12 @@ def _plan_labelled(group: Group, encoding: str, name: str) -> Plan:
     if encoding != "utf-8":
         data["encoding"] = encoding
     add_shares(plan)
-    labels = Counter(line.partition(separator)[0] for line in lines if line.strip())
-    several = sum(line.count("__label__") > 1 for line in lines)
-    target = "multilabel" if several else "class"
+    values = records.columns["label"]
+    labels = Counter(label for value in values for label in (value if isinstance(value, list) else [value]))
+    target = "multilabel" if any(isinstance(value, list) for value in values) else "class"
     example = listed(sorted(labels, key=lambda label: -labels[label]))
-    why = f"{len(labels):,} labels at the beginning of the lines: {example}"
+    where = "in the lines, as in fastText" if is_fasttext(filled) else "at the beginning of the lines"
+    why = f"{len(labels):,} labels {where}: {example}"
     plan.tasks.append(TaskPlan("label", {"output": "set", "target": target, "column": "label"}, why))
     coarse = {label.partition(":")[0] for label in labels}
     if len(coarse) < len(labels):

@@ -11,9 +11,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from itertools import chain, islice
@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq._version import __version__
-from multiseq.data.formats import PATHS
+from multiseq.data.formats import PATHS, SPLITS
+from multiseq.data.readers.text import FASTTEXT
 from multiseq.data.recordings import is_audio
 from multiseq.data.splits import is_empty
 from multiseq.data.text_files import suffix_of
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from multiseq.model import Predictor
     from multiseq.runs.recipe import Recipe
 
-__all__ = ["Done", "open_inputs", "predict_files", "predict_items"]
+__all__ = ["Done", "line_endings", "open_inputs", "predict_files", "predict_items"]
 
 CHUNK_VECTORS = 32 * MAX_VECTORS
 """A chunk ends at this number of vectors, or at `PREPARED` rows. It bounds the memory."""
@@ -137,6 +138,18 @@ def _suffix_of_stream(recipe: Recipe | None, task: str, changes: Sequence[str]) 
     return trained if chosen in ("", spec["format"]) else ENDINGS.get(chosen, ".txt")
 
 
+def line_endings(recipe: Recipe | None, task: str) -> set[str]:
+    """The endings of files with a line for each answer in the training data of a task.
+
+    These are the endings of the target texts (``.de`` of ``["train.en", "train.de"]``), or of labelled lines.
+    """
+    spec = {} if recipe is None else recipe.tables["data"][recipe.tasks[task]["data"]]
+    if spec.get("format") not in ("lines", "labelled"):
+        return set()
+    files = [spec[key] for key in ("file", *SPLITS) if isinstance(spec.get(key), str | list)]
+    return {suffix_of(file[-1] if isinstance(file, list) else file) for file in files} - {""}
+
+
 # --- prediction -----------------------------------------------------------------------------------
 
 
@@ -198,14 +211,42 @@ class Done:
     """What `predict_files` did.
 
     Args:
+        output: The output.
         rows: The number of rows in the output.
         failed: How many of them have an error instead of a prediction.
-        output: The output.
+        error: The first of these errors.
+        empty: How many rows have no answer because their item has no content. Only lines of text do that.
+        cut: How many texts are as long as ``max_length`` allows, so that they may be cut off.
+        limit: This ``max_length``, in tokens.
     """
 
-    rows: int
-    failed: int
     output: str
+    rows: int = 0
+    failed: int = 0
+    error: str = ""
+    empty: int = 0
+    cut: int = 0
+    limit: int = 0
+
+    def add(self, filled: Sequence[tuple[Row, Mapping[str, Any]]], are_lines: bool) -> None:
+        """Count some rows of the input. A network has a row in the output for each of its nodes."""
+        for row, added in filled:
+            self.rows += max(1, len(row.members))
+            self.failed += bool(added.get("error"))
+            self.error = self.error or added.get("error", "")
+            self.empty += are_lines and is_empty(row.item) and not added.get("error")
+            self.cut += added.get("cut") is True
+
+    def in_words(self) -> list[str]:
+        """What was done, in a line; and in another one, how many texts may be cut off."""
+        failed = f", {self.failed:,} of them with an error; the first: {self.error}" if self.failed else ""
+        empty = f", {self.empty:,} of them empty" if self.empty else ""
+        more = f"--decode max_length={2 * self.limit}, or decode = {{ max_length = {2 * self.limit} }}"
+        cut = (
+            f"{self.cut:,} of {self.rows:,} texts may be cut off: they are as long as max_length allows, "
+            f"{self.limit:,} tokens; {more} of the task in the recipe, allows more"
+        )
+        return [f"{self.output}: {self.rows:,} rows{empty}{failed}", *([cut] if self.cut else [])]
 
 
 def predict_files(
@@ -219,6 +260,7 @@ def predict_files(
     n_best: int | None = None,
     skip: bool = False,
     decode: Mapping[str, Any] | None = None,
+    endings: Collection[str] = (),
     say: Say = print,
     chunk: int = PREPARED,
 ) -> Done:
@@ -236,6 +278,7 @@ def predict_files(
             label per vector and for a text.
         skip: Give a row that cannot be predicted an ``error`` instead of stopping.
         decode: Options for the ``decode`` of the head.
+        endings: Further endings of an output with one answer a line, from `line_endings`.
         say: Function that is called with each line for the user.
         chunk: The most rows that are predicted together.
 
@@ -243,9 +286,9 @@ def predict_files(
         ValueError: A row cannot be predicted, the output cannot be of this kind, or another process writes
             it.
     """
-    job = _Job(model, task, list(files), output, column, n_best, skip, dict(decode or {}), chunk)
+    job = _Job(model, task, list(files), output, column, n_best, skip, dict(decode or {}), endings, chunk)
     if job.ending is None:
-        raise ValueError(_unknown(output))
+        raise ValueError(_unknown(output, endings))
     job.check()
     if _is_stream(output):
         return _to_stream(job)
@@ -275,6 +318,7 @@ class _Job:
     n_best: int | None
     skip: bool
     decode: dict[str, Any]
+    endings: Collection[str]
     chunk: int
 
     def __post_init__(self) -> None:
@@ -296,6 +340,10 @@ class _Job:
         known = {name.lower(): name for name in (*writers.ENDINGS, ".tab", ".ndjson")}
         spelled = known.get(ending.lower())
         self.ending = {".tab": ".tsv", ".ndjson": ".jsonl"}.get(spelled or "", spelled)
+        if self.ending is None and ending.lower() in self.endings:
+            self.ending = ".txt"
+        self.limit: int = self.decode.get("max_length", getattr(self.head, "max_length", 0))
+        self.labels: Sequence[str] = getattr(self.head.target, "labels", ())
 
     def check(self) -> None:
         """Raise ValueError if the output cannot be of this kind, before anything is predicted."""
@@ -306,6 +354,11 @@ class _Job:
             raise ValueError(
                 f"{self.output}: {filled[0]} needs a task with a label for each word and an input in "
                 f"{filled[0]}; choose .jsonl or .csv"
+            )
+        if self.ending == ".txt" and (self.vector or self.n_best):
+            what = "labels for each vector" if self.vector else "--n-best"
+            raise ValueError(
+                f"{self.output}: got {what}, but a line has one answer for its item; choose .jsonl or .csv"
             )
         spans = self.vector and hasattr(self.adapter, "vector_seconds") and self.head.target.kind == "class"
         if self.ending in writers.TIMED and not (spans or has_times(self.model, self.task)):
@@ -416,7 +469,7 @@ def _filled_chunks(job: _Job, file_column: str, done: int = 0) -> Iterator[list[
 
 def _to_stream(job: _Job) -> Done:
     columns, file_column = job.columns()
-    done = Done(0, 0, "standard output")
+    done = Done("standard output", limit=job.limit)
     out = sys.stdout.buffer
     writer: writers.Writer | None = None
     for filled in chain(_filled_chunks(job, file_column), [[]]):
@@ -426,13 +479,12 @@ def _to_stream(job: _Job) -> Done:
             out.write(writer.header() if isinstance(writer, writers.TextWriter) else b"")
         out.write(writer.encode(_renamed(filled, names)))
         out.flush()
-        done.rows += _num_lines(filled)
-        done.failed += sum(bool(added.get("error")) for _, added in filled)
+        done.add(filled, job.ending == ".txt")
     return done
 
 
 def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: Say) -> Done:
-    state = _State.read(partial, origin, say)
+    state = _State.read(partial, origin, Done(str(out), limit=job.limit), say)
     columns, file_column = job.columns()
     counts = [num_rows(file) for file in job.files]
     total = None if None in counts else sum(filter(None, counts))
@@ -446,8 +498,7 @@ def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: S
                 write_whole(partial / _chunk_name(state.parts), writer.encode(_renamed(filled, state.names)))
                 state.parts += 1
                 state.rows += len(filled)
-                state.lines += _num_lines(filled)
-                state.failed += sum(bool(added.get("error")) for _, added in filled)
+                state.done.add(filled, job.ending == ".txt")
                 state.write(partial)
                 progress.add(len(filled))
     except KeyboardInterrupt:
@@ -456,12 +507,7 @@ def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: S
         raise
     writer = writer or _writer(job, columns, _names_of_added(job, columns, []))
     writer.join([partial / _chunk_name(i) for i in range(state.parts)], out)
-    return Done(state.lines, state.failed, str(out))
-
-
-def _num_lines(filled: Sequence[tuple[Row, Mapping[str, Any]]]) -> int:
-    """The number of rows in the output: a network has one for each node."""
-    return sum(max(1, len(row.members)) for row, _ in filled)
+    return state.done
 
 
 def _names_of_added(
@@ -507,9 +553,12 @@ def _writer(job: _Job, columns: Sequence[str], names: Mapping[str, str]) -> writ
     if job.ending in writers.TIMED:
         render = {".srt": writers.srt, ".vtt": writers.vtt}.get(job.ending, writers.word_grid(job.task))
         return writers.TimedWriter(render, job.ending, names, job.folder)
-    joint = " " if job.vector else ", "
-    labels = getattr(job.head.target, "labels", ())
-    plain = not any(joint.strip() in label if joint.strip() else label.split()[1:] for label in labels)
+    of_fasttext = bool(job.labels) and all(str(label).startswith(FASTTEXT) for label in job.labels)
+    joint = " " if job.vector or (of_fasttext and job.ending == ".txt") else ", "
+    plain = not any(joint.strip() in label if joint.strip() else label.split()[1:] for label in job.labels)
+    if job.ending == ".txt":
+        answers = [name for key, name in names.items() if key.startswith("prediction")]
+        return writers.LineWriter(answers, joint if plain else None, with_text=of_fasttext)
     return writers.TextWriter(str(job.ending), every, added, joint if plain else None)
 
 
@@ -536,9 +585,10 @@ def _same(path: Path, output: str) -> bool:
     return path.exists() and Path(output).exists() and path.samefile(output)
 
 
-def _unknown(output: str) -> str:
+def _unknown(output: str, endings: Collection[str]) -> str:
+    known = " ".join([*writers.ENDINGS, *sorted(set(endings) - set(writers.ENDINGS))])
     return (
-        f"{output}: got the ending {Path(output).suffix!r}, expected one of {' '.join(writers.ENDINGS)}, or "
+        f"{output}: got the ending {Path(output).suffix!r}, expected one of {known}, or "
         "a folder for several recordings: grids/, or 'subtitles/*.srt'"
     )
 
@@ -555,35 +605,34 @@ class _State:
         names: The added columns, from `_names_of_added`.
         parts: The number of finished chunks.
         rows: The number of rows of the input in them.
-        lines: The number of rows of the output in them.
-        failed: How many of them have an error.
+        done: What the output has in them.
     """
 
     origin: dict[str, Any]
     names: dict[str, str]
+    done: Done
     parts: int = 0
     rows: int = 0
-    lines: int = 0
-    failed: int = 0
 
     @classmethod
-    def read(cls, partial: Path, origin: dict[str, Any], say: Say) -> _State:
+    def read(cls, partial: Path, origin: dict[str, Any], nothing: Done, say: Say) -> _State:
         """The state of a prediction that was stopped, or a new one if it had another origin."""
         try:
-            state = cls(**json.loads((partial / STATE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return cls(origin, {})
+            kept = json.loads((partial / STATE).read_text(encoding="utf-8"))
+            state = cls(**{**kept, "done": Done(**kept["done"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return cls(origin, {}, nothing)
         changed = [key for key in origin if state.origin.get(key) != origin[key]]
         if changed:
             say(f"{partial}: starts anew, because of another {' and another '.join(changed)} than before")
             (partial / STATE).unlink()
-            return cls(origin, {})
+            return cls(origin, {}, nothing)
         say(f"{partial}: continues after {state.rows:,} rows")
         return state
 
     def write(self, partial: Path) -> None:
         """Write the state. The chunk that it counts is there already."""
-        write_whole(partial / STATE, json.dumps(vars(self)))
+        write_whole(partial / STATE, json.dumps(asdict(self)))
 
 
 def _chunk_name(number: int) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from multiseq.checks import nearest
 from multiseq.data.formats import PATHS, SPLITS
-from multiseq.data.text_files import parse_toml, text_of
+from multiseq.data.text_files import no_such_file, parse_toml, text_of
 from multiseq.options import METRICS_OF
 from multiseq.runs.recipe_check import SECTIONS, RecipeError, check, modality_of, value_of
 
@@ -129,7 +129,7 @@ def _parse(recipe: str | Path) -> Recipe:
     path = Path(recipe)
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
-            raise RecipeError(f"{path}: no such file")
+            raise RecipeError(str(no_such_file(path)))
         name, folder = path.stem, path.parent
     elif str(recipe) in names():
         name, folder = str(recipe), Path()

@@ -30,10 +30,10 @@ from multiseq.data.graphs.networks import columns_of_nodes
 from multiseq.data.graphs.sdf import Entry, entries_of, smiles_of
 from multiseq.data.kaldi import UTTERANCE, is_kaldi
 from multiseq.data.readers.graphs import columns_of_triples
-from multiseq.data.readers.text import conllu_sentences
+from multiseq.data.readers.text import FASTTEXT, conllu_sentences, fasttext_line
 from multiseq.data.recordings import TIMES, by_stem, finder, recording_of_name, segment_of
 from multiseq.data.tables import Table, as_text, open_table
-from multiseq.data.text_files import lines_of, suffix_of, text_of
+from multiseq.data.text_files import lines_of, no_such_file, suffix_of, text_of
 from multiseq.data.textgrids import grids_of
 from multiseq.labels import class_name
 from multiseq.requires import need
@@ -335,7 +335,7 @@ def schema_of(path: Path) -> Any:
     """The columns of a Parquet file and their types."""
     parquet = need("pyarrow.parquet", package="multiseq[tables]")
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise no_such_file(path)
     try:
         return parquet.read_schema(path)
     except Exception as error:
@@ -472,9 +472,25 @@ def _kaldi(file: Input, adapter: Any) -> tuple[Records, list[Row]]:
 
 
 def _of_labelled(file: Input, adapter: Any) -> Iterator[Row]:
-    """Raise ValueError if the first word of a line is not a known label: it may belong to the text."""
-    records = read_records("labelled", file.path, file.reading.options, adapter)
-    known, are_files = file.reading.labels, bool(getattr(adapter, "suffixes", ()))
+    """A row for each line with a label. If training had labels of fastText, for each line, with or without.
+
+    Raises:
+        ValueError: The first word of a line is not a known label: it may belong to the text.
+    """
+    known = file.reading.labels
+    if known and all(str(label).startswith(FASTTEXT) for label in known) and not _takes_files(adapter):
+        for number, line in enumerate(_lines(file, adapter), 1):
+            labels, text = fasttext_line(line.rstrip("\r\n"))
+            cells = {"label": labels[0] if len(labels) == 1 else labels or "", "text": text}
+            yield _labelled_row(cells, f"{file.name}:{number}", file, adapter)
+        return
+    bad: list[Row] = []
+
+    def reject(location: str, reason: str, raw: str = "") -> None:
+        bad.append(Row({"label": "", "text": raw}, None, location, error=f"{location}: {reason}"))
+
+    records = read_records("labelled", file.path, {**file.reading.options, "reject": reject}, adapter)
+    rows = bad
     for item, label, location in zip(records.items, records.columns["label"], records.locations, strict=True):
         given = label if isinstance(label, list) else [label]
         if file.reading.column == "coarse":
@@ -485,8 +501,13 @@ def _of_labelled(file: Input, adapter: Any) -> Iterator[Row]:
                 f"{location}: got the label {new[0]!r}, which training has not seen; where the lines are "
                 "texts without labels, give --set format=text"
             )
-        cells = {"label": label, "text": item}
-        yield Row(cells, item, location) if are_files else _row(cells, item, location, file, adapter)
+        rows.append(_labelled_row({"label": label, "text": item}, location, file, adapter))
+    yield from sorted(rows, key=lambda row: int(row.location.rpartition(":")[2]))
+
+
+def _labelled_row(cells: dict[str, Any], location: str, file: Input, adapter: Any) -> Row:
+    item = cells["text"]
+    return Row(cells, item, location) if _takes_files(adapter) else _row(cells, item, location, file, adapter)
 
 
 def _of_networks(file: Input, adapter: Any) -> Iterator[Row]:

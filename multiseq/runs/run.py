@@ -238,6 +238,7 @@ def check_run(
     """
     from multiseq.nn.precision import choose_precision, device_for
     from multiseq.training.item_cache import ItemCache
+    from multiseq.training.prepared_source import PreparedSource
 
     check_options(recipe)
     recipes = parts_of(recipe, data)
@@ -264,6 +265,8 @@ def check_run(
         recipe, model, [source for of_split in splits.values() for source in of_split], kept
     ):
         say(note)
+    for source in splits["train"]:
+        PreparedSource(source, model.adapter(source.adapter_name), model.tasks, kept)
     _announce(model, splits["train"], options, None, say)
     say(str(choose_precision(options.precision, device_for(), model.encoder.dim)))
 

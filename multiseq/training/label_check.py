@@ -16,6 +16,7 @@ from multiseq.protocols import Adapter
 from multiseq.tasks import Source, Task
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.metrics import mark_spans
+from multiseq.training.prepared_source import WHAT_TO_DO
 
 __all__ = ["check_labels", "check_metric", "without_bad_items"]
 
@@ -94,7 +95,7 @@ def without_bad_items(
             except ValueError as error:
                 reasons[i] = f"{name}: {error}"
             if training and task.head.level == "sequence" and len(examples) > 1:
-                reasons[i] = f"{name}: makes {len(examples)} sets, expected one for a text; raise the window"
+                reasons[i] = f"{name}: makes {len(examples)} sets, expected one for a text; {WHAT_TO_DO}"
     if not reasons:
         return source
     kept = bad.drop(reasons, source.items, source.locations, f"{', '.join(source.targets)} ({bad.split})")

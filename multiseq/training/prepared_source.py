@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,7 +16,13 @@ from multiseq.protocols import Adapter
 from multiseq.tasks import Source, Task
 from multiseq.training.item_cache import ItemCache
 
-__all__ = ["PreparedSource"]
+__all__ = ["WHAT_TO_DO", "PreparedSource"]
+
+WHAT_TO_DO = (
+    "cut the item and its text, or raise the adapter's window (the positions that a pretrained model knows "
+    "limit it)"
+)
+"""What to do about an item that makes several sets although its label is a text."""
 
 
 class PreparedSource:
@@ -51,9 +57,10 @@ class PreparedSource:
             several = [i for i, p in enumerate(pieces) if len(p) > 1 and self._labels[name][i] is not None]
             if task.head.level == "sequence" and several:
                 place, sets = place_of(source.locations, several[0]), len(pieces[several[0]])
+                more = f" ({len(several):,} of {len(pieces):,} items make several)" if several[1:] else ""
                 raise ValueError(
-                    f"{place}: makes {sets} sets, but task {name!r} learns a sequence from one; "
-                    "raise the adapter's window, or cut the item and its text"
+                    f"{place}: makes {sets} sets, but task {name!r} learns a sequence from one{more}; "
+                    f"{WHAT_TO_DO}"
                 )
         self.examples = [example for examples in pieces for example in examples]
         self._item = [i for i, examples in enumerate(pieces) for _ in examples]
@@ -61,11 +68,21 @@ class PreparedSource:
         # An empty set counts as one vector. Otherwise a batch could hold any number of empty sets.
         self.sizes = [max(1, adapter.num_vectors(example)) for example in self.examples]
         self._short: dict[str, list[str]] = {}
+        self._long: dict[str, list[tuple[int, str]]] = {}
         self._drop_unlabelled()
         for name, items in self._short.items():
             warnings.warn(
                 f"task {name!r}: {len(items)} of {len(pieces)} items are too short for their text and left "
                 f"out ({'; '.join(items[:5])}). {TOO_SHORT}",
+                stacklevel=2,
+            )
+        for name, texts in self._long.items():
+            longest, place = max(texts, key=lambda text: text[0])
+            limit = cast(Any, self.tasks[name].head).max_length
+            warnings.warn(
+                f"task {name!r}: {len(texts):,} of {len(pieces):,} texts to learn are longer than the "
+                f"{limit:,} tokens of its head's max_length, at which the model cuts off what it writes. The "
+                f"longest has {longest:,} ({place}): set max_length to this or more, or leave it out",
                 stacklevel=2,
             )
 
@@ -94,13 +111,30 @@ class PreparedSource:
             return False
         try:
             if head.level != "vector":
-                head.target.batch(references(labels) if head.level == "sequence" else [labels])
+                if head.level != "sequence":
+                    head.target.batch([labels])
+                    return True
+                self._check_length(number, name, references(labels))
                 return not self._is_too_short(number, name)
             aligned = self.adapter.align(labels, self.examples[number])
             head.target.batch(aligned)
         except ValueError as error:
             raise ValueError(f"{place_of(self._locations, self._item[number])}: {error}") from error
         return any(v is not None for v in aligned)
+
+    def _check_length(self, number: int, name: str, texts: Sequence[str]) -> None:
+        """Note an item whose text has more tokens than a decoder may write. Raises ValueError as `_has`."""
+        head, adapter = self.tasks[name].head, cast(Any, self.adapter)
+        tokens = head.target.batch(texts)
+        limit = getattr(head, "max_length", None)
+        if limit is None or max(tokens.lengths) <= limit:
+            return
+        if getattr(head, "needs_names", False):  # a copied name is one token
+            names = list(adapter.spellings(self.examples[number]))
+            tokens = head.target.batch(texts, [names] * len(texts))
+        if (longest := max(tokens.lengths)) > limit:
+            place = place_of(self._locations, self._item[number])
+            self._long.setdefault(name, []).append((longest, place))
 
     def _is_too_short(self, number: int, name: str) -> bool:
         """Whether an example has too few vectors for its text (CTC). If so, its label is removed.

@@ -155,11 +155,62 @@ def test_labelled_lines(write: Write) -> None:
     assert read_labelled(write("b.txt", "a b\tc d\n"), separator="\t").column("label") == ["a b"]
 
 
-def test_several_labels_of_a_line_as_fasttext_writes_them(write: Write) -> None:
-    records = read_labelled(write("a.txt", "__label__a __label__b:c how much\n__label__a d\ne __label__f\n"))
-    assert records.items == ["how much", "d", "__label__f"]
-    assert records.column("label") == [["__label__a", "__label__b:c"], "__label__a", "e"]
-    assert records.column("coarse") == [["__label__a", "__label__b"], "__label__a", "e"]
+@pytest.mark.parametrize(
+    ("lines", "labels", "texts"),
+    [
+        ("a\tb c\nd\te f\n", ["a", "d"], ["b c", "e f"]),
+        ("a x\tb c\nd\te f\n", ["a x", "d"], ["b c", "e f"]),  # each line has a tab
+        ("a\tb c\nd e f\n", ["a", "d"], ["b c", "e f"]),
+        ("a b\tc\nd e\n", ["a", "d"], ["b\tc", "e"]),
+        ("a what is __label__ ?\nb x\nc y\n", ["a", "b", "c"], ["what is __label__ ?", "x", "y"]),
+        ("a __label__x\nb x\nc y\n", ["a", "b", "c"], ["__label__x", "x", "y"]),  # a text about fastText
+    ],
+)
+def test_labels_end_at_a_blank_or_a_tab(
+    write: Write, lines: str, labels: list[str], texts: list[str]
+) -> None:
+    records = read_labelled(write("a.txt", lines))
+    assert (records.column("label"), records.items) == (labels, texts)
+
+
+def test_lines_of_fasttext_have_labels_at_any_place(write: Write) -> None:
+    lines = [
+        "__label__a __label__b:c how  much\n",
+        "__label__a\td e\r\n",
+        "e\t__label__f\u00a0g \n",
+        "how __label__a to\tbake __label__h\n",
+        "\n",
+        " __label__a x__label__y __label__ z\n",
+    ]
+    path = write("a.txt", "".join(lines))
+    for records in (read_labelled(path), read_labelled(path, separator="\t")):
+        assert records.items == ["how  much", "d e", "e", "how to\tbake", "x__label__y __label__ z"]
+        assert records.column("label") == [
+            ["__label__a", "__label__b:c"],
+            "__label__a",
+            "__label__f\u00a0g",
+            ["__label__a", "__label__h"],
+            "__label__a",
+        ]
+        assert records.column("coarse")[0] == ["__label__a", "__label__b"]
+        assert lines_of(records) == [1, 2, 3, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("line", "lacks"), [("bread and knives", "label"), ("__label__a __label__b", "text")]
+)
+def test_a_line_of_fasttext_without_a_label_or_a_text(write: Write, line: str, lacks: str) -> None:
+    path = write("a.txt", f"{line}\n__label__up so good\nso bad __label__down\n")
+    message = rf"a\.txt:1: got '{line}' without a {lacks}, expected labels and a text, as in __label__NAME"
+    with pytest.raises(DataError, match=message):
+        read_labelled(path)
+    bad = BadRows()
+    records = read_labelled(path, reject=bad.add)
+    assert (records.items, records.column("label")) == (
+        ["so good", "so bad"],
+        ["__label__up", "__label__down"],
+    )
+    assert [row.raw for row in bad.rows] == [line]
 
 
 def test_json_lines(write: Write) -> None:
@@ -439,8 +490,12 @@ def test_mistakes_in_texts(write: Write) -> None:
         read_conllu(write("a.conllu", f"{word('1', 'x', 'X')}2 y\n"))
     with pytest.raises(DataError, match=r"a\.en: 2 lines, but .*a\.de has 1; expected aligned lines"):
         read_lines(write("a.en", "a\nb\n"), target=write("a.de", "a\n"))
-    with pytest.raises(DataError, match=r"a\.txt:2: got 'down', expected a label, ' ' and a text"):
+    with pytest.raises(
+        DataError, match=r"a\.txt:2: got 'down', expected a label, a blank or a tab and a text"
+    ):
         read_labelled(write("a.txt", "up x\ndown\n"))
+    with pytest.raises(DataError, match=r"a\.txt:2: got 'down', expected a label, ';' and a text"):
+        read_labelled(write("a.txt", "up;x\ndown\n"), separator=";")
     with pytest.raises(DataError, match=r"a\.jsonl:2: not JSON: "):
         read_json_lines(write("a.jsonl", '{"text": "a"}\n{"text"\n'))
     for row in ("[1]", '{"txt": "a"}'):

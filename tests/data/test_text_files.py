@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from multiseq.data import DataError, text_files
+from multiseq.data.tables import open_table
 from multiseq.data.text_files import check_encoding, lines_of, parse_json, suffix_of, text_of
 
 TEXT = "né\nzwei\n"
@@ -108,7 +109,7 @@ def test_files_that_are_no_text(tmp_path: Path, raw: bytes, encoding: str, messa
         text_of(path, encoding)
 
 
-@pytest.mark.parametrize("name", ["none.txt", "a\0b", "."])
+@pytest.mark.parametrize("name", ["none.txt", "a\0b"])
 def test_files_that_are_not_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"no such file"):
         text_of(tmp_path / name)
@@ -243,3 +244,7 @@ def test_a_file_that_is_not_there_has_a_neighbour_of_a_similar_name(tmp_path: Pa
         text_of(tmp_path / "tweets smal.csv")
     with pytest.raises(DataError, match=r"a\.csv: no such file$"):
         text_of(tmp_path / "nowhere" / "a.csv")
+    for name in ("folder", "folder.parquet"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(DataError, match=rf"{name}: is a folder, expected a file$"):
+            open_table(tmp_path / name)

@@ -65,7 +65,7 @@ TAGGED = b"-DOCSTART- -X- O O\n\nI PRP B-NP O\nsaw VBD B-VP O\n\n# id 2\nno DT O
 CSV = b'text,label\nI saw it,pos\n"well, well",neg\n"two\nlines",pos\n'
 TSV = b"text\tlabel\nI saw it\tpos\nwell, well\tneg\n"
 JSONL = b'{"text": "I saw it", "label": "pos"}\n{"text": "no", "label": "neg", "n": 1.5}\n'
-LABELLED = b"__label__pos I saw it\n__label__neg no\nDESC:manner How\n"
+LABELLED = b"__label__pos I saw it\nno __label__neg\n__label__pos\t__label__how How\n"
 LINES = b"eins zwei\ndrei\nvier\n"
 
 

@@ -317,6 +317,38 @@ for arguments in {commands}:
     assert rest == ""
 
 
+def test_warnings_are_one_plain_line(folder: Path) -> None:
+    trained(
+        folder,
+        'adapter = "text"\nformat = "labelled"\ntrain = "train.txt"\nencoding = "latin-1"',
+        {"train.txt": "up gut\ndown schlecht\n"},
+    )
+    (folder / "new.txt").write_text("up schön\n", encoding="utf-8")
+    done = alone("predict", "run", "--input", "new.txt", "--output", "out.txt")
+    assert done.communicate()[1].decode().splitlines() == [
+        "multiseq: warning: new.txt: is read as latin-1, but its bytes are UTF-8; if ü looks like Ã¼, set "
+        'encoding = "utf-8" (to predict: --set encoding=utf-8)',
+        "multiseq: out.txt: 1 rows",
+    ]
+
+
+def test_check_finds_texts_to_learn_that_training_would_refuse(folder: Path) -> None:
+    files = {"train.en": "b\na b a b a b\nb\na b a\n", "train.de": "x y\nz\nx\nz\n"}
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    data = 'adapter = "text"\nformat = "lines"\ntrain = ["train.en", "train.de"]'
+    task = 'output = "sequence"\ntarget = "text"\ncolumn = "target"\ntokens = "character"'
+    head = TINY.partition("[data.lines]")[0]
+    (folder / "one.toml").write_text(f'{head}[data.d]\n{data}\n[tasks.t]\ndata = "d"\n{task}\n')
+    assert well("check", "one.toml").endswith("It can be trained.\n")
+    for command in (["check"], ["train", "--out", "run"]):
+        message = error(*command, "one.toml", "--set", "adapters.text.window=2")
+        assert "train.en:2: makes 3 sets, but task 't' learns a sequence from one" in message
+        assert "(2 of 4 items make several); cut the item and its text" in message
+    with pytest.warns(UserWarning, match=r"task 't': 1 of 4 texts .* the 2 tokens of its head's"):
+        well("check", "one.toml", "--set", "tasks.t.head.max_length=2")
+
+
 @pytest.mark.parametrize("kind", ["a closed pipe", "a full disk"])
 def test_a_run_does_not_end_because_nothing_can_be_printed(folder: Path, kind: str) -> None:
     if kind == "a full disk" and not Path("/dev/full").exists():
@@ -687,6 +719,37 @@ def test_labelled_lines_are_told_from_texts(folder: Path) -> None:
     message = error("predict", "run", "--input", "texts.txt")
     assert "texts.txt:2: got the label 'not', which training has not seen" in message
     assert items_of("texts.txt", "--set", "format=text") == ["down not good", "not good"]
+    (folder / "new.txt").write_text("down not good\nup\nup so\n")
+    assert "new.txt:2: got 'up', expected a label, a blank or a tab" in error(
+        "predict", "run", "--input", "new.txt"
+    )
+    assert items_of("new.txt", "--on-error", "skip") == ["not good", None, "so"]
+
+
+def test_lines_of_fasttext_need_no_label_to_be_predicted(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "labelled"\ntrain = "train.txt"'
+    lines = "__label__up very good\nso bad __label__down\n"
+    trained(folder, data, {"train.txt": lines, "new.txt": "not good\n\n__label__new __label__up\tso bad\n"})
+    assert items_of("new.txt") == ["not good", "", "so bad"]
+    assert items_of("new.txt", "--set", "format=text")[2] == "__label__new __label__up\tso bad"
+    labels = [found["label"] for found in json.loads(well("predict", "run", "--json", "--input", "new.txt"))]
+    well("predict", "run", "--input", "new.txt", "--output", "out.txt")
+    written = f"{labels[0]} not good\n\n{labels[2]} so bad\n"
+    assert Path("out.txt").read_text() == written
+    assert items_of("out.txt") == ["not good", "", "so bad"]
+
+
+def test_a_translation_is_a_line_for_each_line(folder: Path) -> None:
+    files = {"train.en": "a b\nb\n", "train.de": "x y\nz\n", "new.en": "b a\n\nb\n"}
+    data = 'adapter = "text"\nformat = "lines"\ntrain = ["train.en", "train.de"]'
+    trained(folder, data, files, output="sequence", target="text", column="target", tokens="character")
+    texts = [found["text"] for found in json.loads(well("predict", "run", "--json", "--input", "new.en"))]
+    shown = call("predict", "run", "--input", "new.en", "--output", "new.de")
+    assert (shown.exit_code, "multiseq: new.de: 3 rows, 1 of them empty" in shown.stderr) == (0, True)
+    assert Path("new.de").read_text() == f"{texts[0]}\n\n{texts[2]}\n"
+    message = error("predict", "run", "--input", "new.en", "--output", "new.fr")
+    assert "got the ending '.fr', expected one of .csv .tsv .jsonl .parquet .txt" in message
+    assert ".ctm .de, or" in message
 
 
 def test_json_lines_are_read_as_in_training(folder: Path) -> None:

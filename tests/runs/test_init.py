@@ -375,6 +375,19 @@ def test_lines_with_labels_in_another_encoding() -> None:
     assert list(tables["tasks"]) == ["label", "coarse"]
 
 
+def test_lines_of_fasttext_and_one_without_a_label() -> None:
+    lines = [f"__label__up\tso good {i}\nso bad {i} __label__down\n" for i in range(20)]
+    write("moods.txt", "".join([*lines[:3], "no label here\n", *lines[3:]]))
+    printed = well("init", "moods.txt")
+    tables = tomllib.loads(Path("moods.toml").read_text())
+    data = only(tables, "data")
+    assert (data["format"], data["on_error"], "separator" in data) == ("labelled", "skip", False)
+    assert only(tables, "tasks")["target"] == "class"
+    assert "2 labels in the lines, as in fastText: __label__up, __label__down" in printed
+    assert "Odd: 1 bad row left out: got 'no label here' without a label" in printed
+    assert "moods.txt:7)" in printed
+
+
 def test_sentences_that_begin_alike_are_not_labels() -> None:
     write("a.txt", "".join(f"{['The', 'I', 'It', 'We'][i % 4]} saw number {i} today\n" for i in range(80)))
     with pytest.raises(DataError, match="lines of text without labels, such as 'The saw number 0"):
@@ -672,6 +685,8 @@ def test_kinds_and_encodings_of_files() -> None:
     write("a", "text\tlabel\nso good\tup\n")
     assert kind_of(Path("a")) == "table"
     write("b", "__label__up so good\n__label__down so bad\n")
+    assert kind_of(Path("b")) == "labelled"
+    write("b", "so good __label__up\n__label__down\tso bad\nwithout a label\n")
     assert kind_of(Path("b")) == "labelled"
     assert encoding_of(Path(write("c", "“quoted”", "cp1252"))) == "cp1252"
     assert encoding_of(Path(write("d", "café", "latin-1"))) == "latin-1"

@@ -32,9 +32,10 @@ from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
 from multiseq.runs import predict as predict_module
 from multiseq.runs.columns import columns_of
-from multiseq.runs.predict import Done, open_inputs, predict_files
+from multiseq.runs.predict import Done, line_endings, open_inputs, predict_files
+from multiseq.runs.recipe import Recipe
 from multiseq.runs.rows import Row
-from multiseq.runs.writers import ConllWriter, TimedWriter, text_grid, word_grid
+from multiseq.runs.writers import ConllWriter, LineWriter, TimedWriter, text_grid, word_grid
 from multiseq.tasks import Task
 
 DIM = 8
@@ -459,6 +460,94 @@ def test_a_network_has_a_row_for_each_node(predict: Callable[..., Result], model
     assert (row["net"], row["prediction"]) == ("A", model.predict("kind", [NETWORK])[0].label)
 
 
+# --- one answer a line ----------------------------------------------------------------------------
+
+
+def test_a_line_for_each_item(predict: Callable[..., Result], model: Model) -> None:
+    texts = ["so good", "", "a saw", " ", "bad"]
+    Path("new.txt").write_text("".join(f"{text}\n" for text in texts))
+    found = predict("mood", "--input", "new.txt", "--output", "out.txt")
+    labels = [label.label for label in model.predict("mood", texts)]
+    lines = [labels[0], "", labels[2], "", labels[4]]
+    assert Path("out.txt").read_text() == "".join(f"{line}\n" for line in lines)
+    assert found.stderr == "multiseq: out.txt: 5 rows, 2 of them empty\n"
+    stream = predict("mood", "--input", "new.txt", "--output", "-.txt")
+    assert stream.stdout == Path("out.txt").read_text()
+    found = predict("mood", "--input", "new.txt", "--output", "out.txt", "--on-error", "skip")
+    assert Path("out.txt").read_text() == stream.stdout
+    assert found.stderr == (
+        "multiseq: out.txt: 5 rows, 2 of them with an error; the first: new.txt:2: got an empty item\n"
+    )
+    # Any input, numbers, and several of them.
+    Path("new.csv").write_text('text,n\n"CCO",1\nCO,2\n')
+    for task in ("logp", "two"):
+        predict(task, "--input", "new.csv", "--output", "out.csv")
+        predict(task, "--input", "new.csv", "--output", "out.txt")
+        rows = rows_of(Path("out.csv").read_text())
+        answers = ["\t".join(v for k, v in row.items() if k.startswith("prediction")) for row in rows]
+        assert Path("out.txt").read_text().splitlines() == answers
+        assert answers[0].count("\t") == (task == "two")
+
+
+def test_lines_of_answers_by_hand() -> None:
+    def row(item: Any) -> Row:
+        return Row({}, item, "a:1")
+
+    writer = LineWriter(["prediction"], ", ")
+    filled = [(row("x"), {"prediction": "one\r\ntwo\nthree\rfour"}), (row("x"), {"error": "no"})]
+    assert writer.encode([*filled, (row(["x"]), {"prediction": ["a", "b"]})]) == (
+        b"one two three four\n\na, b\n"
+    )
+    writer = LineWriter(["prediction"], " ", with_text=True)
+    filled = [(row("how\nto"), {"prediction": ["__label__a", "__label__b"]}), (row("x"), {"prediction": []})]
+    assert writer.encode([*filled, (row(""), {"prediction": ["__label__a"]}), (row(None), {})]) == (
+        b"__label__a __label__b how to\nx\n\n\n"
+    )
+
+
+@pytest.mark.parametrize("task", ["pos", "mood"])
+def test_lines_are_refused_where_an_item_has_several_answers(
+    predict: Callable[..., Result], task: str
+) -> None:
+    Path("new.txt").write_text("so good\n")
+    options = ["--n-best", "2"] if task == "mood" else []
+    message = predict(task, "--input", "new.txt", "--output", "out.txt", *options, code=1).stderr
+    what = "--n-best" if task == "mood" else "labels for each vector"
+    assert f"out.txt: got {what}, but a line has one answer for its item; choose .jsonl or .csv" in message
+
+
+def test_the_endings_of_the_lines_that_were_trained_on() -> None:
+    def endings(**data: Any) -> set[str]:
+        tables = {"data": {"d": {"adapter": "text", **data}}, "tasks": {"t": {"data": "d"}}}
+        return line_endings(Recipe("r", Path(), "", tables), "t")
+
+    assert endings(format="lines", train=["a/train.en", "a/train.DE.gz"], dev=0.1) == {".de"}
+    assert endings(format="labelled", file="cooking.train", test=0.1) == {".train"}
+    assert endings(format="labelled", train="cooking") == set()
+    assert endings(format="table", train="a.csv") == set()
+    assert line_endings(None, "t") == set()
+
+
+def test_texts_that_may_be_cut_off_are_counted(
+    predict: Callable[..., Result], model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("new.txt").write_text("so good\nbad\n\n")
+    command = ["--input", "new.txt", "--output", "out.csv"]
+    assert "cut off" not in predict("echo", *command).stderr  # this model says nothing
+    head: Any = model.task("echo").head
+    bias = head.out.bias.detach().clone()
+    bias[head.target.end] = -100  # now it does not stop by itself
+    monkeypatch.setattr(head.out, "bias", torch.nn.Parameter(bias))
+    said = predict("echo", *command, "--decode", "max_length=3").stderr
+    assert (
+        "multiseq: 2 of 3 texts may be cut off: they are as long as max_length allows, 3 tokens; "
+        "--decode max_length=6, or decode = { max_length = 6 } of the task in the recipe, allows more"
+    ) in said
+    assert [row["cut"] for row in rows_of(Path("out.csv").read_text())] == ["True", "True", ""]
+    assert head.max_length == 14  # of the longest training text, 3 tokens: 3 * 1.5 + 10
+    assert "max_length allows, 14 tokens" in predict("echo", *command).stderr
+
+
 # --- where rows come from -------------------------------------------------------------------------
 
 
@@ -689,7 +778,9 @@ def sixty(model: Model, saved: Path) -> Callable[..., tuple[Done, list[str]]]:
     return call
 
 
-@pytest.mark.parametrize(("ending", "places"), [("csv", [1, 2, 7, 18, "join"]), ("parquet", [4, "join"])])
+@pytest.mark.parametrize(
+    ("ending", "places"), [("csv", [1, 2, 7, 18, "join"]), ("parquet", [4, "join"]), ("txt", [4, "join"])]
+)
 def test_killed_and_run_again(
     sixty: Callable[..., tuple[Done, list[str]]],
     monkeypatch: pytest.MonkeyPatch,
@@ -717,7 +808,8 @@ def test_killed_and_run_again(
         with monkeypatch.context() as patch:
             patch.setattr(predict_module, "write_whole", killed)
             if place == "join":
-                patch.setattr("multiseq.runs.writers.tables.replace_file", killed_at_the_end)
+                module = "lines" if ending == "txt" else "tables"
+                patch.setattr(f"multiseq.runs.writers.{module}.replace_file", killed_at_the_end)
             with pytest.raises(Killed):
                 sixty(out)
         assert not Path(out).exists()

@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -529,6 +530,46 @@ def test_a_model_in_training_mode_predicts_in_threads(point_adapter: Any) -> Non
         for a, b in zip(results, expected, strict=True):
             assert a.probability == pytest.approx(b.probability, abs=1e-5)
     assert (model.training, encoder.training, head.training) == (True, True, False)
+
+
+def test_texts_that_are_longer_than_a_decoder_may_write() -> None:
+    adapter = TextAdapter.fit(["a b"], dim=16)
+    target = TextTarget.fit(["xyz"], unit="character")
+    texts = {"said": [["x", "xy"], "xyz", "zxyz", None]}
+    source = Source("text", ["a", "b", "a b", "b a"], texts, locations=["t:1", "t:2", "t:3", "t:4"])
+    for limit, num in ((2, 2), (3, 1), (4, 0)):
+        head = DecoderHead(16, target, depth=1, heads=2, max_length=limit)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            PreparedSource(source, adapter, {"said": Task("text", head)})
+        assert [str(warning.message) for warning in caught] == [
+            f"task 'said': {num} of 4 texts to learn are longer than the {limit} tokens of its head's "
+            "max_length, at which the model cuts off what it writes. The longest has 4 (t:3): set max_length "
+            "to this or more, or leave it out"
+        ] * (num > 0)
+
+
+def test_a_text_that_is_copied_is_one_token_of_the_length() -> None:
+    adapter = TextAdapter.fit(["a b"], dim=16)
+    target = TextTarget.fit(["a b c"], unit="character", copy=True)
+    head = DecoderHead(16, target, depth=1, heads=2, max_length=3)
+    source = Source("text", ["Sokrates b"], {"said": ["a Sokrates"]})
+    assert len(PreparedSource(source, adapter, {"said": Task("text", head)})) == 1  # "a", " ", the name
+
+
+def test_a_text_to_learn_from_an_item_of_several_sets() -> None:
+    adapter = TextAdapter.fit(["a b"], dim=16, window=2)
+    task = Task("text", DecoderHead(16, TextTarget.fit(["x"], unit="character"), depth=1, heads=2))
+    places = ["t:1", "t:2", "t:3"]
+    source = Source("text", ["a b a b a", "a", "a b a"], {"said": ["x", "x", "x"]}, locations=places)
+    message = (
+        r"t:1: makes 3 sets, but task 'said' .* \(2 of 3 items make several\); cut the item and its text"
+    )
+    with pytest.raises(ValueError, match=message):
+        PreparedSource(source, adapter, {"said": task})
+    one = replace(source, items=["a b a b a", "a", "b"])
+    with pytest.raises(ValueError, match="learns a sequence from one; cut the item and its text, or raise"):
+        PreparedSource(one, adapter, {"said": task})
 
 
 def test_of_several_texts_one_is_drawn_and_an_empty_list_is_no_label() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from multiseq.data.bad_rows import Reject, stop
@@ -16,6 +16,9 @@ __all__ = [
     "FASTTEXT",
     "ROW",
     "conllu_sentences",
+    "fasttext_line",
+    "is_fasttext",
+    "labelled_line",
     "read_conll",
     "read_conllu",
     "read_labelled",
@@ -166,44 +169,110 @@ def read_lines(
 def read_labelled(
     path: Path,
     *,
-    separator: str = " ",
+    separator: str | None = None,
     encoding: str = "utf-8",
     unpack_limit: int | None = None,
     reject: Reject = stop,
 ) -> Records:
-    """Read lines of the form label, separator, text (text classification).
+    """Read lines of the form label, separator, text (text classification), or lines of fastText.
 
-    The label columns are ``label`` and ``coarse``, which is the label up to its first colon. If a line begins
-    with several labels in fastText's form (``__label__a __label__b text``), both columns hold lists.
+    The label columns are ``label`` and ``coarse``, which is the label up to its first colon.
+
+    Files of fastText (`is_fasttext`) are read as fastText reads them: blanks and tabs separate words, and
+    each word that begins with ``__label__`` is a label, wherever it stands. The other words are the text. If
+    a line has several labels, both columns hold lists.
 
     Args:
         path: The file.
-        separator: The separator between label and text.
+        separator: The separator between label and text. Default: a tab if all lines have one, otherwise the
+            first blank or tab. Lines of fastText are read in the same way with any blank or tab.
         encoding: The encoding of the file.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
-        reject: What to do about a line without a separator.
+        reject: What to do about a line without a label or without a text.
 
     Raises:
-        DataError: A line has no separator.
+        DataError: A line has no separator; in fastText, no label or no text.
     """
-    places = Places(path)
-    records = Records([], {"label": [], "coarse": []}, places)
-    for number, line in enumerate(lines_of(path, encoding, unpack_limit), 1):
-        line = line.rstrip("\r\n")
-        if not line.strip():
+    records = Records([], {"label": [], "coarse": []}, places := Places(path))
+    lines = [line.rstrip("\r\n") for line in lines_of(path, encoding, unpack_limit)]
+    filled = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    split = labelled_line(separator, [line for _, line in filled])
+    for number, line in filled:
+        try:
+            labels, text = split(line)
+        except ValueError as error:
+            reject(f"{path}:{number}", str(error), line)
             continue
-        label, separated, text = line.partition(separator)
-        if not separated:
-            reason = f"got {line[:40]!r}, expected a label, {separator!r} and a text"
-            reject(f"{path}:{number}", reason, line)
-            continue
-        labels = [label]
-        while labels[0].startswith(FASTTEXT) and text.startswith(FASTTEXT):
-            label, _, text = text.partition(separator)
-            labels.append(label)
         records.items.append(text)
         coarse = [label.partition(":")[0] for label in labels]
         records.columns["label"].append(labels if len(labels) > 1 else labels[0])
         records.columns["coarse"].append(coarse if len(coarse) > 1 else coarse[0])
         places.lines.append(number)
     return records
+
+
+def is_fasttext(lines: Sequence[str]) -> bool:
+    """Whether lines are of fastText: one begins with a label of fastText, or half of them have one anywhere.
+
+    A text about fastText, in lines of another form, may have such a word, too.
+
+    >>> is_fasttext(["__label__up so good", "no label"]), is_fasttext(["so good __label__up"])
+    (True, True)
+    >>> is_fasttext(["ask what is __label__", "ask what is a word", "say a word"])
+    False
+    """
+    having = [line for line in lines if fasttext_line(line)[0]]
+    return any(line.startswith(FASTTEXT) for line in having) or 2 * len(having) >= max(1, len(lines))
+
+
+def fasttext_line(line: str) -> tuple[list[str], str]:
+    r"""The labels of a line of fastText (https://fasttext.cc/docs/en/supervised-tutorial.html), and its text.
+
+    Blanks between the words of the text stay as they are.
+
+    >>> fasttext_line("__label__a how\tto  bake __label__b bread")
+    (['__label__a', '__label__b'], 'how\tto  bake bread')
+    """
+    return _LABEL.findall(line), _WITH_BLANKS.sub("", line).strip(_BLANKS)
+
+
+_BLANKS = " \t\v\f\r\0"
+"""What separates words in fastText; other blanks of Unicode do not."""
+
+_LABEL = re.compile(rf"(?<![^{_BLANKS}]){FASTTEXT}[^{_BLANKS}]+")
+_WITH_BLANKS = re.compile(rf"{_LABEL.pattern}[{_BLANKS}]*")
+
+
+def labelled_line(separator: str | None, lines: Sequence[str]) -> Callable[[str], tuple[list[str], str]]:
+    """How the lines of a file are divided: a function that returns the labels and the text of a line.
+
+    Args:
+        separator: As for `read_labelled`.
+        lines: The lines of the file that are not empty.
+
+    Returns:
+        The function. It raises ValueError for a line without a label or without a text.
+    """
+    if (separator is None or separator.isspace()) and is_fasttext(lines):
+        return _checked_fasttext
+    if separator is None and all("\t" in line for line in lines):
+        separator = "\t"
+
+    def split(line: str) -> tuple[list[str], str]:
+        label, *text = line.split(separator, 1) if separator else re.split("[ \t]", line, maxsplit=1)
+        if not text:
+            expected = repr(separator) if separator else "a blank or a tab"
+            raise ValueError(f"got {line[:40]!r}, expected a label, {expected} and a text")
+        return [label], text[0]
+
+    return split
+
+
+def _checked_fasttext(line: str) -> tuple[list[str], str]:
+    labels, text = fasttext_line(line)
+    if not labels or not text:
+        lacks = "text" if labels else "label"
+        raise ValueError(
+            f"got {line[:40]!r} without a {lacks}, expected labels and a text, as in {FASTTEXT}NAME a text"
+        )
+    return labels, text

@@ -197,11 +197,12 @@ class PretrainedTextAdapter(TextItems, nn.Module):
         """Where the words of a window begin, and their shapes; also of words that another window reads."""
         first = bisect_left(spans, (max(start, 0), 0))
         begins, rows, before = [], [], len(self.tokenizer.before)
-        for name, (place, _) in zip(names[first:], spans[first:], strict=True):
-            if self.shapes is None or place >= start + num:
+        for word in range(first, len(names) if self.shapes is not None else 0):
+            place = spans[word][0]
+            if place >= start + num:
                 break
             begins.append(place - start + before)
-            rows.append(crc32(shape_of(name).encode()) % NUM_SHAPES)
+            rows.append(crc32(shape_of(names[word]).encode()) % NUM_SHAPES)
         return torch.tensor(begins, dtype=torch.int32), torch.tensor(rows, dtype=torch.int32)
 
     def augment(self, example: PretrainedTextExample, generator: torch.Generator) -> PretrainedTextExample:

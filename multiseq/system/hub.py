@@ -69,7 +69,10 @@ def download_files(name: str, patterns: Sequence[str]) -> Path:
         return Path(hub.snapshot_download(name, allow_patterns=list(patterns)))
     except Exception as error:  # of the network or of the Hub
         said = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ValueError(f"{name}: {advice}: {said}") from error
+        raise ValueError(
+            f"{name}: {advice}: {said}. Where the Hub cannot be reached, copy the model's folder to this "
+            "machine and give its path"
+        ) from error
 
 
 def _literal(name: str) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from multiseq.data.conll import word_line
+from multiseq.data.conll import COLUMNS, COMMENT, word_line
+from multiseq.data.conllu import ROW
 from multiseq.data.formats import SPLITS
-from multiseq.data.readers.text import FASTTEXT, ROW
+from multiseq.data.readers.text import FASTTEXT
 from multiseq.data.recordings import is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import SEPARATORS, TABLES
@@ -240,18 +241,20 @@ def _is_conll(path: Path, lines: Sequence[str]) -> bool:
     Raises:
         DataError: There are, but in columns that nothing reads.
     """
-    words = [line.split() for line in lines if word_line(line)]
+    words = [line.split() for line in lines if word_line(line) and not COMMENT.match(line)]
     widths = {len(row) for row in words}
     empty = len(re.findall(r"\n\s*\n", "\n".join(lines).strip()))
     sentences = empty and len(words) / empty < 60
     if len(widths) != 1 or not sentences or len(words) <= 10:
         return False
-    if widths == {5}:
+    [width] = widths
+    if width > max(COLUMNS):
         raise DataError(
-            f"{path}: seems to have a word and its tags on each line, in 5 columns "
-            f"({' '.join(words[0])!r}); expected 2 to 4 columns, the word first, or CoNLL-U"
+            f"{path}: seems to have a word and its tags on each line, in {width} columns "
+            f"({' '.join(words[0])!r}); expected 2 to {max(COLUMNS)} columns, or CoNLL-U; other columns need "
+            'a recipe with format = "conll" and column_names = ["word", …]'
         )
-    return widths <= {2, 3, 4}
+    return width > 1
 
 
 def labelled_separator(lines: Sequence[str]) -> str:

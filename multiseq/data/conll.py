@@ -92,6 +92,11 @@ class Layout:
         """The names of the label columns."""
         return [name for name in self.names if name not in (WORD, ID)]
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the number of each word is in the first column."""
+        return list(self.names[:1]) == [ID]
+
     def is_comment(self, line: str) -> bool:
         """Whether a line before the first word of a sentence is a comment: ``# …`` in other columns."""
         columns = line.split("\t") if self.tabs else columns_of_line(line)[::2]

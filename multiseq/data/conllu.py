@@ -94,7 +94,8 @@ def fill(fields: list[str], column: str, label: Any) -> None:
         kept = [e for e in labels_in(fields[COLUMNS.index(place)], place) if _name(e) != name]
         value = ",".join(labels)
         new = [] if value in ("", NONE) else [f"{name}={value}"]
-    fields[COLUMNS.index(place)] = _cell([*kept, *new]) if place == "misc" else _features([*kept, *new])
+    at = COLUMNS.index(place)
+    fields[at] = _features([*kept, *new]) if place == "feats" else _as_before(fields[at], [*kept, *new])
 
 
 def _name(entry: str) -> str:
@@ -103,6 +104,12 @@ def _name(entry: str) -> str:
 
 def _cell(entries: Iterable[str]) -> str:
     return "|".join(entries) or NONE
+
+
+def _as_before(cell: str, entries: Iterable[str]) -> str:
+    """A cell of MISC with its entries in the order that they had; new ones are last."""
+    order = {_name(entry): i for i, entry in enumerate(labels_in(cell, "misc"))}
+    return _cell(sorted(entries, key=lambda entry: order.get(_name(entry), len(order))))
 
 
 def _features(entries: Iterable[str]) -> str:

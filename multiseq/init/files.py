@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from multiseq.data.conll import COLUMNS, COMMENT, word_line
+from multiseq.data.conll import COLUMNS, COMMENT, layout_of, word_line
 from multiseq.data.conllu import ROW
 from multiseq.data.formats import SPLITS
 from multiseq.data.readers.text import FASTTEXT
@@ -182,7 +182,7 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
         return "textgrid"
     if suffix in UNREAD:
         raise DataError(f"{path}: {UNREAD[suffix]}")
-    if suffix in TABLES:
+    if suffix in TABLES and not (suffix in (".tsv", ".tab") and _has_numbered_words(path, encoding)):
         return "table"
     if suffix in (".sdf", ".graphml"):
         return suffix[1:]
@@ -233,6 +233,11 @@ def _is_json_lines(lines: Sequence[str]) -> bool:
         return all(isinstance(parse_json(line), dict) for line in lines[:20])
     except (ValueError, json.JSONDecodeError):
         return False
+
+
+def _has_numbered_words(path: Path, encoding: str) -> bool:
+    """Whether the first column of a file with tabs counts words from 1 (GermEval 2014)."""
+    return layout_of(islice(lines_of(path, encoding), LINES)).is_numbered
 
 
 def _is_conll(path: Path, lines: Sequence[str]) -> bool:

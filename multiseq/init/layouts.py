@@ -268,6 +268,8 @@ def _plan_sentences(
     add_shares(plan)
     first, bad = next(splits_in_order(group))[1], BadRows()
     records = read(first, encoding=encoding, reject=bad.add)
+    if bad.rows and not records.items:
+        raise DataError(f"{bad.rows[0].location}: {bad.rows[0].reason}")
     bad.check(0, len(records.items), str(first))
     return plan, records.columns
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from multiseq.checks import no_such
 from multiseq.data.conll import has_columns
 from multiseq.data.conllu import is_conllu
-from multiseq.data.formats import FORMATS, SPLITS
+from multiseq.data.formats import FORMATS, SPLITS, TEXT
 from multiseq.data.kaldi import is_kaldi
 from multiseq.data.recordings import AUDIO
+from multiseq.data.records import DataError
 from multiseq.data.tables import TABLES
 from multiseq.data.text_files import json_item, json_of, lines_of, suffix_of
 from multiseq.results import Label, LabelSet, Number, Spoken, Text, mean_distance, rounded, segments
@@ -66,8 +67,6 @@ BY_LINE = ("conllu", "conll", "jsonl", "labelled")
 """Formats of training in which files of any other ending are read, too."""
 OF_TEXT = (".txt", ".text", ".md", "")
 """Endings of lines of text. Only the content shows if they are words with tags."""
-BYTES = "latin-1"
-"""An encoding that reads any file: what a file is does not depend on letters outside ASCII."""
 LOOK = 1000
 """The most lines that are looked at to know what a file is."""
 
@@ -142,8 +141,10 @@ def reading_of(
     spec = {} if recipe is None else recipe.tables["data"][recipe.tasks[task]["data"]]
     chosen = changed_options(changes)
     trained = str(spec.get("format", ""))
-    format_ = chosen.pop("format", "") or _format_of(file, adapter, trained, _suffixes(spec), labels)
     options = {key: value for key, value in spec.items() if key in FORMATS[trained]} if trained else {}
+    format_ = chosen.pop("format", "") or _format_of(file, adapter, trained, _suffixes(spec))
+    if not format_:
+        format_ = _format_by_content(file, trained, {**options, **chosen}, labels)
     options.pop("segments", None)  # these are labels, which new recordings do not have
     options.setdefault("input", "file" if format_ == "recordings" else "text")
     if recipe is None:
@@ -171,9 +172,8 @@ def _suffixes(spec: Mapping[str, Any]) -> set[str]:
     return {suffix_of(file) for file in files}
 
 
-def _format_of(
-    file: Path, adapter: Any, trained: str, suffixes: Collection[str], labels: Collection[str]
-) -> str:
+def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]) -> str:
+    """The format of a file by its ending and that of the training files; empty if they do not say it."""
     suffix = suffix_of(file)
     if suffix in getattr(adapter, "suffixes", ()):
         return "item"
@@ -189,16 +189,21 @@ def _format_of(
         return trained if trained in ("recordings", "networks", "triples") else "table"
     if trained == "folders" and not hasattr(adapter, "suffixes"):
         return BY_SUFFIX.get(suffix, "folders")
-    return _format_by_content(file, trained, suffix, labels)
+    return BY_SUFFIX.get(suffix, "") if trained != "conllu" else ""
 
 
-def _format_by_content(file: Path, trained: str, suffix: str, labels: Collection[str]) -> str:
+def _format_by_content(file: Path, trained: str, options: Mapping[str, Any], labels: Collection[str]) -> str:
     """The format of a file whose ending does not say it: that of training, or lines of text.
 
     Raises:
         ValueError: It may be words with their tags as well as lines of text.
     """
-    lines = islice(lines_of(file, BYTES), LOOK) if file.is_file() else iter(())
+    suffix = suffix_of(file)
+    told = {key: value for key, value in options.items() if key in TEXT}
+    try:
+        lines = list(islice(lines_of(file, **told), LOOK)) if trained in ("conllu", "conll") else []
+    except DataError:  # who reads the file says it
+        lines = []
     if trained == "conllu" and is_conllu(lines):
         return trained
     if suffix in BY_SUFFIX or trained not in BY_LINE:

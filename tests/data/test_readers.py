@@ -125,7 +125,7 @@ def test_entries_of_misc_are_labels(write: Write) -> None:
             "Case=Nom|Mood=Ind|Number[psor]=Plur,Sing",
             "SpaceAfter=No|Lang=en",
         ),
-        ("misc", ["Gloss=a", "Lang=de"], "Mood=Ind|Case=Nom", "SpaceAfter=No|Gloss=a|Lang=de"),
+        ("misc", ["Gloss=a", "Lang=de"], "Mood=Ind|Case=Nom", "SpaceAfter=No|Lang=de|Gloss=a"),
         ("misc", "_", "Mood=Ind|Case=Nom", "SpaceAfter=No"),
         ("misc.Lang", "de", "Mood=Ind|Case=Nom", "SpaceAfter=No|Lang=de"),
         ("misc.Lang", "_", "Mood=Ind|Case=Nom", "SpaceAfter=No"),

@@ -698,15 +698,15 @@ def test_one_feature_and_entries_of_misc_are_written_in_their_columns(folder: Pa
         shutil.rmtree(folder / "run")
 
 
-NAMES = "EU NNP B-ORG\nrejects VBZ O\n\nCalls NNS O\n\n"
+NAMES = "EÜ NNP B-ORG\nrejects VBZ O\n\nCalls NNS O\n\n"
 
 
 def test_words_with_tags_are_read_whatever_the_ending(folder: Path) -> None:
     data = 'adapter = "text"\nformat = "conll"\ntrain = "e.train"'
     trained(folder, data, {"e.train": 4 * NAMES}, output="vector", column="tag")
     for name in ("e.testb", "e.iob", "e.txt", "e"):
-        (folder / name).write_text(NAMES)
-        assert items_of(name) == [["EU", "rejects"], ["Calls"]]
+        (folder / name).write_text(NAMES, encoding="utf-8")
+        assert items_of(name) == [["EÜ", "rejects"], ["Calls"]]
     (folder / "news.txt").write_text("The union met today .\n\nIt did not say why it did .\n")
     assert items_of("news.txt") == ["The union met today .", "", "It did not say why it did ."]
     (folder / "words.txt").write_text("The\nunion\n\nmet\n")

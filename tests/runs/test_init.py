@@ -365,11 +365,15 @@ def test_words_with_tags_learn_the_last_column() -> None:
     write("wide.txt", german.replace(" x", " x y"))
     with pytest.raises(DataError, match=r"in 6 columns .* expected 2 to 5 columns.* column_names = "):
         planned("wide.txt")
-    write("numbered.tsv.txt", "#\thttp://a.b\n1\tEU\tB-ORG\tO\n2\tcalls\tO\tO\n\n" * 6)
-    assert [task.name for task in planned("numbered.tsv.txt")[0].tasks] == ["ner", "nested"]
-    write("bad.conll", "EU NNP x x x x x\n\n" * 3)
-    with pytest.raises(DataError, match=r"bad\.conll: 3 of 3 rows .* bad\.conll:1: got 7 columns, expected"):
-        planned("bad.conll")
+    write("numbered.tsv", "#\thttp://a.b\n1\tEU\tB-ORG\tO\n2\tcalls\tO\tO\n\n" * 6)
+    assert [task.name for task in planned("numbered.tsv")[0].tasks] == ["ner", "nested"]
+    for words, message in (
+        ("", ":1: got 7 columns, expected"),
+        ("EU NNP\n\n", ": 3 of 4 rows cannot be used"),
+    ):
+        write("bad.conll", words + "EU NNP x x x x x\n\n" * 3)
+        with pytest.raises(DataError, match=rf"bad\.conll{message}"):
+            planned("bad.conll")
     write("table.txt", "word\ttag\n" + "so\tup\n" * 20 + "\n")  # an empty line at the end is no sentence
     assert kind_of(Path("table.txt")) == "table"
     write("few.conll", "so X\n")

@@ -422,14 +422,22 @@ def _of_json(file: Input, adapter: Any) -> Iterator[Row]:
 
 def _of_conllu(file: Input, adapter: Any) -> Iterator[Row]:
     options = {key: value for key, value in file.reading.options.items() if key in TEXT}
-    yield from _of_sentences(file, conllu_sentences(file.path, **options), COLUMNS, "form")
+    sentences = conllu_sentences(file.path, **options, reject=_not_words)
+    yield from _of_sentences(file, sentences, COLUMNS, "form")
 
 
 def _of_conll(file: Input, adapter: Any) -> Iterator[Row]:
     options = {key: value for key, value in file.reading.options.items() if key in TEXT}
     names = file.reading.options.get("column_names", ())
     layout = layout_of(lines_of(file.path, **options), names, with_tags=False)
-    yield from _of_sentences(file, conll_sentences(file.path, layout, **options), layout.names, WORD)
+    sentences = conll_sentences(file.path, layout, **options, reject=_not_words)
+    yield from _of_sentences(file, sentences, layout.names, WORD)
+
+
+def _not_words(location: str, reason: str, raw: str = "") -> None:
+    """Raise BadRowError. A file may be read as words with tags because training was, whatever its ending."""
+    known = suffix_of(location.rpartition(":")[0]) in (".conllu", ".conll")
+    stop(location, reason if known else f"{reason}; where the lines are texts, give --set format=text")
 
 
 def _of_sentences(

@@ -716,7 +716,9 @@ def test_words_with_tags_are_read_whatever_the_ending(folder: Path) -> None:
     assert "--set format=conll, or --set format=text" in message
     assert items_of("words.txt", "--set", "format=conll") == [["The", "union"], ["met"]]
     (folder / "news.raw").write_text("The union met today , it said .\n")
-    assert "news.raw:1: got 8 columns" in error("predict", "run", "--input", "news.raw")
+    message = error("predict", "run", "--input", "news.raw")
+    assert "news.raw:1: got 8 columns, expected" in message
+    assert "where the lines are texts, give --set format=text" in message
     message = error("predict", "run", "--input", "news.txt", "--output", "x.conll")
     assert "an input in CoNLL (if it is, add --set format=conll)" in message
 

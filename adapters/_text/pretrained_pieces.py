@@ -59,7 +59,8 @@ class PretrainedPieces:
         if unit == "piece":
             if not isinstance(item, str):
                 raise ValueError(
-                    f'text: got {type(item).__name__}, expected a string (unit "piece" takes raw text)'
+                    f'text: got {type(item).__name__}, expected a string (unit "piece" takes raw text); '
+                    'for a list of words use unit = "word"'
                 )
             text = composed(item)
             encoding = self._tokenizer.encode(text, add_special_tokens=False)

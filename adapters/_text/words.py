@@ -294,6 +294,7 @@ def _spaced(text: str) -> str:
 def _checked(item: Any, name: str) -> str:
     if not isinstance(item, str):
         raise ValueError(
-            f'{name}: got {type(item).__name__}, expected a string (unit "piece" takes raw text)'
+            f'{name}: got {type(item).__name__}, expected a string (unit "piece" takes raw text); '
+            'for a list of words use unit = "word"'
         )
     return composed(item)

@@ -10,7 +10,7 @@ TABLE = {"input": False, "separator": False, "sheet": False, **TEXT}
 
 FORMATS: dict[str, dict[str, bool]] = {
     "conllu": TEXT,
-    "conll": TEXT,
+    "conll": {"column_names": False, **TEXT},
     "table": {"features": False, **TABLE},
     "lines": TEXT,
     "labelled": {"separator": False, **TEXT},

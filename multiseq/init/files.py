@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from multiseq.data.conll import word_line
+from multiseq.data.conll import COLUMNS, COMMENT, layout_of, word_line
+from multiseq.data.conllu import ROW
 from multiseq.data.formats import SPLITS
-from multiseq.data.readers.text import ROW, is_fasttext
+from multiseq.data.readers.text import is_fasttext
 from multiseq.data.recordings import is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import SEPARATORS, TABLES
@@ -181,7 +182,7 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
         return "textgrid"
     if suffix in UNREAD:
         raise DataError(f"{path}: {UNREAD[suffix]}")
-    if suffix in TABLES:
+    if suffix in TABLES and not (suffix in (".tsv", ".tab") and _has_numbered_words(path, encoding)):
         return "table"
     if suffix in (".sdf", ".graphml"):
         return suffix[1:]
@@ -234,24 +235,31 @@ def _is_json_lines(lines: Sequence[str]) -> bool:
         return False
 
 
+def _has_numbered_words(path: Path, encoding: str) -> bool:
+    """Whether the first column of a file with tabs counts words from 1 (GermEval 2014)."""
+    return layout_of(islice(lines_of(path, encoding), LINES)).is_numbered
+
+
 def _is_conll(path: Path, lines: Sequence[str]) -> bool:
     """Whether there are a word and its tags on each line, and empty lines between sentences (CoNLL-2003).
 
     Raises:
         DataError: There are, but in columns that nothing reads.
     """
-    words = [line.split() for line in lines if word_line(line)]
+    words = [line.split() for line in lines if word_line(line) and not COMMENT.match(line)]
     widths = {len(row) for row in words}
     empty = len(re.findall(r"\n\s*\n", "\n".join(lines).strip()))
     sentences = empty and len(words) / empty < 60
     if len(widths) != 1 or not sentences or len(words) <= 10:
         return False
-    if widths == {5}:
+    [width] = widths
+    if width > max(COLUMNS):
         raise DataError(
-            f"{path}: seems to have a word and its tags on each line, in 5 columns "
-            f"({' '.join(words[0])!r}); expected 2 to 4 columns, the word first, or CoNLL-U"
+            f"{path}: seems to have a word and its tags on each line, in {width} columns "
+            f"({' '.join(words[0])!r}); expected 2 to {max(COLUMNS)} columns, or CoNLL-U; other columns need "
+            'a recipe with format = "conll" and column_names = ["word", …]'
         )
-    return widths <= {2, 3, 4}
+    return width > 1
 
 
 def labelled_separator(lines: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multiseq.data.bad_rows import BadRows
+from multiseq.data.conllu import labels_in
 from multiseq.data.formats import SPLIT_NAMES
 from multiseq.data.graphs.graphml import DEGREE, networks_of
 from multiseq.data.kaldi import is_kaldi
@@ -250,20 +251,29 @@ def _plan_conll(group: Group, encoding: str, name: str) -> Plan:
     from multiseq.data.readers import read_conll
 
     plan, columns = _plan_sentences(group, encoding, name, "conll", read_conll)
-    _add_tags(plan, columns, list(columns)[::-1])
+    last = "ner" if "ner" in columns else next(reversed(columns), "")
+    _add_tags(plan, columns, [last, *(name for name in reversed(columns) if name != last)])
     return plan
 
 
 def _plan_sentences(
     group: Group, encoding: str, name: str, format_: str, read: Callable[..., Records]
 ) -> tuple[Plan, dict[str, list[Any]]]:
-    """A plan for sentences with a word on each line, without its tasks; and the label columns."""
+    """A plan for sentences with a word on each line, without its tasks; and the label columns.
+
+    Raises:
+        DataError: Most sentences cannot be read.
+    """
     plan = Plan(name, "text", {"format": format_, **dict(splits_in_order(group))})
     if encoding != "utf-8":
         plan.data["encoding"] = encoding
     add_shares(plan)
-    first = next(splits_in_order(group))[1]
-    return plan, read(first, encoding=encoding, reject=BadRows().add).columns
+    first, bad = next(splits_in_order(group))[1], BadRows()
+    records = read(first, encoding=encoding, reject=bad.add)
+    if bad.rows and not records.items:
+        raise DataError(f"{bad.rows[0].location}: {bad.rows[0].reason}")
+    bad.check(0, len(records.items), str(first))
+    return plan, records.columns
 
 
 def _add_tags(plan: Plan, columns: Mapping[str, Sequence[Any]], wanted: Sequence[str]) -> None:
@@ -283,13 +293,16 @@ def _add_tags(plan: Plan, columns: Mapping[str, Sequence[Any]], wanted: Sequence
 
 
 def _feature_tasks(sentences: Sequence[Sequence[str | None]]) -> list[TaskPlan]:
-    """The most frequent features of words, such as Case, as alternatives."""
+    """All features of words as one set, and the most frequent ones, such as Case, as alternatives."""
     values: dict[str, Counter[str]] = {}
-    for pair in (pair for words in sentences for feats in words if feats for pair in feats.split("|")):
+    cells = (feats for words in sentences for feats in words if feats is not None)
+    for pair in (pair for feats in cells for pair in labels_in(feats, "feats")):
         name, _, value = pair.partition("=")
         values.setdefault(name, Counter())[value] += 1
     often = sorted((name for name in values if len(values[name]) > 1), key=lambda n: -values[n].total())
-    return [
+    spec = {"output": "vector", "target": "multilabel", "column": "feats"}
+    whole = TaskPlan("feats", spec, "all features of a word, as a set; remove the # to learn it too", False)
+    single = [
         TaskPlan(
             table_name(name),
             {"output": "vector", "target": "class", "column": name},
@@ -298,6 +311,7 @@ def _feature_tasks(sentences: Sequence[Sequence[str | None]]) -> list[TaskPlan]:
         )
         for name in often[:FEATURES]
     ]
+    return [whole, *single] if values else []
 
 
 def _plan_labelled(group: Group, encoding: str, name: str) -> Plan:

@@ -11,15 +11,20 @@ import math
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.checks import no_such
-from multiseq.data.formats import FORMATS, SPLITS
+from multiseq.data.conll import has_columns
+from multiseq.data.conllu import is_conllu
+from multiseq.data.formats import FORMATS, SPLITS, TEXT
 from multiseq.data.kaldi import is_kaldi
+from multiseq.data.readers.text import FASTTEXT, is_fasttext
 from multiseq.data.recordings import AUDIO
+from multiseq.data.records import DataError
 from multiseq.data.tables import TABLES
-from multiseq.data.text_files import json_item, json_of, suffix_of
+from multiseq.data.text_files import json_item, json_of, lines_of, suffix_of
 from multiseq.results import Label, LabelSet, Number, Spoken, Text, mean_distance, rounded, segments
 from multiseq.runs.ipa import ipa_of
 from multiseq.runs.recipe import resolve
@@ -59,6 +64,13 @@ BY_SUFFIX = {
 }
 """Ending of a file -> its format, whatever the training files were."""
 
+BY_LINE = ("conllu", "conll", "jsonl", "labelled")
+"""Formats of training in which files of any other ending are read, too."""
+OF_TEXT = (".txt", ".text", ".md", "")
+"""Endings of lines of text. Only the content shows if they are words with tags."""
+LOOK = 1000
+"""The most lines that are looked at to know what a file is."""
+
 RECORDING = "a recording"
 KINDS = {
     **dict.fromkeys(AUDIO, RECORDING),
@@ -95,16 +107,23 @@ class Reading:
         options: Options of the format's reader, as in a recipe.
         column: The column that holds the task's labels.
         labels: The labels that the task has learned. They show whether the lines of a file begin with labels.
+        trained: The format of the training files; empty for a model that was saved from Python.
     """
 
     format: str
     options: Mapping[str, Any]
     column: str = ""
     labels: Collection[str] = ()
+    trained: str = ""
 
 
 def reading_of(
-    file: Path, adapter: Any, recipe: Recipe | None, task: str, changes: Sequence[str] = ()
+    file: Path,
+    adapter: Any,
+    recipe: Recipe | None,
+    task: str,
+    changes: Sequence[str] = (),
+    labels: Collection[str] = (),
 ) -> Reading:
     """Decide how to read a file, from its name and from the run's recipe, if there is one.
 
@@ -114,19 +133,23 @@ def reading_of(
         recipe: The run's recipe. None for a model that was saved from Python.
         task: The task. The file is read like the task's training data.
         changes: Options that differ from the recipe, for example ``encoding=latin-1`` or ``format=text``.
+        labels: The labels that the task has learned.
 
     Raises:
-        ValueError: A change is not a valid option, or a file of edges is missing.
+        ValueError: A change is not a valid option, a file of edges is missing, or a text file may be of
+            several formats.
     """
     spec = {} if recipe is None else recipe.tables["data"][recipe.tasks[task]["data"]]
     chosen = changed_options(changes)
     trained = str(spec.get("format", ""))
-    format_ = chosen.pop("format", "") or _format_of(file, adapter, trained, _suffixes(spec))
     options = {key: value for key, value in spec.items() if key in FORMATS[trained]} if trained else {}
+    format_ = chosen.pop("format", "") or _format_of(file, adapter, trained, _suffixes(spec))
+    if not format_:
+        format_ = _format_by_content(file, trained, {**options, **chosen}, labels)
     options.pop("segments", None)  # these are labels, which new recordings do not have
     options.setdefault("input", "file" if format_ == "recordings" else "text")
     if recipe is None:
-        return Reading(format_, options | chosen)
+        return Reading(format_, options | chosen, labels=labels)
     # Other files that belong to it are beside it, with the same names as in training.
     if "audio" in options:
         beside = file.parent / options["audio"]
@@ -140,7 +163,8 @@ def reading_of(
         options.pop("labels", None)  # new nodes have none
         if "ids" in options:
             options["ids"] = chosen.pop("ids", file.parent / Path(options["ids"]).name)
-    return Reading(format_, options | chosen, recipe.tasks[task].get("column", ""))
+    column = recipe.tasks[task].get("column", "")
+    return Reading(format_, options | chosen, column, labels, trained)
 
 
 def _suffixes(spec: Mapping[str, Any]) -> set[str]:
@@ -150,6 +174,7 @@ def _suffixes(spec: Mapping[str, Any]) -> set[str]:
 
 
 def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]) -> str:
+    """The format of a file by its ending and that of the training files; empty if they do not say it."""
     suffix = suffix_of(file)
     if suffix in getattr(adapter, "suffixes", ()):
         return "item"
@@ -163,8 +188,36 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
         return trained
     if suffix in TABLES:
         return trained if trained in ("recordings", "networks", "triples") else "table"
-    known = "text" if trained != "folders" or hasattr(adapter, "suffixes") else "folders"
-    return BY_SUFFIX.get(suffix, known)
+    if trained == "folders" and not hasattr(adapter, "suffixes"):
+        return BY_SUFFIX.get(suffix, "folders")
+    return BY_SUFFIX.get(suffix, "") if trained != "conllu" else ""
+
+
+def _format_by_content(file: Path, trained: str, options: Mapping[str, Any], labels: Collection[str]) -> str:
+    """The format of a file whose ending does not say it: that of training, or lines of text.
+
+    Raises:
+        ValueError: It may be words with their tags as well as lines of text.
+    """
+    suffix = suffix_of(file)
+    told = {key: value for key, value in options.items() if key in TEXT}
+    try:
+        lines = list(islice(lines_of(file, **told), LOOK)) if trained in BY_LINE else []
+    except DataError:  # who reads the file says it
+        lines = []
+    if trained == "conllu" and is_conllu(lines):
+        return trained
+    if suffix in BY_SUFFIX or trained not in BY_LINE:
+        return BY_SUFFIX.get(suffix, "text")
+    if suffix not in OF_TEXT:
+        return trained
+    try:
+        alike = trained == "conll" and has_columns(lines, labels)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}: --set format=conll, or --set format=text") from None
+    if trained == "labelled" and any(str(label).startswith(FASTTEXT) for label in labels):
+        alike = is_fasttext([line for line in lines if line.strip()])
+    return trained if alike else "text"
 
 
 def item_of(adapter: Any, given: Any, folder: Path = Path(), location: str = "item") -> Any:

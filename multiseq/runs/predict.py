@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq._version import __version__
+from multiseq.data import conllu
 from multiseq.data.formats import PATHS, SPLITS
 from multiseq.data.readers.text import FASTTEXT
 from multiseq.data.recordings import is_audio
@@ -109,9 +110,9 @@ def open_inputs(
         for path, short in paths:
             if not getattr(adapter, "suffixes", ()) and is_audio(path):
                 check_files(adapter, [str(path)], "multiseq predict RUN")
-            reading = reading_of(path, adapter, recipe, task, changes)
+            reading = reading_of(path, adapter, recipe, task, changes, tuple(labels))
             options = {**reading.options, "input": column} if column else reading.options
-            reading = replace(reading, options=options, labels=tuple(labels))
+            reading = replace(reading, options=options)
             name, folder_of = ("stdin", Path()) if piped else (str(path), path.parent)
             files.append(Input(path, reading, folder_of, name, short))
         try:
@@ -353,7 +354,7 @@ class _Job:
         if filled and not (self.vector and all(file.reading.format == filled[1] for file in self.files)):
             raise ValueError(
                 f"{self.output}: {filled[0]} needs a task with a label for each word and an input in "
-                f"{filled[0]}; choose .jsonl or .csv"
+                f"{filled[0]} (if it is, add --set format={filled[1]}); choose .jsonl or .csv"
             )
         if self.ending == ".txt" and (self.vector or self.n_best):
             what = "labels for each vector" if self.vector else "--n-best"
@@ -545,7 +546,9 @@ def _writer(job: _Job, columns: Sequence[str], names: Mapping[str, str]) -> writ
     if job.ending == ".parquet":
         return writers.ParquetWriter(every, added, _types(job.files))
     if job.ending == ".conllu":
-        return writers.ConlluWriter(job.column or "upos", names["prediction"])
+        other = job.column not in conllu.COLUMNS and job.files[0].reading.trained != "conllu"
+        column = f"misc.{job.column}" if job.column and other else job.column or "upos"
+        return writers.ConlluWriter(column, names["prediction"])
     if job.ending == ".conll":
         return writers.ConllWriter(job.column, names["prediction"])
     if job.ending == ".ctm":

@@ -45,7 +45,7 @@ DATA_KEYS: dict[str, Any] = {
 READER_KEYS: dict[str, Any] = {
     "input": str, "encoding": str, "separator": str, "sheet": str, "unpack_limit": int,
     "audio": str, "segments": str, "silence": str, "edges": str, "features": list, "ids": str,
-    "labels": str, "classes": list,
+    "labels": str, "classes": list, "column_names": list,
     "decimal": str, "phones": int, "sa": bool, "test_of": list, "dev_of": list,
 }  # fmt: skip
 """Options of readers. Each format has some of them."""
@@ -173,6 +173,10 @@ def _check_option(key: str, value: Any, format_: str, place: str) -> None:
     if key in ("features", "classes"):
         what = {"features": "columns", "folders": "sub-folders"}
         _check_names(value, place, what.get(key) or what.get(format_, "classes"))
+    if key == "column_names":
+        _check_names(value, place)
+        if value.count("word") != 1 or len(set(value)) < len(value):
+            raise RecipeError(f'{place}: got {value!r}, expected different names, and "word" among them')
     if key == "decimal":
         one_of(value, (".", ","), place)
     if key == "on_error":

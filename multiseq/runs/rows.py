@@ -21,7 +21,8 @@ from multiseq.checks import no_such
 from multiseq.data import READERS as READERS_OF_FILES
 from multiseq.data import DataError, Records
 from multiseq.data.bad_rows import Reject, stop
-from multiseq.data.conll import Sentence, conll_sentences
+from multiseq.data.conll import WORD, Sentence, conll_sentences, layout_of
+from multiseq.data.conllu import COLUMNS
 from multiseq.data.formats import TEXT
 from multiseq.data.graphs.graphml import item_of as graph_item_of
 from multiseq.data.graphs.graphml import networks_of
@@ -98,6 +99,8 @@ class Row:
         location: File and line, for messages.
         name: The name of a recording, as its file or table has it.
         lines: The lines of a sentence in CoNLL-U or CoNLL-2003, and those before it that are of no sentence.
+        places: The number of the line of each word, in ``lines``.
+        names: The names of the columns in these lines.
         members: For a network, the cells of each node in its order.
         error: Why the row has no item. Empty if it has one.
     """
@@ -107,6 +110,8 @@ class Row:
     location: str
     name: str = ""
     lines: Sequence[str] = ()
+    places: Sequence[int] = ()
+    names: Sequence[str] = ()
     members: Sequence[Mapping[str, Any]] = field(default=())
     error: str = ""
 
@@ -417,19 +422,32 @@ def _of_json(file: Input, adapter: Any) -> Iterator[Row]:
 
 def _of_conllu(file: Input, adapter: Any) -> Iterator[Row]:
     options = {key: value for key, value in file.reading.options.items() if key in TEXT}
-    yield from _of_sentences(file, conllu_sentences(file.path, **options), 1)
+    sentences = conllu_sentences(file.path, **options, reject=_not_words)
+    yield from _of_sentences(file, sentences, COLUMNS, "form")
 
 
 def _of_conll(file: Input, adapter: Any) -> Iterator[Row]:
     options = {key: value for key, value in file.reading.options.items() if key in TEXT}
-    yield from _of_sentences(file, conll_sentences(file.path, **options, with_tags=False), 0)
+    names = file.reading.options.get("column_names", ())
+    layout = layout_of(lines_of(file.path, **options), names, with_tags=False)
+    sentences = conll_sentences(file.path, layout, **options, reject=_not_words)
+    yield from _of_sentences(file, sentences, layout.names, WORD)
 
 
-def _of_sentences(file: Input, sentences: Iterable[Sentence], form: int) -> Iterator[Row]:
-    """A row for each sentence. ``form`` is the number of the column with the word."""
-    for start, lines, words in sentences:
-        item = [word[form] for word in words]
-        yield Row({ITEM: " ".join(item)}, item, f"{file.name}:{start}", lines=lines)
+def _not_words(location: str, reason: str, raw: str = "") -> None:
+    """Raise BadRowError. A file may be read as words with tags because training was, whatever its ending."""
+    known = suffix_of(location.rpartition(":")[0]) in (".conllu", ".conll")
+    stop(location, reason if known else f"{reason}; where the lines are texts, give --set format=text")
+
+
+def _of_sentences(
+    file: Input, sentences: Iterable[Sentence], names: Sequence[str], word: str
+) -> Iterator[Row]:
+    """A row for each sentence. ``word`` is the name of the column with the word."""
+    for start, lines, words, places in sentences:
+        item = [fields[names.index(word)] for fields in words]
+        place = f"{file.name}:{start}"
+        yield Row({ITEM: " ".join(item)}, item, place, lines=lines, places=places, names=names)
 
 
 def _of_grids(file: Input, adapter: Any) -> Iterator[Row]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from multiseq.data import READERS, DataError, Records
 from multiseq.data.bad_rows import LONGEST, BadRows, raw_of, shortened, stop
+from multiseq.data.conllu import labels_in
 from multiseq.data.formats import FORMATS, PATHS, SPLITS, TEXT
 from multiseq.data.readers.speech import with_times
 from multiseq.data.splits import is_empty
@@ -192,8 +193,9 @@ def _with_dev(spec: Mapping[str, Any], whole: Records, given: Split | None) -> M
 
 
 def _tasks_of(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
-    decimal = {"decimal": recipe.tables["data"][data].get("decimal", ".")}
-    return {task: {**spec, **decimal} for task, spec in recipe.tasks.items() if spec["data"] == data}
+    of_data = recipe.tables["data"][data]
+    more = {"decimal": of_data.get("decimal", "."), "format": of_data["format"]}
+    return {task: {**spec, **more} for task, spec in recipe.tasks.items() if spec["data"] == data}
 
 
 def _columns_used(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -410,7 +412,7 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     if value is None or value != value:  # NaN is not equal to itself; JSON can contain it
         return None
     if target == "multilabel" and "columns" not in spec:
-        names = value if several else str(_one_label(value)).split(",")
+        names = value if several else _names_in(str(_one_label(value)), spec)
         return sorted({str(_one_label(name)).strip() for name in names} - {""})
     if target == "text":
         if not all(isinstance(text, str) for text in (value if several else [value])):
@@ -423,6 +425,11 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
     if target == "multilabel":
         return flag(value)
     return number(with_point(value) if spec.get("decimal") == "," and isinstance(value, str) else value)
+
+
+def _names_in(cell: str, spec: Mapping[str, Any]) -> list[str]:
+    """The labels in a cell of text: a treebank has its own way to write several."""
+    return labels_in(cell, spec["column"]) if spec.get("format") == "conllu" else cell.split(",")
 
 
 def _one_label(value: Any) -> Any:

@@ -444,7 +444,7 @@ def test_wrong_items_say_what_was_expected():
         words_adapter().prepare(3)
     with pytest.raises(ValueError, match="text: got float as word 1, expected a string"):
         words_adapter().prepare(["a", 1.5])
-    with pytest.raises(ValueError, match=r"text: got list, expected a string .*raw text"):
+    with pytest.raises(ValueError, match=r"text: got list, expected a string .*raw text.* unit = .word."):
         pieces_adapter().prepare(["a"])
     with pytest.raises(ValueError, match="item 1: got NoneType"):
         TextAdapter.fit(["a", None], dim=8)

@@ -14,6 +14,7 @@ import pytest
 from multiseq.adapters.speech import AudioFile
 from multiseq.data import READERS, DataError, Records, readers
 from multiseq.data.bad_rows import BadRows
+from multiseq.data.conllu import fill
 from multiseq.data.formats import FORMATS, PATHS
 from multiseq.data.readers import (
     read_conll,
@@ -71,10 +72,70 @@ def test_conllu(write: Write) -> None:
 def test_features_of_a_treebank_are_labels(write: Write) -> None:
     rows = [("1", "Dogs", "Number=Plur"), ("2", "bark", "_"), ("3", "me", "Case=Acc|Number=Sing")]
     path = write("a.conllu", "".join(f"{i}\t{w}\t_\tX\t_\t{f}\t_\t_\t_\tSpaceAfter=No\n" for i, w, f in rows))
-    assert read_conllu(path).column("feats") == [["Number=Plur", None, "Case=Acc|Number=Sing"]]
-    assert read_conllu(path, columns=["Number", "upos"]).column("Number") == [["Plur", None, "Sing"]]
-    with pytest.raises(DataError, match="no column 'number'; there are lemma, upos, xpos, feats, deprel"):
+    assert read_conllu(path).column("feats") == [["Number=Plur", "_", "Case=Acc|Number=Sing"]]
+    assert read_conllu(path, columns=["Number", "upos"]).column("Number") == [["Plur", "_", "Sing"]]
+    with pytest.raises(
+        DataError, match="no column 'number'; there are lemma, upos, xpos, feats, deprel, misc"
+    ):
         read_conllu(path, columns=["number"]).column("number")
+
+
+def treebank(*cells: tuple[str, str, str]) -> str:
+    """A sentence with a word for each (XPOS, FEATS, MISC)."""
+    rows = [f"{i}\tw\t_\tX\t{x}\t{f}\t0\tdep\t_\t{m}\n" for i, (x, f, m) in enumerate(cells, 1)]
+    return "".join(rows) + "\n"
+
+
+def test_no_features_is_a_label_unless_the_column_is_not_annotated(write: Write) -> None:
+    other = treebank(("NN", "Case=Nom", "_"))  # what a column is, the whole file says
+    path = write("a.conllu", treebank(("_", "_", "_"), ("NN", "_", "_")) + other)
+    records = read_conllu(path, columns=["Case"])
+    assert records.column("feats") == [["_", "_"], ["Case=Nom"]]
+    assert records.column("Case") == [["_", "_"], ["Nom"]]
+    assert records.column("xpos") == [[None, "NN"], ["NN"]]
+    bare = read_conllu(write("b.conllu", treebank(("_", "_", "_"), ("NN", "_", "SpaceAfter=No"))))
+    assert bare.column("feats") == bare.column("misc") == [[None, None]]
+
+
+def test_entries_of_misc_are_labels(write: Write) -> None:
+    words = [("_", "Gloss=x", "Gloss=lamp|SpaceAfter=No"), ("_", "_", "SpaceAfter=No"), ("_", "_", "Lang=en")]
+    records = read_conllu(write("a.conllu", treebank(*words)), columns=["misc.Gloss", "misc.SpaceAfter"])
+    assert records.column("misc") == [["Gloss=lamp", "_", "Lang=en"]]
+    assert records.column("misc.Gloss") == [["lamp", "_", "_"]]
+    assert records.column("misc.SpaceAfter") == [["No", "No", "_"]]
+    message = r"a\.conllu: no word has the feature 'Lang' in FEATS, .* expected \"misc\.Lang\""
+    with pytest.raises(DataError, match=message):
+        read_conllu(write("a.conllu", treebank(*words)), columns=["Lang"])
+
+
+@pytest.mark.parametrize(
+    ("column", "label", "feats", "misc"),
+    [
+        ("feats", ["Number=Sing", "case=Nom"], "case=Nom|Number=Sing", "SpaceAfter=No|Lang=en"),
+        ("feats", ["Case=Nom", "Case=Acc"], "Case=Acc,Nom", "SpaceAfter=No|Lang=en"),
+        ("feats", "Number=Plur|Case=Nom", "Case=Nom|Number=Plur", "SpaceAfter=No|Lang=en"),
+        ("feats", [], "_", "SpaceAfter=No|Lang=en"),
+        ("feats", "_", "_", "SpaceAfter=No|Lang=en"),
+        ("Case", "Acc", "Case=Acc|Mood=Ind", "SpaceAfter=No|Lang=en"),
+        ("Case", "_", "Mood=Ind", "SpaceAfter=No|Lang=en"),
+        ("Aspect", "Imp", "Aspect=Imp|Case=Nom|Mood=Ind", "SpaceAfter=No|Lang=en"),
+        (
+            "Number[psor]",
+            ["Sing", "Plur"],
+            "Case=Nom|Mood=Ind|Number[psor]=Plur,Sing",
+            "SpaceAfter=No|Lang=en",
+        ),
+        ("misc", ["Gloss=a", "Lang=de"], "Mood=Ind|Case=Nom", "SpaceAfter=No|Lang=de|Gloss=a"),
+        ("misc", "_", "Mood=Ind|Case=Nom", "SpaceAfter=No"),
+        ("misc.Lang", "de", "Mood=Ind|Case=Nom", "SpaceAfter=No|Lang=de"),
+        ("misc.Lang", "_", "Mood=Ind|Case=Nom", "SpaceAfter=No"),
+        ("misc.SpaceAfter", "_", "Mood=Ind|Case=Nom", "Lang=en"),
+    ],
+)
+def test_a_label_is_put_into_a_word(column: str, label: str | list[str], feats: str, misc: str) -> None:
+    fields = ["1", "w", "w", "X", "_", "Mood=Ind|Case=Nom", "0", "root", "_", "SpaceAfter=No|Lang=en"]
+    fill(fields, column, label)
+    assert fields == ["1", "w", "w", "X", "_", feats, "0", "root", "_", misc]
 
 
 def test_a_table_with_tabs_has_no_quotes(write: Write) -> None:
@@ -129,12 +190,54 @@ def test_words_with_their_tags(write: Write) -> None:
     assert list(read_conll(write("c.txt", "I PRP B-NP\n")).columns) == ["pos", "tag"]
 
 
+def test_other_columns_of_words(write: Write) -> None:
+    german = read_conll(write("a.txt", "Eine ein ART I-NC O\nLampe Lampe NN I-NC I-MISC\n"))
+    assert german.items == [["Eine", "Lampe"]]
+    assert german.columns == {
+        "lemma": [["ein", "Lampe"]],
+        "pos": [["ART", "NN"]],
+        "chunk": [["I-NC", "I-NC"]],
+        "ner": [["O", "I-MISC"]],
+    }
+    names = ["ner", "word", "more"]
+    named = read_conll(write("b.txt", "# a list of ours\n\nO I x\n# . y\n\n# 5 x\n"), column_names=names)
+    assert named.items == [["I", "."], ["5"]]
+    assert named.columns == {"ner": [["O", "#"], ["#"]], "more": [["x", "y"], ["x"]]}
+    with pytest.raises(DataError, match=r"b\.txt:3: got 3 columns, expected the 2 of column_names"):
+        read_conll(write("b.txt", "# a list of ours\n\nO I x\n"), column_names=["word", "tag"])
+
+
+def test_numbered_words(write: Write) -> None:
+    rows = "#\thttp://a.b [2009-10-17]\n1\t2009\tO\tO\n2\tBonn\tB-LOC\tO\n\n1\tBonner\tB-LOCderiv\tB-LOC\n"
+    records = read_conll(write("a.tsv", rows))
+    assert records.items == [["2009", "Bonn"], ["Bonner"]]
+    assert records.columns == {"ner": [["O", "B-LOC"], ["B-LOCderiv"]], "nested": [["O", "O"], ["B-LOC"]]}
+    numbers = read_conll(
+        write("b.txt", "1 CD B-NP O\n\n1 CD B-NP O\n3 CD B-NP O\n")
+    )  # words that are numbers
+    assert numbers.items == [["1"], ["1", "3"]]
+    with pytest.raises(DataError, match=r"c\.txt:1: got 2 columns, expected a word and its tag"):
+        read_conll(write("c.txt", "1 a\n2 b\n"))
+
+
+def test_a_comment_has_other_columns_than_words(write: Write) -> None:
+    content = "# a comment\n#\nI X\n# SYM\n\n# the next one\n# SYM\n5 X\n"
+    records = read_conll(write("a.txt", content))
+    assert records.items == [["I", "#"], ["#", "5"]]
+    assert records.columns == {"tag": [["X", "SYM"], ["SYM", "X"]]}
+    assert lines_of(records) == [1, 6]
+    tabs = read_conll(write("b.txt", "# one two\n#\tSYM\nNew York\tB-LOC\n"))
+    assert (tabs.items, tabs.columns) == ([["#", "New York"]], {"tag": [["SYM", "B-LOC"]]})
+    assert read_conll(write("c.txt", "# SYM\n\n# NN\n")).items == [["#"], ["#"]]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("a X\nb\n", "a.txt:2: got 1 columns, expected a word and its tag, or word, pos, chunk and ner"),
         ("a X\n\nb Y Z\n", "a.txt:3: got 3 columns, expected 2 as in the lines before"),
-        ("a 1 2 3 4\n", "a.txt:1: got 5 columns"),
+        ("a 1 2 3 4 5\n", "a.txt:1: got 6 columns, expected a word and its tag"),
+        ("a X Y\n# 5 X Y\n", "a.txt:2: got 4 columns, expected 3 as in the lines before"),
         ("a\tX\n\tY\n", "a.txt:2: got no word in the first column"),
     ],
 )

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -18,10 +19,12 @@ import soundfile
 import torch
 from typer.testing import CliRunner, Result
 
+import multiseq
 from multiseq.adapters import FusedAdapter, GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.checkpoint import save
 from multiseq.cli import app
 from multiseq.commands.training import examples
+from multiseq.data.conllu import value_of
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
@@ -332,6 +335,7 @@ def test_warnings_are_one_plain_line(folder: Path) -> None:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:a text has .* cut into windows:UserWarning")
 def test_check_finds_texts_to_learn_that_training_would_refuse(folder: Path) -> None:
     files = {"train.en": "b\na b a b a b\nb\na b a\n", "train.de": "x y\nz\nx\nz\n"}
     for name, content in files.items():
@@ -684,9 +688,85 @@ def test_treebanks_are_read_as_in_training(folder: Path) -> None:
     (folder / "lines.text").write_text("We saw\n")
     assert items_of("lines.text") == ["We saw"]
     assert items_of("lines.text", "--set", "format=text") == ["We saw"]
+    for name in ("bank.text", "bank.conll", "bank.tb"):
+        (folder / name).write_text(files["new.txt"])
+        assert items_of(name) == [["We", "saw"], ["a"]]
     assert "lines.text:1: got 1 columns" in error(
         "predict", "run", "--input", "lines.text", "--set", "format=conllu"
     )
+
+
+FEATURES = (
+    "1\tDogs\tdog\tNOUN\tNN\tCase=Nom|Number=Plur\t2\tnsubj\t_\t_\n"
+    "2\tbark\tbark\tVERB\tVB\tMood=Ind|PronType=Int,Rel\t0\troot\t_\tGloss=bellen|SpaceAfter=No\n"
+    "3\t.\t.\tPUNCT\t.\t_\t2\tpunct\t_\t_\n\n"
+)
+
+
+def test_features_of_words_are_labels_and_predictions(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "conllu"\ntrain = "train.conllu"'
+    files = {"train.conllu": 4 * FEATURES, "new.txt": FEATURES}
+    trained(folder, data, files, output="vector", target="multilabel", column="feats")
+    names = ["Case=Nom", "Mood=Ind", "Number=Plur", "PronType=Int,Rel"]
+    assert multiseq.load("run").task("t").head.target.labels == names
+    well("predict", "run", "--input", "new.txt", "--output", "new.conllu")
+    given = [row.split("\t") for row in FEATURES.splitlines() if row]
+    found = [row.split("\t") for row in (folder / "new.conllu").read_text().splitlines() if row]
+    [results] = multiseq.load("run").predict("t", [["Dogs", "bark", "."]])
+    assert [row[5] for row in found] == ["|".join(result.labels) or "_" for result in results]
+    assert [row[:5] + row[6:] for row in found] == [row[:5] + row[6:] for row in given]
+
+
+def test_one_feature_and_entries_of_misc_are_written_in_their_columns(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "conllu"\ntrain = "train.conllu"'
+    for column, at in (("Case", 5), ("misc.Gloss", 9)):
+        trained(folder, data, {"train.conllu": 4 * FEATURES}, output="vector", column=column)
+        assert {"_"} < set(multiseq.load("run").task("t").head.target.labels)
+        well("predict", "run", "--input", "train.conllu", "--output", "new.conllu")
+        [first, *_] = multiseq.load("run").predict("t", [["Dogs", "bark", "."]])
+        rows = [row.split("\t") for row in (folder / "new.conllu").read_text().splitlines()[:3]]
+        name = column.removeprefix("misc.")
+        assert [value_of(row[at], name) for row in rows] == [result.label for result in first]
+        assert rows[1][9].endswith("SpaceAfter=No") or "SpaceAfter=No|Gloss" in rows[1][9]
+        shutil.rmtree(folder / "run")
+
+
+NAMES = "EÜ NNP B-ORG\nrejects VBZ O\n\nCalls NNS O\n\n"
+
+
+def test_words_with_tags_are_read_whatever_the_ending(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "conll"\ntrain = "e.train"'
+    trained(folder, data, {"e.train": 4 * NAMES}, output="vector", column="tag")
+    for name in ("e.testb", "e.iob", "e.txt", "e"):
+        (folder / name).write_text(NAMES, encoding="utf-8")
+        assert items_of(name) == [["EÜ", "rejects"], ["Calls"]]
+    (folder / "news.txt").write_text("The union met today .\n\nIt did not say why it did .\n")
+    assert items_of("news.txt") == ["The union met today .", "", "It did not say why it did ."]
+    (folder / "words.txt").write_text("The\nunion\n\nmet\n")
+    command = "predict", "run", "--input", "words.txt"
+    message = error(*command)
+    assert "words.txt: got lines of 1 column with empty lines between them, but no known label" in message
+    assert "--set format=conll, or --set format=text" in message
+    assert items_of("words.txt", "--set", "format=conll") == [["The", "union"], ["met"]]
+    (folder / "news.raw").write_text("The union met today , it said .\n")
+    message = error("predict", "run", "--input", "news.raw")
+    assert "news.raw:1: got 8 columns, expected" in message
+    assert "where the lines are texts, give --set format=text" in message
+    message = error("predict", "run", "--input", "news.txt", "--output", "x.conll")
+    assert "an input in CoNLL (if it is, add --set format=conll)" in message
+
+
+def test_other_columns_than_usual_are_named(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "conll"\ntrain = "e.train"\ncolumn_names = ["ner", "word"]'
+    trained(folder, data, {"e.train": 4 * "O EU\nB rejects\n\n"}, output="vector", column="ner")
+    (folder / "new.conll").write_text("? EU\n? calls\n\n")
+    well("predict", "run", "--input", "new.conll", "--output", "out.conll")
+    [labels] = multiseq.load("run").predict("t", [["EU", "calls"]])
+    first, second = (result.label for result in labels)
+    assert (folder / "out.conll").read_text() == f"{first} EU\n{second} calls\n\n"
+    (folder / "bad.toml").write_text((folder / "one.toml").read_text().replace('"ner", "word"', '"ner"'))
+    message = error("check", "bad.toml")
+    assert """column_names: got ['ner'], expected different names, and "word" among them""" in message
 
 
 def test_tables_are_read_as_in_training(folder: Path) -> None:
@@ -732,6 +812,10 @@ def test_lines_of_fasttext_need_no_label_to_be_predicted(folder: Path) -> None:
     trained(folder, data, {"train.txt": lines, "new.txt": "not good\n\n__label__new __label__up\tso bad\n"})
     assert items_of("new.txt") == ["not good", "", "so bad"]
     assert items_of("new.txt", "--set", "format=text")[2] == "__label__new __label__up\tso bad"
+    (folder / "other.text").write_text("__label__up how so\n")  # an ending that training did not have
+    assert items_of("other.text") == ["how so"]
+    (folder / "other.text").write_text("how so\n")
+    assert items_of("other.text") == ["how so"]
     labels = [found["label"] for found in json.loads(well("predict", "run", "--json", "--input", "new.txt"))]
     well("predict", "run", "--input", "new.txt", "--output", "out.txt")
     written = f"{labels[0]} not good\n\n{labels[2]} so bad\n"

@@ -338,6 +338,12 @@ def test_a_treebank_learns_its_parts_of_speech() -> None:
         "data": plan.name, "output": "vector", "target": "class", "column": "upos",
     }  # fmt: skip
     assert [task.name for task in plan.tasks] == ["upos", "xpos", "deprel"]
+    rows = rows.replace("PRP\t_", "PRP\tCase=Nom|Person=1").replace("VBD\t_", "VBD\tCase=Acc")
+    write("features.conllu", rows * 5)
+    plan, tables = planned("features.conllu")
+    assert list(tables["tasks"]) == ["upos"]
+    assert [task.name for task in plan.tasks] == ["upos", "xpos", "deprel", "feats", "Case"]
+    assert plan.tasks[3].spec == {"output": "vector", "target": "multilabel", "column": "feats"}
 
 
 def test_words_with_tags_learn_the_last_column() -> None:
@@ -353,9 +359,21 @@ def test_words_with_tags_learn_the_last_column() -> None:
     assert [task.name for task in plan.tasks] == ["ner", "chunk", "pos"]
     assert 'metric = "span_f1"' in _hints(plan.tasks[0], {"O": 20, "B-ORG": 1})
     assert 'metric = "f1"' in _hints(plan.tasks[2], {"NN": 20, "VB": 1})
-    write("wide.txt", rows.replace(" B-NP", " x B-NP").replace(" B-VP", " x B-VP"))
-    with pytest.raises(DataError, match=r"in 5 columns .* expected 2 to 4 columns"):
+    german = rows.replace(" B-NP", " x B-NP").replace(" B-VP", " x B-VP").replace("-X-", "-X- -X-")
+    write("german.txt", german)
+    assert [task.name for task in planned("german.txt")[0].tasks] == ["ner", "chunk", "pos"]
+    write("wide.txt", german.replace(" x", " x y"))
+    with pytest.raises(DataError, match=r"in 6 columns .* expected 2 to 5 columns.* column_names = "):
         planned("wide.txt")
+    write("numbered.tsv", "#\thttp://a.b\n1\tEU\tB-ORG\tO\n2\tcalls\tO\tO\n\n" * 6)
+    assert [task.name for task in planned("numbered.tsv")[0].tasks] == ["ner", "nested"]
+    for words, message in (
+        ("", ":1: got 7 columns, expected"),
+        ("EU NNP\n\n", ": 3 of 4 rows cannot be used"),
+    ):
+        write("bad.conll", words + "EU NNP x x x x x\n\n" * 3)
+        with pytest.raises(DataError, match=rf"bad\.conll{message}"):
+            planned("bad.conll")
     write("table.txt", "word\ttag\n" + "so\tup\n" * 20 + "\n")  # an empty line at the end is no sentence
     assert kind_of(Path("table.txt")) == "table"
     write("few.conll", "so X\n")
@@ -638,7 +656,7 @@ def test_row_numbers_beside_a_table_are_its_splits() -> None:
         ("a.csv", "a,b\n", "no column holds texts"),
         ("a.csv", "1,2.5\n3,4.5\n", "a.csv:1: the first line seems to be data \\('1'\\)"),
         ("a.csv", "x,y\n1,2\n2,3\n", "no column holds texts, recordings, SMILES or graphs"),
-        ("a.txt", "I a b c d\nran a b c d\n. a b c d\n\n" * 5, "in 5 columns \\('I a b c d'\\)"),
+        ("a.txt", "I a b c d e\nran a b c d e\n. a b c d e\n\n" * 5, "in 6 columns \\('I a b c d e'\\)"),
         ("a.json", "[1]", "got JSON, expected one object a line"),
         ("a.txt", "", "empty"),
     ],

@@ -23,6 +23,7 @@ from multiseq.adapters import GraphAdapter, SpeechAdapter, TextAdapter
 from multiseq.adapters.speech import AudioSegment
 from multiseq.checkpoint import save
 from multiseq.cli import app
+from multiseq.data.conll import COLUMNS
 from multiseq.heads.decoder import DecoderHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
@@ -35,7 +36,7 @@ from multiseq.runs.columns import columns_of
 from multiseq.runs.predict import Done, line_endings, open_inputs, predict_files
 from multiseq.runs.recipe import Recipe
 from multiseq.runs.rows import Row
-from multiseq.runs.writers import ConllWriter, LineWriter, TimedWriter, text_grid, word_grid
+from multiseq.runs.writers import ConlluWriter, ConllWriter, LineWriter, TimedWriter, text_grid, word_grid
 from multiseq.tasks import Task
 
 DIM = 8
@@ -228,9 +229,11 @@ def test_words_with_tags_keep_their_lines(predict: Callable[..., Result], model:
 
 
 def test_the_column_of_the_task_is_filled_in() -> None:
-    row = Row({}, ["a"], "f:1", lines=["a A B C\n", "\n"])
+    row = Row({}, ["a"], "f:1", lines=["a A B C\n", "\n"], places=[0], names=COLUMNS[4])
     for column, line in (("pos", "a X B C"), ("ner", "a A B X"), ("tags", "a A B X")):
         assert ConllWriter(column, "p").encode([(row, {"p": ["X"]})]) == f"{line}\n\n".encode()
+    numbered = Row({}, ["a"], "f:1", lines=["# c\r\n", "1\ta"], places=[1], names=("id", "word"))
+    assert ConllWriter("ner", "p").encode([(numbered, {"p": ["X"]})]) == b"# c\r\n1\ta\tX\r\n\r\n"
     with pytest.raises(ValueError, match="got the label 'X Y', whose blank would end the column"):
         ConllWriter("pos", "p").encode([(row, {"p": ["X Y"]})])
 
@@ -253,6 +256,13 @@ def test_a_treebank_keeps_its_lines(predict: Callable[..., Result], model: Model
     assert [row["item"] for row in rows_of(Path("out.csv").read_text())] == ["I saw it", "a"]
     predict("pos", "--input", "dos.conllu", "--output", "dos.out.conllu")
     assert Path("dos.out.conllu").read_bytes().count(b"\t_\r\n") == TREEBANK.count("\t_\n")
+    whole = TREEBANK.removesuffix("\n\n# the end\n").replace("\n", "\r\n").encode()
+    for ending in (b"", b"\r\n"):  # the last sentence has no empty line after it
+        Path("dos.conllu").write_bytes(whole + ending)
+        predict("pos", "--input", "dos.conllu", "--output", "dos.out.conllu")
+        written = Path("dos.out.conllu").read_bytes()
+        assert written.endswith(b"\t_\r\n\r\n")
+        assert written.count(b"\n") == written.count(b"\r\n") == whole.count(b"\n") + 2
     Path("bare.conllu").write_text("1\ta\t" + "_\t" * 7 + "_")  # no empty line after the last sentence
     predict("pos", "--input", "[bn]*.conllu", "--output", "all.conllu")
     first, second = Path("all.conllu").read_text().split("\n\n")[:2]
@@ -261,6 +271,21 @@ def test_a_treebank_keeps_its_lines(predict: Callable[..., Result], model: Model
     Path("lines.txt").write_text("I saw\n")
     message = predict("pos", "--input", "lines.txt", "--output", "out.conllu", code=1).stderr
     assert "CoNLL-U needs a task with a label for each word and an input in CoNLL-U" in message
+
+
+def test_features_are_written_as_a_treebank_has_them() -> None:
+    fields = ["I", "I", "X", "_", "Person=1|Case=Acc", "0", "root", "_", "SpaceAfter=No"]
+    rows = ["\t".join([str(i), *fields]) for i in (1, 2)]
+    row = Row({}, ["I", "I"], "f:1", lines=[f"{rows[0]}\n", f"{rows[1]}\n", "\n"], places=[0, 1])
+    labels = [["Number=Sing", "Case=Nom"], []]
+    assert ConlluWriter("feats", "p").encode([(row, {"p": labels})]).decode() == (
+        f"{rows[0]}\n{rows[1]}\n\n".replace("Person=1|Case=Acc", "Case=Nom|Number=Sing", 1)
+        .replace("Person=1|Case=Acc", "_", 1)
+    )  # fmt: skip
+    assert ConlluWriter("Case", "p").encode([(row, {"p": ["Nom", "_"]})]).decode() == (
+        f"{rows[0]}\n{rows[1]}\n\n".replace("Person=1|Case=Acc", "Case=Nom|Person=1", 1)
+        .replace("Person=1|Case=Acc", "Person=1", 1)
+    )  # fmt: skip
 
 
 def test_labels_per_vector_in_tables_and_lists(predict: Callable[..., Result], model: Model) -> None:

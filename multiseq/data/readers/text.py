@@ -7,14 +7,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from multiseq.data.bad_rows import Reject, stop
-from multiseq.data.conll import COLUMNS, Sentence, conll_sentences, sentences_of
+from multiseq.data.conll import WORD, Sentence, conll_sentences, layout_of, sentences_of
+from multiseq.data.conllu import COLUMNS, LABELS, LISTS, NONE, ROW, annotation, value_of
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.text_files import lines_of
 
 __all__ = [
-    "CONLLU",
     "FASTTEXT",
-    "ROW",
     "conllu_sentences",
     "fasttext_line",
     "is_fasttext",
@@ -28,12 +27,6 @@ __all__ = [
 FASTTEXT = "__label__"
 """The prefix of each label in files of fastText."""
 
-CONLLU = {"lemma": 2, "upos": 3, "xpos": 4, "feats": 5, "deprel": 7}
-"""Label column -> number of the column in a treebank."""
-
-ROW = re.compile(r"[0-9]+([-.][0-9]+)?")
-"""The first column of a row in a treebank."""
-
 
 def read_conllu(
     path: Path,
@@ -46,29 +39,37 @@ def read_conllu(
     """Read a CoNLL-U treebank (https://universaldependencies.org/format.html), for token classification.
 
     An item is a sentence, as a list of words. The label columns are ``lemma``, ``upos``, ``xpos``, ``feats``
-    (all features as one label, ``Case=Nom|Number=Sing``) and ``deprel``: lists with one label for each word.
-    Multi-word tokens (1-2) and empty nodes (1.1) are skipped, because they are not words of the tree.
+    (``Case=Nom|Number=Sing``), ``deprel`` and ``misc``: lists with one label for each word. Multi-word tokens
+    (1-2) and empty nodes (1.1) are skipped, because they are not words of the tree.
+
+    ``_`` is a missing label. In FEATS and MISC it means that a word has no features, and is a label, too; but
+    if no word of the file has any, the column is not annotated, and its labels are missing. Entries of MISC
+    that describe the text, such as ``SpaceAfter=No``, are no part of the label ``misc``.
 
     Args:
         path: The file.
         encoding: The encoding of the file.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
-        columns: Names of features, such as ``Case``: each becomes a label column too. The label is missing
-            for words that do not have the feature.
+        columns: Names of features, such as ``Case``, and of entries of MISC, such as ``misc.Gloss``: each
+            becomes a label column too, with ``_`` for the words that lack it.
         reject: What to do about a sentence with a line that is not CoNLL-U.
 
     Raises:
-        DataError: A line is not CoNLL-U.
+        DataError: A line is not CoNLL-U, or no word has a feature, but an entry of MISC has its name.
     """
-    keys = [name for name in columns if name not in CONLLU]
-    records = Records([], {name: [] for name in (*CONLLU, *keys)}, places := Places(path))
+    keys = [name for name in columns if name not in LABELS]
+    records = Records([], {name: [] for name in (*LABELS, *keys)}, places := Places(path))
     sentences = conllu_sentences(path, encoding=encoding, unpack_limit=unpack_limit, reject=reject)
-    for start, _, words in sentences:
-        _add_sentence(records, words, keys)
-        places.lines.append(start)
+    for sentence in sentences:
+        _add_sentence(records, sentence.words, keys)
+        places.lines.append(sentence.start)
+    for name in LISTS:
+        if not _has_entries(records.columns[name]):
+            records.columns[name] = [[None] * len(labels) for labels in records.columns[name]]
     for key in keys:
-        if not any(any(labels) for labels in records.columns[key]):
+        if not _has_entries(records.columns[key]):
             del records.columns[key]  # no word has it, so the name is wrong
+            _refuse_entry_of_misc(records, key)
     return records
 
 
@@ -81,7 +82,7 @@ def conllu_sentences(
         As `multiseq.data.conll.sentences_of`. The lines include multi-word tokens.
     """
 
-    def fields_of(line: str) -> list[str] | None:
+    def fields_of(line: str, is_first: bool) -> list[str] | None:
         if line.startswith("#"):
             return None
         fields = line.split("\t")
@@ -105,42 +106,73 @@ def _not_conllu(fields: Sequence[str]) -> str:
 
 
 def _add_sentence(records: Records, words: list[list[str]], keys: Sequence[str]) -> None:
-    records.items.append([word[1] for word in words])
-    for name, column in CONLLU.items():
-        records.columns[name].append([None if word[column] == "_" else word[column] for word in words])
-    if keys:
-        features_of = [dict(pair.partition("=")[::2] for pair in word[5].split("|")) for word in words]
-        for key in keys:
-            records.columns[key].append([features.get(key) for features in features_of])
+    records.items.append([word[COLUMNS.index("form")] for word in words])
+    feats, misc = ([word[COLUMNS.index(name)] for word in words] for name in LISTS)
+    for name in LABELS:
+        cells = [word[COLUMNS.index(name)] for word in words]
+        records.columns[name].append([None if cell == NONE else cell for cell in cells])
+    records.columns["feats"][-1] = feats
+    records.columns["misc"][-1] = [annotation(cell) for cell in misc]
+    for key in keys:
+        cells, name = (misc, key[len("misc.") :]) if key.startswith("misc.") else (feats, key)
+        records.columns[key].append([value_of(cell, name) for cell in cells])
+
+
+def _has_entries(column: Sequence[Sequence[str]]) -> bool:
+    return any(label != NONE for labels in column for label in labels)
+
+
+def _refuse_entry_of_misc(records: Records, key: str) -> None:
+    """Raise DataError if a feature that no word has is an entry of MISC."""
+    misc = records.columns["misc"]
+    if any(value_of(cell or NONE, key) != NONE for cells in misc for cell in cells):
+        raise DataError(
+            f"{records.locations[0].rpartition(':')[0]}: no word has the feature {key!r} in FEATS, but some "
+            f'have it in MISC; expected "misc.{key}"'
+        )
 
 
 def read_conll(
-    path: Path, *, encoding: str = "utf-8", unpack_limit: int | None = None, reject: Reject = stop
+    path: Path,
+    *,
+    column_names: Sequence[str] = (),
+    encoding: str = "utf-8",
+    unpack_limit: int | None = None,
+    reject: Reject = stop,
 ) -> Records:
     """Read a word and its tags a line, as in CoNLL-2003, for token classification (tagging).
 
     A tab or blanks separate the columns, and an empty line ends a sentence. An item is a sentence, as a list
-    of words. The label columns are lists with one label for each word: ``tag`` if there are two columns,
-    ``pos`` and ``tag`` if there are three, ``pos``, ``chunk`` and ``ner`` if there are four. A label ``_`` is
-    missing. Lines that begin with ``-DOCSTART-`` and comments (``# id``, ``# text``) are skipped.
+    of words. The label columns are lists with one label for each word. Their names follow from the number of
+    columns (`multiseq.data.conll.COLUMNS`): ``tag`` if there are two, ``pos`` and ``tag`` if there are three,
+    ``pos``, ``chunk`` and ``ner`` if there are four, ``lemma`` and these three if there are five. If the
+    first column counts the words of each sentence, the second is the word, and two more are ``ner`` and
+    ``nested`` (GermEval 2014). A label ``_`` is missing.
+
+    Lines that begin with ``-DOCSTART-`` and comments (``# id``, ``# text``) are skipped. So is any line that
+    begins with ``#`` and a blank before the first word of a sentence, unless it has as many columns as the
+    file: then ``#`` is a word.
 
     Args:
         path: The file.
+        column_names: The names of all columns of the file, one of which is ``word``. Default: they follow
+            from the number of columns.
         encoding: The encoding of the file.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
         reject: What to do about a sentence with a line that has a wrong number of columns.
 
     Raises:
-        DataError: A line has more columns or fewer than the lines before, or is not of two to four columns.
+        DataError: A line has more columns or fewer than the lines before, or is not of two to five columns.
     """
-    records = Records([], {}, places := Places(path))
-    for start, _, words in conll_sentences(path, encoding=encoding, unpack_limit=unpack_limit, reject=reject):
-        word_column, *tags = zip(*words, strict=True)
-        records.items.append(list(word_column))
-        for name, labels in zip(COLUMNS[len(tags) + 1], tags, strict=True):
-            column = records.columns.setdefault(name, [])
-            column.append([None if label in ("", "_") else label for label in labels])
-        places.lines.append(start)
+    layout = layout_of(lines_of(path, encoding, unpack_limit), column_names)
+    records = Records([], {name: [] for name in layout.labels}, places := Places(path))
+    sentences = conll_sentences(path, layout, encoding=encoding, unpack_limit=unpack_limit, reject=reject)
+    for sentence in sentences:
+        columns = dict(zip(layout.names, zip(*sentence.words, strict=True), strict=True))
+        records.items.append(list(columns[WORD]))
+        for name in layout.labels:
+            records.columns[name].append([None if label in ("", "_") else label for label in columns[name]])
+        places.lines.append(sentence.start)
     return records
 
 

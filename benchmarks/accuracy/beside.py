@@ -1,7 +1,8 @@
 """Another system beside ours on the data of a recipe: score, seconds and memory in one table.
 
 Each runs in a process of its own. Seconds are those of building, training and scoring test; reading the files
-is left out. Memory is the highest of that process, above what it used when the items were read.
+is left out. Memory is the highest of that process, above what it used when the items were read. Ours is one
+model, also where the recipe trains several (``ensemble``).
 """
 
 from __future__ import annotations

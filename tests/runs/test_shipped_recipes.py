@@ -50,6 +50,7 @@ CASES: dict[str, tuple[str, list[str], str, int]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:task 'translation'. .* texts to learn are longer:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_a_recipe_runs_on_the_files_of_its_data(
     name: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -547,6 +547,48 @@ class Model(Predictor):
         names = [vector for example in examples for vector in self.adapter(name).names(example)]
         return names, head.target.tokens, torch.cat([by_number[i] for i in range(len(examples))])
 
+    def align(
+        self, task: str, items: Iterable[Any], texts: Iterable[str], *, max_vectors: int = MAX_VECTORS
+    ) -> list[Text]:
+        """When each word of a known text was said: forced alignment, for a task with a `CTCHead`.
+
+        The method is in `multiseq.heads.alignment`. `predict` gives such times for the text that it found.
+
+        Args:
+            task: The name of the task.
+            items: Raw items: recordings.
+            texts: What is said in each.
+            max_vectors: The most vectors in a batch.
+
+        Returns:
+            The texts with ``words`` and ``tokens``: start and end in seconds, and confidence. The score is
+            log P(text | recording).
+
+        Raises:
+            ValueError: The head is no `CTCHead`, an item becomes several sets (``chunk_seconds``), the number
+                of texts is not that of the items, or an item is too short for its text.
+        """
+        head: Any = self.task(task).head
+        if not hasattr(head, "align"):
+            raise ValueError(f"task: got {task!r} with a {type(head).__name__}, expected a CTCHead")
+        name, spoken = self.task(task).adapter_name, list(texts)
+        adapter: Any = self.adapter(name)
+        pieces = prepare_all(adapter, _listed(items))
+        if len(pieces) != len(spoken):
+            raise ValueError(f"texts: got {len(spoken)} for {len(pieces)} items, expected one for each")
+        for number, examples in enumerate(pieces):
+            if len(examples) != 1:
+                raise ValueError(
+                    f"item {number}: makes {len(examples)} sets, expected one; give a part of it"
+                )
+        found: dict[int, Text] = {}
+        for chosen, sets in self.encoded(name, pieces, max_vectors):
+            aligned = head.align(sets, [spoken[item] for item, _ in chosen])
+            for (item, number), text in zip(chosen, aligned, strict=True):
+                edges = adapter.edges(pieces[item][number]) if hasattr(adapter, "edges") else None
+                found[item] = text if edges is None else timed(text, edges)
+        return [found[number] for number in range(len(pieces))]
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients, on a CPU with denormal numbers as zeros."""

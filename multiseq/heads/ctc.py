@@ -160,9 +160,43 @@ class CTCHead(nn.Module):
             else:
                 best = _packed([of_set[0] for of_set in found]).to(sets.device)
                 path = ctc_align(sets.with_values(possible), best, blank=self.target.blank)
-            shares = log_probs.gather(1, path[:, None])[:, 0].exp()
-            paths, sure = (x.cpu().split(list(sets.lengths)) for x in (path, shares))
-            return [self.timed(*one) for one in zip(results, paths, sure, strict=True)]
+            return self._timed(results, sets.with_values(log_probs), path)
+
+    def align(self, sets: VectorSets, texts: Sequence[str]) -> list[Text]:
+        """Known texts with the times of their words and tokens, in vectors (forced alignment).
+
+        The score of each is its log-probability. A character that no training text had is "�" in a word.
+
+        Args:
+            sets: Encoded sets.
+            texts: The text of each.
+
+        Raises:
+            ValueError: The numbers of sets and texts differ, or a set is too short for its text.
+            NotFiniteError: The probabilities of a set are NaN or infinite.
+        """
+        if len(texts) != sets.num_sets:
+            raise ValueError(f"texts: got {len(texts)} for {sets.num_sets} sets, expected one for each")
+        for length, text in zip(sets.lengths, texts, strict=True):
+            if reason := self.too_short(length, text):
+                raise ValueError(f"text {text[:40]!r}: got {reason}. {TOO_SHORT}")
+        with inference(self):
+            log_probs = self(sets)
+            check_finite(log_probs, sets.lengths)
+            tokens = [self.target.encode(text).tolist() for text in texts]
+            results = [
+                of_set[0] for of_set in self._scored(sets.with_values(log_probs), [[t] for t in tokens])
+            ]
+            path = ctc_align(
+                sets.with_values(log_probs), _packed(tokens).to(sets.device), blank=self.target.blank
+            )
+            return self._timed(results, sets.with_values(log_probs), path)
+
+    def _timed(self, texts: Sequence[Text], log_probs: VectorSets, path: Tensor) -> list[Text]:
+        """Texts with tokens and words, along the path of each set."""
+        shares = log_probs.values.gather(1, path[:, None])[:, 0].exp()
+        paths, sure = (x.cpu().split(list(log_probs.lengths)) for x in (path, shares))
+        return [self.timed(*one) for one in zip(texts, paths, sure, strict=True)]
 
     def possible(self, log_probs: Float[Tensor, "vectors size"]) -> Float[Tensor, "vectors size"]:
         """A copy in which the tokens that no path may contain have probability 0.

@@ -113,6 +113,31 @@ def test_words_have_times_and_confidence(num_beams: int) -> None:
     assert plain.words == ()
 
 
+def test_a_known_text_has_times_and_its_probability() -> None:
+    head = head_of(TARGET)
+    said = spoken_by(head, "--aab--   -c-a-")
+    [right] = head.align(said, ["ab ca"])
+    [found] = head.decode(said, num_beams=8, times=True)
+    assert (right.text, right.words, right.tokens) == (found.text, found.words, found.tokens)
+    assert right.score == pytest.approx(found.score)
+    [wrong] = head.align(said, ["ab  ba"])  # the second b is where c was said
+    assert [(w.text, w.start, w.end) for w in wrong.words] == [("ab", 2, 5), ("ba", 11, 14)]
+    assert wrong.score < right.score - 1
+    assert wrong.words[1].confidence < 0.5 < right.words[1].confidence
+    [new] = head.align(said, ["aé ca"])
+    assert [w.text for w in new.words] == ["a\ufffd", "ca"]
+
+
+def test_texts_that_cannot_be_aligned() -> None:
+    head = head_of(TARGET)
+    with pytest.raises(ValueError, match="texts: got 2 for 1 sets, expected one for each"):
+        head.align(random_sets([5]), ["a", "b"])
+    with pytest.raises(ValueError, match=r"text 'aab': got 3 vectors, 3 tokens, 1 rep.*Subsample the"):
+        head.align(random_sets([3]), ["aab"])
+    assert head.align(random_sets([3]), [""])[0].words == ()
+    assert head.align(random_sets([]), []) == []
+
+
 def test_company_changes_no_time() -> None:
     head, lengths = head_of(TARGET), [13, 0, 1, 17]
     together = head.decode(random_sets(lengths), num_beams=3, times=True)

@@ -159,6 +159,18 @@ def test_a_long_recording_is_its_clips(model: Model, long: Path) -> None:
         assert begin - 0.1 <= word.start < word.end <= begin + TONE + 0.1
 
 
+def test_a_known_text_is_aligned_as_the_text_that_is_found(model: Model) -> None:
+    single = [(samples_of([names]), RATE) for names in CHOSEN]
+    found = model.predict("said", single, times=True)
+    aligned = model.align("said", single, [text.text for text in found])
+    for a, b in zip(aligned, found, strict=True):
+        assert (a.text, a.words, a.score) == (b.text, b.words, pytest.approx(b.score, abs=1e-3))
+    with pytest.raises(ValueError, match=f"texts: got 1 for {len(single)} items, expected one for each"):
+        model.align("said", single, ["one"])
+    with pytest.raises(ValueError, match=r"text 'abc.*: got .* vectors, .* tokens"):
+        model.align("said", single[:1], ["abc" * 999])
+
+
 def test_it_equals_its_pieces(model: Model, long: Path) -> None:
     pieces = pieces_of(model.adapter("speech"), long)
     starts = [piece.start * 0.04 for piece in pieces]

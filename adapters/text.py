@@ -82,7 +82,8 @@ class TextAdapter(TextItems, nn.Module):
     Args:
         parts: The vocabularies, which turn a word or a piece into rows of the embedding table.
         dim: Width of the vectors.
-        window: Cut longer texts into sets of at most this many vectors, one after another; None: never cut.
+        window: Cut longer texts into sets of at most this many vectors, one after another and of about
+                equal size; None: never cut.
             The time that attention takes grows with the square of a set's length.
         dropout: Dropout probability on the vectors, in training only.
         word_dropout: Probability that :meth:`augment` hides which word or piece a vector stands for. The
@@ -169,9 +170,10 @@ class TextAdapter(TextItems, nn.Module):
         """
         names, parts = self.parts.encode(item)
         total = len(names)
-        step = self.window or max(total, 1)
+        num = max(1, -(-total // self.window)) if self.window else 1
+        self.warn_of_windows(total, self.parts.unit, self.window or total, num)
+        step = max(1, -(-total // num))  # windows of equal size: none is a word left over
         starts = range(0, max(total, 1), step)
-        self.warn_of_windows(total, self.parts.unit, step, len(starts))
         return [_example(names[a : a + step], parts[a : a + step], a, total) for a in starts]
 
     def augment(self, example: TextExample, generator: torch.Generator) -> TextExample:

@@ -11,6 +11,7 @@ import io
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,8 @@ from multiseq.commands import training, using
 from multiseq.commands.output import say_error
 
 __all__ = ["app", "main"]
+
+PACKAGE = Path(__file__).parent
 
 app = typer.Typer(
     name="multiseq",
@@ -42,10 +45,10 @@ def main() -> None:
 
 
 def _plain(show: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that shows a warning for users in one line, and leaves all others to ``show``."""
+    """A function that shows a warning of ours for users in one line, and leaves all others to ``show``."""
 
     def show_plain(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, UserWarning):
+        if issubclass(category, UserWarning) and Path(place[0]).is_relative_to(PACKAGE):
             say_error(f"warning: {' '.join(str(message).split())}")
         else:
             show(message, category, *place, **more)

@@ -18,7 +18,7 @@ class TextItems:
 
     quick_to_prepare = True
     warned = False
-    """Whether somebody was told that a text was cut."""
+    """Whether the warning about texts that are cut was given."""
     json_form = '"I saw it" or {"text": "I saw it"}'
 
     def warn_of_windows(self, total: int, what: str, window: int, num: int, overlap: int = 0) -> None:
@@ -29,7 +29,7 @@ class TextItems:
         overlapping = f"that overlap by {overlap:,} {what}s" if overlap else "one after another"
         warnings.warn(
             f"a text has {total:,} {what}s, and the model reads {window:,} at once: texts as long as this "
-            f"are cut into windows (this one into {num:,}) {overlapping}, and the results are joined",
+            f"are cut into windows (this one into {num:,}) {overlapping}, and their predictions are joined",
             stacklevel=3,
         )
 

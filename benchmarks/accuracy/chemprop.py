@@ -129,9 +129,11 @@ def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Train both, score test, and predict many molecules. A row of the table for each."""
     several = [f"training.ensemble={given.ensemble}"] if given.ensemble > 1 else []
     plan = Plan(given.recipe, given.data, False, [*given.set, *several])
-    splits = {split: plan.items(split) for split in ("train", "dev", "test")}
     recipe = read(plan.recipe, plan.changes)
-    [task] = recipe.tasks
+    [(task, spec)] = recipe.tasks.items()
+    if spec["target"] != "number":
+        raise SystemExit(f"{plan.recipe}: has target {spec['target']!r}, expected a recipe for a number")
+    splits = {split: plan.items(split) for split in ("train", "dev", "test")}
     metric, wanted = recipe.metric(task), splits["test"][1]
     every = [molecule for molecules, _ in splits.values() for molecule in molecules]
     rows = []
@@ -174,7 +176,10 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a change of our recipe")
     parser.add_argument("--ensemble", type=int, default=1, help="models on both sides (default: 1)")
     parser.add_argument("--molecules", type=int, default=20_000, help="how many are predicted")
-    rows = compare(parser.parse_args())
+    given = parser.parse_args()
+    if given.molecules < 100 * FEW:
+        parser.error(f"--molecules: got {given.molecules}, expected {100 * FEW} or more")
+    rows = compare(given)
     print("| " + " | ".join(rows[0]) + " |")
     print("|" + "---|" * len(rows[0]))
     for row in rows:

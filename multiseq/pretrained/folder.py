@@ -25,7 +25,7 @@ TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 LFS_POINTER = b"version https://git-lfs"
 """With this begins the text that stands for a file in a clone made without git-lfs."""
-OTHERS = ("a model of its family has", "check that all files are of one model, or download it again")
+EXPECTED = ("a model of its family has", "check that all files are of one model, or download it again")
 """For `reading`: what a file of somebody else's model should hold, and what to do."""
 
 
@@ -84,7 +84,7 @@ class Pretrained:
                 raise ValueError(f"{start}: no such folder")
             patterns = ["config.json", WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZER]
             folder = download_files(start, patterns)
-        config, place = _json(folder, "config.json"), f"{folder / 'config.json'}"
+        config, place = _json(folder, "config.json"), str(folder / "config.json")
         family = config.get("model_type")
         if not isinstance(family, str) or family not in FAMILIES:
             raise ValueError(
@@ -93,7 +93,7 @@ class Pretrained:
             )
         if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
             raise ValueError(_without_weights(folder, str(start)))
-        with reading(place, *OTHERS):
+        with reading(place, *EXPECTED):
             architecture = FAMILIES[family].architecture(config)
             return cls(folder, family, architecture, int(config["vocab_size"]))
 
@@ -120,7 +120,7 @@ class Pretrained:
         Raises:
             ValueError: The weights are missing, are a pickle, or do not fit the config.
         """
-        with reading(str(self.folder), *OTHERS):
+        with reading(str(self.folder), *EXPECTED):
             embedding, weights = FAMILIES[self.family].weights(self.architecture, _weights(self.folder))
             for adapter in adapters:
                 adapter.embedding.load_state_dict({"weight": embedding})
@@ -143,17 +143,20 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    _check_fetched(path)
     try:
         return load_file(path)
     except SafetensorError as error:
-        with path.open("rb") as file:
-            pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
-        said = (
-            "only a pointer of git-lfs; fetch the file with `git lfs pull`"
-            if pointer
-            else (f"not a whole safetensors file ({error}); download it again")
-        )
-        raise ValueError(f"{path.name}: {said}") from error
+        raise ValueError(f"{path.name}: not a whole safetensors file ({error}); download it again") from error
+
+
+def _check_fetched(path: Path) -> None:
+    """Raise ValueError if a file is missing, or is only the text that stands for it without git-lfs."""
+    if not path.is_file():
+        raise ValueError(f"{path.name}: no such file; copy the whole folder")
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ValueError(f"{path.name}: only a pointer of git-lfs; fetch the file with `git lfs pull`")
 
 
 def _without_weights(folder: Path, start: str) -> str:
@@ -173,6 +176,7 @@ def _without_weights(folder: Path, start: str) -> str:
 def _tokenizer(folder: Path) -> str:
     """The model's tokenizer as JSON."""
     if (folder / "tokenizer.json").is_file():
+        _check_fetched(folder / "tokenizer.json")
         return (folder / "tokenizer.json").read_text(encoding="utf-8")
     if not (folder / "vocab.txt").is_file():
         raise ValueError(

@@ -242,12 +242,13 @@ class Done:
         """What was done, in a line; and in another one, how many texts may be cut off."""
         failed = f", {self.failed:,} of them with an error; the first: {self.error}" if self.failed else ""
         empty = f", {self.empty:,} of them empty" if self.empty else ""
-        more = f"--decode max_length={2 * self.limit}, or decode = {{ max_length = {2 * self.limit} }}"
         cut = (
             f"{self.cut:,} of {self.rows:,} texts may be cut off: they are as long as max_length allows, "
-            f"{self.limit:,} tokens; {more} of the task in the recipe, allows more"
+            f"{self.limit:,} tokens. To allow more, give --decode max_length={2 * self.limit}, or set "
+            f"decode = {{ max_length = {2 * self.limit} }} of the task in the recipe"
         )
-        return [f"{self.output}: {self.rows:,} rows{empty}{failed}", *([cut] if self.cut else [])]
+        rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
+        return [f"{self.output}: {rows}{empty}{failed}", *([cut] if self.cut else [])]
 
 
 def predict_files(
@@ -557,6 +558,7 @@ def _writer(job: _Job, columns: Sequence[str], names: Mapping[str, str]) -> writ
         render = {".srt": writers.srt, ".vtt": writers.vtt}.get(job.ending, writers.word_grid(job.task))
         return writers.TimedWriter(render, job.ending, names, job.folder)
     of_fasttext = bool(job.labels) and all(str(label).startswith(FASTTEXT) for label in job.labels)
+    of_fasttext = of_fasttext and job.files[0].reading.trained == "labelled"
     joint = " " if job.vector or (of_fasttext and job.ending == ".txt") else ", "
     plain = not any(joint.strip() in label if joint.strip() else label.split()[1:] for label in job.labels)
     if job.ending == ".txt":

@@ -495,8 +495,9 @@ def _of_labelled(file: Input, adapter: Any) -> Iterator[Row]:
     Raises:
         ValueError: The first word of a line is not a known label: it may belong to the text.
     """
-    known = file.reading.labels
-    if known and all(str(label).startswith(FASTTEXT) for label in known) and not _takes_files(adapter):
+    known, separator = file.reading.labels, file.reading.options.get("separator")
+    of_fasttext = known and all(str(label).startswith(FASTTEXT) for label in known)
+    if of_fasttext and (separator is None or separator.isspace()) and not _takes_files(adapter):
         for number, line in enumerate(_lines(file, adapter), 1):
             labels, text = fasttext_line(line.rstrip("\r\n"))
             cells = {"label": labels[0] if len(labels) == 1 else labels or "", "text": text}
@@ -505,11 +506,13 @@ def _of_labelled(file: Input, adapter: Any) -> Iterator[Row]:
     bad: list[Row] = []
 
     def reject(location: str, reason: str, raw: str = "") -> None:
+        location = f"{file.name}:{location.rpartition(':')[2]}"
         bad.append(Row({"label": "", "text": raw}, None, location, error=f"{location}: {reason}"))
 
     records = read_records("labelled", file.path, {**file.reading.options, "reject": reject}, adapter)
     rows = bad
-    for item, label, location in zip(records.items, records.columns["label"], records.locations, strict=True):
+    for item, label, place in zip(records.items, records.columns["label"], records.locations, strict=True):
+        location = f"{file.name}:{place.rpartition(':')[2]}"
         given = label if isinstance(label, list) else [label]
         if file.reading.column == "coarse":
             given = [one.partition(":")[0] for one in given]

@@ -6,12 +6,12 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from multiseq.checks import nearest
 from multiseq.data import DataError, Records
 from multiseq.data.bad_rows import Reject, raw_of
 from multiseq.data.formats import NETWORKS, SPLIT_NAMES, SPLITS
@@ -364,8 +364,10 @@ def _rows_by_split(location: str, given: Mapping[str, Any], num: int) -> dict[st
         if name not in SPLIT_NAMES:
             if isinstance(numbers, list) and numbers:
                 expected = "train, dev (or val, valid) or test"
-                if nearest(name, SPLIT_NAMES):
-                    raise DataError(f"{location}: got the split {name!r}, expected {expected}")
+                if meant := _nearly_a_split(name):
+                    raise DataError(
+                        f"{location}: got the split {name!r} (did you mean {meant!r}?), expected {expected}"
+                    )
                 rows = "1 row" if len(numbers) == 1 else f"{len(numbers):,} rows"
                 warnings.warn(
                     f"{location}: left out {rows} of {name!r}, which is not {expected}", stacklevel=2
@@ -385,6 +387,19 @@ def _rows_by_split(location: str, given: Mapping[str, Any], num: int) -> dict[st
                     f"{location}: row {row} is in {owners[row]!r} and in {name!r}, expected one of them"
                 )
     return chosen
+
+
+def _nearly_a_split(name: str) -> str:
+    """The split that a name was probably meant to be; empty for the name of other rows.
+
+    >>> [_nearly_a_split(name) for name in ("Train", "tset", "test_idx", "invalid", "unused")]
+    ['train', 'test', 'test', '', '']
+    """
+    given = name.casefold()
+    near = [split for split in SPLIT_NAMES if given.startswith(split)]
+    if not any(split in given for split in SPLIT_NAMES):  # "invalid" is not valid
+        near = get_close_matches(given, SPLIT_NAMES, n=1, cutoff=0.75)
+    return near[0] if near else ""
 
 
 def save_splits(splits: Mapping[str, Split], folder: Path) -> None:

@@ -19,8 +19,8 @@ from multiseq.training.item_cache import ItemCache
 __all__ = ["WHAT_TO_DO", "PreparedSource"]
 
 WHAT_TO_DO = (
-    "cut the item and its text, or raise the adapter's window (the positions that a pretrained model knows "
-    "limit it)"
+    "cut the item and its text, or let the adapter cut later (`window` of texts, `chunk_seconds` of speech; "
+    "a pretrained model has a largest window)"
 )
 """What to do about an item that makes several sets although its label is a text."""
 
@@ -81,8 +81,8 @@ class PreparedSource:
             limit = cast(Any, self.tasks[name].head).max_length
             warnings.warn(
                 f"task {name!r}: {len(texts):,} of {len(pieces):,} texts to learn are longer than the "
-                f"{limit:,} tokens of its head's max_length, at which the model cuts off what it writes. The "
-                f"longest has {longest:,} ({place}): set max_length to this or more, or leave it out",
+                f"{limit:,} tokens of its head's max_length, where the model stops writing. The longest has "
+                f"{longest:,} ({place}): set max_length to this or more, or leave it out",
                 stacklevel=2,
             )
 

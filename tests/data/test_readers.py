@@ -276,6 +276,18 @@ def test_labels_end_at_a_blank_or_a_tab(
     assert (records.column("label"), records.items) == (labels, texts)
 
 
+def test_one_bad_line_does_not_change_how_the_others_are_read(write: Write) -> None:
+    lines = ["very good\tI like it"] * 9
+    path = write("a", "\n".join([*lines, "a broken line"]))
+    with pytest.raises(DataError, match=r"a:10: got 'a broken line', expected a label, '\\t' and a text"):
+        read_labelled(path)
+    for bad in ("\tno label", "good\t", "good\t  "):
+        with pytest.raises(DataError, match=r"a:10: got .* expected a label"):
+            read_labelled(write("a", "\n".join([*lines, bad])))
+    read = read_labelled(write("a", "\n".join(lines)))
+    assert (read.columns["label"][0], read.items[0]) == ("very good", "I like it")
+
+
 def test_lines_of_fasttext_have_labels_at_any_place(write: Write) -> None:
     lines = [
         "__label__a __label__b:c how  much\n",

@@ -104,8 +104,8 @@ def test_rows_of_a_split_file(folder: Folder) -> None:
 
 def test_other_rows_of_a_split_file_are_left_out(folder: Folder) -> None:
     data = {**DATA, "file": "train.tsv", "split_file": "split.json", "train": None, "test": None}
-    folder.write("split.json", '{"train": [0], "unparsable": [1]}')
-    with pytest.warns(UserWarning, match=r"split\.json: left out 1 row of 'unparsable', which is not train"):
+    folder.write("split.json", '{"train": [0], "invalid": [1]}')
+    with pytest.warns(UserWarning, match=r"split\.json: left out 1 row of 'invalid', which is not train"):
         assert parts_of(folder, data) == [["good train"], [], []]
 
 
@@ -122,7 +122,7 @@ def test_other_rows_of_a_split_file_are_left_out(folder: Folder) -> None:
         ('{"train": 2}', "expected row numbers from 0 to 1 under 'train'"),
         (
             '{"train": [0], "test_idx": [1]}',
-            r"got the split 'test_idx', expected train, dev \(or val, valid\)",
+            r"got the split 'test_idx' \(did you mean 'test'\?\), expected train, dev \(or val, valid\)",
         ),
         ('{"train": [0, 1], "test": [1]}', "row 1 is in 'train' and in 'test', expected one"),
         (

@@ -488,7 +488,18 @@ def test_weights_that_are_not_whole(folders: dict[str, Path], tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"cut: model\.safetensors: not a whole.*download it again"):
         pretrained_text(folder)
     weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    with pytest.raises(ValueError, match="only a pointer of git-lfs; fetch the file with `git lfs pull`"):
+    pointer = "only a pointer of git-lfs; fetch the file with `git lfs pull`"
+    with pytest.raises(ValueError, match=r"model\.safetensors: " + pointer):
+        pretrained_text(folder)
+    shutil.copy(weights, folder / "tokenizer.json")
+    with pytest.raises(ValueError, match=r"tokenizer\.json: " + pointer):
+        pretrained_text(folder)
+    shutil.copy(folders["bert"] / "tokenizer.json", folder)
+    weights.rename(folder / "model-1-of-2.safetensors")
+    index = {"weight_map": {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}}
+    (folder / "model-1-of-2.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"model-1-of-2\.safetensors: no such file; copy the whole folder"):
         pretrained_text(folder)
 
 

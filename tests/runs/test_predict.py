@@ -565,8 +565,8 @@ def test_texts_that_may_be_cut_off_are_counted(
     monkeypatch.setattr(head.out, "bias", torch.nn.Parameter(bias))
     said = predict("echo", *command, "--decode", "max_length=3").stderr
     assert (
-        "multiseq: 2 of 3 texts may be cut off: they are as long as max_length allows, 3 tokens; "
-        "--decode max_length=6, or decode = { max_length = 6 } of the task in the recipe, allows more"
+        "multiseq: 2 of 3 texts may be cut off: they are as long as max_length allows, 3 tokens. To allow "
+        "more, give --decode max_length=6, or set decode = { max_length = 6 } of the task in the recipe"
     ) in said
     assert [row["cut"] for row in rows_of(Path("out.csv").read_text())] == ["True", "True", ""]
     assert head.max_length == 14  # of the longest training text, 3 tokens: 3 * 1.5 + 10

@@ -544,7 +544,7 @@ def test_texts_that_are_longer_than_a_decoder_may_write() -> None:
             PreparedSource(source, adapter, {"said": Task("text", head)})
         assert [str(warning.message) for warning in caught] == [
             f"task 'said': {num} of 4 texts to learn are longer than the {limit} tokens of its head's "
-            "max_length, at which the model cuts off what it writes. The longest has 4 (t:3): set max_length "
+            "max_length, where the model stops writing. The longest has 4 (t:3): set max_length "
             "to this or more, or leave it out"
         ] * (num > 0)
 

@@ -216,8 +216,8 @@ def read_labelled(
 
     Args:
         path: The file.
-        separator: The separator between label and text. Default: a tab if all lines have one, otherwise the
-            first blank or tab. Lines of fastText are read in the same way with any blank or tab.
+        separator: The separator between label and text. Default: a tab if nine of ten lines have one,
+            otherwise the first blank or tab. Lines of fastText are read alike with any blank or tab.
         encoding: The encoding of the file.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
         reject: What to do about a line without a label or without a text.
@@ -287,12 +287,12 @@ def labelled_line(separator: str | None, lines: Sequence[str]) -> Callable[[str]
     """
     if (separator is None or separator.isspace()) and is_fasttext(lines):
         return _checked_fasttext
-    if separator is None and all("\t" in line for line in lines):
+    if separator is None and sum("\t" in line for line in lines) >= 0.9 * len(lines):
         separator = "\t"
 
     def split(line: str) -> tuple[list[str], str]:
         label, *text = line.split(separator, 1) if separator else re.split("[ \t]", line, maxsplit=1)
-        if not text:
+        if not (label.strip() and text and text[0].strip()):
             expected = repr(separator) if separator else "a blank or a tab"
             raise ValueError(f"got {line[:40]!r}, expected a label, {expected} and a text")
         return [label], text[0]

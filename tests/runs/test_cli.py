@@ -813,8 +813,8 @@ def test_lines_of_fasttext_need_no_label_to_be_predicted(folder: Path) -> None:
     assert items_of("new.txt") == ["not good", "", "so bad"]
     assert items_of("new.txt", "--set", "format=text")[2] == "__label__new __label__up\tso bad"
     options = ("--set", "separator=;")  # as in training, labels end where the separator is
-    (folder / "new.txt").write_text("__label__up;good text\n")
-    assert items_of("new.txt", *options) == ["good text"]
+    (folder / "other.txt").write_text("__label__up;good text\n")
+    assert items_of("other.txt", *options) == ["good text"]
     (folder / "other.text").write_text("__label__up how so\n")  # an ending that training did not have
     assert items_of("other.text") == ["how so"]
     (folder / "other.text").write_text("how so\n")

@@ -24,6 +24,8 @@ from multiseq.results import Label
 from multiseq.runs.recipe import read
 from multiseq.training.metrics import compute
 
+__all__ = ["GPS", "Network", "gat", "gcn", "gps", "network_of"]
+
 STEPS, RATE, DECAY, DROPOUT = 200, 0.01, 5e-4, 0.5
 DIM, LAYERS, HEADS = 64, 2, 8
 
@@ -54,7 +56,7 @@ def network_of(item: Any) -> Network:
 
 
 class GPS(nn.Module):
-    """Layers of message passing by GINE beside attention over all nodes."""
+    """Layers of message passing by GIN beside attention over all nodes."""
 
     def __init__(self, width: int, classes: int) -> None:
         from torch_geometric.nn import GINConv, GPSConv

@@ -16,6 +16,7 @@ from multiseq.data.text_files import lines_of
 __all__ = [
     "COLUMNS",
     "COMMENT",
+    "ID",
     "WORD",
     "Layout",
     "Sentence",
@@ -62,14 +63,17 @@ NUMBERED: dict[int, tuple[str, ...]] = {
 }
 """The same for files that number the words of each sentence in the first column, such as GermEval 2014."""
 
-NO_WORD = re.compile(r"-DOCSTART-|#\s*(id|sent_id|text|newdoc|newpar)\b")
-"""How a line begins that is no word: a new document, or a comment. A lone ``#`` may be a word."""
+NAMED_COMMENT = re.compile(r"#\s+(id|sent_id|text|newdoc|newpar)\b")
+"""How a line before the first word of a sentence begins that is a comment, whatever its columns."""
 
 COMMENT = re.compile(r"#(\s|$)")
 """How a line begins that may be a comment: before the first word of a sentence, and of other columns."""
 
-LOOK = 100
-"""The most lines of a sentence that are looked at to know the columns of a file."""
+SENTENCES, SENTENCE_LINES = 20, 100
+"""The most sentences, and the most lines of each, that are looked at to know the columns of a file."""
+
+FEWEST_LINES = 5
+"""The fewest lines with known labels that are words of one sentence, and not texts of two words each."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +102,16 @@ class Layout:
         return list(self.names[:1]) == [ID]
 
     def is_comment(self, line: str) -> bool:
-        """Whether a line before the first word of a sentence is a comment: ``# …`` in other columns."""
+        """Whether a line before the first word of a sentence is a comment: ``# id``, or of other columns."""
+        if NAMED_COMMENT.match(line):
+            return True
         columns = line.split("\t") if self.tabs else columns_of_line(line)[::2]
         return bool(COMMENT.match(line)) and bool(self.names) and len(columns) != len(self.names)
 
 
 def word_line(line: str) -> bool:
-    """Whether a line has a word: it is not empty, no comment and no ``-DOCSTART-``."""
-    return bool(line.strip()) and not NO_WORD.match(line)
+    """Whether a line may have a word: it is not empty, and no ``-DOCSTART-``."""
+    return bool(line.strip()) and not line.startswith("-DOCSTART-")
 
 
 def columns_of_line(line: str) -> list[str]:
@@ -121,7 +127,8 @@ def columns_of_line(line: str) -> list[str]:
 def layout_of(lines: Iterable[str], names: Sequence[str] = (), *, with_tags: bool = True) -> Layout:
     """The columns of a file, from its first line with a known number of columns.
 
-    The words are numbered if the first sentence of two words or more begins its lines with 1, 2, 3 …
+    The words are numbered if the lines of all sentences that are looked at begin with 1, 2, 3 … These are
+    several sentences, or one of three words at least. With tags there are three columns then, or more.
 
     Args:
         lines: The lines of the file. No more are taken than are needed.
@@ -134,18 +141,26 @@ def layout_of(lines: Iterable[str], names: Sequence[str] = (), *, with_tags: boo
         del known[1]
     hashes: Layout | None = None  # what lines that begin with # say, where there are no others
     layout: Layout | None = None
+    lengths: list[int] = []  # of the sentences so far, whose lines all begin with 1, 2, 3 …
     for filled, block in groupby(lines, key=lambda line: bool(line.strip())):
-        rows = [columns_of_line(line) for line in islice(block, LOOK) if filled and word_line(line)]
+        if not filled:
+            continue
+        some = [line for line in islice(block, SENTENCE_LINES) if word_line(line)]
+        rows = [columns_of_line(line) for line in some if not NAMED_COMMENT.match(line)]
         fitting = [row for row in rows if len(row[::2]) in known]
-        words = [row for row in fitting if not row[0].startswith("#")]
+        words = [row for row in fitting if not COMMENT.match(row[0])]
         found = [Layout(known[len(row[::2])], "\t" in row, bool(names)) for row in (words or fitting)[:1]]
         layout, hashes = layout or next(iter(found if words else []), None), hashes or next(iter(found), None)
-        if layout is not None and (names or len(words) > 1):
-            counts = [row[0] for row in words] == [str(i) for i in range(1, len(words) + 1)]
-            if counts and not names:
-                numbered = Layout(NUMBERED.get(len(layout.names), ()), layout.tabs)
-                return numbered if numbered.labels or not with_tags else Layout(())
+        counts = [row[0] for row in words] == [str(i) for i in range(1, len(words) + 1)]
+        if layout is not None and (names or not counts):
             return layout
+        lengths += [len(words)] if words else []
+        if len(lengths) == SENTENCES:
+            break
+    if layout is not None and max(lengths) > (1 if len(lengths) > 1 else 2):
+        width = len(layout.names)
+        if width > 2 or (width == 2 and not with_tags):
+            return Layout(NUMBERED.get(width, ()), layout.tabs)
     return layout or hashes or Layout(names, is_given=bool(names))
 
 
@@ -157,7 +172,8 @@ def has_columns(lines: Iterable[str], labels: Collection[str]) -> bool:
         labels: The labels that a tag may be.
 
     Raises:
-        ValueError: They may be both: with the same columns and empty lines, but without such labels.
+        ValueError: They may be both: with the same columns and empty lines, but without such labels; or with
+            such labels, but without sentences of several lines.
     """
     lines = list(lines)
     rows = [columns_of_line(line)[::2] for line in lines if word_line(line) and not COMMENT.match(line)]
@@ -165,13 +181,21 @@ def has_columns(lines: Iterable[str], labels: Collection[str]) -> bool:
     if not rows or num < 0.9 * len(rows):
         return False
     columns = list(zip(*(row for row in rows if len(row) == width), strict=True))
-    if any(sum(tag in labels for tag in tags) > num / 2 for tags in columns[1:]):
-        return True
     blocks = [len(list(block)) for filled, block in groupby(lines, lambda line: bool(line.strip())) if filled]
-    if width in COLUMNS and len(blocks) > 1 and max(blocks) > 1:
+    has_sentences = len(blocks) > 1 and max(blocks) > 1
+    known = [tags for tags in columns[1:] if sum(tag in labels for tag in tags) > num / 2]
+    if has_sentences and known:
+        return True
+    # The last words of short texts, such as full stops, may be labels, too.
+    if num >= FEWEST_LINES and any(set(tags) <= set(labels) and len(set(tags)) > 1 for tags in known):
+        return True
+    if known or (width in COLUMNS and has_sentences):
+        what = "empty lines between them, but no known label"
+        if known:
+            what = "known labels, but no sentence of several lines before an empty line"
         raise ValueError(
-            f"got lines of {width} column{'s' if width > 1 else ''} with empty lines between them, but no "
-            "known label; expected words with their tags, or texts"
+            f"got lines of {width} column{'s' if width > 1 else ''} with {what}; "
+            "expected words with their tags, or texts"
         )
     return False
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
-    "COLUMNS",
+    "EMPTY",
+    "FIELDS",
     "LABELS",
     "LISTS",
-    "NONE",
     "ROW",
     "annotation",
     "fill",
@@ -19,7 +19,7 @@ __all__ = [
     "value_of",
 ]
 
-COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+FIELDS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """The columns, in their order."""
 
 LABELS = ("lemma", "upos", "xpos", "feats", "deprel", "misc")
@@ -28,12 +28,13 @@ LABELS = ("lemma", "upos", "xpos", "feats", "deprel", "misc")
 LISTS = ("feats", "misc")
 """The columns whose cells are lists. In them ``_`` is an empty list; in others it is a missing label."""
 
-NONE = "_"
+EMPTY = "_"
+"""A column without a value."""
 
 ROW = re.compile(r"[0-9]+([-.][0-9]+)?")
 """The first column of a row: a word, a multi-word token or an empty node."""
 
-OF_TEXT = ("SpaceAfter", "SpacesAfter", "SpacesBefore", "SpacesInToken")
+TEXT_ENTRIES = ("SpaceAfter", "SpacesAfter", "SpacesBefore", "SpacesInToken")
 """Entries of MISC that describe the text. They stay as they are, whatever is predicted for MISC."""
 
 
@@ -41,7 +42,7 @@ def is_conllu(lines: Iterable[str]) -> bool:
     """Whether the first line that is no comment is a row of CoNLL-U."""
     rows = (line.split("\t") for line in lines if line.strip() and not line.startswith("#"))
     first = next(rows, [""])
-    return len(first) == len(COLUMNS) and bool(ROW.fullmatch(first[0]))
+    return len(first) == len(FIELDS) and bool(ROW.fullmatch(first[0]))
 
 
 def labels_in(cell: str, column: str) -> list[str]:
@@ -52,14 +53,14 @@ def labels_in(cell: str, column: str) -> list[str]:
     >>> labels_in("_", "feats")
     []
     """
-    return [] if cell == NONE else cell.split("|" if column in LISTS else ",")
+    return [] if cell == EMPTY else cell.split("|" if column in LISTS else ",")
 
 
 def annotation(misc: str) -> str:
     """A cell of MISC without the entries that describe the text, such as ``SpaceAfter=No``."""
-    if not any(name in misc for name in OF_TEXT):
+    if not any(name in misc for name in TEXT_ENTRIES):
         return misc
-    return _cell(entry for entry in labels_in(misc, "misc") if _name(entry) not in OF_TEXT)
+    return _cell(entry for entry in labels_in(misc, "misc") if _name(entry) not in TEXT_ENTRIES)
 
 
 def value_of(cell: str, name: str) -> str:
@@ -68,7 +69,7 @@ def value_of(cell: str, name: str) -> str:
     >>> value_of("Case=Nom|Number=Sing", "Number"), value_of("Case=Nom", "Number")
     ('Sing', '_')
     """
-    return next((e.partition("=")[2] for e in labels_in(cell, "feats") if _name(e) == name), NONE)
+    return next((e.partition("=")[2] for e in labels_in(cell, "feats") if _name(e) == name), EMPTY)
 
 
 def fill(fields: list[str], column: str, label: Any) -> None:
@@ -78,23 +79,31 @@ def fill(fields: list[str], column: str, label: Any) -> None:
         fields: The columns.
         column: A column; ``misc.NAME`` for the entry NAME of MISC; any other name is a feature in FEATS. The
             other entries of FEATS and MISC stay.
-        label: A label, or a list of several. An empty list and ``_`` mean none.
+        label: A label, or a list of several. An empty list and ``_`` mean none. Several values of one feature
+            become one entry, as UD writes them: ``Case=Acc,Dat``.
+
+    Raises:
+        ValueError: A label for FEATS has no ``=``.
     """
     labels = [str(one) for one in (label if isinstance(label, list) else [label])]
-    if column in COLUMNS and column not in LISTS:
-        fields[COLUMNS.index(column)] = ",".join(labels) or NONE
+    if column in FIELDS and column not in LISTS:
+        fields[FIELDS.index(column)] = ",".join(labels) or EMPTY
         return
     if column in LISTS:
         place = column
-        kept = [e for e in labels_in(fields[9], "misc") if place == "misc" and _name(e) in OF_TEXT]
+        kept = [e for e in labels_in(fields[9], "misc") if place == "misc" and _name(e) in TEXT_ENTRIES]
         new = [entry for one in labels for entry in labels_in(one, place)]
+        if place == "feats" and (bare := [entry for entry in new if "=" not in entry]):
+            raise ValueError(
+                f"got the label {bare[0]!r} for FEATS, expected NAME=VALUE; write .jsonl or .csv"
+            )
     else:
         place = "misc" if column.startswith("misc.") else "feats"
         name = column.removeprefix("misc.")
-        kept = [e for e in labels_in(fields[COLUMNS.index(place)], place) if _name(e) != name]
+        kept = [e for e in labels_in(fields[FIELDS.index(place)], place) if _name(e) != name]
         value = ",".join(labels)
-        new = [] if value in ("", NONE) else [f"{name}={value}"]
-    at = COLUMNS.index(place)
+        new = [] if value in ("", EMPTY) else [f"{name}={value}"]
+    at = FIELDS.index(place)
     fields[at] = _features([*kept, *new]) if place == "feats" else _as_before(fields[at], [*kept, *new])
 
 
@@ -103,7 +112,7 @@ def _name(entry: str) -> str:
 
 
 def _cell(entries: Iterable[str]) -> str:
-    return "|".join(entries) or NONE
+    return "|".join(entries) or EMPTY
 
 
 def _as_before(cell: str, entries: Iterable[str]) -> str:
@@ -116,7 +125,7 @@ def _features(entries: Iterable[str]) -> str:
     """A cell of FEATS: sorted by name, and one entry for several values of a name, as UD wants both."""
     values: dict[str, set[str]] = {}
     for entry in entries:
-        name, _, value = entry.partition("=")
-        values.setdefault(name, set()).update(value.split(","))
+        name, equals, value = entry.partition("=")
+        values.setdefault(name + equals, set()).update(value.split(","))
     names = sorted(values, key=lambda name: (name.lower(), name))
-    return _cell(f"{name}={','.join(sorted(values[name], key=str.lower))}" for name in names)
+    return _cell(f"{name}{','.join(sorted(values[name], key=str.lower))}" for name in names)

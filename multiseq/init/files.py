@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from multiseq.data.conll import COLUMNS, COMMENT, layout_of, word_line
-from multiseq.data.conllu import ROW
+from multiseq.data.conllu import is_conllu
 from multiseq.data.formats import SPLITS
 from multiseq.data.readers.text import is_fasttext
 from multiseq.data.recordings import is_audio
@@ -195,13 +195,13 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
     filled = [line for line in lines if line.strip()]
     if not filled:
         raise DataError(f"{path}: empty")
-    if suffix == ".conllu" or _is_conllu(filled):
+    if suffix == ".conllu" or is_conllu(filled):
         return "conllu"
     if suffix in (".jsonl", ".ndjson") or _is_json_lines(filled):
         return "jsonl"
     if suffix == ".json":
         raise DataError(f"{path}: got JSON, expected one object a line (JSON lines)")
-    if suffix == ".conll" or _is_conll(path, lines):
+    if suffix == ".conll" or _has_tags(path, lines):
         return "conll"
     if labelled_separator(filled):
         return "labelled"
@@ -223,11 +223,6 @@ def _is_splits(path: Path) -> bool:
     return bool(first) and "train" in first[0] and any(lists)
 
 
-def _is_conllu(lines: Sequence[str]) -> bool:
-    words = [line.split("\t") for line in lines if not line.startswith("#")]
-    return bool(words) and all(len(word) == 10 and ROW.fullmatch(word[0]) for word in words)
-
-
 def _is_json_lines(lines: Sequence[str]) -> bool:
     try:
         return all(isinstance(parse_json(line), dict) for line in lines[:20])
@@ -240,7 +235,7 @@ def _has_numbered_words(path: Path, encoding: str) -> bool:
     return layout_of(islice(lines_of(path, encoding), LINES)).is_numbered
 
 
-def _is_conll(path: Path, lines: Sequence[str]) -> bool:
+def _has_tags(path: Path, lines: Sequence[str]) -> bool:
     """Whether there are a word and its tags on each line, and empty lines between sentences (CoNLL-2003).
 
     Raises:

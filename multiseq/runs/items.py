@@ -66,9 +66,9 @@ BY_SUFFIX = {
 
 BY_LINE = ("conllu", "conll", "jsonl", "labelled")
 """Formats of training in which files of any other ending are read, too."""
-OF_TEXT = (".txt", ".text", ".md", "")
+TEXT_ENDINGS = (".txt", ".text", ".md", "")
 """Endings of lines of text. Only the content shows if they are words with tags."""
-LOOK = 1000
+FIRST_LINES = 1000
 """The most lines that are looked at to know what a file is."""
 
 RECORDING = "a recording"
@@ -202,14 +202,14 @@ def _format_by_content(file: Path, trained: str, options: Mapping[str, Any], lab
     suffix = suffix_of(file)
     told = {key: value for key, value in options.items() if key in TEXT}
     try:
-        lines = list(islice(lines_of(file, **told), LOOK)) if trained in BY_LINE else []
-    except DataError:  # who reads the file says it
+        lines = list(islice(lines_of(file, **told), FIRST_LINES)) if trained in BY_LINE else []
+    except DataError:  # the reader raises the error
         lines = []
     if trained == "conllu" and is_conllu(lines):
         return trained
     if suffix in BY_SUFFIX or trained not in BY_LINE:
         return BY_SUFFIX.get(suffix, "text")
-    if suffix not in OF_TEXT:
+    if suffix not in TEXT_ENDINGS:
         return trained
     try:
         alike = trained == "conll" and has_columns(lines, labels)

@@ -547,7 +547,7 @@ def _writer(job: _Job, columns: Sequence[str], names: Mapping[str, str]) -> writ
     if job.ending == ".parquet":
         return writers.ParquetWriter(every, added, _types(job.files))
     if job.ending == ".conllu":
-        other = job.column not in conllu.COLUMNS and job.files[0].reading.trained != "conllu"
+        other = job.column not in conllu.LABELS and job.files[0].reading.trained != "conllu"
         column = f"misc.{job.column}" if job.column and other else job.column or "upos"
         return writers.ConlluWriter(column, names["prediction"])
     if job.ending == ".conll":

@@ -22,7 +22,7 @@ from multiseq.data import READERS as READERS_OF_FILES
 from multiseq.data import DataError, Records
 from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.conll import WORD, Sentence, conll_sentences, layout_of
-from multiseq.data.conllu import COLUMNS
+from multiseq.data.conllu import FIELDS
 from multiseq.data.formats import TEXT
 from multiseq.data.graphs.graphml import item_of as graph_item_of
 from multiseq.data.graphs.graphml import networks_of
@@ -423,7 +423,7 @@ def _of_json(file: Input, adapter: Any) -> Iterator[Row]:
 def _of_conllu(file: Input, adapter: Any) -> Iterator[Row]:
     options = {key: value for key, value in file.reading.options.items() if key in TEXT}
     sentences = conllu_sentences(file.path, **options, reject=_not_words)
-    yield from _of_sentences(file, sentences, COLUMNS, "form")
+    yield from _of_sentences(file, sentences, FIELDS, "form")
 
 
 def _of_conll(file: Input, adapter: Any) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from multiseq.data.bad_rows import LONGEST, BadRows, raw_of, shortened, stop
 from multiseq.data.conllu import labels_in
 from multiseq.data.formats import FORMATS, PATHS, SPLITS, TEXT
 from multiseq.data.readers.speech import with_times
+from multiseq.data.readers.text import check_features
 from multiseq.data.splits import is_empty
 from multiseq.data.tables import BINARY, open_table
 from multiseq.data.text_files import lines_of, suffix_of
@@ -114,6 +115,8 @@ def read_split(
                 what = spec.get("file", spec.get(split, spec.get("train")))
                 raise DataError(f"{recipe.name}: [data.{name}]: no item of the split {split!r} in {what}")
             continue
+        if split == "train" and spec["format"] == "conllu":
+            check_features(records, _columns_used({}, tasks.values()))
         reasons: dict[int, str] = {}
         fail = None if noted is None else reasons.setdefault
         targets = {task: _labels(records, task_spec, kind, fail) for task, task_spec in tasks.items()}

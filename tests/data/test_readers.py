@@ -14,6 +14,7 @@ import pytest
 from multiseq.adapters.speech import AudioFile
 from multiseq.data import READERS, DataError, Records, readers
 from multiseq.data.bad_rows import BadRows
+from multiseq.data.conll import has_columns, layout_of
 from multiseq.data.conllu import fill
 from multiseq.data.formats import FORMATS, PATHS
 from multiseq.data.readers import (
@@ -28,6 +29,7 @@ from multiseq.data.readers import (
     read_table,
     read_triples,
 )
+from multiseq.data.readers.text import check_features
 from multiseq.runs.sources import TOLD
 
 Write = Callable[[str, str | bytes], Path]
@@ -78,6 +80,13 @@ def test_features_of_a_treebank_are_labels(write: Write) -> None:
         DataError, match="no column 'number'; there are lemma, upos, xpos, feats, deprel, misc"
     ):
         read_conllu(path, columns=["number"]).column("number")
+    small = read_conllu(path, columns=["Typo", "Number[psor]", "misc.Gloss"])  # a file may have none of them
+    assert small.column("Typo") == small.column("Number[psor]") == [["_", "_", "_"]]
+    assert "misc.Gloss" not in small.columns  # MISC is not annotated
+    with pytest.raises(
+        DataError, match=r"a\.conllu: no word to train on has 'Typo'; there are Case, Number$"
+    ):
+        check_features(small, ["upos", "Typo"])
 
 
 def treebank(*cells: tuple[str, str, str]) -> str:
@@ -136,6 +145,14 @@ def test_a_label_is_put_into_a_word(column: str, label: str | list[str], feats: 
     fields = ["1", "w", "w", "X", "_", "Mood=Ind|Case=Nom", "0", "root", "_", "SpaceAfter=No|Lang=en"]
     fill(fields, column, label)
     assert fields == ["1", "w", "w", "X", "_", feats, "0", "root", "_", misc]
+
+
+def test_features_have_names_and_values() -> None:
+    fields = ["1", "w", "w", "X", "_", "Mood=Ind|Bare", "0", "root", "_", "_"]
+    fill(fields, "Case", "Nom")
+    assert fields[5] == "Bare|Case=Nom|Mood=Ind"  # what the file had stays
+    with pytest.raises(ValueError, match=r"got the label 'Case' for FEATS, expected NAME=VALUE"):
+        fill(fields, "feats", ["Mood=Ind", "Case"])
 
 
 def test_a_table_with_tabs_has_no_quotes(write: Write) -> None:
@@ -216,8 +233,27 @@ def test_numbered_words(write: Write) -> None:
         write("b.txt", "1 CD B-NP O\n\n1 CD B-NP O\n3 CD B-NP O\n")
     )  # words that are numbers
     assert numbers.items == [["1"], ["1", "3"]]
-    with pytest.raises(DataError, match=r"c\.txt:1: got 2 columns, expected a word and its tag"):
-        read_conll(write("c.txt", "1 a\n2 b\n"))
+    for first, items in (
+        ("1 CD B-NP\n2 CD I-NP\n", [["1", "2"]]),  # one sentence of two words does not show it
+        ("1 CD B-NP\n2 CD I-NP\n\nI PRP B-NP\ngo VB B-VP\n", [["1", "2"], ["I", "go"]]),
+        ("1 I B-NP\n2 go B-VP\n3 . O\n", [["I", "go", "."]]),
+    ):
+        assert read_conll(write("c.txt", first)).items == items
+    pairs = read_conll(write("d.txt", "1 CD\n2 CD\n\n1 CD\n2 CD\n3 CD\n"))  # of two columns, one is a tag
+    assert pairs.items == [["1", "2"], ["1", "2", "3"]]
+    assert pairs.columns == {"tag": [["CD", "CD"], ["CD", "CD", "CD"]]}
+    with pytest.raises(DataError, match=r"e\.txt:1: got 5 columns, expected a word and its tag"):
+        read_conll(write("e.txt", "1 a b c d\n2 a b c d\n\n1 a b c d\n"))
+
+
+def test_words_without_tags_may_be_numbered() -> None:
+    names = {
+        "1 a\n2 b\n\n1 c\n": ("id", "word"),
+        "1 CD\n2 CD\n\nI PRP\n": ("word", "tag"),
+        "1\n2\n3\n": ("word",),
+    }
+    for content, expected in names.items():
+        assert layout_of(content.splitlines(), with_tags=False).names == expected
 
 
 def test_a_comment_has_other_columns_than_words(write: Write) -> None:
@@ -229,6 +265,34 @@ def test_a_comment_has_other_columns_than_words(write: Write) -> None:
     tabs = read_conll(write("b.txt", "# one two\n#\tSYM\nNew York\tB-LOC\n"))
     assert (tabs.items, tabs.columns) == ([["#", "New York"]], {"tag": [["SYM", "B-LOC"]]})
     assert read_conll(write("c.txt", "# SYM\n\n# NN\n")).items == [["#"], ["#"]]
+    tags = read_conll(write("d.txt", "# id = 3\n#id NN\nI PRP\n#text NN\n# id\nsee VB\n"))
+    assert tags.items == [["#id", "I", "#text", "#", "see"]]
+    assert tags.columns == {"tag": [["NN", "PRP", "NN", "id", "VB"]]}
+    four = read_conll(write("e.txt", "# id = 3\nI PRP O O\n"))  # as many columns, but a comment
+    assert four.items == [["I"]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("I PRP\ngo TO\n\nGo NN\n", True),
+        ("I XX\ngo YY\n", False),
+        ("I NN\nto TO\nit NN\nto TO\n. .\n", True),  # one sentence
+        (
+            "Yes .\nNo .\nThanks !\n",
+            "got lines of 2 columns with known labels, but no sentence of several lines",
+        ),
+        ("Yes .\nNo .\nOh .\nAh .\nSo .\n", "no sentence of several lines"),  # the same label everywhere
+        ("Yes .\n\nNo .\n\n", "no sentence of several lines"),  # sentences of one word are texts, perhaps
+        ("I XX\ngo YY\n\nGo XX\n", "with empty lines between them, but no known label"),
+    ],
+)
+def test_words_with_tags_or_texts(lines: str, expected: bool | str) -> None:
+    if isinstance(expected, bool):
+        assert has_columns(lines.splitlines(keepends=True), ["NN", "TO", "PRP", "."]) is expected
+        return
+    with pytest.raises(ValueError, match=expected):
+        has_columns(lines.splitlines(keepends=True), ["NN", "TO", "PRP", "."])
 
 
 @pytest.mark.parametrize(

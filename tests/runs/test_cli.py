@@ -731,6 +731,30 @@ def test_one_feature_and_entries_of_misc_are_written_in_their_columns(folder: Pa
         shutil.rmtree(folder / "run")
 
 
+def test_a_feature_is_in_the_training_file_and_may_lack_in_others(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "conllu"\ntrain = "train.conllu"\ndev = "dev.conllu"'
+    files = {"train.conllu": 4 * FEATURES, "dev.conllu": FEATURES.replace("Case=Nom|", "")}
+    trained(folder, data, files, output="vector", column="Case")
+    assert multiseq.load("run").task("t").head.target.labels == ["Nom", "_"]
+    text = (folder / "one.toml").read_text().replace("Case", "Typo")
+    (folder / "one.toml").write_text(text)
+    message = error("train", "one.toml", "--out", "other", "--set", "training.steps=1")
+    assert "train.conllu: no word to train on has 'Typo'; there are Case, Mood, Number, PronType" in message
+
+
+def test_labels_of_other_data_do_not_change_the_tree(folder: Path) -> None:
+    data = 'adapter = "text"\nformat = "jsonl"\ntrain = "train.jsonl"'
+    row = json.dumps({"text": ["Dogs", "bark"], "head": ["A", "B"]})
+    trained(folder, data, {"train.jsonl": f"{row}\n" * 4}, output="vector", column="head")
+    (folder / "new.conllu").write_text(FEATURES)
+    well("predict", "run", "--input", "new.conllu", "--output", "out.conllu")
+    [results] = multiseq.load("run").predict("t", [["Dogs", "bark", "."]])
+    given = [row.split("\t") for row in FEATURES.splitlines() if row]
+    found = [row.split("\t") for row in (folder / "out.conllu").read_text().splitlines() if row]
+    assert [row[:9] for row in found] == [row[:9] for row in given]
+    assert [value_of(row[9], "head") for row in found] == [result.label for result in results]
+
+
 NAMES = "EÜ NNP B-ORG\nrejects VBZ O\n\nCalls NNS O\n\n"
 
 

@@ -213,8 +213,8 @@ def test_words_with_tags_keep_their_lines(predict: Callable[..., Result], model:
     old = "-DOCSTART- -X- O O\n\nI PRP  B-NP O\r\nsaw VBD B-VP O\n\n# id 7\n# # O O"
     Path("new.conll").write_bytes(old.encode())
     predict("pos", "--input", "new.conll", "--output", "out.conll")
-    new = f"-DOCSTART- -X- O O\n\nI PRP  B-NP {first[0]}\r\nsaw VBD B-VP {first[1]}\n\n"
-    new += f"# id 7\n# # O {second[0]}"
+    new = f"-DOCSTART- -X- O O\n\nI PRP  B-NP O {first[0]}\r\nsaw VBD B-VP O {first[1]}\n\n"
+    new += f"# id 7\n# # O O {second[0]}"  # no column is the task's, so none is overwritten
     assert Path("out.conll").read_bytes() == f"{new}\n\n".encode()
     Path("words.conll").write_text("I\nsaw\n\n")
     Path("pairs.conll").write_text("I\t\nsaw\tX\n\n")
@@ -230,8 +230,19 @@ def test_words_with_tags_keep_their_lines(predict: Callable[..., Result], model:
 
 def test_the_column_of_the_task_is_filled_in() -> None:
     row = Row({}, ["a"], "f:1", lines=["a A B C\n", "\n"], places=[0], names=COLUMNS[4])
-    for column, line in (("pos", "a X B C"), ("ner", "a A B X"), ("tags", "a A B X")):
+    for column, line in (("pos", "a X B C"), ("ner", "a A B X"), ("tags", "a A B C X")):
         assert ConllWriter(column, "p").encode([(row, {"p": ["X"]})]) == f"{line}\n\n".encode()
+    for names, column, line in (
+        (("word", "tag"), "upos", "a X"),
+        (("pos", "word"), "ner", "A a X"),
+        (("word", "ner", "id"), "ner", "a X 1"),
+        (("word", "ner", "id"), "id", "a A 1 X"),
+    ):
+        cells = {"word": "a", "id": "1"}
+        given = Row(
+            {}, ["a"], "f:1", lines=[" ".join(cells.get(n, "A") for n in names)], places=[0], names=names
+        )
+        assert ConllWriter(column, "p").encode([(given, {"p": ["X"]})]) == f"{line}\n\n".encode()
     numbered = Row({}, ["a"], "f:1", lines=["# c\r\n", "1\ta"], places=[1], names=("id", "word"))
     assert ConllWriter("ner", "p").encode([(numbered, {"p": ["X"]})]) == b"# c\r\n1\ta\tX\r\n\r\n"
     with pytest.raises(ValueError, match="got the label 'X Y', whose blank would end the column"):

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.conll import WORD, Sentence, conll_sentences, layout_of, sentences_of
-from multiseq.data.conllu import COLUMNS, LABELS, LISTS, NONE, ROW, annotation, value_of
+from multiseq.data.conllu import EMPTY, FIELDS, LABELS, LISTS, ROW, annotation, value_of
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.text_files import lines_of
 
 __all__ = [
     "FASTTEXT",
+    "check_features",
     "conllu_sentences",
     "fasttext_line",
     "is_fasttext",
@@ -23,6 +24,9 @@ __all__ = [
     "read_labelled",
     "read_lines",
 ]
+
+FEATURE = re.compile(r"[A-Z][A-Za-z0-9]*(\[[a-z0-9]+\])?")
+"""The name of a feature in UD: ``Case``, ``Number[psor]``."""
 
 FASTTEXT = "__label__"
 """The prefix of each label in files of fastText."""
@@ -51,7 +55,8 @@ def read_conllu(
         encoding: The encoding of the file.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
         columns: Names of features, such as ``Case``, and of entries of MISC, such as ``misc.Gloss``: each
-            becomes a label column too, with ``_`` for the words that lack it.
+            becomes a label column too, with ``_`` for the words that lack it. So it does if no word of the
+            file has it, but FEATS (or MISC) is annotated: a file may be small (see `check_features`).
         reject: What to do about a sentence with a line that is not CoNLL-U.
 
     Raises:
@@ -63,14 +68,37 @@ def read_conllu(
     for sentence in sentences:
         _add_sentence(records, sentence.words, keys)
         places.lines.append(sentence.start)
+    annotated = [name for name in LISTS if _has_entries(records.columns[name])]
     for name in LISTS:
-        if not _has_entries(records.columns[name]):
+        if name not in annotated:
             records.columns[name] = [[None] * len(labels) for labels in records.columns[name]]
     for key in keys:
         if not _has_entries(records.columns[key]):
-            del records.columns[key]  # no word has it, so the name is wrong
             _refuse_entry_of_misc(records, key)
+            place = "misc" if key.startswith("misc.") else "feats" if FEATURE.fullmatch(key) else ""
+            if place not in annotated:
+                del records.columns[key]
     return records
+
+
+def check_features(records: Records, columns: Collection[str]) -> None:
+    """Raise DataError if no word of a treebank has a feature, or an entry of MISC, that is to be learned.
+
+    Args:
+        records: What `read_conllu` has read.
+        columns: The columns that are to be learned.
+    """
+    for key in columns:
+        if key in LABELS or _has_entries(records.column(key)):
+            continue
+        cells = [
+            cell for row in records.columns["misc" if key.startswith("misc.") else "feats"] for cell in row
+        ]
+        names = sorted({entry.partition("=")[0] for cell in cells for entry in (cell or EMPTY).split("|")})
+        prefix = "misc." if key.startswith("misc.") else ""
+        known = ", ".join(f"{prefix}{name}" for name in names if name != EMPTY)
+        file = records.locations[0].rpartition(":")[0]
+        raise DataError(f"{file}: no word to train on has {key!r}; there are {known}")
 
 
 def conllu_sentences(
@@ -106,11 +134,11 @@ def _not_conllu(fields: Sequence[str]) -> str:
 
 
 def _add_sentence(records: Records, words: list[list[str]], keys: Sequence[str]) -> None:
-    records.items.append([word[COLUMNS.index("form")] for word in words])
-    feats, misc = ([word[COLUMNS.index(name)] for word in words] for name in LISTS)
+    records.items.append([word[FIELDS.index("form")] for word in words])
+    feats, misc = ([word[FIELDS.index(name)] for word in words] for name in LISTS)
     for name in LABELS:
-        cells = [word[COLUMNS.index(name)] for word in words]
-        records.columns[name].append([None if cell == NONE else cell for cell in cells])
+        cells = [word[FIELDS.index(name)] for word in words]
+        records.columns[name].append([None if cell == EMPTY else cell for cell in cells])
     records.columns["feats"][-1] = feats
     records.columns["misc"][-1] = [annotation(cell) for cell in misc]
     for key in keys:
@@ -119,13 +147,13 @@ def _add_sentence(records: Records, words: list[list[str]], keys: Sequence[str])
 
 
 def _has_entries(column: Sequence[Sequence[str]]) -> bool:
-    return any(label != NONE for labels in column for label in labels)
+    return any(label != EMPTY for labels in column for label in labels)
 
 
 def _refuse_entry_of_misc(records: Records, key: str) -> None:
     """Raise DataError if a feature that no word has is an entry of MISC."""
     misc = records.columns["misc"]
-    if any(value_of(cell or NONE, key) != NONE for cells in misc for cell in cells):
+    if any(value_of(cell or EMPTY, key) != EMPTY for cells in misc for cell in cells):
         raise DataError(
             f"{records.locations[0].rpartition(':')[0]}: no word has the feature {key!r} in FEATS, but some "
             f'have it in MISC; expected "misc.{key}"'
@@ -146,12 +174,12 @@ def read_conll(
     of words. The label columns are lists with one label for each word. Their names follow from the number of
     columns (`multiseq.data.conll.COLUMNS`): ``tag`` if there are two, ``pos`` and ``tag`` if there are three,
     ``pos``, ``chunk`` and ``ner`` if there are four, ``lemma`` and these three if there are five. If the
-    first column counts the words of each sentence, the second is the word, and two more are ``ner`` and
-    ``nested`` (GermEval 2014). A label ``_`` is missing.
+    first column counts the words of all sentences, the second is the word, and then comes ``tag``, or ``ner``
+    and ``nested`` (GermEval 2014). A label ``_`` is missing.
 
-    Lines that begin with ``-DOCSTART-`` and comments (``# id``, ``# text``) are skipped. So is any line that
-    begins with ``#`` and a blank before the first word of a sentence, unless it has as many columns as the
-    file: then ``#`` is a word.
+    Lines that begin with ``-DOCSTART-`` are skipped. So are comments before the first word of a sentence:
+    ``# id …``, ``# text …``, and any other line that begins with ``#`` and a blank, unless it has as many
+    columns as the file: then ``#`` is a word. ``#text`` is a word.
 
     Args:
         path: The file.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from multiseq.data.conll import WORD, columns_of_line
+from multiseq.data.conll import ID, WORD, columns_of_line
 from multiseq.data.conllu import fill
 from multiseq.runs.rows import Row
 from multiseq.runs.writers.base import Filled, as_bytes, chained
@@ -64,17 +64,19 @@ class ConllWriter(ConlluWriter):
     """Words and tags as in CoNLL-2003: the lines of the input, with the predicted column.
 
     Args:
-        column: The column to fill in, as in recipes. If the file has no such column, the last one of labels
-            is filled in; a file of words gets a second column.
+        column: The label column to fill in, as in recipes. If the file has no such column, its only label
+            column is filled in where that is ``tag``; otherwise the lines get one more column.
         prediction: The added column with the labels.
     """
 
     def _line(self, line: str, names: Sequence[str], label: Any) -> str:
         label = ",".join(map(str, label)) or "_" if isinstance(label, list) else str(label)
         fields = columns_of_line(line)
-        if names[-1] == WORD and self.column not in names:
+        labels = [name for name in names if name not in (WORD, ID)]
+        column = "tag" if labels == ["tag"] else self.column
+        if column not in labels:
             fields += [fields[1] if len(fields) > 1 else " ", ""]
         if set(" \t" if fields[1] != "\t" else "\t") & set(label):
             raise ValueError(f"got the label {label!r}, whose blank would end the column; write .jsonl")
-        fields[2 * names.index(self.column) if self.column in names else -1] = label
+        fields[2 * names.index(column) if column in labels else -1] = label
         return "".join(fields)

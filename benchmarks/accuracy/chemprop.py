@@ -15,15 +15,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from benchmarks.accuracy.beside import Items, Plan
@@ -46,22 +44,32 @@ class Command:
     mib: float
 
 
+LAUNCH = """\
+import json, resource, subprocess, sys, time
+began = time.perf_counter()
+code = subprocess.call(sys.argv[2:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+found = code, time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+json.dump(found, open(sys.argv[1], "w"))
+"""
+"""A small program that runs another. A process counts the memory of the one that started it, until then."""
+
+
 def run(*command: str | Path) -> Command:
     """Run a command to its end.
 
     Raises:
         RuntimeError: It failed; the message has the end of what it printed.
     """
-    began = time.perf_counter()
-    with TemporaryFile() as out:
-        process = subprocess.Popen([str(part) for part in command], stdout=out, stderr=subprocess.STDOUT)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+    with NamedTemporaryFile() as taken, TemporaryFile() as out:
+        launcher = [sys.executable, "-c", LAUNCH, taken.name, *map(str, command)]
+        subprocess.run(launcher, stdout=out, stderr=subprocess.STDOUT, check=True)
+        code, *figures = json.load(taken)
+        if code:
             out.seek(0)
             printed = out.read().decode(errors="replace")
             raise RuntimeError(f"{' '.join(map(str, command))}: {printed[-2000:]}")
-    return Command(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+        return Command(*figures)
 
 
 def write_splits(path: Path, splits: Mapping[str, Items]) -> None:

@@ -62,7 +62,7 @@ def test_longer_words_are_cut() -> None:
 @pytest.mark.parametrize("unit", ["word", "piece"])
 def test_one_long_word_takes_seconds(unit: Any, text: str) -> None:
     start = time.process_time()
-    adapter = TextAdapter.fit([text, "a"], dim=8, unit=unit)
+    adapter = TextAdapter.fit([text, "a"], dim=8, unit=unit, window=None)
     [example] = adapter.prepare(text)
     assert example.total > 0
     assert time.process_time() - start < 20  # 200,000 letters took 32

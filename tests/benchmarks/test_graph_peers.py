@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy import chemprop, networks
+from benchmarks.accuracy import chemprop, coverage, networks
 from benchmarks.accuracy.beside import Plan, System
+from multiseq.results import Number
+from tests.first_lines import first_lines
 
 STAND_IN = """\
 import csv, sys
@@ -77,3 +79,27 @@ def test_the_table_for_chemprop(tmp_path: Path) -> None:
     with (tmp_path / "splits.csv").open(newline="") as file:
         rows = [(row["smiles"], float(row["value"]), row["split"]) for row in csv.DictReader(file)]
     assert rows == [("C", 0.5, "train"), ("CC", 1.5, "train"), ("CO", 2.0, "val"), ("N", 3.0, "test")]
+
+
+def test_coverage_over_five_splits(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = first_lines(data_dir / "graph_mol/AqSolDB", tmp_path / "data", 151)
+    small = ["encoder.dim=8", "encoder.depth=1", "encoder.heads=2", "training.steps=2"]
+    options = [part for change in (*small, "training.evaluate_every=0") for part in ("--set", change)]
+    given = ["--data", str(data), "--recipe", "aqsoldb", "--out", str(tmp_path / "out"), *options]
+    monkeypatch.setattr(sys, "argv", ["coverage", *given])
+    coverage.main()
+    *folds, all_of_them = capsys.readouterr().out.strip().splitlines()[-6:]
+    assert [fold.split("|")[2].strip() for fold in folds] == ["15"] * 5
+    assert 0.5 < float(all_of_them.split("|")[4]) <= 1
+    rows = coverage.splits_of(150, 3)
+    assert sorted(row for split in rows.values() for row in split) == list(range(150))
+
+
+def test_numbers_that_their_intervals_hold() -> None:
+    results = [
+        Number({"x": 0.0}, intervals={"x": (-1.0, 1.0)}),
+        Number({"x": 0.0}, intervals={"x": (0.0, 4.0)}),
+    ]
+    assert coverage.held(results, [1.0, 5.0]) == (1, 3.0)

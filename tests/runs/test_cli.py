@@ -331,7 +331,7 @@ def test_warnings_are_one_plain_line(folder: Path) -> None:
     assert done.communicate()[1].decode().splitlines() == [
         "multiseq: warning: new.txt: is read as latin-1, but its bytes are UTF-8; if ü looks like Ã¼, set "
         'encoding = "utf-8" (to predict: --set encoding=utf-8)',
-        "multiseq: out.txt: 1 rows",
+        "multiseq: out.txt: 1 row",
     ]
 
 

@@ -50,7 +50,7 @@ CASES: dict[str, tuple[str, list[str], str, int]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:task 'translation'. .* texts to learn are longer:UserWarning")
+@pytest.mark.filterwarnings("ignore:task '.*'. .* texts to learn are longer:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_a_recipe_runs_on_the_files_of_its_data(
     name: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,6 +142,7 @@ def test_strings_of_digits_are_joined_clips(tmp_path: Path) -> None:
     assert used == {"train": {10, 49}, "dev": {5, 9}, "test": {0, 4}}
 
 
+@pytest.mark.filterwarnings("ignore:task '.*'. .* texts to learn are longer:UserWarning")
 def test_the_recipe_of_facts_copies_names_and_compares_with_all_texts(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

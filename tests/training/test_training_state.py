@@ -557,6 +557,7 @@ def test_a_text_that_is_copied_is_one_token_of_the_length() -> None:
     assert len(PreparedSource(source, adapter, {"said": Task("text", head)})) == 1  # "a", " ", the name
 
 
+@pytest.mark.filterwarnings("ignore:a text has .* cut into windows:UserWarning")
 def test_a_text_to_learn_from_an_item_of_several_sets() -> None:
     adapter = TextAdapter.fit(["a b"], dim=16, window=2)
     task = Task("text", DecoderHead(16, TextTarget.fit(["x"], unit="character"), depth=1, heads=2))
@@ -568,7 +569,7 @@ def test_a_text_to_learn_from_an_item_of_several_sets() -> None:
     with pytest.raises(ValueError, match=message):
         PreparedSource(source, adapter, {"said": task})
     one = replace(source, items=["a b a b a", "a", "b"])
-    with pytest.raises(ValueError, match="learns a sequence from one; cut the item and its text, or raise"):
+    with pytest.raises(ValueError, match="learns a sequence from one; cut the item and its text, or let"):
         PreparedSource(one, adapter, {"said": task})
 
 

@@ -304,6 +304,11 @@ class _NoMoreThan(TorchDispatchMode):
         # A small tensor counts as 1024 numbers, which limits the number of small tensors too.
         self.left = 2**22 + 3 * sum(max(1024, math.prod(shape)) for shape in shapes)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: torch would import its compiler for it, which takes seconds."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

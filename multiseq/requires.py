@@ -9,6 +9,7 @@ by another version: the compiled code of `torchaudio` does not fit it, and its i
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,6 +61,8 @@ def need(module: str, *, package: str | None = None) -> ModuleType:
         '[1]'
     """
     _check_release(module.partition(".")[0])
+    if (loaded := sys.modules.get(module)) is not None:
+        return loaded
     try:
         with warnings.catch_warnings():
             # torch-geometric causes this warning at its import, and users cannot prevent it.

@@ -42,6 +42,7 @@ class Columns:
         self.scales: dict[str, _Scale] = {}
         self.ids: dict[str, NDArray[np.int64]] = {}  # in rising order
         self.text = False
+        self._codes: dict[str, _Codes] | None = None
 
     @property
     def sizes(self) -> list[int]:
@@ -79,6 +80,7 @@ class Columns:
         """
         if rows.count == 0:
             return
+        self._codes = None
         if self.vocabularies is None:
             self.vocabularies = {name: {} for name in rows.categories}
             self.scales = {name: _Scale(x.shape[1]) for name, x in rows.numbers.items()}
@@ -104,10 +106,10 @@ class Columns:
             return torch.zeros(0, len(self.sizes), dtype=torch.long), torch.zeros(0, self.width)
         rows = self._as_learned(rows)
         self._check(rows)
-        codes = [
-            [start + vocabulary.get(_category(value), 0) for value in rows.categories[name]]
-            for start, (name, vocabulary) in zip(self.starts, (self.vocabularies or {}).items(), strict=True)
-        ]
+        if self._codes is None:
+            learned = zip(self.starts, (self.vocabularies or {}).items(), strict=True)
+            self._codes = {name: _Codes(vocabulary, start) for start, (name, vocabulary) in learned}
+        codes = [[*map(of.__getitem__, rows.categories[name])] for name, of in self._codes.items()]
         numbers = [scale.apply(rows.numbers[name]) for name, scale in self.scales.items()]
         return (
             torch.from_numpy(np.array(codes, dtype=np.int64)).view(len(codes), rows.count).t().contiguous(),
@@ -175,6 +177,20 @@ class Columns:
         given = values.get("ids", {})
         columns.ids = {name: np.array(ids, dtype=np.int64) for name, ids in given.items()}
         return columns
+
+
+class _Codes(dict[Any, int]):
+    """Category -> its row in the embedding table. It keeps what it found, as most values occur often."""
+
+    def __init__(self, vocabulary: Mapping[Any, int], start: int) -> None:
+        super().__init__()
+        self.vocabulary, self.start = vocabulary, start
+
+    def __missing__(self, value: Any) -> int:
+        number = self.vocabulary.get(_category(value), 0)
+        if number:  # others may be without end
+            self[value] = self.start + number
+        return self.start + number
 
 
 class _Scale:

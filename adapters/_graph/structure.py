@@ -109,6 +109,8 @@ def return_probabilities(
 
 def _dense_returns(edge_index: Tensor, num_nodes: int, steps: int) -> Tensor:
     walk = _average(edge_index, num_nodes)
+    if num_nodes <= DENSE_NODES:
+        return _few_returns(walk.numpy(), steps)
     returns = torch.zeros(num_nodes, steps)
     for start in range(0, num_nodes if steps else 0, BLOCK):
         rows = slice(start, min(start + BLOCK, num_nodes))
@@ -118,6 +120,15 @@ def _dense_returns(edge_index: Tensor, num_nodes: int, steps: int) -> Tensor:
             x = walk @ x
             returns[rows, step] = x[rows].diagonal()
     return returns
+
+
+def _few_returns(walk: NDArray[np.float32], steps: int) -> Tensor:
+    """The same for few nodes. With numpy: torch takes several times as long for small matrices."""
+    returns, x = np.empty((len(walk), steps), dtype=np.float32), walk
+    for step in range(steps):
+        x = walk @ x if step else walk
+        returns[:, step] = x.diagonal()
+    return torch.from_numpy(returns)
 
 
 def _walk_of(edge_index: Tensor, num_nodes: int) -> Any:

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,8 @@ from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from multiseq._version import __version__
 from multiseq.data import conllu
@@ -47,6 +50,7 @@ from multiseq.runs.rows import (
 from multiseq.runs.sources import EMPTY
 from multiseq.system.files import is_leftover, write_whole
 from multiseq.system.lock import LOCK, FolderInUseError, hold
+from multiseq.system.processes import in_processes
 from multiseq.system.progress import Count
 
 if TYPE_CHECKING:
@@ -56,7 +60,8 @@ if TYPE_CHECKING:
 __all__ = ["Done", "line_endings", "open_inputs", "predict_files", "predict_items"]
 
 CHUNK_VECTORS = 32 * MAX_VECTORS
-"""A chunk ends at this number of vectors, or at `PREPARED` rows. It bounds the memory."""
+"""A chunk ends at this number of vectors, or at `CHUNK` rows. It bounds the memory."""
+CHUNK = 1024
 
 N_BEST = 3
 """How many classes the column of the most probable ones has by default."""
@@ -238,6 +243,14 @@ class Done:
             self.empty += are_lines and is_empty(row.item) and not added.get("error")
             self.cut += added.get("cut") is True
 
+    def join(self, other: Done) -> None:
+        """Count the rows of another part of the same output."""
+        self.rows += other.rows
+        self.failed += other.failed
+        self.error = self.error or other.error
+        self.empty += other.empty
+        self.cut += other.cut
+
     def in_words(self) -> list[str]:
         """What was done, in a line; and in another one, how many texts may be cut off."""
         failed = f", {self.failed:,} of them with an error; the first: {self.error}" if self.failed else ""
@@ -264,7 +277,7 @@ def predict_files(
     decode: Mapping[str, Any] | None = None,
     endings: Collection[str] = (),
     say: Say = print,
-    chunk: int = PREPARED,
+    chunk: int = CHUNK,
 ) -> Done:
     """Predict the rows of files, and write them with the predictions to a file or to standard output.
 
@@ -378,6 +391,16 @@ class _Job:
         if _is_stream(self.output) and self.ending in (".parquet", *writers.TIMED[:3]):
             raise ValueError(f"{self.output}: {self.ending} is not written to standard output; name a file")
 
+    def processes(self, rows: int) -> int:
+        """How many processes predict so many rows: one for each thread that torch would use on a CPU.
+
+        Recordings are an exception: one of them can be hours long, and all threads share it.
+        """
+        if self.model.device.type != "cpu" or hasattr(self.adapter, "suffixes") or sys.platform != "linux":
+            return 1
+        cores = len(os.sched_getaffinity(0))
+        return max(1, min(torch.get_num_threads(), cores, rows // (2 * self.chunk)))
+
     @property
     def out(self) -> Path:
         """The file, or the folder: ``subtitles`` for ``subtitles/*.srt``."""
@@ -463,9 +486,9 @@ class _Job:
         return self.model.run_task(self.task, examples, locations=places, **self.decode)
 
 
-def _filled_chunks(job: _Job, file_column: str, done: int = 0) -> Iterator[list[tuple[Row, dict[str, Any]]]]:
-    """Chunks of rows with their predictions, after the ``done`` rows at the beginning."""
-    for chunk in job.chunks(islice(job.rows(file_column), done, None)):
+def _filled_chunks(job: _Job, rows: Iterable[Row]) -> Iterator[list[tuple[Row, dict[str, Any]]]]:
+    """Chunks of rows with their predictions."""
+    for chunk in job.chunks(rows):
         yield job.filled(chunk)
 
 
@@ -474,7 +497,7 @@ def _to_stream(job: _Job) -> Done:
     done = Done("standard output", limit=job.limit)
     out = sys.stdout.buffer
     writer: writers.Writer | None = None
-    for filled in chain(_filled_chunks(job, file_column), [[]]):
+    for filled in chain(_filled_chunks(job, job.rows(file_column)), [[]]):
         if writer is None:
             names = _names_of_added(job, columns, filled)
             writer = _writer(job, columns, names)
@@ -490,26 +513,75 @@ def _to_file(job: _Job, out: Path, partial: Path, origin: dict[str, Any], say: S
     columns, file_column = job.columns()
     counts = [num_rows(file) for file in job.files]
     total = None if None in counts else sum(filter(None, counts))
-    writer = _writer(job, columns, state.names) if state.names else None
     try:
         with Count("rows", total, state.rows) as progress:
-            for filled in _filled_chunks(job, file_column, state.rows):
-                if writer is None:
-                    state.names = _names_of_added(job, columns, filled)
-                    writer = _writer(job, columns, state.names)
-                write_whole(partial / _chunk_name(state.parts), writer.encode(_renamed(filled, state.names)))
+            for part in _parts(job, columns, file_column, state, total):
+                write_whole(partial / _chunk_name(state.parts), part.content)
                 state.parts += 1
-                state.rows += len(filled)
-                state.done.add(filled, job.ending == ".txt")
+                state.rows += part.rows
+                state.done.join(part.done)
                 state.write(partial)
-                progress.add(len(filled))
+                progress.add(part.rows)
     except KeyboardInterrupt:
         if state.rows:
             say(f"{state.rows:,} rows are done; the same command goes on from there")
         raise
-    writer = writer or _writer(job, columns, _names_of_added(job, columns, []))
+    writer = _writer(job, columns, state.names or _names_of_added(job, columns, []))
     writer.join([partial / _chunk_name(i) for i in range(state.parts)], out)
     return state.done
+
+
+@dataclass
+class _Part:
+    """A part of the output: its bytes, how many rows of the input it is, and what it counts."""
+
+    content: bytes
+    rows: int
+    done: Done
+
+
+def _parts(
+    job: _Job, columns: Sequence[str], file_column: str, state: _State, total: int | None
+) -> Iterator[_Part]:
+    """The parts of the output that are left. The names of the added columns are those of the first one."""
+    begin = state.rows
+    number = 1 if total is None else job.processes(total - begin)
+    rows = islice(job.rows(file_column), begin, None)
+    for filled in _filled_chunks(job, rows if number == 1 else islice(rows, job.chunk)):
+        state.names = state.names or _names_of_added(job, columns, filled)
+        yield _part(job, columns, state.names, filled)
+    if number > 1:
+        names = state.names
+        yield from in_processes(
+            lambda me: _share(job, columns, names, file_column, begin + job.chunk, me, number), number
+        )
+
+
+def _share(
+    job: _Job,
+    columns: Sequence[str],
+    names: Mapping[str, str],
+    file_column: str,
+    begin: int,
+    me: int,
+    number: int,
+) -> Iterator[_Part]:
+    """The blocks of rows that process ``me`` predicts, each as a part. It reads the others' rows too."""
+    rows = islice(job.rows(file_column), begin + me * job.chunk, None)
+    while block := list(islice(rows, job.chunk)):
+        yield _part(job, columns, names, [*chain.from_iterable(_filled_chunks(job, block))])
+        deque(islice(rows, (number - 1) * job.chunk), maxlen=0)  # those of the others
+
+
+def _part(
+    job: _Job,
+    columns: Sequence[str],
+    names: Mapping[str, str],
+    filled: Sequence[tuple[Row, Mapping[str, Any]]],
+) -> _Part:
+    done = Done(job.output)
+    done.add(filled, job.ending == ".txt")
+    return _Part(_writer(job, columns, names).encode(_renamed(filled, names)), len(filled), done)
 
 
 def _names_of_added(

@@ -1,12 +1,46 @@
-"""Processes: which of several writes files and prints, and how to fork safely after using tokenizers."""
+"""Processes: which of several writes files and prints, how to fork safely, and how to share work."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
-__all__ = ["is_first_process", "tokenizers_on_one_thread"]
+__all__ = ["in_processes", "is_first_process", "tokenizers_on_one_thread"]
+
+_T = TypeVar("_T")
+
+
+def in_processes(make: Callable[[int], Iterator[_T]], number: int) -> Iterator[_T]:
+    """What ``number`` processes make, in turn: the first of each, then the second of each, and so on.
+
+    They are forked, so each has what this process has in memory, without a copy. Each uses one thread.
+
+    Args:
+        make: Is called in each process with the process's number, from 0 on.
+        number: Number of processes.
+
+    Raises:
+        ValueError: ``make`` raised it in one of them.
+    """
+    from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+    class Shares(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            worker: Any = get_worker_info()
+            try:
+                yield from make(worker.id)
+            except ValueError as error:
+                yield ValueError(str(error))  # if raised, its message would have the worker's traceback
+
+    loader = DataLoader(
+        Shares(), batch_size=None, collate_fn=None, num_workers=number, multiprocessing_context="fork"
+    )
+    for made in loader:
+        if isinstance(made, ValueError):
+            raise made
+        yield made
 
 
 def is_first_process() -> bool:

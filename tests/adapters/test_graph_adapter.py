@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import math
 import subprocess
@@ -15,10 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
+from torch_geometric.nn import GINEConv
 
 from multiseq import Encoder
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.items import Rows
+from multiseq.adapters._graph.stem import GINE
 from multiseq.adapters._graph.structure import gather_hops, pair_codes, return_probabilities
 from multiseq.adapters.graph import GraphAdapter
 from multiseq.adapters.neighborhood import NeighborhoodAdapter
@@ -233,6 +236,18 @@ def test_two_ties_of_different_kind_both_get_a_reverse() -> None:
 
 def random_edges(nodes: int, edges: int) -> Tensor:
     return torch.randint(nodes, (2, edges), generator=torch.Generator().manual_seed(1))
+
+
+def test_message_passing_is_that_of_torch_geometric() -> None:
+    torch.manual_seed(0)
+    mlp = nn.Sequential(nn.Linear(DIM, DIM), nn.GELU(), nn.Linear(DIM, DIM))
+    ours, theirs = GINE(mlp), GINEConv(copy.deepcopy(mlp), train_eps=True)
+    with torch.no_grad():
+        ours.eps.fill_(0.3)
+    theirs.load_state_dict(ours.state_dict())  # checkpoints had its names
+    nodes, edges = torch.randn(7, DIM), torch.randn(11, DIM)
+    edge_index = torch.randint(7, (2, 11))
+    torch.testing.assert_close(ours(nodes, edge_index, edges), theirs(nodes, edge_index, edges))
 
 
 def test_walks_match_the_reference() -> None:
@@ -630,6 +645,7 @@ import sys, warnings
 warnings.simplefilter("ignore")
 import torch
 from torch_geometric.data import Data
+from torch_geometric.nn import GINEConv
 from multiseq.adapters.graph import GraphAdapter
 for item in ([("a", "b", "c")], Data(x=torch.ones(2, 1), edge_index=torch.zeros(2, 0).long())):
     adapter = GraphAdapter.fit([item], dim=8)

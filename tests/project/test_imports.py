@@ -64,6 +64,19 @@ except SystemExit as end:
     assert not loaded_by(code) & {*OPTIONAL, "torch"}
 
 
+def test_a_molecule_is_predicted_without_what_takes_seconds_to_import(tmp_path: Path) -> None:
+    code = f"""
+import multiseq, torch
+from multiseq import ClassTarget, Encoder, GraphAdapter, Model, SetHead, Task
+torch.manual_seed(0)
+adapter, task = GraphAdapter.fit(["CO", "CC"], dim=8), Task("graph", SetHead(8, ClassTarget(["no", "yes"])))
+multiseq.save(Model({{"graph": adapter}}, Encoder(8, 1, 2), {{"t": task}}), {str(tmp_path / "model")!r})
+multiseq.load({str(tmp_path / "model")!r}).predict("t", ["CCO"])
+assert "torch._dynamo" not in __import__("sys").modules
+"""
+    assert not loaded_by(code) & {"torch_geometric", "transformers", "sympy", "pandas", "lightning"}
+
+
 UNIX = ("fcntl", "grp", "pwd", "resource", "termios", "tty")
 """Modules that Python has not got on Windows."""
 

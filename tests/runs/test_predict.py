@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -790,6 +791,61 @@ def test_the_precision_of_a_prediction(predict: Callable[..., Result], model: Mo
     assert model.precision == ("bf16" if precision == "bf16" else "fp32")  # auto: the model is narrow
     assert ("precision fp32: " in done.stderr) == (precision == "auto")
     model.precision = "fp32"
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Predict in three processes. The list gets their number at each call."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux forks safely")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    calls, real = [], predict_module.in_processes
+
+    def counted(make: Callable[[int], Any], number: int) -> Any:
+        calls.append(number)
+        return real(make, number)
+
+    monkeypatch.setattr(predict_module, "in_processes", counted)
+    return calls
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_several_processes_write_the_same_rows(
+    sixty: Callable[..., tuple[Done, list[str]]], forked: list[int], ending: str
+) -> None:
+    alone, _ = sixty(f"alone.{ending}", chunk=31)  # too few rows for two
+    assert not forked
+    done, _ = sixty(f"shared.{ending}")
+    assert forked == [3]
+    assert done.rows == alone.rows == 60
+    few, whole = (Path(f"{name}.{ending}").read_text() for name in ("shared", "alone"))
+    if ending == "csv":
+        read = [
+            [(row["n"], row["text"], row["prediction"]) for row in rows_of(text)] for text in (few, whole)
+        ]
+        assert read[0] == read[1]
+    else:
+        assert [json.loads(line)["n"] for line in few.splitlines()] == list(range(60))
+
+
+def test_an_error_in_another_process(
+    sixty: Callable[..., tuple[Done, list[str]]], forked: list[int], model: Model
+) -> None:
+    lines = Path("new.jsonl").read_text().splitlines()
+    lines[40] = '{"n": 40, "text": 3}'
+    Path("new.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"^new.jsonl:41: .* \(--on-error skip goes on\)$"):
+        sixty("out.csv")
+    assert json.loads(Path("out.csv.partial/state.json").read_text())["rows"] == 35
+    done, _ = sixty("skipped.csv", skip=True)
+    assert forked == [3, 3]
+    empty = sum(not str(json.loads(line)["text"]).strip() for line in lines)
+    assert (done.rows, done.failed) == (60, 1 + empty)
+    assert done.error.startswith("new.jsonl:1: ")
 
 
 # --- kills ----------------------------------------------------------------------------------------

@@ -45,14 +45,36 @@ class Command:
 
 
 LAUNCH = """\
-import json, resource, subprocess, sys, time
-began = time.perf_counter()
-code = subprocess.call(sys.argv[2:])
+import json, os, resource, subprocess, sys, time
+
+def tree(of):
+    found = [of]
+    for task in os.listdir(f"/proc/{of}/task"):
+        for child in open(f"/proc/{of}/task/{task}/children").read().split():
+            found += tree(int(child))
+    return found
+
+def shares():
+    total = 0
+    for one in tree(process.pid):
+        lines = open(f"/proc/{one}/smaps_rollup").read().split("\\n")
+        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024
+
+began, most = time.perf_counter(), 0
+process = subprocess.Popen(sys.argv[2:])
+while process.poll() is None:
+    try:
+        most = max(most, shares())
+    except (OSError, StopIteration):  # one of them has just ended
+        pass
+    time.sleep(0.2)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
-found = code, time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+found = process.returncode, time.perf_counter() - began, used.ru_utime + used.ru_stime, most
 json.dump(found, open(sys.argv[1], "w"))
 """
-"""A small program that runs another. A process counts the memory of the one that started it, until then."""
+"""A small program that runs another. Memory is the sum over its processes, five times a second; what several
+of them share counts once (proportional set size)."""
 
 
 def run(*command: str | Path) -> Command:

@@ -547,14 +547,17 @@ def _parts(
     begin = state.rows
     number = 1 if total is None else job.processes(total - begin)
     rows = islice(job.rows(file_column), begin, None)
-    for filled in _filled_chunks(job, rows if number == 1 else islice(rows, job.chunk)):
+    for filled in _filled_chunks(job, rows) if number == 1 else [_filled_block(job, rows)]:
         state.names = state.names or _names_of_added(job, columns, filled)
         yield _part(job, columns, state.names, filled)
     if number > 1:
-        names = state.names
-        yield from in_processes(
-            lambda me: _share(job, columns, names, file_column, begin + job.chunk, me, number), number
-        )
+        share = partial(_share, job, columns, state.names, file_column, begin + job.chunk, number)
+        yield from in_processes(share, number)
+
+
+def _filled_block(job: _Job, rows: Iterator[Row]) -> list[tuple[Row, dict[str, Any]]]:
+    """The next rows with their predictions; empty after the last one."""
+    return [*chain.from_iterable(_filled_chunks(job, islice(rows, job.chunk)))]
 
 
 def _share(
@@ -563,14 +566,14 @@ def _share(
     names: Mapping[str, str],
     file_column: str,
     begin: int,
-    me: int,
     number: int,
+    me: int,
 ) -> Iterator[_Part]:
     """The blocks of rows that process ``me`` predicts, each as a part. It reads the others' rows too."""
     rows = islice(job.rows(file_column), begin + me * job.chunk, None)
-    while block := list(islice(rows, job.chunk)):
-        yield _part(job, columns, names, [*chain.from_iterable(_filled_chunks(job, block))])
-        deque(islice(rows, (number - 1) * job.chunk), maxlen=0)  # those of the others
+    while filled := _filled_block(job, rows):
+        yield _part(job, columns, names, filled)
+        deque(islice(rows, (number - 1) * job.chunk), maxlen=0)
 
 
 def _part(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy import beside, bilstm, hf_trainer, kim_cnn, marian, udpipe
+from benchmarks.accuracy import beside, bilstm, hf_trainer, kim_cnn, linearised, marian, udpipe
 from benchmarks.accuracy.beside import Figures, Plan, System, table
 from tests.first_lines import first_lines
 from tests.pretrained.tiny import write_folder
@@ -50,6 +50,10 @@ def test_kims_cnn(data_dir: Path, tmp_path: Path) -> None:
 def test_marian(data_dir: Path, tmp_path: Path) -> None:
     data = first_lines(data_dir / "text_mt/multi30k_task1_raw", tmp_path / "data", NUM_LINES)
     assert 0 <= score(marian.marian, "multi30k", data) < 100
+
+
+def test_a_plain_transformer_on_facts(data_dir: Path) -> None:
+    assert 0 <= score(linearised.transformer, "webnlg", data_dir / "graph_to_seq/WebNLG_v1.6_en") < 100
 
 
 def test_one_command_prints_ours_beside_the_other(

@@ -29,7 +29,7 @@ from multiseq.results import Number
 from multiseq.runs.recipe import read
 from multiseq.training.metrics import compute
 
-__all__ = ["Command", "System", "compare", "systems", "write_splits"]
+__all__ = ["Command", "System", "chemprop", "compare", "multiseq", "write_molecules", "write_splits"]
 
 FEW = 10
 """Molecules of the prediction that tells how long starting takes."""
@@ -106,7 +106,8 @@ def write_splits(path: Path, splits: Mapping[str, Items]) -> None:
             )
 
 
-def _write_molecules(path: Path, molecules: Sequence[str]) -> Path:
+def write_molecules(path: Path, molecules: Sequence[str]) -> Path:
+    """A table with the column smiles. Returns its path."""
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["smiles"], *([molecule] for molecule in molecules)])
     return path
@@ -130,29 +131,31 @@ class System:
             return taken, [float(row[self.column]) for row in csv.DictReader(file)]
 
 
-def systems(given: argparse.Namespace, plan: Plan, folder: Path) -> list[System]:
-    """Ours, and chemprop on the table of `write_splits`."""
-    multiseq = (sys.executable, "-m", "multiseq")
-    changes = [part for change in plan.changes for part in ("--set", change)]
+def chemprop(command: str | Path, folder: Path, ensemble: int = 1) -> System:
+    """chemprop with its defaults, on the table of `write_splits`, ``folder/splits.csv``."""
     table = ("--data-path", folder / "splits.csv", "--splits-column", "split", "--target-columns", "value")
     smiles = ("--smiles-columns", "smiles")
-    fitted = ("--task-type", "regression", "--ensemble-size", str(given.ensemble))
-    return [
-        System(
-            "multiseq",
-            (*multiseq, "train", plan.recipe, "--data", plan.data, "--out", folder / "ours", *changes),
-            (*multiseq, "predict", folder / "ours", "--column", "smiles"),
-            ("--input", "--output"),
-            "prediction",
-        ),
-        System(
-            "chemprop",
-            (given.chemprop, "train", *table, *smiles, *fitted, "--save-dir", folder / "theirs"),
-            (given.chemprop, "predict", *smiles, "--model-paths", folder / "theirs"),
-            ("--test-path", "--preds-path"),
-            "value",
-        ),
-    ]
+    fitted = ("--task-type", "regression", "--ensemble-size", str(ensemble))
+    return System(
+        "chemprop",
+        (command, "train", *table, *smiles, *fitted, "--save-dir", folder / "theirs"),
+        (command, "predict", *smiles, "--model-paths", folder / "theirs"),
+        ("--test-path", "--preds-path"),
+        "value",
+    )
+
+
+def multiseq(plan: Plan, folder: Path) -> System:
+    """Ours."""
+    command = (sys.executable, "-m", "multiseq")
+    changes = [part for change in plan.changes for part in ("--set", change)]
+    return System(
+        "multiseq",
+        (*command, "train", plan.recipe, "--data", plan.data, "--out", folder / "ours", *changes),
+        (*command, "predict", folder / "ours", "--column", "smiles"),
+        ("--input", "--output"),
+        "prediction",
+    )
 
 
 def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
@@ -170,10 +173,10 @@ def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_splits(folder / "splits.csv", splits)
-        test = _write_molecules(folder / "test.csv", splits["test"][0])
-        few = _write_molecules(folder / "few.csv", every[:FEW])
-        many = _write_molecules(folder / "many.csv", list(islice(cycle(every), given.molecules)))
-        for system in systems(given, plan, folder):
+        test = write_molecules(folder / "test.csv", splits["test"][0])
+        few = write_molecules(folder / "few.csv", every[:FEW])
+        many = write_molecules(folder / "many.csv", list(islice(cycle(every), given.molecules)))
+        for system in (multiseq(plan, folder), chemprop(given.chemprop, folder, given.ensemble)):
             trained = run(*system.train)
             _, values = system.run_predict(test)
             start, _ = system.run_predict(few)

@@ -4,25 +4,29 @@
 
 Split i has the first 80 % of ``numpy.random.default_rng(i).permutation(rows)`` for training, then 10 % as
 dev, from which the intervals come (split conformal prediction, `multiseq.calibrate`), and the rest as test.
-The same command goes on after an interruption.
+The same command goes on after an interruption. With ``--chemprop``, the intervals of chemprop's predictions,
+with its defaults and from the same dev molecules by the same formula, are in a second table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 import multiseq
+from benchmarks.accuracy.beside import Items
+from benchmarks.accuracy.chemprop import chemprop, run, write_molecules, write_splits
 from multiseq.data.formats import SPLITS
 from multiseq.results import Number
 from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.run import train_run
 from multiseq.runs.sources import draw_splits, read_split
+from multiseq.training.confidence import COVERAGE, quantile
 from multiseq.training.metrics import compute
 
 FOLDS = 5
@@ -66,6 +70,34 @@ def prepared(name: str, changes: Sequence[str], out: Path, data: Path) -> Recipe
     return recipe
 
 
+def of_chemprop(command: str, folder: Path, splits: Mapping[str, Items]) -> list[Number]:
+    """chemprop's predictions for test, with intervals from its errors on dev."""
+    folder.mkdir(exist_ok=True)
+    write_splits(folder / "splits.csv", splits)
+    system = chemprop(command, folder)
+    run(*system.train)
+    values = {}
+    for split in ("dev", "test"):
+        molecules = write_molecules(folder / f"{split}.csv", splits[split][0])
+        _, values[split] = system.run_predict(molecules)
+    errors = torch.tensor(values["dev"]) - torch.tensor(splits["dev"][1])
+    half = quantile(errors.abs(), COVERAGE)
+    assert half is not None, "at least 9 dev molecules"
+    return [Number({"value": x}, intervals={"value": (x - half, x + half)}) for x in values["test"]]
+
+
+def table(folds: Sequence[tuple[Sequence[Number], Sequence[float]]], metric: str) -> str:
+    """The predictions and the true numbers of each fold, as rows in Markdown."""
+    lines = [f"| fold | test | {metric} | in the 90 % interval | mean width |", "|---|---|---|---|---|"]
+    total = inside = 0
+    for fold, (results, values) in enumerate(folds):
+        num, width = held(results, values)
+        total, inside = total + len(values), inside + num
+        score = compute(metric, results, values)
+        lines.append(f"| {fold} | {len(values):,} | {score:.3f} | {num / len(values):.3f} | {width:.3f} |")
+    return "\n".join([*lines, f"| all | {total:,} | | {inside / total:.3f} | |"])
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -75,26 +107,31 @@ def main() -> None:
     parser.add_argument("--recipe", default="lipophilicity", help="a recipe for one number of a molecule")
     parser.add_argument("--set", action="append", default=[], help="a change of the recipe")
     parser.add_argument("--out", type=Path, required=True, help="folder for the splits and the trained folds")
+    parser.add_argument("--chemprop", help="chemprop's command, to print its intervals too")
     given = parser.parse_args()
     recipe = prepared(given.recipe, given.set, given.out, given.data)
     [(task, spec)] = recipe.tasks.items()
     if spec["target"] != "number":
         raise SystemExit(f"{given.recipe}: has target {spec['target']!r}, expected a number")
-    run = given.out / "run"
-    train_run(recipe, run, data=given.data, resume=(run / "recipe.toml").exists(), progress=False)
-    print(f"| fold | test | {recipe.metric(task)} | in the 90 % interval | mean width |")
-    print("|---|---|---|---|---|")
-    total = inside = 0
+    runs = given.out / "run"
+    train_run(recipe, runs, data=given.data, resume=(runs / "recipe.toml").exists(), progress=False)
+    ours, theirs = [], []
     for fold in range(FOLDS):
-        folder = run / f"fold-{fold}"
-        [source] = read_split(read(folder / "recipe.toml"), "test", given.data)
-        [values] = source.targets.values()
-        results: Any = multiseq.load(folder).predict(task, source.items)
-        num, width = held(results, values)
-        total, inside = total + len(values), inside + num
-        score = compute(recipe.metric(task), results, values)
-        print(f"| {fold} | {len(values):,} | {score:.3f} | {num / len(values):.3f} | {width:.3f} |")
-    print(f"| all | {total:,} | | {inside / total:.3f} | |")
+        of_fold = read(runs / f"fold-{fold}" / "recipe.toml")
+        splits: dict[str, Items] = {}
+        for split in SPLITS:
+            [source] = read_split(of_fold, split, given.data)
+            [values] = source.targets.values()
+            splits[split] = list(source.items), list(values)
+        ours.append(
+            (multiseq.load(runs / f"fold-{fold}").predict(task, splits["test"][0]), splits["test"][1])
+        )
+        if given.chemprop:
+            folder = given.out / f"chemprop-{fold}"
+            theirs.append((of_chemprop(given.chemprop, folder, splits), splits["test"][1]))
+    print(table(ours, recipe.metric(task)))
+    if theirs:
+        print(f"\nchemprop:\n{table(theirs, recipe.metric(task))}")
 
 
 if __name__ == "__main__":

@@ -48,14 +48,19 @@ def test_the_features_of_a_network_with_ids() -> None:
     assert ids.tolist() == [[0.0, 1.0], pytest.approx([0.5**0.5] * 2), [0.0, 0.0]]
 
 
-def test_chemprop_beside_ours(data_dir: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Path:
     command = tmp_path / "chemprop"
     command.write_text(f"#!{sys.executable}\n{STAND_IN}")
     command.chmod(0o755)
+    return command
+
+
+def test_chemprop_beside_ours(data_dir: Path, stand_in: Path) -> None:
     small = ["encoder.dim=24", "encoder.depth=1", "encoder.heads=2", "training.steps=2"]
     given = argparse.Namespace(
         data=data_dir / "graph_mol/ESOL",
-        chemprop=command,
+        chemprop=stand_in,
         recipe="esol",
         set=[*small, "training.evaluate_every=0"],
         ensemble=1,
@@ -82,17 +87,23 @@ def test_the_table_for_chemprop(tmp_path: Path) -> None:
 
 
 def test_coverage_over_five_splits(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data_dir: Path,
+    tmp_path: Path,
+    stand_in: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     data = first_lines(data_dir / "graph_mol/AqSolDB", tmp_path / "data", 151)
     small = ["encoder.dim=8", "encoder.depth=1", "encoder.heads=2", "training.steps=2"]
     options = [part for change in (*small, "training.evaluate_every=0") for part in ("--set", change)]
     given = ["--data", str(data), "--recipe", "aqsoldb", "--out", str(tmp_path / "out"), *options]
-    monkeypatch.setattr(sys, "argv", ["coverage", *given])
+    monkeypatch.setattr(sys, "argv", ["coverage", *given, "--chemprop", str(stand_in)])
     coverage.main()
-    *folds, all_of_them = capsys.readouterr().out.strip().splitlines()[-6:]
-    assert [fold.split("|")[2].strip() for fold in folds] == ["15"] * 5
-    assert 0.5 < float(all_of_them.split("|")[4]) <= 1
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-9] == "chemprop:"
+    for *folds, all_of_them in (lines[-16:-10], lines[-6:]):
+        assert [fold.split("|")[2].strip() for fold in folds] == ["15"] * 5
+        assert 0.5 < float(all_of_them.split("|")[4]) <= 1
     rows = coverage.splits_of(150, 3)
     assert sorted(row for split in rows.values() for row in split) == list(range(150))
 

@@ -104,7 +104,7 @@ part tests 110 "$python" -m pytest -m gpu -v -rs -W default "${jobs[@]}" --conti
 bench "${widths[0]}" 70 "${widths[0]}" limits kernels variants "${some[@]}"
 bench "${widths[0]}-peers" 55 "${widths[0]}" encoders "${some[@]}" "${fewer[@]}"
 if [[ -d $data ]]; then
-    part pos 70 "$python" -m multiseq train english-pos --data "$data" --out "$work/pos" "${large[@]}"
+    part pos 70 "$python" -m multiseq train english-pos --data "$data" --out "$work/pos" --set training.ensemble=1 "${large[@]}"
 else
     echo "pos: left out, $data is not there" | tee -a "$out/log.txt"
 fi

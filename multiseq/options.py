@@ -113,7 +113,7 @@ OPTIONS: dict[str, Option] = {
     "seed": Option(int, Range(-(2**63), 2**64, (False, True))),
     "deterministic": Option(bool),
     "precision": Option(str, choices=PRECISIONS),
-    "ensemble": Option(int, Range(2)),
+    "ensemble": Option(int, AT_LEAST_ONE),
     # speech and graphs
     "sample_rate": Option(int, Range(1000)),
     "n_mels": Option(int, AT_LEAST_ONE),

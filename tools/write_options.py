@@ -84,7 +84,7 @@ TASKS = {
 """Key of ``[tasks.NAME]`` -> what it means."""
 
 RUNS = {
-    "ensemble": "So many models are trained, with the seeds `seed`, `seed + 1` …, and predict as one.",
+    "ensemble": "So many models are trained, with seeds `seed`, `seed + 1` …, and predict as one. 1: one.",
 }
 """Key of ``[training]`` that is none of `multiseq.train` -> what it means."""
 

@@ -46,10 +46,10 @@ def parts_of(recipe: Recipe, data: str | Path | None = None) -> dict[str, Recipe
             raise RecipeError(f"{recipe.name}: folds: got {got}; expected equally many")
         return {f"fold-{i}": _with_fold(recipe, split, i) for i in range(nums[split[0]])}
     training = {key: value for key, value in tables["training"].items() if key != "ensemble"}
-    first = settings(recipe).seed
+    first, number = settings(recipe).seed, tables["training"].get("ensemble", 1)
     return {
         f"member-{i}": replace(recipe, tables={**tables, "training": {**training, "seed": first + i}})
-        for i in range(tables["training"].get("ensemble", 0))
+        for i in range(number if number > 1 else 0)
     }
 
 

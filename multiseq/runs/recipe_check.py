@@ -129,7 +129,7 @@ def _check_ensemble(tables: Tables, recipe: str) -> None:
     if "ensemble" in tables["training"]:
         _check_value("ensemble", tables["training"]["ensemble"], int, f"{recipe}: [training]")
         split = [name for name, spec in tables["data"].items() if wants_all_folds(spec)]
-        if split:
+        if split and tables["training"]["ensemble"] > 1:
             raise RecipeError(
                 f"{recipe}: [training] ensemble: got all folds of [data.{split[0]}], too; expected one of "
                 "them, as the models of all folds are an ensemble already"

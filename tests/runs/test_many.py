@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from multiseq import Ensemble, load
 from multiseq.cli import app
 from multiseq.data import DataError
+from multiseq.runs.build import settings
 from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.folder import check_folder, read_run
 from multiseq.runs.many import parts_of
@@ -128,6 +129,12 @@ def test_an_ensemble_is_of_runs_with_other_seeds(ensemble: Path) -> None:
     assert record["weights"] == sum(p.numel() for one in alone for p in one.parameters())
     splits = json.loads((ensemble / "splits" / "reviews.json").read_text())
     assert [len(splits[part]) for part in ("train", "dev", "test")] == [45, 27, 18]
+
+
+def test_an_ensemble_of_one_is_one_model(tmp_path: Path) -> None:
+    recipe = read(recipe_in(tmp_path, "test = 0.2", "ensemble = 3"), ["training.ensemble=1"])
+    assert parts_of(recipe) == {}
+    assert settings(recipe).seed == 0
 
 
 def test_the_members_are_runs_of_their_own(ensemble: Path, folds: Path) -> None:
@@ -268,7 +275,7 @@ def test_a_run_that_failed_before_its_first_step_leaves_nothing_in_the_way(tmp_p
             "ensemble = 2",
             r"\[training\] ensemble: got all folds of \[data\.reviews\], too",
         ),
-        ("test = 0.2", "ensemble = 1", r"\[training\] ensemble: got 1, expected 2 or more"),
+        ("test = 0.2", "ensemble = 0", r"\[training\] ensemble: got 0, expected 1 or more"),
         ("test = 0.2", "ensemble = true", r"\[training\] ensemble: got True, expected a whole number"),
         (
             'folds = 3\nfold = "al"',

@@ -100,7 +100,8 @@ def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
     recipe, bad = Recipe(plan.name, folder, "", tables), BadRows()
     drawn = draw_splits(recipe)
     splits: dict[str, Any] = {split: read_split(recipe, split, splits=drawn, bad=bad) for split in SPLITS}
-    facts = facts_of(splits, {task: spec["target"] for task, spec in recipe.tasks.items()})
+    targets = {task: spec["target"] for task, spec in recipe.tasks.items()}
+    facts = facts_of(splits, targets, {task: recipe.metric(task) for task in targets})
     if bad.rows:
         plan.data["on_error"] = "skip"
         plan.notes["on_error"] = f"{len(bad.rows):,} bad rows: left out, and listed in bad_rows.csv"

@@ -90,12 +90,15 @@ class DataFacts:
         return lines
 
 
-def facts_of(splits: Mapping[str, Sequence[Source]], targets: Mapping[str, str]) -> DataFacts:
+def facts_of(
+    splits: Mapping[str, Sequence[Source]], targets: Mapping[str, str], metrics: Mapping[str, str]
+) -> DataFacts:
     """Count items and labels, and find what is odd.
 
     Args:
         splits: Split -> its sources.
         targets: Task -> its target: class, multilabel, number or text.
+        metrics: Task -> its metric.
     """
     items: dict[str, dict[str, int]] = {}
     labels: dict[str, dict[str, LabelFacts]] = {}
@@ -116,7 +119,7 @@ def facts_of(splits: Mapping[str, Sequence[Source]], targets: Mapping[str, str])
         if "train" in of_data and num < TINY:
             odd.append(f"{name}: only {num:,} labels in train: with other data the score may be another")
         for task in name.split(", "):
-            odd += [f"{task}: {line}" for line in _odd_labels(labels[task], targets[task])]
+            odd += [f"{task}: {line}" for line in _odd_labels(labels[task], targets[task], metrics[task])]
     return DataFacts(items, labels, odd)
 
 
@@ -159,12 +162,12 @@ def _single(value: Any, target: str) -> Iterable[Any]:
     return single
 
 
-def _odd_labels(splits: Mapping[str, LabelFacts], target: str) -> list[str]:
+def _odd_labels(splits: Mapping[str, LabelFacts], target: str, metric: str) -> list[str]:
     train, odd = splits.get("train"), []
     if train is None or not train.num:
         return ["no label in train"] if train is not None else []
     if target in ("class", "multilabel"):
-        odd += _odd_classes(splits, train, target)
+        odd += _odd_classes(splits, train, target, metric)
     if train.numbers is not None and train.numbers[0] == train.numbers[2]:
         odd.append(f"all numbers in train are {train.numbers[0]:g}; there is nothing to learn")
     for split, facts in splits.items():
@@ -174,11 +177,11 @@ def _odd_labels(splits: Mapping[str, LabelFacts], target: str) -> list[str]:
     return odd
 
 
-def _odd_classes(splits: Mapping[str, LabelFacts], train: LabelFacts, target: str) -> list[str]:
+def _odd_classes(splits: Mapping[str, LabelFacts], train: LabelFacts, target: str, metric: str) -> list[str]:
     odd, classes = [], train.classes
     if len(classes) == 1 and target == "class":
         odd.append(f"only one class in train, {next(iter(classes))!r}; there is nothing to learn")
-    elif target == "class" and max(classes.values()) > SKEWED * train.num:
+    elif metric == "accuracy" and max(classes.values()) > SKEWED * train.num:
         most = max(classes, key=lambda name: classes[name])
         odd.append(
             f'{classes[most] / train.num:.0%} of train are {most!r}: metric = "f1" says more than accuracy'

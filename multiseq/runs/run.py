@@ -249,7 +249,8 @@ def check_run(
     with known_folder(base):
         drawn = draw_splits(recipe, base)
         splits = {split: read_split(recipe, split, base, splits=drawn, bad=bad) for split in SPLITS}
-    facts = facts_of(splits, {task: spec["target"] for task, spec in recipe.tasks.items()})
+    targets = {task: spec["target"] for task, spec in recipe.tasks.items()}
+    facts = facts_of(splits, targets, {task: recipe.metric(task) for task in targets})
     odd = (f"Odd: {line}" for line in facts.odd)
     for line in (*_splits_in_words(recipe, splits, drawn), *facts.lines(), *odd):
         say(line)

@@ -145,7 +145,7 @@ def test_training_and_checking_count_the_same_copies() -> None:
         name: [Source("mine", items, {"task": ["x"] * len(items)})]
         for name, items in (("train", train), ("test", test))
     }
-    odd = facts_of(sources, {"task": "class"}).odd
+    odd = facts_of(sources, {"task": "class"}, {"task": "accuracy"}).odd
     assert any(line.startswith("task: test: 3 items also in train") for line in odd)
     assert split(graphs, test=0.5)["test"] in ([0, 1], [2])
 

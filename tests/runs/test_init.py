@@ -725,7 +725,7 @@ def test_the_facts_of_labels_and_items() -> None:
 
     train = source(["a b", "a b", "c d", "", "e f"] * 30, ["up", "down", "up", "up", None] * 30)
     test = source(["c d", "new"], ["up", "sideways"])
-    facts = facts_of({"train": [train], "test": [test]}, {"mood": "class"})
+    facts = facts_of({"train": [train], "test": [test]}, {"mood": "class"}, {"mood": "accuracy"})
     assert facts.items == {"mood": {"train": 150, "test": 2}}
     assert facts.labels["mood"]["train"].classes == {"up": 90, "down": 30}
     assert facts.labels["mood"]["train"].missing == 30
@@ -738,7 +738,11 @@ def test_the_facts_of_labels_and_items() -> None:
 
 def test_the_place_of_a_duplicate_is_said_once() -> None:
     train = Source("text", ["a", "a"], {"mood": ["up", "down"]}, locations=["a.csv:2", "a.csv:3"])
-    [line] = [line for line in facts_of({"train": [train]}, {"mood": "class"}).odd if "earlier" in line]
+    [line] = [
+        line
+        for line in facts_of({"train": [train]}, {"mood": "class"}, {"mood": "accuracy"}).odd
+        if "earlier" in line
+    ]
     assert line == "mood: train: 1 item the same as an earlier one, 1 of them with another label, see a.csv:3"
 
 
@@ -754,7 +758,9 @@ def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:
     train = Source("graph", [graph], {"buys": [["yes", None]]}, locations=["nodes.csv:2"])
     test = Source("graph", [graph], {"buys": [[None, "no"]]}, locations=["nodes.csv:2"])
     assert not [
-        line for line in facts_of({"train": [train], "test": [test]}, {"buys": "class"}).odd if "also" in line
+        line
+        for line in facts_of({"train": [train], "test": [test]}, {"buys": "class"}, {"buys": "accuracy"}).odd
+        if "also" in line
     ]
 
 
@@ -777,7 +783,13 @@ def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:
 )
 def test_odd_labels(labels: list[Any], target: str, line: str) -> None:
     source = Source("text", [f"text {i}" for i in range(len(labels))], {"mood": labels})
-    assert any(line in odd for odd in facts_of({"train": [source]}, {"mood": target}).odd)
+    found = facts_of({"train": [source]}, {"mood": target}, {"mood": "accuracy"}).odd
+    assert any(line in odd for odd in found)
+
+
+def test_a_metric_that_looks_at_both_classes_is_not_advised_against() -> None:
+    source = Source("text", [f"text {i}" for i in range(120)], {"mood": ["a"] * 115 + ["b"] * 5})
+    assert not facts_of({"train": [source]}, {"mood": "class"}, {"mood": "roc_auc"}).odd
 
 
 def test_check_says_what_cannot_be_trained() -> None:

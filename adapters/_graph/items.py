@@ -362,9 +362,9 @@ def read_table(table: Mapping[str, Any]) -> Graph:
     """Read a table: a mapping with "nodes", "edges", "edge_columns" and "names".
 
     "nodes" and "edge_columns" map column names to values. Columns of strings are categories. A column of
-    nodes may hold a list of ids for each node, or be a sparse matrix (nodes, ids). "edges" is a
-    list of (source, target) node numbers, which count from 0. "names" are the names of the nodes in results;
-    the model does not see them.
+    nodes may hold a list of ids for each node, or be a sparse matrix (nodes, ids). "edges" is a list or an
+    array (edges, 2) of source and target, node numbers that count from 0. "names" are the names of the nodes
+    in results; the model does not see them.
 
     Raises:
         ValueError: Unknown keys, no columns of nodes, or an invalid value; the message names its row.
@@ -380,9 +380,8 @@ def read_table(table: Mapping[str, Any]) -> Graph:
     first = next(iter(columns.values()))
     count = first.shape[0] if is_sparse(first) else len(first)
     nodes = _columns(columns, "node", count)
-    given = table.get("edges")
-    pairs = [_pair(i, pair) for i, pair in enumerate([] if given is None else _list(given, "edges"))]
-    edge_index = _edge_index(torch.tensor(pairs, dtype=torch.long).view(-1, 2).t().contiguous(), count)
+    pairs = _pairs(table.get("edges"))
+    edge_index = _edge_index(pairs.t().contiguous(), count)
     given = table.get("edge_columns")
     ties = _columns({} if given is None else _lists(given, "edge_columns"), "edge", len(pairs))
     return Graph(nodes, ties, edge_index, _texts(table.get("names"), "names", "node", count))
@@ -398,7 +397,9 @@ def _lists(columns: Any, name: str) -> dict[str, Any]:
         if not isinstance(column, str):
             raise ValueError(f"{name}: got the column {_short(column)}, expected a name, a string")
     return {
-        column: values if is_sparse(values) else _list(values, f"{name}: column {column!r}")
+        column: values
+        if is_sparse(values) or _are_numbers(values)
+        else _list(values, f"{name}: column {column!r}")
         for column, values in columns.items()
     }
 
@@ -408,6 +409,18 @@ def _list(given: Any, name: str) -> list[Any]:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise ValueError(f"{name}: got {_short(given)}, expected a list")
     return list(values)
+
+
+def _are_numbers(values: Any) -> bool:
+    """Whether this is a column in an array. For millions of nodes, a list would take much more memory."""
+    return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "fiu"
+
+
+def _pairs(given: Any) -> Tensor:
+    if isinstance(given, np.ndarray) and given.dtype.kind in "iu" and given.shape[1:] == (2,):
+        return torch.from_numpy(given.astype(np.int64))
+    pairs = [_pair(i, pair) for i, pair in enumerate([] if given is None else _list(given, "edges"))]
+    return torch.tensor(pairs, dtype=torch.long).view(-1, 2)
 
 
 def _pair(i: int, pair: Any) -> tuple[int, int]:
@@ -439,7 +452,10 @@ def _columns(columns: Mapping[str, Any], row: str, count: int) -> Rows:
             raise ValueError(
                 f"{row}s: column {name!r} has {len(values)} values for {count} {row}s, expected as many"
             )
-        if values and isinstance(values[0], str):
+        if _are_numbers(values):
+            column = torch.from_numpy(values.astype(np.float64))
+            numbers[name] = _finite(column.view(-1, 1), f"column {name!r}", row)
+        elif values and isinstance(values[0], str):
             categories[name] = _all_of(str, values, name, row, "a string")
         elif values and isinstance(values[0], list | tuple):
             bags[name] = _ids(values, name, row)

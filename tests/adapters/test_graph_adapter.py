@@ -20,7 +20,7 @@ from torch_geometric.nn import GINEConv
 
 from multiseq import Encoder
 from multiseq.adapters._graph.columns import Columns
-from multiseq.adapters._graph.items import Rows
+from multiseq.adapters._graph.items import Rows, read_table
 from multiseq.adapters._graph.stem import GINE
 from multiseq.adapters._graph.structure import gather_hops, pair_codes, return_probabilities
 from multiseq.adapters.graph import GraphAdapter
@@ -236,6 +236,24 @@ def test_two_ties_of_different_kind_both_get_a_reverse() -> None:
 
 def random_edges(nodes: int, edges: int) -> Tensor:
     return torch.randint(nodes, (2, edges), generator=torch.Generator().manual_seed(1))
+
+
+def test_a_table_of_arrays_is_that_of_lists() -> None:
+    lists = {"nodes": {"age": [30, 20.5, 61], "n": [1, 2, 3]}, "edges": [(0, 1), (1, 2)]}
+    ages, counts = np.array([30, 20.5, 61], dtype=np.float32), np.array([1, 2, 3], dtype=np.uint8)
+    arrays = {"nodes": {"age": ages, "n": counts}, "edges": np.array([[0, 1], [1, 2]], dtype=np.int32)}
+    one, other = read_table(lists), read_table(arrays)
+    assert torch.equal(one.edge_index, other.edge_index)
+    assert {name: x.tolist() for name, x in one.nodes.numbers.items()} == {
+        name: x.tolist() for name, x in other.nodes.numbers.items()
+    }
+    for wrong, message in (
+        ({"edges": np.array([[0, 3]])}, "edge 0"),
+        ({"nodes": {"age": np.array([1.0, np.nan]), "n": [1, 2]}}, "node 1: column 'age'"),
+        ({"nodes": {"age": ages, "n": counts[:2]}}, "column 'n' has 2 values for 3 nodes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_table({**arrays, **wrong})
 
 
 def test_message_passing_is_that_of_torch_geometric() -> None:

@@ -153,8 +153,10 @@ def test_npz(tmp_path: Path) -> None:
     path = tmp_path / "net.npz"
     np.savez(path, **arrays())
     records = read_npz(path)
-    features = {"feature 0": [0.5, 2.0, 0.0, 1.0], "feature 1": [1.0, 1.0, 0.0, 1.0]}
-    assert records.items == [{"nodes": features, "edges": [(0, 1), (1, 2), (2, 3)]}]
+    [item] = records.items
+    nodes = {name: column.tolist() for name, column in item["nodes"].items()}
+    assert nodes == {"feature 0": [0.5, 2.0, 0.0, 1.0], "feature 1": [1.0, 1.0, 0.0, 1.0]}
+    assert item["edges"].tolist() == [[0, 1], [1, 2], [2, 3]]
     assert records.columns == {"label": [[1, 0, 0, 1]]}
     assert read_split_file(path, 1).content == {
         "train": [1, 3], "dev": [0], "test": [], "rows": 4, "of": "nodes"

@@ -48,8 +48,7 @@ def network_of(path: Path) -> tuple[dict[str, Any], list[Any]]:
             f"{path}: row {row} of edges is {tuple(edges[row].tolist())}, expected nodes from 0 to "
             f"{count - 1}"
         )
-    item = {"nodes": _columns(features, "feature"), "edges": [tuple(pair) for pair in edges.tolist()]}
-    return item, labels.tolist()
+    return {"nodes": _columns(features, "feature"), "edges": edges}, labels.tolist()
 
 
 def masks_of(path: Path) -> list[dict[str, Any]]:
@@ -91,7 +90,7 @@ def _columns(matrix: NDArray[Any], name: str) -> dict[str, Any]:
     if matrix.shape[1] > MOST_COLUMNS and bool(((matrix == 0) | (matrix == 1)).all()):
         return {"ids": [np.flatnonzero(row).tolist() for row in matrix]}
     numbers = matrix.astype(np.float64)
-    return {f"{name} {i}": numbers[:, i].tolist() for i in range(matrix.shape[1])}
+    return {f"{name} {i}": np.ascontiguousarray(numbers[:, i]) for i in range(matrix.shape[1])}
 
 
 # --- folders of TU Dortmund -----------------------------------------------------------------------

@@ -236,8 +236,9 @@ def scored_on(report: Report) -> str:
     worse = [task for task, entry in report.items() if _below_baseline(entry)]
     if worse:
         text += (
-            f" Worse than the baseline, which is a simple method: {', '.join(worse)}. More steps or more "
-            "data may help."
+            f" Worse than the baseline, which is a simple method: {', '.join(worse)}. If the loss in "
+            "training (curves.png) still falls at the end, more steps may help; if it is low, the model "
+            "knows the training items by heart, and fewer steps, more dropout or more data may."
         )
     return text
 

@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path, PurePath
 from statistics import median
@@ -81,7 +81,7 @@ LARGEST_SOUND, LARGEST = 250_000, 3_500_000
 Block = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """Everything that a report is made of.
 
@@ -588,20 +588,12 @@ def _views(
     adapter: Any = run.model.adapter(source.adapter_name)
     item = source.items[judged.item]
     examples = run.cache.examples(adapter, source.items, source.locations)[judged.item]
-    marks, names = [], []
+    marks: list[Mark] = []
+    names: list[str] = []
     if why is not None:
         marks = [Mark(name, "", "", False, value) for name, value in zip(why.names, why.values, strict=True)]
     if run.model.task(task).head.level == "vector":
-        names = _vector_names(run, task, judged.item)
-        marks = [
-            Mark(
-                name,
-                "" if label is None else label_text(label),
-                _predicted_text(result),
-                _wrong(result, label),
-            )
-            for name, result, label in zip(names, judged.results, judged.labels, strict=True)
-        ]
+        names, marks = _vector_marks(run, task, judged.item)
     shown = adapter.show(item, examples, marks, unit.vector) if hasattr(adapter, "show") else []
     views = [_view(run, task, view) for view in shown]
     if not views and marks and why is None:
@@ -611,6 +603,23 @@ def _views(
         text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str)
         views = [{"kind": "text", "text": visible(text, LONGEST)}]
     return [*views, *(_view(run, task, picture) for picture in seen)], names
+
+
+@lru_cache(maxsize=1)  # one network may have all nodes that are shown
+def _vector_marks(run: Run, task: str, number: int) -> tuple[list[str], list[Mark]]:
+    """The names of an item's vectors; their labels and predictions."""
+    names = _vector_names(run, task, number)
+    judged = next(judged for judged in run.scored[task].judged if judged.item == number)
+    rows = zip(names, judged.results, judged.labels, strict=True)
+    return names, [
+        Mark(
+            name,
+            "" if label is None else label_text(label),
+            _predicted_text(result),
+            _wrong(result, label),
+        )
+        for name, result, label in rows
+    ]
 
 
 def _attended(run: Run, task: str, unit: Unit, examples: Sequence[Any]) -> list[Picture]:

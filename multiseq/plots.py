@@ -204,7 +204,7 @@ def curves(log: Log) -> Any:
             positive = any(value > 0 for points in curves.values() for _, value in points)
             if title != SCORES and positive:
                 axes.set_yscale("log")  # losses and errors of tasks differ by orders of magnitude
-            for text in axes.legend().get_texts():
+            for text in axes.legend(frameon=True, edgecolor="none").get_texts():
                 text.set_parse_math(False)
     return figure
 
@@ -421,6 +421,7 @@ def histogram(values: Sequence[float] | Sequence[int], label: str) -> Any:
         edges: Any = 30
         if whole and high - low < 30:  # a bar for each whole number
             edges = [low - 0.5 + i for i in range(int(high - low) + 2)]
+            axes.xaxis.get_major_locator().set_params(integer=True)
         axes.hist(values, bins=edges, color=BLUE)
         axes.set_xlabel(visible(label, 60), parse_math=False)
         axes.set_ylabel("count")

@@ -188,7 +188,8 @@ def _odd_classes(splits: Mapping[str, LabelFacts], train: LabelFacts, target: st
         )
     rare = sorted(name for name, count in classes.items() if count < 3)
     if rare:
-        odd.append(f"{len(rare):,} classes have fewer than 3 labels in train: {_named(rare)}")
+        have = "1 class has" if len(rare) == 1 else f"{len(rare):,} classes have"
+        odd.append(f"{have} fewer than 3 labels in train: {_named(rare)}")
     words = sorted(name for name in classes if not _is_number(name))
     if target == "class" and len(classes) > 20 and len(words) <= FEW_WORDS * len(classes):
         but = f" but for {_named(words)}, which should then be empty cells" if words else ""
@@ -205,9 +206,8 @@ def _odd_classes(splits: Mapping[str, LabelFacts], train: LabelFacts, target: st
     for split in ("dev", "test"):
         unseen = sorted(set(splits[split].classes) - set(classes)) if split in splits else []
         if unseen:
-            odd.append(
-                f"{len(unseen):,} classes of {split} that train lacks cannot be predicted: {_named(unseen)}"
-            )
+            classes_of = "1 class" if len(unseen) == 1 else f"{len(unseen):,} classes"
+            odd.append(f"{classes_of} of {split} that train lacks cannot be predicted: {_named(unseen)}")
     return odd
 
 

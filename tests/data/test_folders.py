@@ -100,7 +100,7 @@ def test_recordings_by_speaker_are_paths(tmp_path: Path) -> None:
         (tmp_path / "train" / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / "train" / name, np.zeros(160), 16000)
     files(tmp_path / "train", **{"ann/a.TextGrid": "File type"})
-    with pytest.warns(UserWarning, match=r"1 other files are left out: ann/a.TextGrid"):
+    with pytest.warns(UserWarning, match=r"1 other file is left out: ann/a.TextGrid"):
         [source] = read_split(recipe(tmp_path, 'adapter = "speech"\n'), "train")
     paths = [Path(item).relative_to(tmp_path / "train").as_posix() for item in source.items]
     assert dict(zip(paths, source.targets["mood"], strict=True)) == {

@@ -733,7 +733,7 @@ def test_the_facts_of_labels_and_items() -> None:
     assert "train: 30 items without content" in odd
     assert "train: 117 items the same as an earlier one, 30 of them with another label" in odd
     assert "test: 1 item also in train" in odd
-    assert "1 classes of test that train lacks cannot be predicted: 'sideways'" in odd
+    assert "1 class of test that train lacks cannot be predicted: 'sideways'" in odd
 
 
 def test_the_place_of_a_duplicate_is_said_once() -> None:
@@ -770,7 +770,7 @@ def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:
         (["up"] * 120, "class", "only one class in train, 'up'; there is nothing to learn"),
         ([2.5] * 120, "number", "all numbers in train are 2.5; there is nothing to learn"),
         (["a"] * 115 + ["b"] * 5, "class", "96% of train are 'a'"),
-        (["a"] * 60 + ["b"] * 59 + ["c"], "class", "1 classes have fewer than 3 labels in train: 'c'"),
+        (["a"] * 60 + ["b"] * 59 + ["c"], "class", "1 class has fewer than 3 labels in train: 'c'"),
         (list(map(str, range(24))) * 5, "class", "the 24 classes are numbers; if their order matters"),
         (
             [*map(str, range(24)), "n/a"] * 5,

@@ -204,7 +204,8 @@ def read_folders(
         raise DataError(f"{path}: got no file in a sub-folder, expected a sub-folder for each class")
     if others:
         shown = ", ".join(sorted(others)[:5]) + (" …" if others[5:] else "")
-        warnings.warn(f"{path}: {len(others)} other files are left out: {shown}", stacklevel=2)
+        files = "1 other file is" if len(others) == 1 else f"{len(others)} other files are"
+        warnings.warn(f"{path}: {files} left out: {shown}", stacklevel=2)
     records.locations = locations
     return records
 

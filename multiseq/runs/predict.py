@@ -388,7 +388,7 @@ class _Job:
             )
         if self.folder and self.out.is_dir() and any(self.out.iterdir()):
             raise ValueError(f"{self.out}: is not empty; choose a new folder")
-        if _is_stream(self.output) and self.ending in (".parquet", *writers.TIMED[:3]):
+        if _is_stream(self.output) and self.ending in (".parquet", ".xlsx", *writers.TIMED[:3]):
             raise ValueError(f"{self.output}: {self.ending} is not written to standard output; name a file")
 
     def processes(self, rows: int) -> int:
@@ -639,6 +639,8 @@ def _writer(job: _Job, columns: Sequence[str], names: Mapping[str, str]) -> writ
     if job.ending == ".txt":
         answers = [name for key, name in names.items() if key.startswith("prediction")]
         return writers.LineWriter(answers, joint if plain else None, with_text=of_fasttext)
+    if job.ending == ".xlsx":
+        return writers.ExcelWriter(every, added, joint if plain else None)
     return writers.TextWriter(str(job.ending), every, added, joint if plain else None)
 
 

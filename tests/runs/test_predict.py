@@ -37,7 +37,15 @@ from multiseq.runs.columns import columns_of
 from multiseq.runs.predict import Done, line_endings, open_inputs, predict_files
 from multiseq.runs.recipe import Recipe
 from multiseq.runs.rows import Row
-from multiseq.runs.writers import ConlluWriter, ConllWriter, LineWriter, TimedWriter, text_grid, word_grid
+from multiseq.runs.writers import (
+    ConlluWriter,
+    ConllWriter,
+    ExcelWriter,
+    LineWriter,
+    TimedWriter,
+    text_grid,
+    word_grid,
+)
 from multiseq.tasks import Task
 
 DIM = 8
@@ -791,6 +799,35 @@ def test_the_precision_of_a_prediction(predict: Callable[..., Result], model: Mo
     assert model.precision == ("bf16" if precision == "bf16" else "fp32")  # auto: the model is narrow
     assert ("precision fp32: " in done.stderr) == (precision == "auto")
     model.precision = "fp32"
+
+
+def test_excel(predict: Callable[..., Result]) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    Path("new.csv").write_text("id;text\n007;so good\n=1+1;gr\u00fcn \x01 saw\n", encoding="utf-8-sig")
+    predict("mood", "--input", "new.csv", "--output", "out.xlsx")
+    [header, *rows] = openpyxl.load_workbook("out.xlsx").active.iter_rows(values_only=True)
+    assert header == ("id", "text", "prediction", "confidence", "n_best")
+    assert [row[0] for row in rows] == ["007", "=1+1"]
+    assert rows[1][1] == "gr\u00fcn \ufffd saw"
+    assert all(isinstance(row[2], str) for row in rows)
+    assert all(isinstance(row[3], float) for row in rows)
+    sheet = openpyxl.load_workbook("out.xlsx").active
+    assert sheet["A3"].data_type == "s"
+    message = predict("mood", "--input", "new.csv", "--output", "-.xlsx", code=1).stderr
+    assert ".xlsx is not written to standard output" in message
+
+
+def test_what_excel_cannot_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("openpyxl")
+    writer = ExcelWriter(["text"], [], None)
+    with pytest.raises(ValueError, match=r"column 'text': got a text of 40,000 characters, .*write .csv"):
+        writer.encode([(Row({"text": "a" * 40_000}, "a", "x:1"), {})])
+    monkeypatch.setattr("multiseq.runs.writers.tables.MOST_ROWS", 2)
+    part = tmp_path / "0.part"
+    part.write_bytes(writer.encode([(Row({"text": name}, name, "x:1"), {}) for name in "ab"]))
+    with pytest.raises(ValueError, match=r"a sheet of Excel has at most 2 rows; write \.csv"):
+        writer.join([part], tmp_path / "out.xlsx")
+    assert not (tmp_path / "out.xlsx").exists()
 
 
 # --- several processes ----------------------------------------------------------------------------

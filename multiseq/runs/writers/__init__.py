@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from multiseq.runs.writers.base import Writer
 from multiseq.runs.writers.lines import LineWriter
-from multiseq.runs.writers.tables import ParquetWriter, TextWriter
+from multiseq.runs.writers.tables import ExcelWriter, ParquetWriter, TextWriter
 from multiseq.runs.writers.timed import CtmWriter, TimedWriter, srt, text_grid, vtt, word_grid
 from multiseq.runs.writers.words import ConlluWriter, ConllWriter
 
@@ -18,6 +18,7 @@ __all__ = [
     "ConllWriter",
     "ConlluWriter",
     "CtmWriter",
+    "ExcelWriter",
     "LineWriter",
     "ParquetWriter",
     "TextWriter",
@@ -32,5 +33,5 @@ __all__ = [
 TIMED = (".TextGrid", ".srt", ".vtt", ".ctm")
 """The endings of a file of words or segments with times."""
 
-ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".txt", ".conllu", ".conll", *TIMED)
+ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".txt", ".conllu", ".conll", *TIMED)
 """The endings of a file of predictions."""

@@ -1,11 +1,13 @@
-"""Predictions as tables: CSV, TSV, JSON lines and Parquet."""
+"""Predictions as tables: CSV, TSV, JSON lines, Parquet and Excel."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,12 @@ from multiseq.requires import need
 from multiseq.runs.writers.base import Filled, as_bytes, chained
 from multiseq.system.files import replace_file
 
-__all__ = ["ParquetWriter", "TextWriter", "shown"]
+__all__ = ["ExcelWriter", "ParquetWriter", "TextWriter", "shown"]
+
+MOST_ROWS = 1_048_576
+"""Rows of a sheet of Excel, with the header."""
+MOST_CHARACTERS = 32_767
+"""Characters of a cell of Excel."""
 
 
 class TextWriter:
@@ -107,7 +114,7 @@ def _member(value: Any, i: int) -> Any:
     return value[i] if isinstance(value, list) else value
 
 
-def _json_line(cells: Mapping[str, Any]) -> bytes:
+def _json_line(cells: Mapping[str, Any] | list[Any]) -> bytes:
     line = json.dumps(cells, ensure_ascii=False, default=as_text)
     try:
         return line.encode() + b"\n"
@@ -166,3 +173,52 @@ def _is_flat(value: Any) -> bool:
     return not isinstance(value, dict) and not (
         isinstance(value, list) and any(isinstance(v, list | dict) for v in value)
     )
+
+
+class ExcelWriter:
+    """Excel (``.xlsx``), one sheet. Numbers of the added columns are numbers, all other cells are texts.
+
+    Args:
+        columns: All columns, the added ones last.
+        added: The added columns.
+        joint: As for `TextWriter`.
+    """
+
+    def __init__(self, columns: Sequence[str], added: Sequence[str], joint: str | None) -> None:
+        self.excel = need("openpyxl", package="multiseq[tables]")
+        self.columns, self.added, self.joint = list(columns), set(added), joint
+
+    def encode(self, filled: Sequence[Filled]) -> bytes:
+        """Some rows, each as a list in JSON."""
+        rows = ([self._cell(name, cells.get(name)) for name in self.columns] for cells in _cells(filled))
+        return b"".join(map(_json_line, rows))
+
+    def _cell(self, name: str, value: Any) -> Any:
+        if name in self.added and type(value) in (int, float) and math.isfinite(value):
+            return value
+        text = shown("" if value is None else value, self.joint if name in self.added else None)
+        if len(text) > MOST_CHARACTERS:
+            raise ValueError(
+                f"column {name!r}: got a text of {len(text):,} characters, but a cell of Excel has at most "
+                f"{MOST_CHARACTERS:,}; write .csv"
+            )
+        return text
+
+    def join(self, chunks: Sequence[Path], out: Path) -> None:
+        """A sheet of the header and all chunks."""
+        if 1 + sum(len(chunk.read_bytes().splitlines()) for chunk in chunks) > MOST_ROWS:
+            raise ValueError(f"{out}: a sheet of Excel has at most {MOST_ROWS:,} rows; write .csv")
+        book = self.excel.Workbook(write_only=True)
+        sheet = book.create_sheet("predictions")
+        rows = (json.loads(line) for chunk in chunks for line in chunk.read_bytes().splitlines())
+        for row in chain([self.columns], rows):
+            sheet.append([self._as_cell(sheet, value) for value in row])
+        replace_file(out, book.save)
+
+    def _as_cell(self, sheet: Any, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        plain = self.excel.cell.cell.ILLEGAL_CHARACTERS_RE.sub("\ufffd", value)
+        cell = self.excel.cell.WriteOnlyCell(sheet, plain)
+        cell.data_type = "s"  # "=1+1" is a text, not a formula
+        return cell

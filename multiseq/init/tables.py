@@ -17,14 +17,23 @@ from multiseq.data.kaldi import TEXT, labels_of
 from multiseq.data.readers.graphs import TRIPLE, columns_of_triples
 from multiseq.data.recordings import AudioSegment, by_stem, find_recordings, is_audio
 from multiseq.data.records import DataError
-from multiseq.data.tables import EXCEL, open_table, sheet_sizes
+from multiseq.data.tables import BINARY, EXCEL, open_table, sheet_sizes
 from multiseq.data.text_files import lines_of, parse_json, suffix_of
-from multiseq.init.columns import SAMPLE, TEXTS, Column, look_at, word_set
+from multiseq.init.columns import SAMPLE, TEXTS, Column, decimal_of, look_at, word_set
 from multiseq.init.files import LANGUAGES, Group, separator_of, splits_in_order
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.requires import MissingLibraryError, need
 
-__all__ = ["Wish", "add_shares", "add_sound", "columns_of", "has_audio", "plan_kaldi", "plan_molecules"]
+__all__ = [
+    "Wish",
+    "add_decimal",
+    "add_shares",
+    "add_sound",
+    "columns_of",
+    "has_audio",
+    "plan_kaldi",
+    "plan_molecules",
+]
 __all__ += ["plan_rows", "plan_triples"]
 
 PAIRS = (
@@ -196,9 +205,6 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
         audio.into(plan)
     if encoding != "utf-8":
         data["encoding"] = encoding
-    if any(column.has_comma for column in columns if column.kind == "number"):
-        data["decimal"] = ","
-        plan.notes["decimal"] = "numbers such as 3,5"
     separator = _separator(path, encoding)
     if kind == "table" and separator not in (None, "\t"):
         data["separator"] = separator
@@ -210,6 +216,8 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
     for i, task in enumerate(plan.tasks):
         if task.name in [other.name for other in plan.tasks[:i]]:
             task.name += f"_{i + 1}"
+    text = kind == "table" and suffix_of(path) not in BINARY
+    add_decimal(plan, columns, separator_of(path, encoding) if text else None)
     _add_group(plan, columns)
     _add_seen(plan, columns, item, split)
     if not any(task.active for task in plan.tasks):
@@ -464,6 +472,18 @@ def add_shares(plan: Plan, what: str = "rows") -> None:
     if "test" not in plan.data:
         plan.data["test"] = 0.2
         plan.notes["test"] = f"a fifth of the {what} is held out, for the final score"
+
+
+def add_decimal(plan: Plan, columns: Sequence[Column], separator: str | None) -> None:
+    """Name the decimal mark of numbers: as the labels have it, or if they do not show it, other columns."""
+    names = {name for t in plan.tasks if t.active for name in t.spec.get("columns", [t.spec.get("column")])}
+    learned = [column for column in columns if column.name in names]
+    shows = any(column.marks["."] != column.marks[","] for column in learned)
+    decimal = decimal_of(learned if shows else columns, separator)
+    if decimal is not None:
+        plan.data["decimal"] = decimal
+        example = "3,5 and 1.234,5" if decimal == "," else "3.5 and 1,234.5"
+        plan.notes["decimal"] = f"numbers are written {example}"
 
 
 def _add_group(plan: Plan, columns: Sequence[Column]) -> None:

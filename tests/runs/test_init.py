@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -317,6 +318,47 @@ def test_decimal_commas_are_said() -> None:
     _, tables = planned(write("a.csv", "text;note\n" + rows, "latin-1"))
     assert only(tables, "data")["decimal"] == ","
     assert only(tables, "tasks")["target"] == "number"
+
+
+@pytest.mark.parametrize(
+    ("separator", "cells", "decimal", "odd", "least"),
+    [
+        (",", ["51,494", "6,306", "34,936"], ".", r",\d{3}' is read as \d{4,}; if it is \d+\.\d+, set", 6306),
+        (",", ["3,284", "5378", "204"], ".", r",\d{3}' is read as \d{4}; if it is \d\.\d+, set", 204),
+        (";", ["4.474", "2.637", "8.063"], ",", r"\.\d+' is read as \d{4}; if it is \d\.\d+, set", 2611),
+        (";", ["4,474", "2,637", "8,063"], ",", r",\d+' is read as \d\.\d+; if it is \d{4}, set", 2.611),
+        (",", ["3,506,033", "493,537", "706,195"], ".", None, 493511),
+        (",", ["9,667.17", "2,552.64", "12"], None, None, 12),
+        (",", ["4.474", "2.637", "8.063"], None, None, 2.611),
+        (",", ["4,474", "2,6", "8,063"], ",", None, 2.6),
+        (";", ["4,474", "0,637", "8,063"], ",", None, 0.611),
+    ],
+)
+def test_commas_and_points_before_three_digits(
+    separator: str, cells: list[str], decimal: str | None, odd: str | None, least: float
+) -> None:
+    rows = []
+    for i, cell in enumerate(cells * 70):
+        varied = f"{cell[:-2]}{i % 90 + 10}" if i > 2 and cell[-3:].isdigit() else cell
+        rows.append(f'{TEXTS[i % 4]} {i}{separator}"{varied}"\n')
+    said = well("init", write("a.csv", f"text{separator}score\n" + "".join(rows)))
+    data = only(tomllib.loads(Path("a.toml").read_text(encoding="utf-8")), "data")
+    assert data.get("decimal") == decimal
+    assert "on_error" not in data
+    for output in (said, well("check", "a.toml")):
+        assert bool(re.search(odd or "is read as", output)) is (odd is not None)
+        assert min(map(float, re.findall(r"numbers from (\S+)", output))) == least
+
+
+def test_the_majority_decides_about_the_decimal_mark() -> None:
+    for name, mark, other in (("en", ".", ","), ("de", ",", ".")):
+        cells = [f"{i % 7}{mark}{i % 90 + 10}" for i in range(199)] + [f"2{other}5"]
+        rows = (f'{TEXTS[i % 4]} {i},"{cell}"\n' for i, cell in enumerate(cells))
+        said = well("init", write(f"{name}.csv", "text,score\n" + "".join(rows)))
+        assert f"Odd: 1 bad row left out: score: got '2{other}5', expected a" in said
+        assert f"({name}.csv:201)" in said
+        data = only(tomllib.loads(Path(f"{name}.toml").read_text(encoding="utf-8")), "data")
+        assert (data.get("decimal"), data["on_error"]) == ({"en": None, "de": ","}[name], "skip")
 
 
 def test_two_texts_named_like_languages_are_a_translation() -> None:

@@ -71,6 +71,11 @@ _NUMBER = re.compile(
     r"[+-]?(\d+([.,]\d*)?|[.,]\d+|[1-9]\d{0,2}((\.\d{3})+(,\d+)?|(,\d{3})+(\.\d+)?|([ ']\d{3})+([.,]\d+)?))"
     r"([eE][+-]?\d+)?"
 )
+_WITH_UNIT = re.compile(
+    r"(?P<before>(?:[^\w\s.,+-]|EUR|USD|GBP|CHF|Rs\.?)\s?)?"
+    rf"(?:{_NUMBER.pattern})(?P<after>\s?[^\d\s.,+_-][^\d\s]{{0,7}})?"
+)
+"""A number with a currency before it, or with a percent sign, currency or unit after it."""
 _DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ]\d{1,2}:\d{2}.*)?"
     r"|\d{1,2}:\d{2}(:\d{2})?"
@@ -170,9 +175,23 @@ def look_at(name: str, cells: Sequence[Any]) -> Column:
     missing: list[str] = []
     if numbers := _numbers_among(name, texts):
         (kind, why), missing = numbers
+    if unit := _unit_of(name, kind, texts, len(values)):
+        kind = "other"
+        why = f"numbers with {unit!r}, such as {texts[0]!r}; to learn them, write the cells without it"
     if kind == "classes":
         values = Counter(label.strip() for text in texts for label in text.split(",") if label.strip())
     return Column(name, kind, why, len(cells), len(filled), values, size, missing)
+
+
+def _unit_of(name: str, kind: str, texts: list[str], different: int) -> str | None:
+    """What stands before or after nearly all numbers of a column that holds no class: "€", "%", "kg"."""
+    few = kind == "class" and different <= FEW_CLASSES
+    if few or kind not in ("id", "other", "text", "class", "classes") or set(words_of(name)) & IDS:
+        return None
+    found = [match for text in texts if (match := _WITH_UNIT.fullmatch(text))]
+    units = Counter((match["before"] or match["after"] or "").strip() for match in found)
+    unit, often = max(units.items(), key=lambda pair: pair[1], default=("", 0))
+    return unit if unit and often >= 0.9 * len(texts) else None
 
 
 def decimal_of(columns: Sequence[Column], separator: str | None) -> str | None:

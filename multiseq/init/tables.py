@@ -226,6 +226,8 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
             if plan.tasks
             else "Add a column with the labels, and run `multiseq init` again."
         )
+        measured = [f"{c.name}: {c.why}" for c in others if c.kind == "other" and c.why.startswith("numbers")]
+        plan.question += "".join(f" {what}." for what in measured)
     return plan
 
 

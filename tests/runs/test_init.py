@@ -265,6 +265,37 @@ def test_words_for_missing_among_numbers_are_said_and_trained_without() -> None:
     assert (few.kind, few.missing) == ("class", [])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "unit"),
+    [
+        ("€{}.22", "€"),
+        ("{}.79%", "%"),
+        ("1 {} kg", "kg"),
+        ("EUR {},50", "EUR"),
+        ("$1,{}", "$"),
+        ("{} °C", "°C"),
+    ],
+)
+def test_numbers_with_a_unit_are_named(pattern: str, unit: str) -> None:
+    cells = [pattern.format(100 + i) for i in range(60)]
+    data = write(
+        "a.csv", "text;score\n" + "".join(f"{TEXTS[i % 4]} {i};{cell}\n" for i, cell in enumerate(cells))
+    )
+    said = well("init", data)
+    assert f"numbers with '{unit}', such as '{cells[0]}'; to learn them, write the cells without it" in said
+    assert "QUESTION: what should be learned? No column looks like a label." in said
+    assert said.count("write the cells without it") == 2  # at the column, and in the question
+
+
+def test_codes_and_classes_with_letters_are_no_numbers_with_a_unit() -> None:
+    for cells in (
+        [f"A-{i:03}" for i in range(60)],
+        [f"{i % 5} stars" for i in range(60)],
+        ["10 kg", "11 lb"] * 30,
+    ):
+        assert "numbers with" not in look_at("x", cells).why
+
+
 def test_an_id_or_a_date_is_no_label() -> None:
     rows = "".join(f"{i},2024-01-{i % 28 + 1:02},0{i % 9}069,{TEXTS[i % 4]}\n" for i in range(60))
     plan, _ = planned(write("a.csv", "id,date,zip,text\n" + rows))

@@ -24,6 +24,7 @@ from numbers import Real
 from typing import Any
 
 __all__ = [
+    "MISSING_WORDS",
     "ROUNDING",
     "are_segments",
     "class_name",
@@ -38,6 +39,11 @@ __all__ = [
 
 ROUNDING = 8 * sys.float_info.epsilon
 """Numbers count as equal if their range divided by their absolute value is at most this (rounding errors)."""
+
+MISSING_WORDS = frozenset(
+    ["-", "--", "—", "?", "n/a", "#n/a", "na", "n.a.", "nan", "nil", "none", "null", "missing"]
+)
+"""What people write, in small letters, in place of a missing label. As classes they are names."""
 
 FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0")

@@ -16,7 +16,7 @@ from typing import Any
 
 from multiseq.data.formats import SPLIT_NAMES
 from multiseq.data.recordings import is_audio
-from multiseq.labels import decimal_mark, with_point
+from multiseq.labels import MISSING_WORDS, decimal_mark, with_point
 from multiseq.requires import MissingLibraryError, need
 
 __all__ = ["SAMPLE", "Column", "decimal_of", "is_smiles", "look_at", "word_set", "words_of"]
@@ -64,7 +64,7 @@ MANY = 20
 MEASURES = word_set("n num mol mw count duration seconds length lat lon latitude longitude predicted year")
 """Words in the name of a column that describes the item, and is rarely what should be learned."""
 TIMES = word_set("date time timestamp datetime created updated")
-MISSING = word_set("- -- — ? . n/a #n/a na n.a. nan nil none null missing unknown unk")
+MISSING = MISSING_WORDS | word_set(". unknown unk")
 """What people write, in small letters, in a cell of numbers that has none."""
 
 _NUMBER = re.compile(

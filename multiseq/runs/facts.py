@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data.splits import first_equal, is_empty
-from multiseq.labels import class_name, decimal_mark, number, plain
+from multiseq.labels import MISSING_WORDS, class_name, decimal_mark, number, plain
 
 if TYPE_CHECKING:
     from multiseq.tasks import Source
@@ -217,13 +217,14 @@ def _odd_classes(splits: Mapping[str, LabelFacts], train: LabelFacts, target: st
         odd.append(
             f'the {len(classes):,} classes are numbers{but}; if their order matters, target = "number"'
         )
+    if absent := sorted(name for name in classes if name.lower() in MISSING_WORDS):
+        odd.append(f"classes that may mean a missing label: {_named(absent)}; if so, leave these cells empty")
     alike: dict[str, list[str]] = {}
     for name in sorted(name for name in classes if len(name) > 2):  # phonemes may be "e" and "E"
         alike.setdefault(name.casefold(), []).append(name)
     if several := [names for names in alike.values() if len(names) > 1]:
-        odd.append(
-            f"classes that differ in capitals only: {_named(several[0])}; write them alike if they are one"
-        )
+        groups = " and ".join(map(_named, several[:SHOWN])) + (" …" if several[SHOWN:] else "")
+        odd.append(f"classes that differ in capitals only: {groups}; write them alike if they are one")
     for split in ("dev", "test"):
         unseen = sorted(set(splits[split].classes) - set(classes)) if split in splits else []
         if unseen:

@@ -851,6 +851,16 @@ def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:
             "the 25 classes are numbers but for 'n/a', which should",
         ),
         (["Low", "high", "low"] * 40, "class", "classes that differ in capitals only: 'Low', 'low'; write"),
+        (
+            ["BAD", "Good", "bad", "good", "Bad"] * 24,
+            "class",
+            "differ in capitals only: 'BAD', 'Bad', 'bad' and 'Good', 'good'; write",
+        ),
+        (
+            ["n/a", "NA", "-", "?", "Null", "none", "up", "."] * 15,
+            "class",
+            "classes that may mean a missing label: '-', '?', 'NA', 'Null', 'n/a', 'none'; if so, leave",
+        ),
         ([None] * 100 + ["a", "b"] * 10, "class", "83% of the labels in train are missing"),
     ],
 )
@@ -858,6 +868,14 @@ def test_odd_labels(labels: list[Any], target: str, line: str) -> None:
     source = Source("text", [f"text {i}" for i in range(len(labels))], {"mood": labels})
     found = facts_of({"train": [source]}, {"mood": target}, {"mood": "accuracy"}).odd
     assert any(line in odd for odd in found)
+
+
+def test_words_that_may_mean_a_missing_class_are_said() -> None:
+    labels = ["good", "bad", "n/a"]
+    write("a.csv", "text,label\n" + "".join(f"{TEXTS[i % 4]} {i},{labels[i % 3]}\n" for i in range(90)))
+    said = "Odd: label: classes that may mean a missing label: 'n/a'; if so, leave these cells empty"
+    assert said in well("init", "a.csv")
+    assert said in well("check", "a.toml")
 
 
 def test_a_metric_that_looks_at_both_classes_is_not_advised_against() -> None:

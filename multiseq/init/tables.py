@@ -531,9 +531,12 @@ def _tasks(
         fair = [column for column in candidates if column.likely == 1] or candidates
         best = fair[-1:]
         if len(fair) > 1:
-            reason = f"A GUESS: {listed([c.name for c in fair])} could all be the label; this is the last one"
+            which = listed([c.name for c in fair])
+            reason = f"A GUESS: {which} could all be the label; this is the last one; to choose: --label NAME"
             rest = [column for column in candidates if column not in best]
-            return [_task(item, best[0], adapter, reason), *_alternatives(item, rest, adapter)]
+            task = _task(item, best[0], adapter, reason)
+            task.guessed = True
+            return [task, *_alternatives(item, rest, adapter)]
     rest = [column for column in [*candidates, *texts] if column not in best]
     return [*(_task(item, column, adapter) for column in best), *_alternatives(item, rest, adapter)]
 
@@ -599,10 +602,12 @@ def _add_seen(plan: Plan, columns: Sequence[Column], item: Column, split: Column
         if task.active
         for name in task.spec.get("columns", [task.spec.get("column")])
     }
+    guessed = {task.spec["column"] for task in plan.tasks if task.guessed}
     left = {task.spec.get("column") for task in plan.tasks if not task.active}
     for column in columns:
         role = (
             "THE ITEM" if column is item
+            else "LABEL (A GUESS; to choose another: --label NAME)" if column.name in guessed
             else "LABEL" if column.name in learned
             else "split" if column is split
             else "group" if column.name == plan.data.get("group")

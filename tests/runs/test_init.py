@@ -190,8 +190,12 @@ def test_an_unnamed_label_is_a_marked_guess_with_the_others_as_comments() -> Non
     plan, tables = planned("a.csv")
     assert list(tables["tasks"]) == ["size"]
     text = recipe_text(plan, Path(), "", "")
-    assert "A GUESS: colour, size could all be the label" in text
+    assert (
+        "A GUESS: colour, size could all be the label; this is the last one; to choose: --label NAME" in text
+    )
     assert "# [tasks.colour]" in text
+    assert "-> LABEL (A GUESS; to choose another: --label NAME)" in well("init", "a.csv")
+    assert "A GUESS" not in well("init", "a.csv", "--label", "colour", "--out", "b.toml")
 
 
 def test_a_table_without_labels_asks() -> None:
@@ -868,6 +872,13 @@ def test_odd_labels(labels: list[Any], target: str, line: str) -> None:
     source = Source("text", [f"text {i}" for i in range(len(labels))], {"mood": labels})
     found = facts_of({"train": [source]}, {"mood": target}, {"mood": "accuracy"}).odd
     assert any(line in odd for odd in found)
+
+
+def test_a_line_that_names_the_separator_is_no_header() -> None:
+    rows = "".join(f"{TEXTS[i % 4]}, {i};{('good', 'bad')[i % 2]}\n" for i in range(40))
+    assert "class: 2 different values -> LABEL" in well("init", write("a.csv", "sep=;\ntext;label\n" + rows))
+    assert only(tomllib.loads(Path("a.toml").read_text(encoding="utf-8")), "tasks")["column"] == "label"
+    assert "It can be trained" in well("check", "a.toml")
 
 
 def test_words_that_may_mean_a_missing_class_are_said() -> None:

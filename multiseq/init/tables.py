@@ -216,8 +216,7 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
     for i, task in enumerate(plan.tasks):
         if task.name in [other.name for other in plan.tasks[:i]]:
             task.name += f"_{i + 1}"
-    text = kind == "table" and suffix_of(path) not in BINARY
-    add_decimal(plan, columns, separator_of(path, encoding) if text else None)
+    add_decimal(plan, columns, _between(path, kind, encoding))
     _add_group(plan, columns)
     _add_seen(plan, columns, item, split)
     if not any(task.active for task in plan.tasks):
@@ -280,8 +279,9 @@ def _plan_around(
         plan.data["encoding"] = encoding
     split = next((c for c in others if c.kind == "split" and c.name not in wish.labels), None)
     _add_files(plan, group, split, kind, encoding)
-    known = {column.name: column for column in others}
-    plan.tasks = _tasks(item, others, plan.adapter, wish, known, next(splits_in_order(group))[1])
+    known, path = {column.name: column for column in others}, next(splits_in_order(group))[1]
+    plan.tasks = _tasks(item, others, plan.adapter, wish, known, path)
+    add_decimal(plan, others, _between(path, kind, encoding))
     _add_group(plan, others)
     _add_seen(plan, [item, *others], item, split)
     if not any(task.active for task in plan.tasks):
@@ -474,6 +474,11 @@ def add_shares(plan: Plan, what: str = "rows") -> None:
     if "test" not in plan.data:
         plan.data["test"] = 0.2
         plan.notes["test"] = f"a fifth of the {what} is held out, for the final score"
+
+
+def _between(path: Path, kind: str, encoding: str) -> str | None:
+    """What separates the cells of a table of text; None for a tab and for other files."""
+    return separator_of(path, encoding) if kind == "table" and suffix_of(path) not in BINARY else None
 
 
 def add_decimal(plan: Plan, columns: Sequence[Column], separator: str | None) -> None:

@@ -385,6 +385,15 @@ def test_commas_and_points_before_three_digits(
         assert min(map(float, re.findall(r"numbers from (\S+)", output))) == least
 
 
+def test_the_decimal_mark_of_triples_and_of_other_columns_is_found() -> None:
+    facts = "".join(f"g{i};Ada;job;baker {i};{i % 7},{i}5\n" for i in range(60))
+    _, tables = planned(write("facts.csv", "graph;subject;relation;object;score\n" + facts))
+    assert (only(tables, "data")["format"], only(tables, "data")["decimal"]) == ("triples", ",")
+    rows = "".join(f'{TEXTS[i % 4]} {i},"{i + 1},{i * 7 % 900 + 100}",{i / 3:.2f}\n' for i in range(60))
+    _, tables = planned(write("b.csv", "text,score,lat\n" + rows))  # lat has points: the commas group
+    assert (only(tables, "tasks")["column"], only(tables, "data")["decimal"]) == ("score", ".")
+
+
 def test_the_majority_decides_about_the_decimal_mark() -> None:
     for name, mark, other in (("en", ".", ","), ("de", ",", ".")):
         cells = [f"{i % 7}{mark}{i % 90 + 10}" for i in range(199)] + [f"2{other}5"]

@@ -24,10 +24,12 @@ from numbers import Real
 from typing import Any
 
 __all__ = [
+    "MISSING_WORDS",
     "ROUNDING",
     "are_segments",
     "class_name",
     "composed",
+    "decimal_mark",
     "flag",
     "in_order",
     "number",
@@ -38,12 +40,22 @@ __all__ = [
 ROUNDING = 8 * sys.float_info.epsilon
 """Numbers count as equal if their range divided by their absolute value is at most this (rounding errors)."""
 
+MISSING_WORDS = frozenset(
+    ["-", "--", "—", "?", "n/a", "#n/a", "na", "n.a.", "nan", "nil", "none", "null", "missing"]
+)
+"""What people write, in small letters, in place of a missing label. As classes they are names."""
+
 FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0")
-_COMMA = re.compile(
-    r"[-+]?(\d+|\d{1,3}(?P<group>[.'\s])\d{3}((?P=group)\d{3})*)?,\d+"  # 3,5 and 1.234,5
-    r"|[-+]?\d{1,3}(?P<mark>['\s]|\.(?=\d{3}\.))\d{3}((?P=mark)\d{3})*"  # 1 234 and 1.234.567, but not 1.234
-)
+_MARKED = {
+    mark: re.compile(
+        rf"[-+]?(\d+|[1-9]\d{{0,2}}(?P<group>[{other}'\s])\d{{3}}((?P=group)\d{{3}})*)?[{mark}]\d+"
+        rf"|[-+]?[1-9]\d{{0,2}}(?P<only>[{other}'\s])\d{{3}}((?P=only)\d{{3}})*"
+    )
+    for mark, other in (",.", ".,")
+}
+"""Decimal mark -> numbers that have it (3,5 and 1.234,5), or digits in other groups (1.234.567)."""
+_UNCLEAR = re.compile(r"[-+]?[1-9]\d{0,2}[.,]\d{3}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -169,25 +181,69 @@ def number(value: Any) -> float:
     return as_float
 
 
-def with_point(text: str) -> str:
-    """A number with a decimal comma, written with a decimal point. Dots, blanks and ' may group its digits.
+def with_point(text: str, decimal: str | None = None) -> str:
+    """A number of a table with a decimal point alone: without the marks that group its digits.
+
+    Blanks and ' may group digits, and that of point and comma which is not the decimal mark.
+
+    Args:
+        text: The number.
+        decimal: Its decimal mark, a point or a comma. None: a point, but one comma before three digits is an
+            error, because ``51,494`` may be two numbers.
 
     Raises:
-        ValueError: The text has a dot that may be a decimal point: ``1.5``, and ``1.234``, which is two
-            different numbers.
+        ValueError: The text has another decimal mark, or it may mean two numbers.
 
-    >>> [with_point(t) for t in ("3,5", "1.234,5", "-1 234", "1.234.567", "7", "1,5e3", "")]
-    ['3.5', '1234.5', '-1234', '1234567', '7', '1.5e3', '']
+    >>> [with_point(t, ",") for t in ("3,5", "1.234,5", "-1 234", "1.234", "7", "1,5e3", "")]
+    ['3.5', '1234.5', '-1234', '1234', '7', '1.5e3', '']
+    >>> [with_point(t) for t in ("3.5", "9,667.17", "3,506,033")], with_point("51,494", ".")
+    (['3.5', '9667.17', '3506033'], '51494')
     """
+    if decimal != ",":
+        try:
+            float(text)
+        except ValueError:
+            pass
+        else:
+            return text
+    mark = decimal or "."
     mantissa, exponent, power = text.strip().partition("e" if "e" in text else "E")
-    if _COMMA.fullmatch(mantissa):
-        return re.sub(r"[.'\s]", "", mantissa).replace(",", ".") + exponent + power
-    if re.fullmatch(r"[-+\s\d]*\.\d+", mantissa):
+    if decimal is None and "," in mantissa and _UNCLEAR.fullmatch(mantissa):
+        grouped, comma = mantissa.replace(",", ""), mantissa.replace(",", ".")
         raise ValueError(
-            f"number: got {text!r}, expected a decimal comma, as in 1,5 or 1.234,5; one dot alone may mean "
-            "two things"
+            f'number: got {text!r}, which may mean {grouped} or {comma}; expected decimal = "." for '
+            f'{grouped}, decimal = "," for {comma}'
+        )
+    if _MARKED[mark].fullmatch(mantissa):
+        return re.sub(rf"[^-+\d{mark}]", "", mantissa).replace(",", ".") + exponent + power
+    if mark == "," and re.fullmatch(r"[-+\s\d]*\.\d+", mantissa):
+        raise ValueError(
+            f'number: got {text!r}, expected a decimal comma, as in 1,5 or 1.234,5, because of decimal = ","'
+        )
+    if mark == "." and _MARKED[","].fullmatch(mantissa):
+        raise ValueError(
+            f"number: got {text!r}, expected a number, or nothing if it is missing; numbers with a decimal "
+            'comma need decimal = ","'
         )
     return text
+
+
+def decimal_mark(text: str) -> str:
+    """The decimal mark of a number, as far as it shows: "," or "."; "" if nothing shows.
+
+    "?," and "?.": one comma or point before the last three digits. It may be the decimal mark, or group them.
+
+    >>> [decimal_mark(t) for t in ("3,5", "1.234.567", "9,667.17", "0.123", "51,494", "4.474", "7", "1 234")]
+    [',', ',', '.', '.', '?,', '?.', '', '']
+    """
+    mantissa, exponent, _ = text.strip().partition("e" if "e" in text else "E")
+    marks: list[str] = re.findall("[.,]", mantissa)
+    if not marks or not any(pattern.fullmatch(mantissa) for pattern in _MARKED.values()):
+        return ""
+    if _UNCLEAR.fullmatch(mantissa) and not exponent:
+        return "?" + marks[0]
+    only_groups = len(marks) > 1 and len(set(marks)) == 1
+    return ".,"[marks[0] == "."] if only_groups else marks[-1]
 
 
 def _one(value: Any) -> Any:

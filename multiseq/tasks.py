@@ -62,6 +62,7 @@ class Source:
             plain Python values (`multiseq.labels.plain`).
         weight: How often its items are drawn, relative to those of other sources.
         locations: File and line of each item, for error messages.
+        odd: Task's name -> what is odd about the way in which its labels were read.
 
     Raises:
         ValueError: The numbers of items and labels differ, or a collection has no order.
@@ -78,6 +79,7 @@ class Source:
     targets: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     weight: float = 1.0
     locations: Sequence[str] = ()
+    odd: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.items = in_order(self.items, "items")

@@ -59,7 +59,7 @@ DATA = {
     "scaffold": "`true`: the items are SMILES; no scaffold is in two splits, and the rarest are held out.",
     "split_seed": "Seed of the fractions that are held out.",
     "on_error": "`stop` at a bad row, or `skip` and list it.",
-    "decimal": "The decimal separator of numbers.",
+    "decimal": "The decimal mark of numbers, `.` or `,`; the other one may group digits.",
 }
 """Key of ``[data.NAME]`` -> what it means."""
 

@@ -41,6 +41,9 @@ stand in names or in decimal numbers."""
 SAMPLE = 50
 """Lines that are looked at to find the separator."""
 
+_NAMED = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*', re.IGNORECASE)
+"""A line before the header that names the separator, as Excel writes and reads it."""
+
 NONE = "\0"
 """The separator of a table with one column: a character that no text file contains."""
 
@@ -90,6 +93,7 @@ def open_table(
             quotes are ordinary characters, unless all names in the header are quoted.
         encoding: The encoding of a text file.
         separator: Another separator for a text file. If it is given, cells can be quoted in any text file.
+            A first line ``sep=;``, as Excel writes it, gives it too, and is not read as the header.
         sheet: The sheet of an Excel file that has several with cells. Other files have none.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
         reject: What to do about a row with too few or too many cells, or with wrong quotes.
@@ -125,6 +129,11 @@ def _text(
     """Yield the header, then batches of rows."""
     with open_text(path, encoding, unpack_limit) as file:
         sample = list(islice(file, SAMPLE))
+        named = _NAMED.fullmatch(sample[0]) if sample else None
+        if named:
+            separator = separator or named[1]
+            del sample[0]
+        skipped = 1 if named else 0
         lines = chain(sample, file)
         layout = _layout(sample, suffix_of(path), separator)
         # A setting of the whole process. Python's default of 131,072 characters is too small for long texts.
@@ -132,9 +141,9 @@ def _text(
         # Without `strict`, an open quote would swallow the rest of the file.
         rows: Any = _Tabs(lines) if layout is None else csv.reader(lines, strict=True, **layout)
         between = "\t" if layout is None else layout["delimiter"]
-        width, done = 0, 0  # width: cells in a row; done: lines read so far
+        width, done = 0, skipped  # width: cells in a row; done: lines read so far
         for batch, error in _batches(rows):
-            starts, done = _starts(batch, done, None if error else rows.line_num)
+            starts, done = _starts(batch, done, None if error else skipped + rows.line_num)
             if width and batch:
                 yield _columns(path, starts, batch, width, reject, between)
             elif batch:
@@ -146,7 +155,7 @@ def _text(
                 if open_quote or not width:
                     raise DataError(f"{path}:{done + 1}: {reason}")
                 reject(f"{path}:{done + 1}", reason, "")
-                done = rows.line_num
+                done = skipped + rows.line_num
 
 
 def _layout(sample: list[str], suffix: str, separator: str | None) -> dict[str, Any] | None:

@@ -16,10 +16,10 @@ from typing import Any
 
 from multiseq.data.formats import SPLIT_NAMES
 from multiseq.data.recordings import is_audio
-from multiseq.labels import with_point
+from multiseq.labels import MISSING_WORDS, decimal_mark, with_point
 from multiseq.requires import MissingLibraryError, need
 
-__all__ = ["SAMPLE", "Column", "is_smiles", "look_at", "word_set", "words_of"]
+__all__ = ["SAMPLE", "Column", "decimal_of", "is_smiles", "look_at", "word_set", "words_of"]
 
 SAMPLE = 10_000
 """Number of rows that guesses are made from."""
@@ -64,10 +64,18 @@ MANY = 20
 MEASURES = word_set("n num mol mw count duration seconds length lat lon latitude longitude predicted year")
 """Words in the name of a column that describes the item, and is rarely what should be learned."""
 TIMES = word_set("date time timestamp datetime created updated")
-MISSING = word_set("- -- — ? . n/a #n/a na n.a. nan nil none null missing unknown unk")
+MISSING = MISSING_WORDS | word_set(". unknown unk")
 """What people write, in small letters, in a cell of numbers that has none."""
 
-_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([. ']\d{3})+,\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(
+    r"[+-]?(\d+([.,]\d*)?|[.,]\d+|[1-9]\d{0,2}((\.\d{3})+(,\d+)?|(,\d{3})+(\.\d+)?|([ ']\d{3})+([.,]\d+)?))"
+    r"([eE][+-]?\d+)?"
+)
+_WITH_UNIT = re.compile(
+    r"(?P<before>(?:[^\w\s.,+-]|EUR|USD|GBP|CHF|Rs\.?)\s?)?"
+    rf"(?:{_NUMBER.pattern})(?P<after>\s?[^\d\s.,+_-][^\d\s]{{0,7}})?"
+)
+"""A number with a currency before it, or with a percent sign, currency or unit after it."""
 _DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ]\d{1,2}:\d{2}.*)?"
     r"|\d{1,2}:\d{2}(:\d{2})?"
@@ -125,10 +133,13 @@ class Column:
         codes = self.kind == "id" and len(self.values) >= MANY
         return (bool(self.words & GROUPS) or codes) and 1 < len(self.values) <= self.filled / 2
 
-    @property
-    def has_comma(self) -> bool:
-        """Whether its numbers have a comma where others have a point."""
-        return any("," in str(value) for value in self.values)
+    @cached_property
+    def marks(self) -> Counter[str]:
+        """The decimal marks of its numbers, as `multiseq.labels.decimal_mark` names them, and how often."""
+        marks: Counter[str] = Counter()
+        for value, count in self.values.items() if self.kind == "number" else ():
+            marks[decimal_mark(str(value))] += count
+        return marks
 
     @property
     def is_label(self) -> bool:
@@ -164,9 +175,37 @@ def look_at(name: str, cells: Sequence[Any]) -> Column:
     missing: list[str] = []
     if numbers := _numbers_among(name, texts):
         (kind, why), missing = numbers
+    if unit := _unit_of(name, kind, texts, len(values)):
+        kind = "other"
+        why = f"numbers with {unit!r}, such as {texts[0]!r}; to learn them, write the cells without it"
     if kind == "classes":
         values = Counter(label.strip() for text in texts for label in text.split(",") if label.strip())
     return Column(name, kind, why, len(cells), len(filled), values, size, missing)
+
+
+def _unit_of(name: str, kind: str, texts: list[str], different: int) -> str | None:
+    """What stands before or after nearly all numbers of a column that holds no class: "€", "%", "kg"."""
+    few = kind == "class" and different <= FEW_CLASSES
+    if few or kind not in ("id", "other", "text", "class", "classes") or set(words_of(name)) & IDS:
+        return None
+    found = [match for text in texts if (match := _WITH_UNIT.fullmatch(text))]
+    units = Counter((match["before"] or match["after"] or "").strip() for match in found)
+    unit, often = max(units.items(), key=lambda pair: pair[1], default=("", 0))
+    return unit if unit and often >= 0.9 * len(texts) else None
+
+
+def decimal_of(columns: Sequence[Column], separator: str | None) -> str | None:
+    """The decimal mark of a table to name in its recipe; None if its numbers can be read without.
+
+    Most of its numbers decide. If all are like ``51,494`` or ``4.474``, the separator of its cells does: with
+    ``;`` the decimal mark is a comma, otherwise a point.
+    """
+    marks = sum((column.marks for column in columns), Counter[str]())
+    if marks[","] != marks["."]:
+        comma = marks[","] > marks["."]
+    else:
+        comma = separator == ";" and marks["?,"] + marks["?."] > 0
+    return "," if comma else "." if marks["?,"] else None
 
 
 def _numbers_among(name: str, texts: list[str]) -> tuple[tuple[str, str], list[str]] | None:
@@ -250,7 +289,7 @@ def _numeric(words: set[str], texts: list[str], values: Counter[str]) -> tuple[s
 
 
 def _value(text: str) -> float:
-    return float(with_point(text) if "," in text else text)
+    return float(with_point(text, "," if "," in text else "."))
 
 
 def _counts(values: Mapping[str, int]) -> bool:

@@ -39,7 +39,15 @@ from multiseq.init.files import (
 from multiseq.init.networks import large_network, plan_published
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.init.speech import plan_annotated
-from multiseq.init.tables import Wish, add_shares, columns_of, plan_molecules, plan_rows, plan_triples
+from multiseq.init.tables import (
+    Wish,
+    add_decimal,
+    add_shares,
+    columns_of,
+    plan_molecules,
+    plan_rows,
+    plan_triples,
+)
 
 __all__ = ["plan_for"]
 
@@ -544,9 +552,7 @@ def _plan_network(
     separator = separator_of(nodes, encoding)
     if separator and nodes.suffix.lower() != ".csv":
         data["separator"] = separator
-    if any(c.has_comma for c in [*free, *columns_of(edges, "table", encoding)] if c.kind == "number"):
-        data["decimal"] = ","
-        plan.notes["decimal"] = "numbers such as 3,5"
+    add_decimal(plan, [*free, *columns_of(edges, "table", encoding)], separator)
     if split is not None:
         data["split_column"] = split.name
         plan.notes["split_column"] = split.why

@@ -34,6 +34,7 @@ class TaskPlan:
         why: The reason, for a comment.
         active: Whether it is in the recipe; otherwise it is a comment, as an alternative.
         hints: Lines that could be added to it, with a reason; they are comments.
+        guessed: Whether another column could be the label just as well.
     """
 
     name: str
@@ -41,6 +42,7 @@ class TaskPlan:
     why: str = ""
     active: bool = True
     hints: list[str] = field(default_factory=list)
+    guessed: bool = False
 
 
 @dataclass

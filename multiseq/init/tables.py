@@ -17,14 +17,23 @@ from multiseq.data.kaldi import TEXT, labels_of
 from multiseq.data.readers.graphs import TRIPLE, columns_of_triples
 from multiseq.data.recordings import AudioSegment, by_stem, find_recordings, is_audio
 from multiseq.data.records import DataError
-from multiseq.data.tables import EXCEL, open_table, sheet_sizes
+from multiseq.data.tables import BINARY, EXCEL, open_table, sheet_sizes
 from multiseq.data.text_files import lines_of, parse_json, suffix_of
-from multiseq.init.columns import SAMPLE, TEXTS, Column, look_at, word_set
+from multiseq.init.columns import SAMPLE, TEXTS, Column, decimal_of, look_at, word_set
 from multiseq.init.files import LANGUAGES, Group, separator_of, splits_in_order
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.requires import MissingLibraryError, need
 
-__all__ = ["Wish", "add_shares", "add_sound", "columns_of", "has_audio", "plan_kaldi", "plan_molecules"]
+__all__ = [
+    "Wish",
+    "add_decimal",
+    "add_shares",
+    "add_sound",
+    "columns_of",
+    "has_audio",
+    "plan_kaldi",
+    "plan_molecules",
+]
 __all__ += ["plan_rows", "plan_triples"]
 
 PAIRS = (
@@ -196,9 +205,6 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
         audio.into(plan)
     if encoding != "utf-8":
         data["encoding"] = encoding
-    if any(column.has_comma for column in columns if column.kind == "number"):
-        data["decimal"] = ","
-        plan.notes["decimal"] = "numbers such as 3,5"
     separator = _separator(path, encoding)
     if kind == "table" and separator not in (None, "\t"):
         data["separator"] = separator
@@ -210,6 +216,7 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
     for i, task in enumerate(plan.tasks):
         if task.name in [other.name for other in plan.tasks[:i]]:
             task.name += f"_{i + 1}"
+    add_decimal(plan, columns, _between(path, kind, encoding))
     _add_group(plan, columns)
     _add_seen(plan, columns, item, split)
     if not any(task.active for task in plan.tasks):
@@ -218,6 +225,8 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
             if plan.tasks
             else "Add a column with the labels, and run `multiseq init` again."
         )
+        measured = [f"{c.name}: {c.why}" for c in others if c.kind == "other" and c.why.startswith("numbers")]
+        plan.question += "".join(f" {what}." for what in measured)
     return plan
 
 
@@ -270,8 +279,9 @@ def _plan_around(
         plan.data["encoding"] = encoding
     split = next((c for c in others if c.kind == "split" and c.name not in wish.labels), None)
     _add_files(plan, group, split, kind, encoding)
-    known = {column.name: column for column in others}
-    plan.tasks = _tasks(item, others, plan.adapter, wish, known, next(splits_in_order(group))[1])
+    known, path = {column.name: column for column in others}, next(splits_in_order(group))[1]
+    plan.tasks = _tasks(item, others, plan.adapter, wish, known, path)
+    add_decimal(plan, others, _between(path, kind, encoding))
     _add_group(plan, others)
     _add_seen(plan, [item, *others], item, split)
     if not any(task.active for task in plan.tasks):
@@ -466,6 +476,23 @@ def add_shares(plan: Plan, what: str = "rows") -> None:
         plan.notes["test"] = f"a fifth of the {what} is held out, for the final score"
 
 
+def _between(path: Path, kind: str, encoding: str) -> str | None:
+    """What separates the cells of a table of text; None for a tab and for other files."""
+    return separator_of(path, encoding) if kind == "table" and suffix_of(path) not in BINARY else None
+
+
+def add_decimal(plan: Plan, columns: Sequence[Column], separator: str | None) -> None:
+    """Name the decimal mark of numbers: as the labels have it, or if they do not show it, other columns."""
+    names = {name for t in plan.tasks if t.active for name in t.spec.get("columns", [t.spec.get("column")])}
+    learned = [column for column in columns if column.name in names]
+    shows = any(column.marks["."] != column.marks[","] for column in learned)
+    decimal = decimal_of(learned if shows else columns, separator)
+    if decimal is not None:
+        plan.data["decimal"] = decimal
+        example = "3,5 and 1.234,5" if decimal == "," else "3.5 and 1,234.5"
+        plan.notes["decimal"] = f"numbers are written {example}"
+
+
 def _add_group(plan: Plan, columns: Sequence[Column]) -> None:
     learned = {task.spec.get("column") for task in plan.tasks if task.active}
     for column in sorted(columns, key=lambda one: one.kind == "id"):  # names say more than codes
@@ -509,9 +536,12 @@ def _tasks(
         fair = [column for column in candidates if column.likely == 1] or candidates
         best = fair[-1:]
         if len(fair) > 1:
-            reason = f"A GUESS: {listed([c.name for c in fair])} could all be the label; this is the last one"
+            which = listed([c.name for c in fair])
+            reason = f"A GUESS: {which} could all be the label; this is the last one; to choose: --label NAME"
             rest = [column for column in candidates if column not in best]
-            return [_task(item, best[0], adapter, reason), *_alternatives(item, rest, adapter)]
+            task = _task(item, best[0], adapter, reason)
+            task.guessed = True
+            return [task, *_alternatives(item, rest, adapter)]
     rest = [column for column in [*candidates, *texts] if column not in best]
     return [*(_task(item, column, adapter) for column in best), *_alternatives(item, rest, adapter)]
 
@@ -577,10 +607,12 @@ def _add_seen(plan: Plan, columns: Sequence[Column], item: Column, split: Column
         if task.active
         for name in task.spec.get("columns", [task.spec.get("column")])
     }
+    guessed = {task.spec["column"] for task in plan.tasks if task.guessed}
     left = {task.spec.get("column") for task in plan.tasks if not task.active}
     for column in columns:
         role = (
             "THE ITEM" if column is item
+            else "LABEL (A GUESS; to choose another: --label NAME)" if column.name in guessed
             else "LABEL" if column.name in learned
             else "split" if column is split
             else "group" if column.name == plan.data.get("group")

@@ -14,12 +14,12 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from multiseq.data.splits import first_equal, is_empty
-from multiseq.labels import class_name, number, plain
+from multiseq.labels import MISSING_WORDS, class_name, decimal_mark, number, plain
 
 if TYPE_CHECKING:
     from multiseq.tasks import Source
 
-__all__ = ["DataFacts", "LabelFacts", "facts_of"]
+__all__ = ["DataFacts", "LabelFacts", "facts_of", "odd_marks"]
 
 SHOWN = 6
 """Classes or examples that a line names."""
@@ -119,6 +119,7 @@ def facts_of(
         if "train" in of_data and num < TINY:
             odd.append(f"{name}: only {num:,} labels in train: with other data the score may be another")
         for task in name.split(", "):
+            odd += [f"{task}: {source.odd[task]}" for source in of_data.values() if task in source.odd][:1]
             odd += [f"{task}: {line}" for line in _odd_labels(labels[task], targets[task], metrics[task])]
     return DataFacts(items, labels, odd)
 
@@ -162,6 +163,27 @@ def _single(value: Any, target: str) -> Iterable[Any]:
     return single
 
 
+def odd_marks(cells: Iterable[Any], decimal: str | None) -> str | None:
+    """What is odd about numbers with a comma or point that may group digits or be the decimal mark.
+
+    >>> print(odd_marks(["51,494", "12"], "."), odd_marks(["51,494", "3,506,033"], "."))
+    '51,494' is read as 51494; if it is 51.494, set decimal = "," None
+    """
+    if decimal is None:
+        return None
+    group = "." if decimal == "," else ","
+    texts = [cell.strip() for cell in cells if isinstance(cell, str)]
+    examples = {decimal_mark(text): text for text in reversed(texts)}
+    sure = any(group in text and decimal_mark(text) == decimal for text in texts)
+    if (unclear := examples.get("?" + group)) and not sure:
+        grouped, other = unclear.replace(group, ""), unclear.replace(group, ".")
+        return f'{unclear!r} is read as {grouped}; if it is {other}, set decimal = "{group}"'
+    if decimal == "," not in examples and (unclear := examples.get("?,")):
+        grouped, other = unclear.replace(",", ""), unclear.replace(",", ".")
+        return f'{unclear!r} is read as {other}; if it is {grouped}, set decimal = "."'
+    return None
+
+
 def _odd_labels(splits: Mapping[str, LabelFacts], target: str, metric: str) -> list[str]:
     train, odd = splits.get("train"), []
     if train is None or not train.num:
@@ -196,13 +218,14 @@ def _odd_classes(splits: Mapping[str, LabelFacts], train: LabelFacts, target: st
         odd.append(
             f'the {len(classes):,} classes are numbers{but}; if their order matters, target = "number"'
         )
+    if absent := sorted(name for name in classes if name.lower() in MISSING_WORDS):
+        odd.append(f"classes that may mean a missing label: {_named(absent)}; if so, leave these cells empty")
     alike: dict[str, list[str]] = {}
     for name in sorted(name for name in classes if len(name) > 2):  # phonemes may be "e" and "E"
         alike.setdefault(name.casefold(), []).append(name)
     if several := [names for names in alike.values() if len(names) > 1]:
-        odd.append(
-            f"classes that differ in capitals only: {_named(several[0])}; write them alike if they are one"
-        )
+        groups = " and ".join(map(_named, several[:SHOWN])) + (" …" if several[SHOWN:] else "")
+        odd.append(f"classes that differ in capitals only: {groups}; write them alike if they are one")
     for split in ("dev", "test"):
         unseen = sorted(set(splits[split].classes) - set(classes)) if split in splits else []
         if unseen:

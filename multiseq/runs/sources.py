@@ -19,6 +19,7 @@ from multiseq.data.tables import BINARY, open_table
 from multiseq.data.text_files import lines_of, suffix_of
 from multiseq.labels import are_segments, flag, number, with_point
 from multiseq.runs.build import adapter_class, settings
+from multiseq.runs.facts import odd_marks
 from multiseq.runs.recipe import Recipe, resolve
 from multiseq.runs.splits import (
     Split,
@@ -52,9 +53,6 @@ TOLD = {
 
 WITH_FOLDER = ("recordings", "folders", "textgrid", "kaldi", "timit")
 """Formats whose readers add the folder to the paths of recordings."""
-
-DECIMAL = re.compile(r"\s*[-+]?[\d.]*,\d+\s*")
-"""A number that is written with a decimal comma."""
 
 STRESSED = re.compile(r"([A-Za-z]{2})[012]")
 """A vowel of ARPAbet, and its stress: none, primary or secondary."""
@@ -120,6 +118,7 @@ def read_split(
         reasons: dict[int, str] = {}
         fail = None if noted is None else reasons.setdefault
         targets = {task: _labels(records, task_spec, kind, fail) for task, task_spec in tasks.items()}
+        odd = {task: line for task, task_spec in tasks.items() if (line := _odd_numbers(records, task_spec))}
         if noted is not None:
             _check_items(records.items, kind, reasons.setdefault)
             what = f"{recipe.name}: [data.{name}]: {split}"
@@ -127,7 +126,7 @@ def read_split(
             records = records.select(kept)
             targets = {task: [labels[i] for i in kept] for task, labels in targets.items()}
         sources.append(
-            Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.locations)
+            Source(spec["adapter"], records.items, targets, spec.get("weight", 1.0), records.locations, odd)
         )
     return sources
 
@@ -197,7 +196,7 @@ def _with_dev(spec: Mapping[str, Any], whole: Records, given: Split | None) -> M
 
 def _tasks_of(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
     of_data = recipe.tables["data"][data]
-    more = {"decimal": of_data.get("decimal", "."), "format": of_data["format"]}
+    more = {"decimal": of_data.get("decimal"), "format": of_data["format"]}
     return {task: {**spec, **more} for task, spec in recipe.tasks.items() if spec["data"] == data}
 
 
@@ -390,15 +389,19 @@ def _column(records: Records, name: str, spec: Mapping[str, Any], kind: Any, fai
             labels.append(_of_vectors(value, spec, kind) if several else _label(value, spec))
         except ValueError as error:
             what = str(error).removeprefix("flag: ").removeprefix("number: ")  # we name the column instead
-            if (
-                spec["target"] == "number"
-                and spec.get("decimal", ".") == "."
-                and DECIMAL.fullmatch(str(value))
-            ):
-                what += '; numbers with a decimal comma need decimal = ","'
             fail(i, f"{name}: {what}")
             labels.append(None)
     return labels
+
+
+def _odd_numbers(records: Records, spec: Mapping[str, Any]) -> str | None:
+    if spec["target"] != "number" or spec["decimal"] is None:
+        return None
+    values = (value for name in spec.get("columns", [spec.get("column")]) for value in records.column(name))
+    return odd_marks(
+        (cell for value in values for cell in (value if isinstance(value, list) else [value])),
+        spec["decimal"],
+    )
 
 
 def _of_vectors(value: Any, spec: Mapping[str, Any], kind: Any) -> list[Any]:
@@ -427,7 +430,7 @@ def _label(value: Any, spec: Mapping[str, Any]) -> Any:
         return stressed[1] if stressed else value
     if target == "multilabel":
         return flag(value)
-    return number(with_point(value) if spec.get("decimal") == "," and isinstance(value, str) else value)
+    return number(with_point(value, spec.get("decimal")) if isinstance(value, str) else value)
 
 
 def _names_in(cell: str, spec: Mapping[str, Any]) -> list[str]:

@@ -245,10 +245,26 @@ def test_numbers_with_a_decimal_comma(folder: Folder) -> None:
         DataError, match=r"train\.csv:2: label: got '3,5', .*; numbers .* need decimal = \",\""
     ):
         folder.part(data={**data, "decimal": "."}, **number)
-    for wrong in ("1.234", "1.5", "x"):
+    for wrong in ("0.123", "1.5", "x"):
         folder.write("train.csv", f"text;label\na;{wrong}\n")
         with pytest.raises(DataError, match=rf"train\.csv:2: label: got '{wrong}', expected a "):
             folder.part(data=data, **number)
+
+
+def test_digits_in_groups(folder: Folder) -> None:
+    number, data = {"target": "number"}, {**DATA, "train": "train.csv"}
+    folder.write("train.csv", 'text,label\na,"3,506,033"\nb,"-9,667.17"\nc,1 234.5\nd,4.474\n')
+    assert folder.part(data=data, **number).targets["mood"] == [3506033, -9667.17, 1234.5, 4.474]
+    folder.write("train.csv", 'text,label\na,"51,494"\n')
+    unclear = (
+        r"train\.csv:2: label: got '51,494', which may mean 51494 or 51\.494; expected decimal = \"\.\" for"
+    )
+    with pytest.raises(DataError, match=unclear):
+        folder.part(data=data, **number)
+    for decimal, value in ((".", 51494), (",", 51.494)):
+        assert folder.part(data={**data, "decimal": decimal}, **number).targets["mood"] == [value]
+    folder.write("train.csv", "text;label\na;4.474\n")
+    assert folder.part(data={**data, "decimal": ","}, **number).targets["mood"] == [4474]
 
 
 def test_several_columns_of_numbers(folder: Folder) -> None:

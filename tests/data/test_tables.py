@@ -274,3 +274,18 @@ def test_bad_rows_of_a_table_are_rejected_where_they_stand(tmp_path: Path) -> No
     assert records.items == [f"t{i}" for i in kept]
     after = [i + 2 + (i + 2 > num) for i in kept]  # one bad row has two lines
     assert [int(place.rpartition(":")[2]) for place in records.locations] == after
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"', "\ufeffsep=;", "sep=|", "sep=\t", "sep=,"])
+@pytest.mark.parametrize("name", ["a.csv", "a.txt"])
+def test_a_first_line_can_name_the_separator(tmp_path: Path, name: str, first: str) -> None:
+    path, between = tmp_path / name, first.strip('"')[-1]
+    lines = [first, f"note, long{between}label" if between != "," else "note,label"]
+    lines += [f'"a{between}\nb"{between}1', f"c{between}2{between}3", *[f"d{between}4"] * (ROWS + 2)]
+    path.write_bytes("\r\n".join(lines).encode())
+    rejected: list[str] = []
+    names, *rows = rows_of(path, reject=lambda location, *_: rejected.append(location))
+    assert names == lines[1].split(between)
+    assert [row[0] for row in rows] == [3, *range(6, 6 + ROWS + 2)]
+    assert rows[:2] == [[3, f"a{between}\nb", "1"], [6, "d", "4"]]
+    assert rejected == [f"{path}:5"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -189,8 +190,12 @@ def test_an_unnamed_label_is_a_marked_guess_with_the_others_as_comments() -> Non
     plan, tables = planned("a.csv")
     assert list(tables["tasks"]) == ["size"]
     text = recipe_text(plan, Path(), "", "")
-    assert "A GUESS: colour, size could all be the label" in text
+    assert (
+        "A GUESS: colour, size could all be the label; this is the last one; to choose: --label NAME" in text
+    )
     assert "# [tasks.colour]" in text
+    assert "-> LABEL (A GUESS; to choose another: --label NAME)" in well("init", "a.csv")
+    assert "A GUESS" not in well("init", "a.csv", "--label", "colour", "--out", "b.toml")
 
 
 def test_a_table_without_labels_asks() -> None:
@@ -264,6 +269,37 @@ def test_words_for_missing_among_numbers_are_said_and_trained_without() -> None:
     assert (few.kind, few.missing) == ("class", [])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "unit"),
+    [
+        ("€{}.22", "€"),
+        ("{}.79%", "%"),
+        ("1 {} kg", "kg"),
+        ("EUR {},50", "EUR"),
+        ("$1,{}", "$"),
+        ("{} °C", "°C"),
+    ],
+)
+def test_numbers_with_a_unit_are_named(pattern: str, unit: str) -> None:
+    cells = [pattern.format(100 + i) for i in range(60)]
+    data = write(
+        "a.csv", "text;score\n" + "".join(f"{TEXTS[i % 4]} {i};{cell}\n" for i, cell in enumerate(cells))
+    )
+    said = well("init", data)
+    assert f"numbers with '{unit}', such as '{cells[0]}'; to learn them, write the cells without it" in said
+    assert "QUESTION: what should be learned? No column looks like a label." in said
+    assert said.count("write the cells without it") == 2  # at the column, and in the question
+
+
+def test_codes_and_classes_with_letters_are_no_numbers_with_a_unit() -> None:
+    for cells in (
+        [f"A-{i:03}" for i in range(60)],
+        [f"{i % 5} stars" for i in range(60)],
+        ["10 kg", "11 lb"] * 30,
+    ):
+        assert "numbers with" not in look_at("x", cells).why
+
+
 def test_an_id_or_a_date_is_no_label() -> None:
     rows = "".join(f"{i},2024-01-{i % 28 + 1:02},0{i % 9}069,{TEXTS[i % 4]}\n" for i in range(60))
     plan, _ = planned(write("a.csv", "id,date,zip,text\n" + rows))
@@ -317,6 +353,56 @@ def test_decimal_commas_are_said() -> None:
     _, tables = planned(write("a.csv", "text;note\n" + rows, "latin-1"))
     assert only(tables, "data")["decimal"] == ","
     assert only(tables, "tasks")["target"] == "number"
+
+
+@pytest.mark.parametrize(
+    ("separator", "cells", "decimal", "odd", "least"),
+    [
+        (",", ["51,494", "6,306", "34,936"], ".", r",\d{3}' is read as \d{4,}; if it is \d+\.\d+, set", 6306),
+        (",", ["3,284", "5378", "204"], ".", r",\d{3}' is read as \d{4}; if it is \d\.\d+, set", 204),
+        (";", ["4.474", "2.637", "8.063"], ",", r"\.\d+' is read as \d{4}; if it is \d\.\d+, set", 2611),
+        (";", ["4,474", "2,637", "8,063"], ",", r",\d+' is read as \d\.\d+; if it is \d{4}, set", 2.611),
+        (",", ["3,506,033", "493,537", "706,195"], ".", None, 493511),
+        (",", ["9,667.17", "2,552.64", "12"], None, None, 12),
+        (",", ["4.474", "2.637", "8.063"], None, None, 2.611),
+        (",", ["4,474", "2,6", "8,063"], ",", None, 2.6),
+        (";", ["4,474", "0,637", "8,063"], ",", None, 0.611),
+    ],
+)
+def test_commas_and_points_before_three_digits(
+    separator: str, cells: list[str], decimal: str | None, odd: str | None, least: float
+) -> None:
+    rows = []
+    for i, cell in enumerate(cells * 70):
+        varied = f"{cell[:-2]}{i % 90 + 10}" if i > 2 and cell[-3:].isdigit() else cell
+        rows.append(f'{TEXTS[i % 4]} {i}{separator}"{varied}"\n')
+    said = well("init", write("a.csv", f"text{separator}score\n" + "".join(rows)))
+    data = only(tomllib.loads(Path("a.toml").read_text(encoding="utf-8")), "data")
+    assert data.get("decimal") == decimal
+    assert "on_error" not in data
+    for output in (said, well("check", "a.toml")):
+        assert bool(re.search(odd or "is read as", output)) is (odd is not None)
+        assert min(map(float, re.findall(r"numbers from (\S+)", output))) == least
+
+
+def test_the_decimal_mark_of_triples_and_of_other_columns_is_found() -> None:
+    facts = "".join(f"g{i};Ada;job;baker {i};{i % 7},{i}5\n" for i in range(60))
+    _, tables = planned(write("facts.csv", "graph;subject;relation;object;score\n" + facts))
+    assert (only(tables, "data")["format"], only(tables, "data")["decimal"]) == ("triples", ",")
+    rows = "".join(f'{TEXTS[i % 4]} {i},"{i + 1},{i * 7 % 900 + 100}",{i / 3:.2f}\n' for i in range(60))
+    _, tables = planned(write("b.csv", "text,score,lat\n" + rows))  # lat has points: the commas group
+    assert (only(tables, "tasks")["column"], only(tables, "data")["decimal"]) == ("score", ".")
+
+
+def test_the_majority_decides_about_the_decimal_mark() -> None:
+    for name, mark, other in (("en", ".", ","), ("de", ",", ".")):
+        cells = [f"{i % 7}{mark}{i % 90 + 10}" for i in range(199)] + [f"2{other}5"]
+        rows = (f'{TEXTS[i % 4]} {i},"{cell}"\n' for i, cell in enumerate(cells))
+        said = well("init", write(f"{name}.csv", "text,score\n" + "".join(rows)))
+        assert f"Odd: 1 bad row left out: score: got '2{other}5', expected a" in said
+        assert f"({name}.csv:201)" in said
+        data = only(tomllib.loads(Path(f"{name}.toml").read_text(encoding="utf-8")), "data")
+        assert (data.get("decimal"), data["on_error"]) == ({"en": None, "de": ","}[name], "skip")
 
 
 def test_two_texts_named_like_languages_are_a_translation() -> None:
@@ -778,6 +864,16 @@ def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:
             "the 25 classes are numbers but for 'n/a', which should",
         ),
         (["Low", "high", "low"] * 40, "class", "classes that differ in capitals only: 'Low', 'low'; write"),
+        (
+            ["BAD", "Good", "bad", "good", "Bad"] * 24,
+            "class",
+            "differ in capitals only: 'BAD', 'Bad', 'bad' and 'Good', 'good'; write",
+        ),
+        (
+            ["n/a", "NA", "-", "?", "Null", "none", "up", "."] * 15,
+            "class",
+            "classes that may mean a missing label: '-', '?', 'NA', 'Null', 'n/a', 'none'; if so, leave",
+        ),
         ([None] * 100 + ["a", "b"] * 10, "class", "83% of the labels in train are missing"),
     ],
 )
@@ -785,6 +881,21 @@ def test_odd_labels(labels: list[Any], target: str, line: str) -> None:
     source = Source("text", [f"text {i}" for i in range(len(labels))], {"mood": labels})
     found = facts_of({"train": [source]}, {"mood": target}, {"mood": "accuracy"}).odd
     assert any(line in odd for odd in found)
+
+
+def test_a_line_that_names_the_separator_is_no_header() -> None:
+    rows = "".join(f"{TEXTS[i % 4]}, {i};{('good', 'bad')[i % 2]}\n" for i in range(40))
+    assert "class: 2 different values -> LABEL" in well("init", write("a.csv", "sep=;\ntext;label\n" + rows))
+    assert only(tomllib.loads(Path("a.toml").read_text(encoding="utf-8")), "tasks")["column"] == "label"
+    assert "It can be trained" in well("check", "a.toml")
+
+
+def test_words_that_may_mean_a_missing_class_are_said() -> None:
+    labels = ["good", "bad", "n/a"]
+    write("a.csv", "text,label\n" + "".join(f"{TEXTS[i % 4]} {i},{labels[i % 3]}\n" for i in range(90)))
+    said = "Odd: label: classes that may mean a missing label: 'n/a'; if so, leave these cells empty"
+    assert said in well("init", "a.csv")
+    assert said in well("check", "a.toml")
 
 
 def test_a_metric_that_looks_at_both_classes_is_not_advised_against() -> None:

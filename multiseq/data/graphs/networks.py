@@ -46,7 +46,7 @@ def read_graphs(
     edge_table: Callable[[Names], Table],
     features: Sequence[str],
     kinds: Mapping[str, Mapping[str, str]],
-    decimal: str,
+    decimal: str | None,
     reject: Reject,
     ids: tuple[Path, dict[str, Any]] | None = None,
     labels: tuple[Path, Table] | None = None,
@@ -283,7 +283,7 @@ def _values(
     lines: Lines,
     columns: Iterable[str],
     known: Mapping[str, str],
-    decimal: str,
+    decimal: str | None,
 ) -> dict[str, dict[str, Any]]:
     """The chosen columns of each graph: of numbers if all cells are numbers, of ids, or of categories."""
     kinds = {column: _kind(path, table, lines, column, known.get(column), decimal) for column in columns}
@@ -300,7 +300,9 @@ def _values(
     }
 
 
-def _kind(path: Path, table: GraphColumns, lines: Lines, column: str, known: str | None, decimal: str) -> str:
+def _kind(
+    path: Path, table: GraphColumns, lines: Lines, column: str, known: str | None, decimal: str | None
+) -> str:
     """What a column holds: "numbers", "ids" or "categories". A trained model has ``known`` it before."""
     if known == "categories":
         return known
@@ -329,10 +331,10 @@ def _kind(path: Path, table: GraphColumns, lines: Lines, column: str, known: str
     return "numbers"
 
 
-def _parse_number(cell: str, decimal: str) -> float | None:
+def _parse_number(cell: str, decimal: str | None) -> float | None:
     """The number in a cell; NaN for an empty cell, None for anything but a number."""
     try:
-        return float((with_point(cell) if decimal == "," else cell).strip() or "nan")
+        return float(with_point(cell, decimal).strip() or "nan")
     except ValueError:
         return None
 

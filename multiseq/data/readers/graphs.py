@@ -39,7 +39,7 @@ def read_networks(
     encoding: str = "utf-8",
     separator: str | None = None,
     unpack_limit: int | None = None,
-    decimal: str = ".",
+    decimal: str | None = None,
     kinds: Mapping[str, Mapping[str, str]] | None = None,
     reject: Reject = stop,
 ) -> Records:
@@ -64,7 +64,8 @@ def read_networks(
         encoding: The encoding of all files.
         separator: As for `read_table`, for both tables.
         unpack_limit: As for `read_table`, for both tables.
-        decimal: The decimal separator of numbers: a point or a comma.
+        decimal: The decimal mark of numbers, a point or a comma; the other one may group digits. Without it,
+            a point, and ``51,494`` is no number because it may be two.
         kinds: For a trained model, ``{"nodes": {column: "numbers", "ids" or "categories"}, "edges": …}``. A
             column that was categorical in training is read as categorical, even if it contains only digits.
         reject: What to do about a bad row of either table, such as an edge to a node that does not exist.

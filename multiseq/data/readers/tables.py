@@ -51,7 +51,7 @@ def read_table(
         separator: The separator between cells. Default: derived from the file's name and header.
         sheet: The sheet of an Excel file that has several with cells. Other files have none.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
-        columns: The label columns to keep. All are kept if it is empty or names a column that does not exist.
+        columns: The label columns to keep. All are kept if it is empty or names another column.
         reject: What to do about a row with a wrong number of cells.
 
     Raises:
@@ -73,7 +73,8 @@ def read_table(
     for name in features:
         if name not in table.names:
             raise DataError(f"{path}:1: {no_such('column', name, table.names, ' for the features')}")
-    kept = {input, *features, *columns} if columns and set(columns) <= set(table.names) else set(table.names)
+    labels = set(table.names) - {input}
+    kept = {input, *features, *columns} if columns and set(columns) <= labels else set(table.names)
     numbers = [i for i, name in enumerate(table.names) if name in kept]
     columns_read = {table.names[i]: _Column("" if table.names[i] == input else None) for i in numbers}
     places = Places(path)

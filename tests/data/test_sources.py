@@ -82,6 +82,14 @@ def test_a_label_column_that_is_not_there(folder: Folder) -> None:
         folder.part(column="mood")
 
 
+@pytest.mark.parametrize(("output", "target"), [("set", "class"), ("set", "number"), ("sequence", "text")])
+def test_labels_that_are_all_missing(folder: Folder, output: str, target: str) -> None:
+    folder.write("train.tsv", "text\tlabel\ngood\t\nbad\t\n")
+    recipe = folder.recipe(DATA, {"output": output, "target": target})
+    with pytest.raises(ValueError, match=r"^tiny: \[tasks\.mood\]: column 'label' in .*train\.tsv: .*: got"):
+        build_model(recipe, read_split(recipe, "train"))
+
+
 # --- parts ----------------------------------------------------------------------------------------
 
 

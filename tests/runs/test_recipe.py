@@ -18,7 +18,7 @@ from multiseq.runs import build
 from multiseq.runs import recipe as recipes
 from multiseq.runs.build import build_model, check_options
 from multiseq.runs.recipe import RecipeError, read, read_together
-from multiseq.runs.recipe_check import SECTIONS
+from multiseq.runs.recipe_check import SECTIONS, search_options
 from multiseq.runs.sources import read_split
 from multiseq.tasks import Source
 from multiseq.training.metrics import METRICS
@@ -244,7 +244,7 @@ HEAVY = {
     "preset": ("encoder.preset = 'tny'", r"\[encoder\] preset: got 'tny' \(did you mean 'tiny'\?\)"),
     "adapter": ("adapters.text.unt = 1", r"\[adapters\.text\]: no key 'unt' \(did you mean 'unit'\?\)"),
     "head": ("tasks.mood.head.pol = 1", r"\[tasks\.mood\] head: no key 'pol' \(did you mean 'pool'\?\)"),
-    "decode": ("tasks.mood.decode.num_beams = 4", r"\[tasks\.mood\] decode: no key 'num_beams'"),
+    "decode": ("tasks.mood.decode.num_beams = 4", r"\[tasks\.mood\] decode: got 'num_beams' for .*only text"),
     "not a number": ("training.lr = nan", r"\[training\] lr: got nan, expected a finite number"),
     "infinite": ("training.warmup = -inf", r"\[training\] warmup: got -inf, expected a finite number"),
     "half a step": ("training.steps = 2.5", r"\[training\] steps: got 2\.5, expected a whole number"),
@@ -372,6 +372,28 @@ def test_data_is_no_recipe(tmp_path: Path, name: str, content: bytes) -> None:
         read(path)
     make = shlex.join(["multiseq", "init", str(path)])
     assert str(error.value) == f"{path}: is data, expected a recipe (.toml); make one with: {make}"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("tasks.moo.metric=f1", r"\[tasks\.moo\] \(did you mean 'mood'\?\): data, output, target are"),
+        ("data.line.test=x.tsv", r"\[data\.line\] \(did you mean 'lines'\?\): adapter, format are missing"),
+        ("tasks.other.metric=f1", r"\[tasks\.other\]: data is missing$"),
+    ],
+)
+def test_a_change_of_a_table_with_a_misspelled_name(folder: Path, change: str, expected: str) -> None:
+    with pytest.raises(RecipeError, match=expected):
+        read(folder / "tiny.toml", [change])
+
+
+@pytest.mark.parametrize("head", ["SetHead", "VectorHead"])
+def test_only_texts_are_searched_for(head: str) -> None:
+    with pytest.raises(RecipeError, match=r"--decode: got 'num_beams' for a task that predicts classes"):
+        search_options(["num_beams=3"], head)
+    with pytest.raises(RecipeError, match=r"--decode: no key 'beams' \(did you mean 'num_beams'\?\)"):
+        search_options(["beams=3"], "DecoderHead")
+    assert search_options([], head) == {}
 
 
 def test_recipes_that_are_none(folder: Path) -> None:

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -283,9 +284,11 @@ def _excel(path: Path, name: str | None, limit: int | None, reject: Reject) -> I
                 raise DataError(f"{path}: {no_such('sheet', name, names)}")
             sheets = [sheets[names.index(name)]]
         if len(sheets) > 1:
+            chosen = json.dumps(names[0], ensure_ascii=False)
             raise DataError(
                 f"{path}: got {len(sheets)} sheets ({', '.join(names)}), expected one; choose it with "
-                f"sheet = {json.dumps(names[0], ensure_ascii=False)}, or save it as a file of its own"
+                f"sheet = {chosen} in a recipe, or {shlex.join(['--set', f'sheet={names[0]}'])} for "
+                "`multiseq predict`"
             )
         raw_rows = (row for sheet in sheets for row in sheet.iter_rows(values_only=True))
         rows = ([as_text(cell) for cell in row] for row in raw_rows)

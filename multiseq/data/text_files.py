@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ __all__ = [
     "json_item",
     "json_of",
     "lines_of",
+    "NoSuchFileError",
     "no_such_file",
     "open_text",
     "parse_json",
@@ -340,12 +342,25 @@ class _Xz(io.RawIOBase):
             ) from error
 
 
+class NoSuchFileError(DataError):
+    """A file is not there."""
+
+
 def no_such_file(path: Path) -> DataError:
-    """An error for a file that is not there, with the most similar name in its folder; or for a folder."""
+    """An error for a file that is not there, with the most similar name in its folder; or for a folder.
+
+    A name is similar without its ending, and a recipe (``.toml``) is never meant by the name of data.
+    """
     if path.is_dir():
         return DataError(f"{path}: is a folder, expected a file")
-    beside = (other.name for other in islice(path.parent.iterdir(), SIBLINGS)) if path.parent.is_dir() else ()
-    return DataError(f"{path}: no such file{nearest(path.name, beside)}")
+    stems: dict[str, list[str]] = {}
+    for other in islice(path.parent.iterdir(), SIBLINGS) if path.parent.is_dir() else ():
+        if (other.suffix == ".toml") == (path.suffix == ".toml"):
+            stems.setdefault(other.stem.casefold(), []).append(other.name)
+    similar = get_close_matches(path.stem.casefold(), stems)
+    return NoSuchFileError(
+        f"{path}: no such file{nearest(path.name, (n for s in similar for n in stems[s]))}"
+    )
 
 
 class _Text(io.RawIOBase):

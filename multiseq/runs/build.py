@@ -114,11 +114,18 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
         texts = [adapter for adapter in adapters.values() if isinstance(adapter, PretrainedTextAdapter)]
         start.fill(encoder, texts)
     labels = {task: values for source in train for task, values in source.targets.items()}
+    locations = {task: source.locations for source in train for task in source.targets}
     tasks = {}
     for name, spec in recipe.tasks.items():
         kind, options = _head_class(spec, name)
         place = f"{recipe.name}: [tasks.{name}]"
-        head = _head(kind, encoder.dim, _target(spec, labels[name]), options, place)
+        try:
+            target = _target(spec, labels[name])
+        except ValueError as error:
+            columns = ", ".join(map(repr, spec.get("columns", [spec.get("column")])))
+            files = "".join(f" in {place.rsplit(':', 1)[0]}" for place in locations[name][:1])
+            raise RecipeError(f"{place}: column {columns}{files}: {error}") from error
+        head = _head(kind, encoder.dim, target, options, place)
         weight = spec.get("weight", 1.0)
         tasks[name] = Task(recipe.adapter_name(name), head, spec.get("metric", ""), weight)
     return Model(adapters, encoder, tasks)

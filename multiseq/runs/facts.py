@@ -272,14 +272,31 @@ def _odd_items(splits: Mapping[str, Source]) -> list[str]:
         known = [
             (i, first)
             for i, first in first_equal(source.items, train.items).items()
-            # The same row in both: a network whose nodes are in several splits.
-            if not (source.locations and _place(source, i) == _place(train, first))
+            if not _divided(source, i, train, first)
         ]
         if known:
             i, first = known[0]
             duplicate = f"{_place(source, i)} is {_place(train, first)}"
             odd.append(f"{split}: {_items(len(known))} also in train, so the score is too good: {duplicate}")
     return odd
+
+
+def _divided(source: Source, i: int, train: Source, first: int) -> bool:
+    """Whether two items are one network whose nodes are in both splits: no node has a label in both."""
+    if not source.locations or _place(source, i) != _place(train, first):
+        return False
+    return all(_disjoint(labels[i], train.targets[task][first]) for task, labels in source.targets.items())
+
+
+def _disjoint(labels: Any, others: Any) -> bool:
+    if not isinstance(labels, list) or not isinstance(others, list) or not labels or not others:
+        return False
+    return not any(_labelled(one) and _labelled(other) for one, other in zip(labels, others, strict=False))
+
+
+def _labelled(label: Any) -> bool:
+    """Whether a vector has a label; of several by name, one of them."""
+    return any(v is not None for v in label.values()) if isinstance(label, dict) else label is not None
 
 
 def _long(split: str, source: Source) -> list[str]:

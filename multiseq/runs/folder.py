@@ -26,6 +26,7 @@ from typing import Any
 
 from multiseq.data import DataError
 from multiseq.data.bad_rows import BadRowError
+from multiseq.data.text_files import NoSuchFileError
 from multiseq.runs.recipe import Recipe, read
 from multiseq.runs.scoring import Report, markdown, scores_name
 from multiseq.runs.splits import FOLDER
@@ -95,7 +96,7 @@ def data_folder(recipe: Recipe, data: str | Path | None) -> Path:
 
 @contextmanager
 def known_folder(base: Path) -> Iterator[None]:
-    """Clearer errors about data that cannot be read: what to do about a bad row or a missing folder."""
+    """Clearer errors about data that cannot be read: what to do about a bad row, a missing file or folder."""
     try:
         yield
     except BadRowError as error:
@@ -103,7 +104,10 @@ def known_folder(base: Path) -> Iterator[None]:
         raise BadRowError(f"{error}; {skip}") from None
     except DataError as error:
         if base.is_dir():
-            raise
+            if not isinstance(error, NoSuchFileError):
+                raise
+            there = f"paths of data are relative to {base}; give another folder of the files with --data"
+            raise NoSuchFileError(f"{error}; {there}") from None
         raise DataError(f"{base}: no such folder; say where the data is with --data") from error
 
 

@@ -126,7 +126,10 @@ def open_inputs(
             spool = str(paths[0][0])
             if not piped or spool not in str(error):
                 raise
-            raise ValueError(str(error).replace(spool, "standard input")) from error
+            message = str(error).replace(spool, "standard input")
+            if given == "-" and suffix != ".txt":
+                message += f"; it is read as {suffix}; --input -.txt reads a text in each line"
+            raise ValueError(message) from error
 
 
 def _is_stream(name: str) -> bool:

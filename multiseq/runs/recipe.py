@@ -12,6 +12,8 @@ An unknown key is an error; the message suggests the most similar key. A recipe 
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -32,6 +34,12 @@ __all__ = [
     "read_together",
     "resolve",
 ]
+
+LINE = re.compile(r"\(at line (\d+), ")
+"""Where Python's parser of TOML says the line."""
+
+UNQUOTED = re.compile(r"([\w.-]+)\s*=\s*([^\W\d][^\"'#\[\]{}=,]*?)\s*(?:#.*)?")
+"""A key, and a text without quotes."""
 
 
 @dataclass
@@ -127,6 +135,8 @@ def resolve(path: str, base: Path) -> Path:
 
 def _parse(recipe: str | Path) -> Recipe:
     path = Path(recipe)
+    if path.is_dir() and str(recipe) not in names():
+        raise RecipeError(_is_data(path))
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
             raise RecipeError(str(no_such_file(path)))
@@ -137,14 +147,40 @@ def _parse(recipe: str | Path) -> Recipe:
     else:
         near = nearest(str(recipe), names())
         raise RecipeError(f"{recipe}: no such recipe{near}; there are {', '.join(names())}")
+    text = ""
     try:
         text = text_of(path)
         tables = parse_toml(text)
     except ValueError as error:  # the file cannot be decoded, or it is not TOML
-        raise RecipeError(f"{name}: not TOML: {error}") from None
+        wrong = _is_data(path) if path.suffix != ".toml" else _not_toml(str(recipe), text, str(error))
+        raise RecipeError(wrong) from None
+    if path.suffix != ".toml" and not set(SECTIONS) & set(tables):  # any text of comments is TOML
+        raise RecipeError(_is_data(path))
     tables = {s: {} for s in SECTIONS} | tables
     _find_start(tables, folder)
     return Recipe(name, folder, text, tables)
+
+
+def _is_data(path: Path) -> str:
+    if (path / "recipe.toml").is_file():
+        return f"{path}: is the folder of a run, expected a recipe, as {path / 'recipe.toml'}"
+    make = shlex.join(["multiseq", "init", str(path)])
+    return f"{path}: is data, expected a recipe (.toml); make one with: {make}"
+
+
+def _not_toml(recipe: str, text: str, error: str) -> str:
+    """Why a recipe is no TOML: its line, and what is usually wrong with it."""
+    if not text:  # it cannot be decoded; the error names the file
+        return error
+    lines = text.rstrip().splitlines()
+    number = int(found[1]) if (found := LINE.search(error)) else len(lines)
+    if not 0 < number <= len(lines) or " (at " not in error:
+        return f"{recipe}: not TOML: {error}"
+    line = lines[number - 1].strip()
+    reason = error.partition(" (at ")[0]
+    if (unquoted := UNQUOTED.fullmatch(line)) is not None:
+        reason = f'a text needs quotes: {unquoted[1]} = "{unquoted[2]}"'
+    return f"{recipe}:{number}: not TOML: {reason}; got: {line}"
 
 
 def _find_start(tables: Mapping[str, Any], base: Path) -> None:

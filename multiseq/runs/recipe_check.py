@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from multiseq import checks
-from multiseq.checks import no_such
+from multiseq.checks import nearest, no_such
 from multiseq.data.formats import FORMATS, NETWORKS, ON_ERROR, PATHS, SEVERAL, SPLITS
 from multiseq.data.text_files import check_encoding, parse_toml
 from multiseq.options import METRICS_OF, NUMBER, OPTIONS, RESERVED, TAKES, check_range
@@ -102,6 +102,8 @@ def check(recipe: str, tables: Tables) -> None:
                     "of metrics.csv are called after it"
                 )
                 raise RecipeError(f"{recipe}: [{section}.{name!r}]: expected {expected}")
+    _check_misspelled(tables, "data", ("adapter", "format"), recipe)
+    _check_misspelled(tables, "tasks", ("data", "output", "target"), recipe)
     for name, spec in tables["data"].items():
         _check_data(tables, spec, f"{recipe}: [data.{name}]")
     for name, spec in tables["tasks"].items():
@@ -123,6 +125,14 @@ def wants_all_folds(spec: Mapping[str, Any]) -> bool:
 def modality_of(tables: Tables, adapter: str) -> str:
     """The modality of an adapter: text, speech or graph."""
     return str(tables["adapters"].get(adapter, {}).get("modality", adapter))
+
+
+def _check_misspelled(tables: Tables, section: str, needs: Sequence[str], recipe: str) -> None:
+    """Raise RecipeError for a table that has none of the keys it needs, and a name much like another's."""
+    whole = [name for name, spec in tables[section].items() if set(needs) & set(spec)]
+    for name in tables[section]:
+        if name not in whole and (near := nearest(name, whole)):
+            raise RecipeError(f"{recipe}: [{section}.{name}]{near}: {', '.join(needs)} are missing")
 
 
 def _check_ensemble(tables: Tables, recipe: str) -> None:
@@ -387,6 +397,11 @@ def fits(options: Mapping[str, Any], takes: str, place: str, *, also: Iterable[s
         place: What the message begins with.
         also: Other allowed keys, which are checked elsewhere.
     """
+    if options and takes.endswith(".decode") and not TAKES[takes]:
+        raise RecipeError(
+            f"{place}: got {next(iter(options))!r} for a task that predicts classes or numbers; leave it "
+            "out: only texts are searched for"
+        )
     known(options, (*also, *TAKES[takes]), place)
     for key, value in options.items():
         if key in TAKES[takes]:

@@ -94,6 +94,8 @@ def train_run(
         KeyboardInterrupt: The user stopped the run. It can be resumed.
     """
     out, first = Path(out), is_first_process()
+    if not resume:  # a run that goes on has the recipe that was checked when it began
+        check_options(recipe)
     if first:
         check_folder(out, recipe, resume)
     launch = {"devices": devices, "num_nodes": num_nodes, "strategy": strategy, "progress": progress}
@@ -155,7 +157,6 @@ def _train(
     from multiseq.training.resume import has_resume
     from multiseq.training.run_log import read_log, seconds_of
 
-    check_options(recipe)
     options = settings(recipe)
     base = data_folder(recipe, data)
     bad = BadRows()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def read_split(
     for name, spec in recipe.tables["data"].items():
         kind = adapter_class(recipe, spec["adapter"])
         known = {} if model is None else reader_options(model.adapter(spec["adapter"]))
-        tasks, base = _tasks_of(recipe, name), data or recipe.folder
+        tasks, base = _tasks_of(recipe, name, split), data or recipe.folder
         used = _columns_used(spec, tasks.values())
         drawn = _drawn(recipe, name, base, splits)
         noted = (bad or BadRows()).of(split) if spec.get("on_error") == "skip" else None
@@ -194,9 +195,13 @@ def _with_dev(spec: Mapping[str, Any], whole: Records, given: Split | None) -> M
     return {**spec, "dev": share} if share else spec
 
 
-def _tasks_of(recipe: Recipe, data: str) -> dict[str, dict[str, Any]]:
+def _tasks_of(recipe: Recipe, data: str, split: str = "train") -> dict[str, dict[str, Any]]:
+    """The tasks of a data table, and what reading the labels of a split needs to know of it."""
     of_data = recipe.tables["data"][data]
-    more = {"decimal": of_data.get("decimal"), "format": of_data["format"]}
+    more = {"decimal": of_data.get("decimal"), "format": of_data["format"], "split": split}
+    if "input" in FORMATS[of_data["format"]]:
+        default = signature(READERS[of_data["format"]]).parameters["input"].default
+        more["input"] = of_data.get("input", default)
     return {task: {**spec, **more} for task, spec in recipe.tasks.items() if spec["data"] == data}
 
 
@@ -377,7 +382,7 @@ def _by_vector(
 
 
 def _column(records: Records, name: str, spec: Mapping[str, Any], kind: Any, fail: Fail) -> list[Any]:
-    values = records.column(name)
+    values = _values(records, name, spec)
     vectors = spec["output"] == "vector"
     plain = spec["target"] == "class" and not vectors and spec.get("stress", True)
     if plain and set(map(type, values)) <= {str, type(None)}:
@@ -402,6 +407,24 @@ def _odd_numbers(records: Records, spec: Mapping[str, Any]) -> str | None:
         (cell for value in values for cell in (value if isinstance(value, list) else [value])),
         spec["decimal"],
     )
+
+
+def _values(records: Records, name: str, spec: Mapping[str, Any]) -> list[Any]:
+    """The cells of a label column. The error for a column that is not there says which may be meant."""
+    try:
+        return records.column(name)
+    except DataError as error:
+        message = str(error)
+    input = spec.get("input")
+    place, others = message.partition(": no column")[0], ", ".join(records.columns)
+    if name == input:
+        there = f"there are {others}" if others else "there is no other"
+        message = f"{place}: {name!r} is the input, expected a column with labels; {there}"
+    elif input is not None and not others:
+        message = f"{place}: no column {name!r}; there is only the input, {input!r}"
+    if spec["split"] != "train" and name != input:
+        message += f"; {spec['split']} needs labels, and a file without them goes to `multiseq predict`"
+    raise DataError(message)
 
 
 def _of_vectors(value: Any, spec: Mapping[str, Any], kind: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import inspect
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from multiseq.adapters.speech import AudioFile
 from multiseq.data import READERS, DataError, Records, readers
-from multiseq.data.bad_rows import BadRows
+from multiseq.data.bad_rows import BadRowError, BadRows
 from multiseq.data.conll import has_columns, layout_of
 from multiseq.data.conllu import fill
 from multiseq.data.formats import FORMATS, PATHS
@@ -675,6 +676,13 @@ def test_mistakes_in_texts(write: Write) -> None:
         read_labelled(write("a.txt", "up x\ndown\n"))
     with pytest.raises(DataError, match=r"a\.txt:2: got 'down', expected a label, ';' and a text"):
         read_labelled(write("a.txt", "up;x\ndown\n"), separator=";")
+    rows = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+    for array in (json.dumps(rows), json.dumps(rows, indent=1)):
+        with pytest.raises(DataError, match=r"a\.json: got one JSON array, .* orient=\"records\"") as no:
+            read_json_lines(write("a.json", array))
+        assert not isinstance(no.value, BadRowError)  # no advice to leave rows out
+    with pytest.raises(DataError, match=r"a\.csv: got 'text,label' in its .* format = \"table\"$"):
+        read_json_lines(write("a.csv", "text,label\na,x\n"))
     with pytest.raises(DataError, match=r"a\.jsonl:2: not JSON: "):
         read_json_lines(write("a.jsonl", '{"text": "a"}\n{"text"\n'))
     for row in ("[1]", '{"txt": "a"}'):

@@ -64,6 +64,32 @@ def folder(tmp_path: Path) -> Folder:
     return found
 
 
+def test_a_label_column_that_is_not_there(folder: Folder) -> None:
+    """The message names the columns that may be meant, and says what is the input."""
+    folder.write("test.tsv", "text\nnew\n")
+    predict = "test needs labels, and a file without them goes to `multiseq predict`"
+    with pytest.raises(DataError, match=rf"test.tsv: no column 'label'; .* the input, 'text'; {predict}"):
+        folder.part("test")
+    folder.write("test.tsv", "text\tlabl\tsize\nnew\tup\t1\n")
+    with pytest.raises(DataError, match=rf"'label' \(did .* 'labl'\?\); there are labl, size; {predict}"):
+        folder.part("test")
+    folder.write("train.tsv", "text\tlabel\tsize\nnew\tup\t1\n")
+    with pytest.raises(DataError, match=r"train.tsv: 'text' is the input, .* labels; there are label, size$"):
+        folder.part(column="text")
+    with pytest.raises(DataError, match=r"train.jsonl: 'text' is the input, .*; there are label$"):
+        folder.json({"text": "new", "label": "up"}, column="text")
+    with pytest.raises(DataError, match=r"train.tsv: no column 'mood'; there are label, size$"):
+        folder.part(column="mood")
+
+
+@pytest.mark.parametrize(("output", "target"), [("set", "class"), ("set", "number"), ("sequence", "text")])
+def test_labels_that_are_all_missing(folder: Folder, output: str, target: str) -> None:
+    folder.write("train.tsv", "text\tlabel\ngood\t\nbad\t\n")
+    recipe = folder.recipe(DATA, {"output": output, "target": target})
+    with pytest.raises(ValueError, match=r"^tiny: \[tasks\.mood\]: column 'label' in .*train\.tsv: .*: got"):
+        build_model(recipe, read_split(recipe, "train"))
+
+
 # --- parts ----------------------------------------------------------------------------------------
 
 

@@ -165,7 +165,8 @@ def test_excel(tmp_path: Path) -> None:
         rows_of(path)
     book["empty"].append(["text"])
     book.save(path)
-    said = r'a\.XLSX: got 2 sheets \(Sheet, empty\), expected one; choose it with sheet = "Sheet"'
+    said = r'a\.XLSX: got 2 sheets \(Sheet, empty\), expected one; choose it with sheet = "Sheet" '
+    said += "in a recipe, or --set sheet=Sheet for `multiseq predict`$"
     with pytest.raises(DataError, match=said):
         rows_of(path)
     assert rows_of(path, sheet="empty") == [["text"]]

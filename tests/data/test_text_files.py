@@ -244,6 +244,14 @@ def test_a_file_that_is_not_there_has_a_neighbour_of_a_similar_name(tmp_path: Pa
         text_of(tmp_path / "tweets smal.csv")
     with pytest.raises(DataError, match=r"a\.csv: no such file$"):
         text_of(tmp_path / "nowhere" / "a.csv")
+    for name in ("reviews.toml", "notoml.toml"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"reviews\.csv: no such file$"):  # a recipe is no data
+        text_of(tmp_path / "reviews.csv")
+    with pytest.raises(DataError, match=r"doesnotexist\.toml: no such file$"):  # alike is only the ending
+        text_of(tmp_path / "doesnotexist.toml")
+    with pytest.raises(DataError, match=r"review\.toml: no such file \(did you mean 'reviews\.toml'\?\)$"):
+        text_of(tmp_path / "review.toml")
     for name in ("folder", "folder.parquet"):
         (tmp_path / name).mkdir()
         with pytest.raises(DataError, match=rf"{name}: is a folder, expected a file$"):

@@ -850,6 +850,14 @@ def test_a_network_whose_nodes_are_in_two_splits_is_no_leak() -> None:
     ]
 
 
+@pytest.mark.parametrize("label", ["yes", ["yes", "no"], [{"buys": "yes", "age": None}]])
+def test_the_same_row_in_train_and_test_is_a_leak(label: Any) -> None:
+    """The same file for both: only a node that is in one split alone excuses a network that is in both."""
+    source = Source("text", ["a", "b"], {"buys": [label] * 2}, locations=["a.csv:2", "a.csv:3"])
+    odd = facts_of({"train": [source], "test": [source]}, {"buys": "class"}, {"buys": "accuracy"}).odd
+    assert "buys: test: 2 items also in train, so the score is too good: a.csv:2 is a.csv:2" in odd
+
+
 @pytest.mark.parametrize(
     ("labels", "target", "line"),
     [

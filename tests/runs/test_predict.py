@@ -676,6 +676,11 @@ def test_an_item_without_content_is_an_error_wherever_errors_are_skipped(
 def test_standard_input_is_called_so_in_errors(predict: Callable[..., Result]) -> None:
     message = predict("mood", "--input", "-.csv", "--output", "-", code=1, stdin=b"Text,n\ngood,1\n").stderr
     assert "standard input:1: no column 'text' (did you mean 'Text'?)" in message
+    assert "-.txt" not in message
+    message = predict("mood", "--input", "-", "--set", "format=table", code=1, stdin=b"so good\n").stderr
+    assert "standard input:1: no column 'text' for the input; there are so good" in message
+    assert message.endswith("it is read as .csv; --input -.txt reads a text in each line\n")
+    assert predict("mood", "--input", "-.txt", stdin=b"so good\n").exit_code == 0
 
 
 def test_a_table_of_texts_for_a_run_of_recordings_says_what_is_expected(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import shlex
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from multiseq.runs import build
 from multiseq.runs import recipe as recipes
 from multiseq.runs.build import build_model, check_options
 from multiseq.runs.recipe import RecipeError, read, read_together
-from multiseq.runs.recipe_check import SECTIONS
+from multiseq.runs.recipe_check import SECTIONS, search_options
 from multiseq.runs.sources import read_split
 from multiseq.tasks import Source
 from multiseq.training.metrics import METRICS
@@ -243,7 +244,7 @@ HEAVY = {
     "preset": ("encoder.preset = 'tny'", r"\[encoder\] preset: got 'tny' \(did you mean 'tiny'\?\)"),
     "adapter": ("adapters.text.unt = 1", r"\[adapters\.text\]: no key 'unt' \(did you mean 'unit'\?\)"),
     "head": ("tasks.mood.head.pol = 1", r"\[tasks\.mood\] head: no key 'pol' \(did you mean 'pool'\?\)"),
-    "decode": ("tasks.mood.decode.num_beams = 4", r"\[tasks\.mood\] decode: no key 'num_beams'"),
+    "decode": ("tasks.mood.decode.num_beams = 4", r"\[tasks\.mood\] decode: got 'num_beams' for .*only text"),
     "not a number": ("training.lr = nan", r"\[training\] lr: got nan, expected a finite number"),
     "infinite": ("training.warmup = -inf", r"\[training\] warmup: got -inf, expected a finite number"),
     "half a step": ("training.steps = 2.5", r"\[training\] steps: got 2\.5, expected a whole number"),
@@ -343,24 +344,76 @@ def test_what_an_adapter_hands_on_can_be_given_too() -> None:
         check_options(read("starter", ["adapters.speech.subsampel=4"]))
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("format = table", 'a text needs quotes: format = "table"; got: format = table'),
+        ("train = a b.csv  # all", 'a text needs quotes: train = "a b.csv"; got: train = a b.csv  #'),
+        ("format: table", "Expected '=' after a key in a key/value pair; got: format: table"),
+        ("dim = 1 2", "Expected newline or end of document after a statement; got: dim = 1 2"),
+    ],
+)
+def test_a_recipe_that_is_no_toml_shows_its_line(folder: Path, line: str, reason: str) -> None:
+    (folder / "broken.toml").write_text(f"# a comment\n[data.r]\n{line}\n{TINY}")
+    with pytest.raises(RecipeError) as error:
+        read(folder / "broken.toml")
+    assert str(error.value).startswith(f"{folder / 'broken.toml'}:3: not TOML: {reason}")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.conllu", "my wavs"])
+@pytest.mark.parametrize("content", [b"text,label\ngood,up\n", b"PAR1\0\xff", b"", b"# id = 1\n"])
+def test_data_is_no_recipe(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    if path.suffix:
+        path.write_bytes(content)
+    else:
+        path.mkdir()
+    with pytest.raises(RecipeError) as error:
+        read(path)
+    make = shlex.join(["multiseq", "init", str(path)])
+    assert str(error.value) == f"{path}: is data, expected a recipe (.toml); make one with: {make}"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("tasks.moo.metric=f1", r"\[tasks\.moo\] \(did you mean 'mood'\?\): data, output, target are"),
+        ("data.line.test=x.tsv", r"\[data\.line\] \(did you mean 'lines'\?\): adapter, format are missing"),
+        ("tasks.other.metric=f1", r"\[tasks\.other\]: data is missing$"),
+    ],
+)
+def test_a_change_of_a_table_with_a_misspelled_name(folder: Path, change: str, expected: str) -> None:
+    with pytest.raises(RecipeError, match=expected):
+        read(folder / "tiny.toml", [change])
+
+
+@pytest.mark.parametrize("head", ["SetHead", "VectorHead"])
+def test_only_texts_are_searched_for(head: str) -> None:
+    with pytest.raises(RecipeError, match=r"--decode: got 'num_beams' for a task that predicts classes"):
+        search_options(["num_beams=3"], head)
+    with pytest.raises(RecipeError, match=r"--decode: no key 'beams' \(did you mean 'num_beams'\?\)"):
+        search_options(["beams=3"], "DecoderHead")
+    assert search_options([], head) == {}
+
+
 def test_recipes_that_are_none(folder: Path) -> None:
     with pytest.raises(RecipeError, match=r"no such recipe \(did you mean 'starter'\?\)"):
         read("startr")
     with pytest.raises(RecipeError, match=r"nothing\.toml: no such file"):
         read(folder / "nothing.toml")
     (folder / "broken.toml").write_text("[data")
-    with pytest.raises(RecipeError, match=r"broken: not TOML"):
+    with pytest.raises(RecipeError, match=r"broken\.toml:1: not TOML: .*; got: \[data$"):
         read(folder / "broken.toml")
     (folder / "marked.toml").write_text(TINY, encoding="utf-8-sig")
     assert read(folder / "marked.toml").tables == read(folder / "tiny.toml").tables
     (folder / "latin.toml").write_bytes(b"# caf\xe9")
-    with pytest.raises(RecipeError, match=r"latin: not TOML"):
+    with pytest.raises(RecipeError, match=r"latin\.toml:1: "):
         read(folder / "latin.toml")
     (folder / "marked.toml").write_text(TINY, encoding="utf-16")  # as a Windows console redirects
     assert read(folder / "marked.toml").tables == read(folder / "tiny.toml").tables
     for deep in ("a = " + "[" * 5000 + "]" * 5000, "a" + ".a" * 5000 + " = 1"):
         (folder / "deep.toml").write_text(deep)
-        with pytest.raises(RecipeError, match=r"deep: not TOML: nested more than 100 deep"):
+        with pytest.raises(RecipeError, match=r"deep\.toml: not TOML: nested more than 100 deep"):
             read(folder / "deep.toml")
     with pytest.raises(RecipeError, match=r"lr: got '\[\[\["):
         build.settings(read(folder / "tiny.toml", [f"training.lr={'[' * 5000}"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -158,7 +159,8 @@ def test_the_scores_are_what_evaluate_says(whole: Path) -> None:
 
 def test_other_parts_and_other_data(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate_run(whole, split="train")["pos"]["num_items"] == 835
-    with pytest.raises(ValueError, match=r"short\.conllu: no such file"):
+    there = rf"relative to {re.escape(str(tmp_path))}; give another folder of the files with --data$"
+    with pytest.raises(ValueError, match=rf"short\.conllu: no such file; paths of data are {there}"):
         evaluate_run(whole, data=tmp_path)
     recipe_in(tmp_path)
     (tmp_path / "short.conllu").write_text(SHORT.replace("laughed", "left") * 1 + "\n")
@@ -241,6 +243,13 @@ def test_a_finished_run_is_left_as_it_is(whole: Path) -> None:
 
 
 # --- mistakes -------------------------------------------------------------------------------------
+
+
+def test_a_misspelled_option_is_named_before_the_folder_that_holds_a_run(whole: Path) -> None:
+    recipe = read_run(whole)
+    recipe.tables["training"]["step"] = 3
+    with pytest.raises(ValueError, match=r"\[training\]: no key 'step' \(did you mean 'steps'\?\)"):
+        train_run(recipe, whole)
 
 
 def test_nothing_is_overwritten(whole: Path, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Collection, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,12 @@ __all__ = [
 
 RECURRING = 4096
 """Up to this number of different cells in a column, equal cells share one string."""
+
+FIRST_LINES = 20
+"""So many lines show whether a file is JSON lines."""
+
+SHOWN = 60
+"""So many characters of a line that is something else are shown."""
 
 
 def read_table(
@@ -51,7 +59,7 @@ def read_table(
         separator: The separator between cells. Default: derived from the file's name and header.
         sheet: The sheet of an Excel file that has several with cells. Other files have none.
         unpack_limit: As for `multiseq.data.text_files.open_text`.
-        columns: The label columns to keep. All are kept if it is empty or names a column that does not exist.
+        columns: The label columns to keep. All are kept if it is empty or names another column.
         reject: What to do about a row with a wrong number of cells.
 
     Raises:
@@ -73,7 +81,8 @@ def read_table(
     for name in features:
         if name not in table.names:
             raise DataError(f"{path}:1: {no_such('column', name, table.names, ' for the features')}")
-    kept = {input, *features, *columns} if columns and set(columns) <= set(table.names) else set(table.names)
+    labels = set(table.names) - {input}
+    kept = {input, *features, *columns} if columns and set(columns) <= labels else set(table.names)
     numbers = [i for i, name in enumerate(table.names) if name in kept]
     columns_read = {table.names[i]: _Column("" if table.names[i] == input else None) for i in numbers}
     places = Places(path)
@@ -127,11 +136,14 @@ def read_json_lines(
         reject: What to do about a line that is not such an object.
 
     Raises:
-        DataError: A line is not a JSON object with the field ``input``.
+        DataError: The file is no JSON lines, or a line is not a JSON object with the field ``input``.
     """
     objects = []
     places = Places(path)
-    for number, line in enumerate(lines_of(path, encoding, unpack_limit), 1):
+    lines = lines_of(path, encoding, unpack_limit)
+    first = list(islice(lines, FIRST_LINES))
+    _check_json_lines(path, [line.strip() for line in first if line.strip()])
+    for number, line in enumerate(chain(first, lines), 1):
         if not line.strip():
             continue
         try:
@@ -148,6 +160,25 @@ def read_json_lines(
     names = dict.fromkeys(name for entry in objects for name in entry if name != input)
     columns = {name: [entry.get(name) for entry in objects] for name in names}
     return Records([entry[input] for entry in objects], columns, places)
+
+
+def _check_json_lines(path: Path, first: Sequence[str]) -> None:
+    """Raise DataError if the file is of another kind: then no row is bad, and leaving rows out is no help."""
+    expected = "expected a JSON object in each line (JSON lines)"
+    if first and re.match(r"\[\s*(\{|$)", first[0]):
+        pandas = 'with pandas: frame.to_json(file, orient="records", lines=True)'
+        raise DataError(f"{path}: got one JSON array, {expected}; write it so, {pandas}")
+    if first and not any(line.startswith("{") or _is_json(line) for line in first):
+        table = 'a table with a header (CSV, TSV) is read by format = "table"'
+        raise DataError(f"{path}: got {first[0][:SHOWN]!r} in its first line, {expected}; {table}")
+
+
+def _is_json(line: str) -> bool:
+    try:
+        parse_json(line)
+    except ValueError:
+        return False
+    return True
 
 
 def read_folders(

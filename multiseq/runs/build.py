@@ -67,8 +67,9 @@ def check_options(recipe: Recipe) -> None:
     for adapter, spec in tables["adapters"].items():
         place = f"{name}: [adapters.{adapter}]"
         fits(spec, adapter_class(recipe, adapter).__name__, place, also=("modality",))
+    frozen = settings(recipe).frozen_layers
     try:
-        check_frozen(settings(recipe).frozen_layers, None if start is None else start.architecture.depth)
+        check_frozen(frozen, None if start is None else start.architecture.depth)
     except ValueError as error:
         raise RecipeError(f"{name}: [training] {error}") from error
     with torch.device("meta"):  # build the parts without memory, to see whether it works

@@ -248,7 +248,7 @@ def test_a_finished_run_is_left_as_it_is(whole: Path) -> None:
 def test_a_misspelled_option_is_named_before_the_folder_that_holds_a_run(whole: Path) -> None:
     recipe = read_run(whole)
     recipe.tables["training"]["step"] = 3
-    with pytest.raises(ValueError, match=r"\[training\]: no key 'step' \(did you mean 'steps'\?\)"):
+    with pytest.raises(ValueError, match=r"^tiny: \[training\]: no key 'step' \(did you mean 'steps'\?\)"):
         train_run(recipe, whole)
 
 

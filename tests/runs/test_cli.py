@@ -859,7 +859,7 @@ def test_a_translation_is_a_line_for_each_line(folder: Path) -> None:
     assert (shown.exit_code, "multiseq: new.de: 3 rows, 1 of them empty" in shown.stderr) == (0, True)
     assert Path("new.de").read_text() == f"{texts[0]}\n\n{texts[2]}\n"
     message = error("predict", "run", "--input", "new.en", "--output", "new.fr")
-    assert "got the ending '.fr', expected one of .csv .tsv .jsonl .parquet .txt" in message
+    assert "got the ending '.fr', expected one of .csv .tsv .jsonl .parquet .xlsx .txt" in message
     assert ".ctm .de, or" in message
 
 

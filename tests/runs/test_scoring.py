@@ -104,5 +104,5 @@ def test_errors_are_printed_with_their_digits() -> None:
 def test_a_score_below_the_baseline_is_said() -> None:
     entry = {"split": "test", "metric": "accuracy", "value": 0.5, "baseline": 0.6}
     error = {"split": "test", "metric": "rmse", "value": 0.5, "baseline": 0.6}
-    assert "simple method: mood. More" in scored_on({"mood": entry, "size": error})
+    assert "simple method: mood. If the loss in training" in scored_on({"mood": entry, "size": error})
     assert "Worse" not in scored_on({"mood": {**entry, "value": 0.6}, "size": {**error, "baseline": None}})

@@ -73,8 +73,8 @@ used = resource.getrusage(resource.RUSAGE_CHILDREN)
 found = process.returncode, time.perf_counter() - began, used.ru_utime + used.ru_stime, most
 json.dump(found, open(sys.argv[1], "w"))
 """
-"""A small program that runs another. Memory is the sum over its processes, five times a second or more; what several
-of them share counts once (proportional set size)."""
+"""A small program that runs another. Memory is the sum over its processes, five times a second or more; what
+several of them share counts once (proportional set size)."""
 
 
 def run(*command: str | Path) -> Command:

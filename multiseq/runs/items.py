@@ -487,9 +487,7 @@ def _shown(result: Any) -> str:
         others = [f"or  {text.text}  (log-probability {text.score:.1f})" for text in result.n_best[1:]]
         words = [f"{w.start:.2f}-{w.end:.2f} s  {w.text}  ({w.confidence:.0%})" for w in result.words]
         cut = "; may be cut off: it is as long as max_length allows" if result.cut else ""
-        return "\n".join(
-            [f"{result.text or '(empty text)'}  (log-probability {result.score:.1f}{cut})", *others, *words]
-        )
+        return "\n".join([f"{result.text}  (log-probability {result.score:.1f}{cut})", *others, *words])
     return str(result)
 
 

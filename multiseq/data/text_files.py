@@ -32,6 +32,7 @@ __all__ = [
     "json_item",
     "json_of",
     "lines_of",
+    "WITH_PANDAS",
     "NoSuchFileError",
     "no_such_file",
     "open_text",
@@ -340,6 +341,10 @@ class _Xz(io.RawIOBase):
                 f"{self.path}: takes more than {MEMORY} MiB of memory to unpack; pack it again with xz -9 or "
                 "less, or set unpack_limit = 0 (no limit) if that is intended"
             ) from error
+
+
+WITH_PANDAS = 'with pandas: frame.to_json(file, orient="records", lines=True)'
+"""How to write JSON lines."""
 
 
 class NoSuchFileError(DataError):

@@ -17,7 +17,7 @@ from multiseq.data.readers.text import is_fasttext
 from multiseq.data.recordings import is_audio
 from multiseq.data.records import DataError
 from multiseq.data.tables import SEPARATORS, TABLES
-from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
+from multiseq.data.text_files import WITH_PANDAS, lines_of, parse_json, suffix_of, text_of
 from multiseq.init.columns import word_set
 
 __all__ = [
@@ -200,7 +200,9 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
     if suffix in (".jsonl", ".ndjson") or _is_json_lines(filled):
         return "jsonl"
     if suffix == ".json":
-        raise DataError(f"{path}: got JSON, expected one object a line (JSON lines)")
+        raise DataError(
+            f"{path}: got JSON, expected one object a line (JSON lines); write it so, {WITH_PANDAS}"
+        )
     if suffix == ".conll" or _has_tags(path, lines):
         return "conll"
     if labelled_separator(filled):

@@ -743,7 +743,7 @@ def test_row_numbers_beside_a_table_are_its_splits() -> None:
         ("a.csv", "1,2.5\n3,4.5\n", "a.csv:1: the first line seems to be data \\('1'\\)"),
         ("a.csv", "x,y\n1,2\n2,3\n", "no column holds texts, recordings, SMILES or graphs"),
         ("a.txt", "I a b c d e\nran a b c d e\n. a b c d e\n\n" * 5, "in 6 columns \\('I a b c d e'\\)"),
-        ("a.json", "[1]", "got JSON, expected one object a line"),
+        ("a.json", "[1]", r"got JSON, expected one object a line .*lines=True"),
         ("a.txt", "", "empty"),
     ],
 )

@@ -15,7 +15,7 @@ from multiseq.data.bad_rows import Reject, stop
 from multiseq.data.graphs.molecules import with_features
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import open_table
-from multiseq.data.text_files import lines_of, parse_json, suffix_of, text_of
+from multiseq.data.text_files import WITH_PANDAS, lines_of, parse_json, suffix_of, text_of
 
 __all__ = [
     "RECURRING",
@@ -166,8 +166,7 @@ def _check_json_lines(path: Path, first: Sequence[str]) -> None:
     """Raise DataError if the file is of another kind: then no row is bad, and leaving rows out is no help."""
     expected = "expected a JSON object in each line (JSON lines)"
     if first and re.match(r"\[\s*(\{|$)", first[0]):
-        pandas = 'with pandas: frame.to_json(file, orient="records", lines=True)'
-        raise DataError(f"{path}: got one JSON array, {expected}; write it so, {pandas}")
+        raise DataError(f"{path}: got one JSON array, {expected}; write it so, {WITH_PANDAS}")
     if first and not any(line.startswith("{") or _is_json(line) for line in first):
         table = 'a table with a header (CSV, TSV) is read by format = "table"'
         raise DataError(f"{path}: got {first[0][:SHOWN]!r} in its first line, {expected}; {table}")

@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from importlib.resources import files
 from pathlib import Path, PurePath
 from statistics import median
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from multiseq.model import Predictor
     from multiseq.runs.recipe import Recipe
     from multiseq.tasks import Source
+    from multiseq.training.evaluation import Judged
     from multiseq.training.item_cache import ItemCache
 
 __all__ = ["REPORT", "Run", "page", "write_report"]
@@ -81,7 +82,7 @@ LARGEST_SOUND, LARGEST = 250_000, 3_500_000
 Block = dict[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Run:
     """Everything that a report is made of.
 
@@ -95,6 +96,7 @@ class Run:
         log: The lines of ``metrics.csv``.
         cache: Cache of prepared items.
         used: Task -> bytes of the pictures and sounds on the page so far.
+        marks: Task and number of an item on the page so far -> the names and marks of its vectors.
     """
 
     model: Predictor
@@ -106,6 +108,7 @@ class Run:
     log: Sequence[Mapping[str, str]]
     cache: ItemCache
     used: dict[str, int] = field(default_factory=dict)
+    marks: dict[tuple[str, int], tuple[list[str], list[Mark]]] = field(default_factory=dict)
 
     def room(self, task: str) -> int:
         """Bytes left for a task: its share of what the tasks before it have left, less what it has used."""
@@ -593,7 +596,7 @@ def _views(
     if why is not None:
         marks = [Mark(name, "", "", False, value) for name, value in zip(why.names, why.values, strict=True)]
     if run.model.task(task).head.level == "vector":
-        names, marks = _vector_marks(run, task, judged.item)
+        names, marks = _vector_marks(run, task, judged)
     shown = adapter.show(item, examples, marks, unit.vector) if hasattr(adapter, "show") else []
     views = [_view(run, task, view) for view in shown]
     if not views and marks and why is None:
@@ -605,21 +608,25 @@ def _views(
     return [*views, *(_view(run, task, picture) for picture in seen)], names
 
 
-@lru_cache(maxsize=1)  # one network may have all nodes that are shown
-def _vector_marks(run: Run, task: str, number: int) -> tuple[list[str], list[Mark]]:
-    """The names of an item's vectors; their labels and predictions."""
-    names = _vector_names(run, task, number)
-    judged = next(judged for judged in run.scored[task].judged if judged.item == number)
-    rows = zip(names, judged.results, judged.labels, strict=True)
-    return names, [
-        Mark(
-            name,
-            "" if label is None else label_text(label),
-            _predicted_text(result),
-            _wrong(result, label),
+def _vector_marks(run: Run, task: str, judged: Judged) -> tuple[list[str], list[Mark]]:
+    """The names of an item's vectors; their labels and predictions. All that are shown may be of one item."""
+    key = task, judged.item
+    if key not in run.marks:
+        names = _vector_names(run, task, judged.item)
+        rows = zip(names, judged.results, judged.labels, strict=True)
+        run.marks[key] = (
+            names,
+            [
+                Mark(
+                    name,
+                    "" if label is None else label_text(label),
+                    _predicted_text(result),
+                    _wrong(result, label),
+                )
+                for name, result, label in rows
+            ],
         )
-        for name, result, label in rows
-    ]
+    return run.marks[key]
 
 
 def _attended(run: Run, task: str, unit: Unit, examples: Sequence[Any]) -> list[Picture]:

@@ -1,28 +1,32 @@
 """Nodes of large networks: each node becomes one short set, made from the features of its neighbourhood.
 
-    set of node i = [x_i, mean of x at 1 hop, at 2 hops …] · W + place
+    set of node i = [x_i, mean of x at 1 hop, at 2 hops …, x of some neighbours] · W + place
+    heads see:      g · (vector of the node) + (1 - g) · sum over all vectors v of softmax(w · v) v
 
-After NAGphormer (https://arxiv.org/abs/2206.04910). If a graph is small enough for attention over all its
-nodes, use `multiseq.adapters.graph`, which makes one set of the whole graph.
+The means, and reading a set by attention, are those of NAGphormer (https://arxiv.org/abs/2206.04910).
+Neighbours are sampled as in GraphSAGE (https://arxiv.org/abs/1706.02216). If a graph is small enough for
+attention over all its nodes, use `multiseq.adapters.graph`, which makes one set of the whole graph.
 
-Axes: nodes, columns, sets, places (the node, then one per hop and direction), dim.
+Axes: nodes, columns, sets, places (the node, one per hop and direction, one for neighbours), dim.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from multiseq.adapters._graph.bags import FOLDED, Ids, ids_of, pack_ids
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.items import Rows
-from multiseq.adapters._graph.neighborhoods import Network, NodeExample, gather, pack_nodes
+from multiseq.adapters._graph.neighborhoods import Neighbors, Network, NodeExample, gather, pack_nodes
 from multiseq.adapters._graph.shown import show
 from multiseq.adapters._graph.stem import HopStem
 from multiseq.adapters._graph.training import (
@@ -41,12 +45,13 @@ from multiseq.adapters._graph.training import (
 )
 from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading
 from multiseq.nn.first_weights import repeatable
+from multiseq.nn.pool import pool
 from multiseq.protocols import Inputs, Level, Mark, Part
 from multiseq.vectors import VectorSets
 
 __all__ = ["NeighborhoodAdapter", "Network", "NodeExample"]
 
-OPTIONS = ("kind", "dim", "num_hops", "directed", "dropout")
+OPTIONS = ("kind", "dim", "num_hops", "num_neighbors", "directed", "dropout")
 """The constructor's arguments except the columns."""
 
 
@@ -58,14 +63,19 @@ class NeighborhoodAdapter(nn.Module):
     features after 1, 2 … ``num_hops`` steps along the edges and, if ``directed``, also against them.
     :meth:`prepare` computes them once, so networks of any size train in mini-batches. The features are
     categories, numbers, ids and the number of neighbours. Of the averaged ids, each place keeps those 64 with
-    the largest weights. Texts and features of edges are not possible. Heads read the vector of the node
-    itself.
+    the largest weights. Texts and features of edges are not possible.
+
+    A mean hides which neighbours there are. With ``num_neighbors``, the set also holds so many neighbours
+    themselves, and attention compares them. Of more, training draws others each time; a prediction takes
+    always the same. Heads read the node's vector and a weighted mean of the set, each half at first; how much
+    of each is learned. The mean helps where few nodes have labels.
 
     Args:
         kind: The kind of the items: "data", "hetero" or "table".
         nodes, edges: The columns (features) of nodes and edges; edges must have none.
         dim: Width of the vectors.
         num_hops: Steps that a neighbourhood reaches; 0: only the node itself.
+        num_neighbors: The most neighbours in a set, for each direction if ``directed``; 0: none.
         directed: Whether edges differ from their reverses. If not, an edge may be given once or in both
             directions.
         dropout: Dropout probability of ids and vectors in the stem, in training only.
@@ -81,7 +91,7 @@ class NeighborhoodAdapter(nn.Module):
     """
 
     modality = "graph"
-    kept = (Network, NodeExample, Ids)
+    kept = (Network, NodeExample, Ids, Neighbors)
 
     @repeatable
     def __init__(
@@ -92,6 +102,7 @@ class NeighborhoodAdapter(nn.Module):
         dim: int,
         *,
         num_hops: int = 2,
+        num_neighbors: int = 0,
         directed: bool = True,
         dropout: float = 0.1,
     ) -> None:
@@ -99,13 +110,19 @@ class NeighborhoodAdapter(nn.Module):
         check_kind(kind)
         check_whole_number("dim", dim, 1, WIDEST)
         check_whole_number("num_hops", num_hops, 0, MANY)
+        check_whole_number("num_neighbors", num_neighbors, 0, MANY)
         check_number("dropout", dropout, 0.0, 1.0)
         _check_columns(nodes, edges)
         self.kind, self.nodes, self.edges, self.dim = kind, nodes, edges, dim
-        self.num_hops, self.directed, self.dropout = num_hops, directed, dropout
-        ways = 2 if directed else 1
-        width = sum(nodes.sizes) + nodes.width + ways  # the last columns hold the degrees
-        self.stem = HopStem(width, 1 + num_hops * ways, dim, dropout, nodes.num_ids)
+        self.num_hops, self.num_neighbors = num_hops, num_neighbors
+        self.directed, self.dropout = directed, dropout
+        self.ways = 2 if directed else 1
+        width = sum(nodes.sizes) + nodes.width + self.ways  # the last columns hold the degrees
+        places = 1 + (num_hops + (num_neighbors > 0)) * self.ways
+        self.stem = HopStem(width, places, dim, dropout, nodes.num_ids)
+        self.score = nn.Linear(dim, 1, bias=False)
+        nn.init.zeros_(self.score.weight)  # so that training begins with the mean
+        self.gate = nn.Parameter(torch.zeros(1))
 
     @classmethod
     def fit(
@@ -114,6 +131,7 @@ class NeighborhoodAdapter(nn.Module):
         *,
         dim: int,
         num_hops: int = 2,
+        num_neighbors: int = 0,
         directed: bool | None = None,
         dropout: float = 0.1,
     ) -> NeighborhoodAdapter:
@@ -123,6 +141,7 @@ class NeighborhoodAdapter(nn.Module):
             items: Training networks of one kind. They are read once.
             dim: Width of the vectors.
             num_hops: As in the constructor.
+            num_neighbors: As in the constructor.
             directed: As in the constructor. None: False if every edge has its reverse, otherwise True.
             dropout: As in the constructor.
 
@@ -132,28 +151,39 @@ class NeighborhoodAdapter(nn.Module):
         learned = learn(items, directed)
         if learned.features is not None:
             raise ValueError("graphs: got features of whole molecules, expected none; use GraphAdapter")
-        options: Any = {"num_hops": num_hops, "directed": learned.directed, "dropout": dropout}
-        return cls(learned.kind, learned.nodes, learned.edges, dim, **options)
+        return cls(
+            learned.kind,
+            learned.nodes,
+            learned.edges,
+            dim,
+            num_hops=num_hops,
+            num_neighbors=num_neighbors,
+            directed=learned.directed,
+            dropout=dropout,
+        )
 
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
     def prepare(self, item: Any) -> list[NodeExample]:
-        """One example per node. All examples of a network share one tensor.
+        """One example per node. All examples of a network share its tensors.
 
         Raises:
             ValueError: An invalid item (the message names the node or edge), or an item of another kind.
         """
         graph = read(item, self.kind)
-        network = gather(graph, self.nodes, self.edges, self.num_hops, self.directed)
+        options: Any = {name: getattr(self, name) for name in ("num_hops", "num_neighbors", "directed")}
+        network = gather(graph, self.nodes, self.edges, **options)
         return [NodeExample(network, node) for node in range(graph.nodes.count)]
 
     def augment(self, example: NodeExample, generator: torch.Generator) -> NodeExample:
-        """Return the example unchanged. The dropout of the stem is the only augmentation."""
-        return example
+        """Draw which neighbours the set holds, if there may be some."""
+        if not self.num_neighbors:
+            return example
+        return replace(example, draws=torch.rand(self.ways, self.num_neighbors, generator=generator))
 
     def num_vectors(self, example: NodeExample) -> int:
-        """The number of places in the set: the node itself, then one per hop and direction."""
-        return int(example.network.features.shape[1])
+        """The number of vectors in the set: the node itself, one per hop and direction, and neighbours."""
+        return int(example.network.lengths[example.node])
 
     def align(self, labels: Any, example: NodeExample) -> list[Any]:
         """The label of this node. ``labels`` has one label per node of the network."""
@@ -165,16 +195,20 @@ class NeighborhoodAdapter(nn.Module):
         return [names[example.node] if names else str(example.node)]
 
     def collate(self, examples: Sequence[NodeExample]) -> Inputs:
-        """Pack the gathered features of all examples."""
-        features, bags = pack_nodes(examples) if examples else (torch.zeros(0, *self.stem.shape), [])
-        bags = bags or ([ids_of(self.nodes.encode_ids(Rows(0)))] if self.nodes.ids else [])
-        return Inputs([self.num_vectors(e) for e in examples], {"features": features, **pack_ids(bags)})
+        """Pack the gathered features of all examples and of their neighbours."""
+        if not examples:
+            none = [ids_of(self.nodes.encode_ids(Rows(0)))] if self.nodes.ids else []
+            empty = {"features": torch.zeros(0, self.stem.width), "places": torch.zeros(0, dtype=torch.long)}
+            return Inputs([], {**empty, **pack_ids(none)})
+        packed = pack_nodes(examples, self.num_neighbors)
+        tensors = {"features": packed.features, "places": packed.places, **pack_ids(packed.bags)}
+        return Inputs(packed.lengths, tensors)
 
     # --- for `multiseq.training.item_cache` ----------------------------------------------------------------
 
     def prepared_by(self) -> dict[str, Any]:
         """The settings that the result of `prepare` depends on, with vocabularies and scales."""
-        names = ("kind", "num_hops", "directed")
+        names = ("kind", "num_hops", "num_neighbors", "directed")
         return {**{name: getattr(self, name) for name in names}, "nodes": self.nodes.to_json()}
 
     def content(self, item: Any) -> Any:
@@ -235,17 +269,19 @@ class NeighborhoodAdapter(nn.Module):
         if level == "sequence":
             return word_bag(item, [name for example in examples for name in self.names(example)])
         rows = [row for example in examples for row in self.baseline_vectors(example)]
-        return sums(rows, self.stem.shape[1] + min(self.nodes.num_ids, FOLDED))
+        return sums(rows, self.stem.width + min(self.nodes.num_ids, FOLDED))
 
     # --- on the device ----------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:
-        """One unordered set per node, with one vector of width ``dim`` per place."""
-        return VectorSets(self.stem(inputs.tensors).flatten(0, 1), inputs.lengths)
+        """One unordered set per node, of vectors of width ``dim``."""
+        return VectorSets(self.stem(inputs.tensors), inputs.lengths)
 
     def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
-        """The vector of the node itself: the first vector of each set."""
-        return sets.first()
+        """One vector per node: its own, and a mean of its set that is weighted by attention."""
+        scores: Float[Tensor, " vectors"] = self.score(sets.values)[:, 0]
+        own, mean = sets.first().values, pool(sets, "attention", scores)
+        return VectorSets(torch.lerp(mean, own, self.gate.sigmoid().to(own.dtype)), [1] * sets.num_sets)
 
     # --- to disk and back -------------------------------------------------------------------------
 

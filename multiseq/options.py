@@ -128,6 +128,7 @@ OPTIONS: dict[str, Option] = {
     "rooms": Option(str),
     "channel": Option(int, COUNT),
     "num_hops": Option(int, COUNT),
+    "num_neighbors": Option(int, COUNT),
     "num_layers": Option(int, COUNT),
     "walk_length": Option(int, COUNT),
     "max_distance": Option(int, COUNT),
@@ -163,7 +164,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "GraphAdapter": (
         *("num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout", "descriptors"),
     ),
-    "NeighborhoodAdapter": ("num_hops", "directed", "dropout"),
+    "NeighborhoodAdapter": ("num_hops", "num_neighbors", "directed", "dropout"),
     "VectorHead": ("dropout",),
     "SetHead": ("pool", "dropout"),
     "CTCHead": ("dropout",),

@@ -54,6 +54,7 @@ ARGUMENTS: list[tuple[Any, str, list[Any]]] = [
     (GraphAdapter, "edge_dropout", SHARE),
     (NeighborhoodAdapter, "dim", [*WHOLE, 0, 1_000_000]),
     (NeighborhoodAdapter, "num_hops", [*WHOLE, 2_000_000_000]),
+    (NeighborhoodAdapter, "num_neighbors", [*WHOLE, 2_000_000_000]),
     (NeighborhoodAdapter, "dropout", SHARE),
 ]
 EACH = [(adapter, name, value) for adapter, name, values in ARGUMENTS for value in values]

@@ -1,6 +1,7 @@
 """Turn a graph into one example per node, and pack examples into a batch.
 
-Axes: nodes, columns, sets, places (the node itself, then one per hop and direction).
+Axes: nodes, columns, sets, vectors, places (the node itself, one per hop and direction, its neighbours in one
+direction), ways (along the edges, and against them if they are directed), chosen (neighbours of a set).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from itertools import groupby
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from multiseq.adapters._graph.bags import Ids, ids_of
@@ -21,7 +22,7 @@ from multiseq.adapters._graph.items import Graph
 from multiseq.adapters._graph.structure import gather_bags, gather_hops
 from multiseq.requires import need
 
-__all__ = ["Network", "NodeExample", "gather", "pack_nodes"]
+__all__ = ["Neighbors", "Network", "NodeExample", "Packed", "gather", "pack_nodes"]
 
 MOST_IDS = 64
 """Ids that are kept of the mean of a neighbourhood: those with the largest weights. See decision 26."""
@@ -31,13 +32,47 @@ MOST_VALUES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
+class Neighbors:
+    """The neighbours in one direction: those of node *i* are ``nodes[starts[i] : starts[i + 1]]``."""
+
+    starts: Int[Tensor, " nodes_and_one"]
+    nodes: Int[Tensor, " edges"]
+
+    def some(
+        self, of: Int[Tensor, " sets"], draws: Float[Tensor, "sets chosen"]
+    ) -> tuple[Int[Tensor, "sets chosen"], Bool[Tensor, "sets chosen"]]:
+        """Choose neighbours of some nodes: all, or one out of each of as many equal parts as there are draws.
+
+        Args:
+            of: Numbers of nodes.
+            draws: Which neighbour of its part, from 0 (the first) to 1 (the last).
+
+        Returns:
+            The numbers of the neighbours, and True where there is one: the first columns of a row.
+        """
+        first, count = self.starts[of, None], (self.starts[of + 1] - self.starts[of])[:, None]
+        most = draws.shape[1]
+        parts, part = count.clamp(min=1, max=most), torch.arange(most)
+        low, high = part * count // parts, (part + 1) * count // parts
+        there = part < count
+        place = first + low + (draws * (high - low)).long()
+        chosen = torch.zeros_like(place)
+        chosen[there] = self.nodes[place[there]].long()
+        return chosen, there
+
+
+@dataclass(frozen=True, eq=False)
 class Network:
     """A graph as node sets: the gathered features of every node. All examples of the graph share them."""
 
     names: list[str] | None
     features: Float[Tensor, "nodes places columns"]
+    lengths: Int[Tensor, " nodes"]
+    """Vectors of the set of each node."""
     bags: Ids | None = None
     """The ids of each place of the first node, then of the second …; None without columns of ids."""
+    neighbors: tuple[Neighbors, ...] = ()
+    """For each way. Empty if sets hold no neighbours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +81,23 @@ class NodeExample:
 
     network: Network
     node: int
+    draws: Float[Tensor, "ways chosen"] | None = None
+    """Which neighbours the set holds, if there are more. None: those in the middle of each part."""
 
 
-def gather(graph: Graph, nodes: Columns, edges: Columns, num_hops: int, directed: bool) -> Network:
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """The node sets of a batch."""
+
+    lengths: list[int]
+    features: Float[Tensor, "vectors columns"]
+    places: Int[Tensor, " vectors"]
+    bags: list[Ids]
+
+
+def gather(
+    graph: Graph, nodes: Columns, edges: Columns, *, num_hops: int, num_neighbors: int, directed: bool
+) -> Network:
     """Gather the features of every node and of its neighbourhood.
 
     ``log(1 + n)`` is a further feature of a node with *n* neighbours, because a mean cannot count. Directed
@@ -67,7 +116,21 @@ def gather(graph: Graph, nodes: Columns, edges: Columns, num_hops: int, directed
     degrees = [torch.bincount(end, minlength=len(codes)).float().log1p() for end in ends]
     features = torch.cat([one_hot, numbers, torch.stack(degrees, dim=1)], dim=1)
     gathered = gather_hops(features, edge_index, num_hops, reverses=directed)
-    return Network(graph.names, gathered, _gathered_ids(graph, nodes, edge_index, num_hops, directed))
+    neighbors = _neighbors(edge_index, len(codes), ways) if num_neighbors else ()
+    lengths = torch.full((len(codes),), gathered.shape[1])
+    for way in neighbors:
+        lengths += way.starts.diff().clamp(max=num_neighbors)
+    bags = _gathered_ids(graph, nodes, edge_index, num_hops, directed)
+    return Network(graph.names, gathered, lengths, bags, neighbors)
+
+
+def _neighbors(edge_index: Tensor, num_nodes: int, ways: int) -> tuple[Neighbors, ...]:
+    found = []
+    for source, target in (edge_index, edge_index.flip(0))[:ways]:
+        order = torch.argsort(source * num_nodes + target)
+        starts = torch.bincount(source, minlength=num_nodes).cumsum(0)
+        found.append(Neighbors(torch.cat([torch.zeros(1, dtype=torch.long), starts]), target[order].int()))
+    return tuple(found)
 
 
 def _gathered_ids(
@@ -94,17 +157,31 @@ def _check_categories(nodes: Columns, num_rows: int) -> None:
         )
 
 
-def pack_nodes(examples: Sequence[NodeExample]) -> tuple[Float[Tensor, "sets places columns"], list[Ids]]:
-    """The gathered features and ids of all nodes of a batch.
+def pack_nodes(examples: Sequence[NodeExample], num_neighbors: int) -> Packed:
+    """The sets of all examples: the places of the node, then its neighbours.
 
     Consecutive nodes of a network are indexed at once.
     """
-    features, bags = [], []
+    lengths, features, places, bags = [], [], [], []
     for _, run in groupby(examples, key=lambda e: id(e.network)):
         nodes = list(run)
         network, numbers = nodes[0].network, torch.tensor([e.node for e in nodes])
-        features.append(network.features[numbers])
+        own = torch.arange(network.features.shape[1])
+        row = [numbers[:, None] * len(own) + own]  # of the features, flattened
+        there = [torch.ones(len(nodes), len(own), dtype=torch.bool)]
+        place = [own.expand(len(nodes), -1)]
+        middle = torch.full((len(network.neighbors), num_neighbors), 0.5)
+        draws = torch.stack([middle if e.draws is None else e.draws for e in nodes])
+        for number, way in enumerate(network.neighbors):
+            chosen, exists = way.some(numbers, draws[:, number])
+            row.append(chosen * len(own))
+            there.append(exists)
+            place.append(torch.full_like(chosen, len(own) + number))
+        exists = torch.cat(there, dim=1)
+        rows = torch.cat(row, dim=1)[exists]
+        lengths += exists.sum(1).tolist()
+        features.append(network.features.flatten(0, 1)[rows])
+        places.append(torch.cat(place, dim=1)[exists])
         if network.bags is not None:
-            places = network.features.shape[1]
-            bags.append(network.bags.rows((numbers[:, None] * places + torch.arange(places)).flatten()))
-    return torch.cat(features), bags
+            bags.append(network.bags.rows(rows))
+    return Packed(lengths, torch.cat(features), torch.cat(places), bags)

@@ -1,6 +1,6 @@
 """The learned stems of graphs: message passing along the edges, or one projection for node sets.
 
-Axes: nodes, edges, pair (source and target), columns, dim, rows (nodes or edges), sets, places.
+Axes: nodes, edges, pair (source and target), columns, dim, rows (nodes or edges), vectors, places.
 """
 
 from __future__ import annotations
@@ -119,23 +119,23 @@ class MessageStem(nn.Module):
 
 
 class HopStem(nn.Module):
-    """The vectors of a node set: a projection of features and ids at each place, plus a vector per place."""
+    """The vectors of node sets: a projection of features and ids, plus a vector for the place."""
 
     def __init__(self, width: int, places: int, dim: int, dropout: float, num_ids: int = 0) -> None:
         super().__init__()
-        self.shape = (places, width)
+        self.width = width
         self.project = nn.Linear(width, dim)
         self.ids = IdEmbedding(num_ids, dim) if num_ids else None
         self.places = nn.Parameter(torch.randn(places, dim) * 0.1)
         self.norm = nn.LayerNorm(dim)
         self.dropout = dropout
 
-    def forward(self, tensors: Mapping[str, Tensor]) -> Float[Tensor, "sets places dim"]:
+    def forward(self, tensors: Mapping[str, Tensor]) -> Float[Tensor, "vectors dim"]:
         """Project all places with the same matrix, so that a feature means the same at every hop."""
         projected = self.project(tensors["features"].to(self.project.weight.dtype))
         if self.ids is not None:
-            projected = projected + self.ids.of_batch(tensors, self.dropout).view_as(projected)
-        x: Tensor = self.norm(projected) + self.places
+            projected = projected + self.ids.of_batch(tensors, self.dropout)
+        x: Tensor = self.norm(projected) + F.embedding(tensors["places"], self.places)
         return dropout(x, self.dropout, self.training)
 
 

@@ -73,6 +73,7 @@ ITEMS: dict[str, list[Any]] = {
     "table": [TABLE, {**TABLE, "edges": [(0, 0), (4, 1), (1, 4), (1, 2)]}],
     "triples": [TRIPLES, TRIPLES[:1], [], [("Bo", "met", "Bo")]],
     "node sets": [data(0), data(1, 1, 0), data(2, 13, 29)],
+    "node sets with neighbors": [data(0), data(1, 1, 0), data(2, 13, 29)],
     "node sets of categories": [Data(x=torch.tensor([0, 1, 1]), edge_index=torch.tensor([[0], [1]]))],
 }
 
@@ -82,7 +83,8 @@ AnyAdapter = GraphAdapter | NeighborhoodAdapter
 
 def fitted(name: str) -> AnyAdapter:
     if name.startswith("node sets"):
-        return NeighborhoodAdapter.fit(ITEMS[name], dim=DIM, num_hops=2).eval()
+        most = 2 if "neighbors" in name else 0
+        return NeighborhoodAdapter.fit(ITEMS[name], dim=DIM, num_hops=2, num_neighbors=most).eval()
     return GraphAdapter.fit(ITEMS[name], dim=DIM, num_layers=2, walk_length=5).eval()
 
 
@@ -143,7 +145,8 @@ def test_from_config_gives_the_same_bits(name: str) -> None:
 def test_every_weight_learns(name: str) -> None:
     adapter = fitted(name)
     examples = [e for item in ITEMS[name] for e in adapter.prepare(item)]
-    values = adapter(adapter.collate(examples)).values
+    inputs = adapter.collate(examples)
+    values = adapter.read(adapter(inputs), inputs).values
     (values * torch.randn_like(values)).sum().backward()
     idle = [n for n, p in adapter.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
@@ -354,11 +357,76 @@ def test_a_node_set_by_hand() -> None:
     features = adapter.collate(adapter.prepare(graph)).tensors["features"]
     one = math.log(2)
     own, other = [0, 1, 0, one, 0], [0, 0, 1, 0, one]
-    expected = [[own, other, [0] * 5], [other, [0] * 5, own]]  # itself, along, against
+    expected = [own, other, [0] * 5, other, [0] * 5, own]  # of each itself, along, against
     torch.testing.assert_close(features, torch.tensor(expected))
 
 
-def test_node_sets_share_one_tensor_and_read_the_node() -> None:
+STAR = {"nodes": {"age": [float(i) for i in range(9)]}, "edges": [(0, i) for i in range(1, 9)]}
+
+
+def neighbors_in(adapter: NeighborhoodAdapter, examples: list[Any]) -> list[list[int]]:
+    """The numbers of the neighbours in each set: their ages, whose mean is 4 and standard deviation 2.58."""
+    tensors = adapter.collate(examples).tensors
+    ages = (tensors["features"][:, 0] * np.std(range(9)) + 4).round().int()
+    places, found = tensors["places"].tolist(), []
+    for age, place in zip(ages.tolist(), places, strict=True):
+        if place == 0:
+            found.append([])
+        elif place > adapter.num_hops * adapter.ways:
+            found[-1].append(age)
+    return found
+
+
+def test_a_set_holds_neighbors_by_hand() -> None:
+    adapter = NeighborhoodAdapter.fit([STAR], dim=DIM, num_hops=1, num_neighbors=3, directed=False).eval()
+    examples = adapter.prepare(STAR)
+    assert [adapter.num_vectors(e) for e in examples] == [5] + [3] * 8
+    # eight neighbours in the parts 1 2, 3 4 5 and 6 7 8, of each the one in the middle
+    assert neighbors_in(adapter, examples) == [[2, 4, 7]] + [[0]] * 8
+    assert neighbors_in(adapter, [examples[5], examples[0], examples[5]]) == [[0], [2, 4, 7], [0]]
+
+
+def test_training_draws_other_neighbors_each_time() -> None:
+    adapter = NeighborhoodAdapter.fit([STAR], dim=DIM, num_hops=1, num_neighbors=3, directed=False)
+    generator = torch.Generator().manual_seed(0)
+    hub, leaf, *_ = adapter.prepare(STAR)
+    drawn = [adapter.augment(hub, generator) for _ in range(400)]
+    assert {adapter.num_vectors(e) for e in drawn} == {5}
+    sets = neighbors_in(adapter, drawn)
+    assert all(len({*one}) == 3 for one in sets)  # each neighbour at most once
+    counts = [sum(n in one for one in sets) for n in range(9)]
+    assert counts[0] == 0
+    assert all(160 < count < 240 for count in counts[1:3])  # 400 / 2
+    assert all(95 < count < 175 for count in counts[3:])  # 400 / 3
+    assert neighbors_in(adapter, [adapter.augment(leaf, generator)]) == [[0]]
+
+
+def test_directed_networks_have_neighbors_either_way() -> None:
+    adapter = NeighborhoodAdapter.fit([STAR], dim=DIM, num_hops=1, num_neighbors=2, directed=True).eval()
+    examples = adapter.prepare(STAR)
+    assert neighbors_in(adapter, examples) == [[3, 7]] + [[0]] * 8
+    places = adapter.collate([examples[0], examples[1]]).tensors["places"]
+    assert places.tolist() == [0, 1, 2, 3, 3, 0, 1, 2, 4]  # 3: along the edges, 4: against them
+
+
+def test_neighbors_know_what_a_mean_hides() -> None:
+    """Both hubs have neighbours with the mean 0; only those of the second differ."""
+    alike = {"nodes": {"x": [0.0, 0.0, 0.0]}, "edges": [(0, 1), (0, 2)]}
+    apart = {"nodes": {"x": [0.0, 3.0, -3.0]}, "edges": [(0, 1), (0, 2)]}
+    for most, same in ((0, True), (2, False)):
+        torch.manual_seed(0)
+        adapter = NeighborhoodAdapter.fit(
+            [alike, apart], dim=DIM, num_hops=1, num_neighbors=most, directed=False
+        )
+        adapter.eval()
+        read = []
+        for network in (alike, apart):
+            inputs = adapter.collate(adapter.prepare(network)[:1])
+            read.append(adapter.read(adapter(inputs), inputs).values)
+        assert torch.allclose(*read, atol=1e-5) is same
+
+
+def test_node_sets_share_one_tensor_and_read_the_node_and_a_mean() -> None:
     adapter, graph = fitted("node sets"), data(2, 13, 29)
     examples = adapter.prepare(graph)
     assert len({id(e.network) for e in examples}) == 1
@@ -367,7 +435,13 @@ def test_node_sets_share_one_tensor_and_read_the_node() -> None:
     inputs = adapter.collate(examples)
     sets = adapter(inputs)
     assert set(sets.lengths) == {5}
-    torch.testing.assert_close(adapter.read(sets, inputs).values, sets.values[::5])
+    values = sets.values.view(13, 5, DIM)
+    torch.testing.assert_close(adapter.read(sets, inputs).values, (values[:, 0] + values.mean(1)) / 2)
+    torch.nn.init.normal_(adapter.score.weight)
+    torch.nn.init.constant_(adapter.gate, math.log(3))  # three quarters
+    weights = (values @ adapter.score.weight[0]).softmax(1)
+    expected = 0.75 * values[:, 0] + 0.25 * (weights[:, :, None] * values).sum(1)
+    torch.testing.assert_close(adapter.read(sets, inputs).values, expected)
     mixed = [examples[3], adapter.prepare(data(0))[2], examples[0]]
     alone = torch.cat([adapter(adapter.collate([e])).values for e in mixed])
     torch.testing.assert_close(adapter(adapter.collate(mixed)).values, alone)

@@ -21,6 +21,7 @@ from multiseq.adapters._graph.examples import both_ways, encoded
 from multiseq.adapters._graph.items import Graph
 from multiseq.adapters._graph.structure import gather_bags, gather_hops
 from multiseq.requires import need
+from multiseq.system.memory import memory
 
 __all__ = ["Neighbors", "Network", "NodeExample", "Packed", "gather", "pack_nodes"]
 
@@ -107,7 +108,9 @@ def gather(
         ValueError: Edge features, or so many categories that their one-hot columns would not fit into memory.
     """
     ways = 2 if directed else 1
-    _check_categories(nodes, graph.nodes.count * (1 + num_hops * ways))
+    num_places = 1 + num_hops * ways
+    _check_categories(nodes, graph.nodes.count * num_places)
+    _check_memory(graph.nodes.count, num_places, sum(nodes.sizes) + nodes.width + ways)
     codes, numbers = encoded(nodes, graph.nodes)
     edges.encode(graph.edges)  # raises an error if there are edge features
     one_hot = torch.zeros(len(codes), sum(nodes.sizes)).scatter_(1, codes, 1.0)
@@ -154,6 +157,17 @@ def _check_categories(nodes: Columns, num_rows: int) -> None:
             f"node sets, {sizes[most] - 1} of them in {names[most]!r}, expected fewer than "
             f"{MOST_VALUES // max(num_rows, 1)}; leave out a column that names each node (an id), or use "
             "GraphAdapter"
+        )
+
+
+def _check_memory(num_nodes: int, num_places: int, width: int) -> None:
+    """Raise ValueError if the features of all node sets need more than the memory of this machine."""
+    needed, limit = 4 * num_nodes * num_places * width, memory()
+    if limit is not None and needed > limit:
+        raise ValueError(
+            f"num_hops: the sets of {num_nodes:,} nodes, with {num_places} places of {width:,} columns each, "
+            f"take {needed / 2**30:,.0f} GiB; this machine has {limit / 2**30:,.0f} GiB of memory. Take "
+            "fewer hops or columns, or give columns with few values in each row as a column of ids"
         )
 
 

@@ -102,6 +102,16 @@ def test_a_category_that_names_each_node_is_refused_before_anything_is_allocated
         adapter.prepare(table)
 
 
+def test_node_sets_larger_than_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Data(x=torch.zeros(1000, 62), edge_index=torch.tensor([[0], [1]]))
+    adapter = NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=1)
+    monkeypatch.setattr(_graph_neighborhoods, "memory", lambda: 4 * 1000 * 3 * 64 - 1)
+    with pytest.raises(ValueError, match="1,000 nodes, with 3 places of 64 columns each, take 0 GiB"):
+        adapter.prepare(graph)
+    monkeypatch.setattr(_graph_neighborhoods, "memory", lambda: 4 * 1000 * 3 * 64)
+    assert len(adapter.prepare(graph)) == 1000
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_node_sets_in_other_precisions(dtype: torch.dtype) -> None:
     data = Data(x=torch.randn(5, 3), edge_index=torch.tensor([[0, 1, 2], [1, 2, 3]]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,8 +21,10 @@ from multiseq import (
 )
 from multiseq.runs.build import adapter_class, check_options
 from multiseq.runs.evaluate import evaluate_run
-from multiseq.runs.recipe import RecipeError, read
+from multiseq.runs.folder import read_run
+from multiseq.runs.recipe import Recipe, RecipeError, read
 from multiseq.runs.run import train_run
+from multiseq.training.resume import ResumeFile
 from tests.cells import backward, batch_of
 from tests.pretrained.tiny import model_of, three_modalities, write_folder
 
@@ -153,3 +156,72 @@ def test_the_example_of_text_takes_a_file_and_a_pretrained_start(tmp_path: Path)
     model = example["build"](data[0], str(write_folder(tmp_path / "hf", "bert")))
     assert isinstance(model.encoder, PretrainedEncoder)
     assert model.predict("sentiment", ["the cat"])[0].label in ("a", "b")
+
+
+# --- a run that was stopped -----------------------------------------------------------------------
+
+STEPS = ["training.steps=3", "training.save_every=1", "training.evaluate_every=0"]
+
+
+def stopped(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Train until the first resume file is written, as if Ctrl-C were pressed then."""
+
+    def save(self: ResumeFile, *given: Any, **named: Any) -> None:
+        write(self, *given, **named)
+        raise KeyboardInterrupt
+
+    write = ResumeFile.save_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumeFile, "save_checkpoint", save)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train_run(recipe, out, progress=False, say=lambda _: None)
+    assert (out / "resume.ckpt").is_file()
+    assert not (out / "model").exists()
+    return out
+
+
+@pytest.mark.parametrize("named", ["nothing", "the recipe", "the new place"])
+def test_a_stopped_run_goes_on_without_its_start(
+    named: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read(folder / "tiny.toml", STEPS)
+    train_run(recipe, folder / "whole", progress=False, say=lambda _: None)
+    run = stopped(recipe, folder / "run", monkeypatch)
+    if named == "the new place":
+        (folder / "hf").rename(folder / "moved")
+    else:
+        shutil.rmtree(folder / "hf")
+    given = {
+        "nothing": lambda: read_run(run),
+        "the recipe": lambda: read(folder / "tiny.toml", STEPS),
+        "the new place": lambda: read(folder / "tiny.toml", [*STEPS, f"encoder.start={folder / 'moved'}"]),
+    }[named]()
+    train_run(given, run, resume=True, progress=False, say=lambda _: None)
+    weights = [(place / "model" / "model.safetensors").read_bytes() for place in (run, folder / "whole")]
+    assert weights[0] == weights[1]
+    begun = folder / ("moved" if named == "the new place" else "hf")
+    assert read_run(run).tables["encoder"]["start"] == str(begun.resolve())
+
+
+def test_a_stopped_run_from_the_hub_goes_on_without_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("multiseq.pretrained.folder.download_files", lambda *given: folder / "hf")
+        recipe = read(folder / "tiny.toml", [*STEPS, "encoder.start=ada/bert"])
+        run = stopped(recipe, folder / "run", monkeypatch)
+    monkeypatch.setattr("multiseq.pretrained.folder.download_files", lambda *given: pytest.fail("downloads"))
+    assert train_run(read_run(run), run, resume=True, progress=False, say=lambda _: None)["mood"]
+
+
+def test_a_run_goes_on_from_no_other_start(
+    folder: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stopped(read(folder / "tiny.toml", STEPS), folder / "run", monkeypatch)
+    shutil.copytree(folders["bert"], folder / "other")
+    model_of("bert", seed=1).save_pretrained(folder / "other")  # the same sizes, other weights
+    other = read(folder / "tiny.toml", [*STEPS, f"encoder.start={folder / 'other'}"])
+    with pytest.raises(ValueError, match="its run has another recipe than the one given"):
+        train_run(other, run, resume=True, say=lambda _: None)
+    (run / "resume.ckpt").unlink()  # then it begins again, and needs the weights
+    shutil.rmtree(folder / "hf")
+    with pytest.raises(ValueError, match=r"\[encoder\] start: .*hf: no such folder"):
+        train_run(read_run(run), run, resume=True, say=lambda _: None)

@@ -403,6 +403,8 @@ def _items_of(recipe: Recipe, data: str, splits: Mapping[str, Sequence[Source]])
 def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path | None, say: Say) -> None:
     import torch
 
+    from multiseq.training.optimizer import frozen
+
     for source in train:
         adapter = model.adapter(source.adapter_name)
         items = source.items[:: -(-len(source.items) // COUNTED)]
@@ -414,9 +416,14 @@ def _announce(model: Model, train: Sequence[Source], options: Settings, out: Pat
     cpu = f"CPU (threads: {torch.get_num_threads()})"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     weights = _num_weights(model)
-    kept = 4 + bool(options.ema_decay)  # weights, gradients, two moments, and the running average
-    size = f"{4 * kept * weights / 2**20:,.1f} MiB with gradients and moments"
-    say(f"{weights:,} weights on {device}, {size}" + (f"; writing to {out}" if out else ""))
+    with frozen(model, options.frozen_layers):
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    kept = (
+        weights * (1 + bool(options.ema_decay)) + 3 * trained
+    )  # the running average; gradients, two moments
+    size = f"{4 * kept / 2**20:,.1f} MiB with gradients and moments"
+    what = f"{weights:,} weights" + (f" ({trained:,} of them are trained)" if trained < weights else "")
+    say(f"{what} on {device}, {size}" + (f"; writing to {out}" if out else ""))
 
 
 def _num_weights(model: Model) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 from multiseq import (
+    ClassTarget,
     PretrainedEncoder,
     PretrainedTextAdapter,
+    SetHead,
     TextAdapter,
     VectorSets,
     load,
@@ -23,7 +26,7 @@ from multiseq.runs.build import adapter_class, check_options
 from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.folder import read_run
 from multiseq.runs.recipe import Recipe, RecipeError, read
-from multiseq.runs.run import train_run
+from multiseq.runs.run import check_run, train_run
 from multiseq.training.resume import ResumeFile
 from tests.cells import backward, batch_of
 from tests.pretrained.tiny import model_of, three_modalities, write_folder
@@ -156,6 +159,28 @@ def test_the_example_of_text_takes_a_file_and_a_pretrained_start(tmp_path: Path)
     model = example["build"](data[0], str(write_folder(tmp_path / "hf", "bert")))
     assert isinstance(model.encoder, PretrainedEncoder)
     assert model.predict("sentiment", ["the cat"])[0].label in ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("changes", "trained"),
+    [
+        ([], None),
+        (["encoder.lora_rank=2"], "lora"),
+        (["training.frozen_layers=3"], "head"),
+        (["encoder.lora_rank=2", "training.frozen_layers=3"], "head"),
+    ],
+)
+def test_check_says_how_many_weights_are_trained(
+    changes: list[str], trained: str | None, folder: Path
+) -> None:
+    lines: list[str] = []
+    check_run(read(folder / "tiny.toml", [*changes, "adapters.text.word_shape=false"]), say=lines.append)
+    said = [re.search(r"([\d,]+) weights(?: \(([\d,]+) of them are trained\))? on", line) for line in lines]
+    [counts] = [[int(n.replace(",", "")) if n else None for n in one.groups()] for one in said if one]
+    # of attention (24 to 72, and back) and feed-forward (24 to 40, and back), in three blocks
+    terms = 3 * 2 * ((24 + 72) + (24 + 24) + (24 + 40) + (40 + 24))
+    head = sum(p.numel() for p in SetHead(24, ClassTarget(["down", "up"])).parameters())
+    assert counts[1] == {None: None, "lora": terms + head, "head": head}[trained]
 
 
 # --- a run that was stopped -----------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import runpy
 import shutil
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from multiseq import (
     ClassTarget,
@@ -25,6 +28,7 @@ from multiseq import (
 from multiseq.runs.build import adapter_class, check_options
 from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.folder import read_run
+from multiseq.runs.publish import model_card
 from multiseq.runs.recipe import Recipe, RecipeError, read
 from multiseq.runs.run import check_run, train_run
 from multiseq.training.resume import ResumeFile
@@ -181,6 +185,26 @@ def test_check_says_how_many_weights_are_trained(
     terms = 3 * 2 * ((24 + 72) + (24 + 24) + (24 + 40) + (40 + 24))
     head = sum(p.numel() for p in SetHead(24, ClassTarget(["down", "up"])).parameters())
     assert counts[1] == {None: None, "lora": terms + head, "head": head}[trained]
+
+
+@pytest.mark.parametrize("start", ["hf", "ada/bert"])
+def test_a_run_and_its_card_say_what_it_began_as(
+    start: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multiseq.pretrained.folder.download_files", lambda *given: folder / "hf")
+    recipe = read(folder / "tiny.toml", [] if start == "hf" else [f"encoder.start={start}"])
+    train_run(recipe, folder / "run", progress=False, say=lambda _: None)
+    digest = hashlib.sha256((folder / "hf" / "model.safetensors").read_bytes()).hexdigest()
+    assert json.loads((folder / "run" / "run.json").read_text())["start"] == {
+        "name": start,
+        "on_hub": start == "ada/bert",
+        "model_type": "bert",
+        "sha256": {"model.safetensors": digest},
+    }
+    card = model_card(folder / "run")
+    assert f"- it began as `{start}` (bert), SHA-256 {digest} (model.safetensors)" in card
+    assert ModelCard(card).data.base_model == ("ada/bert" if start == "ada/bert" else None)
+    assert str(folder) not in card
 
 
 # --- a run that was stopped -----------------------------------------------------------------------

@@ -246,6 +246,7 @@ def check_run(
     """
     from multiseq.nn.precision import choose_precision, device_for
     from multiseq.training.item_cache import ItemCache
+    from multiseq.training.label_check import check_lengths
     from multiseq.training.prepared_source import PreparedSource
 
     check_options(recipe)
@@ -275,6 +276,7 @@ def check_run(
     ):
         say(note)
     for source in splits["train"]:
+        check_lengths(model, source, kept, training=True)
         PreparedSource(source, model.adapter(source.adapter_name), model.tasks, kept)
     _announce(model, splits["train"], options, None, say)
     say(str(choose_precision(options.precision, device_for(), model.encoder.dim)))
@@ -296,10 +298,12 @@ def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cach
 
     Returns notes for the user, see `multiseq.training.label_check.check_labels`.
     """
-    from multiseq.training.label_check import check_labels, check_metric
+    from multiseq.training.label_check import check_labels, check_lengths, check_metric
 
     for name, task in model.tasks.items():
         check_metric(task, f"{recipe.name}: [tasks.{name}]")
+    for source in sources:
+        check_lengths(model, source, cache, training=False)
     return [note for source in sources for note in check_labels(model, source, cache)]
 
 

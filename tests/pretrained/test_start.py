@@ -7,10 +7,13 @@ import json
 import re
 import runpy
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from huggingface_hub import ModelCard
 
@@ -274,3 +277,104 @@ def test_a_run_goes_on_from_no_other_start(
     shutil.rmtree(folder / "hf")
     with pytest.raises(ValueError, match=r"\[encoder\] start: .*hf: no such folder"):
         train_run(read_run(run), run, resume=True, say=lambda _: None)
+
+
+# --- longer than the positions --------------------------------------------------------------------
+
+CLIPS = """
+[encoder]
+start = "hf"
+
+[training]
+steps = 2
+
+[adapters.speech]
+subsample = 1
+
+[data.clips]
+adapter = "speech"
+format = "table"
+train = "train.csv"
+dev = "dev.csv"
+test = "test.csv"
+input = "path"
+
+[tasks.tone]
+data = "clips"
+output = "set"
+target = "class"
+column = "tone"
+"""
+
+
+@pytest.fixture
+def clips(folder: Path) -> Path:
+    """A recipe of recordings of 0.3 s, which have 31 vectors or fewer. The encoder knows 48 positions."""
+    (folder / "clips.toml").write_text(CLIPS)
+    for name, seconds in (("low", 0.3), ("high", 0.3), ("long", 0.6)):
+        samples = torch.sin(torch.arange(int(seconds * 8000)) / len(name))
+        soundfile.write(folder / f"{name}.wav", samples.numpy(), 8000)
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}.csv").write_text("path,tone\nlow.wav,low\nhigh.wav,high\nlow.wav,low\n")
+    return folder / "clips.toml"
+
+
+def lengthen(file: Path, num: int) -> None:
+    with file.open("a") as table:
+        table.write("long.wav,low\n" * num)
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+@pytest.mark.parametrize("way", ["check", "train"])
+def test_items_longer_than_the_positions_are_named(split: str, way: str, clips: Path) -> None:
+    lengthen(clips.parent / f"{split}.csv", 2)
+    message = (
+        rf"{split}\.csv:5: makes a sequence of \d\d vectors, expected at most 48, the positions that the "
+        r"pretrained encoder knows \(2 of 5 items do\); cut .*`chunk_seconds`.*`subsample`.*on_error"
+    )
+    begin = {"check": check_run, "train": partial(train_run, out=clips.parent / "run", progress=False)}[way]
+    with pytest.raises(ValueError, match=message):
+        begin(read(clips), say=lambda _: None)
+    assert not (clips.parent / "run" / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "change", ["adapters.speech.chunk_seconds=0.4", "adapters.speech.subsample=2", "data.clips.on_error=skip"]
+)
+def test_what_the_error_advises_helps(change: str, clips: Path) -> None:
+    for split in ("train", "dev", "test"):
+        lengthen(clips.parent / f"{split}.csv", 1)
+    recipe, lines = read(clips, [change]), list[str]()
+    check_run(recipe, say=lines.append)
+    assert any("3 bad rows left out: makes a sequence of" in line for line in lines) == ("skip" in change)
+    report = train_run(recipe, clips.parent / "run", progress=False, say=lambda _: None)
+    assert report["tone"]["num_items"] == (3 if "skip" in change else 4)
+
+
+def test_slower_speech_is_longer(clips: Path) -> None:
+    check_run(read(clips, ["adapters.speech.speeds=[0.9, 1.0]"]), say=lambda _: None)
+    with pytest.raises(
+        ValueError, match=r"train\.csv:2: makes .* vectors at a speed of 0\.5, expected at most 48"
+    ):
+        check_run(read(clips, ["adapters.speech.speeds=[0.5, 1.0]"]), say=lambda _: None)
+
+
+def test_sets_without_order_and_rotary_positions_have_no_longest(folders: dict[str, Path]) -> None:
+    facts = [("Ada", "knows", f"friend {i}") for i in range(60)]
+    for family in ("bert", "modernbert"):
+        model, sources = three_modalities(folders[family])
+        text, speech, graph = sources
+        graph = replace(graph, items=[facts, facts])
+        chosen = [text, graph]
+        if family == "modernbert":
+            chosen.append(replace(speech, items=[(torch.randn(160_000) / 10, 16000)] * 2))
+        train(model, chosen, steps=1, progress=False)
+
+
+def test_training_in_python_names_the_item(folders: dict[str, Path]) -> None:
+    model, sources = three_modalities(folders["bert"])
+    long = replace(sources[1], items=[sources[1].items[0], (torch.randn(160_000) / 10, 16000)])
+    with pytest.raises(ValueError, match=r"^item 1: makes a sequence of 250 vectors, expected at most 48"):
+        train(model, [sources[0], long], steps=1, progress=False)
+    long.targets["speech"][1] = None  # type: ignore[index]
+    train(model, [sources[0], long], steps=1, progress=False)  # without a label it is left out

@@ -92,6 +92,11 @@ class PretrainedEncoder(Trunk):
         self.bias = PairBias(heads, relative=False, num_codes=pair_codes)
         self.norm = _norm(architecture, dropout)
 
+    @property
+    def max_length(self) -> int | None:
+        """The longest sequence that can be encoded, in vectors. None if its length is not limited."""
+        return None if self.positions is None else self.architecture.max_length
+
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain JSON values."""
         return {

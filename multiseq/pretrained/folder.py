@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from multiseq.pretrained.architecture import Architecture
 from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.pretrained.families import FAMILIES
 from multiseq.requires import need
+from multiseq.system.files import write_whole
 from multiseq.system.hub import download_files, is_hub_name
 
 __all__ = ["Pretrained", "pretrained_text"]
@@ -84,6 +86,14 @@ class Pretrained:
                 raise ValueError(f"{start}: no such folder")
             patterns = ["config.json", WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZER]
             folder = download_files(start, patterns)
+        found = cls.read_kept(folder)
+        if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
+            raise ValueError(_without_weights(folder, str(start)))
+        return found
+
+    @classmethod
+    def read_kept(cls, folder: Path) -> Pretrained:
+        """Read the config of a model whose folder needs no weights. Raises ValueError as :meth:`read`."""
         config, place = _json(folder, "config.json"), str(folder / "config.json")
         family = config.get("model_type")
         if not isinstance(family, str) or family not in FAMILIES:
@@ -91,11 +101,21 @@ class Pretrained:
                 f"{place}: got model_type {family!r}, expected one of {', '.join(FAMILIES)}: an encoder can "
                 "begin as a model of these families only"
             )
-        if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
-            raise ValueError(_without_weights(folder, str(start)))
         with reading(place, *EXPECTED):
             architecture = FAMILIES[family].architecture(config)
             return cls(folder, family, architecture, int(config["vocab_size"]))
+
+    def keep(self, folder: Path) -> None:
+        """Write the config and the tokenizer into a folder, for :meth:`read_kept`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("config.json", *TOKENIZER):
+            if (self.folder / name).is_file():
+                write_whole(folder / name, (self.folder / name).read_bytes())
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each file of its weights, by the file's name."""
+        names = [name for name in _weight_files(self.folder) if (self.folder / name).is_file()]
+        return {name: _sha256(self.folder / name) for name in names}
 
     def adapter(self, **options: Any) -> PretrainedTextAdapter:
         """The text adapter, with random weights."""
@@ -130,12 +150,22 @@ class Pretrained:
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
+    files = _weight_files(folder)
+    return {key: tensor for name in files for key, tensor in _tensors(folder / name).items()}
+
+
+def _weight_files(folder: Path) -> list[str]:
     if (folder / WEIGHTS).is_file():
-        return _tensors(folder / WEIGHTS)
+        return [WEIGHTS]
     names = sorted(set(_json(folder, INDEX)["weight_map"].values()))
     if any(Path(name).name != name for name in names):
         raise ValueError(f"{INDEX}: got {names}, expected names of files in this folder")
-    return {key: tensor for name in names for key, tensor in _tensors(folder / name).items()}
+    return names
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

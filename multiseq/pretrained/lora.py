@@ -14,7 +14,11 @@ from torch import Tensor, nn
 
 from multiseq.nn.linear import Linear
 
-__all__ = ["LoraLinear", "add_lora", "pretrained_weights"]
+__all__ = ["LoraLinear", "add_lora", "low_rank_terms", "pretrained_weights"]
+
+
+TERMS = ("down", "up")
+"""The names of a term's weights in a `LoraLinear`."""
 
 
 class LoraLinear(Linear):
@@ -49,4 +53,9 @@ def add_lora(module: nn.Module, rank: int) -> None:
 
 def pretrained_weights(module: nn.Module) -> list[nn.Parameter]:
     """The weights of a module without those of low-rank terms."""
-    return [w for name, w in module.named_parameters() if name.rpartition(".")[2] not in ("down", "up")]
+    return [w for name, w in module.named_parameters() if name.rpartition(".")[2] not in TERMS]
+
+
+def low_rank_terms(module: nn.Module) -> list[nn.Parameter]:
+    """The weights of the low-rank terms inside a module."""
+    return [w for name, w in module.named_parameters() if name.rpartition(".")[2] in TERMS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multiseq.options import TAKES
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from multiseq.tasks import Source
     from multiseq.training.settings import Settings
 
-__all__ = ["adapter_class", "build_model", "check_options", "settings"]
+__all__ = ["adapter_class", "build_model", "check_options", "keep_start", "settings"]
 
 ADAPTERS = {"text": "TextAdapter", "speech": "SpeechAdapter", "graph": "GraphAdapter"}
 SPLIT = {"graph": ("num_hops", "NeighborhoodAdapter")}
@@ -46,8 +47,12 @@ def settings(recipe: Recipe) -> Settings:
     return chosen
 
 
-def check_options(recipe: Recipe) -> None:
+def check_options(recipe: Recipe, kept: Path | None = None) -> None:
     """Check the options of encoder, adapters and heads in a recipe before any data is read.
+
+    Args:
+        recipe: The recipe.
+        kept: As for `build_model`.
 
     Raises:
         RecipeError: A key is unknown (the message suggests the most similar one), or a value is invalid.
@@ -60,7 +65,7 @@ def check_options(recipe: Recipe) -> None:
     from multiseq.training.optimizer import check_frozen
 
     name, tables = recipe.name, recipe.tables
-    start = _start(recipe)
+    start = _start(recipe, kept)
     if start is None:
         fits(tables["encoder"], "Encoder", f"{name}: [encoder]", also=("preset",))
         one_of(tables["encoder"].get("preset", PRESET), PRESETS, f"{name}: [encoder] preset")
@@ -88,10 +93,16 @@ def check_options(recipe: Recipe) -> None:
             _head(kind, dim, stand_in, options, place)
 
 
-def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
+def build_model(recipe: Recipe, train: Sequence[Source], kept: Path | None = None) -> Model:
     """Build an untrained model: fit adapters and targets to the training sources, add encoder and heads.
 
     The initial weights depend on ``training.seed``.
+
+    Args:
+        recipe: The recipe.
+        train: The training sources.
+        kept: The folder with what a run has kept of its pretrained start. If it is given, the start itself
+            is not needed, and its weights are not read: they come from the resume file.
     """
     import torch
 
@@ -100,9 +111,9 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
     from multiseq.pretrained.encoder import PretrainedEncoder
     from multiseq.tasks import Task
 
-    check_options(recipe)
+    check_options(recipe, kept)
     torch.manual_seed(recipe.tables["training"].get("seed", 0))
-    start = _start(recipe)
+    start = _start(recipe, kept)
     encoder = _encoder(recipe, start)
     adapters = {}
     for name in dict.fromkeys(source.adapter_name for source in train):
@@ -111,7 +122,7 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
     pair_codes = max((getattr(adapter, "pair_codes", 0) for adapter in adapters.values()), default=0)
     if pair_codes > encoder.pair_codes:
         encoder = _encoder(recipe, start, pair_codes=pair_codes)
-    if isinstance(encoder, PretrainedEncoder) and start is not None:
+    if isinstance(encoder, PretrainedEncoder) and start is not None and kept is None:
         texts = [adapter for adapter in adapters.values() if isinstance(adapter, PretrainedTextAdapter)]
         start.fill(encoder, texts)
     labels = {task: values for source in train for task, values in source.targets.items()}
@@ -132,7 +143,30 @@ def build_model(recipe: Recipe, train: Sequence[Source]) -> Model:
     return Model(adapters, encoder, tasks)
 
 
-def _start(recipe: Recipe) -> Pretrained | None:
+def keep_start(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Keep the config and tokenizer of a recipe's pretrained start in a folder.
+
+    Returns:
+        For ``run.json``: the name of the start, whether that is a name on the Hub, its family, and the
+        digests of its weights. Empty if the recipe has no start.
+    """
+    start = _start(recipe)
+    if start is None:
+        return {}
+    start.keep(folder)
+    given = Path(recipe.tables["encoder"]["start"])
+    local = given.is_dir()
+    return {
+        "start": {
+            "name": given.resolve().name if local else str(given),
+            "on_hub": not local,
+            "model_type": start.family,
+            "sha256": start.digests(),
+        }
+    }
+
+
+def _start(recipe: Recipe, kept: Path | None = None) -> Pretrained | None:
     """The pretrained model that the encoder begins as, if the recipe names one."""
     from multiseq.pretrained.folder import Pretrained
 
@@ -143,7 +177,7 @@ def _start(recipe: Recipe) -> Pretrained | None:
     if not isinstance(given["start"], str):
         raise RecipeError(f"{place} start: got {given['start']!r}, expected a folder, or a name on the Hub")
     try:
-        start = Pretrained.read(given["start"])
+        start = Pretrained.read(given["start"]) if kept is None else Pretrained.read_kept(kept)
     except ValueError as error:
         raise RecipeError(f"{place} start: {error}") from error
     for key, value in given.items():

@@ -6,6 +6,7 @@ model/        the best weights               resume.ckpt  the state from which t
 test.json     the scores on the test split   test.md      the same scores as a table
 report.html   a page to look at
 splits/       the splits that were drawn, in files that a recipe can use as split_file
+start/        the config and the tokenizer of a pretrained start, without which a run could not be resumed
 bad_rows.csv  rows that were left out, if any
 
 Without a test split, dev.json and dev.md have the scores on the dev split instead.
@@ -36,6 +37,8 @@ from multiseq.system.memory import peak_gpu_memory, peak_memory
 
 __all__ = [
     "BAD_ROWS",
+    "START",
+    "as_begun",
     "check_folder",
     "data_folder",
     "finish",
@@ -51,6 +54,9 @@ __all__ = [
 BAD_ROWS = "bad_rows.csv"
 """The rows that ``on_error = "skip"`` left out, in a run's folder."""
 
+START = "start"
+"""What a run keeps of its pretrained start, in its folder."""
+
 SCORED = ("test", "dev")
 """The splits that scores files may be called after."""
 
@@ -64,11 +70,7 @@ def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
     Only the files of a run that failed before its first step may be overwritten.
     """
     if resume:
-        if read_run(out).tables != recipe.tables:
-            raise ValueError(
-                f"{out}: its run has another recipe than the one given; resume it without naming "
-                "a recipe or changes, or choose another folder with --out"
-            )
+        as_begun(out, recipe)
         return
     there = {p.name for p in out.iterdir()} if out.is_dir() else {""} if out.exists() else set()
     places = [out, *parts_in(out)]
@@ -77,8 +79,39 @@ def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
             f"{out}: holds a run already; choose another folder with --out, or go on with --resume"
         )
     there = {name for name in there if not is_leftover(name)} - {place.name for place in places}
-    if there - {"recipe.toml", "run.json", BAD_ROWS, FOLDER, LOCK}:
+    if there - {"recipe.toml", "run.json", BAD_ROWS, FOLDER, START, LOCK}:
         raise ValueError(f"{out}: exists and is not a run; choose another folder with --out")
+
+
+def as_begun(out: Path, recipe: Recipe) -> Recipe:
+    """The recipe with which the run in ``out`` goes on: its pretrained start may have moved, or be gone.
+
+    Raises:
+        ValueError: The run began with another recipe, or from other pretrained weights.
+    """
+    before, now = read_run(out).tables, recipe.tables
+    start, began = now["encoder"].get("start"), before["encoder"].get("start")
+    if isinstance(start, str) and isinstance(began, str) and _is_same(start, began, recipe.folder, out):
+        before = {**before, "encoder": {**before["encoder"], "start": start}}
+    if before != now:
+        raise ValueError(
+            f"{out}: its run has another recipe than the one given; resume it without naming "
+            "a recipe or changes, or choose another folder with --out"
+        )
+    if not isinstance(start, str) or Path(start).is_dir():
+        return recipe
+    return replace(recipe, tables={**now, "encoder": {**now["encoder"], "start": began}})
+
+
+def _is_same(start: str, began: str, folder: Path, out: Path) -> bool:
+    """Whether two starts are the same by name, by place (even if it is gone), or by their weights."""
+    names = [{one, *(str((base / one).resolve()) for base in (folder, Path()))} for one in (start, began)]
+    if names[0] & names[1]:
+        return True
+    from multiseq.pretrained.folder import Pretrained
+
+    known = read_json(out / "run.json").get("start")
+    return bool(known) and Path(start).is_dir() and Pretrained.read(start).digests() == known["sha256"]
 
 
 def parts_in(out: Path, kinds: str = "fold|member") -> list[Path]:

@@ -68,7 +68,7 @@ def model_card(run: str | Path, name: str = "") -> str:
     model = load(run)
     name = name or run.resolve().name
     paragraphs = [
-        _metadata(recipe, model, scores, name),
+        _metadata(recipe, model, scores, name, record.get("start", {})),
         f"# {name}",
         ABOUT.format(weights=record["weights"]),
         "## What it predicts",
@@ -122,7 +122,9 @@ def push_to_hub(model: Model | Ensemble | str | Path, name: str, *, private: boo
 # --- the sections of a card -----------------------------------------------------------------------
 
 
-def _metadata(recipe: Recipe, model: Predictor, scores: dict[str, Any], name: str) -> str:
+def _metadata(
+    recipe: Recipe, model: Predictor, scores: dict[str, Any], name: str, start: dict[str, Any]
+) -> str:
     hub = need("huggingface_hub")
     results = [
         hub.EvalResult(
@@ -141,6 +143,7 @@ def _metadata(recipe: Recipe, model: Predictor, scores: dict[str, Any], name: st
     pipelines = {_pipeline(model, task) for task in model.tasks}
     data = hub.ModelCardData(
         library_name="multiseq",
+        base_model=start["name"] if start.get("on_hub") else None,
         tags=["multiseq", *sorted({model.cell(task).partition("/")[0] for task in model.tasks})],
         pipeline_tag=pipelines.pop() if len(pipelines) == 1 else None,
         model_name=name if results else None,
@@ -190,6 +193,9 @@ def _example(model: Predictor, name: str) -> str:
 
 
 def _training_facts(record: dict[str, Any]) -> Iterator[str]:
+    if start := record.get("start"):
+        digests = ", ".join(f"{digest} ({file})" for file, digest in start["sha256"].items())
+        yield f"- it began as {_code(start['name'])} ({start['model_type']}), SHA-256 {digests}"
     for source in record["sources"]:
         yield f"- {source['items']:,} training items for {', '.join(source['tasks'])}"
     for task, what in record.get("confidence", {}).items():

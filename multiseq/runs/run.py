@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from multiseq.data.bad_rows import BadRows
 from multiseq.data.formats import NETWORKS, SPLITS
 from multiseq.data.splits import first_equal
-from multiseq.runs.build import build_model, check_options, settings
+from multiseq.runs.build import build_model, check_options, keep_start, settings
 from multiseq.runs.evaluate import digests, final_score, without_bad_items
 from multiseq.runs.facts import facts_of
 from multiseq.runs.folder import (
     BAD_ROWS,
+    START,
+    as_begun,
     check_folder,
     data_folder,
     finish,
@@ -102,6 +104,7 @@ def train_run(
     with hold(out) if first else nullcontext(), terminable():
         if first:
             check_folder(out, recipe, resume)  # again, because now no other run can write to it
+            recipe = as_begun(out, recipe) if resume else recipe
         finished = read_scores(out) if resume else None
         if finished is not None:
             say(f"{out}: this run is finished")
@@ -129,7 +132,9 @@ def _train_many(
             f"{recipe.name}: got devices = {launch['devices']} and num_nodes = {launch['num_nodes']} for "
             f"{len(recipes)} models, expected 1 of each; or train each model by itself, by its fold or seed"
         )
-    record = _begin(out, recipe, data_folder(recipe, data), {"sources": []}, resume, parts=len(recipes))
+    start = {} if resume else keep_start(recipe, out / START)
+    more = {"parts": len(recipes), **start}
+    record = _begin(out, recipe, data_folder(recipe, data), {"sources": []}, resume, **more)
     for name, one in recipes.items():
         place = out / name
         say(f"{place}:")
@@ -170,14 +175,14 @@ def _train(
         )
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
-    model = build_model(recipe, train)
+    goes_on = resume and has_resume(out)
+    model = build_model(recipe, train, out / START if goes_on and (out / START).is_dir() else None)
     kept = ItemCache(cache, num_workers=options.num_workers)
     train = without_bad_items(recipe, model, train, "train", kept, bad)
     dev = without_bad_items(recipe, model, dev, "dev", kept, bad)
     test = without_bad_items(recipe, model, test, "test", kept, bad)
     precision = _precision(out, resume, options, model)
     options = replace(options, precision=precision["name"])
-    goes_on = resume and has_resume(out)
     record: dict[str, Any] = {}
     if is_first_process():
         if resume and not goes_on:
@@ -192,7 +197,9 @@ def _train(
         splits = {"sources": train, "dev": dev, "test": test}
         digested = {name: digests(model, split, kept) for name, split in splits.items()}
         save_splits(drawn, out / FOLDER)  # before run.json: a run that can be resumed has all of them
-        record = _begin(out, recipe, base, digested, resume, weights=_num_weights(model), precision=precision)
+        start = {} if resume else keep_start(recipe, out / START)
+        more = {"weights": _num_weights(model), "precision": precision, **start}
+        record = _begin(out, recipe, base, digested, resume, **more)
         as_written(recipe, base, bad)
         _write_bad_rows(out, bad, say)
     launch["loggers"] = loggers_for(loggers, out, recipe.name)
@@ -239,6 +246,7 @@ def check_run(
     """
     from multiseq.nn.precision import choose_precision, device_for
     from multiseq.training.item_cache import ItemCache
+    from multiseq.training.label_check import check_lengths
     from multiseq.training.prepared_source import PreparedSource
 
     check_options(recipe)
@@ -268,6 +276,7 @@ def check_run(
     ):
         say(note)
     for source in splits["train"]:
+        check_lengths(model, source, kept, training=True)
         PreparedSource(source, model.adapter(source.adapter_name), model.tasks, kept)
     _announce(model, splits["train"], options, None, say)
     say(str(choose_precision(options.precision, device_for(), model.encoder.dim)))
@@ -289,10 +298,12 @@ def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cach
 
     Returns notes for the user, see `multiseq.training.label_check.check_labels`.
     """
-    from multiseq.training.label_check import check_labels, check_metric
+    from multiseq.training.label_check import check_labels, check_lengths, check_metric
 
     for name, task in model.tasks.items():
         check_metric(task, f"{recipe.name}: [tasks.{name}]")
+    for source in sources:
+        check_lengths(model, source, cache, training=False)
     return [note for source in sources for note in check_labels(model, source, cache)]
 
 
@@ -396,6 +407,8 @@ def _items_of(recipe: Recipe, data: str, splits: Mapping[str, Sequence[Source]])
 def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path | None, say: Say) -> None:
     import torch
 
+    from multiseq.training.optimizer import frozen
+
     for source in train:
         adapter = model.adapter(source.adapter_name)
         items = source.items[:: -(-len(source.items) // COUNTED)]
@@ -407,9 +420,14 @@ def _announce(model: Model, train: Sequence[Source], options: Settings, out: Pat
     cpu = f"CPU (threads: {torch.get_num_threads()})"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     weights = _num_weights(model)
-    kept = 4 + bool(options.ema_decay)  # weights, gradients, two moments, and the running average
-    size = f"{4 * kept * weights / 2**20:,.1f} MiB with gradients and moments"
-    say(f"{weights:,} weights on {device}, {size}" + (f"; writing to {out}" if out else ""))
+    with frozen(model, options.frozen_layers):
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    kept = (
+        weights * (1 + bool(options.ema_decay)) + 3 * trained
+    )  # the running average; gradients, two moments
+    size = f"{4 * kept / 2**20:,.1f} MiB with gradients and moments"
+    what = f"{weights:,} weights" + (f" ({trained:,} of them are trained)" if trained < weights else "")
+    say(f"{what} on {device}, {size}" + (f"; writing to {out}" if out else ""))
 
 
 def _num_weights(model: Model) -> int:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from multiseq.batch import place_of
 from multiseq.data.bad_rows import BadRows
+from multiseq.ensemble import Ensemble
 from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, named_flags
 from multiseq.heads.text_target import TextTarget, references
 from multiseq.labels import class_name
-from multiseq.model import Predictor
+from multiseq.model import Model, Predictor
+from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.protocols import Adapter
 from multiseq.tasks import Source, Task
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.metrics import mark_spans
 from multiseq.training.prepared_source import WHAT_TO_DO
 
-__all__ = ["check_labels", "check_metric", "without_bad_items"]
+__all__ = ["check_labels", "check_lengths", "check_metric", "without_bad_items"]
 
 
 def check_labels(model: Predictor, source: Source, cache: ItemCache) -> list[str]:
@@ -52,6 +55,68 @@ def check_labels(model: Predictor, source: Source, cache: ItemCache) -> list[str
     return notes
 
 
+def check_lengths(model: Predictor, source: Source, cache: ItemCache, *, training: bool) -> None:
+    """Check that no labelled item makes a longer sequence than a pretrained encoder has positions.
+
+    Args:
+        model: The model.
+        source: Items and labels.
+        cache: Cache of prepared items.
+        training: Whether the items are trained on, where speech may be played more slowly (`speeds`).
+
+    Raises:
+        ValueError: Some do. The message names the file and line of the first, and says how many there are.
+    """
+    prepared = cache.examples(model.adapter(source.adapter_name), source.items, source.locations)
+    long = _too_long(model, source, prepared, training=training)
+    if long:
+        first = min(long)
+        more = f" ({len(long):,} of {len(prepared):,} items do)" if len(long) > 1 else ""
+        raise ValueError(
+            f"{place_of(source.locations, first)}: {long[first]}{more}; cut the item, or of speech let the "
+            "adapter cut it (`chunk_seconds`) or make fewer vectors of it (a higher `subsample`); or leave "
+            'such items out with on_error = "skip" in their [data] table'
+        )
+
+
+def _too_long(
+    model: Predictor, source: Source, prepared: Sequence[Sequence[Any]], *, training: bool
+) -> Mapping[int, str]:
+    """The number of each labelled item that makes too long a sequence, and the reason."""
+    one = model.models[0] if isinstance(model, Ensemble) else cast(Model, model)
+    limit = one.encoder.max_length if isinstance(one.encoder, PretrainedEncoder) else None
+    if limit is None:
+        return {}
+    adapter = one.adapter(source.adapter_name)
+    speed = min(1.0, *getattr(adapter, "speeds", (1.0,))) if training else 1.0
+    labelled = [
+        any(labels[i] is not None for labels in source.targets.values()) for i in range(len(prepared))
+    ]
+    sizes = {
+        (i, number): math.ceil(adapter.num_vectors(example) / speed)
+        for i, examples in enumerate(prepared)
+        if labelled[i]
+        for number, example in enumerate(examples)
+    }
+    beyond = {place: size for place, size in sizes.items() if size > limit}
+    if not beyond:
+        return {}
+    number, example = min(beyond, key=lambda place: beyond[place])
+    with one.evaluating():  # the stem decides whether a set is a sequence: the nodes of a graph are none
+        sets = adapter(adapter.collate([prepared[number][example]]).to(one.device))
+    if not any(sets.ordered):
+        return {}
+    longest: dict[int, int] = {}
+    for (number, _), size in beyond.items():
+        longest[number] = max(size, longest.get(number, 0))
+    slowly = f" at a speed of {speed:g}" if speed < 1 else ""
+    return {
+        number: f"makes a sequence of {size:,} vectors{slowly}, expected at most {limit:,}, the positions "
+        "that the pretrained encoder knows"
+        for number, size in longest.items()
+    }
+
+
 def _unknown_classes(adapter: Adapter, task: Task, label: Any, examples: Sequence[Any]) -> list[str]:
     """The classes of an item's label that no training item has.
 
@@ -82,6 +147,7 @@ def without_bad_items(
     """
     adapter, reasons = model.adapter(source.adapter_name), dict[int, str]()
     prepared = cache.examples(adapter, source.items, source.locations, reasons.setdefault)
+    reasons = {**_too_long(model, source, prepared, training=training), **reasons}
     for name, labels in source.targets.items():
         task = model.task(name)
         for i, (label, examples) in enumerate(zip(labels, prepared, strict=True)):

@@ -40,7 +40,7 @@ from multiseq.training.callbacks import Bar, BusyCores, Lines, callbacks_for, ha
 from multiseq.training.confidence import forget_calibration
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
-from multiseq.training.label_check import check_labels
+from multiseq.training.label_check import check_labels, check_lengths
 from multiseq.training.optimizer import frozen
 from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.resume import (
@@ -163,6 +163,9 @@ def train(
         state = _resumed(folder) if resume else None
         for source in dev:
             check_labels(model, source, cache)
+            check_lengths(model, source, cache, training=False)
+        for source in sources:
+            check_lengths(model, source, cache, training=True)
         prepared = [PreparedSource(s, model.adapter(s.adapter_name), model.tasks, cache) for s in sources]
         plan = BatchPlan(
             prepared,

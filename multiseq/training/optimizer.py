@@ -2,6 +2,7 @@
 
 A pretrained encoder is fine-tuned with a lower learning rate than the new parts of the model, and its lower
 layers with a lower one than its upper layers: Howard and Ruder 2018 (https://arxiv.org/abs/1801.06146).
+Low-rank terms are new, but their rate falls from layer to layer, too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from multiseq.adapters.pretrained_text import PretrainedTextAdapter
 from multiseq.model import Model
 from multiseq.pretrained.encoder import PretrainedEncoder
+from multiseq.pretrained.lora import low_rank_terms
 from multiseq.training.budget import Fitted
 from multiseq.training.settings import Settings
 
@@ -25,10 +27,12 @@ __all__ = ["check_frozen", "frozen", "make_optimizer", "rate_at"]
 def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
     """AdamW with weight decay for matrices; biases, norms and single vectors have none."""
     layers = _pretrained_layers(model)
-    pretrained = {id(weight) for layer in layers for weight in layer}
-    parts = [(settings.lr, [p for p in model.parameters() if id(p) not in pretrained])]
-    for below, layer in enumerate(reversed(layers)):
-        parts.append((settings.pretrained_lr * settings.layer_lr_decay**below, layer))
+    terms = _terms(model)
+    in_layers = {id(weight) for layer in (*layers, *terms) for weight in layer}
+    parts = [(settings.lr, [p for p in model.parameters() if id(p) not in in_layers])]
+    for lr, of_layers in ((settings.pretrained_lr, layers), (settings.lr, terms)):
+        for below, layer in enumerate(reversed(of_layers)):
+            parts.append((lr * settings.layer_lr_decay**below, layer))
     groups = []
     for lr, weights in parts:
         trained = [p for p in weights if p.requires_grad]
@@ -46,8 +50,9 @@ def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
 def frozen(model: Model, num_layers: int) -> Iterator[None]:
     """Inside this context, the embeddings and the first layers of a pretrained encoder are not trained.
 
-    With low-rank terms (``lora_rank``), none of its layers is. Word shapes are trained nevertheless: they
-    are new. ``num_layers`` freezes them, too, because the gradient ends above the first layers.
+    With low-rank terms (``lora_rank``), none of its layers is, but the terms of the other layers are. Word
+    shapes are trained nevertheless: they are new. ``num_layers`` freezes them, too, because the gradient ends
+    above the first layers.
 
     Raises:
         ValueError: The encoder is not pretrained, or has fewer layers.
@@ -59,7 +64,8 @@ def frozen(model: Model, num_layers: int) -> Iterator[None]:
         num_frozen = len(layers)
     texts = [module for module in model.modules() if isinstance(module, PretrainedTextAdapter)]
     new = [] if num_layers else [id(text.shapes.weight) for text in texts if text.shapes is not None]
-    weights = [w for layer in layers[:num_frozen] for w in layer if w.requires_grad and id(w) not in new]
+    still = [*layers[:num_frozen], *_terms(model)[:num_layers]]
+    weights = [w for layer in still for w in layer if w.requires_grad and id(w) not in new]
     for weight in weights:
         weight.requires_grad_(False)
     try:
@@ -87,6 +93,14 @@ def _pretrained_layers(model: Model) -> list[list[nn.Parameter]]:
     # One may be a part of a fused adapter. Its word shapes learn as slowly as what they are added to.
     texts = [module for module in model.modules() if isinstance(module, PretrainedTextAdapter)]
     return [[*entry, *(weight for text in texts for weight in text.parameters())], *layers]
+
+
+def _terms(model: Model) -> list[list[nn.Parameter]]:
+    """The low-rank terms of each layer of a pretrained encoder. None if the encoder has none."""
+    encoder = model.encoder
+    if not isinstance(encoder, PretrainedEncoder) or not encoder.lora_rank:
+        return []
+    return [low_rank_terms(block) for block in encoder.blocks]
 
 
 def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:

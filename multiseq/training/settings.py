@@ -28,7 +28,7 @@ class Settings:
         lr: Highest learning rate of AdamW (https://arxiv.org/abs/1711.05101).
         pretrained_lr: Highest learning rate of the last layer of a pretrained encoder (`start` in a recipe).
         layer_lr_decay: For each layer below the last, its learning rate is multiplied by this again. 1 gives
-            all pretrained layers one learning rate.
+            all pretrained layers one learning rate. Low-rank terms (LoRA) have `lr` in the last layer.
         frozen_layers: The number of layers of a pretrained encoder, from the first, that are not trained; nor
             are the embeddings then. 0 trains everything.
         warmup: Fraction of all steps in which the learning rate rises, at the beginning.

@@ -103,6 +103,27 @@ def test_low_rank_terms_are_trained_with_what_is_new(folders: dict[str, Path], t
     assert loaded.predict("kind", ITEMS) == model.predict("kind", ITEMS)
 
 
+@pytest.mark.parametrize("num_frozen", [0, 1, 2, 3])
+def test_low_rank_terms_go_with_their_layer(num_frozen: int, folders: dict[str, Path]) -> None:
+    adapter, encoder = pretrained_text(folders["bert"], lora_rank=2)
+    task = Task("text", SetHead(24, ClassTarget(["x", "y"])))
+    model = Model({"text": adapter}, encoder, {"kind": task})
+    found = rates(model, Settings(lr=1.0, layer_lr_decay=0.5))
+    in_layer = [
+        {n for n in found if n.startswith(f"encoder.blocks.{i}.") and n.endswith((".down", ".up"))}
+        for i in range(3)
+    ]
+    assert [{found[name] for name in names} for names in in_layer] == [{0.25}, {0.5}, {1.0}]
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    train(model, [SOURCE], steps=3, lr=0.1, frozen_layers=num_frozen, progress=False)
+    changed = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    new = {name for name in before if name.startswith("heads")}
+    if not num_frozen:
+        new |= {name for name in before if name.endswith("shapes.weight")}
+    assert changed == new.union(*in_layer[num_frozen:])
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
 def test_it_learns(folders: dict[str, Path]) -> None:
     model = model_from(folders["modernbert"])
     train(model, [SOURCE], steps=25, lr=0.03, pretrained_lr=0.01, progress=False)

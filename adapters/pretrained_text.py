@@ -139,6 +139,11 @@ class PretrainedTextAdapter(TextItems, nn.Module):
             nn.init.zeros_(self.shapes.weight)
         self.dropout = Dropout(dropout)
 
+    @property
+    def longest(self) -> str:
+        """The longest text that is not cut, for error messages."""
+        return f"{self.window - self.specials:,} pieces of its words"
+
     # --- on the CPU, in loader workers -----------------------------------------------------------
 
     def prepare(self, item: Any) -> list[PretrainedTextExample]:

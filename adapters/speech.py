@@ -294,6 +294,11 @@ class SpeechAdapter(nn.Module):
         """Raise ValueError if a recording cannot be opened, or holds less sound than it announces."""
         open_audio(item)
 
+    @property
+    def longest(self) -> str | None:
+        """The longest recording that is not cut, for error messages."""
+        return f"{self.chunk_seconds:g} seconds" if self.chunk_seconds else None
+
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
     def prepare(self, item: Any) -> list[SpeechExample]:

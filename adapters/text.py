@@ -160,6 +160,11 @@ class TextAdapter(TextItems, nn.Module):
         parts = _parts_of(unit).fit(training_items(items), vocab_size=vocab_size, min_count=min_count)
         return cls(parts, dim, window=window, dropout=dropout, word_dropout=word_dropout)
 
+    @property
+    def longest(self) -> str | None:
+        """The longest text that is not cut, for error messages."""
+        return f"{self.window:,} {self.parts.unit}s" if self.window else None
+
     # --- on the CPU, in loader workers -----------------------------------------------------------
 
     def prepare(self, item: Any) -> list[TextExample]:

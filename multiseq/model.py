@@ -500,16 +500,21 @@ class Model(Predictor):
 
         Raises:
             ValueError: The head of the task has no cross-attention, there is no such layer, or the item
-                becomes several sets.
+                is so long that it is cut into several sets.
         """
         head: Any = self.task(task).head
         if not hasattr(head, "attention"):
             raise ValueError(f"task: got {task!r} with a {type(head).__name__}, expected a DecoderHead")
         name = self.task(task).adapter_name
         examples = self.adapter(name).prepare(item)
-        if len(examples) != 1:
-            raise ValueError(f"item: got one of {len(examples)} sets, expected one set; give a part of it")
         adapter: Any = self.adapter(name)
+        if len(examples) != 1:
+            longest = getattr(adapter, "longest", None)
+            wanted = f"expected at most {longest}" if longest else "expected a shorter one"
+            raise ValueError(
+                f"item: got one that was cut into {len(examples)} windows; {wanted}, which the model reads "
+                "at once: give a part of it"
+            )
         spellings = list(adapter.spellings(examples[0])) if getattr(head, "needs_names", False) else []
         tokens = [*head.target.token_texts(text, spellings), "(end)"]
         [(_, sets)] = self.encoded(name, [examples])

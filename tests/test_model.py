@@ -132,10 +132,19 @@ def test_what_a_text_attends_to_in_an_item(point_adapter: Any) -> None:
     torch.testing.assert_close(weights, wanted)
     with pytest.raises(ValueError, match="got 'half' with a VectorHead, expected a DecoderHead"):
         model.cross_attention("half", clouds()[1], "ab")
-    text = TextAdapter.fit(["a b c d"], dim=16, window=3)
+
+
+@pytest.mark.parametrize(("unit", "longest"), [("word", "3 words"), ("piece", "3 pieces")])
+def test_a_text_that_is_cut_has_no_cross_attention(unit: Any, longest: str) -> None:
+    head = DecoderHead(16, TextTarget.fit(["abba"], unit="character"), heads=2)
+    text = TextAdapter.fit(["a b c d"], dim=16, unit=unit, vocab_size=256, min_count=9, window=3)
     model = Model({"text": text}, Encoder(16, 1, 2), {"said": Task("text", head)})
-    with pytest.raises(ValueError, match="got one of 2 sets, expected one set"):
+    num = len(text.prepare("a b c d"))
+    with pytest.raises(
+        ValueError, match=f"got one that was cut into {num} windows; expected at most {longest}, "
+    ):
         model.cross_attention("said", "a b c d", "ab")
+    assert model.cross_attention("said", "a", "ab")[0]
 
 
 def test_the_probability_of_each_token_at_each_vector() -> None:

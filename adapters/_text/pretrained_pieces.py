@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from multiseq.adapters._text.words import WordParts, word_spans
-from multiseq.labels import composed
+from multiseq.adapters._text.words import WordParts, readable, word_spans
 from multiseq.requires import need
 
 __all__ = ["PretrainedPieces", "Span"]
@@ -62,12 +61,12 @@ class PretrainedPieces:
                     f'text: got {type(item).__name__}, expected a string (unit "piece" takes raw text); '
                     'for a list of words use unit = "word"'
                 )
-            text = composed(item)
+            text = readable(item)
             encoding = self._tokenizer.encode(text, add_special_tokens=False)
             names = [text[a:b] for a, b in encoding.offsets]
             return names, encoding.ids, [(i, 1) for i in range(len(names))]
         words = WordParts.split(item)
-        text = composed(item) if isinstance(item, str) else " ".join(words)
+        text = readable(item) if isinstance(item, str) else " ".join(words)
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         places = word_spans(text) if isinstance(item, str) else _joined(words)
         return words, encoding.ids, _pieces_of(places, encoding.offsets)

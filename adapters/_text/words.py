@@ -22,7 +22,7 @@ from multiseq.labels import composed
 from multiseq.requires import need
 from multiseq.tokenizer import LONGEST_WORD, read_tokenizer, train_tokenizer
 
-__all__ = ["PieceParts", "WordParts", "bag_of_words", "split_words", "train_pieces", "word_spans"]
+__all__ = ["PieceParts", "WordParts", "bag_of_words", "readable", "split_words", "train_pieces", "word_spans"]
 
 UNKNOWN = 0
 """The row of the table for unknown words, and for words and pieces that word dropout hides."""
@@ -36,24 +36,60 @@ UNWRITABLE = re.compile("[\r\n]")
 LONGEST_AFFIX = 5  # characters
 CACHED_WORDS = 200_000
 CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
+SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+"""Thai, Lao, Burmese and Khmer: here a zero-width space, if there is one, separates words."""
+PICTURES = "\u00a9\u00ae\u203c\u2049\u2122\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
+FLAG_LETTERS, SKIN_TONES = "\U0001f1e6-\U0001f1ff", "\U0001f3fb-\U0001f3ff"
+NUMBER_SIGNS = "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+"""Format characters that one can see. They stand before the digits or letters that they belong to."""
+INVISIBLE = "\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u206f\ufeff"
+FORMATS = INVISIBLE + (
+    "\u180e\u200c\u200d\u2061-\u2064\ufff9-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0001-\U000e007f"
+)
+"""Format characters, which belong to the character before them; those that mean nothing are INVISIBLE."""
+
+_FORMAT = re.compile(f"[{FORMATS}]")
+_MEANINGLESS = re.compile(f"(?<!\\S)[{FORMATS}]+|[{INVISIBLE}]+")
+_WORD_END = re.compile(f"(?<=[{SPACELESS}])\u200b+(?=\\w)|(?<=\\w)\u200b+(?=[{SPACELESS}])")
+
+
+def readable(text: str) -> str:
+    r"""A text as models see it: in composed Unicode (NFC), without invisible characters that mean nothing.
+
+    Those are soft hyphens, zero-width spaces, word joiners, byte order marks and direction marks, and all
+    format characters that begin a word. The joiners in words and emoji (U+200C, U+200D) stay. In scripts
+    without spaces (Thai, Lao, Burmese, Khmer), a zero-width space between words becomes a space.
+
+    >>> readable("\ufeffwi\u00adth"), readable("ไทย\u200bไทย")
+    ('with', 'ไทย ไทย')
+    """
+    if text.isascii():
+        return text
+    if _FORMAT.search(text):
+        text = _MEANINGLESS.sub("", _WORD_END.sub(" ", text))
+    return composed(text)
 
 
 def split_words(text: str) -> list[str]:
-    """Split a text into words. It keeps every character except white space.
+    """Split a :func:`readable` text into words. It keeps every character except white space.
 
     A word is, in this order of preference: one Chinese character or Japanese kana; a number with
-    points, commas or colons inside; a run of letters, digits and marks, with apostrophes inside; a
-    run of one other character. Scripts without spaces between words (Thai, Khmer) give very long
-    words: use lists of words, or the unit "piece".
+    points, commas or colons inside; a run of letters, digits and marks, with apostrophes inside; an emoji
+    (a flag, a keycap, or pictures with skin tones and joiners); a run of one other character. A format
+    character, such as a joiner, belongs to the character before it, and is no word by itself (Unicode
+    UAX #29, rules WB3c, WB4, WB15 and WB16, https://unicode.org/reports/tr29/). Scripts without spaces
+    between words (Thai, Khmer) give very long words: use lists of words, or the unit "piece".
 
     >>> split_words("Don't pay 1,200.50 for well-known 東京...")
     ["Don't", 'pay', '1,200.50', 'for', 'well', '-', 'known', '東', '京', '...']
     """
+    text = readable(text)
     return [text[start:end] for start, end in word_spans(text)]
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """The start and end of each word in the text, in characters; :func:`split_words` says what a word is."""
+    """The start and end of each word in a :func:`readable` text, in characters, as in :func:`split_words`."""
     return [match.span() for match in _word_pattern().finditer(text)]
 
 
@@ -64,13 +100,20 @@ def bag_of_words(text: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _word_pattern() -> re.Pattern[str]:
-    # \w matches letters and digits, but not the vowel signs of Indic scripts and not joiners in words.
+    # \w matches letters and digits, but neither the vowel signs of Indic scripts nor joiners in words.
     codes = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
-    marks = "\u200c\u200d" + "".join(chr(c) for c in codes if unicodedata.category(chr(c))[0] == "M")
-    cjk, mark = f"[{CJK}][{marks}]*", f"[{marks}]"
-    letter = f"(?:(?![{CJK}])\\w|{mark})"
-    number, word = r"\d+(?:[.,:]\d+)+", f"{letter}+(?:['’]{letter}+)*"
-    return re.compile(f"{cjk}|{number}(?!{letter})|{word}|(\\S)\\1*{mark}*")
+    marks = "".join(chr(c) for c in codes if unicodedata.category(chr(c))[0] == "M")
+    extend = f"[{marks}{FORMATS}]"
+    base = f"(?:[^\\W{CJK}]|[{NUMBER_SIGNS}])"
+    letter = f"(?:[^\\W{CJK}]+|[{NUMBER_SIGNS}{marks}{FORMATS}]+)"
+    cjk = f"[{CJK}]{extend}*"
+    keycap = f"[0-9#*]\ufe0f?\u20e3{extend}*"
+    number = rf"\d[\d{FORMATS}]*(?:[.,:][{FORMATS}]*\d[\d{FORMATS}]*)+(?!{letter})"
+    word = f"(?:{base}|[{marks}]){letter}*(?:['’](?={extend}*{base}){letter}+)*"
+    flag = f"[{FLAG_LETTERS}]{{2}}{extend}*"
+    emoji = f"[{PICTURES}](?:[{marks}{FORMATS}{SKIN_TONES}]|(?<=\u200d)[{PICTURES}])+"
+    other = f"([^\\s{FORMATS}])(?:\\1(?![{SKIN_TONES}\u200d]))*{extend}*"
+    return re.compile(f"{cjk}|{keycap}|{number}|{word}|{flag}|{emoji}|{other}")
 
 
 class WordParts:
@@ -121,15 +164,15 @@ class WordParts:
 
     @staticmethod
     def split(item: Any, name: str = "text") -> list[str]:
-        """The words of a string or list of words, in Unicode's composed form (NFC), or ValueError."""
+        """The words of a string or list of words, each of them :func:`readable`, or ValueError."""
         if isinstance(item, str):
-            return split_words(composed(item))
+            return split_words(item)
         if not isinstance(item, list | tuple):
             raise ValueError(f"{name}: got {type(item).__name__}, expected a string or a list of words")
         for i, word in enumerate(item):
             if not isinstance(word, str):
                 raise ValueError(f"{name}: got {type(word).__name__} as word {i}, expected a string")
-        return [composed(word) for word in item]
+        return [readable(word) for word in item]
 
     def encode(self, item: Any) -> tuple[list[str], list[Parts]]:
         """The words of an item, and the rows and weights of each."""
@@ -297,4 +340,4 @@ def _checked(item: Any, name: str) -> str:
             f'{name}: got {type(item).__name__}, expected a string (unit "piece" takes raw text); '
             'for a list of words use unit = "word"'
         )
-    return composed(item)
+    return readable(item)

@@ -97,7 +97,7 @@ def split(
     if time is not None:
         return _by_time(in_order(time, "time"), shares)
     units = _units(items, group)
-    drawn = _draw_splits(units, _strata(labels, len(items)), list(shares.values()), seed, keep_first=True)
+    drawn = _draw_splits(units, labels, list(shares.values()), seed, keep_first=True)
     what = "different items" if group is None else "groups"
     return _checked_splits(dict(zip(shares, drawn, strict=True)), what, len(set(units)))
 
@@ -135,7 +135,7 @@ def folds(
     check_whole_number("folds", num, 2)
     _check_lengths(len(items), labels=labels, group=group)
     units = _units(items, group)
-    drawn = _draw_splits(units, _strata(labels, len(items)), [1 / num] * num, seed, keep_first=False)
+    drawn = _draw_splits(units, labels, [1 / num] * num, seed, keep_first=False)
     what = "different items" if group is None else "groups"
     _checked_splits({f"fold {i}": numbers for i, numbers in enumerate(drawn)}, what, len(set(units)))
     labels, group = (None if c is None else in_order(c, "labels, group") for c in (labels, group))
@@ -247,8 +247,7 @@ def _strata(labels: Sequence[Any] | None, num: int) -> list[tuple[Any, ...]]:
     if labels is None:
         return [(None,)] * num
     values = [plain(label) for label in in_order(labels, "labels")]
-    kinds = set(map(type, values))
-    if float in kinds and kinds <= {float, int, type(None)}:
+    if _are_numbers(values):
         values = _bins(values)
     known: dict[Any, tuple[Any, ...]] = {}
     strata = []
@@ -259,6 +258,12 @@ def _strata(labels: Sequence[Any] | None, num: int) -> list[tuple[Any, ...]]:
         else:
             strata.append(known[value] if value in known else known.setdefault(value, (class_name(value),)))
     return strata
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Whether labels are numbers. Whole numbers alone may be the numbers of classes."""
+    kinds = set(map(type, values))
+    return float in kinds and kinds <= {float, int, type(None)}
 
 
 def _bins(values: Sequence[float | None]) -> list[Any]:
@@ -334,6 +339,21 @@ def _by_scaffold(scaffolds: Sequence[str], shares: Mapping[str, float]) -> RowNu
 
 
 def _draw_splits(
+    units: Sequence[int],
+    labels: Sequence[Any] | None,
+    shares: Sequence[float],
+    seed: int,
+    *,
+    keep_first: bool,
+) -> list[list[int]]:
+    """The rows of each split, in order. Numbers count for nothing if their bins leave a split empty."""
+    drawn = _draw_strata(units, _strata(labels, len(units)), shares, seed, keep_first=keep_first)
+    if labels is not None and not all(drawn) and _are_numbers([plain(v) for v in in_order(labels, "labels")]):
+        return _draw_strata(units, _strata(None, len(units)), shares, seed, keep_first=keep_first)
+    return drawn
+
+
+def _draw_strata(
     units: Sequence[int],
     strata: Sequence[tuple[Any, ...]],
     shares: Sequence[float],

@@ -83,7 +83,8 @@ def _task_names(plan: Plan) -> str:
 def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
     """Read and divide all the data as the recipe would, and return its facts and what is odd.
 
-    If there are bad rows, the plan leaves them out; if nearly all labels are of one class, it gets hints.
+    If there are bad rows, the plan leaves them out; if labels mark spans, spans are
+    scored; if nearly all labels are of one class, it gets hints.
     """
     from multiseq.data.bad_rows import BadRows
     from multiseq.runs.facts import facts_of
@@ -107,16 +108,22 @@ def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
         plan.notes["on_error"] = f"{len(bad.rows):,} bad rows: left out, and listed in bad_rows.csv"
     for task in plan.tasks:
         if task.active and "train" in facts.labels.get(task.name, {}):
-            task.hints = _hints(task, facts.labels[task.name]["train"].classes)
+            _suit(task, facts.labels[task.name]["train"].classes)
     return facts.lines(), [*facts.odd, *([bad.summary()] if bad.rows else [])]
 
 
-def _hints(task: TaskPlan, classes: Mapping[str, int]) -> list[str]:
-    """What helps if classes mark spans, or if nearly all labels are of one class."""
+def _suit(task: TaskPlan, classes: Mapping[str, int]) -> None:
+    """Score whole spans if the classes mark spans; else hint at what helps if nearly all are alike."""
     from multiseq.training.metrics import mark_spans
 
     if task.spec["target"] == "class" and task.spec["output"] == "vector" and mark_spans(classes):
-        return ["The classes mark spans. To score whole spans, as usual, add:", 'metric = "span_f1"']
+        task.spec["metric"] = "span_f1"
+    else:
+        task.hints = _hints(task, classes)
+
+
+def _hints(task: TaskPlan, classes: Mapping[str, int]) -> list[str]:
+    """What helps if nearly all labels are of one class."""
     most = max(classes, key=lambda name: classes[name], default="")
     share = classes[most] / sum(classes.values()) if classes else 0.0
     if share < SKEWED or len(classes) < 2 or task.spec["target"] != "class":

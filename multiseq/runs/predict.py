@@ -362,6 +362,8 @@ class _Job:
             self.ending = ".txt"
         self.limit: int = self.decode.get("max_length", getattr(self.head, "max_length", 0))
         self.labels: Sequence[str] = getattr(self.head.target, "labels", ())
+        marked = bool(self.labels) and all(str(label).startswith(FASTTEXT) for label in self.labels)
+        self.of_fasttext = marked and self.files[0].reading.trained == "labelled"
 
     def check(self) -> None:
         """Raise ValueError if the output cannot be of this kind, before anything is predicted."""
@@ -505,7 +507,7 @@ def _to_stream(job: _Job) -> Done:
             names = _names_of_added(job, columns, filled)
             writer = _writer(job, columns, names)
             out.write(writer.header() if isinstance(writer, writers.TextWriter) else b"")
-        out.write(writer.encode(_renamed(filled, names)))
+        out.write(writer.encode(_written(job, filled, names)))
         out.flush()
         done.add(filled, job.ending == ".txt")
     return done
@@ -587,7 +589,7 @@ def _part(
 ) -> _Part:
     done = Done(job.output)
     done.add(filled, job.ending == ".txt")
-    return _Part(_writer(job, columns, names).encode(_renamed(filled, names)), len(filled), done)
+    return _Part(_writer(job, columns, names).encode(_written(job, filled, names)), len(filled), done)
 
 
 def _names_of_added(
@@ -614,10 +616,32 @@ def _names_of_added(
     return names
 
 
-def _renamed(
-    filled: Sequence[tuple[Row, Mapping[str, Any]]], names: Mapping[str, str]
+def _written(
+    job: _Job, filled: Sequence[tuple[Row, Mapping[str, Any]]], names: Mapping[str, str]
 ) -> list[tuple[Row, dict[str, Any]]]:
-    return [(row, {names[key]: v for key, v in added.items() if key in names}) for row, added in filled]
+    """The rows with the added columns under their names. Only lines of fastText keep ``__label__``."""
+    renamed = [(row, {names[key]: v for key, v in added.items() if key in names}) for row, added in filled]
+    if not job.of_fasttext or job.ending == ".txt":
+        return renamed
+    labels = {names[key] for key in ("prediction", "n_best") if key in names}
+    if all(file.reading.format == "labelled" for file in job.files):  # a table keeps its own cells
+        labels.add("label")
+    return [
+        (replace(row, cells=_bare_in(row.cells, labels)), _bare_in(added, labels)) for row, added in renamed
+    ]
+
+
+def _bare_in(cells: Mapping[str, Any], columns: Collection[str]) -> dict[str, Any]:
+    return {name: _bare(cell) if name in columns else cell for name, cell in cells.items()}
+
+
+def _bare(labels: Any) -> Any:
+    """One label of fastText, a list of them or a mapping from them, without what they begin with."""
+    if isinstance(labels, Mapping):
+        return {_bare(label): share for label, share in labels.items()}
+    if isinstance(labels, list):
+        return [_bare(label) for label in labels]
+    return labels.removeprefix(FASTTEXT) if isinstance(labels, str) else labels
 
 
 def _writer(job: _Job, columns: Sequence[str], names: Mapping[str, str]) -> writers.Writer:
@@ -635,13 +659,11 @@ def _writer(job: _Job, columns: Sequence[str], names: Mapping[str, str]) -> writ
     if job.ending in writers.TIMED:
         render = {".srt": writers.srt, ".vtt": writers.vtt}.get(job.ending, writers.word_grid(job.task))
         return writers.TimedWriter(render, job.ending, names, job.folder)
-    of_fasttext = bool(job.labels) and all(str(label).startswith(FASTTEXT) for label in job.labels)
-    of_fasttext = of_fasttext and job.files[0].reading.trained == "labelled"
-    joint = " " if job.vector or (of_fasttext and job.ending == ".txt") else ", "
+    joint = " " if job.vector or (job.of_fasttext and job.ending == ".txt") else ", "
     plain = not any(joint.strip() in label if joint.strip() else label.split()[1:] for label in job.labels)
     if job.ending == ".txt":
         answers = [name for key, name in names.items() if key.startswith("prediction")]
-        return writers.LineWriter(answers, joint if plain else None, with_text=of_fasttext)
+        return writers.LineWriter(answers, joint if plain else None, with_text=job.of_fasttext)
     if job.ending == ".xlsx":
         return writers.ExcelWriter(every, added, joint if plain else None)
     return writers.TextWriter(str(job.ending), every, added, joint if plain else None)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 import unicodedata
@@ -17,15 +18,16 @@ from hypothesis import strategies as st
 
 from multiseq.adapters import TextAdapter
 from multiseq.adapters._text.words import (
+    FORMATS,
     UNKNOWN,
     WordParts,
     fold,
+    readable,
     split_words,
     train_pieces,
     traits_of,
 )
 from multiseq.adapters.text import LocalMixing
-from multiseq.labels import composed
 from multiseq.protocols import Adapter
 from tests.reference.text import word_vectors
 
@@ -81,9 +83,77 @@ def test_split_words_by_hand(text, words):
     assert split_words(text) == words
 
 
-@given(st.text())
+@given(
+    st.text(
+        st.characters()
+        | st.sampled_from("\u00ad\u200b\u200d\u200f\ufeff\u2061👩👍🏽🇩\U000e0067ก\ufe0f\u20e31.,' ")
+    )
+)
 def test_split_words_leaves_out_white_space_only(text):
-    assert "".join(split_words(text)) == "".join(c for c in text if not c.isspace())
+    seen = readable(text)
+    assert "".join(split_words(text)) == "".join(c for c in seen if not c.isspace())
+    assert readable(seen) == seen
+    # No word is made only of format characters, and none begins with one.
+    assert not [word for word in split_words(text) if re.match(f"[{FORMATS}]", word)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("👨‍👩‍👧", "🧑🏽‍🤝‍🧑🏻", "❤️‍🔥", "🏳️‍🌈", "🙂‍↔️", "👍🏽", "🇩🇪", "1️⃣", "#️⃣"),
+        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # England: tags spell its code
+        *("می\u200cخواهم", "क्\u200dष", "नमस्ते", "ภาษาไทย", "\u0600١٢"),
+    ],
+)
+def test_emoji_and_joined_letters_are_one_word(text):
+    assert split_words(text) == [text]
+    assert split_words(f"a {text}! {text}") == ["a", text, "!", text]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("🇩🇪🇫🇷🇮", ["🇩🇪", "🇫🇷", "🇮"]),
+        ("👍👍🏽👍🏽", ["👍", "👍🏽", "👍🏽"]),
+        ("👩👩‍👧👧", ["👩", "👩‍👧", "👧"]),
+        ("1️⃣2️⃣3", ["1️⃣", "2️⃣", "3"]),
+        ("ไทย\u200bไทย\u200b ថ្ងៃ\u200b12", ["ไทย", "ไทย", "ថ្ងៃ", "12"]),
+    ],
+)
+def test_emoji_beside_emoji_and_words_that_a_zero_width_space_separates(text, words):
+    assert split_words(text) == words
+
+
+INVISIBLE_MARKS = [
+    *"\u00ad\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+]
+
+
+@pytest.mark.parametrize("mark", INVISIBLE_MARKS, ids=ascii)
+@pytest.mark.parametrize(
+    "text", ["don't pay 1,200.50!", 'שלום, "עולם"', "مرحبا 12", "été 東京 🙂🙂", "नमस्ते दुनिया"]
+)
+def test_invisible_marks_change_no_word_and_no_vector(text, mark):
+    marked = mark + mark.join(text) + mark
+    words = split_words(text)
+    assert split_words(marked) == words
+    assert split_words(f"{mark} {text} {mark}") == words
+    adapter = words_adapter().eval()
+    torch.testing.assert_close(vectors_of(adapter, marked), vectors_of(adapter, text))
+    given = [mark + mark.join(word) for word in words]
+    torch.testing.assert_close(vectors_of(adapter, given), vectors_of(adapter, words))
+    pieces = pieces_adapter().eval()
+    torch.testing.assert_close(vectors_of(pieces, marked), vectors_of(pieces, text))
+
+
+def test_a_given_word_without_a_visible_character_has_a_vector():
+    [example] = words_adapter().prepare(["a", "\u200b\u200d", "b"])
+    assert example.names == ("a", "", "b")
+
+
+def test_a_joiner_in_a_word_changes_its_vector():
+    adapter = words_adapter().eval()
+    assert not torch.allclose(vectors_of(adapter, "می\u200cخواهم"), vectors_of(adapter, "میخواهم"))
 
 
 def test_fold_and_traits_by_hand():
@@ -150,12 +220,13 @@ def test_any_script_has_vectors(make, text):
 
 @settings(deadline=None, max_examples=50)
 @given(st.text(alphabet=st.characters(codec="utf-8")))
+@st_example("\u00ad")
 @st_example("\uf900")  # NFC writes it as U+8C48
-def test_pieces_lose_nothing(text):
+def test_pieces_lose_nothing_that_is_readable(text):
     adapter = _pieces()
     [example] = adapter.prepare(text)
     decoded = adapter.parts._tokenizer.decode((example.rows - 1).tolist())
-    assert decoded == (f" {composed(text)}" if text else "")
+    assert decoded == (f" {seen}" if (seen := readable(text)) else "")
 
 
 _CACHE: dict[str, TextAdapter] = {}

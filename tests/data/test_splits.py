@@ -308,6 +308,19 @@ def test_folds_keep_groups_together_in_dev_too() -> None:
         folds(range(4), 1)
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("num", [2, 5, 9, 10])
+def test_few_items_with_a_number_each_are_divided(num: int, repeats: int) -> None:
+    items = [f"item {i}" for i in range(num)] * repeats
+    numbers = [1.5 * i for i in range(num)] * repeats
+    rows = split(items, labels=numbers, test=0.2)
+    assert sorted(rows["train"] + rows["test"]) == list(range(num * repeats))
+    assert len(rows["test"]) == repeats * max(1, round(0.2 * num))
+    assert not {items[row] for row in rows["train"]} & {items[row] for row in rows["test"]}
+    tests = [len(fold["test"]) for fold in folds(items, num, labels=numbers)]
+    assert tests == [repeats] * num
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 

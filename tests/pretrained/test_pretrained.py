@@ -195,6 +195,17 @@ def test_a_list_of_words_and_a_string_are_alike(folders: dict[str, Path]) -> Non
     assert torch.equal(one.counts, other.counts)
 
 
+@pytest.mark.parametrize("mark", [*"\u00ad\u200b\u200e\u202b\u2060\ufeff"], ids=ascii)
+@pytest.mark.parametrize("unit", ["word", "piece"])
+def test_invisible_marks_change_nothing(unit: str, mark: str, folders: dict[str, Path]) -> None:
+    adapter, _ = start(folders["bert"], unit=unit)
+    marked = mark + mark.join(TEXT) + mark
+    [one], [other] = adapter.prepare(TEXT), adapter.prepare(marked)
+    assert adapter.names(one) == adapter.names(other)
+    assert torch.equal(one.pieces, other.pieces)
+    assert torch.equal(one.counts, other.counts)
+
+
 def test_a_word_that_the_tokenizer_drops_has_a_vector(folders: dict[str, Path]) -> None:
     adapter, _ = start(folders["bert"])
     [example] = adapter.prepare(["\u200b", "the", "\ufeff", "cat"])

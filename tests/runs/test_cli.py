@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -848,6 +849,21 @@ def test_lines_of_fasttext_need_no_label_to_be_predicted(folder: Path) -> None:
     written = f"{labels[0]} not good\n\n{labels[2]} so bad\n"
     assert Path("out.txt").read_text() == written
     assert items_of("out.txt") == ["not good", "", "so bad"]
+    options = ("--input", "new.txt", "--n-best", "2", "--output")
+    bare = [label.removeprefix("__label__") for label in labels]
+    well("predict", "run", *options, "out.csv")  # a table has the labels alone
+    with open("out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["prediction"] for row in rows] == bare
+    assert rows[2].get("label", "") in ("", '["new", "up"]')
+    assert "__label__" not in Path("out.csv").read_text()
+    assert set(json.loads(rows[0]["n_best"])) == {"up", "down"}
+    (folder / "new.csv").write_text("text,label\nnot good,__label__up\n")
+    well("predict", "run", "--input", "new.csv", "--output", "again.csv")
+    with open("again.csv", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert row["prediction"] in ("up", "down")
+    assert row["label"] == "__label__up"  # what a table of the user has stays
 
 
 def test_a_translation_is_a_line_for_each_line(folder: Path) -> None:

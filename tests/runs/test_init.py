@@ -432,6 +432,24 @@ def test_a_treebank_learns_its_parts_of_speech() -> None:
     assert plan.tasks[3].spec == {"output": "vector", "target": "multilabel", "column": "feats"}
 
 
+@pytest.mark.parametrize(
+    ("tags", "metric"),
+    [
+        (["B-ORG", "I-ORG", "O"], "span_f1"),
+        (["S-ORG", "B-PER", "I-PER", "E-PER", "O"], "span_f1"),
+        (["NOUN", "VERB", "O"], None),
+    ],
+    ids=["BIO", "IOBES", "parts of speech"],
+)
+def test_tags_that_mark_spans_are_scored_as_spans(tags: list[str], metric: str | None) -> None:
+    sentences = ["".join(f"word{n} {tag}\n" for tag in tags) for n in range(30)]
+    write("tagged.conll", "\n".join(sentences))
+    well("init", "tagged.conll")
+    [recipe] = Path().glob("*.toml")
+    [task] = tomllib.loads(recipe.read_text())["tasks"].values()
+    assert task.get("metric") == metric
+
+
 def test_words_with_tags_learn_the_last_column() -> None:
     rows = "-DOCSTART- -X- O O\n\n" + "EU NNP B-NP B-ORG\nrejects VBZ B-VP O\ncalls NNS B-NP O\n\n" * 5
     for split in ("train", "testa", "testb"):
@@ -443,7 +461,6 @@ def test_words_with_tags_learn_the_last_column() -> None:
         "data": plan.name, "output": "vector", "target": "class", "column": "ner",
     }  # fmt: skip
     assert [task.name for task in plan.tasks] == ["ner", "chunk", "pos"]
-    assert 'metric = "span_f1"' in _hints(plan.tasks[0], {"O": 20, "B-ORG": 1})
     assert 'metric = "f1"' in _hints(plan.tasks[2], {"NN": 20, "VB": 1})
     german = rows.replace(" B-NP", " x B-NP").replace(" B-VP", " x B-VP").replace("-X-", "-X- -X-")
     write("german.txt", german)

@@ -171,19 +171,19 @@ def scored(
     recipe = read_run(folder)
     model = load(Path(folder) / "model")
     base = data_folder(recipe, data)
-    bad = BadRows()
+    bad, networks = BadRows(), dict[str, Any]()
     with known_folder(base):
         # A run of an older version has drawn other splits and kept none: the check below says so.
         drawn = draw_splits(recipe, base, saved_splits(Path(folder) / FOLDER))
         first = split or "test"
-        sources = {first: read_split(recipe, first, base, model, drawn, bad)}
+        sources = {first: read_split(recipe, first, base, model, drawn, bad, networks)}
         if split is None and not _tasks_in(sources["test"]) >= set(recipe.tasks):
-            sources["dev"] = read_split(recipe, "dev", base, model, drawn, bad)
+            sources["dev"] = read_split(recipe, "dev", base, model, drawn, bad, networks)
     if not any(sources.values()):
         names = " or ".join(map(repr, sources))
         raise ValueError(f"split: got {names}, but no data of {recipe.name} has it")
     try:
-        train = read_split(recipe, "train", base, model, drawn, bad)
+        train = read_split(recipe, "train", base, model, drawn, bad, networks)
     except DataError as error:
         train = []
         say(f"no baselines, because the training data cannot be used: {error}")

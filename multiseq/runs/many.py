@@ -134,8 +134,9 @@ def _ensemble(
         BadRows(),
         ItemCache(cache),
     )
+    networks: dict[str, Any] = {}
     with known_folder(base):
-        splits = {split: read_split(recipe, split, base, model, drawn, bad) for split in SPLITS}
+        splits = {split: read_split(recipe, split, base, model, drawn, bad, networks) for split in SPLITS}
     splits = {name: without_bad_items(recipe, model, of, name, kept, bad) for name, of in splits.items()}
     record["confidence"] = calibrate(model, splits["dev"], cache=kept)
     for task, what in record["confidence"].items():

@@ -164,14 +164,15 @@ def _train(
 
     options = settings(recipe)
     base = data_folder(recipe, data)
-    bad = BadRows()
+    bad, networks = BadRows(), dict[str, Any]()
     if is_first_process():
         say(f"{recipe.name}: reading and preparing the data")
     with known_folder(base):
         saved = saved_splits(out / FOLDER) if resume else {}  # none if the run was killed before it drew
         drawn = draw_splits(recipe, base, saved or None)
         train, dev, test = (
-            read_split(recipe, split, base, splits=drawn, bad=bad) for split in ("train", "dev", "test")
+            read_split(recipe, split, base, splits=drawn, bad=bad, networks=networks)
+            for split in ("train", "dev", "test")
         )
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
@@ -192,7 +193,7 @@ def _train(
         for line in [*lines, *_check_scoring(recipe, model, [*dev, *test], kept)]:
             say(line)
         check_savable(model, out / "model")
-        _announce(model, train, options, out, say)
+        _announce(model, train, options, kept, out, say)
         say(f"precision {precision['name']}: {precision['reason']}")
         splits = {"sources": train, "dev": dev, "test": test}
         digested = {name: digests(model, split, kept) for name, split in splits.items()}
@@ -255,9 +256,13 @@ def check_run(
         say(f"{len(recipes)} models, {next(iter(recipes))} to {list(recipes)[-1]}. The first of them:")
         recipe = next(iter(recipes.values()))
     options, base, bad = settings(recipe), data_folder(recipe, data), BadRows()
+    networks: dict[str, Any] = {}
     with known_folder(base):
         drawn = draw_splits(recipe, base)
-        splits = {split: read_split(recipe, split, base, splits=drawn, bad=bad) for split in SPLITS}
+        splits = {
+            split: read_split(recipe, split, base, splits=drawn, bad=bad, networks=networks)
+            for split in SPLITS
+        }
     targets = {task: spec["target"] for task, spec in recipe.tasks.items()}
     facts = facts_of(splits, targets, {task: recipe.metric(task) for task in targets})
     odd = (f"Odd: {line}" for line in facts.odd)
@@ -278,7 +283,7 @@ def check_run(
     for source in splits["train"]:
         check_lengths(model, source, kept, training=True)
         PreparedSource(source, model.adapter(source.adapter_name), model.tasks, kept)
-    _announce(model, splits["train"], options, None, say)
+    _announce(model, splits["train"], options, kept, None, say)
     say(str(choose_precision(options.precision, device_for(), model.encoder.dim)))
 
 
@@ -404,17 +409,24 @@ def _items_of(recipe: Recipe, data: str, splits: Mapping[str, Sequence[Source]])
     return {k: s.items for k, sources in splits.items() for s in sources if tasks <= set(s.targets)}
 
 
-def _announce(model: Model, train: Sequence[Source], options: Settings, out: Path | None, say: Say) -> None:
+def _announce(
+    model: Model,
+    train: Sequence[Source],
+    options: Settings,
+    cache: ItemCache,
+    out: Path | None,
+    say: Say,
+) -> None:
     import torch
 
     from multiseq.training.optimizer import frozen
 
     for source in train:
         adapter = model.adapter(source.adapter_name)
-        items = source.items[:: -(-len(source.items) // COUNTED)]
-        sizes = [sum(map(adapter.num_vectors, adapter.prepare(item))) for item in items]
-        vectors = round(sum(sizes) / len(items) * len(source.items))
-        about = "" if len(items) == len(source.items) else "about "
+        rows = range(0, len(source.items), -(-len(source.items) // COUNTED))
+        sizes = cache.num_vectors(adapter, source, rows)
+        vectors = round(sum(sizes) / len(sizes) * len(source.items))
+        about = "" if len(sizes) == len(source.items) else "about "
         tasks = ", ".join(source.targets)
         say(f"{tasks}: {len(source.items):,} items, {about}{vectors:,} vectors ({source.adapter_name})")
     cpu = f"CPU (threads: {torch.get_num_threads()})"

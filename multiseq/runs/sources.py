@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from multiseq.data import READERS, DataError, Records
 from multiseq.data.bad_rows import LONGEST, BadRows, raw_of, shortened, stop
 from multiseq.data.conllu import labels_in
-from multiseq.data.formats import FORMATS, PATHS, SPLITS, TEXT
+from multiseq.data.formats import FORMATS, NETWORKS, PATHS, SPLITS, TEXT
 from multiseq.data.readers.speech import with_times
 from multiseq.data.readers.text import check_features
 from multiseq.data.splits import is_empty
@@ -74,6 +74,7 @@ def read_split(
     model: Predictor | None = None,
     splits: Mapping[str, Split] | None = None,
     bad: BadRows | None = None,
+    networks: dict[str, Records] | None = None,
 ) -> list[Source]:
     """The sources of one split. Each has the labels of all tasks that use it.
 
@@ -86,6 +87,8 @@ def read_split(
         splits: What `draw_splits` returned. Without it, they are drawn again, with the same result if the
             data is the same.
         bad: Notes the rows that data with ``on_error = "skip"`` leaves out.
+        networks: Holds each network that has been read for another split, and gets those read now: the same
+            network is in several splits.
 
     Returns:
         One source for each data table that has this split.
@@ -106,7 +109,7 @@ def read_split(
         noted = (bad or BadRows()).of(split) if spec.get("on_error") == "skip" else None
         shared = "file" in spec or (drawn is not None and split in drawn.content)  # one file, several splits
         options = {"columns": used, **known, "bad": noted and noted.of("" if shared else split)}
-        records = _records({**spec, **options}, split, base, kind, drawn)
+        records = _records({**spec, **options, "name": name}, split, base, kind, drawn, networks)
         if records is None:
             continue
         if not records.items:
@@ -215,19 +218,34 @@ def _columns_used(spec: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -
 
 
 def _records(
-    spec: Mapping[str, Any], split: str, base: Path, kind: Any, drawn: Split | None
+    spec: Mapping[str, Any],
+    split: str,
+    base: Path,
+    kind: Any,
+    drawn: Split | None,
+    networks: dict[str, Records] | None,
 ) -> Records | None:
     if drawn is not None and ("file" in spec or split in drawn.content):
-        return selected(_read(spec, _divided_file(spec), base, kind), drawn, split)
+        return selected(_whole(spec, base, kind, networks), drawn, split)
     if split in spec:
         return _read(spec, spec[split], base, kind)
     if "file" not in spec:
         return None
-    whole = _read(spec, spec["file"], base, kind)
+    whole = _whole(spec, base, kind, networks)
     if "split_file" in spec:
         chosen = read_split_file(resolve(spec["split_file"], base), spec.get("fold", 0))
         return selected(whole, chosen, split)
     return whole.of_split(split, spec["split_column"])
+
+
+def _whole(spec: Mapping[str, Any], base: Path, kind: Any, networks: dict[str, Records] | None) -> Records:
+    """The file that is divided into splits. A network is read only once."""
+    if networks is None or spec["format"] not in NETWORKS or spec["bad"] is not None:
+        return _read(spec, _divided_file(spec), base, kind)
+    name = spec["name"]
+    if name not in networks:
+        networks[name] = _read(spec, _divided_file(spec), base, kind)
+    return networks[name]
 
 
 def _divided_file(spec: Mapping[str, Any]) -> Any:

@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import is_
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class ItemCache:
         locations: Sequence[str] = (),
         fail: Callable[[int, str], Any] | None = None,
     ) -> list[list[Any]]:
-        """The examples of every item. The same list of items gives the same objects again.
+        """The examples of every item. The same items give the same objects again.
 
         Args:
             adapter: The adapter whose `prepare` makes the examples.
@@ -80,7 +81,7 @@ class ItemCache:
         """
         key = id(adapter), id(items)
         if key not in self._known:
-            examples = self._in_folder(adapter, items, locations, fail)
+            examples = self._of_same(adapter, items) or self._in_folder(adapter, items, locations, fail)
             # Keep both alive, so that no other object gets their id.
             self._known[key] = adapter, items, examples
         return self._known[key][2]
@@ -94,6 +95,14 @@ class ItemCache:
             self._known[id(adapter), id(chosen)] = adapter, chosen, [examples[i] for i in rows]
         return chosen
 
+    def num_vectors(self, adapter: Adapter, source: Source, rows: Sequence[int]) -> list[int]:
+        """The number of vectors of the chosen items. A few are prepared for this alone; all are kept."""
+        items = source.items
+        known = (id(adapter), id(items)) in self._known or len(rows) == len(items)
+        of_all = self.examples(adapter, items, source.locations) if known else None
+        examples = (of_all[i] if of_all else adapter.prepare(items[i]) for i in rows)
+        return [sum(map(adapter.num_vectors, of_item)) for of_item in examples]
+
     def digest(self, adapter: Adapter, source: Source) -> str:
         """A digest of a source's items and labels. For recordings it covers the full content of their files.
 
@@ -105,6 +114,13 @@ class ItemCache:
             digest = digest_of((_content(content, item), *labels) for item, *labels in entries)
             self._digests[id(source)] = source, digest
         return self._digests[id(source)][1]
+
+    def _of_same(self, adapter: Adapter, items: Sequence[Any]) -> list[list[Any]] | None:
+        """The examples of another list with the same objects: the splits of a network have it in common."""
+        for known, others, examples in self._known.values():
+            if known is adapter and len(others) == len(items) and all(map(is_, others, items)):
+                return examples if all(examples) else None  # each split names its own bad items
+        return None
 
     def _in_folder(
         self,

@@ -15,6 +15,7 @@ import pytest
 import scipy.sparse
 from typer.testing import CliRunner
 
+from multiseq.adapters import NeighborhoodAdapter
 from multiseq.cli import app
 from multiseq.init import networks as init_networks
 
@@ -103,7 +104,13 @@ def test_from_files_to_predictions(case: str, tmp_path: Path, monkeypatch: pytes
     recipe = tomllib.loads(Path("r.toml").read_text(encoding="utf-8"))
     assert keys.items() <= recipe["data"]["d"].items()
     assert ("num_hops" in recipe.get("adapters", {}).get("graph", {})) == (case != "tu")
+    prepared: list[int] = []
+    prepare = NeighborhoodAdapter.prepare
+    monkeypatch.setattr(
+        NeighborhoodAdapter, "prepare", lambda self, item: prepared.append(1) or prepare(self, item)
+    )
     call("train", "r.toml", "--out", "run", *CHEAP)
+    assert len(prepared) == (case != "tu")  # once for all splits and for the report
     assert json.loads(Path("run/test.json").read_text(encoding="utf-8"))
     call("predict", "run", "--input", Path("d", file), "--output", "p.csv")
     with Path("p.csv").open(encoding="utf-8", newline="") as opened:

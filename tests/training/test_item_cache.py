@@ -324,3 +324,19 @@ def test_training_is_the_same_with_and_without(tmp_path: Path) -> None:
     for found in (cold, warm):
         assert all(torch.equal(plain[name], found[name]) for name in plain)
     shutil.rmtree(tmp_path / "cache")
+
+
+def test_the_splits_of_a_network_share_its_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, cache = NeighborhoodAdapter.fit([CHAIN], dim=8, num_hops=2), ItemCache()
+    prepared = []
+    prepare = adapter.prepare
+    monkeypatch.setattr(adapter, "prepare", lambda item: prepared.append(item) or prepare(item))
+    splits = [[CHAIN], [CHAIN], [CHAIN]]
+    first, *others = [cache.examples(adapter, items) for items in splits]
+    assert all(other is first for other in others)
+    assert cache.num_vectors(adapter, Source("net", splits[2]), [0]) == [
+        sum(map(adapter.num_vectors, first[0]))
+    ]
+    assert len(prepared) == 1
+    cache.examples(adapter, [dict(CHAIN)])
+    assert len(prepared) == 2

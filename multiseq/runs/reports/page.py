@@ -272,8 +272,7 @@ def _sources(run: Run) -> list[Source]:
 
 def _lengths(run: Run, source: Source) -> tuple[list[str], list[int]]:
     adapter = run.model.adapter(source.adapter_name)
-    chosen = [source.items[i] for i in spread(len(source.items), MEASURED)]
-    lengths = [sum(map(adapter.num_vectors, adapter.prepare(item))) for item in chosen]
+    lengths = run.cache.num_vectors(adapter, source, spread(len(source.items), MEASURED))
     if not lengths:
         return ["–", "–", "–", "0 of 0 items"], []
     about = f"{len(lengths):,} of {len(source.items):,} items"

@@ -36,7 +36,7 @@ from multiseq.init.files import (
     separator_of,
     splits_in_order,
 )
-from multiseq.init.networks import large_network, plan_published
+from multiseq.init.networks import large_network, plan_published, plan_webnlg
 from multiseq.init.plan import Plan, TaskPlan, listed, table_name
 from multiseq.init.speech import plan_annotated
 from multiseq.init.tables import (
@@ -85,6 +85,9 @@ def plan_for(paths: Sequence[Path], wish: Wish) -> Plan:
     annotated = plan_annotated(paths, wish, table_name(_stem(paths[0]))) if _is_annotated(paths) else None
     if annotated is not None:
         return annotated
+    facts = plan_webnlg(paths, table_name(_stem(paths[0])))
+    if facts is not None:
+        return facts
     if len(paths) == 1 and paths[0].is_dir():
         by_class = _plan_folders(paths[0])
         if by_class is not None:

@@ -1,4 +1,4 @@
-"""Plans for networks in files of their publishers: npz benchmarks, planetoid, and folders of TU Dortmund."""
+"""Plans for graphs in files of their publishers: npz benchmarks, planetoid, TU Dortmund, WebNLG."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multiseq.data.graphs.planetoid import name_of
+from multiseq.data.graphs.webnlg import entries_of
 from multiseq.data.readers import READERS
 from multiseq.data.records import DataError
 from multiseq.data.text_files import suffix_of
 from multiseq.init.plan import Plan, TaskPlan
 from multiseq.init.tables import add_shares
 
-__all__ = ["LARGE", "large_network", "plan_published"]
+__all__ = ["LARGE", "large_network", "plan_published", "plan_webnlg"]
 
 LARGE = 4096
 """From this number of nodes on, a network is read as one short set for each node."""
+
+XML = ("*.xml", "*/*.xml", "*/*/*.xml")
+"""Where WebNLG has its files: in folders for splits, and in these for the number of facts."""
 
 
 def plan_published(paths: Sequence[Path], name: str) -> Plan | None:
@@ -64,6 +68,32 @@ def plan_published(paths: Sequence[Path], name: str) -> Plan | None:
         plan.seen.append((key, f"of {len(values):,} nodes -> seen by the model"))
     if kind != "tu":
         large_network(plan, len(columns["label"][0]))
+    return plan
+
+
+def plan_webnlg(paths: Sequence[Path], name: str) -> Plan | None:
+    """A plan for facts with texts about them in files of XML, or in an archive; None if there are none."""
+    place = paths[0]
+    if len(paths) == 1 and place.is_dir() and not any(any(place.glob(p)) for p in XML):
+        files = [file for file in place.iterdir() if ".tar" in file.suffixes]
+        place = files[0] if len(files) == 1 else place
+    if len(paths) > 1 or not (place.is_dir() or ".tar" in place.suffixes or place.suffix.lower() == ".xml"):
+        return None
+    try:
+        splits = {entry.split for entry in entries_of(place)}
+    except DataError:
+        return None
+    if not splits:
+        return None
+    plan = Plan(name, "graph", {"format": "webnlg", "file": place})
+    if "train" in splits:
+        plan.data["split_column"] = "split"
+        plan.notes["split_column"] = "by the folders: " + ", ".join(sorted(splits))
+    else:
+        add_shares(plan, "sets of facts")
+    spec = {"output": "sequence", "target": "text", "column": "text", "copy": True, "metric": "bleu"}
+    plan.tasks.append(TaskPlan("text", spec, "the texts about the facts; names can be copied into them"))
+    plan.seen.append(("facts", "subject, relation and object: seen by the model"))
     return plan
 
 

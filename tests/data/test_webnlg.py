@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from multiseq.cli import app
 from multiseq.data import DataError
 from multiseq.data.graphs.webnlg import readable_name, readable_relation
 from multiseq.data.readers import read_webnlg
@@ -62,6 +65,31 @@ def test_an_archive_is_read_as_its_folder(folder: Path, tmp_path: Path, ending: 
             archive.add(folder / split, f"./{split}")
     packed, plain = read_webnlg(path), read_webnlg(folder)
     assert (packed.items, packed.columns) == (plain.items, plain.columns)
+
+
+@pytest.mark.parametrize("kind", ["folder", "folder of an archive", "archive", "file"])
+def test_init_writes_a_recipe(
+    folder: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = folder
+    if "archive" in kind:
+        Path("packed").mkdir()
+        with tarfile.open("packed/facts.tar.xz", "w:xz") as archive:
+            archive.add(folder, "facts")
+        given = Path("packed/facts.tar.xz" if kind == "archive" else "packed")
+    elif kind == "file":
+        facts = "<modifiedtripleset><mtriple>A | b | {0}</mtriple></modifiedtripleset>"
+        entries = "".join(f"<entry>{facts}<lex>A {{0}}.</lex></entry>".format(i) for i in range(20))
+        given = Path("one.xml")
+        given.write_text(f"<benchmark><entries>{entries}</entries></benchmark>", encoding="utf-8")
+    for command in (("init", str(given), "--out", "r.toml"), ("check", "r.toml")):
+        result = CliRunner().invoke(app, list(command))
+        assert result.exit_code == 0, result.output
+    recipe = tomllib.loads(Path("r.toml").read_text(encoding="utf-8"))
+    [data], [task] = recipe["data"].values(), recipe["tasks"].values()
+    assert (data["format"], data.get("split_column")) == ("webnlg", None if kind == "file" else "split")
+    assert (task["output"], task["column"], task["copy"]) == ("sequence", "text", True)
 
 
 def test_one_file_has_no_split(folder: Path, tmp_path: Path) -> None:

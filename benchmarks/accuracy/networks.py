@@ -42,7 +42,7 @@ def network_of(item: Any) -> Network:
     """The features of each node, with ids as columns of a dense matrix."""
     adapter = NeighborhoodAdapter.fit([item], dim=1, num_hops=0, directed=False)
     [inputs] = [adapter.collate(adapter.prepare(item))]
-    features = inputs.tensors["features"][:, 0]
+    features = inputs.tensors["features"]
     if adapter.nodes.num_ids:
         starts, ids = inputs.tensors["id_starts"], inputs.tensors["ids"]
         counts = torch.diff(starts, append=torch.tensor([len(ids)]))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from multiseq.model import Model
     from multiseq.nn.encoder import Encoder
     from multiseq.pretrained.encoder import PretrainedEncoder
-    from multiseq.pretrained.folder import Pretrained
     from multiseq.runs.recipe import Recipe
+    from multiseq.starts.text import Pretrained
     from multiseq.tasks import Source
     from multiseq.training.settings import Settings
 
@@ -168,7 +168,7 @@ def keep_start(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 def _start(recipe: Recipe, kept: Path | None = None) -> Pretrained | None:
     """The pretrained model that the encoder begins as, if the recipe names one."""
-    from multiseq.pretrained.folder import Pretrained
+    from multiseq.starts.text import Pretrained
 
     given, place = recipe.tables["encoder"], f"{recipe.name}: [encoder]"
     if "start" not in given:

@@ -108,7 +108,7 @@ def _is_same(start: str, began: str, folder: Path, out: Path) -> bool:
     names = [{one, *(str((base / one).resolve()) for base in (folder, Path()))} for one in (start, began)]
     if names[0] & names[1]:
         return True
-    from multiseq.pretrained.folder import Pretrained
+    from multiseq.starts.text import Pretrained
 
     known = read_json(out / "run.json").get("start")
     return bool(known) and Path(start).is_dir() and Pretrained.read(start).digests() == known["sha256"]

@@ -105,6 +105,7 @@ ADAPTERS = {
 }
 NOTES = {
     "PretrainedTextAdapter": ", if the encoder has a `start`",
+    "SpeechAdapter": "; `start` begins with a [pretrained stem](speech.md#a-pretrained-stem)",
     "NeighborhoodAdapter": ", if the recipe gives `num_hops`",
 }
 HEADS = {

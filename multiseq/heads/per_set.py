@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from multiseq.heads.margin import class_layer
 from multiseq.heads.targets import target_from_config
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
@@ -66,7 +67,7 @@ class SetHead(nn.Module):
             nn.Linear(2 * dim if pool == "sum" else dim, dim),
             nn.GELU(),
             nn.Dropout(dropout),
-            nn.Linear(dim, target.size),
+            class_layer(dim, target),
         )
 
     def forward(self, sets: VectorSets) -> Float[Tensor, "sets size"]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -72,12 +73,20 @@ class SetHead(nn.Module):
 
     def forward(self, sets: VectorSets) -> Float[Tensor, "sets size"]:
         """The logits of each set."""
+        logits: Tensor = self.read(self._pooled(sets))
+        return logits
+
+    def embed(self, sets: VectorSets) -> Float[Tensor, "sets dim"]:
+        """The embedding of each set: what the last layer sees, scaled to length 1."""
+        hidden: Tensor = self.read[:-1](self._pooled(sets))
+        return F.normalize(hidden.float(), dim=-1)
+
+    def _pooled(self, sets: VectorSets) -> Tensor:
         scores = None if self.score is None else self.score(sets.values)[:, 0]
         pooled = pool(sets, self.pool, scores)
         if self.pool == "sum":
             pooled = torch.cat([pool(sets, "mean"), pooled / 16], dim=-1)
-        logits: Tensor = self.read(pooled)
-        return logits
+        return pooled
 
     def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of the losses, and the number of labels that are not missing."""

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from multiseq.checks import check_number, one_of
 from multiseq.heads.margin import with_margin
+from multiseq.heads.verification import Verification
 from multiseq.labels import ROUNDING, class_name, flag, number, plain
 from multiseq.results import Label, LabelSet, Number, Shares
 
@@ -54,6 +55,7 @@ class ClassTarget:
             as without it. Default: none, and ordinary logits.
         scale: With a margin, the largest logit, that of an angle of 0.
         temperature: The logits of predictions are divided by it; `multiseq.calibrate` sets it.
+        verification: What cosines of embeddings mean, for `Model.compare`; `multiseq.calibrate` sets it.
 
     Raises:
         ValueError: No classes, a class twice, not one weight for each class, or a number out of its range.
@@ -75,6 +77,7 @@ class ClassTarget:
         margin: float = 0.0,
         scale: float = SCALE,
         temperature: float = 1.0,
+        verification: Verification | None = None,
     ) -> None:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
@@ -86,6 +89,7 @@ class ClassTarget:
         self.weights = _checked_weights(weights, self.size)
         self.label_smoothing = label_smoothing
         self.margin, self.scale = margin, _positive("scale", scale)
+        self.verification = verification
         self._index = {class_name(label): i for i, label in enumerate(self.labels)}
 
     @classmethod
@@ -175,14 +179,18 @@ class ClassTarget:
         """The target's settings as plain JSON values, for `target_from_config`."""
         smoothing = {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
         angular = {"margin": self.margin, "scale": self.scale} if self.margin else {}
+        compared = {"verification": self.verification.config()} if self.verification else {}
         options = {**_weights_config(self.weights), **smoothing, **angular, "temperature": self.temperature}
-        return {"kind": self.kind, "labels": self.labels, **options}
+        return {"kind": self.kind, "labels": self.labels, **options, **compared}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ClassTarget:
         """The inverse of :meth:`config`."""
         options = ("weights", "label_smoothing", "margin", "scale", "temperature")
-        return cls(config["labels"], **{key: config[key] for key in options if key in config})
+        known = config.get("verification")
+        verification = None if known is None else Verification(**known)
+        given = {key: config[key] for key in options if key in config}
+        return cls(config["labels"], **given, verification=verification)
 
 
 class MultiLabelTarget:

@@ -121,9 +121,7 @@ def measure(
     heard, names = of_split["train"]
     owners = target.batch(names)
     of_heard = model.task_embeddings(task, heard)
-    sums = torch.zeros(target.size, vectors.shape[1]).index_add_(
-        0, owners, model.task_embeddings(task, heard)
-    )
+    sums = torch.zeros(target.size, vectors.shape[1]).index_add_(0, owners, of_heard)
     scores = {
         "probability": torch.tensor([result.probability for result in results]),
         "cosine to the nearest speaker": (vectors @ F.normalize(sums, dim=-1).T).amax(1),

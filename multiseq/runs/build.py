@@ -321,11 +321,8 @@ def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
             label[2] if isinstance(label, tuple) else label for v in labels if v is not None for label in v
         ]
     if spec["target"] == "class":
-        return ClassTarget.fit(
-            flat,
-            class_weight=spec.get("class_weight", ""),
-            label_smoothing=spec.get("label_smoothing", 0.0),
-        )
+        numbers = {key: float(spec[key]) for key in ("label_smoothing", "margin", "scale") if key in spec}
+        return ClassTarget.fit(flat, class_weight=spec.get("class_weight", ""), **numbers)
     if spec["target"] == "multilabel":
         return MultiLabelTarget.fit(flat, class_weight=spec.get("class_weight", ""))
     if spec["target"] == "number":

@@ -74,11 +74,11 @@ def check_options(recipe: Recipe, kept: Path | None = None) -> None:
         place = f"{name}: [adapters.{adapter}]"
         also = ("modality", "start") if recipe.modality(adapter) == "speech" else ("modality",)
         fits(spec, adapter_class(recipe, adapter).__name__, place, also=also)
-    stems = _stems(recipe, kept)
+    frozen, stems = settings(recipe).frozen_layers, _stems(recipe, kept)
     depths = [stem.architecture.encoder.depth for stem in stems.values()]
     depths += [] if start is None else [start.architecture.depth]
     try:
-        check_frozen(settings(recipe).frozen_layers, max(depths, default=None))
+        check_frozen(frozen, max(depths, default=None))
     except ValueError as error:
         raise RecipeError(f"{name}: [training] {error}") from error
     with torch.device("meta"):  # build the parts without memory, to see whether it works

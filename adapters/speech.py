@@ -57,6 +57,7 @@ from multiseq.adapters._speech.packed_conv import ConvStem
 from multiseq.adapters._speech.pauses import cut_at_pauses
 from multiseq.adapters._speech.segments import labels_at
 from multiseq.adapters._speech.shown import show
+from multiseq.adapters._speech.stem_features import stem_features
 from multiseq.adapters._speech.stream import FrameStream, VectorStream
 from multiseq.adapters._speech.surroundings import add_noise, check_folder, drawn, reverberate
 from multiseq.checks import (
@@ -75,6 +76,7 @@ from multiseq.data.recordings import AUDIO
 from multiseq.labels import are_segments
 from multiseq.nn.dropout import Dropout
 from multiseq.nn.first_weights import repeatable
+from multiseq.pretrained.stem import PretrainedStem, SpeechArchitecture
 from multiseq.protocols import Inputs, Level, LongItem, Mark, Part
 from multiseq.vectors import VectorSets, order_of
 
@@ -86,13 +88,15 @@ OPTIONS = (
     *("dim", "sample_rate", "subsample", "chunk_seconds", "max_seconds"),
     *("specaugment", "time_mask", "speeds", "gain", "noise", "rooms", "channel", "dropout"),
 )
-"""The constructor's arguments except mean and standard deviation."""
+"""The constructor's arguments except mean, standard deviation and pretrained."""
 LONGEST = 4 * 3600.0
 """Seconds. Longest recording by default, because a small file can hold days of silence."""
 LONG = 60.0
 """Seconds. A longer recording is cut at pauses where a text is wanted (`SpeechAdapter.in_pieces`)."""
 PIECE = 30.0
 """Seconds. The longest piece of it, unless ``chunk_seconds`` says otherwise."""
+BANDS = 80
+"""Mel bands of the spectrogram that is shown, where the stem reads samples."""
 LEAST_STD = 1.0
 """Smallest standard deviation of a band, in nepers (natural logarithm) of power. A band can be silent in all
 training data, as telephone speech is above 4 kHz; without this limit, later sound in it would become huge."""
@@ -104,7 +108,8 @@ class SpeechExample:
 
     Args:
         log_mel: Frames of the log-mel spectrogram, not normalised. They do not depend on the training
-            data, so that they can be cached.
+            data, so that they can be cached. For a pretrained stem what it reads (`stem_features`): frames,
+            or a row for each sample.
         samples: Samples at the adapter's rate; None if only their features are augmented.
         seconds: Duration of the chunk at the recorded speed.
         start: Number of vectors of the recording before the chunk.
@@ -124,8 +129,8 @@ class SpeechExample:
     augmented: Float[Tensor, "other_frames mels"] | None = None
 
     @property
-    def num_frames(self) -> int:
-        """The number of frames, after augmentation if there was one."""
+    def num_rows(self) -> int:
+        """The number of frames (or samples), after augmentation if there was one."""
         return len(self.log_mel if self.augmented is None else self.augmented)
 
 
@@ -161,6 +166,9 @@ class SpeechAdapter(nn.Module):
         channel: The number of the channel to take of a recording with several; None: their mean. A recording
             with one channel is taken as it is.
         dropout: Dropout probability on the vectors, in training only.
+        pretrained: The architecture of a pretrained stem (:func:`multiseq.pretrained_speech` makes an adapter
+            with its weights). It has a sample rate, features and normalisation of its own: `with_stem` gives
+            the first arguments.
 
     Raises:
         ValueError: An argument outside its range.
@@ -196,6 +204,7 @@ class SpeechAdapter(nn.Module):
         rooms: str | os.PathLike[str] | None = None,
         channel: int | None = None,
         dropout: float = 0.1,
+        pretrained: SpeechArchitecture | None = None,
     ) -> None:
         super().__init__()
         _check_statistics(mean, std)
@@ -207,10 +216,17 @@ class SpeechAdapter(nn.Module):
         self.specaugment, self.time_mask = specaugment, time_mask
         self.speeds, self.gain, self.channel = tuple(speeds), gain, channel
         self.noise, self.rooms = (None if x is None else os.fspath(x) for x in (noise, rooms))
+        self.pretrained = pretrained
         self._check()
+        if pretrained is not None:
+            self._check_stem(pretrained)
         # These are not buffers, because loader workers use them on the CPU.
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
-        self.stem = ConvStem(self.n_mels, dim, subsample)
+        self.stem = (
+            ConvStem(self.n_mels, dim, subsample)
+            if pretrained is None
+            else PretrainedStem(pretrained, dim, subsample, dropout=dropout)
+        )
         self.dropout = Dropout(dropout)
 
     def _check(self) -> None:
@@ -233,6 +249,46 @@ class SpeechAdapter(nn.Module):
                 f"chunk_seconds: got {self.chunk_seconds}, expected at least a vector's "
                 f"{self.vector_seconds} s, or None to cut nothing"
             )
+
+    def _check_stem(self, pretrained: SpeechArchitecture) -> None:
+        if self.sample_rate != pretrained.sample_rate:
+            raise ValueError(
+                f"sample_rate: got {self.sample_rate}, but the pretrained model has "
+                f"{pretrained.sample_rate}; leave sample_rate out"
+            )
+        if self.n_mels != (pretrained.num_mels or 1):
+            expected = pretrained.num_mels or 1
+            raise ValueError(f"mean, std: got {self.n_mels} numbers, expected {expected}, as the model reads")
+        if pretrained.longest is None:
+            return
+        # The model knows no more positions. A recording that is played more slowly has more of them.
+        most = pretrained.longest / pretrained.rows_per_frame / 100 * min(1.0, *self.speeds)
+        self.chunk_seconds = most if self.chunk_seconds is None else self.chunk_seconds
+        if self.chunk_seconds > most:
+            raise ValueError(
+                f"chunk_seconds: got {self.chunk_seconds}, expected at most {most:g}, because the pretrained "
+                "model has no more positions (at the slowest of `speeds`); leave it out, or set less"
+            )
+
+    @classmethod
+    def with_stem(cls, pretrained: SpeechArchitecture, *, dim: int, **options: Any) -> SpeechAdapter:
+        """An adapter with a pretrained stem, whose weights are random. It needs no recordings.
+
+        Args:
+            pretrained: The architecture.
+            dim: Width of the vectors.
+            options: Further arguments of the constructor.
+        """
+        width = pretrained.num_mels or 1
+        given = {"sample_rate": pretrained.sample_rate, **options}
+        adapter = cls([0.0] * width, [1.0] * width, dim, pretrained=pretrained, **given)
+        adapter._check_folders()
+        return adapter
+
+    def _check_folders(self) -> None:
+        for name in ("noise", "rooms"):  # a saved adapter may be where these folders are not
+            if getattr(self, name) is not None:
+                check_folder(name, getattr(self, name))
 
     @classmethod
     def fit(
@@ -258,9 +314,7 @@ class SpeechAdapter(nn.Module):
         """
         check_whole_number("n_mels", n_mels, 1, MANY)
         adapter = cls([0.0] * n_mels, [1.0] * n_mels, dim, sample_rate=sample_rate, **options)
-        for name in ("noise", "rooms"):  # a saved adapter may be where these folders are not
-            if getattr(adapter, name) is not None:
-                check_folder(name, getattr(adapter, name))
+        adapter._check_folders()
         given = list(training_items(items))
         count, total, squares = 0, torch.zeros(n_mels).double(), torch.zeros(n_mels).double()
         for number in range(0, len(given), -(-len(given) // FITTED_ON) or 1):
@@ -361,7 +415,10 @@ class SpeechAdapter(nn.Module):
                 samples[begin:end] = to_int16(chunk)
             return chunk
 
-        frames = log_mel_of(read, last - first, self.sample_rate, self.n_mels)
+        if self.pretrained is None:
+            frames = log_mel_of(read, last - first, self.sample_rate, self.n_mels)
+        else:
+            frames = stem_features(read(0, last - first), self.pretrained)
         start, seconds = first // self._vector_samples, (last - first) / self.sample_rate
         return SpeechExample(frames, samples, seconds, start, total, 1.0, name)
 
@@ -372,15 +429,16 @@ class SpeechAdapter(nn.Module):
             rate: Hz, of the samples.
             chunk: The number of vectors that are given out together.
         """
+        if not isinstance(self.stem, ConvStem):
+            raise ValueError("stream: got a pretrained stem, which reads whole recordings; expected none")
         frames = FrameStream(rate, self.sample_rate, self.n_mels)
         sizes = {"chunk": chunk, "subsample": self.subsample, "reach": self.stem.reach}
         return VectorStream(self._vectors_of, frames, **sizes)
 
     def _vectors_of(self, frames: Float[Tensor, "frames mels"]) -> Float[Tensor, "vectors dim"]:
         """The stem's vectors of frames that are not normalised, without regard to others."""
-        lengths, taps = self.stem.taps([len(frames)])
-        tensors = {"features": self._normalised(frames), "positions": order_of(lengths), **taps}
-        return self.forward(Inputs(lengths, tensors).to(self.stem.norm.weight.device)).values
+        inputs = self._inputs([self._normalised(frames)])
+        return self.forward(inputs.to(self.stem.norm.weight.device)).values
 
     def features(self, example: SpeechExample) -> Float[Tensor, "frames mels"]:
         """The normalised frames of an example, the stem's input. Augmented if the example is augmented."""
@@ -404,12 +462,25 @@ class SpeechAdapter(nn.Module):
             changed = resample(samples, Fraction(speed)) if speed != 1 else samples
             changed = self._elsewhere(changed, generator)
             if changed is not samples:
-                frames = log_mel(changed, self.sample_rate, self.n_mels)
+                frames = self._frames(changed)
         # To multiply the samples by a factor is to add a constant to the log power (except for the floor).
-        features = self._normalised(frames) + (2 * gain - 1) * self.gain * math.log(10) / 10 / self.std
+        features = self._normalised(frames)
+        if self.pretrained is None:  # pretrained models scale what they read
+            features = features + (2 * gain - 1) * self.gain * math.log(10) / 10 / self.std
         if self.specaugment:
-            features = spec_augment(features, generator, round(self.time_mask * 100))
+            features = spec_augment(features, generator, round(self.time_mask * 100 * self._rows_per_frame))
         return replace(example, augmented=features, speed=speed)
+
+    def _frames(self, samples: Tensor) -> Float[Tensor, "frames mels"]:
+        """What the stem reads of a recording, not normalised."""
+        if self.pretrained is None:
+            return log_mel(samples, self.sample_rate, self.n_mels)
+        return stem_features(samples, self.pretrained)
+
+    @property
+    def _rows_per_frame(self) -> int:
+        """The rows of an example's features in 10 ms: 1, or as many as samples."""
+        return 1 if self.pretrained is None else self.pretrained.rows_per_frame
 
     @property
     def _changes_samples(self) -> bool:
@@ -430,7 +501,7 @@ class SpeechAdapter(nn.Module):
 
     def num_vectors(self, example: SpeechExample) -> int:
         """ceil(frames / subsample)."""
-        return -(-example.num_frames // self.subsample)
+        return -(-example.num_rows // (self.subsample * self._rows_per_frame))
 
     def align(self, labels: Any, example: SpeechExample) -> list[Any]:
         """One label per vector of this chunk; None if a vector has no label.
@@ -476,10 +547,17 @@ class SpeechAdapter(nn.Module):
 
     def collate(self, examples: Sequence[SpeechExample]) -> Inputs:
         """Pack examples: the frames of all examples, and the rows that each convolution reads."""
-        lengths, taps = self.stem.taps([e.num_frames for e in examples])
-        none = torch.zeros(0, self.n_mels)  # torch.cat needs at least one tensor
-        features = torch.cat([none, *(self.features(e) for e in examples)])
-        return Inputs(lengths, {"features": features, "positions": order_of(lengths), **taps})
+        return self._inputs([self.features(example) for example in examples])
+
+    def _inputs(self, features: Sequence[Tensor]) -> Inputs:
+        rows = [len(of_example) for of_example in features]
+        packed = torch.cat([torch.zeros(0, self.n_mels), *features])  # it needs at least one tensor
+        if isinstance(self.stem, ConvStem):
+            lengths, taps = self.stem.taps(rows)
+            return Inputs(lengths, {"features": packed, "positions": order_of(lengths), **taps})
+        lengths, read = self.stem.taps(rows)
+        tensors = {"features": packed, "positions": order_of(lengths), "taps": read}
+        return Inputs(lengths, tensors, {"rows": rows})
 
     # --- for `multiseq.training.item_cache` ----------------------------------------------------------------
 
@@ -487,7 +565,11 @@ class SpeechAdapter(nn.Module):
         """The settings that the result of `prepare` depends on. Mean and deviation are not among them."""
         names = ("sample_rate", "n_mels", "subsample", "chunk_seconds")
         settings = {**{name: getattr(self, name) for name in names}, "samples": self._changes_samples}
-        return settings if self.channel is None else {**settings, "channel": self.channel}
+        settings |= {} if self.channel is None else {"channel": self.channel}
+        if self.pretrained is None:
+            return settings
+        reads = {name: getattr(self.pretrained, name) for name in ("num_mels", "normalize", "longest")}
+        return {**settings, "pretrained": reads}
 
     def content(self, item: Any) -> Any:
         """The name and the bytes of a file (an example keeps the name for messages), or the samples."""
@@ -510,25 +592,47 @@ class SpeechAdapter(nn.Module):
         """The spectrogram with the labels under it, and the recording as the model hears it."""
         rate, seconds = self.sample_rate, self.vector_seconds
         return show(
-            item, examples, marks, focus, sample_rate=rate, vector_seconds=seconds, channel=self.channel
+            item,
+            self._spectrogram(examples),
+            marks,
+            focus,
+            sample_rate=rate,
+            vector_seconds=seconds,
+            channel=self.channel,
         )
 
     def baseline_vectors(self, example: SpeechExample) -> list[Any]:
         """For each vector the mean of its frames."""
-        frames = self.features(example).numpy()
+        frames = self._baseline_frames(example)
         return [frames[i : i + self.subsample].mean(0) for i in range(0, len(frames), self.subsample)]
 
     def baseline_item(self, item: Any, examples: Sequence[SpeechExample], level: Level) -> Any:
         """The mean of all frames of an item."""
-        frames = np.concatenate([self.features(example).numpy() for example in examples])
-        return frames.mean(0) if len(frames) else np.zeros(self.n_mels)
+        frames = np.concatenate([self._baseline_frames(example) for example in examples])
+        return frames.mean(0) if len(frames) else np.zeros(frames.shape[1])
+
+    def _baseline_frames(self, example: SpeechExample) -> NDArray[np.float32]:
+        reads_frames = self._rows_per_frame == 1
+        frames: NDArray[np.float32] = (
+            self.features(example) if reads_frames else self._spectrogram([example])
+        ).numpy()
+        return frames
+
+    def _spectrogram(self, examples: Sequence[SpeechExample]) -> Float[Tensor, "frames mels"]:
+        """The log-mel frames of an item, also if the stem reads samples."""
+        rows = torch.cat([example.log_mel for example in examples])
+        return rows if self._rows_per_frame == 1 else log_mel(rows[:, 0], self.sample_rate, BANDS)
 
     # --- on the device ----------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> VectorSets:
         """One ordered set per example, with vectors of width ``dim``."""
-        vectors = self.dropout(self.stem(inputs.tensors["features"], inputs.tensors))
-        return VectorSets(vectors, inputs.lengths, inputs.tensors["positions"])
+        features = inputs.tensors["features"]
+        if isinstance(self.stem, ConvStem):
+            vectors = self.stem(features, inputs.tensors)
+        else:
+            vectors = self.stem(features, inputs.host["rows"], inputs.tensors["taps"])
+        return VectorSets(self.dropout(vectors), inputs.lengths, inputs.tensors["positions"])
 
     def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
         """All vectors: every vector can have a label."""
@@ -539,7 +643,8 @@ class SpeechAdapter(nn.Module):
     def config(self) -> dict[str, Any]:
         """The constructor's arguments except mean and standard deviation."""
         values = {name: getattr(self, name) for name in OPTIONS}
-        return {**values, "speeds": list(self.speeds), "dropout": self.dropout.p}
+        values |= {"speeds": list(self.speeds), "dropout": self.dropout.p}
+        return values if self.pretrained is None else {**values, "pretrained": self.pretrained.config()}
 
     def assets(self) -> dict[str, str]:
         """``mels.json`` with the mean and standard deviation of each mel band."""
@@ -548,11 +653,13 @@ class SpeechAdapter(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> SpeechAdapter:
         """Rebuild the adapter from :meth:`config` and :meth:`assets`. Its weights are new."""
-        options = config_of(config, OPTIONS)
+        options = config_of(config, (*OPTIONS, "pretrained"))
         statistics = json_asset(assets, "mels.json", lambda given: (given["mean"], given["std"]))
         with reading("mels.json"):
             _check_statistics(*statistics)
         with reading("config"):
+            if "pretrained" in options:
+                options["pretrained"] = SpeechArchitecture.from_config(options["pretrained"])
             return cls(*statistics, **options)
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "Encoder",
     "PretrainedEncoder",
     "pretrained_text",
+    "pretrained_speech",
     "TextAdapter",
     "PretrainedTextAdapter",
     "SpeechAdapter",
@@ -74,9 +75,10 @@ if TYPE_CHECKING:
     from multiseq.nn.attention import attend
     from multiseq.nn.encoder import Encoder
     from multiseq.pretrained.encoder import PretrainedEncoder
-    from multiseq.pretrained.folder import pretrained_text
     from multiseq.results import Label, LabelSet, Number, Text
     from multiseq.runs.publish import push_to_hub
+    from multiseq.starts.speech import pretrained_speech
+    from multiseq.starts.text import pretrained_text
     from multiseq.streaming.stream import Stream
     from multiseq.tasks import Source, Task
     from multiseq.training.confidence import calibrate
@@ -90,7 +92,8 @@ else:
         "attend": "multiseq.nn.attention",
         "Encoder": "multiseq.nn.encoder",
         "PretrainedEncoder": "multiseq.pretrained.encoder",
-        "pretrained_text": "multiseq.pretrained.folder",
+        "pretrained_text": "multiseq.starts.text",
+        "pretrained_speech": "multiseq.starts.speech",
         "TextAdapter": "multiseq.adapters",
         "PretrainedTextAdapter": "multiseq.adapters",
         "SpeechAdapter": "multiseq.adapters",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -34,6 +35,7 @@ from multiseq.results import (
     LabelSet,
     NotFiniteError,
     Number,
+    Similarity,
     Text,
     at_distance,
     joined_texts,
@@ -434,6 +436,69 @@ class Model(Predictor):
             pooled = pool(VectorSets(vectors, [len(vectors)]))[0]
             embeddings.append(Embedding(vectors, pooled, [n for e in examples for n in names(e)]))
         return embeddings
+
+    def task_embeddings(
+        self, task: str, items: Iterable[Any], *, max_vectors: int = MAX_VECTORS
+    ) -> Float[Tensor, "items dim"]:
+        """The embedding of each item for a task with one label per set: what the last layer sees.
+
+        Items of one class have embeddings in similar directions, also of classes that training has not seen,
+        such as the voices of other people (x-vectors, Snyder et al. 2018,
+        https://www.danielpovey.com/files/2018_icassp_xvectors.pdf). Train with a ``margin``
+        (`multiseq.ClassTarget`) for it. Each has length 1. An item of several sets has the mean of theirs.
+
+        Args:
+            task: The name of a task with a `SetHead`.
+            items: Raw items.
+            max_vectors: The most vectors in a batch.
+
+        Raises:
+            ValueError: The head of the task is no `SetHead`, or an item cannot be prepared.
+        """
+        head: Any = self.task(task).head
+        if not hasattr(head, "embed"):
+            raise ValueError(f"task: got {task!r} with a {type(head).__name__}, expected a SetHead")
+        name = self.task(task).adapter_name
+        pieces = prepare_all(self.adapter(name), _listed(items))
+        total = torch.zeros(len(pieces), head.dim)
+        for chosen, sets in self.encoded(name, pieces, max_vectors):
+            total.index_add_(0, torch.tensor([item for item, _ in chosen]), head.embed(sets).cpu())
+        return F.normalize(total, dim=-1)
+
+    def compare(
+        self, task: str, first: Iterable[Any], second: Iterable[Any], *, max_vectors: int = MAX_VECTORS
+    ) -> list[Similarity]:
+        """How similar pairs of items are, and whether they are of one class, also of a new one.
+
+        It is the cosine of :meth:`task_embeddings`. `multiseq.calibrate` learns from pairs of dev items what
+        a cosine means.
+
+        Args:
+            task: The name of a task with a `SetHead`.
+            first: The first raw item of each pair.
+            second: The second raw item of each pair.
+            max_vectors: The most vectors in a batch.
+
+        Raises:
+            ValueError: The head of the task is no `SetHead`, there are not as many second items as first
+                ones, or an item cannot be prepared.
+
+        Example:
+            >>> from multiseq import ClassTarget, Encoder, SetHead, TextAdapter
+            >>> adapter = TextAdapter.fit(["red lamp", "blue lamp"], dim=16)
+            >>> head = SetHead(16, ClassTarget(["blue", "red"], margin=0.2))
+            >>> model = Model({"text": adapter}, Encoder(16, 1, 2), {"colour": Task("text", head)})
+            >>> [similarity] = model.compare("colour", ["red lamp"], ["red lamp"])
+            >>> print(similarity)
+            cosine 1.00
+        """
+        one, other = _listed(first), _listed(second)
+        if len(one) != len(other):
+            raise ValueError(f"second: got {len(other)} items for {len(one)} first ones, expected as many")
+        vectors = self.task_embeddings(task, [*one, *other], max_vectors=max_vectors)
+        cosines = (vectors[: len(one)] * vectors[len(one) :]).sum(-1).clamp(-1, 1).tolist()
+        verification = getattr(self.task(task).head.target, "verification", None)
+        return [verification.similarity(c) if verification else Similarity(c) for c in cosines]
 
     def encoded(
         self, adapter_name: str, pieces: Sequence[Sequence[Any]], max_vectors: int = MAX_VECTORS

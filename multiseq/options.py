@@ -94,6 +94,8 @@ OPTIONS: dict[str, Option] = {
     "word_dropout": Option(NUMBER, SHARE),
     "edge_dropout": Option(NUMBER, SHARE),
     "label_smoothing": Option(NUMBER, SHARE),
+    "margin": Option(NUMBER, SHARE),
+    "scale": Option(NUMBER, POSITIVE),
     "lr": Option(NUMBER, COUNT),
     "pretrained_lr": Option(NUMBER, COUNT),
     "layer_lr_decay": Option(NUMBER, Range(0, 1, (True, False))),

@@ -21,6 +21,7 @@ __all__ = [
     "Number",
     "Result",
     "Shares",
+    "Similarity",
     "Spoken",
     "Text",
     "at_distance",
@@ -151,6 +152,28 @@ class Label(Result):
 
     def __str__(self) -> str:
         return f"{self.label} ({self.probability:.0%})"
+
+
+@dataclass(frozen=True, slots=True)
+class Similarity:
+    """How similar two items are for a task (`Model.compare`).
+
+    Args:
+        cosine: The cosine of the angle between their embeddings, from -1 to 1.
+        probability: The probability that both are of one class, where half of all pairs are. None if the
+            model does not know it (`multiseq.calibrate`).
+        same: Whether they count as one class. On the dev split, the threshold rejects as large a share of the
+            same pairs as it accepts of the different ones. None if the model has no threshold.
+    """
+
+    cosine: float
+    probability: float | None = None
+    same: bool | None = None
+
+    def __str__(self) -> str:
+        if self.probability is None:
+            return f"cosine {self.cosine:.2f}"
+        return f"{'same' if self.same else 'different'} (P(same) = {self.probability:.0%})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,9 @@ TASKS = {
     "decode": "Options of the search for a text, see [heads](#heads).",
     "class_weight": "`balanced` gives rare classes more weight in the loss.",
     "label_smoothing": "Label smoothing in the loss of classes.",
+    "margin": "Angular margin between classes in the loss, in radians (ArcFace), for "
+    "[comparing items](speech.md#voices): 0.2, for example. 0: none.",
+    "scale": "With a margin, the largest logit. Default: 30.",
     "stress": "`false`: vowels of ARPAbet lose their stress, so that AH0, AH1 and AH2 are AH.",
 }
 """Key of ``[tasks.NAME]`` -> what it means."""
@@ -105,6 +108,7 @@ ADAPTERS = {
 }
 NOTES = {
     "PretrainedTextAdapter": ", if the encoder has a `start`",
+    "SpeechAdapter": "; `start` begins with a [pretrained stem](speech.md#a-pretrained-stem)",
     "NeighborhoodAdapter": ", if the recipe gives `num_hops`",
 }
 HEADS = {

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from multiseq import plots
 from multiseq.adapters._speech.audio import name_of, open_audio
@@ -26,7 +28,7 @@ LONGEST = 6.0
 
 def show(
     item: Any,
-    examples: Sequence[Any],
+    log_mel: Float[Tensor, "frames mels"],
     marks: Sequence[Mark],
     focus: int | None,
     *,
@@ -38,14 +40,14 @@ def show(
 
     Args:
         item: The recording.
-        examples: Its examples, with their log-mel frames.
+        log_mel: Its frames of 10 ms.
         marks: The label and the prediction of each vector.
         focus: The vector to show, in a long recording.
         sample_rate: Hz, of the sound.
         vector_seconds: Seconds from one vector to the next.
         channel: The channel that the model gets; None: their mean.
     """
-    frames = torch.cat([example.log_mel for example in examples]).numpy()
+    frames = log_mel.numpy()
     hop = hop_of(sample_rate) / sample_rate
     whole = len(frames) * hop
     middle = 0.0 if focus is None else focus * vector_seconds

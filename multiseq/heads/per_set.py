@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from multiseq.heads.margin import class_layer
 from multiseq.heads.targets import target_from_config
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
@@ -66,17 +68,25 @@ class SetHead(nn.Module):
             nn.Linear(2 * dim if pool == "sum" else dim, dim),
             nn.GELU(),
             nn.Dropout(dropout),
-            nn.Linear(dim, target.size),
+            class_layer(dim, target),
         )
 
     def forward(self, sets: VectorSets) -> Float[Tensor, "sets size"]:
         """The logits of each set."""
+        logits: Tensor = self.read(self._pooled(sets))
+        return logits
+
+    def embed(self, sets: VectorSets) -> Float[Tensor, "sets dim"]:
+        """The embedding of each set: what the last layer sees, scaled to length 1."""
+        hidden: Tensor = self.read[:-1](self._pooled(sets))
+        return F.normalize(hidden.float(), dim=-1)
+
+    def _pooled(self, sets: VectorSets) -> Tensor:
         scores = None if self.score is None else self.score(sets.values)[:, 0]
         pooled = pool(sets, self.pool, scores)
         if self.pool == "sum":
             pooled = torch.cat([pool(sets, "mean"), pooled / 16], dim=-1)
-        logits: Tensor = self.read(pooled)
-        return logits
+        return pooled
 
     def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of the losses, and the number of labels that are not missing."""

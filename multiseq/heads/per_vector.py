@@ -15,6 +15,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from multiseq.heads.margin import class_layer
 from multiseq.heads.targets import target_from_config
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
@@ -26,7 +27,7 @@ __all__ = ["VectorHead"]
 
 
 class VectorHead(nn.Module):
-    """One label per vector: dropout, then a linear layer.
+    """One label per vector: dropout, then a linear layer (of cosines, if the target has a margin).
 
     Args:
         dim: Width of the encoded vectors.
@@ -48,7 +49,7 @@ class VectorHead(nn.Module):
     def __init__(self, dim: int, target: RowTarget, *, dropout: float = 0.1) -> None:
         super().__init__()
         self.dim, self.target, self.dropout = dim, target, dropout
-        self.read = nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, target.size))
+        self.read = nn.Sequential(nn.Dropout(dropout), class_layer(dim, target))
 
     def forward(self, sets: VectorSets) -> Float[Tensor, "vectors size"]:
         """The logits of each vector."""

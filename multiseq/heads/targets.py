@@ -20,6 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multiseq.checks import check_number, one_of
+from multiseq.heads.margin import with_margin
+from multiseq.heads.verification import Verification
 from multiseq.labels import ROUNDING, class_name, flag, number, plain
 from multiseq.results import Label, LabelSet, Number, Shares
 
@@ -37,6 +39,8 @@ __all__ = [
 
 MISSING = -100
 """The class number of a missing label (torch's ``ignore_index``). The loss ignores it."""
+SCALE = 30.0
+"""The scale of cosines, with a margin, that is usual for speakers."""
 
 
 class ClassTarget:
@@ -46,7 +50,12 @@ class ClassTarget:
         labels: The names of the classes, in the order of the head's outputs.
         weights: The weight of each class in the training loss. Default: 1 for all.
         label_smoothing: The share of each label that the training loss spreads evenly over all classes.
+        margin: Angular margin between classes in the loss, in radians; 0.2 is usual for speakers, 0.5 for
+            faces. Logits are then scaled cosines (`multiseq.heads.margin`). Weights and label smoothing apply
+            as without it. Default: none, and ordinary logits.
+        scale: With a margin, the largest logit, that of an angle of 0.
         temperature: The logits of predictions are divided by it; `multiseq.calibrate` sets it.
+        verification: What cosines of embeddings mean, for `Model.compare`; `multiseq.calibrate` sets it.
 
     Raises:
         ValueError: No classes, a class twice, not one weight for each class, or a number out of its range.
@@ -65,21 +74,33 @@ class ClassTarget:
         *,
         weights: Sequence[float] = (),
         label_smoothing: float = 0.0,
+        margin: float = 0.0,
+        scale: float = SCALE,
         temperature: float = 1.0,
+        verification: Verification | None = None,
     ) -> None:
         if len(set(labels)) != len(labels) or not labels:
             raise ValueError(f"labels: got {list(labels)[:8]}, expected one or more, each once")
         check_number("label_smoothing", label_smoothing, 0.0, 1.0)
+        check_number("margin", margin, 0.0, 1.0)
         self.labels = list(labels)
         self.temperature = _positive("temperature", temperature)
         self.size = len(self.labels)
         self.weights = _checked_weights(weights, self.size)
         self.label_smoothing = label_smoothing
+        self.margin, self.scale = margin, _positive("scale", scale)
+        self.verification = verification
         self._index = {class_name(label): i for i, label in enumerate(self.labels)}
 
     @classmethod
     def fit(
-        cls, values: Iterable[Any], *, class_weight: str = "", label_smoothing: float = 0.0
+        cls,
+        values: Iterable[Any],
+        *,
+        class_weight: str = "",
+        label_smoothing: float = 0.0,
+        margin: float = 0.0,
+        scale: float = SCALE,
     ) -> ClassTarget:
         """A target with the classes that occur in the training labels, sorted.
 
@@ -88,6 +109,8 @@ class ClassTarget:
             class_weight: ``balanced`` gives a class that has n_c of the n labels the weight n / (k · n_c),
                 with k classes, as in scikit-learn. So all classes count equally. Default: no weights.
             label_smoothing: See the class.
+            margin: See the class.
+            scale: See the class.
 
         Raises:
             ValueError: All labels are missing, or ``class_weight`` is another word.
@@ -97,7 +120,7 @@ class ClassTarget:
             raise ValueError("labels: got only missing labels, expected some labels to learn from")
         labels = sorted(counts)
         weights = _class_weights([counts[label] for label in labels], class_weight)
-        return cls(labels, weights=weights, label_smoothing=label_smoothing)
+        return cls(labels, weights=weights, label_smoothing=label_smoothing, margin=margin, scale=scale)
 
     def knows(self, name: str) -> bool:
         """Whether training has a class of that canonical name."""
@@ -126,6 +149,8 @@ class ClassTarget:
 
     def loss(self, logits: Float[Tensor, "rows classes"], targets: Tensor) -> tuple[Tensor, Tensor]:
         """The summed cross-entropy, each label times the weight of its class; and the number of labels."""
+        if self.margin:
+            logits = with_margin(logits, targets, margin=self.margin, scale=self.scale)
         total = F.cross_entropy(
             logits.float(),
             targets,
@@ -153,14 +178,19 @@ class ClassTarget:
     def config(self) -> dict[str, Any]:
         """The target's settings as plain JSON values, for `target_from_config`."""
         smoothing = {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
-        options = {**_weights_config(self.weights), **smoothing, "temperature": self.temperature}
-        return {"kind": self.kind, "labels": self.labels, **options}
+        angular = {"margin": self.margin, "scale": self.scale} if self.margin else {}
+        compared = {"verification": self.verification.config()} if self.verification else {}
+        options = {**_weights_config(self.weights), **smoothing, **angular, "temperature": self.temperature}
+        return {"kind": self.kind, "labels": self.labels, **options, **compared}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ClassTarget:
         """The inverse of :meth:`config`."""
-        options = ("weights", "label_smoothing", "temperature")
-        return cls(config["labels"], **{key: config[key] for key in options if key in config})
+        options = ("weights", "label_smoothing", "margin", "scale", "temperature")
+        known = config.get("verification")
+        verification = None if known is None else Verification(**known)
+        given = {key: config[key] for key in options if key in config}
+        return cls(config["labels"], **given, verification=verification)
 
 
 class MultiLabelTarget:

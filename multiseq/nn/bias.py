@@ -62,8 +62,8 @@ class Bias:
     """The bias of one batch, shared by all layers: the tables, and the positions and codes that index them.
 
     Args:
-        by_distance: ``(heads, 2 * FURTHEST + 1)``, or None. The index is the key's position minus the query's
-            position plus FURTHEST.
+        by_distance: ``(heads, 2 * furthest + 1)``, or None. The index is the key's position minus the query's
+            position plus ``furthest``; further away, the entry is that of ``furthest``.
         positions: ``(vectors,)``, the position of each row. Required with ``by_distance``.
         by_code: ``(heads, 1 + codes)``, or None. The entry for code 0 is zero.
         codes: The codes of the pairs. Required with ``by_code``.
@@ -85,8 +85,8 @@ class Bias:
         total: Tensor | None = None
         if self.by_distance is not None:
             assert self.positions is not None
-            apart = self.positions[columns] - self.positions[rows]
-            total = _look_up(self.by_distance, apart.clamp_(-FURTHEST, FURTHEST).add_(FURTHEST))
+            apart, furthest = self.positions[columns] - self.positions[rows], self.by_distance.shape[1] // 2
+            total = _look_up(self.by_distance, apart.clamp_(-furthest, furthest).add_(furthest))
         if self.by_code is not None:
             assert self.codes is not None
             added = _look_up(self.by_code, _codes_of(self.codes, rows, columns))
@@ -102,18 +102,28 @@ class PairBias(nn.Module):
         heads: Number of attention heads.
         relative: Whether to learn a table over relative positions.
         num_codes: The number of codes in the table over pair codes; 0 for no such table.
+        buckets: The number of rows of the table over relative positions.
+        furthest: The distance from which on all positions of a direction share one row.
 
     Raises:
         ValueError: In ``forward``, the sets have codes above ``num_codes``.
     """
 
-    def __init__(self, heads: int, *, relative: bool, num_codes: int) -> None:
+    def __init__(
+        self,
+        heads: int,
+        *,
+        relative: bool,
+        num_codes: int,
+        buckets: int = BUCKETS,
+        furthest: int = FURTHEST,
+    ) -> None:
         super().__init__()
         self.num_codes = num_codes
-        self.relative = nn.Parameter(torch.zeros(BUCKETS, heads)) if relative else None
+        self.relative = nn.Parameter(torch.zeros(buckets, heads)) if relative else None
         self.codes = nn.Parameter(torch.zeros(num_codes, heads)) if num_codes else None
-        buckets = bucket_of(torch.arange(-FURTHEST, FURTHEST + 1))
-        self.register_buffer("buckets", buckets, persistent=False)
+        distances = torch.arange(-furthest, furthest + 1)
+        self.register_buffer("buckets", bucket_of(distances, buckets, furthest), persistent=False)
         self.buckets: Tensor
 
     def forward(self, sets: VectorSets) -> Bias | None:
@@ -157,7 +167,9 @@ def packed_bias(
     return Bias(None, None, F.pad(bias.t(), (1, 0)), _codes(every, blocks, sum(q_lengths)))
 
 
-def bucket_of(distance: Int[Tensor, " distances"]) -> Int[Tensor, " distances"]:
+def bucket_of(
+    distance: Int[Tensor, " distances"], buckets: int = BUCKETS, furthest: int = FURTHEST
+) -> Int[Tensor, " distances"]:
     """T5's bucket for a relative position (key's minus query's); half the buckets for each direction.
 
     In each direction, the first half of the buckets hold one distance each. The others grow in equal steps on
@@ -166,9 +178,9 @@ def bucket_of(distance: Int[Tensor, " distances"]) -> Int[Tensor, " distances"]:
     >>> bucket_of(torch.tensor([0, -1, -7, -8, -127, -500, 1, 500])).tolist()
     [0, 1, 7, 8, 15, 15, 17, 31]
     """
-    half, exact = BUCKETS // 2, BUCKETS // 4
+    half, exact = buckets // 2, buckets // 4
     size = distance.abs()
-    steps = (size.clamp(min=1) / exact).log() / math.log(FURTHEST / exact) * (half - exact)
+    steps = (size.clamp(min=1) / exact).log() / math.log(furthest / exact) * (half - exact)
     far = (exact + steps.long()).clamp(max=half - 1)
     return torch.where(size < exact, size, far) + half * (distance > 0)
 

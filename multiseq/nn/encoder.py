@@ -263,15 +263,16 @@ class AddNorm(nn.LayerNorm):
     Both steps are in one module, because a GPU kernel computes them in one pass over memory.
     """
 
-    def __init__(self, dim: int, dropout: float) -> None:
-        super().__init__(dim, bias=False)
+    def __init__(self, dim: int, dropout: float, *, bias: bool = False) -> None:
+        super().__init__(dim, bias=bias)
         self.dropout = dropout
 
     def forward(  # type: ignore[override]  # it takes the branch too
         self, x: Tensor, branch: Tensor | None = None, *, dtype: torch.dtype | None = None
     ) -> tuple[Tensor, Tensor]:
         """The sum and its norm; on a GPU the norm has ``dtype`` (default: autocast's, else that of x)."""
-        kernels = kernels_for(x) if x.dim() == 2 and x.shape[1] <= WIDEST_NORM else None
+        fits = x.dim() == 2 and x.shape[1] <= WIDEST_NORM and self.bias is None
+        kernels = kernels_for(x) if fits else None
         if kernels is None:
             if branch is not None:
                 branch = branch.to(torch.promote_types(x.dtype, branch.dtype))  # faster than a mixed sum

@@ -25,6 +25,8 @@ class Architecture:
         ff_dim: Inner width of the feed-forward network.
         max_length: The longest sequence that the model knows, in vectors.
         pre_norm: Whether a layer normalises its input (ModernBERT); otherwise its sums (BERT).
+        entry_norm: Whether the vectors are normalised before the first layer, as a part of the residual
+            stream. With ``pre_norm`` false they always are.
         bias: Whether linear layers and norms have biases.
         norm_eps: The small number that layer norm adds to the variance.
         activation: One of ``gelu``, ``gelu_tanh``, ``relu`` and ``silu``.
@@ -32,6 +34,8 @@ class Architecture:
         learned_positions: Whether there is a table of ``max_length`` learned absolute positions.
         rotary_bases: For each layer the base of its rotary positions; empty if it has none.
         windows: For each layer its sliding window, or None for a global layer; empty if all are global.
+        buckets: The number of buckets of a gated bias over relative positions (WavLM); 0 for none.
+        furthest: The distance from which on all positions share a bucket, in vectors.
 
     Raises:
         ValueError: A number is out of its range, or the sizes do not fit together.
@@ -43,6 +47,7 @@ class Architecture:
     ff_dim: int
     max_length: int
     pre_norm: bool = False
+    entry_norm: bool = True
     bias: bool = True
     norm_eps: float = 1e-12
     activation: str = "gelu"
@@ -50,6 +55,8 @@ class Architecture:
     learned_positions: bool = True
     rotary_bases: tuple[float, ...] = ()
     windows: tuple[int | None, ...] = ()
+    buckets: int = 0
+    furthest: int = 0
 
     def __post_init__(self) -> None:
         check_whole_number("dim", self.dim, 1, WIDEST)
@@ -57,6 +64,8 @@ class Architecture:
         check_whole_number("heads", self.heads, 1, WIDEST)
         check_whole_number("ff_dim", self.ff_dim, 1, 16 * WIDEST)
         check_whole_number("max_length", self.max_length, 1, LONGEST)
+        check_whole_number("buckets", self.buckets, 0, MANY)
+        check_whole_number("furthest", self.furthest, self.buckets // 4 + 1 if self.buckets else 0, LONGEST)
         check_number("norm_eps", self.norm_eps, 0.0, 1.0)
         one_of(self.activation, ACTIVATIONS, "activation")
         for name in ("rotary_bases", "windows"):

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multiseq.checks import WIDEST, check_number, check_whole_number, config_of
+from multiseq.nn.attention import AttentionPlan
 from multiseq.nn.bias import Bias, PairBias
 from multiseq.nn.dropout import dropout
 from multiseq.nn.encoder import AddNorm, Block, SelfAttention, Trunk
@@ -80,16 +81,22 @@ class PretrainedEncoder(Trunk):
         )
         self.blocks = nn.ModuleList(
             Block(
-                SelfAttention(dim, heads, window, bias=architecture.bias),
+                GatedBiasAttention(dim, heads)
+                if architecture.buckets
+                else SelfAttention(dim, heads, window, bias=architecture.bias),
                 FeedForward(architecture),
-                _norm(architecture, dropout) if layer else PostNorm(architecture, dropout),
+                PostNorm(architecture, dropout)
+                if not layer and architecture.entry_norm
+                else _norm(architecture, dropout),
                 _norm(architecture, dropout),
             )
             for layer, window in enumerate(architecture.windows or [None] * depth)
         )
         if lora_rank:
             add_lora(self.blocks, lora_rank)
-        self.bias = PairBias(heads, relative=False, num_codes=pair_codes)
+        table = {"buckets": architecture.buckets, "furthest": architecture.furthest}
+        relative = bool(architecture.buckets)
+        self.bias = PairBias(heads, relative=relative, num_codes=pair_codes, **table if relative else {})
         self.norm = _norm(architecture, dropout)
 
     @property
@@ -118,6 +125,8 @@ class PretrainedEncoder(Trunk):
         entry = list(self.blocks[0].get_submodule("attention_norm").parameters())
         if self.positions is not None:
             entry += self.positions.parameters()
+        if self.bias.relative is not None:
+            entry.append(self.bias.relative)
         layers = [
             [
                 parameter
@@ -152,7 +161,53 @@ class PretrainedEncoder(Trunk):
     def _can_share_bins(self, sets: VectorSets) -> bool:
         reaches = [window + 1 for window in self.architecture.windows if window is not None]
         longest = max((LONGEST_IN_BIN, *sets.lengths))
-        return not self.pair_codes and all(longest <= reach for reach in reaches)
+        biased = self.pair_codes or self.architecture.buckets
+        return not biased and all(longest <= reach for reach in reaches)
+
+
+class GatedBiasAttention(nn.Module):
+    """Self-attention with a bias over relative positions that each query scales by a gate of its own (WavLM).
+
+        bias_ij = (a_i (c b_i - 1) + 2) table[j - i],   (a_i, b_i) = sigmoid(W x_i + w)
+
+    for each head, of which x_i is the part that belongs to it. All heads share W and w, all layers the table.
+
+    Args:
+        dim: Width of the vectors.
+        heads: Number of attention heads.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = Linear(dim, 3 * dim, bias=True)
+        self.out = Linear(dim, dim, bias=True)
+        self.gate = nn.Linear(dim // heads, 2)
+        self.scale = nn.Parameter(torch.ones(heads))
+
+    def forward(self, x: Tensor, plan: AttentionPlan, rotation: Rotation | None, bias: Bias | None) -> Tensor:
+        """Self-attention, from ``(vectors, dim)`` to ``(vectors, dim)``. It does not rotate."""
+        gates = self.gate(x.to(self.gate.weight.dtype).unflatten(-1, (self.heads, -1))).sigmoid()
+        gate = gates[..., 0] * (gates[..., 1] * self.scale - 1) + 2  # (vectors, heads)
+        qkv = self.qkv(halved(x)).unflatten(-1, (3, self.heads, -1)).to(gate.dtype)
+        lengths = [length for length in plan.q_lengths if length]
+        attended = [qkv[:0, 0]]
+        # Set by set: every pair has a bias of its own, which no kernel for packed sets computes.
+        for rows, factor in zip(qkv.split(lengths), gate.split(lengths), strict=True):
+            q, k, v = rows.permute(1, 2, 0, 3)  # (heads, length, head_dim) each
+            mask = None if bias is None else factor.t()[:, :, None] * _by_distance(bias, len(rows))
+            attended.append(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(0, 1))
+        out: Tensor = self.out(torch.cat(attended).flatten(1).to(x.dtype))
+        return out
+
+
+def _by_distance(bias: Bias, length: int) -> Float[Tensor, "heads queries keys"]:
+    """The bias over relative positions between the vectors of one set."""
+    assert bias.by_distance is not None
+    furthest = bias.by_distance.shape[1] // 2
+    distances = torch.arange(1 - length, length, device=bias.by_distance.device)
+    diagonals = bias.by_distance[:, distances.clamp(-furthest, furthest) + furthest]
+    return diagonals.unfold(1, length, 1).flip(1)
 
 
 class PostNorm(nn.LayerNorm):
@@ -200,6 +255,6 @@ class FeedForward(nn.Module):
 def _norm(architecture: Architecture, dropout: float) -> nn.LayerNorm:
     if not architecture.pre_norm:
         return PostNorm(architecture, dropout)
-    norm = AddNorm(architecture.dim, dropout)
+    norm = AddNorm(architecture.dim, dropout, bias=architecture.bias)
     norm.eps = architecture.norm_eps
     return norm

@@ -17,7 +17,7 @@ from torch import Tensor
 from multiseq.checks import one_of
 from multiseq.pretrained.architecture import Architecture
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "activation_of"]
 
 Weights = dict[str, Tensor]
 Config = Mapping[str, Any]
@@ -115,7 +115,7 @@ def _bert(config: Config) -> Architecture:
         ff_dim=config["intermediate_size"],
         max_length=config["max_position_embeddings"],
         norm_eps=config.get("layer_norm_eps", 1e-12),
-        activation=_activation(config.get("hidden_act", "gelu")),
+        activation=activation_of(config.get("hidden_act", "gelu")),
     )
 
 
@@ -131,7 +131,7 @@ def _distilbert(config: Config) -> Architecture:
         heads=config["n_heads"],
         ff_dim=config["hidden_dim"],
         max_length=config["max_position_embeddings"],
-        activation=_activation(config.get("activation", "gelu")),
+        activation=activation_of(config.get("activation", "gelu")),
     )
 
 
@@ -163,7 +163,7 @@ def _modernbert(config: Config) -> Architecture:
         pre_norm=True,
         bias=False,
         norm_eps=config.get("norm_eps", 1e-5),
-        activation=_activation(config.get("hidden_activation", "gelu")),
+        activation=activation_of(config.get("hidden_activation", "gelu")),
         gated=True,
         learned_positions=False,
         rotary_bases=tuple(float(bases[kind]) for kind in kinds),
@@ -171,7 +171,8 @@ def _modernbert(config: Config) -> Architecture:
     )
 
 
-def _activation(name: str) -> str:
+def activation_of(name: str) -> str:
+    """Our name of an activation in a config. Raises ValueError for another."""
     one_of(name, ACTIVATIONS, "activation")
     return ACTIVATIONS[name]
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from multiseq.model import Model
     from multiseq.nn.encoder import Encoder
     from multiseq.pretrained.encoder import PretrainedEncoder
-    from multiseq.pretrained.folder import Pretrained
     from multiseq.runs.recipe import Recipe
+    from multiseq.starts.speech import PretrainedSpeech
+    from multiseq.starts.text import Pretrained
     from multiseq.tasks import Source
     from multiseq.training.settings import Settings
 
@@ -71,17 +72,20 @@ def check_options(recipe: Recipe, kept: Path | None = None) -> None:
         one_of(tables["encoder"].get("preset", PRESET), PRESETS, f"{name}: [encoder] preset")
     for adapter, spec in tables["adapters"].items():
         place = f"{name}: [adapters.{adapter}]"
-        fits(spec, adapter_class(recipe, adapter).__name__, place, also=("modality",))
-    frozen = settings(recipe).frozen_layers
+        also = ("modality", "start") if recipe.modality(adapter) == "speech" else ("modality",)
+        fits(spec, adapter_class(recipe, adapter).__name__, place, also=also)
+    frozen, stems = settings(recipe).frozen_layers, _stems(recipe, kept)
+    depths = [stem.architecture.encoder.depth for stem in stems.values()]
+    depths += [] if start is None else [start.architecture.depth]
     try:
-        check_frozen(frozen, None if start is None else start.architecture.depth)
+        check_frozen(frozen, max(depths, default=None))
     except ValueError as error:
         raise RecipeError(f"{name}: [training] {error}") from error
     with torch.device("meta"):  # build the parts without memory, to see whether it works
         dim = _encoder(recipe, start).dim
-        for adapter in tables["adapters"] if start is not None else ():
-            if recipe.modality(adapter) == "text":
-                _adapter(recipe, adapter, [], dim, start)
+        for adapter in tables["adapters"]:
+            if adapter in stems or (start is not None and recipe.modality(adapter) == "text"):
+                _adapter(recipe, adapter, [], dim, stems.get(adapter, start))
         for task, spec in tables["tasks"].items():
             place = f"{name}: [tasks.{task}]"
             kind, options = _head_class(spec, f"{place} head")
@@ -101,8 +105,8 @@ def build_model(recipe: Recipe, train: Sequence[Source], kept: Path | None = Non
     Args:
         recipe: The recipe.
         train: The training sources.
-        kept: The folder with what a run has kept of its pretrained start. If it is given, the start itself
-            is not needed, and its weights are not read: they come from the resume file.
+        kept: The folder with what a run has kept of its pretrained starts. If it is given, the starts
+            themselves are not needed, and their weights are not read: they come from the resume file.
     """
     import torch
 
@@ -114,11 +118,13 @@ def build_model(recipe: Recipe, train: Sequence[Source], kept: Path | None = Non
     check_options(recipe, kept)
     torch.manual_seed(recipe.tables["training"].get("seed", 0))
     start = _start(recipe, kept)
-    encoder = _encoder(recipe, start)
+    encoder, stems = _encoder(recipe, start), _stems(recipe, kept)
     adapters = {}
     for name in dict.fromkeys(source.adapter_name for source in train):
         of_adapter = [source for source in train if source.adapter_name == name]
-        adapters[name] = _adapter(recipe, name, of_adapter, encoder.dim, start)
+        adapters[name] = _adapter(recipe, name, of_adapter, encoder.dim, stems.get(name, start))
+        if name in stems and kept is None:
+            stems[name].fill(adapters[name])
     pair_codes = max((getattr(adapter, "pair_codes", 0) for adapter in adapters.values()), default=0)
     if pair_codes > encoder.pair_codes:
         encoder = _encoder(recipe, start, pair_codes=pair_codes)
@@ -144,31 +150,63 @@ def build_model(recipe: Recipe, train: Sequence[Source], kept: Path | None = Non
 
 
 def keep_start(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """Keep the config and tokenizer of a recipe's pretrained start in a folder.
+    """Keep the configs and the tokenizer of a recipe's pretrained starts in a folder.
 
     Returns:
-        For ``run.json``: the name of the start, whether that is a name on the Hub, its family, and the
-        digests of its weights. Empty if the recipe has no start.
+        For ``run.json``: of the encoder's start the name, whether that is a name on the Hub, its family, and
+        the digests of its weights; and of the starts of adapters the same, by adapter. Empty if the recipe
+        has no start.
     """
-    start = _start(recipe)
-    if start is None:
-        return {}
-    start.keep(folder)
-    given = Path(recipe.tables["encoder"]["start"])
-    local = given.is_dir()
+    facts: dict[str, Any] = {}
+    if (start := _start(recipe)) is not None:
+        start.keep(folder)
+        facts["start"] = _facts(start, recipe.tables["encoder"]["start"])
+    for name, stem in _stems(recipe).items():
+        stem.keep(folder / name)
+        adapters = facts.setdefault("adapter_starts", {})
+        adapters[name] = _facts(stem, recipe.tables["adapters"][name]["start"])
+    return facts
+
+
+def _facts(start: Pretrained | PretrainedSpeech, given: str) -> dict[str, Any]:
+    local = Path(given).is_dir()
     return {
-        "start": {
-            "name": given.resolve().name if local else str(given),
-            "on_hub": not local,
-            "model_type": start.family,
-            "sha256": start.digests(),
-        }
+        "name": Path(given).resolve().name if local else given,
+        "on_hub": not local,
+        "model_type": start.family,
+        "sha256": start.digests(),
     }
+
+
+def _stems(recipe: Recipe, kept: Path | None = None) -> dict[str, PretrainedSpeech]:
+    """The pretrained models that stems of speech begin as, by adapter."""
+    from multiseq.starts.speech import PretrainedSpeech
+
+    found = {}
+    for name, spec in recipe.tables["adapters"].items():
+        place = f"{recipe.name}: [adapters.{name}]"
+        if "start" not in spec or recipe.modality(name) != "speech":
+            continue
+        if not isinstance(spec["start"], str):
+            raise RecipeError(
+                f"{place} start: got {spec['start']!r}, expected a folder, or a name on the Hub"
+            )
+        if "n_mels" in spec:
+            raise RecipeError(f"{place}: got start and n_mels, which goes without start; leave n_mels out")
+        try:
+            found[name] = (
+                PretrainedSpeech.read(spec["start"])
+                if kept is None
+                else PretrainedSpeech.read_kept(kept / name)
+            )
+        except ValueError as error:
+            raise RecipeError(f"{place} start: {error}") from error
+    return found
 
 
 def _start(recipe: Recipe, kept: Path | None = None) -> Pretrained | None:
     """The pretrained model that the encoder begins as, if the recipe names one."""
-    from multiseq.pretrained.folder import Pretrained
+    from multiseq.starts.text import Pretrained
 
     given, place = recipe.tables["encoder"], f"{recipe.name}: [encoder]"
     if "start" not in given:
@@ -212,11 +250,23 @@ def adapter_class(recipe: Recipe, name: str) -> Any:
     return getattr(multiseq.adapters, other if key in options else ADAPTERS[modality])
 
 
-def _adapter(recipe: Recipe, name: str, sources: Sequence[Source], dim: int, start: Pretrained | None) -> Any:
+def _adapter(
+    recipe: Recipe,
+    name: str,
+    sources: Sequence[Source],
+    dim: int,
+    start: Pretrained | PretrainedSpeech | None,
+) -> Any:
+    from multiseq.starts.speech import PretrainedSpeech
+
     items = [item for source in sources for item in source.items]
-    options = {k: v for k, v in recipe.tables["adapters"].get(name, {}).items() if k != "modality"}
+    options = {
+        k: v for k, v in recipe.tables["adapters"].get(name, {}).items() if k not in ("modality", "start")
+    }
     options |= {k: str(resolve(options[k], recipe.folder)) for k in ("noise", "rooms") if k in options}
     try:
+        if isinstance(start, PretrainedSpeech):
+            return start.adapter(dim=dim, **options)
         if start is not None and recipe.modality(name) == "text":
             return start.adapter(**options)
         return adapter_class(recipe, name).fit(items, dim=dim, **options)
@@ -271,11 +321,8 @@ def _target(spec: Mapping[str, Any], labels: Sequence[Any]) -> Any:
             label[2] if isinstance(label, tuple) else label for v in labels if v is not None for label in v
         ]
     if spec["target"] == "class":
-        return ClassTarget.fit(
-            flat,
-            class_weight=spec.get("class_weight", ""),
-            label_smoothing=spec.get("label_smoothing", 0.0),
-        )
+        numbers = {key: float(spec[key]) for key in ("label_smoothing", "margin", "scale") if key in spec}
+        return ClassTarget.fit(flat, class_weight=spec.get("class_weight", ""), **numbers)
     if spec["target"] == "multilabel":
         return MultiLabelTarget.fit(flat, class_weight=spec.get("class_weight", ""))
     if spec["target"] == "number":

@@ -6,7 +6,7 @@ model/        the best weights               resume.ckpt  the state from which t
 test.json     the scores on the test split   test.md      the same scores as a table
 report.html   a page to look at
 splits/       the splits that were drawn, in files that a recipe can use as split_file
-start/        the config and the tokenizer of a pretrained start, without which a run could not be resumed
+start/        the configs and the tokenizer of pretrained starts, without which a run could not be resumed
 bad_rows.csv  rows that were left out, if any
 
 Without a test split, dev.json and dev.md have the scores on the dev split instead.
@@ -108,7 +108,7 @@ def _is_same(start: str, began: str, folder: Path, out: Path) -> bool:
     names = [{one, *(str((base / one).resolve()) for base in (folder, Path()))} for one in (start, began)]
     if names[0] & names[1]:
         return True
-    from multiseq.pretrained.folder import Pretrained
+    from multiseq.starts.text import Pretrained
 
     known = read_json(out / "run.json").get("start")
     return bool(known) and Path(start).is_dir() and Pretrained.read(start).digests() == known["sha256"]

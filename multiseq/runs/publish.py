@@ -193,9 +193,11 @@ def _example(model: Predictor, name: str) -> str:
 
 
 def _training_facts(record: dict[str, Any]) -> Iterator[str]:
-    if start := record.get("start"):
+    starts = [("it", record["start"])] if "start" in record else []
+    starts += [(f"the stem of {name}", one) for name, one in record.get("adapter_starts", {}).items()]
+    for what, start in starts:
         digests = ", ".join(f"{digest} ({file})" for file, digest in start["sha256"].items())
-        yield f"- it began as {_code(start['name'])} ({start['model_type']}), SHA-256 {digests}"
+        yield f"- {what} began as {_code(start['name'])} ({start['model_type']}), SHA-256 {digests}"
     for source in record["sources"]:
         yield f"- {source['items']:,} training items for {', '.join(source['tasks'])}"
     for task, what in record.get("confidence", {}).items():

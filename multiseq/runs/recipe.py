@@ -184,11 +184,12 @@ def _not_toml(recipe: str, text: str, error: str) -> str:
 
 
 def _find_start(tables: Mapping[str, Any], base: Path) -> None:
-    """Make the folder of a pretrained start absolute, if it is one in ``base``. A name on the Hub stays."""
-    encoder = tables["encoder"]
-    start = encoder.get("start") if isinstance(encoder, dict) else None
-    if isinstance(start, str) and "\0" not in start and (base / start).is_dir():
-        encoder["start"] = str((base / start).resolve())
+    """Make folders of pretrained starts absolute, if they are in ``base``. A name on the Hub stays."""
+    adapters = tables["adapters"]
+    for part in (tables["encoder"], *(adapters.values() if isinstance(adapters, dict) else ())):
+        start = part.get("start") if isinstance(part, dict) else None
+        if isinstance(start, str) and "\0" not in start and (base / start).is_dir():
+            part["start"] = str((base / start).resolve())
 
 
 def _shipped() -> Any:

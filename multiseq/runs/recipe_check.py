@@ -53,6 +53,7 @@ TASK_KEYS: dict[str, Any] = {
     "data": str, "output": str, "target": str, "column": str, "columns": list, "unit": str,
     "tokens": str, "vocab_size": int, "copy": bool, "metric": str, "weight": NUMBER,
     "head": dict, "decode": dict, "class_weight": str, "label_smoothing": NUMBER, "stress": bool,
+    "margin": NUMBER, "scale": NUMBER,
 }  # fmt: skip
 
 WORDS = {
@@ -70,6 +71,7 @@ WORDS = {
 FOR_TARGET = {
     "unit": ("number",), "tokens": ("text",), "vocab_size": ("text",), "copy": ("text",),
     "label_smoothing": ("class",), "class_weight": ("class", "multilabel"), "stress": ("class",),
+    "margin": ("class",), "scale": ("class",),
 }  # fmt: skip
 """Key of a task -> the targets that it is valid for."""
 
@@ -357,6 +359,8 @@ def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
             )
     if "class_weight" in spec:
         one_of(spec["class_weight"], ("balanced",), f"{place} class_weight")
+    if "scale" in spec and not spec.get("margin"):
+        raise RecipeError(f"{place}: scale goes with a margin, for example margin = 0.2")
     if "metric" in spec:
         one_of(spec["metric"], METRICS_OF[spec["target"]], f"{place} metric")
         if spec["metric"] == "span_f1" and spec["output"] != "vector":

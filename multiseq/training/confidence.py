@@ -14,7 +14,9 @@ from torch import Tensor
 
 from multiseq.batch import prepare_all
 from multiseq.ensemble import Ensemble
+from multiseq.heads.per_set import SetHead
 from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget, is_missing, named_flags
+from multiseq.heads.verification import Verification, equal_error_rate, pairs_of
 from multiseq.labels import class_name
 from multiseq.model import Model, Predictor
 from multiseq.nn.distance import TrainingDistance
@@ -59,8 +61,13 @@ def calibrate(
     - *Numbers*: an interval around each prediction, which holds the true number with a probability of 90 %
       (split conformal prediction, Lei et al. 2018, https://arxiv.org/abs/1604.04173). Half its width is the
       ceil(0.9 (n + 1))-th smallest error on n dev labels. With n < 9 there is none.
+    - *Pairs of items* (one class per set, with a ``margin``): what the cosine of two embeddings means
+      (`Model.compare`), by logistic regression, and the threshold with the equal error rate. All pairs of dev
+      items of one class count, and as many others. If dev has classes that training lacks, only their items
+      count, with or without a margin: training has not turned their embeddings towards each other.
     - *Distance from the training data* (all tasks): see `multiseq.nn.distance.TrainingDistance`. The
-      ceil(0.99 (n + 1))-th smallest distance of n dev items (the largest, if n < 99) counts as 1.
+      ceil(0.99 (n + 1))-th smallest distance of n dev items (the largest, if n < 99) counts as 1. Items of
+      classes that training lacks do not count.
 
     A task with fewer than 20 dev labels keeps its probabilities; with fewer than 20 dev items or training
     examples, it gets no distance. The guarantees hold if the dev items are like the items to predict. If they
@@ -111,6 +118,8 @@ def forget_calibration(model: Predictor) -> None:
         target = task.head.target
         if isinstance(target, ClassTarget | MultiLabelTarget):
             target.temperature = 1.0
+        if isinstance(target, ClassTarget):
+            target.verification = None
         if isinstance(target, MultiLabelTarget):
             target.threshold = 0.5
         if isinstance(target, NumberTarget):
@@ -129,12 +138,16 @@ class _Dev:
         labels: The label of each row.
         groups: A number for each row. The examples of one item share it, because `predict` averages them.
         distances: The distance of each item from the training data; of each set, if vectors have labels.
+        embeddings: For one class per set, the embedding of each item, ``(items, dim)`` each.
+        classes: The class of each of these items.
     """
 
     logits: list[Tensor] = field(default_factory=list)
     labels: list[Any] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
     distances: list[float] = field(default_factory=list)
+    embeddings: list[Tensor] = field(default_factory=list)
+    classes: list[str | None] = field(default_factory=list)
 
 
 def _collect(model: Model, source: Source, by_task: dict[str, _Dev], cache: ItemCache | None) -> None:
@@ -144,6 +157,9 @@ def _collect(model: Model, source: Source, by_task: dict[str, _Dev], cache: Item
     given = {task: [labels[i] for i in chosen] for task, labels in source.targets.items()}
     first = {task: max(by_task[task].groups, default=-1) + 1 for task in given}
     distances: dict[str, dict[tuple[int, int], list[float]]] = {task: {} for task in given}
+    compared = {
+        task: torch.zeros(len(chosen), model.encoder.dim) for task in given if _has_classes(model, task)
+    }
     num_vectors = model.adapter(source.adapter_name).num_vectors
     every = sum(num_vectors(example) for examples in pieces for example in examples) // MAX_ROWS + 1
     for places, sets in model.encoded(source.adapter_name, pieces):
@@ -151,9 +167,13 @@ def _collect(model: Model, source: Source, by_task: dict[str, _Dev], cache: Item
             head: Any = model.task(task).head
             if (distance := model.distance(task)) is not None:
                 for (item, number), value in zip(places, distance(sets).tolist(), strict=True):
+                    if task in compared and _is_new(head.target, labels[item]):
+                        continue
                     # As in results: each set's, or the mean over an item's.
                     key = item, number if head.level == "vector" else 0
                     distances[task].setdefault(key, []).append(value)
+            if task in compared:
+                compared[task].index_add_(0, torch.tensor([i for i, _ in places]), head.embed(sets).cpu())
             if not isinstance(head.target, ClassTarget | MultiLabelTarget | NumberTarget):
                 continue
             one_each = head.level == "set"
@@ -168,6 +188,9 @@ def _collect(model: Model, source: Source, by_task: dict[str, _Dev], cache: Item
             dev.groups += [first[task] + item for _, _, item in chosen_labels] if one_each else fresh
     for task, by_place in distances.items():
         by_task[task].distances += [sum(values) / len(values) for values in by_place.values()]
+    for task, vectors in compared.items():
+        by_task[task].embeddings.append(F.normalize(vectors, dim=-1))
+        by_task[task].classes += map(class_name, given[task])
 
 
 def _collect_combined(
@@ -217,6 +240,18 @@ def _labelled(
             if not is_missing(head.target, one) and _knows_classes(head.target, one):
                 yield row, one, item
             row += 1
+
+
+def _has_classes(model: Model, task: str) -> bool:
+    """Whether a task has one class per set, so that its items can be compared."""
+    head: Any = model.task(task).head
+    return isinstance(head, SetHead) and isinstance(head.target, ClassTarget)
+
+
+def _is_new(target: ClassTarget, label: Any) -> bool:
+    """Whether training lacks the class of a label."""
+    name = class_name(label)
+    return name is not None and not target.knows(name)
 
 
 def _knows_classes(target: Any, label: Any) -> bool:
@@ -272,6 +307,8 @@ def _fit_task(model: Predictor, task: str, dev: _Dev) -> Iterator[str]:
     target = model.task(task).head.target
     if isinstance(target, ClassTarget | MultiLabelTarget | NumberTarget):
         yield _fit_target(target, dev, model.task(task).metric)
+    if isinstance(target, ClassTarget) and dev.embeddings:
+        yield from _fit_verification(target, torch.cat(dev.embeddings), dev.classes)
     if not isinstance(model, Model):
         return
     distance = model.distance(task)
@@ -309,6 +346,27 @@ def _fit_target(target: ClassTarget | MultiLabelTarget | NumberTarget, dev: _Dev
         f"temperature {target.temperature:.2f} and threshold {target.threshold:.2f} from {len(groups):,} "
         "dev labels"
     )
+
+
+def _fit_verification(
+    target: ClassTarget, vectors: Float[Tensor, "items dim"], classes: Sequence[str | None]
+) -> Iterator[str]:
+    """Set what cosines mean, from pairs of classes that training lacks, or of all if there is a margin."""
+    new = [row for row, name in enumerate(classes) if _is_new(target, name)]
+    known = [row for row, name in enumerate(classes) if name is not None] if target.margin else []
+    for rows in (new, known):
+        some = [rows[i] for i in _spread(len(rows), MAX_ITEMS)]
+        first, second, same = pairs_of([classes[row] for row in some], most=MAX_ROWS)
+        num_same = int(same.sum())
+        if min(num_same, len(same) - num_same) >= MIN_ITEMS:
+            cosines = (vectors[some][first] * vectors[some][second]).sum(-1)
+            rate, _ = equal_error_rate(cosines, same)
+            target.verification = Verification.fit(cosines, same)
+            yield (
+                f"same class from a cosine of {target.verification.threshold:.2f}: equal error rate "
+                f"{rate:.1%} on {len(same):,} pairs of dev items"
+            )
+            return
 
 
 def _fit_intervals(target: NumberTarget, predicted: Tensor, labels: Tensor) -> str:

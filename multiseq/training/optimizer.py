@@ -1,7 +1,8 @@
 """The optimiser, the learning rate of each weight and of each step, and which weights are trained at all.
 
-A pretrained encoder is fine-tuned with a lower learning rate than the new parts of the model, and its lower
-layers with a lower one than its upper layers: Howard and Ruder 2018 (https://arxiv.org/abs/1801.06146).
+A pretrained encoder or stem is fine-tuned with a lower learning rate than the new parts of the model, and
+its lower layers with a lower one than its upper layers: Howard and Ruder 2018
+(https://arxiv.org/abs/1801.06146).
 Low-rank terms are new, but their rate falls from layer to layer, too.
 """
 
@@ -18,6 +19,7 @@ from multiseq.adapters.pretrained_text import PretrainedTextAdapter
 from multiseq.model import Model
 from multiseq.pretrained.encoder import PretrainedEncoder
 from multiseq.pretrained.lora import low_rank_terms
+from multiseq.pretrained.stem import PretrainedStem
 from multiseq.training.budget import Fitted
 from multiseq.training.settings import Settings
 
@@ -26,11 +28,11 @@ __all__ = ["check_frozen", "frozen", "make_optimizer", "rate_at"]
 
 def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
     """AdamW with weight decay for matrices; biases, norms and single vectors have none."""
-    layers = _pretrained_layers(model)
-    terms = _terms(model)
-    in_layers = {id(weight) for layer in (*layers, *terms) for weight in layer}
+    towers = [(settings.pretrained_lr, layers) for layers in _pretrained_layers(model)]
+    towers.append((settings.lr, _terms(model)))
+    in_layers = {id(weight) for _, layers in towers for layer in layers for weight in layer}
     parts = [(settings.lr, [p for p in model.parameters() if id(p) not in in_layers])]
-    for lr, of_layers in ((settings.pretrained_lr, layers), (settings.lr, terms)):
+    for lr, of_layers in towers:
         for below, layer in enumerate(reversed(of_layers)):
             parts.append((lr * settings.layer_lr_decay**below, layer))
     groups = []
@@ -48,23 +50,25 @@ def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
 
 @contextmanager
 def frozen(model: Model, num_layers: int) -> Iterator[None]:
-    """Inside this context, the embeddings and the first layers of a pretrained encoder are not trained.
+    """Inside this context, the first layers of pretrained parts, and what is before them, are not trained.
 
-    With low-rank terms (``lora_rank``), none of its layers is, but the terms of the other layers are. Word
-    shapes are trained nevertheless: they are new. ``num_layers`` freezes them, too, because the gradient ends
-    above the first layers.
+    The parts are the encoder and stems of speech; before their layers are embeddings or convolutions. A part
+    with fewer layers is not trained at all. With low-rank terms (``lora_rank``), no layer of the encoder is,
+    but the terms of the other layers are. Word shapes are trained nevertheless: they are new. ``num_layers``
+    freezes them, too, because the gradient ends above the first layers.
 
     Raises:
-        ValueError: The encoder is not pretrained, or has fewer layers.
+        ValueError: No part is pretrained, or all have fewer layers.
     """
-    layers = _pretrained_layers(model)
-    check_frozen(num_layers, len(layers) - 1 if layers else None)
+    towers = _pretrained_layers(model)
+    check_frozen(num_layers, max(map(len, towers)) - 1 if towers else None)
     num_frozen = num_layers + 1 if num_layers else 0
+    pretrained = [layer for layers in towers for layer in layers[:num_frozen]]
     if isinstance(model.encoder, PretrainedEncoder) and model.encoder.lora_rank:
-        num_frozen = len(layers)
+        pretrained += towers[0]
     texts = [module for module in model.modules() if isinstance(module, PretrainedTextAdapter)]
     new = [] if num_layers else [id(text.shapes.weight) for text in texts if text.shapes is not None]
-    still = [*layers[:num_frozen], *_terms(model)[:num_layers]]
+    still = [*pretrained, *_terms(model)[:num_layers]]
     weights = [w for layer in still for w in layer if w.requires_grad and id(w) not in new]
     for weight in weights:
         weight.requires_grad_(False)
@@ -76,23 +80,27 @@ def frozen(model: Model, num_layers: int) -> Iterator[None]:
 
 
 def check_frozen(num_layers: int, depth: int | None) -> None:
-    """Raise ValueError if more layers are frozen than a pretrained encoder of ``depth`` layers has.
+    """Raise ValueError if more layers are frozen than the deepest pretrained part has, ``depth``.
 
-    ``depth`` is None for an encoder that is not pretrained.
+    ``depth`` is None if nothing is pretrained.
     """
     if num_layers > (depth or 0):
-        most = f"at most {depth}, its layers" if depth else "0, as the encoder is not pretrained"
+        most = f"at most {depth}, its layers" if depth else "0, as nothing is pretrained"
         raise ValueError(f"frozen_layers: got {num_layers}, expected {most}")
 
 
-def _pretrained_layers(model: Model) -> list[list[nn.Parameter]]:
-    """The pretrained weights: those before the first layer, then each layer's. None if there are none."""
+def _pretrained_layers(model: Model) -> list[list[list[nn.Parameter]]]:
+    """For each pretrained part its weights: those before the first layer, then each layer's.
+
+    The encoder comes first, if it is one.
+    """
+    stems = [module.layers() for module in model.modules() if isinstance(module, PretrainedStem)]
     if not isinstance(model.encoder, PretrainedEncoder):
-        return []
+        return stems
     entry, *layers = model.encoder.layers()
     # One may be a part of a fused adapter. Its word shapes learn as slowly as what they are added to.
     texts = [module for module in model.modules() if isinstance(module, PretrainedTextAdapter)]
-    return [[*entry, *(weight for text in texts for weight in text.parameters())], *layers]
+    return [[[*entry, *(weight for text in texts for weight in text.parameters())], *layers], *stems]
 
 
 def _terms(model: Model) -> list[list[nn.Parameter]]:

@@ -26,11 +26,12 @@ class Settings:
         max_vectors: Largest number of vectors in one step's batch, over all tasks and processes. A larger
             example gets a batch of its own. None: 4096 if ``steps`` is given.
         lr: Highest learning rate of AdamW (https://arxiv.org/abs/1711.05101).
-        pretrained_lr: Highest learning rate of the last layer of a pretrained encoder (`start` in a recipe).
+        pretrained_lr: Highest learning rate of the last layer of a pretrained encoder or stem (`start` in a
+            recipe).
         layer_lr_decay: For each layer below the last, its learning rate is multiplied by this again. 1 gives
             all pretrained layers one learning rate. Low-rank terms (LoRA) have `lr` in the last layer.
-        frozen_layers: The number of layers of a pretrained encoder, from the first, that are not trained; nor
-            are the embeddings then. 0 trains everything.
+        frozen_layers: The number of layers of a pretrained encoder or stem, from the first, that are not
+            trained; nor are the embeddings or convolutions then. 0 trains everything.
         warmup: Fraction of all steps in which the learning rate rises, at the beginning.
         weight_decay: Weight decay of matrices. Biases and norms have none.
         max_grad_norm: Gradient clipping: a gradient with a larger norm is scaled down to this norm.

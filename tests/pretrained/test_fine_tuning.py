@@ -62,9 +62,7 @@ def test_without_a_pretrained_encoder_all_weights_have_one_rate() -> None:
     model = Model({"text": adapter}, Encoder(dim=16, depth=1, heads=2), {"kind": task})
     groups = make_optimizer(model, Settings(lr=0.3, layer_lr_decay=0.5)).param_groups
     assert [group["lr"] for group in groups] == [0.3, 0.3]
-    with pytest.raises(
-        ValueError, match="frozen_layers: got 1, expected 0, as the encoder is not pretrained"
-    ):
+    with pytest.raises(ValueError, match="frozen_layers: got 1, expected 0, as nothing is pretrained"):
         train(model, [SOURCE], steps=1, frozen_layers=1, progress=False)
 
 

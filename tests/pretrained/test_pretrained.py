@@ -519,7 +519,7 @@ def test_a_model_of_the_hub_with_a_pickle_only(
 ) -> None:
     downloaded = Path(shutil.copytree(folders["bert"], tmp_path / "snapshot"))
     (downloaded / "model.safetensors").unlink()  # the pickle is not downloaded
-    monkeypatch.setattr("multiseq.pretrained.folder.download_files", lambda name, patterns: downloaded)
+    monkeypatch.setattr("multiseq.pretrained.files.download_files", lambda name, patterns: downloaded)
     with pytest.raises(ValueError, match=r"^ada/old: has no model\.safetensors on the Hub.*Convert it with"):
         pretrained_text("ada/old")
 

@@ -194,7 +194,7 @@ def test_check_says_how_many_weights_are_trained(
 def test_a_run_and_its_card_say_what_it_began_as(
     start: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("multiseq.pretrained.folder.download_files", lambda *given: folder / "hf")
+    monkeypatch.setattr("multiseq.pretrained.files.download_files", lambda *given: folder / "hf")
     recipe = read(folder / "tiny.toml", [] if start == "hf" else [f"encoder.start={start}"])
     train_run(recipe, folder / "run", progress=False, say=lambda _: None)
     digest = hashlib.sha256((folder / "hf" / "model.safetensors").read_bytes()).hexdigest()
@@ -257,10 +257,10 @@ def test_a_stopped_run_goes_on_without_its_start(
 
 def test_a_stopped_run_from_the_hub_goes_on_without_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("multiseq.pretrained.folder.download_files", lambda *given: folder / "hf")
+        patch.setattr("multiseq.pretrained.files.download_files", lambda *given: folder / "hf")
         recipe = read(folder / "tiny.toml", [*STEPS, "encoder.start=ada/bert"])
         run = stopped(recipe, folder / "run", monkeypatch)
-    monkeypatch.setattr("multiseq.pretrained.folder.download_files", lambda *given: pytest.fail("downloads"))
+    monkeypatch.setattr("multiseq.pretrained.files.download_files", lambda *given: pytest.fail("downloads"))
     assert train_run(read_run(run), run, resume=True, progress=False, say=lambda _: None)["mood"]
 
 

@@ -476,7 +476,12 @@ def test_the_pages_name_every_format_and_metric() -> None:
 # --- what a recipe may say ------------------------------------------------------------------------
 
 NOT_OF_RECIPES = {"self", "items", "dim", "target", "sets", "names", "mean", "std", "options"}
-NOT_OF_RECIPES |= {"architecture", "tokenizer", "num_pieces"}  # of a pretrained start: its folder says them
+NOT_OF_RECIPES |= {
+    "architecture",
+    "tokenizer",
+    "num_pieces",
+    "pretrained",
+}  # of a pretrained start: its folder says them
 """What no recipe says of an adapter or a head; it does say the dim of the encoder."""
 
 

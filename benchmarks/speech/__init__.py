@@ -1,0 +1,1 @@
+"""Figures of speech that a command of multiseq does not give."""

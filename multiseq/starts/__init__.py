@@ -1,0 +1,1 @@
+"""Begin as a pretrained model: folders of Hugging Face become adapters and encoders with their weights."""

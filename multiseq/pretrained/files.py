@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ __all__ = [
     "digests_of",
     "find_folder",
     "keep_files",
+    "read_config",
     "read_json",
     "read_weights",
 ]
@@ -93,6 +94,27 @@ def read_json(folder: Path, name: str) -> Mapping[str, Any]:
     if not isinstance(table, dict):
         raise ValueError(f"{folder / name}: got {type(table).__name__}, expected a table")
     return table
+
+
+def read_config(folder: Path, families: Collection[str], what: str) -> tuple[Mapping[str, Any], str]:
+    """The ``config.json`` of a model, and its family (``model_type``).
+
+    Args:
+        folder: Where it is.
+        families: The families that can be read.
+        what: What begins as such a model, for the error message.
+
+    Raises:
+        ValueError: There is no such file, or the model is of another family.
+    """
+    config = read_json(folder, "config.json")
+    family = config.get("model_type")
+    if not isinstance(family, str) or family not in families:
+        raise ValueError(
+            f"{folder / 'config.json'}: got model_type {family!r}, expected one of {', '.join(families)}: "
+            f"{what} can begin as a model of these families only"
+        )
+    return config, family
 
 
 def _weight_files(folder: Path) -> list[str]:

@@ -15,6 +15,7 @@ from multiseq.pretrained.files import (
     digests_of,
     find_folder,
     keep_files,
+    read_config,
     read_json,
     read_weights,
 )
@@ -70,14 +71,8 @@ class PretrainedSpeech:
     @classmethod
     def read_kept(cls, folder: Path) -> PretrainedSpeech:
         """Read the config of a model whose folder needs no weights. Raises ValueError as :meth:`read`."""
-        config, place = read_json(folder, "config.json"), str(folder / "config.json")
-        family = config.get("model_type")
-        if not isinstance(family, str) or family not in SPEECH_FAMILIES:
-            raise ValueError(
-                f"{place}: got model_type {family!r}, expected one of {', '.join(SPEECH_FAMILIES)}: a "
-                "speech adapter can begin as a model of these families only"
-            )
-        with reading(place, *EXPECTED):
+        config, family = read_config(folder, SPEECH_FAMILIES, "a speech adapter")
+        with reading(str(folder / "config.json"), *EXPECTED):
             architecture = SPEECH_FAMILIES[family].architecture(config, _preprocessor(folder))
             return cls(folder, family, architecture)
 

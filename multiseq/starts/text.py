@@ -19,6 +19,7 @@ from multiseq.pretrained.files import (
     digests_of,
     find_folder,
     keep_files,
+    read_config,
     read_json,
     read_weights,
 )
@@ -86,14 +87,8 @@ class Pretrained:
     @classmethod
     def read_kept(cls, folder: Path) -> Pretrained:
         """Read the config of a model whose folder needs no weights. Raises ValueError as :meth:`read`."""
-        config, place = read_json(folder, "config.json"), str(folder / "config.json")
-        family = config.get("model_type")
-        if not isinstance(family, str) or family not in FAMILIES:
-            raise ValueError(
-                f"{place}: got model_type {family!r}, expected one of {', '.join(FAMILIES)}: an encoder can "
-                "begin as a model of these families only"
-            )
-        with reading(place, *EXPECTED):
+        config, family = read_config(folder, FAMILIES, "an encoder")
+        with reading(str(folder / "config.json"), *EXPECTED):
             architecture = FAMILIES[family].architecture(config)
             return cls(folder, family, architecture, int(config["vocab_size"]))
 

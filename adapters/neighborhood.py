@@ -26,7 +26,14 @@ from torch import Tensor, nn
 from multiseq.adapters._graph.bags import FOLDED, Ids, ids_of, pack_ids
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.items import Rows
-from multiseq.adapters._graph.neighborhoods import Neighbors, Network, NodeExample, gather, pack_nodes
+from multiseq.adapters._graph.neighborhoods import (
+    Neighbors,
+    Network,
+    NodeExample,
+    gather,
+    memory_needed,
+    pack_nodes,
+)
 from multiseq.adapters._graph.shown import show
 from multiseq.adapters._graph.stem import HopStem
 from multiseq.adapters._graph.training import (
@@ -174,6 +181,11 @@ class NeighborhoodAdapter(nn.Module):
         options: Any = {name: getattr(self, name) for name in ("num_hops", "num_neighbors", "directed")}
         network = gather(graph, self.nodes, self.edges, **options)
         return [NodeExample(network, node) for node in range(graph.nodes.count)]
+
+    def memory_needed(self, item: Any) -> int:
+        """About how many bytes :meth:`prepare` takes at most. Raises ValueError for an invalid item."""
+        graph = read(item, self.kind)
+        return memory_needed(graph, self.nodes, self.num_hops, self.num_neighbors, directed=self.directed)
 
     def augment(self, example: NodeExample, generator: torch.Generator) -> NodeExample:
         """Draw which neighbours the set holds, if there may be some."""

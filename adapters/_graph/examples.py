@@ -30,6 +30,7 @@ __all__ = [
     "encoded",
     "one_way",
     "pack_graphs",
+    "with_reverses",
     "without_node",
 ]
 
@@ -143,14 +144,18 @@ class Preparation:
 
 def both_ways(graph: Graph, edges: Columns, directed: bool) -> tuple[Tensor, Tensor, Tensor]:
     """All edges and their reverses, for each the number of the given edge, and whether it was added."""
-    count = graph.edge_index.shape[1]
-    given = torch.arange(count)
-    if graph.both_ways:
-        return graph.edge_index, given, torch.zeros(count, dtype=torch.bool)
-    added = given if directed else one_way(graph, edges)
-    edge_index = torch.cat([graph.edge_index, graph.edge_index[:, added].flip(0)], dim=1)
+    edge_index, added = with_reverses(graph, edges, directed)
+    given = torch.arange(graph.edge_index.shape[1])
     origin = torch.cat([given, added])
-    return edge_index, origin, torch.arange(len(origin)) >= count
+    return edge_index, origin, torch.arange(len(origin)) >= len(given)
+
+
+def with_reverses(graph: Graph, edges: Columns, directed: bool) -> tuple[Tensor, Tensor]:
+    """All edges and the reverses that were missing, and the numbers of the edges that got one."""
+    if graph.both_ways:
+        return graph.edge_index, torch.zeros(0, dtype=torch.long)
+    added = torch.arange(graph.edge_index.shape[1]) if directed else one_way(graph, edges)
+    return torch.cat([graph.edge_index, graph.edge_index[:, added].flip(0)], dim=1), added
 
 
 def encoded(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
@@ -67,9 +68,13 @@ def missing_reverses(
         kind = attributes.unique(dim=0, return_inverse=True)[1]
     else:
         kind = torch.zeros_like(source)
-    keys = (kind * num_nodes + source) * num_nodes + target
-    reverses = (kind * num_nodes + target) * num_nodes + source
-    return (~torch.isin(reverses, keys)).nonzero().flatten()
+    keys = ((kind * num_nodes + source) * num_nodes + target).numpy()
+    keys.sort()  # in place: `torch.isin` takes several times the memory of the edges
+    reverses = ((kind * num_nodes + target) * num_nodes + source).numpy()
+    order = reverses.argsort()
+    reverses = reverses[order]
+    places = np.searchsorted(keys, reverses).clip(max=max(len(keys) - 1, 0))
+    return torch.from_numpy(np.sort(order[keys[places] != reverses]))
 
 
 def return_probabilities(
@@ -297,13 +302,15 @@ def _average(edge_index: Tensor, num_nodes: int) -> Tensor:
     """``D^-1 A``: row *i* averages over the targets of the edges of node *i*. Parallel edges all count."""
     source, target = edge_index
     degree = torch.bincount(source, minlength=num_nodes)
-    weight = 1.0 / degree[source]
     if num_nodes <= DENSE_NODES:
         dense = torch.zeros(num_nodes, num_nodes)
-        return dense.index_put_((source, target), weight, accumulate=True)
+        return dense.index_put_((source, target), 1.0 / degree[source], accumulate=True)
+    rows = F.pad(degree.cumsum(0), (1, 0))
+    weights = (1.0 / degree).repeat_interleave(degree)
+    columns = target[source.argsort(stable=True)]
     with warnings.catch_warnings():
         # Some versions of torch give the second warning even with check_invariants=False.
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
         warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled")
-        pairs = torch.sparse_coo_tensor(edge_index, weight, (num_nodes, num_nodes), check_invariants=False)
-        return pairs.coalesce().to_sparse_csr()
+        shape = (num_nodes, num_nodes)
+        return torch.sparse_csr_tensor(rows, columns, weights, shape, check_invariants=False)

@@ -121,7 +121,8 @@ def learn(items: Iterable[Any], directed: bool | None, *, descriptors: bool = Fa
         except ValueError as error:
             raise ValueError(f"item {i}: {error}") from None
         texts += [*(graph.nodes.texts or []), *(graph.edges.texts or [])]
-        symmetric = symmetric and (graph.both_ways or len(one_way(graph, edges)) == 0)
+        if directed is None and symmetric and not graph.both_ways:
+            symmetric = len(one_way(graph, edges)) == 0
     if kind is None:
         raise ValueError("items: got no graph, expected training graphs to learn columns from")
     if descriptors and kind != "molecule":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +48,9 @@ __all__ = ["check_run", "train_run"]
 
 COUNTED = 50
 """Number of items that are prepared to estimate how many vectors a source has."""
+
+WORTH_SAYING = 0.25
+"""GiB that preparing a network takes from which on a run says so beforehand."""
 
 NAMES = {"sources": "training split", "dev": "dev split", "test": "test split"}
 """Key of a split in ``run.json`` -> its name in messages."""
@@ -178,6 +181,8 @@ def _train(
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
     goes_on = resume and has_resume(out)
     model = build_model(recipe, train, out / START if goes_on and (out / START).is_dir() else None)
+    for line in _memory_in_words(model, train):
+        say(line)
     kept = ItemCache(cache, num_workers=options.num_workers)
     train = without_bad_items(recipe, model, train, "train", kept, bad)
     dev = without_bad_items(recipe, model, dev, "dev", kept, bad)
@@ -269,6 +274,8 @@ def check_run(
     for line in (*_splits_in_words(recipe, splits, drawn), *facts.lines(), *odd):
         say(line)
     model = build_model(recipe, splits["train"])
+    for line in _memory_in_words(model, splits["train"]):
+        say(line)
     kept = ItemCache(cache, num_workers=options.num_workers)
     splits = {
         split: without_bad_items(recipe, model, sources, split, kept, bad)
@@ -296,6 +303,22 @@ def _write_bad_rows(out: Path, bad: BadRows, say: Say) -> None:
         say(bad.summary())
     else:
         (out / BAD_ROWS).unlink(missing_ok=True)  # of a run that failed before its first step
+
+
+def _memory_in_words(model: Model, sources: Sequence[Source]) -> Iterator[str]:
+    """What preparing large networks takes, before it is done."""
+    from multiseq.adapters import NeighborhoodAdapter
+
+    for source in sources:
+        adapter = model.adapter(source.adapter_name)
+        if not isinstance(adapter, NeighborhoodAdapter):
+            continue
+        for item in source.items:
+            with suppress(ValueError):  # a bad item; preparing it says where it is
+                needed = adapter.memory_needed(item) / 2**30
+                if needed >= WORTH_SAYING and is_first_process():
+                    name = source.adapter_name
+                    yield f"{name}: preparing the node sets takes about {needed:.1f} GiB of memory"
 
 
 def _check_scoring(recipe: Recipe, model: Model, sources: Sequence[Source], cache: ItemCache) -> list[str]:

@@ -105,11 +105,22 @@ def test_a_category_that_names_each_node_is_refused_before_anything_is_allocated
 def test_node_sets_larger_than_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = Data(x=torch.zeros(1000, 62), edge_index=torch.tensor([[0], [1]]))
     adapter = NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=1)
-    monkeypatch.setattr(_graph_neighborhoods, "memory", lambda: 4 * 1000 * 3 * 64 - 1)
-    with pytest.raises(ValueError, match="1,000 nodes, with 3 places of 64 columns each, take 0 GiB"):
+    needed = adapter.memory_needed(graph)
+    monkeypatch.setattr(_graph_neighborhoods, "memory", lambda: needed - 1)
+    with pytest.raises(ValueError, match="1,000 nodes, with 3 places of 62 columns each, takes about 0 GiB"):
         adapter.prepare(graph)
-    monkeypatch.setattr(_graph_neighborhoods, "memory", lambda: 4 * 1000 * 3 * 64)
+    monkeypatch.setattr(_graph_neighborhoods, "memory", lambda: needed)
     assert len(adapter.prepare(graph)) == 1000
+
+
+def test_memory_needed_grows_with_nodes_columns_and_edges() -> None:
+    def needed(nodes: int, columns: int, edges: int, **more: Any) -> int:
+        graph = Data(x=torch.zeros(nodes, columns), edge_index=torch.zeros(2, edges, dtype=torch.long))
+        adapter = NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=1, directed=True, **more)
+        return adapter.memory_needed(graph)
+
+    assert needed(10, 2, 5) == 10 * (4 * 4 * 10 + 100) + 5 * 80  # 2 columns and 2 degrees, 3 places
+    assert needed(10, 2, 5, num_neighbors=3) == 10 * (4 * 4 * 10 + 100) + 5 * 110
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

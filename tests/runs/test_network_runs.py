@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from multiseq.adapters import NeighborhoodAdapter
 from multiseq.cli import app
 from multiseq.init import networks as init_networks
+from multiseq.runs import run
 
 NUM = 24
 CHEAP = tuple(
@@ -149,3 +150,27 @@ def test_several_networks_in_one_folder_are_named(tmp_path: Path, monkeypatch: p
     assert "got 2 networks (net.npz, ind.tiny), expected one; give one of them" in result.stderr
     call("init", "ind.tiny.graph", "--out", "r.toml")
     assert "ind.tiny" in Path("r.toml").read_text(encoding="utf-8")
+
+
+def test_check_says_what_a_large_network_takes_before_it_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes, edges = 5_000, 20_000
+    random = np.random.default_rng(0)
+    masks = np.arange(nodes)[None] % 4
+    np.savez(
+        tmp_path / "net.npz",
+        node_features=random.normal(size=(nodes, 9)).astype(np.float32),
+        node_labels=np.arange(nodes) % 2,
+        edges=random.integers(nodes, size=(edges, 2)),
+        train_masks=masks < 2,
+        val_masks=masks == 2,
+        test_masks=masks == 3,
+    )
+    monkeypatch.setattr(init_networks, "LARGE", nodes - 1)
+    monkeypatch.setattr(run, "WORTH_SAYING", 0.0)
+    call("init", tmp_path, "--out", tmp_path / "r.toml")
+    lines = call("check", tmp_path / "r.toml").splitlines()
+    [line] = [number for number, line in enumerate(lines) if "preparing the node sets takes about" in line]
+    assert lines[line].endswith("takes about 0.0 GiB of memory")
+    assert any("vectors" in later for later in lines[line:])

@@ -14,6 +14,7 @@ __all__ = [
     "attend",
     "Encoder",
     "PretrainedEncoder",
+    "pretrain",
     "pretrained_text",
     "pretrained_speech",
     "TextAdapter",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from multiseq.pretrained.encoder import PretrainedEncoder
     from multiseq.results import Label, LabelSet, Number, Text
     from multiseq.runs.publish import push_to_hub
+    from multiseq.starts.masked_words import pretrain
     from multiseq.starts.speech import pretrained_speech
     from multiseq.starts.text import pretrained_text
     from multiseq.streaming.stream import Stream
@@ -92,6 +94,7 @@ else:
         "attend": "multiseq.nn.attention",
         "Encoder": "multiseq.nn.encoder",
         "PretrainedEncoder": "multiseq.pretrained.encoder",
+        "pretrain": "multiseq.starts.masked_words",
         "pretrained_text": "multiseq.starts.text",
         "pretrained_speech": "multiseq.starts.speech",
         "TextAdapter": "multiseq.adapters",

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multiseq.heads.margin import class_layer
-from multiseq.heads.targets import target_from_config
+from multiseq.heads.targets import missing_rows, target_from_config
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.inference import inference
 from multiseq.protocols import Level, RowTarget
@@ -57,8 +57,15 @@ class VectorHead(nn.Module):
         return logits
 
     def loss(self, sets: VectorSets, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of the losses, and the number of labels that are not missing."""
-        return self.target.loss(self(sets), targets)
+        """The sum of the losses, and the number of labels that are not missing.
+
+        On a CPU logits are computed only where there are labels. A GPU would have to wait for their number.
+        """
+        if sets.device.type != "cpu":
+            return self.target.loss(self(sets), targets)
+        known = ~missing_rows(targets)
+        logits: Tensor = self.read(sets.values if known.all() else sets.values[known])
+        return self.target.loss(logits, targets[known])
 
     def decode(self, sets: VectorSets) -> list[list[Any]]:
         """For each set one result per vector. Raises `NotFiniteError` if a logit is NaN or infinite."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from multiseq.checks import check_number, one_of
@@ -32,6 +32,7 @@ __all__ = [
     "flags_of",
     "is_constant",
     "is_missing",
+    "missing_rows",
     "named_flags",
     "number_of",
     "target_from_config",
@@ -468,6 +469,12 @@ def _scale_of(numbers: Float[Tensor, " numbers"]) -> tuple[float, float]:
     if is_constant(numbers):
         return mean.item(), abs(mean.item()) or 1.0
     return mean.item(), (numbers - mean).square().mean().sqrt().item()
+
+
+def missing_rows(targets: Tensor) -> Bool[Tensor, " rows"]:
+    """Which labels of a batch are missing: ``MISSING`` for a class, NaN in all columns for numbers."""
+    missing = targets.isnan() if targets.is_floating_point() else targets == MISSING
+    return missing.all(1) if missing.dim() > 1 else missing
 
 
 def is_missing(target: Any, label: Any) -> bool:

@@ -81,6 +81,7 @@ class Plan:
             "tasks": tasks,
             "adapters": adapters,
             "encoder": {},
+            "pretrain": {},
             "training": {},
         }
 

@@ -126,6 +126,15 @@ def test_the_model_that_is_saved_is_the_one_that_was_judged(point_adapter: Any, 
     assert again.predict("side", CLOUDS) == model.predict("side", CLOUDS)
 
 
+def test_a_model_that_was_trained_is_trained_with_dropout_again(point_adapter: Any) -> None:
+    def weights(begin: Any) -> Any:
+        torch.manual_seed(0)
+        model = fit(begin(build(point_adapter)))
+        return torch.cat([weight.flatten() for weight in model.parameters()])
+
+    assert torch.equal(weights(lambda model: model.eval()), weights(lambda model: model.train()))
+
+
 # --- layout in memory -----------------------------------------------------------------------------
 
 

@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.accuracy import word_times
 from benchmarks.accuracy.beside import Plan
 from benchmarks.accuracy.timit_lstm import lstm
+from benchmarks.speech import conformer
 from multiseq.results import Spoken, Text
 from multiseq.runs.recipe import read
 from multiseq.runs.run import train_run
+from multiseq.vectors import VectorSets
 
 RECIPE = Path(word_times.__file__).with_name("timit-words.toml")
 SMALL = ("encoder.dim=24", "encoder.depth=1", "encoder.heads=2", "training.steps=2")
@@ -21,6 +24,25 @@ SMALL = ("encoder.dim=24", "encoder.depth=1", "encoder.heads=2", "training.steps
 def test_an_lstm_in_the_place_of_the_encoder(data_dir: Path) -> None:
     plan = Plan("timit", data_dir / "speech_phones/timit_sample_nltk", quick=True)
     assert 0 <= lstm(plan, {"train": None, "dev": None, "test": None}) < 1
+
+
+def test_a_conformer_in_the_place_of_the_encoder(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Plan("mboshi", data_dir / "speech_asr/mboshi", quick=True)
+    rate = conformer.conformer(plan, {"train": None, "dev": None, "test": None})
+    assert f"ConformerEncoder: character_error_rate {rate:.4f}, word_error_rate" in capsys.readouterr().out
+    assert rate > 0
+
+
+def test_a_conformer_reads_each_set_by_its_length() -> None:
+    """Attention does not see padding, and a set that is not padded is as alone."""
+    torch.manual_seed(0)
+    encoder = conformer.ConformerEncoder(8, 1, 2).eval()
+    long, short = torch.randn(90, 8), torch.randn(40, 8)
+    together = encoder(VectorSets.from_list([long, short])).unpack()
+    torch.testing.assert_close(together[0], encoder(VectorSets.from_list([long])).values)
+    alone = encoder(VectorSets.from_list([short])).values
+    torch.testing.assert_close(together[1][:25], alone[:25])  # further than the kernel from the padding
+    assert conformer.ConformerEncoder.from_config(encoder.config()).config() == encoder.config()
 
 
 def test_word_times_beside_marks_by_hand(

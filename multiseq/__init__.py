@@ -27,6 +27,7 @@ __all__ = [
     "SetHead",
     "CTCHead",
     "DecoderHead",
+    "JointHead",
     "ClassTarget",
     "MultiLabelTarget",
     "NumberTarget",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from multiseq.ensemble import Ensemble
     from multiseq.heads.ctc import CTCHead
     from multiseq.heads.decoder import DecoderHead
+    from multiseq.heads.joint import JointHead
     from multiseq.heads.per_set import SetHead
     from multiseq.heads.per_vector import VectorHead
     from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
@@ -107,6 +109,7 @@ else:
         "SetHead": "multiseq.heads.per_set",
         "CTCHead": "multiseq.heads.ctc",
         "DecoderHead": "multiseq.heads.decoder",
+        "JointHead": "multiseq.heads.joint",
         "ClassTarget": "multiseq.heads.targets",
         "MultiLabelTarget": "multiseq.heads.targets",
         "NumberTarget": "multiseq.heads.targets",

@@ -26,6 +26,7 @@ from multiseq.checks import one_of, under
 from multiseq.ensemble import Ensemble
 from multiseq.heads.ctc import CTCHead
 from multiseq.heads.decoder import DecoderHead
+from multiseq.heads.joint import JointHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.per_vector import VectorHead
 from multiseq.heads.targets import target_from_config
@@ -348,7 +349,13 @@ def _build(
 
 
 ENCODERS: dict[str, Any] = {"Encoder": Encoder, "PretrainedEncoder": PretrainedEncoder}
-HEADS: dict[str, Any] = {"vector": VectorHead, "set": SetHead, "ctc": CTCHead, "decoder": DecoderHead}
+HEADS: dict[str, Any] = {
+    "vector": VectorHead,
+    "set": SetHead,
+    "ctc": CTCHead,
+    "decoder": DecoderHead,
+    "joint": JointHead,
+}
 
 
 def _config(model: Model) -> dict[str, Any]:

@@ -554,7 +554,7 @@ class Model(Predictor):
         """What the tokens of a text attend to in an item, in one layer of a task's decoder.
 
         Args:
-            task: The name of a task with a `DecoderHead`.
+            task: The name of a task with a `DecoderHead` or a `JointHead`.
             item: A raw item.
             text: A text about the item: a predicted one, or any other.
             layer: The number of the layer; negative numbers count from the last layer.
@@ -590,7 +590,7 @@ class Model(Predictor):
     def posteriors(
         self, task: str, item: Any
     ) -> tuple[list[str], list[str], Float[Tensor, "vectors tokens"]]:
-        """The probability of each token at each vector of an item, for a task with a `CTCHead`.
+        """The probability of each token at each vector of an item, by CTC (`CTCHead`, `JointHead`).
 
         `multiseq.plots.posteriors` draws them: mostly blank, with a spike where a token is emitted.
 
@@ -603,7 +603,7 @@ class Model(Predictor):
             probabilities. Each row sums to 1.
 
         Raises:
-            ValueError: The head of the task is no `CTCHead`.
+            ValueError: The head of the task has no CTC.
         """
         head: Any = self.task(task).head
         if not hasattr(head, "posteriors"):
@@ -620,7 +620,7 @@ class Model(Predictor):
     def align(
         self, task: str, items: Iterable[Any], texts: Iterable[str], *, max_vectors: int = MAX_VECTORS
     ) -> list[Text]:
-        """When each word of a known text was said: forced alignment, for a task with a `CTCHead`.
+        """When each word of a known text was said: forced alignment by CTC (`CTCHead`, `JointHead`).
 
         The method is in `multiseq.heads.alignment`. `predict` gives such times for the text that it found.
 
@@ -635,7 +635,7 @@ class Model(Predictor):
             log P(text | recording).
 
         Raises:
-            ValueError: The head is no `CTCHead`, an item becomes several sets (``chunk_seconds``), the number
+            ValueError: The head has no CTC, an item becomes several sets (``chunk_seconds``), the number
                 of texts is not that of the items, or an item is too short for its text.
         """
         head: Any = self.task(task).head

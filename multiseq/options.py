@@ -140,6 +140,7 @@ OPTIONS: dict[str, Option] = {
     # decoding texts
     "num_beams": Option(int, AT_LEAST_ONE),
     "length_penalty": Option(NUMBER, COUNT),
+    "ctc_weight": Option(NUMBER, Range(0, 1)),
     "n_best": Option(int, AT_LEAST_ONE),
     "times": Option(bool),
     "language_model": Option(str),
@@ -172,10 +173,15 @@ TAKES: dict[str, tuple[str, ...]] = {
     "SetHead": ("pool", "dropout"),
     "CTCHead": ("dropout",),
     "DecoderHead": ("depth", "heads", "dropout", "label_smoothing", "max_length"),
+    "JointHead": ("ctc_weight", "depth", "heads", "dropout", "label_smoothing", "max_length"),
     "VectorHead.decode": (),
     "SetHead.decode": (),
     "CTCHead.decode": ("num_beams", "n_best", "times", "language_model", "lm_weight", "word_bonus"),
     "DecoderHead.decode": ("num_beams", "n_best", "length_penalty", "max_length"),
+    "JointHead.decode": (
+        *("num_beams", "n_best", "ctc_weight", "length_penalty", "max_length", "times"),
+        *("language_model", "lm_weight", "word_bonus"),
+    ),
     "Settings": (
         *(
             "steps",

@@ -308,8 +308,8 @@ class Text(Result):
 
     Args:
         text: The text.
-        score: The log-probability.
-        words: Its words with their times, if they were asked for (`CTCHead.decode`).
+        score: The log-probability. With a `JointHead` the weighted sum of two.
+        words: Its words with their times, if they were asked for (`CTCHead.decode`, `JointHead.decode`).
         tokens: Its tokens (characters or pieces) with their times, likewise.
         n_best: The most probable texts, best first, if several were asked for. The first is this text.
         cut: Whether it has as many tokens as a decoder may write, so that it may be cut off; None where there

@@ -75,7 +75,8 @@ TASKS = {
     "vocab_size": "Number of pieces.",
     "metric": "The score, see [labels](recipes.md#labels).",
     "weight": "Factor of its loss in the sum over the tasks.",
-    "head": 'Options of the head, see [heads](#heads); `kind = "ctc"` chooses the CTC head for a sequence.',
+    "head": 'Options of the head, see [heads](#heads). For a sequence, `kind = "ctc"` or `"joint"` chooses '
+    "another than the decoder.",
     "decode": "Options of the search for a text, see [heads](#heads).",
     "class_weight": "`balanced` gives rare classes more weight in the loss.",
     "label_smoothing": "Label smoothing in the loss of classes.",
@@ -125,6 +126,7 @@ HEADS = {
     "SetHead": 'output = "set"',
     "CTCHead": 'output = "sequence"` with `head = { kind = "ctc" }',
     "DecoderHead": 'output = "sequence"',
+    "JointHead": 'output = "sequence"` with `head = { kind = "joint" }',
 }
 
 

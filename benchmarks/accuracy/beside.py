@@ -24,7 +24,7 @@ from multiseq.runs.sources import read_split
 from multiseq.tasks import Source
 from multiseq.training.settings import Settings
 
-__all__ = ["Figures", "Items", "Plan", "compare", "ours_on", "table", "words_and_tags"]
+__all__ = ["Figures", "Items", "Plan", "compare", "ours_on", "table", "train_on", "words_and_tags"]
 
 Items = tuple[list[Any], list[Any]]
 """Items and their labels."""
@@ -111,11 +111,21 @@ def ours_on(
     changed: Callable[[Model], Model] = lambda model: model,
 ) -> float:
     """Train the model of a recipe, with its settings or what ``other`` makes of them; its score on test."""
-    model = changed(build_model(recipe, splits["train"]))
-    chosen = other(settings(recipe))
-    train(model, splits["train"], dev=splits["dev"], settings=chosen, progress=False)
+    model = train_on(recipe, splits, other, changed)
     [(task, spec)] = recipe.tasks.items()
     return evaluate(model, splits["test"], task=task, **spec.get("decode", {})).value
+
+
+def train_on(
+    recipe: Recipe,
+    splits: Mapping[str, Sequence[Source]],
+    other: Callable[[Settings], Settings] = lambda settings: settings,
+    changed: Callable[[Model], Model] = lambda model: model,
+) -> Model:
+    """The model of a recipe, or what ``changed`` makes of it, after its training."""
+    model = changed(build_model(recipe, splits["train"]))
+    train(model, splits["train"], dev=splits["dev"], settings=other(settings(recipe)), progress=False)
+    return model
 
 
 System = Callable[[Plan, Mapping[str, Any]], float]

@@ -67,6 +67,19 @@ def told_apart(known: Tensor, new: Tensor) -> float:
     return float(more.mean())
 
 
+def pairs_of_new(target: Any, vectors: Tensor, speakers: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Pairs of recordings of unknown speakers: their cosines, and which are of one speaker.
+
+    Args:
+        target: The target of a task. It knows the speakers of training.
+        vectors: The embedding of each recording, of length 1.
+        speakers: The speaker of each.
+    """
+    new = [number for number, name in enumerate(speakers) if not target.knows(name)]
+    first, second, same = pairs_of([speakers[number] for number in new])
+    return (vectors[new][first] * vectors[new][second]).sum(-1), same
+
+
 @app.command()
 def split(
     manifest: Path,
@@ -97,8 +110,7 @@ def measure(
     vectors = model.task_embeddings(task, items)
     is_new = torch.tensor([not target.knows(name) for name in speakers])
     new = is_new.nonzero()[:, 0]
-    first, second, same = pairs_of([speakers[i] for i in new.tolist()])
-    cosines = (vectors[new][first] * vectors[new][second]).sum(-1)
+    cosines, same = pairs_of_new(target, vectors, speakers)
     rate, threshold = equal_error_rate(cosines, same)
     num_new = len({speakers[i] for i in new.tolist()})
     print(f"{num_new} new speakers, {len(new)} recordings, {len(same):,} pairs")

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from multiseq.heads._shared import check_sets
 from multiseq.heads.copying import Memory, Pointer
 from multiseq.heads.key_value_cache import SetMemory, TokenCache
-from multiseq.heads.search import beam_search
+from multiseq.heads.search import Steps, beam_search
 from multiseq.heads.text_target import TextTarget
 from multiseq.nn.attention import AttentionPlan, attend, attention_weights
 from multiseq.nn.encoder import FeedForward, SelfAttention, inner_width
@@ -265,6 +265,28 @@ class DecoderHead(nn.Module):
                 ``max_length`` is too small, or ``names`` do not fit.
             NotFiniteError: The probabilities of a set are NaN.
         """
+        return self.search(
+            sets,
+            partial(CachedSteps, self),
+            num_beams=num_beams,
+            n_best=n_best,
+            length_penalty=length_penalty,
+            max_length=max_length,
+            names=names,
+        )
+
+    def search(
+        self,
+        sets: VectorSets,
+        begin: Callable[[VectorSets, Sequence[Sequence[str]]], Steps],
+        *,
+        num_beams: int,
+        n_best: int,
+        length_penalty: float,
+        max_length: int | None,
+        names: Sequence[Sequence[str]] | None = None,
+    ) -> list[Text]:
+        """As :meth:`decode`, by the log-probabilities of ``begin(sets, names)`` instead of this head's."""
         check_sets(sets, self.dim)
         known = self._checked_names(names, sets)
         limit = self.max_length if max_length is None else max_length
@@ -276,7 +298,7 @@ class DecoderHead(nn.Module):
         with inference(self):
             try:
                 hypotheses = beam_search(
-                    CachedSteps(self, sets.select(order), [known[i] for i in order]),
+                    begin(sets.select(order), [known[i] for i in order]),
                     len(order),
                     begin=self.target.begin,
                     end=self.target.end,

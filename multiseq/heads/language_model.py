@@ -1,4 +1,4 @@
-"""Language models for the search of a CTC head: any function of the words before, or an ARPA file.
+"""Language models for the search of a text: any function of the words before, or an ARPA file.
 
     language_model(("the", "cat"), "sat")   # log P(sat | the cat)
     language_model(("the", "cat"), None)    # log P(the text ends | the cat)
@@ -9,13 +9,13 @@ Source: Hannun et al. 2014 (https://arxiv.org/abs/1408.2873), equation 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from multiseq.requires import need
 
-__all__ = ["LanguageModel", "WordScores", "arpa_model"]
+__all__ = ["LanguageModel", "WordScores", "arpa_model", "gain_of"]
 
 LanguageModel = Callable[[tuple[str, ...], str | None], float]
 """The natural logarithm of the probability of a word, or of the end (None), after the words before it."""
@@ -50,6 +50,16 @@ def arpa_model(path: str | Path) -> LanguageModel:
         return score * math.log(10)
 
     return log_probability
+
+
+def gain_of(words: Sequence[str], language_model: LanguageModel, weight: float, word_bonus: float) -> float:
+    """What a language model says of a whole text: ``weight * log P(words, end) + word_bonus * their number``.
+
+    >>> gain_of(["a", "cat"], lambda before, word: -1.0, weight=0.5, word_bonus=2.0)
+    2.5
+    """
+    scores = [language_model(tuple(words[:i]), word) for i, word in enumerate([*words, None])]
+    return weight * sum(scores) + word_bonus * len(words)
 
 
 class WordScores:

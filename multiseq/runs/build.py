@@ -298,6 +298,7 @@ def _head_class(spec: Mapping[str, Any], place: str) -> tuple[Any, dict[str, Any
     """The class of a task's head, and the options for its constructor."""
     from multiseq.heads.ctc import CTCHead
     from multiseq.heads.decoder import DecoderHead
+    from multiseq.heads.joint import JointHead
     from multiseq.heads.per_set import SetHead
     from multiseq.heads.per_vector import VectorHead
 
@@ -305,8 +306,9 @@ def _head_class(spec: Mapping[str, Any], place: str) -> tuple[Any, dict[str, Any
     if spec["output"] != "sequence":
         return {"vector": VectorHead, "set": SetHead}[spec["output"]], options
     chosen = options.pop("kind", "decoder")
-    one_of(chosen, ("ctc", "decoder"), f"{place} kind")
-    return {"ctc": CTCHead, "decoder": DecoderHead}[chosen], options
+    kinds = {"ctc": CTCHead, "decoder": DecoderHead, "joint": JointHead}
+    one_of(chosen, kinds, f"{place} kind")
+    return kinds[chosen], options
 
 
 def _head(kind: Any, dim: int, target: Any, options: Mapping[str, Any], place: str) -> Any:

@@ -414,10 +414,8 @@ def _names(model: Predictor, task: str, pieces: Pieces) -> list[str]:
 
 def has_times(model: Predictor, task: str) -> bool:
     """Whether the texts of a task have words with times: a recording is recognised by CTC."""
-    from multiseq.heads.ctc import CTCHead
-
     chosen = model.task(task)
-    return isinstance(chosen.head, CTCHead) and hasattr(model.adapter(chosen.adapter_name), "vector_seconds")
+    return hasattr(chosen.head, "align") and hasattr(model.adapter(chosen.adapter_name), "vector_seconds")
 
 
 def _has_segments(model: Predictor, task: str, results: Sequence[Any]) -> bool:

@@ -392,8 +392,9 @@ def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
             raise RecipeError(
                 f'{place}: metric span_f1 goes with output = "vector": it scores spans of labels; use f1'
             )
-    if spec.get("copy") and spec.get("head", {}).get("kind") == "ctc":
-        raise RecipeError(f'{place}: copy goes with a decoder, got head kind "ctc", which copies nothing')
+    kind = spec.get("head", {}).get("kind", "decoder")
+    if spec.get("copy") and kind != "decoder":
+        raise RecipeError(f'{place}: copy goes with a decoder, got head kind "{kind}", which copies nothing')
     if "tokens" in spec:
         one_of(spec["tokens"], ("character", "piece"), f"{place} tokens")
 

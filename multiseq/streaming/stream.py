@@ -12,6 +12,7 @@ from torch import Tensor
 
 from multiseq.adapters._speech.audio import open_audio
 from multiseq.heads.ctc import CTCHead
+from multiseq.heads.joint import JointHead
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
 from multiseq.nn.linear import recurring_rows
@@ -30,7 +31,8 @@ class Stream:
 
     Args:
         model: A model whose encoder has chunks: ``Encoder(…, window=32, chunk=16)``.
-        task: The name of a task with a `CTCHead`, on recordings.
+        task: The name of a task with a `CTCHead` on recordings, or with a `JointHead`, of which CTC is used
+            (as in ``predict(…, ctc_weight=1)``).
         rate: Hz, of the samples. They are resampled to the model's rate.
 
     Attributes:
@@ -60,12 +62,14 @@ class Stream:
     """
 
     def __init__(self, model: Model, task: str, rate: int) -> None:
-        head = model.task(task).head
+        head: Any = model.task(task).head
+        if isinstance(head, JointHead):
+            head = head.ctc
         adapter: Any = model.adapter(model.task(task).adapter_name)
         if not isinstance(head, CTCHead) or not hasattr(adapter, "stream"):
             raise ValueError(
                 f"task: got {task!r} with a {type(head).__name__} on a {type(adapter).__name__}, expected "
-                "one with a CTCHead on a SpeechAdapter"
+                "one with a CTCHead or a JointHead on a SpeechAdapter"
             )
         if not isinstance(model.encoder, Encoder):
             raise ValueError(f"model: got a {type(model.encoder).__name__}, expected an Encoder with chunks")

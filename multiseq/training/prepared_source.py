@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 
 from multiseq.batch import place_of
-from multiseq.heads.ctc import TOO_SHORT, CTCHead
+from multiseq.heads.ctc import TOO_SHORT
 from multiseq.heads.targets import is_missing
 from multiseq.heads.text_target import references
 from multiseq.protocols import Adapter
@@ -141,8 +141,9 @@ class PreparedSource:
 
         Of several texts those that fit are kept.
         """
-        head, item, example = self.tasks[name].head, self._item[number], self.examples[number]
-        if not isinstance(head, CTCHead):
+        head: Any = self.tasks[name].head
+        item, example = self._item[number], self.examples[number]
+        if not hasattr(head, "too_short"):
             return False
         length = self.adapter.num_vectors(example)
         texts = references(self._labels[name][item])

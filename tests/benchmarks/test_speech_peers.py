@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.accuracy import word_times
 from benchmarks.accuracy.beside import Plan
 from benchmarks.accuracy.timit_lstm import lstm
+from benchmarks.speech import conformer, ecapa
 from multiseq.results import Spoken, Text
 from multiseq.runs.recipe import read
 from multiseq.runs.run import train_run
+from multiseq.vectors import VectorSets
 
 RECIPE = Path(word_times.__file__).with_name("timit-words.toml")
 SMALL = ("encoder.dim=24", "encoder.depth=1", "encoder.heads=2", "training.steps=2")
@@ -21,6 +24,48 @@ SMALL = ("encoder.dim=24", "encoder.depth=1", "encoder.heads=2", "training.steps
 def test_an_lstm_in_the_place_of_the_encoder(data_dir: Path) -> None:
     plan = Plan("timit", data_dir / "speech_phones/timit_sample_nltk", quick=True)
     assert 0 <= lstm(plan, {"train": None, "dev": None, "test": None}) < 1
+
+
+def test_a_conformer_in_the_place_of_the_encoder(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Plan("mboshi", data_dir / "speech_asr/mboshi", quick=True)
+    rate = conformer.conformer(plan, {"train": None, "dev": None, "test": None})
+    assert f"ConformerEncoder: character_error_rate {rate:.4f}, word_error_rate" in capsys.readouterr().out
+    assert rate > 0
+
+
+def test_a_conformer_reads_each_set_by_its_length() -> None:
+    """Attention does not see padding, and a set that is not padded is as alone."""
+    torch.manual_seed(0)
+    encoder = conformer.ConformerEncoder(8, 1, 2).eval()
+    long, short = torch.randn(90, 8), torch.randn(40, 8)
+    together = encoder(VectorSets.from_list([long, short])).unpack()
+    torch.testing.assert_close(together[0], encoder(VectorSets.from_list([long])).values)
+    alone = encoder(VectorSets.from_list([short])).values
+    torch.testing.assert_close(together[1][:25], alone[:25])  # further than the kernel from the padding
+    assert conformer.ConformerEncoder.from_config(encoder.config()).config() == encoder.config()
+
+
+def test_ecapa_in_the_place_of_stem_and_encoder(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Plan("speechocean-speakers", data_dir / "speech_speaker/speechocean762", quick=True)
+    assert 0 <= ecapa.ecapa(plan, {"train": None, "dev": None, "test": None}) <= 1
+    assert "EcapaTDNN: equal error rate on new speakers" in capsys.readouterr().out
+
+
+def test_ecapa_does_not_see_padding() -> None:
+    torch.manual_seed(0)
+    network = ecapa.EcapaTDNN(20, 8).eval()
+    sets = [torch.randn(length, 20) for length in (31, 50, 7)]
+    together = network(VectorSets.from_list(sets))
+    assert list(together.lengths) == [1, 1, 1]
+    for row, one in zip(together.values, sets, strict=True):
+        torch.testing.assert_close(row, network(VectorSets.from_list([one])).values[0])
+
+
+def test_statistics_by_hand() -> None:
+    """1 and 3 with weights 0.75 and 0.25: the mean is 1.5, the variance 0.75 * 0.25 + 0.25 * 2.25."""
+    mean, deviation = ecapa.statistics(torch.tensor([[[1.0, 3.0]]]), torch.tensor([[[0.75, 0.25]]]))
+    assert mean.item() == pytest.approx(1.5)
+    assert deviation.item() == pytest.approx(0.75**0.5)
 
 
 def test_word_times_beside_marks_by_hand(

@@ -174,6 +174,11 @@ WRONG = {
         'head={kind="ctc"}}',
         r'copy goes with a decoder, got head kind "ctc"',
     ),
+    "copying by CTC and a decoder": (
+        'tasks.mood = {data="lines", output="sequence", target="text", column="label", copy=true, '
+        'head={kind="joint"}}',
+        r'copy goes with a decoder, got head kind "joint"',
+    ),
     "spans": ('tasks.mood.metric = "span_f1"', r'metric span_f1 goes with output = "vector"'),
     "output": ('tasks.mood.output = "sequence"', r"got output 'sequence' with target 'class'"),
     "target": ('tasks.mood.target = "clas"', r"got 'clas' \(did you mean 'class'\?\)"),
@@ -277,6 +282,10 @@ HEAVY |= {
     "length_penalty": (
         SEQUENCE + "decode = { length_penalty = -inf } }",
         r"decode length_penalty: got -inf, expected a finite number",
+    ),
+    "CTC of no weight": (
+        SEQUENCE + 'head = { kind = "joint", ctc_weight = 0.0 } }',
+        r"\[tasks\.mood\] head: ctc_weight: got 0\.0, expected a number between 0 and 1",
     ),
     "decoder": (SEQUENCE + "head = { heads = 3 } }", r"\[tasks\.mood\] head: dim: got 16 for 3 heads"),
 }

@@ -18,6 +18,7 @@ from multiseq.checkpoint import save
 from multiseq.cli import app
 from multiseq.data.textgrids import tiers_of
 from multiseq.heads.ctc import CTCHead
+from multiseq.heads.joint import JointHead
 from multiseq.heads.per_set import SetHead
 from multiseq.heads.targets import ClassTarget
 from multiseq.heads.text_target import TextTarget
@@ -168,6 +169,71 @@ def test_what_is_refused(predict: Callable[..., Result], arguments: list[str], m
 def test_a_task_without_times(predict: Callable[..., Result]) -> None:
     message = predict("--input", "new", "--output", "all.ctm", task="speaker", code=1).stderr
     assert ".ctm needs a task with a label for each span of a recording, or a text by CTC" in message
+
+
+RECIPE = """
+[encoder]
+dim = 16
+depth = 1
+heads = 2
+
+[training]
+steps = 4
+
+[adapters.speech]
+sample_rate = 8000
+n_mels = 20
+
+[data.clips]
+adapter = "speech"
+format = "recordings"
+file = "manifest.csv"
+input = "file"
+audio = "."
+split_column = "split"
+
+[tasks.said]
+data = "clips"
+output = "sequence"
+target = "text"
+tokens = "character"
+column = "text"
+head = { kind = "joint", ctc_weight = 0.4, depth = 1, heads = 2 }
+decode = { num_beams = 3 }
+metric = "character_error_rate"
+"""
+
+
+def test_a_recipe_of_ctc_and_a_decoder_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the recipe to words with times. A recording that is too short for its text in CTC is named."""
+    rows = [f"{i},{split},ab ba" for i, split in enumerate(["train"] * 4 + ["dev"] * 2)]
+    rows = ["file,split,text", *rows, "6,train,ab ab ab ab ab ab ab ab"]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    for i in range(7):
+        noise(tmp_path / f"{i}.wav", 0.4, seed=i)
+    (tmp_path / "joint.toml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Result:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == 0, (result.output, result.exception)
+        return result
+
+    with pytest.warns(UserWarning, match="manifest.csv:8"):
+        call("train", "joint.toml", "--out", "run")
+    model = multiseq.load(tmp_path / "run")
+    head = model.task("said").head
+    assert isinstance(head, JointHead)
+    assert (head.ctc_weight, head.decoder.depth) == (0.4, 1)
+    assert "character error rate" in call("evaluate", "run", "--split", "dev").output
+    [found] = json.loads(call("predict", "run", "0.wav", "--json", "--decode", "n_best=2").stdout)
+    assert [word["text"] for word in found["words"]] == found["text"].split()
+    assert len(found["n_best"]) == 2
+    [text] = model.align("said", ["0.wav"], ["ab ba"])
+    assert [word.text for word in text.words] == ["ab", "ba"]
+    assert text.words[1].end <= 0.4
+    assert model.posteriors("said", "0.wav")[2].shape == (20, head.target.size)
+    assert model.cross_attention("said", "0.wav", "ab")[2].shape == (2, 3, 20)
 
 
 def test_subtitles_by_hand() -> None:

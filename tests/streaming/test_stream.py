@@ -109,7 +109,8 @@ def blocks_of(samples: Tensor, seed: int, most: int = 3000) -> list[Tensor]:
 def logits_of(model: Model, call: Any) -> tuple[Tensor, Any]:
     """The logits of the head during a call, and what it returned."""
     seen: list[Tensor] = []
-    hook = model.task("said").head.read.register_forward_hook(lambda *args: seen.append(args[2]))
+    head: Any = model.task("said").head
+    hook = getattr(head, "ctc", head).read.register_forward_hook(lambda *args: seen.append(args[2]))
     result = call()
     hook.remove()
     return torch.cat([torch.zeros(0, model.task("said").head.target.size), *seen]), result
@@ -228,13 +229,14 @@ def test_a_long_stream_keeps_little() -> None:
     assert len(stream._vectors._frames._held) < 400
 
 
-def test_a_recipe_trains_a_model_for_streams(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ['{ kind = "ctc" }', '{ kind = "joint", depth = 1, heads = 2 }'])
+def test_a_recipe_trains_a_model_for_streams(tmp_path: Path, head: str) -> None:
     """From a recipe with two more options to the text of a stream."""
     for i, text in enumerate(TEXTS * 4):
         soundfile.write(tmp_path / f"{i}.wav", noise(0.6, seed=i).numpy(), RATE)
         with (tmp_path / "manifest.csv").open("a") as file:
             file.write(f"{i},{text}\n" if i else f"file,text\n{i},{text}\n")
-    (tmp_path / "recipe.toml").write_text(RECIPE)
+    (tmp_path / "recipe.toml").write_text(RECIPE.replace('{ kind = "ctc" }', head))
     out = tmp_path / "run"
     done = CliRunner().invoke(app, ["train", str(tmp_path / "recipe.toml"), "--out", str(out)])
     assert done.exit_code == 0, (done.output, done.exception)
@@ -242,8 +244,9 @@ def test_a_recipe_trains_a_model_for_streams(tmp_path: Path) -> None:
     assert isinstance(model, Model)
     assert (model.encoder.chunk, model.encoder.window) == (3, 5)
     samples = noise(1.1, seed=3)
+    options = {"ctc_weight": 1.0} if "joint" in head else {}
     logits, text, _ = streamed(model, blocks_of(samples, 0))
-    wanted, [whole] = logits_of(model, lambda: model.predict("said", [(samples, RATE)]))
+    wanted, [whole] = logits_of(model, lambda: model.predict("said", [(samples, RATE)], **options))
     torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=0)
     assert text.text == whole.text
 

@@ -154,12 +154,14 @@ def _train(
     launch: dict[str, Any],
 ) -> Report:
     from multiseq.checkpoint import check_savable, save
+    from multiseq.nn.precision import device_for
     from multiseq.runs.loggers import loggers_for
     from multiseq.runs.reports.page import Run, write_report
     from multiseq.training.confidence import calibrate
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.loop import train as fit
-    from multiseq.training.resume import has_resume
+    from multiseq.training.optimizer import fix_stems
+    from multiseq.training.resume import has_resume, read_resume
     from multiseq.training.run_log import read_log, seconds_of
 
     options = settings(recipe)
@@ -178,6 +180,7 @@ def _train(
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
     goes_on = resume and has_resume(out)
     model = build_model(recipe, train, out / START if goes_on and (out / START).is_dir() else None)
+    fix_stems(model, options.frozen_layers, device_for(), read_resume(out) if goes_on else None)
     kept = ItemCache(cache, num_workers=options.num_workers)
     train = without_bad_items(recipe, model, train, "train", kept, bad)
     dev = without_bad_items(recipe, model, dev, "dev", kept, bad)
@@ -248,6 +251,7 @@ def check_run(
     from multiseq.nn.precision import choose_precision, device_for
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.label_check import check_lengths
+    from multiseq.training.optimizer import fix_stems
     from multiseq.training.prepared_source import PreparedSource
 
     check_options(recipe)
@@ -269,6 +273,7 @@ def check_run(
     for line in (*_splits_in_words(recipe, splits, drawn), *facts.lines(), *odd):
         say(line)
     model = build_model(recipe, splits["train"])
+    fix_stems(model, options.frozen_layers, device_for())
     kept = ItemCache(cache, num_workers=options.num_workers)
     splits = {
         split: without_bad_items(recipe, model, sources, split, kept, bad)

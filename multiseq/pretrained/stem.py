@@ -228,7 +228,7 @@ class PretrainedStem(nn.Module):
     ) -> Float[Tensor, "vectors dim"]:
         """The vectors, from the outputs of the pretrained model for packed recordings."""
         read = F.embedding(taps, outputs).mean(1)  # on a GPU its gradient is summed in a fixed order
-        vectors: Tensor = self.norm(self.out(read.to(self.out.weight.dtype)))
+        vectors: Tensor = self.norm(self.out(read))
         return vectors
 
     def train(self, mode: bool = True) -> PretrainedStem:

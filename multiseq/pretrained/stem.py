@@ -17,8 +17,10 @@ pretrained model), vectors (of the stem), dim.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
 from math import prod
 from typing import Any
 
@@ -38,6 +40,8 @@ from multiseq.vectors import VectorSets, order_of
 __all__ = ["PretrainedStem", "SpeechArchitecture"]
 
 NORMS = ("group", "layer", "none")
+NEW = ("out.", "norm.")
+"""With these begin the names of a stem's weights that are not pretrained."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,7 @@ class PretrainedStem(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture, self.subsample = architecture, subsample
+        self.frozen = False
         widths, inner = architecture.widths, architecture.encoder.dim
         self.convs = nn.ModuleList(
             ConvLayer(architecture, number, width)
@@ -189,8 +194,8 @@ class PretrainedStem(nn.Module):
     def layers(self) -> list[list[nn.Parameter]]:
         """The pretrained weights: those before the first layer, then each layer's."""
         entry, *layers = self.encoder.layers()
-        new = ("encoder.", "out.", "norm.")
-        return [[w for name, w in self.named_parameters() if not name.startswith(new)] + entry, *layers]
+        before = [w for name, w in self.named_parameters() if not name.startswith(("encoder.", *NEW))]
+        return [before + entry, *layers]
 
     def taps(self, lengths: Sequence[int]) -> tuple[list[int], Int[Tensor, "vectors outputs_of_one"]]:
         """The number of vectors of each recording, from that of its rows; and the outputs that each reads."""
@@ -216,10 +221,30 @@ class PretrainedStem(nn.Module):
             lengths: The number of rows of each recording.
             taps: From :meth:`taps`.
         """
-        outputs = self.encode(rows, lengths).values
+        return self.read(self.encode(rows, lengths).values, taps)
+
+    def read(
+        self, outputs: Float[Tensor, "outputs inner"], taps: Int[Tensor, "vectors outputs_of_one"]
+    ) -> Float[Tensor, "vectors dim"]:
+        """The vectors, from the outputs of the pretrained model for packed recordings."""
         read = F.embedding(taps, outputs).mean(1)  # on a GPU its gradient is summed in a fixed order
         vectors: Tensor = self.norm(self.out(read))
         return vectors
+
+    def train(self, mode: bool = True) -> PretrainedStem:
+        """Set the mode. A frozen stem drops nothing in training either."""
+        super().train(mode)
+        self.encoder.train(mode and not self.frozen)
+        return self
+
+    def digest(self) -> str:
+        """A digest of the architecture and the pretrained weights."""
+        digest = sha256(json.dumps(self.architecture.config()).encode())
+        for name, weight in self.state_dict().items():
+            if not name.startswith(NEW):
+                digest.update(name.encode())
+                digest.update(weight.cpu().contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def encode(self, rows: Float[Tensor, "rows width"], lengths: Sequence[int]) -> VectorSets:
         """The outputs of the pretrained model: an ordered set for each recording, of the model's width."""

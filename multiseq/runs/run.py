@@ -157,12 +157,14 @@ def _train(
     launch: dict[str, Any],
 ) -> Report:
     from multiseq.checkpoint import check_savable, save
+    from multiseq.nn.precision import device_for
     from multiseq.runs.loggers import loggers_for
     from multiseq.runs.reports.page import Run, write_report
     from multiseq.training.confidence import calibrate
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.loop import train as fit
-    from multiseq.training.resume import has_resume
+    from multiseq.training.optimizer import fix_stems
+    from multiseq.training.resume import has_resume, read_resume
     from multiseq.training.run_log import read_log, seconds_of
 
     options = settings(recipe)
@@ -183,6 +185,7 @@ def _train(
     texts = texts_without_labels(recipe, base)
     kept_start = out / START if goes_on and (out / START).is_dir() else None
     model = build_model(recipe, train, kept_start, texts=texts)
+    fix_stems(model, options.frozen_layers, device_for(), read_resume(out) if goes_on else None)
     for line in _memory_in_words(model, train):
         say(line)
     kept = ItemCache(cache, num_workers=options.num_workers)
@@ -257,6 +260,7 @@ def check_run(
     from multiseq.nn.precision import choose_precision, device_for
     from multiseq.training.item_cache import ItemCache
     from multiseq.training.label_check import check_lengths
+    from multiseq.training.optimizer import fix_stems
     from multiseq.training.prepared_source import PreparedSource
 
     check_options(recipe)
@@ -279,6 +283,7 @@ def check_run(
         say(line)
     texts = texts_without_labels(recipe, base)
     model = build_model(recipe, splits["train"], texts=texts)
+    fix_stems(model, options.frozen_layers, device_for())
     for line in _memory_in_words(model, splits["train"]):
         say(line)
     kept = ItemCache(cache, num_workers=options.num_workers)

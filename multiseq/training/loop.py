@@ -41,7 +41,7 @@ from multiseq.training.confidence import forget_calibration
 from multiseq.training.digest import digest_of
 from multiseq.training.item_cache import ItemCache
 from multiseq.training.label_check import check_labels, check_lengths
-from multiseq.training.optimizer import frozen
+from multiseq.training.optimizer import fix_stems, frozen
 from multiseq.training.prepared_source import PreparedSource
 from multiseq.training.resume import (
     PREVIOUS,
@@ -161,6 +161,7 @@ def train(
     with _held(folder), _told() as stop, torch.random.fork_rng(devices=[]):  # a step seeds torch
         saved = check_savable(model, folder / MODEL) if folder is not None else None
         state = _resumed(folder) if resume else None
+        stems = fix_stems(model, settings.frozen_layers, device_for(accelerator), state)
         for source in dev:
             check_labels(model, source, cache)
             check_lengths(model, source, cache, training=False)
@@ -176,7 +177,7 @@ def train(
         final = fitted(settings, plan, has_dev=bool(dev))
         precision = _precision(settings, state, accelerator, model)
         if progress and is_first_process():
-            print(describe(final, plan), flush=True)
+            print(*stems, describe(final, plan), sep="\n", flush=True)
             if settings.precision == "auto":
                 print(precision, flush=True)
         identity = {} if saved is None else _identity(*saved, model, sources, dev, final, cache)
@@ -391,6 +392,7 @@ def _quiet() -> Iterator[None]:
                 "exists and is not empty",
                 "treespec, LeafSpec",
                 "`__len__` could be inaccurate",
+                "in eval mode at the start of training",  # a frozen stem
             )
             for hint in hints:
                 warnings.filterwarnings("ignore", f".*{hint}.*")

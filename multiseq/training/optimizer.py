@@ -9,8 +9,9 @@ Low-rank terms are new, but their rate falls from layer to layer, too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from multiseq.pretrained.stem import PretrainedStem
 from multiseq.training.budget import Fitted
 from multiseq.training.settings import Settings
 
-__all__ = ["check_frozen", "frozen", "make_optimizer", "rate_at"]
+__all__ = ["check_frozen", "fix_stems", "frozen", "make_optimizer", "rate_at"]
 
 
 def make_optimizer(model: Model, settings: Settings) -> torch.optim.AdamW:
@@ -77,6 +78,37 @@ def frozen(model: Model, num_layers: int) -> Iterator[None]:
     finally:
         for weight in weights:
             weight.requires_grad_(True)
+
+
+def fix_stems(
+    model: Model, num_layers: int, device: str, state: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Tell adapters of speech whether all layers of their stem are frozen, before they prepare items.
+
+    On a CPU the outputs of a frozen stem are computed once for each recording. On a GPU they are computed in
+    each step: this is faster than computing them once on the CPU, where items are prepared.
+
+    Args:
+        model: The model.
+        num_layers: The number of frozen layers.
+        device: The kind of device that trains the model.
+        state: The content of a resume file. Its weights are loaded, because the model may have none yet.
+
+    Returns:
+        A line for the user for each frozen stem.
+    """
+    adapters: list[Any] = [
+        module for module in model.modules() if isinstance(getattr(module, "stem", None), PretrainedStem)
+    ]
+    if adapters and state is not None:
+        sizes = {f"model.{name}": weight.shape for name, weight in model.state_dict().items()}
+        weights = {name: w for name, w in state["state_dict"].items() if w.shape == sizes.get(name)}
+        model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()}, strict=False)
+    lines = [
+        adapter.fix_stem(num_layers >= adapter.pretrained.encoder.depth, once=device == "cpu")
+        for adapter in adapters
+    ]
+    return [line for line in lines if line]
 
 
 def check_frozen(num_layers: int, depth: int | None) -> None:

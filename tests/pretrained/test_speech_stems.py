@@ -329,3 +329,121 @@ def test_samples_that_are_not_scaled(folders: dict[str, Path]) -> None:
     assert features.mean() == pytest.approx(0, abs=1e-5)
     assert features.std() == pytest.approx(1, abs=1e-3)
     assert adapter.prepared_by() != scaled.prepared_by()
+
+
+# --- a frozen stem runs once ----------------------------------------------------------------------
+
+
+def plain(folder: Path, **options: Any) -> SpeechAdapter:
+    """An adapter whose augmentation changes nothing that the stem reads."""
+    torch.manual_seed(3)
+    return pretrained_speech(folder, dim=12, dropout=0.2, **{"specaugment": False, **options})
+
+
+@pytest.mark.parametrize("name", ["hubert", "wavlm", "whisper"])
+@pytest.mark.parametrize("subsample", [1, 4])
+def test_outputs_that_are_computed_once_are_those_of_each_step(
+    name: str, subsample: int, folders: dict[str, Path]
+) -> None:
+    """Of recordings of several lengths, in one batch, in training: a frozen stem drops nothing."""
+    adapter = plain(folders[name], subsample=subsample).train()
+    recordings = [(noise(samples, samples), RATE) for samples in (4801, 0, 16000, 100)]
+    line = "the frozen stem reads recordings in each step"
+    assert adapter.fix_stem(True, once=False) == line
+    each = adapter.collate([adapter.prepare(recording)[0] for recording in recordings])
+    assert adapter.fix_stem(True) == "the frozen stem reads each recording once, not in each step"
+    examples = [adapter.prepare(recording)[0] for recording in recordings]
+    once = adapter.collate([adapter.augment(one, torch.Generator()) for one in examples])
+    assert "features" in each.tensors
+    assert "features" not in once.tensors
+    torch.manual_seed(0)
+    expected = adapter(each)
+    torch.manual_seed(0)
+    got = adapter(once)
+    assert got.lengths == expected.lengths
+    torch.testing.assert_close(got.values, expected.values, atol=1e-5, rtol=0)
+
+
+def trained(folder: Path, data: list[Source], cache: Any = None, **options: Any) -> dict[str, torch.Tensor]:
+    """The weights of a model after a few steps with a wholly frozen stem."""
+    model, _ = model_with(plain(folder, **options))
+    train(model, data, steps=5, lr=1e-2, frozen_layers=3, progress=False, cache=cache)
+    return model.state_dict()
+
+
+def test_a_training_on_outputs_equals_one_that_runs_the_stem_in_each_step(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, data = model_with(plain(folders["hubert"]))
+    runs = []
+    encode = PretrainedStem.encode
+
+    def counted(self: PretrainedStem, rows: Any, lengths: Any) -> Any:
+        runs.append(len(lengths))
+        return encode(self, rows, lengths)
+
+    monkeypatch.setattr(PretrainedStem, "encode", counted)
+    once = trained(folders["hubert"], data)
+    assert runs == [1, 1, 1, 1]  # each of four recordings
+    runs.clear()
+    # The masks of SpecAugment have no width here, but it is on.
+    monkeypatch.setattr("multiseq.adapters.speech.spec_augment", lambda features, *_: features)
+    each = trained(folders["hubert"], data, specaugment=True)
+    assert runs == [4] * 5
+    assert once.keys() == each.keys()
+    for key, weight in once.items():
+        torch.testing.assert_close(weight, each[key], atol=1e-4, rtol=0)
+
+
+def test_outputs_are_kept_in_the_cache_until_stem_or_settings_change(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    _, data = model_with(plain(folders["hubert"]))
+    first = trained(folders["hubert"], data, cache)
+    runs = []
+    encode = PretrainedStem.encode
+
+    def counted(self: PretrainedStem, rows: Any, lengths: Any) -> Any:
+        runs.append(len(lengths))
+        return encode(self, rows, lengths)
+
+    monkeypatch.setattr(PretrainedStem, "encode", counted)
+    again = trained(folders["hubert"], data, cache)
+    assert not runs
+    assert all(weight.equal(again[key]) for key, weight in first.items())
+    trained(folders["hubert"], data, cache, chunk_seconds=0.1)
+    assert sum(runs) == 8  # two chunks of each
+    runs.clear()
+    adapter = plain(folders["hubert"])
+    with torch.no_grad():
+        stem_of(adapter).encoder.blocks[0].get_parameter("attention.out.weight")[0, 0] += 1
+    model, _ = model_with(adapter)
+    train(model, data, steps=1, frozen_layers=3, progress=False, cache=cache)
+    assert sum(runs) == 4
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_outputs_of_earlier_weights_are_not_read(folders: dict[str, Path]) -> None:
+    """Examples that were prepared before stay in memory; they have the frames of the recording too."""
+    adapter = plain(folders["whisper"])
+    adapter.fix_stem(True)
+    [example] = adapter.prepare((noise(5000), RATE))
+    assert "outputs" in adapter.collate([example]).tensors
+    adapter.fix_stem(False)
+    assert "features" in adapter.collate([example]).tensors
+    with torch.no_grad():
+        stem_of(adapter).encoder.norm.weight.add_(1)
+    adapter.fix_stem(True)
+    assert "features" in adapter.collate([example]).tensors
+    assert "outputs" in adapter.collate(adapter.prepare((noise(5000), RATE))).tensors
+
+
+def test_augmentation_needs_the_stem_in_each_step(folders: dict[str, Path], tmp_path: Path) -> None:
+    adapter = plain(folders["hubert"], specaugment=True, speeds=[0.9, 1.0])
+    assert adapter.fix_stem(True) == (
+        "the frozen stem reads recordings in each step, because of specaugment, speeds: without, once"
+    )
+    assert adapter.prepare((noise(5000), RATE))[0].outputs is None
+    assert adapter.fix_stem(False) == ""
+    assert SpeechAdapter.fit([(noise(5000), RATE)], dim=8).fix_stem(True) == ""

@@ -88,12 +88,17 @@ def test_a_run_begins_with_the_weights_and_needs_them_no_more(folder: Path) -> N
     assert result.label in ("a", "b")
 
 
-def test_a_stopped_run_goes_on_without_its_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("specaugment", ["true", "false"])
+def test_a_stopped_run_goes_on_without_its_start(
+    specaugment: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the outputs of the frozen stem are computed once: its weights are in the resume file only."""
+
     def save(self: ResumeFile, *given: object, **named: object) -> None:
         write(self, *given, **named)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    recipe = read(folder / "tiny.toml")
+    recipe = read(folder / "tiny.toml", [f"adapters.speech.specaugment={specaugment}"])
     run(recipe, folder / "whole")
     write = ResumeFile.save_checkpoint
     with monkeypatch.context() as patch:

@@ -78,9 +78,9 @@ if TYPE_CHECKING:
     from multiseq.nn.attention import attend
     from multiseq.nn.encoder import Encoder
     from multiseq.pretrained.encoder import PretrainedEncoder
+    from multiseq.pretraining.masked_words import pretrain
     from multiseq.results import Label, LabelSet, Number, Text
     from multiseq.runs.publish import push_to_hub
-    from multiseq.starts.masked_words import pretrain
     from multiseq.starts.speech import pretrained_speech
     from multiseq.starts.text import pretrained_text
     from multiseq.streaming.stream import Stream
@@ -96,7 +96,7 @@ else:
         "attend": "multiseq.nn.attention",
         "Encoder": "multiseq.nn.encoder",
         "PretrainedEncoder": "multiseq.pretrained.encoder",
-        "pretrain": "multiseq.starts.masked_words",
+        "pretrain": "multiseq.pretraining.masked_words",
         "pretrained_text": "multiseq.starts.text",
         "pretrained_speech": "multiseq.starts.speech",
         "TextAdapter": "multiseq.adapters",

@@ -314,7 +314,7 @@ def _pretrain(
     say: Say,
 ) -> None:
     """Predict hidden words of the training texts and of texts without labels."""
-    from multiseq.starts.masked_words import pretrain
+    from multiseq.pretraining.masked_words import pretrain
 
     given: dict[str, Any] = dict(recipe.tables["pretrain"])
     given.pop("texts", None)

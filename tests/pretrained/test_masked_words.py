@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from multiseq import ClassTarget, Encoder, GraphAdapter, Model, SetHead, Task, TextAdapter, load, pretrain
+from multiseq.pretraining import masked_words
 from multiseq.runs.recipe import read
 from multiseq.runs.recipe_check import RecipeError
 from multiseq.runs.run import check_run, train_run
-from multiseq.starts import masked_words
 
 COLOURS, FRUITS = ("red", "blue", "green"), ("pear", "plum", "fig")
 

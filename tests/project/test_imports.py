@@ -151,6 +151,7 @@ LAYERS = (
     "commands",
     "init",
     "runs",
+    "pretraining",
     "training",
     "checkpoint",
     "ensemble streaming",

@@ -1,0 +1,1 @@
+"""Learn from data without labels, before the training."""

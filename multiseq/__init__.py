@@ -14,7 +14,6 @@ __all__ = [
     "attend",
     "Encoder",
     "PretrainedEncoder",
-    "pretrain",
     "pretrained_text",
     "pretrained_speech",
     "TextAdapter",
@@ -78,7 +77,6 @@ if TYPE_CHECKING:
     from multiseq.nn.attention import attend
     from multiseq.nn.encoder import Encoder
     from multiseq.pretrained.encoder import PretrainedEncoder
-    from multiseq.pretraining.masked_words import pretrain
     from multiseq.results import Label, LabelSet, Number, Text
     from multiseq.runs.publish import push_to_hub
     from multiseq.starts.speech import pretrained_speech
@@ -96,7 +94,6 @@ else:
         "attend": "multiseq.nn.attention",
         "Encoder": "multiseq.nn.encoder",
         "PretrainedEncoder": "multiseq.pretrained.encoder",
-        "pretrain": "multiseq.pretraining.masked_words",
         "pretrained_text": "multiseq.starts.text",
         "pretrained_speech": "multiseq.starts.speech",
         "TextAdapter": "multiseq.adapters",

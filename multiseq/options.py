@@ -116,7 +116,6 @@ OPTIONS: dict[str, Option] = {
     "deterministic": Option(bool),
     "precision": Option(str, choices=PRECISIONS),
     "ensemble": Option(int, AT_LEAST_ONE),
-    "mask": Option(NUMBER, SHARE),
     # speech and graphs
     "sample_rate": Option(int, Range(1000)),
     "n_mels": Option(int, AT_LEAST_ONE),

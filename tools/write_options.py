@@ -92,15 +92,6 @@ RUNS = {
 }
 """Key of ``[training]`` that is none of `multiseq.train` -> what it means."""
 
-PRETRAIN = {
-    "steps": "Number of steps before the training; needed.",
-    "max_vectors": "As in `[training]`, which it is by default.",
-    "lr": "As in `[training]`, which it is by default.",
-    "mask": "Share of the words that are hidden. Default: 0.15.",
-    "texts": "Files with further texts without labels, one a line.",
-}
-"""Key of ``[pretrain]`` -> what it means."""
-
 START = """
 ### With a pretrained start
 
@@ -157,8 +148,6 @@ def page() -> str:
         if TAKES[f"{name}.decode"]:
             sections += ["\nKeys of `decode`:\n\n", _table(TAKES[f"{name}.decode"], [kind.decode])]
     sections += [
-        "\n## Pretraining\n\nKeys of `[pretrain]`, see [texts](text.md#texts-without-labels).\n\n",
-        _plain(recipe_check.PRETRAIN_KEYS, PRETRAIN),
         "\n## Training\n\nKeys of `[training]`, and arguments of `multiseq.train`.\n\n",
         _table(TAKES["Settings"], [Settings.__init__, Settings]),
         f"\nIn recipes only:\n\n{_plain({'ensemble': int}, RUNS)}",

@@ -81,7 +81,6 @@ class Plan:
             "tasks": tasks,
             "adapters": adapters,
             "encoder": {},
-            "pretrain": {},
             "training": {},
         }
 

@@ -97,9 +97,7 @@ def check_options(recipe: Recipe, kept: Path | None = None) -> None:
             _head(kind, dim, stand_in, options, place)
 
 
-def build_model(
-    recipe: Recipe, train: Sequence[Source], kept: Path | None = None, *, texts: Sequence[str] = ()
-) -> Model:
+def build_model(recipe: Recipe, train: Sequence[Source], kept: Path | None = None) -> Model:
     """Build an untrained model: fit adapters and targets to the training sources, add encoder and heads.
 
     The initial weights depend on ``training.seed``.
@@ -109,7 +107,6 @@ def build_model(
         train: The training sources.
         kept: The folder with what a run has kept of its pretrained starts. If it is given, the starts
             themselves are not needed, and their weights are not read: they come from the resume file.
-        texts: Texts without labels. The text adapter gets their words, too.
     """
     import torch
 
@@ -125,16 +122,15 @@ def build_model(
     adapters = {}
     for name in dict.fromkeys(source.adapter_name for source in train):
         of_adapter = [source for source in train if source.adapter_name == name]
-        more = texts if recipe.modality(name) == "text" else ()
-        adapters[name] = _adapter(recipe, name, of_adapter, encoder.dim, stems.get(name, start), more)
+        adapters[name] = _adapter(recipe, name, of_adapter, encoder.dim, stems.get(name, start))
         if name in stems and kept is None:
             stems[name].fill(adapters[name])
     pair_codes = max((getattr(adapter, "pair_codes", 0) for adapter in adapters.values()), default=0)
     if pair_codes > encoder.pair_codes:
         encoder = _encoder(recipe, start, pair_codes=pair_codes)
     if isinstance(encoder, PretrainedEncoder) and start is not None and kept is None:
-        of_texts = [adapter for adapter in adapters.values() if isinstance(adapter, PretrainedTextAdapter)]
-        start.fill(encoder, of_texts)
+        texts = [adapter for adapter in adapters.values() if isinstance(adapter, PretrainedTextAdapter)]
+        start.fill(encoder, texts)
     labels = {task: values for source in train for task, values in source.targets.items()}
     locations = {task: source.locations for source in train for task in source.targets}
     tasks = {}
@@ -260,11 +256,10 @@ def _adapter(
     sources: Sequence[Source],
     dim: int,
     start: Pretrained | PretrainedSpeech | None,
-    texts: Sequence[str] = (),
 ) -> Any:
     from multiseq.starts.speech import PretrainedSpeech
 
-    items = [*(item for source in sources for item in source.items), *texts]
+    items = [item for source in sources for item in source.items]
     options = {
         k: v for k, v in recipe.tables["adapters"].get(name, {}).items() if k not in ("modality", "start")
     }

@@ -50,7 +50,7 @@ class Recipe:
         name: Name of the file (without ``.toml``), or of the recipe in the package.
         folder: The folder that relative paths of data are relative to, unless a data folder is given.
         text: Text of the file.
-        tables: ``data``, ``tasks``, ``adapters``, ``encoder``, ``pretrain``, ``training``.
+        tables: ``data``, ``tasks``, ``adapters``, ``encoder``, ``training``.
     """
 
     name: str
@@ -232,7 +232,7 @@ def _merge(recipes: Sequence[Recipe], changes: Sequence[str], data: Path | None)
 
 
 def _clash(first: str, second: str, section: str, key: str) -> str:
-    if section in ("encoder", "pretrain", "training"):
+    if section in ("encoder", "training"):
         choose = f"choose one with --set {section}.{key}=…"
         return f"{first} and {second}: their [{section}] {key} differ; {choose}"
     both = "both have" if section != "adapters" else "each has its own"
@@ -260,8 +260,7 @@ def _with_absolute_paths(recipe: Recipe) -> dict[str, dict[str, Any]]:
     for name, spec in recipe.tables["data"].items():
         keys = () if spec["format"] == "rdkit-logp" else ("file", "split_file", *SPLITS, *PATHS)
         data[name] = {k: absolute(v) if k in keys else v for k, v in spec.items()}
-    pretrain = {k: absolute(v) if k == "texts" else v for k, v in recipe.tables["pretrain"].items()}
-    return {**recipe.tables, "data": data, "pretrain": pretrain}
+    return {**recipe.tables, "data": data}
 
 
 def _is_path(value: Any) -> bool:

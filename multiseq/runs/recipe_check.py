@@ -31,7 +31,7 @@ __all__ = [
     "wants_all_folds",
 ]
 
-SECTIONS = ("data", "tasks", "adapters", "encoder", "pretrain", "training")
+SECTIONS = ("data", "tasks", "adapters", "encoder", "training")
 MODALITIES = ("text", "speech", "graph")
 OUTPUTS = ("vector", "set", "sequence")
 
@@ -49,9 +49,6 @@ READER_KEYS: dict[str, Any] = {
     "decimal": str, "phones": int, "sa": bool, "test_of": list, "dev_of": list,
 }  # fmt: skip
 """Options of readers. Each format has some of them."""
-PRETRAIN_KEYS: dict[str, Any] = {
-    "steps": int, "max_vectors": int, "lr": NUMBER, "mask": NUMBER, "texts": (str, list),
-}  # fmt: skip
 TASK_KEYS: dict[str, Any] = {
     "data": str, "output": str, "target": str, "column": str, "columns": list, "unit": str,
     "tokens": str, "vocab_size": int, "copy": bool, "metric": str, "weight": NUMBER,
@@ -114,7 +111,6 @@ def check(recipe: str, tables: Tables) -> None:
     for name, spec in tables["tasks"].items():
         _check_task(tables, spec, f"{recipe}: [tasks.{name}]")
     _check_ensemble(tables, recipe)
-    _check_pretrain(tables, f"{recipe}: [pretrain]")
     adapters = {spec["adapter"] for spec in tables["data"].values()}
     for name in tables["adapters"]:
         one_of(name, adapters, f"{recipe}: [adapters.{name}] is used by no data")
@@ -150,27 +146,6 @@ def _check_ensemble(tables: Tables, recipe: str) -> None:
                 f"{recipe}: [training] ensemble: got all folds of [data.{split[0]}], too; expected one of "
                 "them, as the models of all folds are an ensemble already"
             )
-
-
-def _check_pretrain(tables: Tables, place: str) -> None:
-    options = tables["pretrain"]
-    if not options:
-        return
-    known(options, PRETRAIN_KEYS, place)
-    for key, value in options.items():
-        _check_value(key, value, PRETRAIN_KEYS[key], place)
-    _need(options, ["steps"], place)
-    if isinstance(options.get("texts"), list):
-        _check_names(options["texts"], f"{place} texts", "files")
-    if "start" in tables["encoder"]:
-        raise RecipeError(f"{place}: got [encoder] start, too; expected one of them: a model to begin with")
-    texts = {spec["adapter"] for spec in tables["data"].values()}
-    texts = {name for name in texts if modality_of(tables, name) == "text"}
-    if len(texts) != 1:
-        raise RecipeError(f"{place}: got {len(texts)} adapters of texts, expected one")
-    unit = tables["adapters"].get(texts.pop(), {}).get("unit", "word")
-    if unit != "word":
-        raise RecipeError(f'{place}: got unit = "{unit}", expected "word": whole words are hidden')
 
 
 def _check_strings(value: Any, place: str) -> None:

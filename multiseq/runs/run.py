@@ -31,7 +31,7 @@ from multiseq.runs.folder import (
 from multiseq.runs.many import combine_runs, parts_of
 from multiseq.runs.recipe import Recipe
 from multiseq.runs.scoring import Report, Scored
-from multiseq.runs.sources import as_written, draw_splits, read_split, texts_without_labels
+from multiseq.runs.sources import as_written, draw_splits, read_split
 from multiseq.runs.splits import FOLDER, Split, save_splits, saved_splits
 from multiseq.system.lock import hold
 from multiseq.system.machine import command, describe_machine, versions
@@ -182,9 +182,7 @@ def _train(
     if options.evaluate_every and not dev:
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
     goes_on = resume and has_resume(out)
-    texts = texts_without_labels(recipe, base)
-    kept_start = out / START if goes_on and (out / START).is_dir() else None
-    model = build_model(recipe, train, kept_start, texts=texts)
+    model = build_model(recipe, train, out / START if goes_on and (out / START).is_dir() else None)
     fix_stems(model, options.frozen_layers, device_for(), read_resume(out) if goes_on else None)
     for line in _memory_in_words(model, train):
         say(line)
@@ -217,8 +215,6 @@ def _train(
     earlier = seconds_of(read_log(out / "metrics.csv")) if goes_on else 0.0
     began = time.perf_counter()
     with _plain_lightning():
-        if recipe.tables["pretrain"] and not goes_on:
-            _pretrain(recipe, model, train, texts, options, launch, say)
         watched = dev if options.evaluates else []
         fit(model, train, dev=watched, out=out, settings=options, resume=goes_on, cache=kept, **launch)
     if not is_first_process():
@@ -281,8 +277,7 @@ def check_run(
     odd = (f"Odd: {line}" for line in facts.odd)
     for line in (*_splits_in_words(recipe, splits, drawn), *facts.lines(), *odd):
         say(line)
-    texts = texts_without_labels(recipe, base)
-    model = build_model(recipe, splits["train"], texts=texts)
+    model = build_model(recipe, splits["train"])
     fix_stems(model, options.frozen_layers, device_for())
     for line in _memory_in_words(model, splits["train"]):
         say(line)
@@ -302,30 +297,6 @@ def check_run(
         PreparedSource(source, model.adapter(source.adapter_name), model.tasks, kept)
     _announce(model, splits["train"], options, kept, None, say)
     say(str(choose_precision(options.precision, device_for(), model.encoder.dim)))
-
-
-def _pretrain(
-    recipe: Recipe,
-    model: Model,
-    train: Sequence[Source],
-    texts: Sequence[str],
-    options: Settings,
-    launch: Mapping[str, Any],
-    say: Say,
-) -> None:
-    """Predict hidden words of the training texts and of texts without labels."""
-    from multiseq.pretraining.masked_words import pretrain
-
-    given: dict[str, Any] = dict(recipe.tables["pretrain"])
-    given.pop("texts", None)
-    hides = {"mask": given.pop("mask")} if "mask" in given else {}
-    [name] = {source.adapter_name for source in train if recipe.modality(source.adapter_name) == "text"}
-    items = [item for source in train if source.adapter_name == name for item in source.items]
-    if is_first_process():
-        say(f"pretraining on {len(items) + len(texts):,} texts: their hidden words are predicted")
-    chosen = replace(options, evaluate_every=0, patience=None, monitor="mean", **given)
-    launch = {key: value for key, value in launch.items() if key != "loggers"}
-    pretrain(model, name, [*items, *texts], settings=chosen, **hides, **launch)
 
 
 # --- before training ------------------------------------------------------------------------------

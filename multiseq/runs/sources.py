@@ -36,15 +36,7 @@ if TYPE_CHECKING:
     from multiseq.model import Predictor
     from multiseq.tasks import Source
 
-__all__ = [
-    "EMPTY",
-    "as_written",
-    "draw_splits",
-    "read_records",
-    "read_split",
-    "reader_options",
-    "texts_without_labels",
-]
+__all__ = ["EMPTY", "as_written", "draw_splits", "read_records", "read_split", "reader_options"]
 
 TOLD = {
     "lines": ("target",),
@@ -289,14 +281,6 @@ def _with_split_names(records: Records, spec: Mapping[str, Any]) -> Records:
             for value in records.column(name)
         ]
     return records
-
-
-def texts_without_labels(recipe: Recipe, base: Path) -> list[str]:
-    """The lines that are not empty of the files in ``[pretrain] texts``, which are relative to ``base``."""
-    given = recipe.tables["pretrain"].get("texts", [])
-    files = [given] if isinstance(given, str) else given
-    lines = (line.strip() for file in files for line in lines_of(resolve(file, base)))
-    return [line for line in lines if line]
 
 
 def as_written(recipe: Recipe, base: Path, bad: BadRows) -> None:

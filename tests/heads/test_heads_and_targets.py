@@ -128,6 +128,31 @@ def test_every_head_and_target_is_rebuilt_from_json() -> None:
             assert rebuilt.decode(SETS) == head.decode(SETS)
 
 
+@pytest.mark.parametrize(
+    ("target", "labels"),
+    [
+        (ClassTarget(["a", "b", "c"]), [None, "a", None, "c", None]),
+        (
+            NumberTarget(["x", "y"], [0.0, 0.0], [1.0, 1.0]),
+            [None, {"x": 1.0, "y": None}, None, None, {"x": 2.0, "y": 3.0}],
+        ),
+        (ClassTarget(["a", "b", "c"]), [None] * 5),
+    ],
+)
+def test_a_vector_head_computes_logits_only_where_there_are_labels(target: Any, labels: list[Any]) -> None:
+    torch.manual_seed(0)
+    head = VectorHead(4, target, dropout=0.0)
+    sets = VectorSets(torch.randn(5, 4), [2, 3])
+    targets = target.batch(labels)
+    rows: list[int] = []
+    head.read[-1].register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    total, count = head.loss(sets, targets)
+    expected, number = target.loss(head(sets), targets)
+    assert rows == [sum(label is not None for label in labels), 5]
+    torch.testing.assert_close(total, expected)
+    assert count == number
+
+
 def test_vector_head_gives_a_list_for_each_set() -> None:
     results = VectorHead(5, ClassTarget(["a", "b"])).eval().decode(SETS)
     assert [len(r) for r in results] == [3, 0, 7]

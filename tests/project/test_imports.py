@@ -151,7 +151,6 @@ LAYERS = (
     "commands",
     "init",
     "runs",
-    "pretraining",
     "training",
     "checkpoint",
     "ensemble streaming",

@@ -1,1 +1,0 @@
-"""Learn from data without labels, before the training."""

@@ -183,7 +183,8 @@ def train(
         identity = {} if saved is None else _identity(*saved, model, sources, dev, final, cache)
         if state is not None:
             check_identity(identity, json.loads(state["multiseq"]["identity"]))
-        model.train()  # Lightning leaves a model that was trained or loaded as it is: without dropout
+        if not model.training:  # it was trained or loaded; Lightning would train it without dropout
+            model.train()
         module = Module(model, TrainingData(plan, dev, cache), final, folder, identity, precision.name)
         with deterministic_sums(settings.deterministic), frozen(model, settings.frozen_layers):
             _run_trainer(module, stop, state, launch, shown)

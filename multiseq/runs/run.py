@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,7 +184,7 @@ def _train(
         raise ValueError(f"{recipe.name}: evaluate_every needs data with a dev split, and none has")
     goes_on = resume and has_resume(out)
     model = build_model(recipe, train, out / START if goes_on and (out / START).is_dir() else None)
-    fix_stems(model, options.frozen_layers, device_for(), read_resume(out) if goes_on else None)
+    fix_stems(model, options.frozen_layers, device_for(), partial(read_resume, out) if goes_on else None)
     for line in _memory_in_words(model, train):
         say(line)
     kept = ItemCache(cache, num_workers=options.num_workers)

@@ -161,7 +161,9 @@ def train(
     with _held(folder), _told() as stop, torch.random.fork_rng(devices=[]):  # a step seeds torch
         saved = check_savable(model, folder / MODEL) if folder is not None else None
         state = _resumed(folder) if resume else None
-        stems = fix_stems(model, settings.frozen_layers, device_for(accelerator), state)
+        stems = fix_stems(
+            model, settings.frozen_layers, device_for(accelerator), None if state is None else lambda: state
+        )
         for source in dev:
             check_labels(model, source, cache)
             check_lengths(model, source, cache, training=False)

@@ -9,7 +9,7 @@ Low-rank terms are new, but their rate falls from layer to layer, too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,7 +81,7 @@ def frozen(model: Model, num_layers: int) -> Iterator[None]:
 
 
 def fix_stems(
-    model: Model, num_layers: int, device: str, state: Mapping[str, Any] | None = None
+    model: Model, num_layers: int, device: str, state: Callable[[], Mapping[str, Any]] | None = None
 ) -> list[str]:
     """Tell adapters of speech whether all layers of their stem are frozen, before they prepare items.
 
@@ -92,7 +92,8 @@ def fix_stems(
         model: The model.
         num_layers: The number of frozen layers.
         device: The kind of device that trains the model.
-        state: The content of a resume file. Its weights are loaded, because the model may have none yet.
+        state: Gives the content of a resume file. Its weights are loaded, because the model may have none
+            yet. It is not called if there is no stem: such a file can be large.
 
     Returns:
         A line for the user for each frozen stem.
@@ -102,7 +103,7 @@ def fix_stems(
     ]
     if adapters and state is not None:
         sizes = {f"model.{name}": weight.shape for name, weight in model.state_dict().items()}
-        weights = {name: w for name, w in state["state_dict"].items() if w.shape == sizes.get(name)}
+        weights = {name: w for name, w in state()["state_dict"].items() if w.shape == sizes.get(name)}
         model.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()}, strict=False)
     lines = [
         adapter.fix_stem(num_layers >= adapter.pretrained.encoder.depth, once=device == "cpu")

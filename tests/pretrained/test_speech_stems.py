@@ -371,11 +371,9 @@ def trained(folder: Path, data: list[Source], cache: Any = None, **options: Any)
     return model.state_dict()
 
 
-def test_a_training_on_outputs_equals_one_that_runs_the_stem_in_each_step(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, data = model_with(plain(folders["hubert"]))
-    runs = []
+def counted_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of recordings of each time that a stem runs from now on."""
+    runs: list[int] = []
     encode = PretrainedStem.encode
 
     def counted(self: PretrainedStem, rows: Any, lengths: Any) -> Any:
@@ -383,6 +381,14 @@ def test_a_training_on_outputs_equals_one_that_runs_the_stem_in_each_step(
         return encode(self, rows, lengths)
 
     monkeypatch.setattr(PretrainedStem, "encode", counted)
+    return runs
+
+
+def test_a_training_on_outputs_equals_one_that_runs_the_stem_in_each_step(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, data = model_with(plain(folders["hubert"]))
+    runs = counted_runs(monkeypatch)
     once = trained(folders["hubert"], data)
     assert runs == [1, 1, 1, 1]  # each of four recordings
     runs.clear()
@@ -401,14 +407,7 @@ def test_outputs_are_kept_in_the_cache_until_stem_or_settings_change(
     cache = tmp_path / "cache"
     _, data = model_with(plain(folders["hubert"]))
     first = trained(folders["hubert"], data, cache)
-    runs = []
-    encode = PretrainedStem.encode
-
-    def counted(self: PretrainedStem, rows: Any, lengths: Any) -> Any:
-        runs.append(len(lengths))
-        return encode(self, rows, lengths)
-
-    monkeypatch.setattr(PretrainedStem, "encode", counted)
+    runs = counted_runs(monkeypatch)
     again = trained(folders["hubert"], data, cache)
     assert not runs
     assert all(weight.equal(again[key]) for key, weight in first.items())

@@ -25,6 +25,9 @@ __all__ = ["Features", "describe", "features_of"]
 FURTHEST = 5.0
 """Standard deviations from the mean, beyond which a value counts as this far: some descriptors explode."""
 
+KEPT = 16_384
+"""Molecules whose descriptors stay in memory, 2 KiB each: training learns scales, then prepares them."""
+
 Row = Mapping[str, float]
 """Name of a column -> its number; NaN for a blank."""
 
@@ -68,9 +71,15 @@ def describe(smiles: str, names: Iterable[str] | None = None) -> dict[str, float
             f"descriptors: this RDKit has no {', '.join(missing[:3])}, with which the model was trained; "
             "install the version in its run.json"
         )
+    return dict(zip(names, _described(smiles, tuple(names)).tolist(), strict=True))
+
+
+@lru_cache(maxsize=KEPT)
+def _described(smiles: str, names: tuple[str, ...]) -> Any:
+    known = _descriptors()
     with need("rdkit.rdBase").BlockLogs():
         molecule = need("rdkit.Chem").MolFromSmiles(smiles)
-        return {name: _computed(known[name], molecule) for name in names}
+        return np.array([_computed(known[name], molecule) for name in names])
 
 
 @lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ from multiseq import (
     load,
     save,
 )
-from multiseq.adapters._graph.features import Features, describe
+from multiseq.adapters._graph.features import Features, _described, describe
 from multiseq.cli import app
 from multiseq.data.graphs.molecules import scaffold
 from multiseq.runs.recipe import RecipeError, read
@@ -113,6 +113,16 @@ def test_descriptors_are_those_of_rdkit() -> None:
     assert both.columns == ["pH", "dose"]
     with pytest.raises(ValueError, match="this RDKit has no Magic, with which the model was trained; in"):
         describe("C", ["MolWt", "Magic"])
+
+
+def test_descriptors_of_training_molecules_are_computed_once() -> None:
+    computed: Any = _described
+    computed.cache_clear()
+    adapter = GraphAdapter.fit(["CCO", "CCC"], dim=8, descriptors=True)
+    for _ in range(2):
+        adapter.prepare("CCO")
+        adapter.prepare("CCC")
+    assert computed.cache_info().misses == 2
 
 
 def test_what_is_wrong_is_named() -> None:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from multiseq.data.graphs.molecules import SMILES, smiles_of
+from multiseq.data.graphs.molecules import SMILES, molecule_of, smiles_of
 from multiseq.labels import number
 from multiseq.requires import need
 
@@ -68,8 +68,8 @@ def describe(smiles: str, names: Iterable[str] | None = None) -> dict[str, float
             f"descriptors: this RDKit has no {', '.join(missing[:3])}, with which the model was trained; "
             "install the version in its run.json"
         )
+    molecule = molecule_of(smiles)
     with need("rdkit.rdBase").BlockLogs():
-        molecule = need("rdkit.Chem").MolFromSmiles(smiles)
         return {name: _computed(known[name], molecule) for name in names}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -13,6 +14,7 @@ from multiseq.data import READERS, DataError, Records
 from multiseq.data.bad_rows import LONGEST, BadRows, raw_of, shortened, stop
 from multiseq.data.conllu import labels_in
 from multiseq.data.formats import FORMATS, NETWORKS, PATHS, SPLITS, TEXT
+from multiseq.data.graphs.molecules import compared, smiles_of
 from multiseq.data.readers.speech import with_times
 from multiseq.data.readers.text import check_features
 from multiseq.data.splits import is_empty
@@ -36,7 +38,15 @@ if TYPE_CHECKING:
     from multiseq.model import Predictor
     from multiseq.tasks import Source
 
-__all__ = ["EMPTY", "as_written", "draw_splits", "read_records", "read_split", "reader_options"]
+__all__ = [
+    "EMPTY",
+    "as_compared",
+    "as_written",
+    "draw_splits",
+    "read_records",
+    "read_split",
+    "reader_options",
+]
 
 TOLD = {
     "lines": ("target",),
@@ -178,7 +188,20 @@ def _drawn(recipe: Recipe, name: str, base: Path, known: Mapping[str, Split] | N
     task = deciding_task(spec, tasks)
     fail: Fail | None = (lambda row, reason: None) if spec.get("on_error") == "skip" else None
     labels = None if task is None else _labels(whole, task, kind, fail)
+    if recipe.modality(spec["adapter"]) == "graph" and not spec.get("scaffold"):
+        whole = replace(whole, items=compared(whole.items))
     return draw(whole, spec, task, labels, f"{recipe.name}: [data.{name}]", given)
+
+
+def as_compared(recipe: Recipe, splits: Mapping[str, Sequence[Source]]) -> dict[str, list[Source]]:
+    """The sources of all splits with molecules in one form, to look for equal items."""
+
+    def form(source: Source) -> Source:
+        graphs = recipe.modality(source.adapter_name) == "graph"
+        molecules = graphs and any(isinstance(smiles_of(item), str) for item in source.items[:1])
+        return replace(source, items=compared(source.items)) if molecules else source
+
+    return {split: [form(source) for source in sources] for split, sources in splits.items()}
 
 
 def _with_dev(spec: Mapping[str, Any], whole: Records, given: Split | None) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from multiseq.requires import need
 __all__ = [
     "SMILES",
     "canonical",
+    "compared",
     "molecule_of",
     "read_molecules",
     "scaffold",
@@ -77,6 +78,20 @@ def canonical(smiles: str) -> str:
         atom.SetAtomMapNum(0)
     options, fields = chem.SmilesWriteParams(), chem.CXSmilesFields.CX_ENHANCEDSTEREO
     return str(chem.MolToCXSmiles(molecule, options, int(fields)))
+
+
+def compared(items: Iterable[Any]) -> list[Any]:
+    """Items of a graph adapter with each molecule in its canonical form, so that equal ones are found.
+
+    >>> compared(["OCC", {"smiles": "C(O)C", "pH": 7}, [("Ada", "is", "here")]])
+    ['CCO', {'smiles': 'CCO', 'pH': 7}, [('Ada', 'is', 'here')]]
+    """
+    forms = []
+    for item in items:
+        smiles = smiles_of(item)
+        form = canonical(smiles) if isinstance(smiles, str) else smiles
+        forms.append({**item, SMILES: form} if smiles is not item else form)
+    return forms
 
 
 @lru_cache(maxsize=1)  # train, dev and test come from one file

@@ -19,7 +19,7 @@ from multiseq.data.readers.speech import with_times
 from multiseq.data.readers.text import check_features
 from multiseq.data.splits import is_empty
 from multiseq.data.tables import BINARY, open_table
-from multiseq.data.text_files import lines_of, suffix_of
+from multiseq.data.text_files import json_of, lines_of, suffix_of
 from multiseq.labels import are_segments, flag, number, with_point
 from multiseq.runs.build import adapter_class, settings
 from multiseq.runs.facts import odd_marks
@@ -469,6 +469,8 @@ def _values(records: Records, name: str, spec: Mapping[str, Any]) -> list[Any]:
 
 
 def _of_vectors(value: Any, spec: Mapping[str, Any], kind: Any) -> list[Any]:
+    if isinstance(value, str) and value.lstrip().startswith("["):  # in a cell of a table
+        value = json_of(value, "[0.1, null, -0.3]")
     if not isinstance(value, list):
         one = 'one label for the whole item goes with output = "set"'
         raise ValueError(f"got {value!r}, expected a list with a label for each vector; {one}")

@@ -767,7 +767,7 @@ def test_fit_says_what_is_wrong() -> None:
         NeighborhoodAdapter.fit([data()], dim=DIM, num_hops=-1)
     with pytest.raises(ValueError, match=r"got texts, expected categories and numbers .* use GraphAdapter"):
         NeighborhoodAdapter.fit([TRIPLES], dim=DIM, num_hops=1)
-    with pytest.raises(ValueError, match=r"got features of edges, .* use GraphAdapter"):
+    with pytest.raises(ValueError, match=r"got features or several types of edges, .* use GraphAdapter"):
         NeighborhoodAdapter.fit([TABLE], dim=DIM, num_hops=1)
     with pytest.raises(ValueError, match="kind: got 'graph'"):
         GraphAdapter("graph", Columns("node"), Columns("edge"), DIM)

@@ -284,6 +284,28 @@ def test_types_are_categories() -> None:
         adapter.prepare(typed(cites=torch.tensor([[0], [2]])))
 
 
+@pytest.mark.parametrize("num_hops", [None, 2])
+def test_ids_of_one_type_are_none_for_others(num_hops: int | None) -> None:
+    words = torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 1.0]])
+    data = HeteroData()
+    data["author"].num_nodes = 2
+    data["paper"].x = words.to_sparse()
+    data["venue"].num_nodes = 1
+    data["author", "wrote", "paper"].edge_index = torch.tensor([[0, 1], [0, 1]])
+    found = read_hetero(data).nodes.bags["paper x"].toarray()
+    assert found.tolist() == [[0, 0, 0], [0, 0, 0], [0, 2, 0], [1, 0, 1], [0, 0, 0]]
+    dense = data.clone()
+    dense["paper"].x = words
+    if num_hops is None:
+        adapter: Any = GraphAdapter.fit([data], dim=DIM).eval()
+    else:
+        adapter = NeighborhoodAdapter.fit([data], dim=DIM, num_hops=num_hops).eval()
+    rows = [adapter(adapter.collate(adapter.prepare(given))).values for given in (data, dense)]
+    torch.testing.assert_close(rows[0], rows[1])
+    assert adapter.nodes.num_ids == 3
+    assert digest_of([adapter.content(data)]) != digest_of([adapter.content(typed())])
+
+
 def _csr(x: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

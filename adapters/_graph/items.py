@@ -101,6 +101,11 @@ def kind_of(item: Any) -> str:
         return "hetero"
     if hasattr(item, "edge_index"):
         return "data"
+    if hasattr(item, "adj"):
+        raise ValueError(
+            "graph: got a graph of networkx, expected an item that says which attributes are features; use "
+            "multiseq.data.graphs.graphml.item_of(graph, features)"
+        )
     if isinstance(item, Mapping):
         return "molecule" if SMILES in item and "nodes" not in item else "table"
     if isinstance(item, Sequence):

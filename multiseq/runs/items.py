@@ -186,6 +186,8 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
         return "webnlg"
     if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml", "kaldi", "timit"):
         return trained
+    if suffix in TABLES and trained == "webnlg":
+        return "triples"
     if suffix in TABLES:
         return trained if trained in ("recordings", "networks", "triples") else "table"
     if trained == "folders" and not hasattr(adapter, "suffixes"):

@@ -78,6 +78,16 @@ def test_walks_on_a_large_grid_take_seconds() -> None:
     assert walks[65 * 131 + 65, :3].tolist() == pytest.approx([0, 1 / 4, 0])
 
 
+def test_a_molecule_of_ten_thousand_atoms() -> None:
+    adapter = GraphAdapter.fit(["CCO", "C" * 10_000], dim=DIM)
+    [example] = adapter.prepare("C" * 10_000)
+    assert adapter.num_vectors(example) == 10_000
+    assert adapter(adapter.collate([example])).values.isfinite().all()
+    near = GraphAdapter.fit(["CCO"], dim=DIM, max_distance=4)
+    with pytest.raises(ValueError, match=r"got 10000 nodes, expected at most \d+ with distances"):
+        near.prepare("C" * 10_000)
+
+
 def test_walks_that_would_take_minutes_are_refused() -> None:
     start = time.process_time()
     pairs = torch.randint(0, 50_000, (2, 2_500_000), generator=seeded(0))

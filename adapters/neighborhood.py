@@ -322,6 +322,6 @@ def _check_columns(nodes: Columns, edges: Columns) -> None:
         )
     if edges.sizes or edges.width:
         raise ValueError(
-            "graphs: got features of edges, which the sets of nodes cannot hold; leave them out or use "
-            "GraphAdapter"
+            "graphs: got features or several types of edges, which the sets of nodes cannot hold; leave them "
+            "out or use GraphAdapter"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from statistics import stdev
 from typing import Any, cast
 
 import torch
@@ -32,7 +33,7 @@ class Ensemble(Predictor):
 
     - *Classes*, one or several at once: the mean of the members' probabilities. A class that a member does
       not know has the probability 0 there.
-    - *Numbers*: the mean, and the mean of the ends of intervals.
+    - *Numbers*: the mean, the mean of the ends of intervals, and how far the members are apart (`spreads`).
     - *Texts*: the member's text with the smallest mean edit distance to those of the others, in characters
       (minimum Bayes risk, Kumar & Byrne 2004, https://aclanthology.org/N04-1022); of equal ones, the most
       probable.
@@ -156,7 +157,7 @@ class Ensemble(Predictor):
         if isinstance(together[0][0], Text):
             return [_consensus(results) for results in together]
         if isinstance(together[0][0], Number):
-            return [_with_interval(combine(results), target) for results in together]
+            return [_with_interval(_with_spread(results), target) for results in together]
         tables = [_probabilities(results, target.labels) for results in by_member]
         mean = torch.stack(tables).mean(0)
         decoded = target.decode(mean.log() if isinstance(target, ClassTarget) else mean.logit(TINY))
@@ -180,6 +181,12 @@ def _probabilities(
         [[of_result.get(label, 0.0) for label in labels] for of_result in known], dtype=torch.float64
     )
     return shares.view(-1, len(labels)).clamp(min=TINY)
+
+
+def _with_spread(results: Sequence[Number]) -> Number:
+    """The mean of the members' numbers, with their standard deviation."""
+    joined: Number = combine(results)
+    return replace(joined, spreads={name: stdev(r.values[name] for r in results) for name in joined.values})
 
 
 def _with_interval(result: Number, target: NumberTarget) -> Number:

@@ -762,7 +762,8 @@ def combine(results: Sequence[Any]) -> Any:
             k: (sum(r.intervals[k][0] for r in results) / num, sum(r.intervals[k][1] for r in results) / num)
             for k in first.intervals
         }
-        return Number(mean, first.unit, first.scales, ends, distance=distance)
+        spreads = {k: sum(r.spreads[k] for r in results) / num for k in first.spreads}
+        return Number(mean, first.unit, first.scales, ends, spreads, distance=distance)
     shares = {k: sum(r.probabilities[k] for r in results) / num for k in first.probabilities}
     if isinstance(first, LabelSet):
         present = tuple(k for k, p in shares.items() if p >= first.threshold)

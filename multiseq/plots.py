@@ -22,6 +22,7 @@ from functools import partial
 from io import BytesIO
 from typing import Any, Protocol, runtime_checkable
 
+from multiseq.data.graphs.molecules import molecule_of
 from multiseq.options import LOWER_IS_BETTER, MONITOR, PERCENT, TOTAL
 from multiseq.requires import need
 
@@ -888,9 +889,7 @@ def _structure(
     ringed: Sequence[int] = (),
 ) -> Any:
     """What a painter of RDKit has drawn: the structure, with colours from -most to most."""
-    chem, draw = need("rdkit.Chem"), need("rdkit.Chem.Draw.rdMolDraw2D")
-    with need("rdkit.rdBase").BlockLogs():
-        structure = chem.MolFromSmiles(smiles)
+    draw, structure = need("rdkit.Chem.Draw.rdMolDraw2D"), molecule_of(smiles)
     if structure is None or len(values) not in (0, structure.GetNumAtoms()):
         num = "no" if structure is None else f"{structure.GetNumAtoms()}"
         raise ValueError(

@@ -198,12 +198,14 @@ class Number(Result):
         scales: Name -> standard deviation in the training data. It determines how many digits are printed.
         intervals: Name -> (low, high): an interval that holds the true number in 90 % of the cases. Empty if
             the model was not calibrated (`multiseq.calibrate`).
+        spreads: Name -> standard deviation of what the members of an ensemble predict. Empty for one model.
     """
 
     values: dict[str, float]
     unit: str = ""
     scales: dict[str, float] = field(repr=False, compare=False, default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(repr=False, compare=False, default_factory=dict)
+    spreads: dict[str, float] = field(repr=False, compare=False, default_factory=dict)
 
     @property
     def value(self) -> float:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from multiseq.data.graphs.molecules import SMILES, smiles_of
+from multiseq.data.graphs.molecules import SMILES, molecule_of, smiles_of
 from multiseq.labels import number
 from multiseq.requires import need
 
@@ -77,8 +77,8 @@ def describe(smiles: str, names: Iterable[str] | None = None) -> dict[str, float
 @lru_cache(maxsize=KEPT)
 def _described(smiles: str, names: tuple[str, ...]) -> Any:
     known = _descriptors()
+    molecule = molecule_of(smiles)
     with need("rdkit.rdBase").BlockLogs():
-        molecule = need("rdkit.Chem").MolFromSmiles(smiles)
         return np.array([_computed(known[name], molecule) for name in names])
 
 

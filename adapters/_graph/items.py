@@ -101,6 +101,11 @@ def kind_of(item: Any) -> str:
         return "hetero"
     if hasattr(item, "edge_index"):
         return "data"
+    if hasattr(item, "adj"):
+        raise ValueError(
+            "graph: got a graph of networkx, expected an item that says which attributes are features; use "
+            "multiseq.data.graphs.graphml.item_of(graph, features)"
+        )
     if isinstance(item, Mapping):
         return "molecule" if SMILES in item and "nodes" not in item else "table"
     if isinstance(item, Sequence):
@@ -135,8 +140,8 @@ def read_hetero(data: Any) -> Graph:
     """Read a torch-geometric `HeteroData`: the types of nodes and edges are categories.
 
     Nodes are numbered through all types, in the order of ``data.node_types``. The `x` of each type is a block
-    of numbers, zeros for nodes of other types; so is `edge_attr`. With one type of edges, edges have
-    no category.
+    of numbers (zeros for nodes of other types), or of ids if it is sparse (none for others). `edge_attr` is a
+    block, too. With one type of edges, edges have no category.
 
     Raises:
         ValueError: An invalid attribute; the message names its type.
@@ -174,14 +179,15 @@ def _joined(kinds: Sequence[str], parts: Sequence[Rows], typed: bool) -> Rows:
     count = sum(part.count for part in parts)
     categories: dict[str, list[Any]] = {}
     numbers: dict[str, Tensor] = {}
+    bags: dict[str, Bags] = {}
     if typed:
         categories["type"] = [
             kind for kind, part in zip(kinds, parts, strict=True) for _ in range(part.count)
         ]
     start = 0
     for kind, part in zip(kinds, parts, strict=True):
-        if part.texts is not None or part.bags:
-            raise ValueError(f"{kind}: got texts or a sparse matrix, expected numbers or categories")
+        if part.texts is not None:
+            raise ValueError(f"{kind}: got texts, expected numbers, categories or a sparse matrix")
         rows = slice(start, start := start + part.count)
         for name, values in part.categories.items():
             categories[f"{kind} {name}"] = ["" for _ in range(count)]
@@ -189,7 +195,11 @@ def _joined(kinds: Sequence[str], parts: Sequence[Rows], typed: bool) -> Rows:
         for name, matrix in part.numbers.items():
             numbers[f"{kind} {name}"] = matrix.new_zeros(count, matrix.shape[1])
             numbers[f"{kind} {name}"][rows] = matrix
-    return Rows(count, categories, numbers)
+        for name, matrix in part.bags.items():
+            ends = np.pad(matrix.indptr, (rows.start, count - rows.stop), mode="edge")
+            shape = (count, matrix.shape[1])
+            bags[f"{kind} {name}"] = type(matrix)((matrix.data, matrix.indices, ends), shape=shape)
+    return Rows(count, categories, numbers, bags=bags)
 
 
 def _num_nodes(data: Any) -> int:

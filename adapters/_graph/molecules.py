@@ -1,26 +1,31 @@
 """Molecules: read a SMILES string as a graph of atoms and bonds, with features for property prediction.
 
 The features are those of D-MPNN (https://arxiv.org/abs/1904.01561), and also ring sizes. Chirality is given
-by CIP labels (R, S) and not by chiral tags, because tags depend on how the SMILES is written. Hydrogens are
-not nodes: each atom has the number of its hydrogens as a feature.
+by CIP labels (R, S; r, s for cis and trans on a ring) and not by chiral tags, because tags depend on how the
+SMILES is written. Hydrogens are not nodes: each atom has the number of its hydrogens as a feature. What CIP
+labels of atoms and double bonds cannot say is not seen: axes of chirality, and the geometry around a metal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 
 from multiseq.adapters._graph.items import Graph, Rows
-from multiseq.data.graphs.molecules import smiles_of
+from multiseq.data.graphs.molecules import molecule_of, smiles_of
 from multiseq.requires import need
 
 __all__ = ["read_molecule"]
 
 LARGEST_RING = 8
 """Number of atoms. All rings of at least this size are one category."""
+
+MOST_STEPS = 100_000
+"""Steps of the search for the CIP labels of a molecule: about 0.1 s."""
 
 
 def read_molecule(item: str | Mapping[str, Any]) -> Graph:
@@ -31,10 +36,8 @@ def read_molecule(item: str | Mapping[str, Any]) -> Graph:
     Raises:
         ValueError: RDKit cannot read the string, or the molecule has no atom.
     """
-    chem, smiles = need("rdkit.Chem"), smiles_of(item)
-    with need("rdkit.rdBase").BlockLogs():  # no log of RDKit: the error below names the molecule
-        read = isinstance(smiles, str) and smiles.isascii()
-        molecule = chem.MolFromSmiles(smiles) if read else None
+    smiles = smiles_of(item)
+    molecule = molecule_of(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:
         raise ValueError(
             f"molecule: got {smiles!r}, which RDKit cannot read; expected a valid SMILES of one atom or more"
@@ -42,12 +45,14 @@ def read_molecule(item: str | Mapping[str, Any]) -> Graph:
     # Access by number is faster, because RDKit's iterators are written in Python.
     atoms = [molecule.GetAtomWithIdx(i) for i in range(molecule.GetNumAtoms())]
     bonds = [molecule.GetBondWithIdx(i) for i in range(molecule.GetNumBonds())]
-    rings = _smallest_rings(molecule)
+    rings, chirality = _smallest_rings(molecule), [""] * len(atoms)
+    if "@" in smiles or "|" in smiles:
+        chirality = _chirality(molecule, atoms)
     ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in bonds]
     # Convert lists with numpy, as everywhere in this folder: torch takes several times as long.
     pairs = torch.from_numpy(np.array([*ends, *((b, a) for a, b in ends)], dtype=np.int64)).view(-1, 2)
     return Graph(
-        _atoms(atoms, rings),
+        _atoms(atoms, rings, chirality),
         _bonds(bonds),
         pairs.t().contiguous(),
         [f"{atom.GetSymbol()}{i}" for i, atom in enumerate(atoms)],
@@ -55,7 +60,7 @@ def read_molecule(item: str | Mapping[str, Any]) -> Graph:
     )
 
 
-def _atoms(atoms: list[Any], rings: list[int]) -> Rows:
+def _atoms(atoms: list[Any], rings: list[int], chirality: list[str]) -> Rows:
     categories: dict[str, list[Any]] = {
         "element": [a.GetAtomicNum() for a in atoms],
         "degree": [a.GetDegree() for a in atoms],
@@ -65,10 +70,29 @@ def _atoms(atoms: list[Any], rings: list[int]) -> Rows:
         "hybridisation": [str(a.GetHybridization()) for a in atoms],
         "aromatic": [int(a.GetIsAromatic()) for a in atoms],
         "ring": rings,
-        "chirality": [a.GetProp("_CIPCode") if a.HasProp("_CIPCode") else "" for a in atoms],
+        "chirality": chirality,
     }
-    mass = torch.from_numpy(np.array([[a.GetMass()] for a in atoms], dtype=np.float32))
+    # A dummy atom has no mass, but a number that tells it from others: [1*], [2*].
+    mass = torch.from_numpy(np.array([[a.GetMass() or a.GetIsotope()] for a in atoms], dtype=np.float32))
     return Rows(len(atoms), categories, {"mass": mass})
+
+
+def _chirality(molecule: Any, atoms: list[Any]) -> list[str]:
+    """For each atom its CIP label; "" without one. For what is known of a group only, `R and` or `R or`.
+
+    RDKit labels the usual centres while it reads. The others, such as the two of cis-1,4-dimethylcyclohexane,
+    take its slower algorithm (https://doi.org/10.1021/acs.jcim.8b00324).
+    """
+    if others := [i for i, a in enumerate(atoms) if a.GetChiralTag() and not a.HasProp("_CIPCode")]:
+        labeler = need("rdkit.Chem.rdCIPLabeler")
+        with suppress(RuntimeError):  # too symmetric for so many steps
+            labeler.AssignCIPLabels(molecule, others, [], MOST_STEPS)
+    labels = [a.GetProp("_CIPCode") if a.HasProp("_CIPCode") else "" for a in atoms]
+    for group in molecule.GetStereoGroups():
+        kind = str(group.GetGroupType()).removeprefix("STEREO_").lower()
+        for atom in group.GetAtoms() if kind in ("and", "or") else ():
+            labels[atom.GetIdx()] += f" {kind}"
+    return labels
 
 
 def _bonds(bonds: list[Any]) -> Rows:

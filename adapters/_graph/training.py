@@ -145,11 +145,8 @@ def columns_of(assets: Mapping[str, str]) -> list[Columns]:
 def content(item: Any, kind: str) -> Any:
     """The content of an item that its examples depend on. For a `Data` only the attributes that are read."""
     if kind == "hetero":
-        return item.to_dict()
-    if kind != "data":
-        return item
-    values = {name: getattr(item, name, None) for name in DATA_NAMES}
-    return {name: _content_of(value, name) if is_sparse(value) else value for name, value in values.items()}
+        return {of: _contents(values) for of, values in item.to_dict().items()}
+    return _contents({name: getattr(item, name, None) for name in DATA_NAMES}) if kind == "data" else item
 
 
 def saved_features(assets: Mapping[str, str]) -> Features | None:
@@ -160,6 +157,10 @@ def saved_features(assets: Mapping[str, str]) -> Features | None:
         lambda given: Features.from_json(given["features"]) if "features" in given else None,
     )
     return features
+
+
+def _contents(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _content_of(value, name) if is_sparse(value) else value for name, value in values.items()}
 
 
 def _content_of(matrix: Any, name: str) -> list[Any]:

@@ -165,6 +165,7 @@ def predict(
     if output is None and n_best is not None:
         raise typer.BadParameter("goes with --output FILE", param_hint="--n-best")
     with plain_errors():
+        from multiseq.data.graphs.webnlg import readable_facts
         from multiseq.runs.items import has_times, line_of, record_of, shown_item, typed_items
         from multiseq.runs.predict import line_endings, open_inputs, predict_files, predict_items
         from multiseq.runs.recipe_check import one_of, search_options
@@ -182,6 +183,8 @@ def predict(
         errors: dict[int, str] | None = {} if on_error == "skip" else None
         if file is None:
             raw, locations = typed_items(adapter, items or [], f"multiseq predict {run}", errors)
+            if recipe is not None and recipe.tables["data"][spec["data"]]["format"] == "webnlg":
+                raw = [readable_facts(item) for item in raw]
         else:
             labels = getattr(head.target, "labels", ())
             with open_inputs(

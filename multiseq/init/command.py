@@ -90,7 +90,7 @@ def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
     from multiseq.runs.facts import facts_of
     from multiseq.runs.recipe import Recipe
     from multiseq.runs.recipe_check import check
-    from multiseq.runs.sources import draw_splits, read_split
+    from multiseq.runs.sources import as_compared, draw_splits, read_split
 
     tables = plan.tables(folder)
     data = tables["data"][plan.name]
@@ -102,7 +102,7 @@ def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
     drawn = draw_splits(recipe)
     splits: dict[str, Any] = {split: read_split(recipe, split, splits=drawn, bad=bad) for split in SPLITS}
     targets = {task: spec["target"] for task, spec in recipe.tasks.items()}
-    facts = facts_of(splits, targets, {task: recipe.metric(task) for task in targets})
+    facts = facts_of(as_compared(recipe, splits), targets, {task: recipe.metric(task) for task in targets})
     if bad.rows:
         plan.data["on_error"] = "skip"
         plan.notes["on_error"] = f"{len(bad.rows):,} bad rows: left out, and listed in bad_rows.csv"

@@ -259,7 +259,7 @@ def _odd_items(splits: Mapping[str, Source]) -> list[str]:
     if train is None:
         return odd
     twice = {i: first for i, first in first_equal(train.items, train.items).items() if first < i}
-    differ = [i for i, first in twice.items() if any(v[i] != v[first] for v in train.targets.values())]
+    differ = [i for i, first in twice.items() if any(_differ(v[i], v[first]) for v in train.targets.values())]
     if twice:
         earliest = _place(train, next(iter(twice)))
         more = f", {len(differ):,} of them with another label" if differ else ""
@@ -279,6 +279,11 @@ def _odd_items(splits: Mapping[str, Source]) -> list[str]:
             duplicate = f"{_place(source, i)} is {_place(train, first)}"
             odd.append(f"{split}: {_items(len(known))} also in train, so the score is too good: {duplicate}")
     return odd
+
+
+def _differ(label: Any, other: Any) -> bool:
+    """Whether an item has two labels. A missing one says nothing."""
+    return label is not None and other is not None and label != other
 
 
 def _divided(source: Source, i: int, train: Source, first: int) -> bool:

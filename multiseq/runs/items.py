@@ -186,6 +186,8 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
         return "webnlg"
     if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml", "kaldi", "timit"):
         return trained
+    if suffix in TABLES and trained == "webnlg":
+        return "triples"
     if suffix in TABLES:
         return trained if trained in ("recordings", "networks", "triples") else "table"
     if trained == "folders" and not hasattr(adapter, "suffixes"):
@@ -438,8 +440,9 @@ def _plain(result: Any) -> dict[str, Any]:
     if isinstance(result, LabelSet):
         return {"labels": list(result.labels), "probabilities": dict(result.probabilities)}
     if isinstance(result, Number):
-        interval = {"interval": _interval(result)} if result.intervals else {}
-        return {"value": _value(result), "unit": result.unit, **interval}
+        sure = {"interval": _interval(result)} if result.intervals else {}
+        sure |= {"spread": _by_name(result, result.spreads)} if result.spreads else {}
+        return {"value": _by_name(result, result.values), "unit": result.unit, **sure}
     record: dict[str, Any] = {"text": result.text, "score": result.score}
     if result.cut is not None:
         record["cut"] = result.cut
@@ -458,14 +461,16 @@ def _spoken(word: Spoken) -> dict[str, Any]:
 def _plain_list(results: Sequence[Any]) -> dict[str, Any]:
     """The predictions for all vectors of an item as JSON values, with a list for each key."""
     if results and isinstance(results[0], Number):
-        intervals = {"intervals": [_interval(r) for r in results]} if results[0].intervals else {}
-        return {"values": [_value(r) for r in results], "unit": results[0].unit, **intervals}
+        sure = {"intervals": [_interval(r) for r in results]} if results[0].intervals else {}
+        sure |= {"spreads": [_by_name(r, r.spreads) for r in results]} if results[0].spreads else {}
+        return {"values": [_by_name(r, r.values) for r in results], "unit": results[0].unit, **sure}
     labels = [list(r.labels) if isinstance(r, LabelSet) else r.label for r in results]
     return {"labels": labels, "probabilities": [dict(r.probabilities) for r in results]}
 
 
-def _value(result: Number) -> Any:
-    values = {name: rounded(value, result.scales.get(name)) for name, value in result.values.items()}
+def _by_name(result: Number, given: Mapping[str, float]) -> Any:
+    """A number of the result by name, or alone if it has a single one."""
+    values = {name: rounded(value, result.scales.get(name)) for name, value in given.items()}
     return next(iter(values.values())) if len(values) == 1 else values
 
 

@@ -29,6 +29,7 @@ from multiseq.data.graphs.graphml import networks_of
 from multiseq.data.graphs.molecules import with_features
 from multiseq.data.graphs.networks import columns_of_nodes
 from multiseq.data.graphs.sdf import Entry, entries_of, smiles_of
+from multiseq.data.graphs.webnlg import readable_facts
 from multiseq.data.kaldi import UTTERANCE, is_kaldi
 from multiseq.data.readers.graphs import columns_of_triples
 from multiseq.data.readers.text import FASTTEXT, conllu_sentences, fasttext_line
@@ -601,7 +602,7 @@ def _of_triples(file: Input, adapter: Any) -> Iterator[Row]:
     records = read_records(file.reading.format, file.path, file.reading.options, adapter)
     for i, (item, location) in enumerate(zip(records.items, records.locations, strict=True)):
         cells = {name: values[i] for name, values in records.columns.items()}
-        yield Row(cells, item, location)
+        yield Row(cells, readable_facts(item) if file.reading.trained == "webnlg" else item, location)
 
 
 def _row(cells: Mapping[str, Any], given: Any, location: str, file: Input, adapter: Any) -> Row:

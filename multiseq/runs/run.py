@@ -32,7 +32,7 @@ from multiseq.runs.folder import (
 from multiseq.runs.many import combine_runs, parts_of
 from multiseq.runs.recipe import Recipe
 from multiseq.runs.scoring import Report, Scored
-from multiseq.runs.sources import as_written, draw_splits, read_split
+from multiseq.runs.sources import as_compared, as_written, draw_splits, read_split
 from multiseq.runs.splits import FOLDER, Split, save_splits, saved_splits
 from multiseq.system.lock import hold
 from multiseq.system.machine import command, describe_machine, versions
@@ -198,7 +198,10 @@ def _train(
         if resume and not goes_on:
             _check_lost(out, options.save_every)
         splits = {"train": train, "dev": dev, "test": test}
-        lines = [*_splits_in_words(recipe, splits, drawn), *_copies_in_words(recipe, splits, drawn)]
+        lines = [
+            *_splits_in_words(recipe, splits, drawn),
+            *_copies_in_words(recipe, as_compared(recipe, splits), drawn),
+        ]
         for line in [*lines, *_check_scoring(recipe, model, [*dev, *test], kept)]:
             say(line)
         check_savable(model, out / "model")
@@ -274,7 +277,7 @@ def check_run(
             for split in SPLITS
         }
     targets = {task: spec["target"] for task, spec in recipe.tasks.items()}
-    facts = facts_of(splits, targets, {task: recipe.metric(task) for task in targets})
+    facts = facts_of(as_compared(recipe, splits), targets, {task: recipe.metric(task) for task in targets})
     odd = (f"Odd: {line}" for line in facts.odd)
     for line in (*_splits_in_words(recipe, splits, drawn), *facts.lines(), *odd):
         say(line)

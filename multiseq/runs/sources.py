@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -13,11 +14,12 @@ from multiseq.data import READERS, DataError, Records
 from multiseq.data.bad_rows import LONGEST, BadRows, raw_of, shortened, stop
 from multiseq.data.conllu import labels_in
 from multiseq.data.formats import FORMATS, NETWORKS, PATHS, SPLITS, TEXT
+from multiseq.data.graphs.molecules import compared, smiles_of
 from multiseq.data.readers.speech import with_times
 from multiseq.data.readers.text import check_features
 from multiseq.data.splits import is_empty
 from multiseq.data.tables import BINARY, open_table
-from multiseq.data.text_files import lines_of, suffix_of
+from multiseq.data.text_files import json_of, lines_of, suffix_of
 from multiseq.labels import are_segments, flag, number, with_point
 from multiseq.runs.build import adapter_class, settings
 from multiseq.runs.facts import odd_marks
@@ -36,7 +38,15 @@ if TYPE_CHECKING:
     from multiseq.model import Predictor
     from multiseq.tasks import Source
 
-__all__ = ["EMPTY", "as_written", "draw_splits", "read_records", "read_split", "reader_options"]
+__all__ = [
+    "EMPTY",
+    "as_compared",
+    "as_written",
+    "draw_splits",
+    "read_records",
+    "read_split",
+    "reader_options",
+]
 
 TOLD = {
     "lines": ("target",),
@@ -178,7 +188,20 @@ def _drawn(recipe: Recipe, name: str, base: Path, known: Mapping[str, Split] | N
     task = deciding_task(spec, tasks)
     fail: Fail | None = (lambda row, reason: None) if spec.get("on_error") == "skip" else None
     labels = None if task is None else _labels(whole, task, kind, fail)
+    if recipe.modality(spec["adapter"]) == "graph" and not spec.get("scaffold"):
+        whole = replace(whole, items=compared(whole.items))
     return draw(whole, spec, task, labels, f"{recipe.name}: [data.{name}]", given)
+
+
+def as_compared(recipe: Recipe, splits: Mapping[str, Sequence[Source]]) -> dict[str, list[Source]]:
+    """The sources of all splits with molecules in one form, to look for equal items."""
+
+    def form(source: Source) -> Source:
+        graphs = recipe.modality(source.adapter_name) == "graph"
+        molecules = graphs and any(isinstance(smiles_of(item), str) for item in source.items[:1])
+        return replace(source, items=compared(source.items)) if molecules else source
+
+    return {split: [form(source) for source in sources] for split, sources in splits.items()}
 
 
 def _with_dev(spec: Mapping[str, Any], whole: Records, given: Split | None) -> Mapping[str, Any]:
@@ -446,6 +469,8 @@ def _values(records: Records, name: str, spec: Mapping[str, Any]) -> list[Any]:
 
 
 def _of_vectors(value: Any, spec: Mapping[str, Any], kind: Any) -> list[Any]:
+    if isinstance(value, str) and value.lstrip().startswith("["):  # in a cell of a table
+        value = json_of(value, "[0.1, null, -0.3]")
     if not isinstance(value, list):
         one = 'one label for the whole item goes with output = "set"'
         raise ValueError(f"got {value!r}, expected a list with a label for each vector; {one}")

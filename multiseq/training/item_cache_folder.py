@@ -23,7 +23,7 @@ from multiseq.training.item_cache_file import KEY, Numbers, Pack, decoded, read_
 
 __all__ = ["Entry", "Shelf", "delete", "entries"]
 
-FORMAT = 2
+FORMAT = 3
 """Version of the format. Increase it when packs change, or when a `prepare` gives another result."""
 
 RESERVE = 2**30

@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn import GINEConv
 
-from multiseq import Encoder
+from multiseq import Encoder, plots
 from multiseq.adapters._graph.columns import Columns
+from multiseq.adapters._graph.features import describe
 from multiseq.adapters._graph.items import Rows, read_table
 from multiseq.adapters._graph.stem import GINE
 from multiseq.adapters._graph.structure import gather_hops, pair_codes, return_probabilities
 from multiseq.adapters.graph import GraphAdapter
 from multiseq.adapters.neighborhood import NeighborhoodAdapter
+from multiseq.data.graphs.molecules import canonical, molecule_of, scaffold
 from multiseq.protocols import Adapter, Inputs
 from tests.reference import graph as reference
 
@@ -191,20 +193,66 @@ def test_permuting_the_nodes_permutes_the_outputs(name: str) -> None:
     assert not torch.allclose(rows[1], rows[0])
 
 
-def test_a_molecule_does_not_depend_on_how_it_is_written() -> None:
-    adapter = fitted("molecule")
-    for one, other in [("OC(=O)[C@@H](N)C", "C[C@H](N)C(=O)O"), ("C(/F)=C\\F", "F/C=C/F")]:
-        sums = vectors(adapter, one).sum(0), vectors(adapter, other).sum(0)
-        torch.testing.assert_close(sums[0], sums[1])
+WRITTEN = {
+    "turned round": ("OC(=O)[C@@H](N)C", "C[C@H](N)C(=O)O"),
+    "stereo of a bond": ("C(/F)=C\\F", "F/C=C/F"),
+    "without aromatic bonds": ("c1ccccc1O", "C1=CC=CC=C1O"),
+    "explicit hydrogens": ("CCO", "[H]C([H])([H])[CH2]O[H]"),
+    "hydrogens with a direction that says nothing": ("CC(C)=N", "[H]/N=C(C)/C"),
+    "numbers of atoms": ("CCO", "[CH3:1][CH2:2][OH:3]"),
+    "a name": ("CCO", " CCO\téthanol, 96 %"),
+    "CXSMILES": ("CCO", "CCO |$A;B;C$|"),
+    "CXSMILES and a name": ("CC[O]", "CC[O] |^1:2| éthoxyl"),
+    "a salt": ("CC(=O)[O-].[Na+]", "[Na+].[O-]C(C)=O"),
+    "a nitro group": ("CN(=O)=O", "C[N+](=O)[O-]"),
+    "bonds to a metal": ("N->[Pt](<-N)(Cl)Cl", "[NH3][Pt]([NH3])(Cl)Cl"),
+    "a racemate": ("C[C@H](N)O |&1:1|", "C[C@@H](N)O |&1:1|"),
+    "either of two": ("C[C@H](N)[C@H](F)O |o1:1,3|", "C[C@@H](N)[C@@H](F)O |o1:1,3|"),
+}
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"), ("F/C=C/F", "F/C=C\\F"), ("CCO", "CC[OH2+]")],
-)
+@pytest.mark.parametrize(("one", "other"), WRITTEN.values(), ids=WRITTEN)
+def test_a_molecule_does_not_depend_on_how_it_is_written(one: str, other: str) -> None:
+    adapter = GraphAdapter.fit([one, "CCO"], dim=DIM).eval()
+    sums = vectors(adapter, one).sum(0), vectors(adapter, other).sum(0)
+    torch.testing.assert_close(sums[0], sums[1])
+    assert canonical(one) == canonical(other)
+    assert scaffold(one) == scaffold(other)
+    assert describe(one, ["MolWt"]) == pytest.approx(describe(other, ["MolWt"]))
+
+
+DIFFERENT = {
+    "R and S": ("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"),
+    "E and Z": ("F/C=C/F", "F/C=C\\F"),
+    "charge": ("CCO", "CC[OH2+]"),
+    "cis and trans on a ring": ("C[C@H]1CC[C@@H](C)CC1", "C[C@H]1CC[C@H](C)CC1"),
+    "a racemate": ("C[C@H](N)O |&1:1|", "C[C@H](N)O"),
+    "which of two is not known": ("C[C@H](N)[C@H](F)O |o1:1,3|", "C[C@H](N)[C@@H](F)O |o1:1,3|"),
+    "isotope": ("CCO", "[13CH3]CO"),
+    "deuterium": ("CCO", "CCO[2H]"),
+    "radical": ("CCO", "CC[O]"),
+    "salt": ("CC(=O)[O-].[Na+]", "CC(=O)[O-].[K+]"),
+    "metal": ("C[Zn]C", "C[Hg]C"),
+    "dummy atom": ("CC", "C*"),
+    "numbers of dummy atoms": ("[1*]CC", "[2*]CC"),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT.values(), ids=DIFFERENT)
 def test_different_molecules_differ(one: str, other: str) -> None:
     adapter = GraphAdapter.fit([one, other], dim=DIM).eval()
-    assert not torch.allclose(vectors(adapter, one), vectors(adapter, other))
+    sums = vectors(adapter, one).sum(0), vectors(adapter, other).sum(0)
+    assert not torch.allclose(*sums, atol=1e-3)
+    assert canonical(one) != canonical(other)
+
+
+@pytest.mark.parametrize("smiles", ["CCO |^1:2", "CCO |no CXSMILES|", "éthanol", "", 5])
+def test_what_is_no_molecule_is_refused(smiles: Any) -> None:
+    assert molecule_of(smiles) is None
+
+
+def test_a_molecule_with_a_name_is_drawn() -> None:
+    assert "<svg" in plots.molecule("CCO éthanol", [0.5, 0.0, -0.5])
 
 
 @pytest.mark.parametrize("num_hops", [None, 2])
@@ -719,7 +767,7 @@ def test_fit_says_what_is_wrong() -> None:
         NeighborhoodAdapter.fit([data()], dim=DIM, num_hops=-1)
     with pytest.raises(ValueError, match=r"got texts, expected categories and numbers .* use GraphAdapter"):
         NeighborhoodAdapter.fit([TRIPLES], dim=DIM, num_hops=1)
-    with pytest.raises(ValueError, match=r"got features of edges, .* use GraphAdapter"):
+    with pytest.raises(ValueError, match=r"got features or several types of edges, .* use GraphAdapter"):
         NeighborhoodAdapter.fit([TABLE], dim=DIM, num_hops=1)
     with pytest.raises(ValueError, match="kind: got 'graph'"):
         GraphAdapter("graph", Columns("node"), Columns("edge"), DIM)

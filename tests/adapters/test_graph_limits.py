@@ -78,6 +78,16 @@ def test_walks_on_a_large_grid_take_seconds() -> None:
     assert walks[65 * 131 + 65, :3].tolist() == pytest.approx([0, 1 / 4, 0])
 
 
+def test_a_molecule_of_ten_thousand_atoms() -> None:
+    adapter = GraphAdapter.fit(["CCO", "C" * 10_000], dim=DIM)
+    [example] = adapter.prepare("C" * 10_000)
+    assert adapter.num_vectors(example) == 10_000
+    assert adapter(adapter.collate([example])).values.isfinite().all()
+    near = GraphAdapter.fit(["CCO"], dim=DIM, max_distance=4)
+    with pytest.raises(ValueError, match=r"got 10000 nodes, expected at most \d+ with distances"):
+        near.prepare("C" * 10_000)
+
+
 def test_walks_that_would_take_minutes_are_refused() -> None:
     start = time.process_time()
     pairs = torch.randint(0, 50_000, (2, 2_500_000), generator=seeded(0))
@@ -282,6 +292,28 @@ def test_types_are_categories() -> None:
     assert digest_of([adapter.content(typed())]) == digest_of([adapter.content(typed())])
     with pytest.raises(ValueError, match=r"'cites', .* got an edge to node 2 of the 2 of 'paper'"):
         adapter.prepare(typed(cites=torch.tensor([[0], [2]])))
+
+
+@pytest.mark.parametrize("num_hops", [None, 2])
+def test_ids_of_one_type_are_none_for_others(num_hops: int | None) -> None:
+    words = torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 1.0]])
+    data = HeteroData()
+    data["author"].num_nodes = 2
+    data["paper"].x = words.to_sparse()
+    data["venue"].num_nodes = 1
+    data["author", "wrote", "paper"].edge_index = torch.tensor([[0, 1], [0, 1]])
+    found = read_hetero(data).nodes.bags["paper x"].toarray()
+    assert found.tolist() == [[0, 0, 0], [0, 0, 0], [0, 2, 0], [1, 0, 1], [0, 0, 0]]
+    dense = data.clone()
+    dense["paper"].x = words
+    if num_hops is None:
+        adapter: Any = GraphAdapter.fit([data], dim=DIM).eval()
+    else:
+        adapter = NeighborhoodAdapter.fit([data], dim=DIM, num_hops=num_hops).eval()
+    rows = [adapter(adapter.collate(adapter.prepare(given))).values for given in (data, dense)]
+    torch.testing.assert_close(rows[0], rows[1])
+    assert adapter.nodes.num_ids == 3
+    assert digest_of([adapter.content(data)]) != digest_of([adapter.content(typed())])
 
 
 def _csr(x: Tensor) -> Tensor:

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import networkx
 import numpy as np
 import pytest
 import scipy.sparse
 
+from multiseq import GraphAdapter
 from multiseq.data import DataError
-from multiseq.data.readers import read_networks, read_npz, read_planetoid, read_tu
+from multiseq.data.graphs.graphml import item_of
+from multiseq.data.readers import read_graphml, read_networks, read_npz, read_planetoid, read_tu
 from multiseq.runs.splits import read_split_file
 
 Write = Callable[[str, str], Path]
@@ -371,3 +374,24 @@ def test_mistakes_in_a_folder_of_graphs(tmp_path: Path, write: Write, case: str)
 def test_a_folder_without_graphs(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file NAME_A\.txt in it"):
         read_tu(tmp_path)
+
+
+# --- networkx -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_an_edge_without_direction_goes_both_ways(tmp_path: Path, directed: bool) -> None:
+    graph = networkx.DiGraph(shape="path") if directed else networkx.Graph(shape="path")
+    graph.add_node("ada", age=34, buys="yes")
+    graph.add_node("bob", age=51)
+    graph.add_edges_from([("bob", "ada"), ("bob", "bob")], years=3)
+    item, labels = item_of(graph, ["age", "degree"])
+    assert item["nodes"] == {"age": [34.0, 51.0], "degree": [1.0, 3.0]}
+    assert sorted(item["edges"]) == [*([] if directed else [(0, 1)]), (1, 0), (1, 1)]
+    assert item["edge_columns"] == {"years": [3.0] * len(item["edges"])}
+    assert labels == {"shape": "path", "buys": ["yes", None]}
+    assert GraphAdapter.fit([item], dim=8).directed == directed
+    networkx.write_graphml(graph, tmp_path / "club.graphml")
+    assert read_graphml(tmp_path / "club.graphml", features=["age", "degree"]).items == [item]
+    with pytest.raises(ValueError, match=r"got a graph of networkx, .* use .*item_of\(graph, features\)"):
+        GraphAdapter.fit([graph], dim=8)

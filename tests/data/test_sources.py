@@ -323,6 +323,17 @@ def test_a_label_for_each_vector_is_a_list(folder: Folder, target: str) -> None:
         folder.table("text\tlabel\na b\t3\n", output="vector", target=target)
 
 
+def test_a_cell_of_a_table_may_hold_a_list(folder: Folder) -> None:
+    text = "text\tlabel\na b\t[0.5, null]\nc\t\nd\t [2]\n"
+    task: dict[str, Any] = {"output": "vector", "target": "number"}
+    assert folder.table(text, **task) == [[0.5, None], None, [2.0]]
+    assert folder.table('text\tlabel\na b\t["A", null]\n', output="vector") == [["A", None]]
+    with pytest.raises(
+        DataError, match=r"tsv:2: label: got '\[0.5, None\]', expected JSON, as in \[0.1, null"
+    ):
+        folder.table("text\tlabel\na b\t[0.5, None]\n", **task)
+
+
 @pytest.mark.parametrize("target", ["class", "number"])
 @pytest.mark.parametrize("label", [[1, 2], {"a": 1}])
 def test_one_label_is_no_list(folder: Folder, target: str, label: Any) -> None:

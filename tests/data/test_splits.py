@@ -27,7 +27,7 @@ from multiseq.data.splits import first_equal, moment
 from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.facts import facts_of
 from multiseq.runs.recipe import RecipeError, read
-from multiseq.runs.run import train_run
+from multiseq.runs.run import check_run, train_run
 from multiseq.runs.sources import draw_splits, read_split
 from multiseq.runs.splits import Split, save_splits, saved_splits
 from multiseq.tasks import Source
@@ -471,6 +471,30 @@ def test_scaffolds_of_a_table(folder: Folder) -> None:
     ).values()]  # fmt: skip
     assert not names[0] & names[2]
     assert len(names[0] | names[2]) == 5
+
+
+def test_a_molecule_is_the_same_however_it_is_written(folder: Folder) -> None:
+    text = RECIPE.replace('adapter = "text"', 'adapter = "graph"')
+    ways = [
+        ("CCO", "OCC", "[H]OCC"),
+        ("CN", "NC", "CN amine"),
+        ("C=O", "O=C", "C=O |$a;b$|"),
+        ("CCCl", "ClCC"),
+    ]
+    moods = [("good", "bad", ""), ("good", "good", ""), ("bad", "bad", "bad"), ("bad", "good")]
+    rows = [[smiles, mood, "", ""] for pair in zip(ways, moods, strict=True)
+            for smiles, mood in zip(*pair, strict=True)]  # fmt: skip
+    folder.write(rows)
+    lines = folder.locations("test = 0.3", text)
+    written = {split: {rows[line - 2][0] for line in of_split} for split, of_split in lines.items()}
+    assert all(set(way) <= written["train"] or set(way) <= written["test"] for way in ways)
+    folder.write(rows, "new.csv")
+    said: list[str] = []
+    recipe = folder.recipe('test = "new.csv"', text.replace("file =", "train ="))
+    check_run(recipe, say=said.append)
+    odd = next(line for line in said if "an earlier one" in line)
+    assert "train: 7 items the same as an earlier one, 2 of them with another label" in odd
+    assert any("test: 11 items also in train" in line for line in said)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from multiseq import GraphAdapter
 from multiseq.cli import app
 from multiseq.data import DataError
 from multiseq.data.graphs.webnlg import readable_name, readable_relation
 from multiseq.data.readers import read_webnlg
-from multiseq.runs.items import Reading
+from multiseq.runs.items import Reading, reading_of
+from multiseq.runs.recipe import read
 from multiseq.runs.rows import Input, columns_of_input, rows_of
+from multiseq.runs.run import train_run
 
 XML = """<?xml version="1.0" ?>
 <benchmark><entries>
@@ -33,6 +36,26 @@ XML = """<?xml version="1.0" ?>
 <lex><text></text></lex>
 </entry>
 </entries></benchmark>
+"""
+
+
+RECIPE = """
+[encoder]
+dim = 16
+depth = 1
+heads = 2
+[training]
+steps = 2
+[data.facts]
+adapter = "graph"
+format = "webnlg"
+train = "data"
+[tasks.text]
+data = "facts"
+output = "sequence"
+target = "text"
+tokens = "character"
+column = "text"
 """
 
 
@@ -140,3 +163,22 @@ def test_new_facts_are_predicted_from_a_file_with_their_columns(folder: Path) ->
     assert [row.item for row in rows] == read_webnlg(folder).items[:2]
     assert list(rows[0].cells) == columns_of_input(file, vector=False)
     assert rows[1].cells["text"] is None
+
+
+def test_new_facts_are_made_readable_in_a_table_and_typed(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text('graph,head,relation,tail\n1,Ulm_Airport,cityServed,"""Neu_Ulm""@de"\n', encoding="utf-8")
+    (tmp_path / "r.toml").write_text(RECIPE, encoding="utf-8")
+    recipe = read(tmp_path / "r.toml")
+    file = Input(path, reading_of(path, GraphAdapter, recipe, "text"), tmp_path, path.name)
+    assert file.reading.format == "triples"
+    assert [row.item for row in rows_of(file, None)] == [[("Ulm Airport", "city served", "Neu Ulm")]]
+    run = tmp_path / "run"
+    train_run(recipe, run, progress=False)
+    shown = [
+        CliRunner().invoke(app, ["predict", str(run), facts]).stdout
+        for facts in ('[["Ulm_Airport", "cityServed", "Ulm"]]', '[["Ulm Airport", "city served", "Ulm"]]')
+    ]
+    assert shown[0] == shown[1] != ""
+    wrong = CliRunner().invoke(app, ["predict", str(run), '[["Ulm_Airport", "cityServed"]]'])
+    assert "expected (subject, relation, object): three strings" in wrong.stderr

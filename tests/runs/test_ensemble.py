@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +20,7 @@ from multiseq import (
     Label,
     Model,
     MultiLabelTarget,
+    Number,
     NumberTarget,
     SetHead,
     Source,
@@ -33,6 +36,9 @@ from multiseq import (
 )
 from multiseq.checkpoint import CheckpointError
 from multiseq.ensemble import _consensus
+from multiseq.model import combine
+from multiseq.runs.columns import columns_of
+from multiseq.runs.items import record_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:a text has .* cut into windows:UserWarning")
 
@@ -81,7 +87,20 @@ def test_numbers_are_the_mean(members: list[Model]) -> None:
     alone = [one.predict("size", ["red lamp"])[0].values for one in members]
     for name in ("cm", "kg"):
         assert found.values[name] == pytest.approx(sum(own[name] for own in alone) / 3)
+        assert found.spreads[name] == pytest.approx(np.std([own[name] for own in alone], ddof=1))
     assert not found.intervals
+    assert not members[0].predict("size", ["red lamp"])[0].spreads
+
+
+def test_the_spread_of_an_ensemble_is_written(members: list[Model]) -> None:
+    ensemble = Ensemble(members)
+    pieces = ensemble.run("size", ["red lamp"])[0]
+    record = record_of(ensemble, "size", "red lamp", pieces)
+    assert record["spread"] == pytest.approx(pieces[0][1].spreads, rel=1e-5)
+    assert columns_of(record, 0)["spread"] == record["spread"]
+    number = Number({"cm": 2.0}, "cm", {"cm": 1.0}, {"cm": (1.0, 3.0)}, {"cm": 0.25})
+    halves = [replace(number, values={"cm": 4.0}, spreads={"cm": 0.75}), number]
+    assert combine(halves).spreads == {"cm": 0.5}
 
 
 def test_intervals_are_the_mean_until_the_ensemble_is_calibrated() -> None:

@@ -1,4 +1,4 @@
-"""Networks in GraphML, read by networkx into the items of `multiseq.data.graphs.networks`."""
+"""Networks of networkx, also those in GraphML, as the items of `multiseq.data.graphs.networks`."""
 
 from __future__ import annotations
 
@@ -57,6 +57,8 @@ def networks_of(file: Path) -> Iterator[tuple[str, Network]]:
 def item_of(graph: Network, features: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A graph as an item, and its label columns.
 
+    An edge without direction is two edges, one for each direction.
+
     Args:
         graph: The graph.
         features: The attributes of nodes that the model sees. The others are labels, one for each node; those
@@ -71,6 +73,8 @@ def item_of(graph: Network, features: Sequence[str]) -> tuple[dict[str, Any], di
     for name, attributes in zip(names, nodes, strict=True):
         attributes.setdefault(DEGREE, graph.degree(name))
     edges = list(graph.edges(data=True))
+    if not graph.is_directed():
+        edges += [(target, source, attributes) for source, target, attributes in edges if source != target]
     keys = list(dict.fromkeys(key for *_, attributes in edges for key in attributes if key != "id"))
     item = {
         "nodes": {key: _attribute(nodes, key, "node", names) for key in features},

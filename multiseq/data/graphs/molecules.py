@@ -1,7 +1,8 @@
-"""Molecules: those of a file inside the RDKit package, and the scaffold of a molecule."""
+"""Molecules: reading a SMILES, what is equal for equal molecules, scaffolds, and a file inside RDKit."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
@@ -12,10 +13,22 @@ from multiseq.data.records import DataError, Places, Records
 from multiseq.data.text_files import lines_of
 from multiseq.requires import need
 
-__all__ = ["SMILES", "read_molecules", "scaffold", "smiles_of", "with_features"]
+__all__ = [
+    "SMILES",
+    "canonical",
+    "compared",
+    "molecule_of",
+    "read_molecules",
+    "scaffold",
+    "smiles_of",
+    "with_features",
+]
 
 SMILES = "smiles"
 """The key of the molecule in an item with features: ``{"smiles": "CCO", "pH": 7.4}``."""
+
+_WRITTEN = re.compile(r"\s*\S+(\s+\|[^|]*\|?)?")
+"""A SMILES, and CXSMILES between bars. A name may follow."""
 
 
 def with_features(smiles: Any, cells: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -26,6 +39,59 @@ def with_features(smiles: Any, cells: Mapping[str, Any], names: Iterable[str]) -
 def smiles_of(item: Any) -> Any:
     """The SMILES of an item, with or without features."""
     return item[SMILES] if isinstance(item, Mapping) and SMILES in item else item
+
+
+def molecule_of(smiles: Any) -> Any:
+    """The molecule of RDKit that a SMILES describes, however it is written; None for what RDKit cannot read.
+
+    CXSMILES behind it counts, a name does not. Hydrogens become a number of their neighbour, unless they are
+    isotopes or show the stereo of a double bond. If only the stereo of some centres relative to each other
+    is known (a racemate), it is the one of their descriptions that RDKit chooses.
+    """
+    written = _WRITTEN.match(smiles) if isinstance(smiles, str) else None
+    if written is None or not written[0].isascii():
+        return None
+    chem = need("rdkit.Chem")
+    with need("rdkit.rdBase").BlockLogs():
+        molecule = chem.MolFromSmiles(written[0])
+        if molecule is None:
+            return None
+        if "[H]" in written[0]:  # RDKit has kept those with a direction, also where it means nothing
+            molecule = chem.RemoveHs(molecule)
+        if "|" in written[0] and molecule.GetStereoGroups():
+            chem.CanonicalizeEnhancedStereo(molecule)
+            chem.AssignStereochemistry(molecule, force=True, cleanIt=True)
+    return molecule
+
+
+@lru_cache(maxsize=100_000)  # data is looked through more often than it is read
+def canonical(smiles: str) -> str:
+    """A SMILES that is the same for all ways to write a molecule; what RDKit cannot read stays as it is.
+
+    >>> canonical("OCC ethanol"), canonical("no molecule")
+    ('CCO', 'no molecule')
+    """
+    if (molecule := molecule_of(smiles)) is None:
+        return smiles
+    chem = need("rdkit.Chem")
+    for atom in molecule.GetAtoms():
+        atom.SetAtomMapNum(0)
+    options, fields = chem.SmilesWriteParams(), chem.CXSmilesFields.CX_ENHANCEDSTEREO
+    return str(chem.MolToCXSmiles(molecule, options, int(fields)))
+
+
+def compared(items: Iterable[Any]) -> list[Any]:
+    """Items of a graph adapter with each molecule in its canonical form, so that equal ones are found.
+
+    >>> compared(["OCC", {"smiles": "C(O)C", "pH": 7}, [("Ada", "is", "here")]])
+    ['CCO', {'smiles': 'CCO', 'pH': 7}, [('Ada', 'is', 'here')]]
+    """
+    forms = []
+    for item in items:
+        smiles = smiles_of(item)
+        form = canonical(smiles) if isinstance(smiles, str) else smiles
+        forms.append({**item, SMILES: form} if smiles is not item else form)
+    return forms
 
 
 @lru_cache(maxsize=1)  # train, dev and test come from one file
@@ -83,9 +149,9 @@ def scaffold(smiles: Any) -> str:
     >>> scaffold("CC(=O)Nc1ccccc1C2CC2"), scaffold("CCO")
     ('c1ccc(C2CC2)cc1', '')
     """
-    murcko = need("rdkit.Chem.Scaffolds.MurckoScaffold")
+    murcko, molecule = need("rdkit.Chem.Scaffolds.MurckoScaffold"), molecule_of(smiles)
     with need("rdkit.rdBase").BlockLogs():
         try:
-            return str(murcko.MurckoScaffoldSmiles(smiles=smiles))
+            return str(murcko.MurckoScaffoldSmiles(mol=molecule))
         except Exception:
             raise ValueError(f"scaffold: got {smiles!r}, expected a SMILES that RDKit can read") from None

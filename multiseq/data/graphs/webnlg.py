@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 from xml.etree import ElementTree
 
 from multiseq.data.bad_rows import Reject, stop
@@ -21,7 +22,7 @@ from multiseq.data.formats import SPLITS
 from multiseq.data.records import DataError
 from multiseq.data.text_files import no_such_file, unpacked
 
-__all__ = ["Entry", "entries_of", "readable_name", "readable_relation"]
+__all__ = ["Entry", "entries_of", "readable_facts", "readable_name", "readable_relation"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,21 @@ def readable_relation(relation: str) -> str:
     """
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", readable_name(relation))
     return " ".join(word if word.isupper() else word.lower() for word in spaced.split())
+
+
+def readable_facts(facts: Any) -> Any:
+    """Facts as DBpedia writes them, with readable names. What is readable, or no list of facts, stays.
+
+    >>> readable_facts([("Alan_Bean", "birthPlace", '"Wheeler, Texas"@en')])
+    [('Alan Bean', 'birth place', 'Wheeler, Texas')]
+    """
+    if not isinstance(facts, list) or not all(_is_fact(fact) for fact in facts):
+        return facts
+    return [(readable_name(s), readable_relation(relation), readable_name(o)) for s, relation, o in facts]
+
+
+def _is_fact(fact: Any) -> bool:
+    return isinstance(fact, list | tuple) and len(fact) == 3 and all(isinstance(part, str) for part in fact)
 
 
 def entries_of(path: Path, unpack_limit: int | None = None, reject: Reject = stop) -> Iterator[Entry]:
@@ -118,7 +134,7 @@ def _entries(content: bytes, place: str, parts: tuple[str, ...], reject: Reject)
         if wrong:
             reject(where, f'got the fact {wrong[0]!r}, expected "subject | relation | object"', str(triples))
             continue
-        facts = [_fact(*triple.split(" | ")) for triple in triples]
+        facts = readable_facts([triple.split(" | ") for triple in triples])
         texts = [text for lex in entry.findall("lex") if (text := _text_of(lex))]
         category = entry.get("category") or ""
         yield Entry(where, split, category, entry.get("eid") or str(number), facts, texts)
@@ -128,7 +144,3 @@ def _text_of(lex: ElementTree.Element) -> str:
     """The text of a ``<lex>``: its child ``<text>``, or, in later versions, its own."""
     inner = lex.find("text")
     return " ".join(((lex if inner is None else inner).text or "").split())
-
-
-def _fact(subject: str, relation: str, object_: str) -> tuple[str, str, str]:
-    return readable_name(subject), readable_relation(relation), readable_name(object_)

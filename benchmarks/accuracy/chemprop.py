@@ -1,13 +1,15 @@
-"""chemprop beside ours, as whole commands: a number for each molecule, seconds, memory, molecules a second.
+"""chemprop beside ours, as whole commands: the score, seconds, memory, molecules a second.
 
     python -m venv CHEMPROP && CHEMPROP/bin/pip install chemprop==2.3.1
     python -m benchmarks.accuracy.chemprop --data FOLDER_OF_ESOL --chemprop CHEMPROP/bin/chemprop
     python -m benchmarks.accuracy.chemprop --data FOLDER_OF_LIPOPHILICITY --chemprop … --recipe lipophilicity
 
 chemprop (Heid and others 2024, https://doi.org/10.1021/acs.jcim.3c01250) trains with its defaults, on the
-split of the recipe; ``--ensemble 5`` is five models on both sides. It lives in an environment of its own,
-because it needs another RDKit. Both predict the molecules of the data set, repeated to ``--molecules``; the
-time for a few molecules, which is that of starting, is taken off the time for all.
+split of the recipe, whose task is one number or the classes 0 and 1. ``--ensemble 5`` is five models on both
+sides; ``--epochs`` gives chemprop another number of epochs, for example what it has time for while ours is
+trained. It lives in an environment of its own, because it needs another RDKit. Both predict the molecules of
+the data set, repeated to ``--molecules``; the time for a few molecules, which is that of starting, is taken
+off the time for all.
 """
 
 from __future__ import annotations
@@ -17,19 +19,22 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.accuracy.beside import Items, Plan
-from multiseq.results import Number
+from multiseq.results import Label, Number
 from multiseq.runs.recipe import read
 from multiseq.training.metrics import compute
 
 __all__ = ["Command", "System", "chemprop", "compare", "multiseq", "write_molecules", "write_splits"]
+
+TASK_TYPES = {"number": "regression", "class": "classification"}
+"""A target of ours -> what chemprop calls it."""
 
 FEW = 10
 """Molecules of the prediction that tells how long starting takes."""
@@ -121,40 +126,64 @@ class System:
     train: Sequence[str | Path]
     predict: Sequence[str | Path]
     files: tuple[str, str]
-    column: str
+    value: Callable[[Mapping[str, str]], float]
 
     def run_predict(self, molecules: Path) -> tuple[Command, list[float]]:
-        """Predict a file: what the command took, and the numbers."""
+        """Predict a file: what the command took, and a number of each row, or its probability of class 1."""
         out = molecules.with_suffix(f".{self.name}.csv")
         taken = run(*self.predict, self.files[0], molecules, self.files[1], out)
         with out.open(encoding="utf-8", newline="") as file:
-            return taken, [float(row[self.column]) for row in csv.DictReader(file)]
+            return taken, [self.value(row) for row in csv.DictReader(file)]
 
 
-def chemprop(command: str | Path, folder: Path, ensemble: int = 1) -> System:
+def chemprop(
+    command: str | Path,
+    folder: Path,
+    ensemble: int = 1,
+    kind: Literal["number", "class"] = "number",
+    epochs: int | None = None,
+) -> System:
     """chemprop with its defaults, on the table of `write_splits`, ``folder/splits.csv``."""
     table = ("--data-path", folder / "splits.csv", "--splits-column", "split", "--target-columns", "value")
     smiles = ("--smiles-columns", "smiles")
-    fitted = ("--task-type", "regression", "--ensemble-size", str(ensemble))
+    fitted = ["--task-type", TASK_TYPES[kind], "--ensemble-size", str(ensemble)]
+    if epochs is not None:
+        fitted += ["--epochs", str(epochs)]
     return System(
         "chemprop",
         (command, "train", *table, *smiles, *fitted, "--save-dir", folder / "theirs"),
         (command, "predict", *smiles, "--model-paths", folder / "theirs"),
         ("--test-path", "--preds-path"),
-        "value",
+        lambda row: float(row["value"]),
     )
 
 
-def multiseq(plan: Plan, folder: Path) -> System:
-    """Ours."""
+def multiseq(plan: Plan, folder: Path, classes: Sequence[str]) -> System:
+    """Ours, with two classes or none."""
     command = (sys.executable, "-m", "multiseq")
     changes = [part for change in plan.changes for part in ("--set", change)]
+
+    def share(row: Mapping[str, str]) -> float:
+        probability = float(row["confidence"])
+        return probability if row["prediction"] == classes[1] else 1 - probability
+
     return System(
         "multiseq",
         (*command, "train", plan.recipe, "--data", plan.data, "--out", folder / "ours", *changes),
         (*command, "predict", folder / "ours", "--column", "smiles"),
         ("--input", "--output"),
-        "prediction",
+        share if classes else lambda row: float(row["prediction"]),
+    )
+
+
+def score(metric: str, values: Sequence[float], wanted: Sequence[Any], classes: Sequence[str]) -> float:
+    """The score of numbers, or of probabilities of the second class."""
+    if not classes:
+        return compute(metric, [Number({"value": value}) for value in values], wanted)
+    first, second = classes
+    shares = [{first: 1 - value, second: value} for value in values]
+    return compute(
+        metric, [Label(max(row, key=row.__getitem__), max(row.values()), row) for row in shares], wanted
     )
 
 
@@ -164,10 +193,16 @@ def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
     plan = Plan(given.recipe, given.data, False, [*given.set, *several])
     recipe = read(plan.recipe, plan.changes)
     [(task, spec)] = recipe.tasks.items()
-    if spec["target"] != "number":
-        raise SystemExit(f"{plan.recipe}: has target {spec['target']!r}, expected a recipe for a number")
+    kind = spec["target"]
+    if kind not in TASK_TYPES:
+        raise SystemExit(f"{plan.recipe}: has target {kind!r}, expected a number or a class")
     splits = {split: plan.items(split) for split in ("train", "dev", "test")}
     metric, wanted = recipe.metric(task), splits["test"][1]
+    classes = sorted({str(label) for label in splits["train"][1]}) if kind == "class" else []
+    if classes and classes != ["0", "1"]:
+        raise SystemExit(
+            f"{plan.recipe}: has the classes {classes}, expected 0 and 1, as chemprop needs them"
+        )
     every = [molecule for molecules, _ in splits.values() for molecule in molecules]
     rows = []
     with TemporaryDirectory() as name:
@@ -176,7 +211,10 @@ def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
         test = write_molecules(folder / "test.csv", splits["test"][0])
         few = write_molecules(folder / "few.csv", every[:FEW])
         many = write_molecules(folder / "many.csv", list(islice(cycle(every), given.molecules)))
-        for system in (multiseq(plan, folder), chemprop(given.chemprop, folder, given.ensemble)):
+        for system in (
+            multiseq(plan, folder, classes),
+            chemprop(given.chemprop, folder, given.ensemble, kind, given.epochs),
+        ):
             trained = run(*system.train)
             _, values = system.run_predict(test)
             start, _ = system.run_predict(few)
@@ -184,7 +222,7 @@ def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "system": system.name,
-                    metric: round(compute(metric, [Number({task: value}) for value in values], wanted), 4),
+                    metric: round(score(metric, values, wanted, classes), 4),
                     "training, s": round(trained.seconds),
                     "of the processor": round(trained.processor),
                     "MiB": round(trained.mib),
@@ -208,6 +246,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="esol", help="ours (default: esol)")
     parser.add_argument("--set", action="append", default=[], help="a change of our recipe")
     parser.add_argument("--ensemble", type=int, default=1, help="models on both sides (default: 1)")
+    parser.add_argument("--epochs", type=int, help="of chemprop (default: its own)")
     parser.add_argument("--molecules", type=int, default=20_000, help="how many are predicted")
     given = parser.parse_args()
     if given.molecules < 100 * FEW:

@@ -64,6 +64,7 @@ def test_chemprop_beside_ours(data_dir: Path, stand_in: Path) -> None:
         recipe="esol",
         set=[*small, "training.evaluate_every=0"],
         ensemble=1,
+        epochs=None,
         molecules=200,
     )
     ours, theirs = chemprop.compare(given)
@@ -71,6 +72,24 @@ def test_chemprop_beside_ours(data_dir: Path, stand_in: Path) -> None:
     assert theirs["rmse"] == pytest.approx(2.1, abs=0.3)  # the standard deviation of the values
     assert ours["rmse"] > 0
     assert ours["MiB"] > theirs["MiB"] > 0
+
+
+def test_two_classes_beside_ours(data_dir: Path, stand_in: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["encoder.dim=24", "encoder.depth=1", "encoder.heads=2", "training.steps=2"]
+    given = argparse.Namespace(
+        data=data_dir / "graph_mol/BBBP",
+        chemprop=stand_in,
+        recipe="bbbp",
+        set=[*small, "training.evaluate_every=0"],
+        ensemble=1,
+        epochs=3,
+        molecules=200,
+    )
+    ours, theirs = chemprop.compare(given)
+    assert 0 < ours["roc_auc"] < 1
+    assert theirs["roc_auc"] == 0.5  # it says the same of all
+    assert chemprop.score("roc_auc", [0.1, 0.7, 0.6], ["0", "1", "0"], ["0", "1"]) == 1
+    assert chemprop.score("roc_auc", [0.1, 0.6, 0.7], ["0", "1", "0"], ["0", "1"]) == 0.5
 
 
 def test_a_command_that_fails_says_why() -> None:

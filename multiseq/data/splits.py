@@ -56,7 +56,9 @@ def split(
 
     Args:
         items: All items. Equal items stay in one split (compared by value: texts, lists, dictionaries; arrays
-            and tensors count as different).
+            and tensors count as different). A SMILES is a text like any other here: for molecules, give
+            ``compared(smiles)`` of `multiseq.data.graphs.molecules`, so that OCC and CCO are equal. The row
+            numbers are the same.
         labels: One label for each item. Each split gets every class in proportion to its size. A class with
             fewer items than there are splits is in train first, then in test. A label may be a list of
             classes (several at once). Floats are put into ten bins of equal size, so that small and large

@@ -48,6 +48,10 @@ IGNORED = re.compile(r"(readme|licen[cs]e|copying|authors|changelog|sha256sums|m
 """Names of files that come with data and are none."""
 
 UNREAD = {
+    ".smi": (
+        "a SMILES and a name in each line, without labels; `multiseq predict RUN --input FILE` reads it; to "
+        "train, save a table with a header and a column for each label, such as smiles,name,solubility"
+    ),
     ".mol2": "molecules as MOL2 files; save them as .sdf or as a table with a column of SMILES",
     **dict.fromkeys(
         (".gml", ".gexf"), "networks; save them as GraphML, or as two tables, of nodes and of edges"
@@ -180,7 +184,7 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
         return "archive"
     if suffix == ".textgrid":
         return "textgrid"
-    if suffix in UNREAD:
+    if suffix in UNREAD and not (suffix == ".smi" and _has_header(path, encoding)):
         raise DataError(f"{path}: {UNREAD[suffix]}")
     if suffix in TABLES and not (suffix in (".tsv", ".tab") and _has_numbered_words(path, encoding)):
         return "table"
@@ -209,6 +213,11 @@ def kind_of(path: Path, encoding: str = "utf-8") -> str:
         return "labelled"
     widths = {len(line.split("\t")) for line in filled}
     return "table" if len(widths) == 1 and widths != {1} else "lines"
+
+
+def _has_header(path: Path, encoding: str) -> bool:
+    """Whether a ``.smi`` file is a table with tabs, whose first column is called SMILES."""
+    return next(iter(lines_of(path, encoding)), "").lower().startswith("smiles\t")
 
 
 def _is_splits(path: Path) -> bool:

@@ -60,11 +60,13 @@ def evaluate_run(
         Accuracies, error rates and R² are fractions, BLEU is from 0 to 100, RMSE and MAE are in the user's
         unit. ``seconds`` is the time that the model took to predict. For frame accuracy there are also
         ``value_without_silence`` and ``baseline_without_silence``; for numbers and BLEU ``value_spearman``
-        and so on, all metrics of the same target; for BLEU the ``signature`` of SacreBLEU. A value that is
-        undefined is None. On dev, ``dev_chose_weights`` is True if the weights are those with the best score
-        on dev, which makes the score optimistic. Of a cross-validation, ``value`` and ``baseline`` are means
-        over the folds, ``value_spread`` and ``baseline_spread`` their standard deviations, and ``folds`` the
-        values.
+        and so on, all metrics of the same target; for BLEU the ``signature`` of SacreBLEU. For numbers,
+        ``value_coverage`` is the share of the labels that lie in their predicted interval. Of several
+        numbers it is the mean over them, and ``value_coverage_NAME`` is that of each. A value that is
+        undefined is None, as the coverage is without intervals. On dev, ``dev_chose_weights`` is True if the
+        weights are those with the best score on dev, which makes the score optimistic. Of a cross-validation,
+        ``value`` and ``baseline`` are means over the folds, ``value_spread`` and ``baseline_spread`` their
+        standard deviations, and ``folds`` the values.
 
     Raises:
         ValueError: The folder is not a run, or no data has this split.

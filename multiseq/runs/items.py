@@ -77,7 +77,7 @@ KINDS = {
     **dict.fromkeys(TABLES, "a table"),
     **dict.fromkeys((".txt", ".md", ".html", ".pdf"), "a document"),
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON"),
-    **dict.fromkeys((".sdf", ".mol"), "molecules"),
+    **dict.fromkeys((".sdf", ".mol", ".smi"), "molecules"),
     ".conllu": "a treebank",
     ".conll": "words with tags",
     ".graphml": "networks",
@@ -102,8 +102,9 @@ class Reading:
     """How to read a file of items: by default like the training files of the run.
 
     Args:
-        format: A format of recipes, or ``item`` (the file itself is the item), ``json`` (one item), or
-            ``text`` (one item per line). ``folders`` means that all of the text of the file is one item.
+        format: A format of recipes, or ``item`` (the file itself is the item), ``json`` (one item),
+            ``text`` (one item per line), or ``smi`` (a SMILES and a name per line). ``folders`` means that
+            all of the text of the file is one item.
         options: Options of the format's reader, as in a recipe.
         column: The column that holds the task's labels.
         labels: The labels that the task has learned. They show whether the lines of a file begin with labels.
@@ -186,6 +187,8 @@ def _format_of(file: Path, adapter: Any, trained: str, suffixes: Collection[str]
         return "webnlg"
     if suffix in suffixes and trained not in ("rdkit-logp", "folders", "graphml", "kaldi", "timit"):
         return trained
+    if suffix == ".smi" and adapter.modality == "graph":
+        return "smi"
     if suffix in TABLES and trained == "webnlg":
         return "triples"
     if suffix in TABLES:

@@ -26,7 +26,7 @@ from multiseq.data.conllu import FIELDS
 from multiseq.data.formats import TEXT
 from multiseq.data.graphs.graphml import item_of as graph_item_of
 from multiseq.data.graphs.graphml import networks_of
-from multiseq.data.graphs.molecules import with_features
+from multiseq.data.graphs.molecules import named_molecules, with_features
 from multiseq.data.graphs.networks import columns_of_nodes
 from multiseq.data.graphs.sdf import Entry, entries_of, smiles_of
 from multiseq.data.graphs.webnlg import readable_facts
@@ -54,8 +54,8 @@ __all__ = [
     "spooled",
 ]
 
-ITEM, FILE, NETWORK, NODE, SMILES = "item", "file", "network", "node", "smiles"
-"""Names of columns that a file lacks: of lines, of files, of networks and nodes, of molecules in SDF."""
+ITEM, FILE, NETWORK, NODE, SMILES, NAME = "item", "file", "network", "node", "smiles", "name"
+"""Names of columns that a file lacks: of lines, of files, of networks and nodes, of molecules and names."""
 
 FILES = ("npz", "planetoid", "tu")
 """Formats of networks that others publish."""
@@ -193,6 +193,8 @@ def columns_of_input(file: Input, vector: bool) -> list[str]:
         return list(_kaldi(file, None)[0].columns)
     if kind == "sdf":
         return [SMILES, *dict.fromkeys(name for entry in _entries(file) for name in entry.properties)]
+    if kind == "smi":
+        return [SMILES, NAME]
     if kind != "jsonl":
         return [ITEM]
     fields: dict[str, None] = {}
@@ -213,7 +215,7 @@ def num_rows(file: Input) -> int | None:
         with file.path.open("rb") as raw:
             number: int = need("pyarrow.parquet", package="multiseq[tables]").read_metadata(raw).num_rows
             return number
-    if kind in ("table", "recordings", "text", "jsonl") and not suffix.startswith(".xls"):
+    if kind in ("table", "recordings", "text", "smi", "jsonl") and not suffix.startswith(".xls"):
         return sum(1 for _ in _lines(file)) - (kind in ("table", "recordings"))
     return 1 if kind in ("item", "json", "folders") else None
 
@@ -386,6 +388,12 @@ def _of_lines(file: Input, adapter: Any) -> Iterator[Row]:
     for number, line in enumerate(_lines(file, adapter), 1):
         text = line.rstrip("\r\n")
         yield _row({ITEM: text}, text, f"{file.name}:{number}", file, adapter)
+
+
+def _of_named_molecules(file: Input, adapter: Any) -> Iterator[Row]:
+    for number, smiles, name in named_molecules(_lines(file, adapter)):
+        location = f"{file.name}:{number}"
+        yield _row({SMILES: smiles, NAME: name}, f"{smiles} {name}".rstrip(), location, file, adapter)
 
 
 def _of_json_lines(file: Input, adapter: Any) -> Iterator[Row]:
@@ -648,6 +656,7 @@ READERS: dict[str, Callable[[Input, Any], Iterator[Row]]] = {
     "textgrid": _of_grids,
     "kaldi": _of_kaldi,
     "sdf": _of_sdf,
+    "smi": _of_named_molecules,
     "graphml": _of_graphml,
     **dict.fromkeys(FILES, _of_network_files),
 }

@@ -105,7 +105,7 @@ def _figures(
 ) -> dict[str, Any]:
     from multiseq.runs.baselines import baseline_results
     from multiseq.training.evaluation import judged_items, value_of
-    from multiseq.training.metrics import compute, sacre_score
+    from multiseq.training.metrics import compute, coverage, sacre_score
 
     started = time.perf_counter()
     judged = judged_items(model, source, {task: decode}, cache)[task]
@@ -126,6 +126,12 @@ def _figures(
             figures[f"{name}_without_silence"] = _finite(compute(metric, *chosen))
     for other in _also(metric):
         figures |= {f"{name}_{other}": _finite(compute(other, *side)) for name, side in sides.items()}
+    if metric in METRICS_OF["number"]:
+        held = coverage(*sides["value"])
+        known = [share for share in held.values() if math.isfinite(share)]
+        figures["value_coverage"] = mean(known) if known else None
+        if len(held) > 1:
+            figures |= {f"value_coverage_{name}": _finite(share) for name, share in held.items()}
     if metric in PERCENT:
         texts = [[label] if isinstance(label, str) else label for label in sides["value"][1]]
         figures["signature"] = sacre_score(metric, sides["value"][0], texts)[1]

@@ -24,6 +24,7 @@ __all__ = [
     "METRICS",
     "columns_of",
     "compute",
+    "coverage",
     "mark_spans",
     "sacre_score",
 ]
@@ -201,6 +202,27 @@ def columns_of(
             predicted, wanted = torch.tensor(known, dtype=torch.float64).T
             columns.append((name, predicted, wanted))
     return columns
+
+
+def coverage(results: Sequence[Number], labels: Sequence[Any]) -> dict[str, float]:
+    """Name -> the share of its labels that lie in the predicted intervals. NaN if there are none.
+
+    Labels that are missing, and predictions without an interval, do not count.
+
+    >>> predicted = [Number({"m": 1.0}, intervals={"m": (0.5, 1.5)}) for _ in range(4)]
+    >>> coverage(predicted, [0.4, 0.5, 1.2, None])["m"] == 2 / 3
+    True
+    """
+    shares = {}
+    for name in dict.fromkeys(name for result in results for name in result.values):
+        pairs = [
+            (r.intervals[name], number_of(v, name))
+            for r, v in zip(results, labels, strict=True)
+            if name in r.intervals
+        ]
+        held = [low <= value <= high for (low, high), value in pairs if not math.isnan(value)]
+        shares[name] = sum(held) / len(held) if held else math.nan
+    return shares
 
 
 def _per_column(function: Callable[[torch.Tensor, torch.Tensor], float]) -> Callable[..., float]:

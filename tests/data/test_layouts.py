@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from multiseq import load
 from multiseq.cli import app
 from multiseq.runs.writers import text_grid
 from tests.project.test_documents import FENCE
@@ -188,15 +189,19 @@ def kaldi_folders() -> None:
             write(f"corpus/{split}/{name}", "\n".join(content) + "\n")
 
 
-def molecules_in_a_table() -> None:
-    def rows(num: int) -> list[list[object]]:
-        return [
-            [f"M{i}", f"C{'C' * (i % 12)}(=O)N{'C' * (i // 12)}", "" if i % 7 == 3 else -i / 10, i % 2]
-            for i in range(num)
-        ]
+def molecule(i: int) -> str:
+    """The SMILES of a molecule that no other number has."""
+    return f"C{'C' * (i % 12)}(=O)N{'C' * (i // 12)}"
 
-    table("molecules.csv", "name,smiles,solubility,toxic", rows(NUM))
-    table("new.csv", "name,smiles", [row[:2] for row in rows(3)])
+
+def molecules_in_a_table() -> None:
+    """A third of the molecules has both numbers, and one has none."""
+    rows = [
+        [f"M{i}", molecule(i), "" if i % 3 == 1 else -i / 10, "" if i % 3 == 2 or i == 4 else i * 7 % 9 / 2]
+        for i in range(NUM)
+    ]
+    table("molecules.csv", "name,smiles,solubility,logd", rows)
+    table("new.csv", "name,smiles", [row[:2] for row in rows[:3]])
 
 
 def molecules_in_sdf() -> None:
@@ -205,7 +210,7 @@ def molecules_in_sdf() -> None:
     def blocks(num: int, given: bool) -> str:
         found = []
         for i in range(num):
-            block = Chem.MolToMolBlock(Chem.MolFromSmiles(f"C{'C' * (i % 12)}(=O)N{'C' * (i // 12)}"))
+            block = Chem.MolToMolBlock(Chem.MolFromSmiles(molecule(i)))
             found.append(f"M{i}{block}>  <LogS>  ({i})\n{-i / 10}\n\n" if given else f"M{i}{block}")
         return "".join(f"{one}$$$$\n" for one in found)
 
@@ -402,6 +407,33 @@ def test_bad_rows_are_left_out_by_init_by_training_and_by_predict(here: Path) ->
     )
     assert stopped.exit_code == 1
     assert "--on-error skip goes on" in stopped.stderr
+
+
+def test_blanks_in_the_labels_of_molecules_do_not_count(here: Path) -> None:
+    molecules_in_a_table()
+    call(["multiseq", "init", "molecules.csv"])
+    run = trained("molecules.toml")
+    rows, split = rows_of(Path("molecules.csv")), json.loads((run / "splits" / "molecules.json").read_text())
+    scores = json.loads((run / "test.json").read_text())["tasks"]
+    for task in ("solubility", "logd"):
+        known = [float(rows[i][task]) for i in split["test"] if rows[i][task]]
+        assert 0 < scores[task]["num_items"] == len(known) < len(split["test"])
+        trained_on = [float(rows[i][task]) for i in split["train"] if rows[i][task]]
+        target = load(run).task(task).head.target
+        assert target.mean == pytest.approx([sum(trained_on) / len(trained_on)])
+
+
+def test_molecules_with_a_number_and_a_class(here: Path) -> None:
+    rows = [[molecule(i), "" if i % 7 == 3 else -i / 10, "" if i % 7 == 5 else i % 2] for i in range(NUM)]
+    table("m.csv", "smiles,solubility,toxic", rows)
+    call(["multiseq", "init", "m.csv"])
+    tasks = tomllib.loads(Path("m.toml").read_text(encoding="utf-8"))["tasks"]
+    assert [task["target"] for task in tasks.values()] == ["number", "class"]
+    run = trained("m.toml")
+    for task in ("solubility", "toxic"):
+        call(["multiseq", "predict", str(run), "--task", task, "--input", "m.csv", "--output", "p.csv"])
+        assert all(row["prediction"] for row in rows_of(Path("p.csv")))
+    assert {row["prediction"] for row in rows_of(Path("p.csv"))} <= {"0", "1"}
 
 
 def test_networks_with_decimal_commas_are_predicted(here: Path) -> None:

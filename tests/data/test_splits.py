@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from multiseq import folds, split
 from multiseq.cli import app
 from multiseq.data import DataError
-from multiseq.data.graphs.molecules import scaffold
+from multiseq.data.graphs.molecules import compared, scaffold
 from multiseq.data.splits import first_equal, moment
 from multiseq.runs.evaluate import evaluate_run
 from multiseq.runs.facts import facts_of
@@ -808,3 +808,17 @@ def test_equal_items_in_two_files_are_counted(folder: Folder) -> None:
         "[data.reviews] 5 items of test are also in train: they make its score too good",
     ]
     assert not (folder.path / "run" / "splits").exists()
+
+
+def test_molecules_in_canonical_form_stay_together_however_they_are_written() -> None:
+    smiles = ["CCO", "OCC", "C(C)O ethanol", "c1ccccc1", "C1=CC=CC=C1", "CCN", "NCC", "CC"]
+    molecule = [0, 0, 0, 1, 1, 2, 2, 3]
+
+    def torn(rows: dict[str, list[int]]) -> set[int]:
+        return {molecule[i] for i in rows["train"]} & {molecule[i] for i in rows["test"]}
+
+    assert any(torn(split(smiles, test=0.4, seed=seed)) for seed in range(10))  # they are texts
+    for seed in range(10):
+        assert not torn(split(compared(smiles), test=0.4, seed=seed))
+        assert not any(map(torn, folds(compared(smiles), 3, seed=seed)))
+    assert not torn(split(compared([{"smiles": one, "pH": 7} for one in smiles]), test=0.4))

@@ -750,6 +750,8 @@ def test_row_numbers_beside_a_table_are_its_splits() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("a.smi", "CCO ethanol\nCC\n", "a SMILES and a name in each line, without labels; `multiseq predict"),
+        ("a.smi", "CCO\tethanol\t0.5\nCC\tethane\t1\n", "to train, save a table with a header and a column"),
         ("a.mol2", "x", "molecules as MOL2 files; save them as .sdf"),
         ("a.gml", "graph []", "networks; save them as GraphML"),
         ("a.graphml", "<x/>", "cannot be read as GraphML|no graph in it"),
@@ -768,6 +770,13 @@ def test_what_is_not_read_is_said(name: str, content: str, message: str) -> None
     Path(name).write_bytes(content.encode("latin-1"))
     with pytest.raises(DataError, match=message):
         planned(name)
+
+
+def test_a_file_of_smiles_with_a_header_and_tabs_is_a_table() -> None:
+    rows = "".join(f"{'C' * i}O\tm{i}\t{i / 2}\n" for i in range(1, 31))
+    _, tables = planned(write("a.smi", "SMILES\tname\tsolubility\n" + rows))
+    assert (only(tables, "data")["format"], only(tables, "data")["input"]) == ("table", "SMILES")
+    assert only(tables, "tasks")["column"] == "solubility"
 
 
 def test_several_data_sets_are_an_error_that_names_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import math
@@ -329,12 +330,13 @@ def test_numbers_and_several_labels(predict: Callable[..., Result], model: Model
     Path("new.smi").write_text("CCO\nc1ccccc1\n")
     predict("logp", "--input", "new.smi", "--output", "out.csv")
     rows = rows_of(Path("out.csv").read_text())
-    assert list(rows[0]) == ["item", "prediction", "unit"]
+    assert list(rows[0]) == ["smiles", "name", "prediction", "unit"]
     for row, number in zip(rows, model.predict("logp", ["CCO", "c1ccccc1"]), strict=True):
         assert float(row["prediction"]) == pytest.approx(number.value, rel=1e-5)
         assert row["unit"] == "logP"
     predict("two", "--input", "new.smi", "--output", "out.csv")
-    assert list(rows_of(Path("out.csv").read_text())[0]) == ["item", "prediction_a", "prediction_b"]
+    columns = ["smiles", "name", "prediction_a", "prediction_b"]
+    assert list(rows_of(Path("out.csv").read_text())[0]) == columns
     Path("new.txt").write_text("so good\n")
     for ending in ("csv", "jsonl"):
         predict("topics", "--input", "new.txt", "--output", f"out.{ending}")
@@ -694,6 +696,55 @@ def test_a_table_of_texts_for_a_run_of_recordings_says_what_is_expected(
     assert "this run takes recordings, which the column must name" in message
 
 
+NAMED = """SMILES Name
+CCO ethanol
+c1ccccc1\tbenzene, a  ring
+
+# radicals and others
+C[CH2] |^1:1| ethyl
+C
+  # an amine
+  CCN\tethyl amine\t0.5
+"""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_of_smiles_keeps_the_names(predict: Callable[..., Result], model: Model, packed: bool) -> None:
+    name = "lib.smi.gz" if packed else "lib.smi"
+    Path(name).write_bytes(gzip.compress(NAMED.encode()) if packed else NAMED.encode())
+    predict("logp", "--input", name, "--output", "out.csv")
+    rows = rows_of(Path("out.csv").read_text())
+    wanted = [
+        ("CCO", "ethanol"),
+        ("c1ccccc1", "benzene, a  ring"),
+        ("C[CH2] |^1:1|", "ethyl"),
+        ("C", ""),
+        ("CCN", "ethyl amine\t0.5"),
+    ]
+    assert [(row["smiles"], row["name"]) for row in rows] == wanted
+    values = [number.value for number in model.predict("logp", [smiles for smiles, _ in wanted])]
+    assert [float(row["prediction"]) for row in rows] == pytest.approx(values, rel=1e-4)
+    # The table has the same predictions.
+    predict("logp", "--input", "out.csv", "--column", "smiles", "--output", "again.csv")
+    again = rows_of(Path("again.csv").read_text())
+    assert [row["logp_prediction"] for row in again] == [row["prediction"] for row in rows]
+
+
+def test_a_bad_smiles_in_a_file_of_smiles_is_named(predict: Callable[..., Result]) -> None:
+    Path("lib.smi").write_text("# mine\n\nCCO ethanol\nC(C bad one\n")
+    message = predict("logp", "--input", "lib.smi", "--output", "out.csv", code=1).stderr
+    assert "lib.smi:4: molecule: got 'C(C bad one'" in message
+    predict("logp", "--input", "lib.smi", "--output", "out.jsonl", "--on-error", "skip")
+    _, bad = map(json.loads, Path("out.jsonl").read_text().splitlines())
+    assert (bad["smiles"], bad["name"]) == ("C(C", "bad one")
+    assert "lib.smi:4: molecule: got 'C(C bad one'" in bad["error"]
+    # Lines that are read by a model of texts are texts.
+    predict("mood", "--input", "lib.smi", "--output", "out.csv")
+    assert [row["item"] for row in rows_of(Path("out.csv").read_text())] == [
+        "# mine", "", "CCO ethanol", "C(C bad one",
+    ]  # fmt: skip
+
+
 def test_rows_with_errors(predict: Callable[..., Result], model: Model) -> None:
     Path("new.smi").write_text("CCO\nC(C\nCC\n")
     message = predict("logp", "--input", "new.smi", "--output", "out.csv", code=1).stderr
@@ -710,11 +761,11 @@ def test_rows_with_errors(predict: Callable[..., Result], model: Model) -> None:
     assert all(len(row["prediction"].lstrip("-")) <= 9 for row in (first, last))  # 24 bits have 8 digits
     values = [number.value for number in model.predict("logp", ["CCO", "CC"])]
     assert [float(row["prediction"]) for row in (first, last)] == pytest.approx(values, rel=1e-4)
-    Path("new.smi").write_text("CCO\n \n")
-    predict("logp", "--input", "new.smi", "--output", "out.csv", "--on-error", "skip")
+    Path("new.txt").write_text("CCO\n \n")
+    predict("logp", "--input", "new.txt", "--output", "out.csv", "--on-error", "skip")
     assert [row["error"] for row in rows_of(Path("out.csv").read_text())] == [
         "",
-        "new.smi:2: got an empty item",
+        "new.txt:2: got an empty item",
     ]
     Path("new.jsonl").write_text('{"text": "CCO"}\n[1\n{"n": 1}\n')
     predict("logp", "--input", "new.jsonl", "--output", "out.jsonl", "--on-error", "skip")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from multiseq.adapters import TextAdapter
 from multiseq.heads.ctc import CTCHead
@@ -15,7 +17,8 @@ from multiseq.heads.targets import ClassTarget, MultiLabelTarget, NumberTarget
 from multiseq.heads.text_target import TextTarget
 from multiseq.model import Model
 from multiseq.nn.encoder import Encoder
-from multiseq.runs.scoring import scored_on, shown
+from multiseq.runs.recipe import Recipe
+from multiseq.runs.scoring import score, scored_on, shown, summary
 from multiseq.tasks import Source, Task
 from multiseq.training.evaluation import evaluate
 from multiseq.training.item_cache import ItemCache
@@ -106,3 +109,36 @@ def test_a_score_below_the_baseline_is_said() -> None:
     error = {"split": "test", "metric": "rmse", "value": 0.5, "baseline": 0.6}
     assert "simple method: mood. If the loss in training" in scored_on({"mood": entry, "size": error})
     assert "Worse" not in scored_on({"mood": {**entry, "value": 0.6}, "size": {**error, "baseline": None}})
+
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+def scores_of(names: list[str], half_widths: list[float], labels: list[Any]) -> dict[str, Any]:
+    """The scores of a model that predicts 0 for each number."""
+    num = len(names)
+    head = SetHead(DIM, NumberTarget(names, [0.0] * num, [2.0] * num, half_widths=half_widths))
+    model = model_of(head)
+    for weights in head.parameters():
+        torch.nn.init.zeros_(weights)
+    recipe = Recipe("r", Path(), "", {"tasks": {"t": {"data": "d"}}})
+    source = Source("a", ["a b"] * len(labels), {"t": labels})
+    return score(model, recipe, [], [source], "test", ItemCache())["t"]
+
+
+def test_scores_of_numbers_say_how_many_labels_are_in_their_interval() -> None:
+    entry = scores_of(["value"], [0.5], [-1.0, 0.5, 1.5, None])  # the interval is -1 to 1
+    assert entry["value_coverage"] == pytest.approx(2 / 3)
+    assert not [key for key in entry if "baseline_coverage" in key or "value_coverage_" in key]
+    assert scores_of(["value"], [], [0.5])["value_coverage"] is None  # not calibrated
+
+
+def test_the_coverage_of_several_numbers_is_their_mean_and_that_of_each() -> None:
+    labels = [{"x": 0.5, "y": 3.0}, {"x": 2.0}, {"x": None, "y": 9.0}, {"x": 1, "y": -4}, {"x": 5, "y": 0}]
+    entry = scores_of(["x", "y"], [0.5, 2.0], labels)  # -1 to 1, and -4 to 4
+    names = ("value_coverage", "value_coverage_x", "value_coverage_y")
+    assert [entry[name] for name in names] == pytest.approx([0.625, 0.5, 0.75])
+    other = {**entry, "value_coverage_x": 0.7, "value_coverage": None}  # as a fold without intervals
+    of_folds = summary([{"t": entry}, {"t": other}])["t"]
+    assert of_folds["value_coverage_x"] == pytest.approx(0.6)
+    assert of_folds["value_coverage"] == pytest.approx(0.625)

@@ -12,7 +12,7 @@ from multiseq.options import METRICS_OF
 from multiseq.results import Label, LabelSet, Number, Text
 from multiseq.training import metrics
 from multiseq.training.evaluation import Judged, Score, value_of
-from multiseq.training.metrics import METRICS, compute
+from multiseq.training.metrics import METRICS, compute, coverage
 
 
 def labels(*names: str, positive: float = 0.9) -> list[Label]:
@@ -197,3 +197,12 @@ def test_span_f1_counts_whole_spans_and_none_goes_over_the_end_of_an_item() -> N
     assert math.isnan(compute("span_f1", labels("O"), ["O"]))
     with pytest.raises(ValueError, match="got the label 'NOUN', expected labels such as B-PER"):
         compute("span_f1", labels("NOUN"), ["NOUN"])
+
+
+def test_coverage_counts_the_labels_in_their_intervals_for_each_number() -> None:
+    ends = {"a": (0.0, 1.0), "b": (-2.0, 2.0)}
+    found = [Number({"a": 0.5, "b": 0.0}, intervals=ends)] * 4
+    wanted = [{"a": 0.0, "b": 2.5}, {"a": 1.0}, {"a": 1.01, "b": 0}, {"a": None, "b": -3}]
+    assert coverage(found, wanted) == pytest.approx({"a": 2 / 3, "b": 1 / 3})
+    assert math.isnan(coverage([Number({"a": 0.5})], [0.5])["a"])  # not calibrated
+    assert coverage([], []) == {}

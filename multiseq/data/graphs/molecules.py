@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +18,7 @@ __all__ = [
     "canonical",
     "compared",
     "molecule_of",
+    "named_molecules",
     "read_molecules",
     "scaffold",
     "smiles_of",
@@ -92,6 +93,23 @@ def compared(items: Iterable[Any]) -> list[Any]:
         form = canonical(smiles) if isinstance(smiles, str) else smiles
         forms.append({**item, SMILES: form} if smiles is not item else form)
     return forms
+
+
+def named_molecules(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
+    """The molecules in the lines of a ``.smi`` file: number of the line, SMILES with CXSMILES, and name.
+
+    The name is all that follows, and may be empty. Empty lines and comments are left out, as RDKit does, and
+    so is the header that RDKit writes.
+
+    >>> list(named_molecules(["SMILES Name", "CCO ethyl alcohol", "# acids", "C[CH2] |^1:1| ethyl", "C"]))
+    [(2, 'CCO', 'ethyl alcohol'), (4, 'C[CH2] |^1:1|', 'ethyl'), (5, 'C', '')]
+    """
+    for number, line in enumerate(lines, 1):
+        written = _WRITTEN.match(line)
+        smiles = written[0].strip() if written else ""
+        is_header = number == 1 and smiles.lower() == SMILES
+        if written and not smiles.startswith("#") and not is_header:
+            yield number, smiles, line[written.end() :].strip()
 
 
 @lru_cache(maxsize=1)  # train, dev and test come from one file

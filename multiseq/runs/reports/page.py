@@ -406,7 +406,10 @@ def _rounded(value: float) -> str:
 
 
 def _number_blocks(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
+    from multiseq.training.metrics import coverage
+
     shown, rows = [], []
+    held = coverage(*zip(*pairs, strict=True))
     for name in pairs[0][0].values:
         known = [(r, *numbers(r, label)[name]) for r, label in pairs if name in numbers(r, label)]
         if not known:
@@ -423,10 +426,8 @@ def _number_blocks(pairs: Sequence[tuple[Number, Any]]) -> Iterable[Block]:
         words = f"{name}: predicted against measured. Half of the errors are below {typical}, "
         words += f"the largest is {worst}."
         if intervals is not None:
-            held = [low <= b <= high for (low, high), b in zip(intervals, wanted, strict=True)]
-            inside = sum(held) / len(held)
-            rows[-1].append(f"{inside:.0%}")
-            words += f" The lines are intervals; {inside:.0%} of them hold the measured number."
+            rows[-1].append(f"{held[name]:.0%}")
+            words += f" The lines are intervals; {held[name]:.0%} of them hold the measured number."
         shown.append(_plot(plots.measured(wanted, predicted, intervals=intervals, unit=unit), words, words))
     yield {"kind": "plots", "plots": shown[:8]}
     header = ["number", "count", "median error", "largest error", "mean of predicted − measured"]

@@ -352,6 +352,13 @@ def _check_task(tables: Tables, spec: Mapping[str, Any], place: str) -> None:
     if ("column" in spec) == ("columns" in spec):
         raise RecipeError(f'{place}: expected column = "…" or columns = […], the labels\' name in the data')
     _check_names(spec.get("columns"), f"{place} columns")
+    features = tables["data"][spec["data"]].get("features") or []
+    seen = [name for name in spec.get("columns") or [spec["column"]] if name in features]
+    if seen:
+        raise RecipeError(
+            f"{place}: got the label {seen[0]!r}, which is one of the features of [data.{spec['data']}]: the "
+            "model would see its own label; take it out of the features"
+        )
     for key, targets in FOR_TARGET.items():
         if key in spec and spec["target"] not in targets:
             raise RecipeError(

@@ -541,15 +541,30 @@ def _labelled_row(cells: dict[str, Any], location: str, file: Input, adapter: An
 
 
 def _of_networks(file: Input, adapter: Any) -> Iterator[Row]:
-    options = {**file.reading.options, **reader_options(adapter)}
+    """A row for each graph, after one with an error for each line that does not fit the others."""
+    bad, reject = _bad_rows()
+    options = {**file.reading.options, **reader_options(adapter), "reject": reject}
     records = read_records("networks", file.path, options, adapter)
-    table = _open(file)
+    yield from bad
+    left_out = {row.location for row in bad}
+    table = _open(file, lambda *_: None)
     graph, _ = columns_of_nodes(table.names)
     nodes: dict[str, list[dict[str, str]]] = {}
-    for _, cells in table.rows():
-        nodes.setdefault(cells[graph] if graph else file.path.stem, []).append(cells)
+    for line, cells in table.rows():
+        if f"{file.path}:{line}" not in left_out:
+            nodes.setdefault(cells[graph] if graph else file.path.stem, []).append(cells)
     for item, location, (name, members) in zip(records.items, records.locations, nodes.items(), strict=True):
         yield Row({graph or NETWORK: name}, item, location, members=members)
+
+
+def _bad_rows() -> tuple[list[Row], Reject]:
+    """A list of rows with errors, and what adds to it."""
+    bad: list[Row] = []
+
+    def reject(location: str, reason: str, raw: str = "") -> None:
+        bad.append(Row({}, None, location, error=f"{location}: {reason}"))
+
+    return bad, reject
 
 
 def _of_graphml(file: Input, adapter: Any) -> Iterator[Row]:
@@ -606,8 +621,12 @@ def _entries(file: Input) -> Iterator[Entry]:
 
 
 def _of_triples(file: Input, adapter: Any) -> Iterator[Row]:
-    """A row for each graph: its name, and its labels if there are some."""
-    records = read_records(file.reading.format, file.path, file.reading.options, adapter)
+    """A row for each graph: its name, and its labels if there are some; after one for each bad line."""
+    bad, reject = _bad_rows()
+    records = read_records(
+        file.reading.format, file.path, {**file.reading.options, "reject": reject}, adapter
+    )
+    yield from bad
     for i, (item, location) in enumerate(zip(records.items, records.locations, strict=True)):
         cells = {name: values[i] for name, values in records.columns.items()}
         yield Row(cells, readable_facts(item) if file.reading.trained == "webnlg" else item, location)

@@ -759,6 +759,7 @@ def test_triples(write: Write) -> None:
         read_triples(write("f.csv", (header + rows).replace("head;relation;tail", "s;p;o"))).items
         == records.items
     )
+    rejected: list[str] = []
     for row, message in (
         ("1;Ada;;baker;", "5: got an empty cell in head, relation, tail"),
         (
@@ -768,7 +769,11 @@ def test_triples(write: Write) -> None:
     ):
         with pytest.raises(DataError, match=rf"facts\.csv:{message}"):
             read_triples(write("facts.csv", f"{header}{rows}{row}\n"))
-        assert read_triples(path, reject=lambda *_: None).items == records.items
+        rejected.clear()
+        left = read_triples(path, reject=lambda place, reason, raw: rejected.append(place))
+        assert left.items == records.items[1:]  # of a graph with a bad row, nothing is left
+        assert (left.columns["fact"], left.locations) == (["2"], [f"{path}:3"])
+        assert rejected == [f"{path}:5", f"{path}:2", f"{path}:4"]
     with pytest.raises(DataError, match=r"facts\.csv:1: got the columns head, .* expected the graph's name"):
         read_triples(write("facts.csv", "head,relation,tail\na,b,c\n"))
 

@@ -505,6 +505,18 @@ def test_a_network_has_a_row_for_each_node(predict: Callable[..., Result], model
     predict("kind", "--input", "nodes.csv", "--output", "out.csv", *options)
     [row] = rows_of(Path("out.csv").read_text())
     assert (row["net"], row["prediction"]) == ("A", model.predict("kind", [NETWORK])[0].label)
+    Path("nodes.csv").write_text("net,node,age,name\nA,0,20,Ada\nA,0,9,Ida\nA,1,30,Bob\nA,2,40,Eve\n")
+    Path("edges.csv").write_text("net,source,target\nA,0,1\nA,7,1\nA,1,2\n")
+    said = predict("buyers", "--input", "nodes.csv", "--output", "bad.csv", *options, code=1).stderr
+    assert "nodes.csv:3: got node '0' twice" in said
+    predict("buyers", "--input", "nodes.csv", "--output", "out.csv", *options, "--on-error", "skip")
+    twice, unknown, *rows = rows_of(Path("out.csv").read_text())
+    assert twice["error"].startswith("nodes.csv:3: got node '0' twice")
+    assert unknown["error"].startswith(
+        "edges.csv:3: got node '7' of 'A', expected one of its 3 nodes; a node"
+    )
+    assert [row["name"] for row in rows] == ["Ada", "Bob", "Eve"]
+    assert [row["prediction"] for row in rows] == labels
 
 
 # --- one answer a line ----------------------------------------------------------------------------

@@ -291,6 +291,18 @@ HEAVY |= {
 }
 
 
+def test_a_label_is_no_feature(folder: Path) -> None:
+    data = 'adapter = "graph"\nformat = "networks"\nfile = "n.csv"\nedges = "e.csv"\ntest = 0.2\n'
+    task = 'data = "club"\noutput = "vector"\ntarget = "class"\ncolumn = "mood"\n'
+    text = f'[encoder]\ndim = 16\n[data.club]\n{data}features = ["age", "mood"]\n[tasks.mood]\n{task}'
+    (folder / "tiny.toml").write_text(text)
+    expected = (
+        r"got the label 'mood', which is one of the features of \[data\.club\]: the model would see its"
+    )
+    with pytest.raises(RecipeError, match=expected):
+        read(folder / "tiny.toml")
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_mistakes_that_are_found_at_once(folder: Path, case: str) -> None:
     change, message = WRONG[case]

@@ -143,7 +143,8 @@ def _labels_of(path: Path, table: Table, names: Names, reject: Reject) -> dict[s
 
 
 def _unknown(name: str, nodes: Mapping[str, int]) -> str:
-    near = nearest(name, nodes) if len(nodes) < SEARCHED else ""
+    numbered = any(map(str.isdigit, name))  # another number is another node
+    near = nearest(name, nodes) if len(nodes) < SEARCHED and not numbered else ""
     return f", expected one of its {len(nodes):,} nodes{near}"
 
 
@@ -259,7 +260,9 @@ def _edges(
         new = next((end for end in pair if end not in nodes[name]), None)
         if new is not None:
             of = f" of {name!r}" if graph else ""
-            reject(f"{path}:{line}", f"got node {new!r}{of}{_unknown(new, nodes[name])}", _raw(row))
+            unknown = _unknown(new, nodes[name])
+            more = "; a node without labels needs a row in the table of nodes, too, with empty cells"
+            reject(f"{path}:{line}", f"got node {new!r}{of}{unknown}{more}", _raw(row))
             continue
         pairs.setdefault(name, []).append((nodes[name][pair[0]], nodes[name][pair[1]]))
         _add_cells(ties, lines, name, line, {column: row[column] for column in others if column not in ends})

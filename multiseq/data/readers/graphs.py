@@ -114,7 +114,8 @@ def read_triples(
         separator: As for `read_table`.
         sheet: As for `read_table`.
         unpack_limit: As for `read_table`.
-        reject: What to do about a row with an empty cell in its triple, or with another label.
+        reject: What to do about a row with an empty cell in its triple, or with another label, and about all
+            other rows of its graph.
 
     Raises:
         DataError: The file is not a table, or a row does not fit the others.
@@ -131,23 +132,30 @@ def read_triples(
     others = [name for name in table.names if name not in (graph, *triple)]
     graphs: dict[str, list[tuple[str, ...]]] = {}
     labels: dict[str, dict[str, Any]] = {}
-    places = Places(path)
+    lines: dict[str, list[tuple[int, Any]]] = {}
+    bad: dict[str, int] = {}
     for line, row in table.rows():
         name, cells = row[graph], tuple(row[column].strip() for column in triple)
         new = {column: row[column] for column in others if row[column]}
         other = next((c for c, v in new.items() if labels.get(name, {}).get(c, v) != v), None)
         if not all(cells) or other is not None:
             reason = (
-                f"got {other} {new[other]!r} for graph {name!r}, expected {labels[name][other]!r} as before"
+                f"got {other} {new[other]!r} for graph {name!r}, expected {labels[name][other]!r} as before; "
+                "several right texts for one graph are a list in JSON lines"
                 if other is not None
                 else f"got an empty cell in {', '.join(triple)}, expected a triple"
             )
             reject(f"{path}:{line}", reason, raw_of(row))
+            bad.setdefault(name, line)
             continue
-        if name not in graphs:
-            places.lines.append(line)
         graphs.setdefault(name, []).append(cells)
         labels.setdefault(name, {}).update(new)
+        lines.setdefault(name, []).append((line, row))
+    for name in [name for name in bad if name in graphs]:  # without all of its facts a graph is another graph
+        for line, row in lines[name]:
+            reject(f"{path}:{line}", f"graph {name!r} has a bad row, line {bad[name]}", raw_of(row))
+        del graphs[name]
+    places = Places(path, [lines[name][0][0] for name in graphs])
     records = Records(list(graphs.values()), {graph: list(graphs)}, places)
     records.columns |= {column: [labels[name].get(column) for name in graphs] for column in others}
     records.num_rows = sum(map(len, graphs.values()))

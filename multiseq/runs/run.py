@@ -225,6 +225,8 @@ def _train(
         return {}
     record["training_seconds"] = round(earlier + time.perf_counter() - began, 1)
     say(f"{recipe.name}: calibrating and scoring")
+    if bad.rows:
+        record["bad_rows"] = bad.summary()
     record["confidence"] = calibrate(model, dev, sources=train, cache=kept)
     for task, what in record["confidence"].items():
         say(f"{task}: {what}")

@@ -105,6 +105,8 @@ def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Pa
     assert len(notes) == 1  # before training
     assert said[-1] == f"The bad rows are listed in {out / 'bad_rows.csv'}"
     assert "(" + str(tmp_path / "train.csv") + ":2 and 1 more)" in notes[0]
+    assert json.loads((out / "run.json").read_text())["bad_rows"] == notes[0]
+    assert "6 bad rows left out: got " in (out / "report.html").read_text()
 
     # A file without these rows is the same training, to the last digit.
     clean = tmp_path / "clean-run"

@@ -296,9 +296,7 @@ def test_a_label_is_no_feature(folder: Path) -> None:
     task = 'data = "club"\noutput = "vector"\ntarget = "class"\ncolumn = "mood"\n'
     text = f'[encoder]\ndim = 16\n[data.club]\n{data}features = ["age", "mood"]\n[tasks.mood]\n{task}'
     (folder / "tiny.toml").write_text(text)
-    expected = (
-        r"got the label 'mood', which is one of the features of \[data\.club\]: the model would"
-    )
+    expected = r"got the label 'mood', which is one of the features of \[data\.club\]: the model would"
     with pytest.raises(RecipeError, match=expected):
         read(folder / "tiny.toml")
 

@@ -253,6 +253,8 @@ def _data(run: Run) -> Iterable[Block]:
             rows.append([", ".join(source["tasks"]), split, f"{source['items']:,}"])
     if rows:
         yield _table_block("Items in each split", ("tasks", "split", "items"), rows, 2)
+    if "bad_rows" in run.record:
+        yield _note(f"{run.record['bad_rows']}. They are listed in bad_rows.csv.")
     rows, figures = [], []
     for name, sources in (("train", run.train), (run.split, _sources(run))):
         for source in sources:

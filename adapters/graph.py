@@ -70,7 +70,7 @@ MOST_CODES = 32767
 
 OPTIONS = (
     *("kind", "dim", "num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout"),
-    "labels",
+    "labels_of",
 )
 """The constructor's arguments except the columns and the text adapter."""
 
@@ -110,12 +110,12 @@ class GraphAdapter(nn.Module):
         dropout: Dropout probability in the stem, in training only.
         edge_dropout: Probability that :meth:`augment` leaves out an edge or a feature of a node.
         features: Numbers about whole molecules. A projection of them is added to the vector of each atom.
-        labels: What heads see: a vector of each of the "nodes", or of the "edges": the bonds of a molecule,
-            in RDKit's order, each once. All tasks of the adapter see the same. The encoder sees nodes always.
+        labels_of: What heads see: vectors of the "nodes", or of the "edges": the bonds of a molecule, in
+            RDKit's order, each once. All tasks of the adapter see the same. The encoder always sees nodes.
 
     Raises:
         ValueError: An unknown kind; ``max_distance`` and the kinds of edges need too many pair codes;
-            ``labels="edges"`` for graphs that are no molecules.
+            ``labels_of="edges"`` for graphs that are no molecules.
 
     Example:
         >>> adapter = GraphAdapter.fit([[("Ada", "wrote", "notes"), ("Ada", "met", "Mary")]], dim=8)
@@ -143,11 +143,11 @@ class GraphAdapter(nn.Module):
         dropout: float = 0.1,
         edge_dropout: float = 0.05,
         features: Features | None = None,
-        labels: Literal["nodes", "edges"] = "nodes",
+        labels_of: Literal["nodes", "edges"] = "nodes",
     ) -> None:
         super().__init__()
         check_kind(kind)
-        check_labelled(labels, kind)
+        check_labelled(labels_of, kind)
         check_whole_number("dim", dim, 1, WIDEST)
         for name, value in (
             ("num_layers", num_layers),
@@ -158,7 +158,7 @@ class GraphAdapter(nn.Module):
         check_number("dropout", dropout, 0.0, 1.0)
         check_number("edge_dropout", edge_dropout, 0.0, 1.0)
         self.kind, self.nodes, self.edges, self.dim, self.text = kind, nodes, edges, dim, text
-        self.labels = labels
+        self.labels_of = labels_of
         self.num_layers, self.walk_length = num_layers, walk_length
         self.max_distance, self.directed, self.dropout, self.edge_dropout = (
             max_distance,
@@ -179,7 +179,7 @@ class GraphAdapter(nn.Module):
         self.id_embedding = IdEmbedding(nodes.num_ids, dim) if nodes.ids else None
         self.features = features
         self.feature_embedding = None if features is None else _from_zero(features.width, dim)
-        self.bond_reading = BondReading(dim) if labels == "edges" else None
+        self.bond_reading = BondReading(dim) if labels_of == "edges" else None
 
     @classmethod
     def fit(
@@ -194,7 +194,7 @@ class GraphAdapter(nn.Module):
         dropout: float = 0.1,
         edge_dropout: float = 0.05,
         descriptors: bool = False,
-        labels: Literal["nodes", "edges"] = "nodes",
+        labels_of: Literal["nodes", "edges"] = "nodes",
     ) -> GraphAdapter:
         """Build an adapter that is ready to be trained. Vocabularies and scales come from training graphs.
 
@@ -209,7 +209,7 @@ class GraphAdapter(nn.Module):
             edge_dropout: As in the constructor.
             descriptors: Whether all descriptors that RDKit knows are features of molecules: weight, polar
                 surface, counts of groups and many more. They take some milliseconds a molecule.
-            labels: As in the constructor.
+            labels_of: As in the constructor.
 
         Raises:
             ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
@@ -228,7 +228,7 @@ class GraphAdapter(nn.Module):
             dropout=dropout,
             edge_dropout=edge_dropout,
             features=learned.features,
-            labels=labels,
+            labels_of=labels_of,
         )
 
     @property
@@ -291,14 +291,14 @@ class GraphAdapter(nn.Module):
 
     def align(self, labels: Any, example: GraphExample) -> list[Any]:
         """The labels, one per node or bond. Raises ValueError for another number of labels."""
-        if self.labels == "edges":
+        if self.labels_of == "edges":
             check_labels(labels, len(bonds(example)), "bond", ": in RDKit's order, each once")
         return aligned(labels, len(self.names(example)), self.kind)
 
     def names(self, example: GraphExample) -> list[str]:
         """One name per vector that :meth:`read` gives: as :meth:`encoded_names`, or `C0-O1` … for bonds."""
         names = self.encoded_names(example)
-        return [f"{names[a]}-{names[b]}" for a, b in bonds(example)] if self.labels == "edges" else names
+        return [f"{names[a]}-{names[b]}" for a, b in bonds(example)] if self.labels_of == "edges" else names
 
     def encoded_names(self, example: GraphExample) -> list[str]:
         """One name per node: `C0`, `O5` … for atoms, otherwise the node's text or its number."""
@@ -318,7 +318,7 @@ class GraphAdapter(nn.Module):
             inner = self.text.collate([text for g in graphs for text in g.texts])
             tensors |= {f"text.{name}": tensor for name, tensor in inner.tensors.items()}
             host = {"text_lengths": inner.lengths, "text_host": inner.host}
-        if self.labels == "edges":
+        if self.labels_of == "edges":
             host["bonds"] = [len(bonds(e)) for e in examples]
             ways = [count for count in host["bonds"] for _ in range(2)]
             tensors["bonds"] = rows_of(ways, range(0, len(ways), 2))
@@ -376,7 +376,7 @@ class GraphAdapter(nn.Module):
         self, item: Any, examples: Sequence[GraphExample], marks: Sequence[Mark], focus: int | None
     ) -> list[Part]:
         """The drawing of a molecule, the facts of triples, or the surroundings of a node."""
-        return show(item, self.kind, marks, focus, len(examples[0].codes), self.labels)
+        return show(item, self.kind, marks, focus, len(examples[0].codes), self.labels_of)
 
     def baseline_vectors(self, example: GraphExample) -> Sequence[Any]:
         """For each node its categories and numbers, without its neighbours; its text if nodes have texts.
@@ -384,7 +384,7 @@ class GraphAdapter(nn.Module):
         For each bond its categories, and the sum of those of its two atoms.
         """
         rows = self._baseline_nodes(example)
-        if self.labels == "nodes":
+        if self.labels_of == "nodes":
             return rows
         pairs, num_columns = bonds(example), len(self.edges.sizes)
         kinds = _one_hot(example.edge_codes[: len(pairs), :num_columns], self.edges.sizes)

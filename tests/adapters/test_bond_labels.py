@@ -46,7 +46,7 @@ def bonds_of(smiles: str) -> list[Any]:
 
 def model_of(items: list[Any], **options: Any) -> Model:
     torch.manual_seed(0)
-    adapter = GraphAdapter.fit(items, dim=16, num_layers=2, labels="edges", **options)
+    adapter = GraphAdapter.fit(items, dim=16, num_layers=2, labels_of="edges", **options)
     encoder = Encoder(16, 1, 2, pair_codes=adapter.pair_codes)
     length = VectorHead(16, NumberTarget(["length"], [0.0], [1.0]))
     mean = SetHead(16, NumberTarget(["mean"], [0.0], [1.0]))
@@ -59,7 +59,7 @@ def predicted(model: Model, items: list[Any]) -> list[list[float]]:
 
 @pytest.mark.parametrize("smiles", [*SMILES, "C1CC2CCC1C2", "[H]OC([H])([H])[H]"])
 def test_bonds_are_those_of_rdkit_in_its_order(smiles: str) -> None:
-    adapter = GraphAdapter.fit(SMILES, dim=8, labels="edges")
+    adapter = GraphAdapter.fit(SMILES, dim=8, labels_of="edges")
     [example] = adapter.prepare(smiles)
     ends = [(bond.GetBeginAtom(), bond.GetEndAtom()) for bond in bonds_of(smiles)]
     expected = [f"{a.GetSymbol()}{a.GetIdx()}-{b.GetSymbol()}{b.GetIdx()}" for a, b in ends]
@@ -74,7 +74,7 @@ def test_bonds_are_those_of_rdkit_in_its_order(smiles: str) -> None:
 
 
 def test_names_by_hand() -> None:
-    adapter = GraphAdapter.fit(["C1CC1O"], dim=8, labels="edges")
+    adapter = GraphAdapter.fit(["C1CC1O"], dim=8, labels_of="edges")
     assert adapter.names(adapter.prepare("C1CC1O")[0]) == ["C0-C1", "C1-C2", "C2-O3", "C2-C0"]
 
 
@@ -116,7 +116,7 @@ def test_packed_is_alone_also_with_atoms_alone(tmp_path: Path) -> None:
 
 
 def test_a_bond_is_read_from_both_ends_and_its_features() -> None:
-    adapter = GraphAdapter.fit(["CC=C"], dim=8, labels="edges").eval()
+    adapter = GraphAdapter.fit(["CC=C"], dim=8, labels_of="edges").eval()
     inputs = adapter.collate(adapter.prepare("CC=C") + adapter.prepare("C") + adapter.prepare("CC"))
     sets = adapter(inputs)
     x, layers = sets.values, adapter.bond_reading.layers  # type: ignore[union-attr]
@@ -141,7 +141,7 @@ def test_it_learns_what_a_bond_joins_from_few_molecules() -> None:
     labels[0] = [labels[0][0], None]  # type: ignore[list-item]
     torch.manual_seed(0)
     target = ClassTarget.fit([label for of_item in labels for label in of_item])
-    adapter = GraphAdapter.fit(known, dim=16, num_layers=1, labels="edges")
+    adapter = GraphAdapter.fit(known, dim=16, num_layers=1, labels_of="edges")
     model = Model({"m": adapter}, Encoder(16, 1, 2), {"kind": Task("m", VectorHead(16, target))})
     train(model, [Source("m", known, {"kind": labels})], steps=120, lr=5e-3, progress=False)
     results = model.predict("kind", held_out)
@@ -163,7 +163,7 @@ def test_a_label_of_the_whole_molecule_and_what_its_atoms_contribute() -> None:
 
 
 def test_beside_a_text() -> None:
-    parts = {"m": GraphAdapter.fit(SMILES, dim=8, labels="edges"), "text": TextAdapter.fit(["a b"], dim=8)}
+    parts = {"m": GraphAdapter.fit(SMILES, dim=8, labels_of="edges"), "text": TextAdapter.fit(["a b"], dim=8)}
     adapter = FusedAdapter(parts)
     items: list[Any] = [{"m": "CCO", "text": "a"}, {"m": "C", "text": "b a"}, {"text": "b"}]
     examples = [example for item in items for example in adapter.prepare(item)]
@@ -175,13 +175,13 @@ def test_beside_a_text() -> None:
 
 def test_old_configs_and_what_is_wrong() -> None:
     adapter = GraphAdapter.fit(["CCO"], dim=8)
-    config = {name: value for name, value in adapter.config().items() if name != "labels"}
+    config = {name: value for name, value in adapter.config().items() if name != "labels_of"}
     old = GraphAdapter.from_config(config, adapter.assets())
-    assert (old.labels, old.bond_reading) == ("nodes", None)
-    assert GraphAdapter.fit(["CCO"], dim=8, labels="edges").config()["labels"] == "edges"
-    with pytest.raises(ValueError, match='expected one for each node; for bonds use labels="edges"'):
+    assert (old.labels_of, old.bond_reading) == ("nodes", None)
+    assert GraphAdapter.fit(["CCO"], dim=8, labels_of="edges").config()["labels_of"] == "edges"
+    with pytest.raises(ValueError, match='expected one for each node; for bonds use labels_of="edges"'):
         adapter.align([1, 2], adapter.prepare("CCO")[0])
-    bonds = GraphAdapter.fit(["CCO"], dim=8, labels="edges")
+    bonds = GraphAdapter.fit(["CCO"], dim=8, labels_of="edges")
     with pytest.raises(
         ValueError, match="got 3 labels for 2 bonds, expected one for each bond: in RDKit's o"
     ):
@@ -189,11 +189,11 @@ def test_old_configs_and_what_is_wrong() -> None:
     assert bonds.align([], bonds.prepare("C")[0]) == []
     for kind, item in ITEMS.items():
         with pytest.raises(ValueError, match=f"'edges' for graphs of the kind '{kind}', expected 'nodes'"):
-            GraphAdapter.fit([item], dim=8, labels="edges")
+            GraphAdapter.fit([item], dim=8, labels_of="edges")
 
 
 def test_wrong_bonds_are_marked_and_contributions_colour_atoms() -> None:
-    adapter = GraphAdapter.fit(["CCO"], dim=8, labels="edges")
+    adapter = GraphAdapter.fit(["CCO"], dim=8, labels_of="edges")
     examples = adapter.prepare("CCO")
     marks = [Mark("C0-C1", "single", "single", False), Mark("C1-O2", "single", "double", True)]
     _, marked = adapter.show("CCO", examples, marks, None)
@@ -228,7 +228,7 @@ max_vectors = 60
 
 [adapters.molecules]
 modality = "graph"
-labels = "edges"
+labels_of = "edges"
 
 [data.molecules]
 adapter = "molecules"
@@ -281,27 +281,19 @@ def test_from_a_table_to_predictions(tmp_path: Path) -> None:
     run = tmp_path / "run"
     call("train", tmp_path / "mine.toml", "--out", run)
     assert "C0-C1" in (run / "report.html").read_text()
-    metrics = json.loads(call("evaluate", run, "--json"))
-    assert {"length", "ring"} <= set(json.dumps(metrics).replace('"', " ").split())
+    tasks = json.loads(call("evaluate", run, "--json"))["tasks"]
+    assert {name: found["num_items"] for name, found in tasks.items()} == {"length": 3, "ring": 4}
     [typed] = json.loads(call("predict", run, "C1CO1", "--task", "ring", "--json"))
     assert typed["names"] == ["C0-C1", "C1-O2", "O2-C0"]
-    call(
-        "predict",
-        run,
-        "--input",
-        tmp_path / "bonds.csv",
-        "--output",
-        tmp_path / "out.csv",
-        "--task",
-        "length",
-    )
-    out = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
-    assert [len(json.loads(row["prediction"])) for row in out] == [2, 1, 3, 0, 4, 0, 1, 0, 3]
+    table, out_file = tmp_path / "bonds.csv", tmp_path / "out.csv"
+    call("predict", run, "--input", table, "--output", out_file, "--task", "length")
+    out = list(csv.DictReader(out_file.read_text().splitlines()))
+    assert [len(row["prediction"].split()) for row in out] == [2, 1, 3, 0, 4, 0, 1, 0, 3]
 
 
 def test_a_wrong_word_in_a_recipe(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(RECIPE.replace('"edges"', '"bonds"'))
-    with pytest.raises(RecipeError, match=r"adapters.molecules\] labels: got 'bonds', expected .*edges"):
+    with pytest.raises(RecipeError, match=r"adapters.molecules\] labels_of: got 'bonds', expected .*edges"):
         check_options(read(tmp_path / "mine.toml"))
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from multiseq import (
     ClassTarget,
     Encoder,
+    Ensemble,
     FusedAdapter,
     GraphAdapter,
     Model,
@@ -157,6 +158,12 @@ def test_a_label_of_the_whole_molecule_and_what_its_atoms_contribute() -> None:
     assert (why.names, len(why.values)) == (["C0", "C1", "O2"], 3)
     [alone] = model.contributions("mean", ["C"])
     assert alone.names == ["C0"]
+    other = model_of(["CN", "CCO"])  # knows other elements, so its examples differ
+    [both] = Ensemble([model, other]).contributions("mean", ["CCO"])
+    mean = [
+        (a + b) / 2 for a, b in zip(why.values, other.contributions("mean", ["CCO"])[0].values, strict=True)
+    ]
+    assert (both.names, both.values) == (why.names, pytest.approx(mean, abs=1e-5))
     names, weights = model.attention("m", "CCO")
     assert names == ["C0", "C1", "O2"]
     assert weights[0].shape[1:] == (3, 3)

@@ -1,6 +1,7 @@
 """Graphs: molecules, networks and triples as unordered sets of nodes.
 
     nodes = message_passing(embed(categories, numbers, texts, walks), edges)
+    bonds = gelu(norm(W [x_i + x_j; |x_i - x_j|; e_ij])), of encoded nodes x, for labels of bonds
 
 Each graph is one set. If a network is too large for attention over all nodes, use
 `multiseq.adapters.neighborhood`, which makes one short set for each node.
@@ -14,23 +15,24 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from multiseq.adapters._graph.bags import FOLDED, IdEmbedding, Ids, some_ids
 from multiseq.adapters._graph.columns import Columns
-from multiseq.adapters._graph.examples import GraphExample, Preparation, pack_graphs, without_node
+from multiseq.adapters._graph.examples import GraphExample, Preparation, bonds, pack_graphs, without_node
 from multiseq.adapters._graph.features import Features
 from multiseq.adapters._graph.shown import show
-from multiseq.adapters._graph.stem import MessageStem, RowEmbedding
+from multiseq.adapters._graph.stem import BondReading, MessageStem, RowEmbedding
 from multiseq.adapters._graph.training import (
     JSON_FORMS,
     aligned,
     check_item,
     check_kind,
+    check_labelled,
     columns_of,
     content,
     learn,
@@ -42,12 +44,21 @@ from multiseq.adapters._graph.training import (
     word_bag,
 )
 from multiseq.adapters.text import TextExample
-from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading, under
+from multiseq.checks import (
+    MANY,
+    WIDEST,
+    check_labels,
+    check_number,
+    check_whole_number,
+    config_of,
+    reading,
+    under,
+)
 from multiseq.data.graphs.molecules import SMILES
 from multiseq.nn.first_weights import repeatable
 from multiseq.pairs import Pairs
 from multiseq.protocols import Inputs, Level, Mark, Part
-from multiseq.vectors import VectorSets
+from multiseq.vectors import VectorSets, rows_of
 
 __all__ = ["GraphAdapter", "GraphExample"]
 
@@ -57,7 +68,10 @@ MOST_NODES = 4096
 MOST_CODES = 32767
 """Most pair codes: a code is a signed 16-bit integer."""
 
-OPTIONS = ("kind", "dim", "num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout")
+OPTIONS = (
+    *("kind", "dim", "num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout"),
+    "labels_of",
+)
 """The constructor's arguments except the columns and the text adapter."""
 
 
@@ -96,9 +110,12 @@ class GraphAdapter(nn.Module):
         dropout: Dropout probability in the stem, in training only.
         edge_dropout: Probability that :meth:`augment` leaves out an edge or a feature of a node.
         features: Numbers about whole molecules. A projection of them is added to the vector of each atom.
+        labels_of: What heads see: vectors of the "nodes", or of the "edges": the bonds of a molecule, in
+            RDKit's order, each once. All tasks of the adapter see the same. The encoder always sees nodes.
 
     Raises:
-        ValueError: An unknown kind; ``max_distance`` and the kinds of edges need too many pair codes.
+        ValueError: An unknown kind; ``max_distance`` and the kinds of edges need too many pair codes;
+            ``labels_of="edges"`` for graphs that are no molecules.
 
     Example:
         >>> adapter = GraphAdapter.fit([[("Ada", "wrote", "notes"), ("Ada", "met", "Mary")]], dim=8)
@@ -126,9 +143,11 @@ class GraphAdapter(nn.Module):
         dropout: float = 0.1,
         edge_dropout: float = 0.05,
         features: Features | None = None,
+        labels_of: Literal["nodes", "edges"] = "nodes",
     ) -> None:
         super().__init__()
         check_kind(kind)
+        check_labelled(labels_of, kind)
         check_whole_number("dim", dim, 1, WIDEST)
         for name, value in (
             ("num_layers", num_layers),
@@ -139,6 +158,7 @@ class GraphAdapter(nn.Module):
         check_number("dropout", dropout, 0.0, 1.0)
         check_number("edge_dropout", edge_dropout, 0.0, 1.0)
         self.kind, self.nodes, self.edges, self.dim, self.text = kind, nodes, edges, dim, text
+        self.labels_of = labels_of
         self.num_layers, self.walk_length = num_layers, walk_length
         self.max_distance, self.directed, self.dropout, self.edge_dropout = (
             max_distance,
@@ -159,6 +179,7 @@ class GraphAdapter(nn.Module):
         self.id_embedding = IdEmbedding(nodes.num_ids, dim) if nodes.ids else None
         self.features = features
         self.feature_embedding = None if features is None else _from_zero(features.width, dim)
+        self.bond_reading = BondReading(dim) if labels_of == "edges" else None
 
     @classmethod
     def fit(
@@ -173,6 +194,7 @@ class GraphAdapter(nn.Module):
         dropout: float = 0.1,
         edge_dropout: float = 0.05,
         descriptors: bool = False,
+        labels_of: Literal["nodes", "edges"] = "nodes",
     ) -> GraphAdapter:
         """Build an adapter that is ready to be trained. Vocabularies and scales come from training graphs.
 
@@ -187,6 +209,7 @@ class GraphAdapter(nn.Module):
             edge_dropout: As in the constructor.
             descriptors: Whether all descriptors that RDKit knows are features of molecules: weight, polar
                 surface, counts of groups and many more. They take some milliseconds a molecule.
+            labels_of: As in the constructor.
 
         Raises:
             ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
@@ -205,6 +228,7 @@ class GraphAdapter(nn.Module):
             dropout=dropout,
             edge_dropout=edge_dropout,
             features=learned.features,
+            labels_of=labels_of,
         )
 
     @property
@@ -266,17 +290,24 @@ class GraphAdapter(nn.Module):
         return len(example.codes)
 
     def align(self, labels: Any, example: GraphExample) -> list[Any]:
-        """The labels of the nodes, one per node. Raises ValueError for another number of labels."""
-        return aligned(labels, len(example.codes), self.kind)
+        """The labels, one per node or bond. Raises ValueError for another number of labels."""
+        if self.labels_of == "edges":
+            check_labels(labels, len(bonds(example)), "bond", ": in RDKit's order, each once")
+        return aligned(labels, len(self.names(example)), self.kind)
 
     def names(self, example: GraphExample) -> list[str]:
+        """One name per vector that :meth:`read` gives: as :meth:`encoded_names`, or `C0-O1` … for bonds."""
+        names = self.encoded_names(example)
+        return [f"{names[a]}-{names[b]}" for a, b in bonds(example)] if self.labels_of == "edges" else names
+
+    def encoded_names(self, example: GraphExample) -> list[str]:
         """One name per node: `C0`, `O5` … for atoms, otherwise the node's text or its number."""
         return list(example.names or map(str, range(len(example.codes))))
 
     def spellings(self, example: GraphExample) -> list[str]:
-        """The names of the nodes, which a decoder may copy; "" for atoms and for nodes without names."""
+        """The names of the nodes, which a decoder may copy; "" for atoms, bonds, and nodes without names."""
         named = example.names is not None and self.kind != "molecule"
-        return self.names(example) if named else [""] * len(example.codes)
+        return [name if named else "" for name in self.names(example)]
 
     def collate(self, examples: Sequence[GraphExample]) -> Inputs:
         """Pack examples. Node numbers in the edges then count through the whole batch."""
@@ -287,6 +318,10 @@ class GraphAdapter(nn.Module):
             inner = self.text.collate([text for g in graphs for text in g.texts])
             tensors |= {f"text.{name}": tensor for name, tensor in inner.tensors.items()}
             host = {"text_lengths": inner.lengths, "text_host": inner.host}
+        if self.labels_of == "edges":
+            host["bonds"] = [len(bonds(e)) for e in examples]
+            ways = [count for count in host["bonds"] for _ in range(2)]
+            tensors["bonds"] = rows_of(ways, range(0, len(ways), 2))
         return Inputs(lengths, tensors, host)
 
     # --- for `multiseq.training.item_cache` ----------------------------------------------------------------
@@ -341,14 +376,24 @@ class GraphAdapter(nn.Module):
         self, item: Any, examples: Sequence[GraphExample], marks: Sequence[Mark], focus: int | None
     ) -> list[Part]:
         """The drawing of a molecule, the facts of triples, or the surroundings of a node."""
-        return show(item, self.kind, marks, focus, len(examples[0].codes))
+        return show(item, self.kind, marks, focus, len(examples[0].codes), self.labels_of)
 
     def baseline_vectors(self, example: GraphExample) -> Sequence[Any]:
-        """For each node its categories and numbers, without its neighbours; its text if nodes have texts."""
+        """For each node its categories and numbers, without its neighbours; its text if nodes have texts.
+
+        For each bond its categories, and the sum of those of its two atoms.
+        """
+        rows = self._baseline_nodes(example)
+        if self.labels_of == "nodes":
+            return rows
+        pairs, num_columns = bonds(example), len(self.edges.sizes)
+        kinds = _one_hot(example.edge_codes[: len(pairs), :num_columns], self.edges.sizes)
+        return [np.append(rows[a] + rows[b], kind) for (a, b), kind in zip(pairs, kinds, strict=True)]
+
+    def _baseline_nodes(self, example: GraphExample) -> Sequence[Any]:
         if self.nodes.text:
             return self.names(example)
-        one_hot = np.zeros((len(example.codes), sum(self.nodes.sizes)), dtype=np.float32)
-        np.put_along_axis(one_hot, example.codes.numpy(), 1.0, axis=1)
+        one_hot = _one_hot(example.codes, self.nodes.sizes)
         # Leave out the random walks, which come after the columns: they describe the neighbours too.
         features = [one_hot, example.numbers[:, : self.nodes.width].numpy()]
         if example.bags is not None:
@@ -359,7 +404,7 @@ class GraphAdapter(nn.Module):
         """Nodes counted by category, and sums of numbers; words if nodes have texts or for sequences."""
         if self.nodes.text or level == "sequence":
             return word_bag(item, [name for example in examples for name in self.names(example)])
-        rows = [row for example in examples for row in self.baseline_vectors(example)]
+        rows = [row for example in examples for row in self._baseline_nodes(example)]
         width = sum(self.nodes.sizes) + self.nodes.width + min(self.nodes.num_ids, FOLDED)
         return sums(rows, width)
 
@@ -387,8 +432,13 @@ class GraphAdapter(nn.Module):
         return VectorSets(values, inputs.lengths, pairs=pairs)
 
     def read(self, sets: VectorSets, inputs: Inputs) -> VectorSets:
-        """All vectors: every node can have a label."""
-        return sets
+        """All vectors: every node can have a label. Or one vector per bond, from its two atoms."""
+        if self.bond_reading is None:
+            return sets
+        tensors, chosen = inputs.tensors, inputs.tensors["bonds"]
+        edges = self.edge_embedding(tensors["edge_codes"][chosen], tensors["edge_numbers"][chosen])
+        values = self.bond_reading(sets.values, tensors["edge_index"][:, chosen], edges)
+        return VectorSets(values, inputs.host["bonds"])
 
     # --- to disk and back -------------------------------------------------------------------------
 
@@ -422,6 +472,12 @@ class GraphAdapter(nn.Module):
         with reading("config"):
             features = saved_features(assets)
             return cls(nodes=nodes, edges=edges, text=text, features=features, **options)
+
+
+def _one_hot(codes: Tensor, sizes: Sequence[int]) -> Any:
+    one_hot = np.zeros((len(codes), sum(sizes)), dtype=np.float32)
+    np.put_along_axis(one_hot, codes.numpy(), 1.0, axis=1)
+    return one_hot
 
 
 def _from_zero(width: int, dim: int) -> nn.Linear:

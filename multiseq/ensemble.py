@@ -290,6 +290,10 @@ class _Joined:
     def names(self, example: Any) -> list[str]:
         return self.members[0].names(example[0])
 
+    def encoded_names(self, example: Any) -> list[str]:
+        first: Any = self.members[0]
+        return list(getattr(first, "encoded_names", first.names)(example[0]))
+
     def align(self, label: Any, example: Any) -> Any:
         return self.members[0].align(label, example[0])
 

@@ -249,7 +249,8 @@ class Predictor(nn.Module, ABC):
         [example] = examples
         [[(_, result)]] = self.run_prepared(name, [[example]], {task: {}}, max_vectors)[task]
         of = _explained(result, of)
-        names, whole, values = adapter.names(example), _evidence(result, of), []
+        names = getattr(adapter, "encoded_names", adapter.names)(example)
+        whole, values = _evidence(result, of), []
         for numbers in fill_batches(range(len(names)), [len(names)] * len(names), max_vectors):
             rest = [[without(example, number)] for number in numbers]
             predicted = self.run_prepared(name, rest, {task: {}}, max_vectors)[task]

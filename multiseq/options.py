@@ -136,6 +136,7 @@ OPTIONS: dict[str, Option] = {
     "max_distance": Option(int, COUNT),
     "directed": Option(bool),
     "descriptors": Option(bool),
+    "labels_of": Option(str, choices=("nodes", "edges")),
     # decoding texts
     "num_beams": Option(int, AT_LEAST_ONE),
     "length_penalty": Option(NUMBER, COUNT),
@@ -166,6 +167,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     ),
     "GraphAdapter": (
         *("num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout", "descriptors"),
+        "labels_of",
     ),
     "NeighborhoodAdapter": ("num_hops", "num_neighbors", "directed", "dropout"),
     "VectorHead": ("dropout",),

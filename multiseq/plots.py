@@ -800,6 +800,7 @@ def molecule(
     legend: str = "",
     notes: Sequence[str] = (),
     ringed: Sequence[int] = (),
+    bonds: bool = False,
 ) -> Drawing:
     """The structure of a molecule, with atoms in the colour of their values: orange above zero, blue below.
 
@@ -813,13 +814,14 @@ def molecule(
         legend: A text under the molecule.
         notes: A text beside each atom, or none.
         ringed: The numbers of atoms to mark in red.
+        bonds: Whether ``notes`` and ``ringed`` are of bonds, in RDKit's order, and not of atoms.
 
     Raises:
         ValueError: RDKit cannot read the SMILES, or there is not one value for each atom.
     """
     most = scale or max(map(abs, values), default=0.0) or 1.0
     painter = need("rdkit.Chem.Draw.rdMolDraw2D").MolDraw2DSVG(360, 260 if legend else 240)
-    text = _structure(painter, smiles, values, most, legend, notes, ringed)
+    text = _structure(painter, smiles, values, most, legend, notes, ringed, bonds)
     return Drawing(text[text.index("<svg") :])
 
 
@@ -887,6 +889,7 @@ def _structure(
     legend: str = "",
     notes: Sequence[str] = (),
     ringed: Sequence[int] = (),
+    bonds: bool = False,
 ) -> Any:
     """What a painter of RDKit has drawn: the structure, with colours from -most to most."""
     draw, structure = need("rdkit.Chem.Draw.rdMolDraw2D"), molecule_of(smiles)
@@ -895,15 +898,17 @@ def _structure(
         raise ValueError(
             f"molecule: got {smiles!r} with {num} atoms, expected one for each of the {len(values)} values"
         )
-    for atom, note in zip(structure.GetAtoms(), notes, strict=False):
+    for part, note in zip(structure.GetBonds() if bonds else structure.GetAtoms(), notes, strict=False):
         if note:
-            atom.SetProp("atomNote", visible(note, 20))
+            part.SetProp("bondNote" if bonds else "atomNote", visible(note, 20))
     colours = {i: _shade(value / most) for i, value in enumerate(values)}
-    colours |= dict.fromkeys(ringed, (1.0, 0.5, 0.5))
+    marked = dict.fromkeys(ringed, (1.0, 0.5, 0.5))
+    colours |= {} if bonds else marked
     painter.drawOptions().highlightRadius = 0.4
     draw.PrepareAndDrawMolecule(
         painter, structure, legend=visible(legend, 60), highlightAtoms=list(colours),
-        highlightAtomColors=colours, highlightBonds=[],
+        highlightAtomColors=colours, highlightBonds=list(marked) if bonds else [],
+        highlightBondColors=marked if bonds else {},
     )  # fmt: skip
     painter.FinishDrawing()
     return painter.GetDrawingText()

@@ -26,6 +26,7 @@ from multiseq.adapters._graph.structure import (
 __all__ = [
     "GraphExample",
     "Preparation",
+    "bonds",
     "both_ways",
     "encoded",
     "one_way",
@@ -201,6 +202,12 @@ def pack_graphs(graphs: Sequence[GraphExample]) -> dict[str, Tensor]:
         lengths = torch.tensor([len(g.codes) for g in graphs])
         packed["graph"] = torch.arange(len(graphs)).repeat_interleave(lengths)
     return packed | pack_ids([g.bags for g in graphs if g.bags is not None])
+
+
+def bonds(example: GraphExample) -> list[tuple[int, int]]:
+    """The two atoms of each bond of a molecule. Its edges are all bonds, then all of them reversed."""
+    begins, ends = example.edge_index[:, : example.edge_index.shape[1] // 2].tolist()
+    return list(zip(begins, ends, strict=True))
 
 
 def without_node(example: GraphExample, node: int) -> GraphExample:

@@ -24,7 +24,9 @@ MOST_READ = 200_000
 MOST_FACTS = 30
 
 
-def show(item: Any, kind: str, marks: Sequence[Mark], focus: int | None, count: int) -> list[Part]:
+def show(
+    item: Any, kind: str, marks: Sequence[Mark], focus: int | None, count: int, labels_of: str = "nodes"
+) -> list[Part]:
     """The texts and drawings of a graph.
 
     Args:
@@ -33,11 +35,12 @@ def show(item: Any, kind: str, marks: Sequence[Mark], focus: int | None, count: 
         marks: The label and the prediction of each node, or its contribution.
         focus: The node to show, in a large network.
         count: The number of nodes.
+        labels_of: "edges" if the labels of a molecule belong to its bonds.
     """
     if kind == "molecule":
         smiles, given = smiles_of(item), features_of(item)
         numbers = [", ".join(f"{name} {digits(value)}" for name, value in given.items())] if given else []
-        return [smiles, *numbers, _molecule(smiles, marks)]
+        return [smiles, *numbers, _molecule(smiles, marks, labels_of)]
     if kind == "triples" and not any(mark.text for mark in marks):
         more = [f"… and {len(item) - MOST_FACTS} more facts"] if len(item) > MOST_FACTS else []
         return [*(" — ".join(map(str, triple)) for triple in item[:MOST_FACTS]), *more]
@@ -46,13 +49,14 @@ def show(item: Any, kind: str, marks: Sequence[Mark], focus: int | None, count: 
     return _network(read(item, kind), marks, focus)
 
 
-def _molecule(smiles: str, marks: Sequence[Mark]) -> Picture:
+def _molecule(smiles: str, marks: Sequence[Mark], labels_of: str) -> Picture:
     values = [mark.contribution for mark in marks if mark.contribution is not None]
     drawing = plots.molecule(
         smiles,
         values,
         notes=[mark.text for mark in marks],
         ringed=[number for number, mark in enumerate(marks) if mark.wrong],
+        bonds=labels_of == "edges",
     )
     coloured = ", coloured by what each atom contributes: orange raises, blue lowers" if values else ""
     return Picture(drawing, f"Structure of the molecule {smiles}{coloured}")

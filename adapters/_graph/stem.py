@@ -1,4 +1,4 @@
-"""The learned stems of graphs: message passing along the edges, or one projection for node sets.
+"""Learned layers of graphs: message passing along edges, a projection for node sets, vectors of bonds.
 
 Axes: nodes, edges, pair (source and target), columns, dim, rows (nodes or edges), vectors, places.
 """
@@ -16,7 +16,7 @@ from multiseq.adapters._graph.bags import IdEmbedding
 from multiseq.nn.dropout import dropout
 from multiseq.nn.linear import Linear, padded_rows
 
-__all__ = ["GINE", "HopStem", "MessageStem", "RowEmbedding"]
+__all__ = ["GINE", "BondReading", "HopStem", "MessageStem", "RowEmbedding"]
 
 
 class RowEmbedding(nn.Module):
@@ -115,6 +115,28 @@ class MessageStem(nn.Module):
             branch = layer(norm(x), edge_index, edges)
             x = x + dropout(branch, self.dropout, self.training)
         x = self.leave(x[:count])
+        return x
+
+
+class BondReading(nn.Module):
+    """One vector per bond from the encoded vectors of its two atoms, the same from either end.
+
+    b_ij = gelu(norm(W [x_i + x_j; |x_i - x_j|; e_ij]))
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3 * dim, dim), nn.LayerNorm(dim), nn.GELU())
+
+    def forward(
+        self,
+        nodes: Float[Tensor, "nodes dim"],
+        edge_index: Int[Tensor, "pair edges"],
+        edges: Float[Tensor, "edges dim"],
+    ) -> Float[Tensor, "edges dim"]:
+        """The vectors of the bonds, which are edges given once."""
+        one, other = nodes[edge_index[0]], nodes[edge_index[1]]
+        x: Tensor = self.layers(torch.cat([one + other, (one - other).abs(), edges.to(nodes.dtype)], dim=1))
         return x
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "aligned",
     "check_item",
     "check_kind",
+    "check_labelled",
     "columns_of",
     "content",
     "learn",
@@ -59,6 +60,16 @@ READERS: dict[str, Callable[[Any], Graph]] = {
 def check_kind(kind: Any) -> None:
     """Raise ValueError if ``kind`` is not a kind of graph."""
     one_of(kind, READERS, "kind")
+
+
+def check_labelled(labels_of: Any, kind: str) -> None:
+    """Raise ValueError unless graphs of that kind can have labels of their "nodes" or "edges"."""
+    one_of(labels_of, ("nodes", "edges"), "labels_of")
+    if labels_of == "edges" and kind != "molecule":
+        raise ValueError(
+            f"labels_of: got 'edges' for graphs of the kind {kind!r}, expected 'nodes': only the bonds of "
+            "molecules can have labels; for other edges make a node of each edge, between its two ends"
+        )
 
 
 def read(item: Any, kind: str) -> Graph:
@@ -215,6 +226,7 @@ def sums(rows: Sequence[Any], width: int) -> Any:
 
 def aligned(labels: Any, count: int, kind: str, node: int | None = None) -> list[Any]:
     """The labels of a graph's nodes, or of one node. Raises ValueError if there is not one label per node."""
-    check_labels(labels, count, "node", ": one an entity, then one a triple" if kind == "triples" else "")
+    more = {"triples": ": one an entity, then one a triple", "molecule": '; for bonds use labels_of="edges"'}
+    check_labels(labels, count, "node", more.get(kind, ""))
     chosen = labels if node is None else [labels[node]]
     return [label.item() if hasattr(label, "item") else label for label in chosen]

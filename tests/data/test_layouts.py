@@ -498,5 +498,8 @@ def test_parts_of_sdf_and_graphml_that_cannot_be_read(here: Path) -> None:
         "b.graphml",
         '<graphml xmlns="http://graphml.graphdrawing.org/xmlns"><graph><node id="a"/></graph></graphml>',
     )
-    with pytest.raises(ValueError, match=r"b\.graphml: node 'a' has no 'age', expected a value"):
+    with pytest.raises(ValueError, match=r"b\.graphml: node 'a' has no 'age', .* for each node$"):
         read_graphml(Path("b.graphml"), features=["age"])
+    write("c.graphml", Path("b.graphml").read_text().replace("<node", '<edge source="a" target="c"/><node'))
+    with pytest.raises(ValueError, match=r"c\.graphml: node 'a' has no 'age', .*; perhaps only an"):
+        read_graphml(Path("c.graphml"), features=["age"])

@@ -99,9 +99,10 @@ def _attribute(
 ) -> list[Any]:
     """The values of an attribute: all texts, or all finite numbers."""
     values = [one.get(key) for one in attributes]
-    for name, value in zip(names, values, strict=True):
+    for name, value, one in zip(names, values, attributes, strict=True):
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
-            raise ValueError(f"{what} {name!r} has no {key!r}, expected a value for each {what}")
+            bare = "; perhaps only an edge names it" if set(one) == {DEGREE} and one[DEGREE] else ""
+            raise ValueError(f"{what} {name!r} has no {key!r}, expected a value for each {what}{bare}")
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return list(map(float, values))  # type: ignore[arg-type]  # all() narrows no list
     return list(map(str, values))

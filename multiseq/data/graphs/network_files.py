@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,14 @@ def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     except DataError:
         raise
     except Exception as error:  # zipfile's, zlib's and NumPy's
-        raise DataError(f"{path}: cannot be read as .npz: {error}") from None
+        other = path.is_file() and not zipfile.is_zipfile(path)  # NumPy takes any other file for a pickle
+        if not other and "allow_pickle" in str(error):
+            raise DataError(
+                f"{path}: has Python objects in a pickle, which could run code, so it is not loaded; "
+                "expected arrays of numbers: save those with numpy.savez"
+            ) from None
+        reason = "expected a file that numpy.savez writes" if other else error
+        raise DataError(f"{path}: cannot be read as .npz: {reason}") from None
 
 
 def _columns(matrix: NDArray[Any], name: str) -> dict[str, Any]:

@@ -374,10 +374,10 @@ def _structured(name: str, cells: Sequence[Any], filled: Sequence[Any]) -> Colum
         return column("graph" if graphs else "other", "JSON objects", {})
     entries = [entry for cell in lists for entry in cell if entry is not None]
     size = len(entries) / len(lists)
+    if _share(filled, _are_triples) > 0.5:  # the others are bad rows
+        return column("triples", "lists of (subject, relation, object)", {}, size)
     if entries and all(isinstance(entry, list) for entry in entries):
         three = all(len(entry) == 3 for entry in entries)
-        if three and all(isinstance(value, str) for entry in entries for value in entry):
-            return column("triples", "lists of (subject, relation, object)", {}, size)
         if three and all(isinstance(value, int | float) for entry in entries for value in entry[:2]):
             return column(
                 "labels", "segments: (start, end, label)", Counter(str(e[2]) for e in entries), size
@@ -396,6 +396,14 @@ def _structured(name: str, cells: Sequence[Any], filled: Sequence[Any]) -> Colum
     return column("labels", f"lists of labels, {len(values):,} different ones", values, size)
 
 
-def _share(texts: Sequence[str], test: Any) -> float:
-    """The share of texts that pass a test."""
-    return sum(map(bool, map(test, texts))) / len(texts) if texts else math.nan
+def _are_triples(cell: Any) -> bool:
+    return isinstance(cell, list) and bool(cell) and all(map(_is_triple, cell))
+
+
+def _is_triple(entry: Any) -> bool:
+    return isinstance(entry, list) and len(entry) == 3 and all(isinstance(value, str) for value in entry)
+
+
+def _share(cells: Sequence[Any], test: Any) -> float:
+    """The share of cells that pass a test."""
+    return sum(map(bool, map(test, cells))) / len(cells) if cells else math.nan

@@ -256,6 +256,7 @@ def test_a_table_without_labels_asks() -> None:
         ("words", [["I", "ran"], ["she", "sat", "down"]], "words"),
         ("tags", [["PRON", "VERB"], ["PRON", "VERB", "PART"]] * 9, "labels"),
         ("facts", [[["Ada", "job", "baker"]], [["Bo", "job", "cook"]]], "triples"),
+        ("text", ["Ada is a baker.", "Bo is no cook.", [["Ada", "job", "baker"]]], "other"),
     ],
 )
 def test_what_a_column_holds(name: str, cells: list[Any], kind: str) -> None:
@@ -595,6 +596,16 @@ def test_json_lines_with_tags_and_with_triples() -> None:
     _, tables = planned("b.jsonl")
     assert only(tables, "data")["adapter"] == "graph"
     assert (only(tables, "tasks")["output"], only(tables, "tasks")["column"]) == ("sequence", "text")
+
+
+@pytest.mark.parametrize("bad", [[["Ada", "age", 3]], [["Ada", "baker"]], "Ada", []])
+def test_lines_without_triples_among_those_with_are_bad_rows(bad: Any) -> None:
+    facts = [{"facts": [[f"Ada {i}", "job", "baker"]], "text": f"Ada {i} is a baker."} for i in range(40)]
+    facts[4]["facts"] = bad
+    said = well("init", write("b.jsonl", "".join(json.dumps(row) + "\n" for row in facts)))
+    assert "facts  triples: lists of (subject, relation, object) -> THE ITEM" in said
+    assert "Odd: 1 bad row left out: " in said
+    assert "(b.jsonl:5)" in said
 
 
 def test_recordings_named_in_a_table_with_and_without_their_ending() -> None:

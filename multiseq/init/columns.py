@@ -19,12 +19,14 @@ from multiseq.data.recordings import is_audio
 from multiseq.labels import MISSING_WORDS, decimal_mark, with_point
 from multiseq.requires import MissingLibraryError, need
 
-__all__ = ["SAMPLE", "Column", "decimal_of", "is_smiles", "look_at", "word_set", "words_of"]
+__all__ = ["SAMPLE", "Column", "decimal_of", "is_limit", "is_smiles", "look_at", "word_set", "words_of"]
 
 SAMPLE = 10_000
 """Number of rows that guesses are made from."""
 FEW_CLASSES = 20
 """Whole numbers with more different values are numbers, not classes."""
+ENOUGH = 10
+"""From so many numbers on, a column may hold them although many of its cells hold words."""
 OFTEN = 5
 """A class occurs so many times on average. Rarer whole numbers are numbers, rarer words are texts or ids."""
 
@@ -64,15 +66,17 @@ MANY = 20
 MEASURES = word_set("n num mol mw count duration seconds length lat lon latitude longitude predicted year")
 """Words in the name of a column that describes the item, and is rarely what should be learned."""
 TIMES = word_set("date time timestamp datetime created updated")
-MISSING = MISSING_WORDS | word_set(". unknown unk")
+MISSING = MISSING_WORDS | word_set(". unknown unk n.d. nd")
 """What people write, in small letters, in a cell of numbers that has none."""
 
 _NUMBER = re.compile(
     r"[+-]?(\d+([.,]\d*)?|[.,]\d+|[1-9]\d{0,2}((\.\d{3})+(,\d+)?|(,\d{3})+(\.\d+)?|([ ']\d{3})+([.,]\d+)?))"
     r"([eE][+-]?\d+)?"
 )
+_LIMIT = re.compile(rf"[<>≤≥~]=?\s?({_NUMBER.pattern})")
+"""A number that is only known to be below or above another one, as in "<0.5"."""
 _WITH_UNIT = re.compile(
-    r"(?P<before>(?:[^\w\s.,+-]|EUR|USD|GBP|CHF|Rs\.?)\s?)?"
+    r"(?P<before>(?:[^\w\s.,+<>≤≥~-]|EUR|USD|GBP|CHF|Rs\.?)\s?)?"
     rf"(?:{_NUMBER.pattern})(?P<after>\s?[^\d\s.,+_-][^\d\s]{{0,7}})?"
 )
 """A number with a currency before it, or with a percent sign, currency or unit after it."""
@@ -142,6 +146,11 @@ class Column:
         return marks
 
     @property
+    def limits(self) -> list[str]:
+        """Those of its missing numbers that are limits, such as ``<0.5``."""
+        return list(filter(is_limit, self.missing))
+
+    @property
     def is_label(self) -> bool:
         """Whether it could be what should be learned."""
         return self.kind in ("class", "classes", "number", "labels")
@@ -175,6 +184,12 @@ def look_at(name: str, cells: Sequence[Any]) -> Column:
     missing: list[str] = []
     if numbers := _numbers_among(name, texts):
         (kind, why), missing = numbers
+    elif (
+        kind == "class"
+        and any(map(_NUMBER.fullmatch, values))
+        and (limits := sorted(filter(is_limit, values)))
+    ):
+        why += f'; if they are numbers: empty cells such as {limits[0]!r}, and set target = "number"'
     if unit := _unit_of(name, kind, texts, len(values)):
         kind = "other"
         why = f"numbers with {unit!r}, such as {texts[0]!r}; to learn them, write the cells without it"
@@ -208,23 +223,41 @@ def decimal_of(columns: Sequence[Column], separator: str | None) -> str | None:
     return "," if comma else "." if marks["?,"] else None
 
 
-def _numbers_among(name: str, texts: list[str]) -> tuple[tuple[str, str], list[str]] | None:
-    """The kind of a column of numbers in which some cells hold none, and the words in these.
+def is_limit(text: str) -> bool:
+    """Whether a text says that a number is below or above another one.
 
-    Words such as "n/a" may be up to half of the cells, others (``<8``, ``12 h``) up to a tenth.
+    >>> is_limit("<0.5"), is_limit(">= 10"), is_limit("<b>")
+    (True, True, False)
     """
-    known = [text for text in texts if text.lower() not in MISSING]
-    if not known or _share(known, _NUMBER.fullmatch) < 0.9:
+    return bool(_LIMIT.fullmatch(text))
+
+
+def _numbers_among(name: str, texts: list[str]) -> tuple[tuple[str, str], list[str]] | None:
+    """The kind of a column of numbers in which some cells hold none, and what these hold.
+
+    They may hold words such as "n/a", limits (``<8``), and in a tenth of the cells anything else (``12 h``).
+    If the numbers are many and differ, up to half of the cells may also hold a few other words that recur.
+    If more than a third of the cells hold no number, the kind is ``other``: too many rows would be left out.
+    """
+    known = [text for text in texts if _NUMBER.fullmatch(text)]
+    others = Counter(text for text in texts if not _NUMBER.fullmatch(text))
+    num, different = others.total(), len(set(known))
+    if not num or not known:
         return None
-    known = [text for text in known if _NUMBER.fullmatch(text)]
-    num = len(texts) - len(known)
-    if not num or num >= len(known):
+    many = len(known) >= ENOUGH and (different > FEW_CLASSES or len(known) / different < OFTEN)
+    strange = [count for word, count in others.items() if word.lower() not in MISSING and not is_limit(word)]
+    few = sum(strange) <= 0.1 * (len(known) + sum(strange))
+    recur = len(strange) <= ENOUGH / 2 and 2 * len(strange) <= sum(strange) <= len(known)
+    if not (few or (many and recur)) or (num >= len(known) and not many):
         return None
     kind, why = _kind(name, known, Counter(known), 1.0)
     if kind != "number":  # of a few classes, "unknown" may be one
         return None
-    words = sorted({text for text in texts if not _NUMBER.fullmatch(text)})
+    words = sorted(others)
     shown = ", ".join(map(repr, words[:4])) + (" …" if words[4:] else "")
+    if 2 * num > len(known):
+        why = f"numbers but for {shown} in {num:,} of {len(texts):,} cells; to learn them, empty these cells"
+        return ("other", why), []
     return (kind, f"{why}; {num:,} cells hold no number but {shown}"), words
 
 
@@ -341,10 +374,10 @@ def _structured(name: str, cells: Sequence[Any], filled: Sequence[Any]) -> Colum
         return column("graph" if graphs else "other", "JSON objects", {})
     entries = [entry for cell in lists for entry in cell if entry is not None]
     size = len(entries) / len(lists)
+    if _share(filled, _are_triples) > 0.5:  # the others are bad rows
+        return column("triples", "lists of (subject, relation, object)", {}, size)
     if entries and all(isinstance(entry, list) for entry in entries):
         three = all(len(entry) == 3 for entry in entries)
-        if three and all(isinstance(value, str) for entry in entries for value in entry):
-            return column("triples", "lists of (subject, relation, object)", {}, size)
         if three and all(isinstance(value, int | float) for entry in entries for value in entry[:2]):
             return column(
                 "labels", "segments: (start, end, label)", Counter(str(e[2]) for e in entries), size
@@ -363,6 +396,14 @@ def _structured(name: str, cells: Sequence[Any], filled: Sequence[Any]) -> Colum
     return column("labels", f"lists of labels, {len(values):,} different ones", values, size)
 
 
-def _share(texts: Sequence[str], test: Any) -> float:
-    """The share of texts that pass a test."""
-    return sum(map(bool, map(test, texts))) / len(texts) if texts else math.nan
+def _are_triples(cell: Any) -> bool:
+    return isinstance(cell, list) and bool(cell) and all(map(_is_triple, cell))
+
+
+def _is_triple(entry: Any) -> bool:
+    return isinstance(entry, list) and len(entry) == 3 and all(isinstance(value, str) for value in entry)
+
+
+def _share(cells: Sequence[Any], test: Any) -> float:
+    """The share of cells that pass a test."""
+    return sum(map(bool, map(test, cells))) / len(cells) if cells else math.nan

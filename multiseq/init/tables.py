@@ -219,14 +219,7 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
     add_decimal(plan, columns, _between(path, kind, encoding))
     _add_group(plan, columns)
     _add_seen(plan, columns, item, split)
-    if not any(task.active for task in plan.tasks):
-        plan.question = "what should be learned? No column looks like a label. " + (
-            "Choose one of the tasks below, or name the column: --label COLUMN"
-            if plan.tasks
-            else "Add a column with the labels, and run `multiseq init` again."
-        )
-        measured = [f"{c.name}: {c.why}" for c in others if c.kind == "other" and c.why.startswith("numbers")]
-        plan.question += "".join(f" {what}." for what in measured)
+    _add_question(plan, others)
     return plan
 
 
@@ -284,8 +277,19 @@ def _plan_around(
     add_decimal(plan, others, _between(path, kind, encoding))
     _add_group(plan, others)
     _add_seen(plan, [item, *others], item, split)
+    _add_question(plan, others)
+
+
+def _add_question(plan: Plan, others: Sequence[Column]) -> None:
+    """Ask what should be learned if the plan has no task."""
     if not any(task.active for task in plan.tasks):
-        plan.question = "what should be learned? No column looks like a label."
+        plan.question = "what should be learned? No column looks like a label. " + (
+            "Choose one of the tasks below, or name the column: --label COLUMN"
+            if plan.tasks
+            else "Add a column with the labels, and run `multiseq init` again."
+        )
+        measured = [f"{c.name}: {c.why}" for c in others if c.kind == "other" and c.why.startswith("numbers")]
+        plan.question += "".join(f" {what}." for what in measured)
 
 
 def _triple(names: Sequence[str]) -> bool:
@@ -620,6 +624,25 @@ def _add_seen(plan: Plan, columns: Sequence[Column], item: Column, split: Column
             else "not used"
         )  # fmt: skip
         plan.seen.append((column.name, f"{column.kind}: {column.why} -> {role}"))
+    for column in columns:
+        if column.name in learned and column.missing:
+            plan.odd += _left_out(column, len(learned) > 1)
     smiles = [column.name for column in columns if column.kind == "smiles"]
     if len(smiles) > 1:
         plan.odd.append(f"several columns hold molecules ({listed(smiles)}); an item has one: {item.name}")
+
+
+def _left_out(column: Column, several: bool) -> list[str]:
+    """What it costs that the rows of a column of numbers that hold none are left out."""
+    odd = []
+    if column.limits:
+        odd.append(
+            f"{column.name}: {column.limits[0]!r} is a limit, no number: such rows are left out, so training "
+            "and score lack the values beyond it"
+        )
+    if several:
+        odd.append(
+            f"{column.name}: rows without a number are left out with their other labels; to keep them, "
+            "empty the cells that hold none"
+        )
+    return odd

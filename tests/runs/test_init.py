@@ -241,12 +241,22 @@ def test_a_table_without_labels_asks() -> None:
         ("mol", ["CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1O", "CCN(CC)CC"], "smiles"),
         ("logS", [*(f"-{i}.{i}" for i in range(40)), "n.d.", "<-8", "<-9"], "number"),
         ("rank", [*(f"{i}.5" for i in range(40)), *"abcde"], "id"),
+        ("IC50", [*(f"{i}.5" for i in range(40)), *["<0.5"] * 12, *["n.d."] * 6], "number"),
+        ("IC50", [*(f"{i % 9}.{i}" for i in range(40)), *(f">{i}" for i in range(10, 30))], "number"),
+        ("IC50", [*(f"{i}.5" for i in range(40)), *["no fit", "insol."] * 6], "number"),
+        ("IC50", [*(f"{i}.5" for i in range(40)), *[">50"] * 60], "other"),
+        ("IC50", [*(f"{i}.5" for i in range(40)), *["n/a"] * 60], "other"),
+        ("flat", [*(f"{i}.5" for i in range(40)), *(f"{i}B" for i in range(12))], "id"),
+        ("dose", ["0.1", "0.5", "1.0", "control"] * 25, "class"),
+        ("dose", ["0.5 mg", "1 mg", "<0.1 mg"] * 25, "class"),
+        ("MIC", ["1", "2", "4", "8", ">8"] * 9, "class"),
         ("mood", ["CO", "NO", "CO", "OK", "NO", "CO"] * 9, "class"),
         ("x", ["", None, ""], "empty"),
         ("x", ["a", "a", "a"], "constant"),
         ("words", [["I", "ran"], ["she", "sat", "down"]], "words"),
         ("tags", [["PRON", "VERB"], ["PRON", "VERB", "PART"]] * 9, "labels"),
         ("facts", [[["Ada", "job", "baker"]], [["Bo", "job", "cook"]]], "triples"),
+        ("text", ["Ada is a baker.", "Bo is no cook.", [["Ada", "job", "baker"]]], "other"),
     ],
 )
 def test_what_a_column_holds(name: str, cells: list[Any], kind: str) -> None:
@@ -267,6 +277,41 @@ def test_words_for_missing_among_numbers_are_said_and_trained_without() -> None:
     assert "It can be trained" in well("check", "m.toml")
     few = look_at("level", ["1", "2", "3", "unknown"] * 10)
     assert (few.kind, few.missing) == ("class", [])
+
+
+def test_limits_among_numbers_are_left_out_and_said() -> None:
+    cells = [
+        f"{i}.5;{i * 0.3:.2f}" if i % 4 else f"{'<0.5' if i % 8 else 'n.d.'};{i * 0.3}" for i in range(96)
+    ]
+    rows = [f"{TEXTS[i % 4]} {i};{cell}\n" for i, cell in enumerate(cells)]
+    said = well("init", write("m.csv", "text;IC50;score\n" + "".join(rows)))
+    assert (
+        "IC50   number: 72 different numbers, such as 1.5; 24 cells hold no number but '<0.5', 'n.d.'" in said
+    )
+    assert (
+        "Odd: IC50: '<0.5' is a limit, no number: such rows are left out, so training and score lack" in said
+    )
+    assert (
+        "Odd: IC50: rows without a number are left out with their other labels; to keep them, empty" in said
+    )
+    assert "Odd: 24 bad rows left out: IC50: got '" in said
+    tasks = tomllib.loads(Path("m.toml").read_text(encoding="utf-8"))["tasks"]
+    assert {name: task["target"] for name, task in tasks.items()} == {"IC50": "number", "score": "number"}
+
+
+def test_numbers_among_more_limits_are_a_question_that_says_what_to_empty() -> None:
+    rows = [f"{TEXTS[i % 4]} {i};{f'{i}.5' if i % 2 else '>50'}\n" for i in range(60)]
+    said = well("init", write("m.csv", "text;IC50\n" + "".join(rows)))
+    assert "IC50: numbers but for '>50' in 30 of 60 cells; to learn them, empty these cells." in said
+
+
+def test_a_limit_among_few_numbers_is_a_class_that_says_so() -> None:
+    why = look_at("MIC", ["1", "2", "4", "8", ">8"] * 9).why
+    assert (
+        why
+        == "5 different values; if they are numbers: empty cells such as '>8', and set target = \"number\""
+    )
+    assert "numbers" not in look_at("age", ["<18", "18-65", ">65"] * 9).why
 
 
 @pytest.mark.parametrize(
@@ -551,6 +596,16 @@ def test_json_lines_with_tags_and_with_triples() -> None:
     _, tables = planned("b.jsonl")
     assert only(tables, "data")["adapter"] == "graph"
     assert (only(tables, "tasks")["output"], only(tables, "tasks")["column"]) == ("sequence", "text")
+
+
+@pytest.mark.parametrize("bad", [[["Ada", "age", 3]], [["Ada", "baker"]], "Ada", []])
+def test_lines_without_triples_among_those_with_are_bad_rows(bad: Any) -> None:
+    facts = [{"facts": [[f"Ada {i}", "job", "baker"]], "text": f"Ada {i} is a baker."} for i in range(40)]
+    facts[4]["facts"] = bad
+    said = well("init", write("b.jsonl", "".join(json.dumps(row) + "\n" for row in facts)))
+    assert "facts  triples: lists of (subject, relation, object) -> THE ITEM" in said
+    assert "Odd: 1 bad row left out: " in said
+    assert "(b.jsonl:5)" in said
 
 
 def test_recordings_named_in_a_table_with_and_without_their_ending() -> None:

@@ -74,7 +74,11 @@ def check_labelled(labels_of: Any, kind: str) -> None:
 
 def read(item: Any, kind: str) -> Graph:
     """Read a graph of that kind. Raises ValueError if it is invalid or of another kind."""
-    if (got := kind_of(item)) != kind:
+    got = kind_of(item)
+    if kind == "molecule" and isinstance(item, Mapping) and not {SMILES, "nodes"} & set(item):
+        keys = list(map(str, item))
+        raise ValueError(f"molecule: got the keys {keys}, expected the key {SMILES!r}, in small letters")
+    if got != kind:
         raise ValueError(f"graph: got an item of kind {got!r}, expected {kind!r} as the first training item")
     return READERS[kind](item)
 

@@ -137,6 +137,11 @@ class Column:
         codes = self.kind == "id" and len(self.values) >= MANY
         return (bool(self.words & GROUPS) or codes) and 1 < len(self.values) <= self.filled / 2
 
+    @property
+    def is_stray(self) -> bool:
+        """Whether nearly no row has a cell in it, as with a key that is written wrongly in one line."""
+        return 0 < self.filled <= max(1, self.num / 200) and self.num >= ENOUGH
+
     @cached_property
     def marks(self) -> Counter[str]:
         """The decimal marks of its numbers, as `multiseq.labels.decimal_mark` names them, and how often."""

@@ -196,8 +196,9 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
     path = next(splits_in_order(group))[1]
     columns = columns_of(path, kind, encoding)
     known = {column.name: column for column in columns}
-    audio = _Audio(path, columns, wish)
-    item = _item(path, columns, wish, audio)
+    usual = [column for column in columns if not column.is_stray or column.name == wish.item]
+    audio = _Audio(path, usual, wish)
+    item = _item(path, usual, wish, audio)
     adapter = "speech" if item is audio.column else ADAPTERS.get(item.kind, "text")
     data: dict[str, Any] = {"format": "jsonl" if kind == "jsonl" else "table", "input": item.name}
     plan = Plan(name, adapter, data, {"input": item.why})
@@ -516,6 +517,7 @@ def _tasks(
         one_of(name, [column.name for column in others], "--label")
     if wish.labels:
         return [_task(item, known[name], adapter, "you named it") for name in wish.labels]
+    others = [column for column in others if not column.is_stray]
     candidates = [column for column in others if column.is_label]
     flags = [
         column for column in candidates if set(column.values) <= {"0", "1", "0.0", "1.0"} and column.likely
@@ -623,7 +625,8 @@ def _add_seen(plan: Plan, columns: Sequence[Column], item: Column, split: Column
             else "left out (a comment in the recipe)" if column.name in left
             else "not used"
         )  # fmt: skip
-        plan.seen.append((column.name, f"{column.kind}: {column.why} -> {role}"))
+        few = f" (in {column.filled:,} of {column.num:,} rows only)" if column.is_stray else ""
+        plan.seen.append((column.name, f"{column.kind}: {column.why}{few} -> {role}"))
     for column in columns:
         if column.name in learned and column.missing:
             plan.odd += _left_out(column, len(learned) > 1)

@@ -738,6 +738,11 @@ def test_a_bad_item_is_named_by_its_row(item: Any, message: str) -> None:
         ("molecule", TRIPLES, "got an item of kind 'triples', expected 'molecule'"),
         ("molecule", "CC(", "got 'CC\\('"),
         (
+            "molecule",
+            {"SMILES": "CCO", "pH": 7},
+            r"got the keys \['SMILES', 'pH'\], expected the key 'smiles', in small letters",
+        ),
+        (
             "numbers",
             Data(x=torch.ones(2, 4), edge_index=PAIR),
             r"\['x \(4\)'\].* expected .*\['x \(3\)'\]",

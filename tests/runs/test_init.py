@@ -598,6 +598,24 @@ def test_json_lines_with_tags_and_with_triples() -> None:
     assert (only(tables, "tasks")["output"], only(tables, "tasks")["column"]) == ("sequence", "text")
 
 
+def test_a_key_of_one_line_is_neither_the_item_nor_a_label() -> None:
+    rows: list[dict[str, Any]] = [
+        {"facts": [[f"Ada {i}", "job", "baker"]], "text": f"Ada {i} is a baker."} for i in range(40)
+    ]
+    rows[0] = {"fact": rows[0]["facts"], "txt": "Ada is a baker.", "text": rows[0]["text"]}
+    said = well("init", write("b.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))
+    assert "fact   triples: lists of (subject, relation, object) (in 1 of 40 rows only) -> not used" in said
+    assert "facts  triples: lists of (subject, relation, object) -> THE ITEM" in said
+    assert "text   text: its name says so, and a cell has 5.0 words on average -> LABEL" in said
+    assert "1 bad row left out: expected an object with the field 'facts' (did you mean 'fact'?)" in said
+    values = [{"text": f"{TEXTS[i % 4]} {i}", "value": i / 7} for i in range(40)]
+    values[3] = {"text": "ah", "valeu": 0.5}
+    _, tables = planned(write("v.jsonl", "".join(json.dumps(row) + "\n" for row in values)))
+    assert only(tables, "tasks")["column"] == "value"
+    _, tables = planned("b.jsonl", item="fact", labels=["txt"])
+    assert (only(tables, "data")["input"], only(tables, "tasks")["column"]) == ("fact", "txt")
+
+
 @pytest.mark.parametrize("bad", [[["Ada", "age", 3]], [["Ada", "baker"]], "Ada", []])
 def test_lines_without_triples_among_those_with_are_bad_rows(bad: Any) -> None:
     facts = [{"facts": [[f"Ada {i}", "job", "baker"]], "text": f"Ada {i} is a baker."} for i in range(40)]

@@ -538,7 +538,8 @@ def _plan_network(
     split = next((column for column in free if column.kind == "split"), None)
     candidates = [c for c in free if c is not split and c.is_label]
     labels = [c for c in candidates if c.likely == 2] or candidates[-1:]
-    features = [c.name for c in free if c is not split and c not in labels and c.kind in ("class", "number")]
+    seen = [c for c in free if c is not split and c not in labels and c.kind in ("class", "number")]
+    features = [c.name for c in seen if not c.missing]  # with words in it, each number would be a category
     data: dict[str, Any] = {"format": "networks", "file": nodes, "edges": edges, "features": features}
     plan = Plan(name, "graph", data, {"features": "what the model sees of each node"})
     large_network(plan, sum(len(lines) for lines, _ in open_table(nodes, encoding=BYTES).batches))

@@ -807,6 +807,14 @@ def test_tables_of_nodes_and_edges_are_networks() -> None:
     assert "label, train: 2 classes: a 8, b 8" in shown
 
 
+def test_numbers_of_nodes_with_limits_among_them_are_no_feature() -> None:
+    nodes = "".join(f"{i},{i * 1.3:.2f},{'<2' if i % 4 == 0 else i * 0.7},{'ab'[i % 2]}\n" for i in range(40))
+    write("nodes.csv", "node,age,iron,job\n" + nodes)
+    write("edges.csv", "source,target\n" + "".join(f"{i},{i + 1}\n" for i in range(39)))
+    _, tables = planned(".")
+    assert only(tables, "data")["features"] == ["age"]
+
+
 def test_row_numbers_beside_a_table_are_its_splits() -> None:
     write("a.csv", CSV)
     splits = {"train": list(range(30)), "val": [30, 31], "test": list(range(32, 40))}

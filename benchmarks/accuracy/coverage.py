@@ -73,13 +73,14 @@ def prepared(name: str, changes: Sequence[str], out: Path, data: Path) -> Recipe
 def of_chemprop(command: str, folder: Path, splits: Mapping[str, Items]) -> list[Number]:
     """chemprop's predictions for test, with intervals from its errors on dev."""
     folder.mkdir(exist_ok=True)
-    write_splits(folder / "splits.csv", splits)
-    system = chemprop(command, folder)
-    run(*system.train)
-    values = {}
-    for split in ("dev", "test"):
-        molecules = write_molecules(folder / f"{split}.csv", splits[split][0])
-        _, values[split] = system.run_predict(molecules)
+    kept = folder / "predictions.json"
+    if not kept.exists():
+        write_splits(folder / "splits.csv", splits)
+        system = chemprop(command, folder)
+        run(*system.train)
+        files = {name: write_molecules(folder / f"{name}.csv", splits[name][0]) for name in ("dev", "test")}
+        kept.write_text(json.dumps({name: system.run_predict(file)[1] for name, file in files.items()}))
+    values = json.loads(kept.read_text())
     errors = torch.tensor(values["dev"]) - torch.tensor(splits["dev"][1])
     half = quantile(errors.abs(), COVERAGE)
     assert half is not None, "at least 9 dev molecules"

@@ -47,7 +47,6 @@ from multiseq.adapters.text import TextExample
 from multiseq.checks import (
     MANY,
     WIDEST,
-    check_labels,
     check_number,
     check_whole_number,
     config_of,
@@ -291,9 +290,8 @@ class GraphAdapter(nn.Module):
 
     def align(self, labels: Any, example: GraphExample) -> list[Any]:
         """The labels, one per node or bond. Raises ValueError for another number of labels."""
-        if self.labels_of == "edges":
-            check_labels(labels, len(bonds(example)), "bond", ": in RDKit's order, each once")
-        return aligned(labels, len(self.names(example)), self.kind)
+        count = len(bonds(example)) if self.labels_of == "edges" else len(example.codes)
+        return aligned(labels, count, self.kind, labels_of=self.labels_of)
 
     def names(self, example: GraphExample) -> list[str]:
         """One name per vector that :meth:`read` gives: as :meth:`encoded_names`, or `C0-O1` … for bonds."""

@@ -228,9 +228,14 @@ def sums(rows: Sequence[Any], width: int) -> Any:
     return np.append(np.array(rows).reshape(-1, width).sum(0), len(rows))
 
 
-def aligned(labels: Any, count: int, kind: str, node: int | None = None) -> list[Any]:
-    """The labels of a graph's nodes, or of one node. Raises ValueError if there is not one label per node."""
+def aligned(
+    labels: Any, count: int, kind: str, node: int | None = None, *, labels_of: str = "nodes"
+) -> list[Any]:
+    """The labels of a graph's nodes or bonds, or of one node. Raises ValueError for another number of them."""
     more = {"triples": ": one an entity, then one a triple", "molecule": '; for bonds use labels_of="edges"'}
-    check_labels(labels, count, "node", more.get(kind, ""))
+    if labels_of == "edges":
+        check_labels(labels, count, "bond", ": in RDKit's order, each once")
+    else:
+        check_labels(labels, count, "node", more.get(kind, ""))
     chosen = labels if node is None else [labels[node]]
     return [label.item() if hasattr(label, "item") else label for label in chosen]

@@ -6,6 +6,7 @@ import argparse
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,36 +57,32 @@ def stand_in(tmp_path: Path) -> Path:
     return command
 
 
-def test_chemprop_beside_ours(data_dir: Path, stand_in: Path) -> None:
+def beside(data: Path, command: Path, recipe: str, epochs: int | None = None) -> list[dict[str, Any]]:
+    """The rows of ours and of the stand-in, after two steps of a small model."""
     small = ["encoder.dim=24", "encoder.depth=1", "encoder.heads=2", "training.steps=2"]
-    given = argparse.Namespace(
-        data=data_dir / "graph_mol/ESOL",
-        chemprop=stand_in,
-        recipe="esol",
-        set=[*small, "training.evaluate_every=0"],
-        ensemble=1,
-        epochs=None,
-        molecules=200,
+    return chemprop.compare(
+        argparse.Namespace(
+            data=data,
+            chemprop=command,
+            recipe=recipe,
+            set=[*small, "training.evaluate_every=0"],
+            ensemble=1,
+            epochs=epochs,
+            molecules=200,
+        )
     )
-    ours, theirs = chemprop.compare(given)
+
+
+def test_chemprop_beside_ours(data_dir: Path, stand_in: Path) -> None:
+    ours, theirs = beside(data_dir / "graph_mol/ESOL", stand_in, "esol")
     assert (ours["system"], theirs["system"]) == ("multiseq", "chemprop")
     assert theirs["rmse"] == pytest.approx(2.1, abs=0.3)  # the standard deviation of the values
     assert ours["rmse"] > 0
     assert ours["MiB"] > theirs["MiB"] > 0
 
 
-def test_two_classes_beside_ours(data_dir: Path, stand_in: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["encoder.dim=24", "encoder.depth=1", "encoder.heads=2", "training.steps=2"]
-    given = argparse.Namespace(
-        data=data_dir / "graph_mol/BBBP",
-        chemprop=stand_in,
-        recipe="bbbp",
-        set=[*small, "training.evaluate_every=0"],
-        ensemble=1,
-        epochs=3,
-        molecules=200,
-    )
-    ours, theirs = chemprop.compare(given)
+def test_two_classes_beside_ours(data_dir: Path, stand_in: Path) -> None:
+    ours, theirs = beside(data_dir / "graph_mol/BBBP", stand_in, "bbbp", epochs=3)
     assert 0 < ours["roc_auc"] < 1
     assert theirs["roc_auc"] == 0.5  # it says the same of all
     assert chemprop.score("roc_auc", [0.1, 0.7, 0.6], ["0", "1", "0"], ["0", "1"]) == 1

@@ -231,7 +231,7 @@ def sums(rows: Sequence[Any], width: int) -> Any:
 def aligned(
     labels: Any, count: int, kind: str, node: int | None = None, *, labels_of: str = "nodes"
 ) -> list[Any]:
-    """The labels of a graph's nodes or bonds, or of one node. Raises ValueError for another number of them."""
+    """The labels of a graph's nodes or bonds, or of one node. Raises ValueError for another number."""
     more = {"triples": ": one an entity, then one a triple", "molecule": '; for bonds use labels_of="edges"'}
     if labels_of == "edges":
         check_labels(labels, count, "bond", ": in RDKit's order, each once")

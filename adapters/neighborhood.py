@@ -1,9 +1,12 @@
 """Nodes of large networks: each node becomes one short set, made from the features of its neighbourhood.
 
     set of node i = [x_i, mean of x at 1 hop, at 2 hops …, x of some neighbours] · W + place
+    x             = [categories, numbers, which intervals of each number are filled, number of neighbours]
     heads see:      g · (vector of the node) + (1 - g) · sum over all vectors v of softmax(w · v) v
 
-The means, and reading a set by attention, are those of NAGphormer (https://arxiv.org/abs/2206.04910).
+The intervals are those of Gorishniy and others 2022 (https://arxiv.org/abs/2203.05556); their mean over
+neighbours is a histogram. The columns at each hop are spread as widely as those of the nodes themselves. The
+means, and reading a set by attention, are those of NAGphormer (https://arxiv.org/abs/2206.04910).
 Neighbours are sampled as in GraphSAGE (https://arxiv.org/abs/1706.02216). If a graph is small enough for
 attention over all its nodes, use `multiseq.adapters.graph`, which makes one set of the whole graph.
 
@@ -25,14 +28,16 @@ from torch import Tensor, nn
 
 from multiseq.adapters._graph.bags import FOLDED, Ids, ids_of, pack_ids
 from multiseq.adapters._graph.columns import Columns
-from multiseq.adapters._graph.items import Rows
+from multiseq.adapters._graph.items import Graph, Rows
 from multiseq.adapters._graph.neighborhoods import (
     Neighbors,
     Network,
     NodeExample,
+    Spread,
     gather,
     memory_needed,
     pack_nodes,
+    spread_of,
 )
 from multiseq.adapters._graph.shown import show
 from multiseq.adapters._graph.stem import HopStem
@@ -50,7 +55,16 @@ from multiseq.adapters._graph.training import (
     sums,
     word_bag,
 )
-from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, reading
+from multiseq.checks import (
+    MANY,
+    WIDEST,
+    check_number,
+    check_whole_number,
+    config_of,
+    json_asset,
+    reading,
+    training_items,
+)
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.pool import pool
 from multiseq.protocols import Inputs, Level, Mark, Part
@@ -59,7 +73,13 @@ from multiseq.vectors import VectorSets
 __all__ = ["NeighborhoodAdapter", "Network", "NodeExample"]
 
 OPTIONS = ("kind", "dim", "num_hops", "num_neighbors", "directed", "dropout")
-"""The constructor's arguments except the columns."""
+"""The constructor's arguments except the columns and their spread."""
+
+OF_NETWORKS = ("num_hops", "num_neighbors", "directed")
+"""The options that `prepare` depends on."""
+
+BINS = 8
+"""The most intervals of a column of numbers, unless told otherwise."""
 
 
 class NeighborhoodAdapter(nn.Module):
@@ -86,6 +106,7 @@ class NeighborhoodAdapter(nn.Module):
         directed: Whether edges differ from their reverses. If not, an edge may be given once or in both
             directions.
         dropout: Dropout probability of ids and vectors in the stem, in training only.
+        spread: What makes the features of all places equally wide. None: they stay as they are.
 
     Raises:
         ValueError: Texts, features of edges, or an unknown kind.
@@ -112,6 +133,7 @@ class NeighborhoodAdapter(nn.Module):
         num_neighbors: int = 0,
         directed: bool = True,
         dropout: float = 0.1,
+        spread: Spread | None = None,
     ) -> None:
         super().__init__()
         check_kind(kind)
@@ -122,7 +144,7 @@ class NeighborhoodAdapter(nn.Module):
         _check_columns(nodes, edges)
         self.kind, self.nodes, self.edges, self.dim = kind, nodes, edges, dim
         self.num_hops, self.num_neighbors = num_hops, num_neighbors
-        self.directed, self.dropout = directed, dropout
+        self.directed, self.dropout, self.spread = directed, dropout, spread
         self.ways = 2 if directed else 1
         width = sum(nodes.sizes) + nodes.width + self.ways  # the last columns hold the degrees
         places = 1 + (num_hops + (num_neighbors > 0)) * self.ways
@@ -141,24 +163,29 @@ class NeighborhoodAdapter(nn.Module):
         num_neighbors: int = 0,
         directed: bool | None = None,
         dropout: float = 0.1,
+        bins: int = BINS,
     ) -> NeighborhoodAdapter:
         """Build an adapter that is ready to be trained. Vocabularies and scales come from training networks.
 
         Args:
-            items: Training networks of one kind. They are read once.
+            items: Training networks of one kind.
             dim: Width of the vectors.
             num_hops: As in the constructor.
             num_neighbors: As in the constructor.
             directed: As in the constructor. None: False if every edge has its reverse, otherwise True.
             dropout: As in the constructor.
+            bins: The most intervals of a column of numbers; 0: none. Each is a column of its own, so eight of
+                them take up to nine times the memory.
 
         Raises:
             ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
         """
-        learned = learn(items, directed)
+        check_whole_number("bins", bins, 0, MANY)
+        items = list(training_items(items))
+        learned = learn(items, directed, bins=bins)
         if learned.features is not None:
             raise ValueError("graphs: got features of whole molecules, expected none; use GraphAdapter")
-        return cls(
+        adapter = cls(
             learned.kind,
             learned.nodes,
             learned.edges,
@@ -168,6 +195,15 @@ class NeighborhoodAdapter(nn.Module):
             directed=learned.directed,
             dropout=dropout,
         )
+        adapter.spread = spread_of(map(adapter._training_network, enumerate(items)))
+        return adapter
+
+    def _training_network(self, numbered: tuple[int, Any]) -> Network:
+        number, item = numbered
+        try:
+            return self._gather(read(item, self.kind))
+        except ValueError as error:
+            raise ValueError(f"item {number}: {error}") from None
 
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
@@ -177,10 +213,12 @@ class NeighborhoodAdapter(nn.Module):
         Raises:
             ValueError: An invalid item (the message names the node or edge), or an item of another kind.
         """
-        graph = read(item, self.kind)
-        options: Any = {name: getattr(self, name) for name in ("num_hops", "num_neighbors", "directed")}
-        network = gather(graph, self.nodes, self.edges, **options)
-        return [NodeExample(network, node) for node in range(graph.nodes.count)]
+        network = self._gather(read(item, self.kind))
+        return [NodeExample(network, node) for node in range(len(network.features))]
+
+    def _gather(self, graph: Graph) -> Network:
+        options: Any = {name: getattr(self, name) for name in OF_NETWORKS}
+        return gather(graph, self.nodes, self.edges, spread=self.spread, **options)
 
     def memory_needed(self, item: Any) -> int:
         """About how many bytes :meth:`prepare` takes at most. Raises ValueError for an invalid item."""
@@ -220,8 +258,7 @@ class NeighborhoodAdapter(nn.Module):
 
     def prepared_by(self) -> dict[str, Any]:
         """The settings that the result of `prepare` depends on, with vocabularies and scales."""
-        names = ("kind", "num_hops", "num_neighbors", "directed")
-        return {**{name: getattr(self, name) for name in names}, "nodes": self.nodes.to_json()}
+        return {"kind": self.kind, **{name: getattr(self, name) for name in OF_NETWORKS}, **self._learned()}
 
     def content(self, item: Any) -> Any:
         """The item; for a torch-geometric `Data` only the attributes that the adapter reads."""
@@ -303,16 +340,22 @@ class NeighborhoodAdapter(nn.Module):
 
     def assets(self) -> dict[str, str]:
         """``columns.json`` with vocabularies and scales."""
-        columns = {"nodes": self.nodes.to_json(), "edges": self.edges.to_json()}
+        columns = {**self._learned(), "edges": self.edges.to_json()}
         return {"columns.json": json.dumps(columns, ensure_ascii=False)}
+
+    def _learned(self) -> dict[str, Any]:
+        spread = None if self.spread is None else self.spread.to_json()
+        return {"nodes": self.nodes.to_json(), "spread": spread}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> NeighborhoodAdapter:
         """Rebuild the adapter from :meth:`config` and :meth:`assets`. Its weights are new."""
         options = config_of(config, OPTIONS)
         nodes, edges = columns_of(assets)
+        spread = json_asset(assets, "columns.json", lambda given: given.get("spread"))
         with reading("config"):
-            return cls(nodes=nodes, edges=edges, **options)
+            spread = None if spread is None else Spread.from_json(spread)
+            return cls(nodes=nodes, edges=edges, spread=spread, **options)
 
 
 def _check_columns(nodes: Columns, edges: Columns) -> None:

@@ -22,6 +22,9 @@ from multiseq.requires import need
 
 __all__ = ["Columns"]
 
+MOST_ROWS = 100_000
+"""Rows from which the intervals of numbers are learned; of more, every second, fourth … row."""
+
 
 class Columns:
     """The columns of all nodes or of all edges. Call :meth:`learn` for each graph, then :meth:`encode`.
@@ -32,12 +35,18 @@ class Columns:
     zeros and ones. A constant column becomes zeros. A column of ids has a vocabulary of the ids that the
     training graphs have; other ids count as nothing.
 
+    With ``bins``, each number is also given as the parts of that many intervals which it fills (piecewise
+    linear encoding, Gorishniy and others 2022, https://arxiv.org/abs/2203.05556). The intervals hold about
+    equally many training numbers. So a linear layer can bend where it likes, and the mean of the parts over
+    many rows says how the numbers are distributed.
+
     Args:
         row: "node" or "edge", for error messages.
+        bins: The most intervals of a column of numbers; 0: none.
     """
 
-    def __init__(self, row: str) -> None:
-        self.row = row
+    def __init__(self, row: str, bins: int = 0) -> None:
+        self.row, self.bins = row, bins
         self.vocabularies: dict[str, dict[Any, int]] | None = None
         self.scales: dict[str, _Scale] = {}
         self.ids: dict[str, NDArray[np.int64]] = {}  # in rising order
@@ -56,8 +65,8 @@ class Columns:
 
     @property
     def width(self) -> int:
-        """The number of number columns."""
-        return sum(len(scale.mean) for scale in self.scales.values())
+        """The number of number columns, with the intervals of each."""
+        return sum(len(scale.mean) + scale.num_parts for scale in self.scales.values())
 
     @property
     def num_ids(self) -> int:
@@ -83,7 +92,7 @@ class Columns:
         self._codes = None
         if self.vocabularies is None:
             self.vocabularies = {name: {} for name in rows.categories}
-            self.scales = {name: _Scale(x.shape[1]) for name, x in rows.numbers.items()}
+            self.scales = {name: _Scale(x.shape[1], self.bins) for name, x in rows.numbers.items()}
             self.ids = {name: np.zeros(0, dtype=np.int64) for name in rows.bags}
             self.text = rows.texts is not None
         rows = self._as_learned(rows)
@@ -97,7 +106,7 @@ class Columns:
             self.ids[name] = np.union1d(ids, rows.bags[name].indices.astype(np.int64))
 
     def encode(self, rows: Rows) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, "rows numbers"]]:
-        """Row numbers in the embedding table, and standardised numbers.
+        """Row numbers in the embedding table, and standardised numbers, then the intervals that they fill.
 
         Raises:
             ValueError: The graph has other columns than the training graphs.
@@ -111,6 +120,7 @@ class Columns:
             self._codes = {name: _Codes(vocabulary, start) for start, (name, vocabulary) in learned}
         codes = [[*map(of.__getitem__, rows.categories[name])] for name, of in self._codes.items()]
         numbers = [scale.apply(rows.numbers[name]) for name, scale in self.scales.items()]
+        numbers += [scale.parts(rows.numbers[name]) for name, scale in self.scales.items()]
         return (
             torch.from_numpy(np.array(codes, dtype=np.int64)).view(len(codes), rows.count).t().contiguous(),
             torch.cat(numbers, dim=1) if numbers else torch.zeros(rows.count, 0),
@@ -157,9 +167,7 @@ class Columns:
         """Vocabularies and scales as plain JSON values."""
         return {
             "categories": {name: list(v) for name, v in (self.vocabularies or {}).items()},
-            "numbers": {
-                name: {"mean": s.mean.tolist(), "std": s.std.tolist()} for name, s in self.scales.items()
-            },
+            "numbers": {name: scale.to_json() for name, scale in self.scales.items()},
             "text": self.text,
             **({"ids": {name: ids.tolist() for name, ids in self.ids.items()}} if self.ids else {}),
         }
@@ -172,7 +180,7 @@ class Columns:
             name: {value: i + 1 for i, value in enumerate(vocabulary)}
             for name, vocabulary in values["categories"].items()
         }
-        columns.scales = {name: _Scale.of(s["mean"], s["std"]) for name, s in values["numbers"].items()}
+        columns.scales = {name: _Scale.from_json(scale) for name, scale in values["numbers"].items()}
         columns.text = values["text"]
         given = values.get("ids", {})
         columns.ids = {name: np.array(ids, dtype=np.int64) for name, ids in given.items()}
@@ -194,30 +202,52 @@ class _Codes(dict[Any, int]):
 
 
 class _Scale:
-    """Mean and standard deviation of a block of number columns, learned graph by graph.
+    """Mean and standard deviation of a block of number columns, and their intervals, learned graph by graph.
 
     Means and squared deviations are merged as in Chan, Golub and LeVeque 1979. This method keeps its
     precision if the mean is large.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, bins: int = 0) -> None:
         self.mean = torch.zeros(width, dtype=torch.float64)
         self.std = torch.ones(width, dtype=torch.float64)
+        self.bins = bins
+        self._sample, self._every = torch.zeros(0, width, dtype=torch.float64), 1
+        self._bounds: list[Tensor] | None = None
         self._count = 0
         self._mean = torch.zeros(width, dtype=torch.float64)
         self._squares = torch.zeros(width, dtype=torch.float64)
         self._ends = torch.zeros(0, width, dtype=torch.float64)  # smallest and largest value
         self._two_values = torch.ones(width, dtype=torch.bool)  # no other value has occurred
 
+    @property
+    def num_parts(self) -> int:
+        """The number of intervals of all columns."""
+        return sum(len(bounds) - 1 for bounds in self.bounds)
+
+    @property
+    def bounds(self) -> list[Tensor]:
+        """The ends of the intervals of each column; a single one for a flag, which has no interval."""
+        if self._bounds is None:
+            self._bounds = [_bounds(column, self.bins) for column in self._sample.T] if self.bins else []
+        return self._bounds
+
+    def to_json(self) -> dict[str, Any]:
+        bounds = {"bounds": [of_column.tolist() for of_column in self.bounds]} if self.bins else {}
+        return {"mean": self.mean.tolist(), "std": self.std.tolist(), **bounds}
+
     @classmethod
-    def of(cls, mean: list[float], std: list[float]) -> _Scale:
-        scale = cls(len(mean))
-        scale.mean = torch.tensor(mean, dtype=torch.float64)
-        scale.std = torch.tensor(std, dtype=torch.float64)
+    def from_json(cls, values: Mapping[str, Any]) -> _Scale:
+        bounds = values.get("bounds", [])
+        scale = cls(len(values["mean"]), len(bounds))
+        scale.mean = torch.tensor(values["mean"], dtype=torch.float64)
+        scale.std = torch.tensor(values["std"], dtype=torch.float64)
+        scale._bounds = [torch.tensor(of_column, dtype=torch.float64) for of_column in bounds]
         return scale
 
     def learn(self, numbers: Tensor) -> None:
         x = numbers.double()
+        self._sample_of(x)
         new = self._count + len(x)
         step = x.mean(0) - self._mean
         self._squares += x.var(0, correction=0) * len(x) + step.square() * (self._count * len(x) / new)
@@ -234,8 +264,36 @@ class _Scale:
         deviation = torch.where(flags, high - low, (self._squares / new).sqrt())
         self.std = torch.where(constant, size, deviation)
 
+    def _sample_of(self, x: Tensor) -> None:
+        """Keep every row at first, then every second, every fourth …, so that few enough are kept."""
+        if not self.bins:
+            return
+        self._bounds = None
+        start = -self._count % self._every
+        self._sample = torch.cat([self._sample, x[start :: self._every]])
+        while len(self._sample) > MOST_ROWS:
+            self._sample, self._every = self._sample[::2].clone(), 2 * self._every
+
     def apply(self, numbers: Tensor) -> Tensor:
         return ((numbers.double() - self.mean) / self.std).float()
+
+    def parts(self, numbers: Tensor) -> Float[Tensor, "rows parts"]:
+        """For each interval of each column the part of it that lies below the number, from 0 to 1."""
+        filled = [torch.zeros(len(numbers), 0)]
+        for i, bounds in enumerate(self.bounds):
+            parts = (numbers[:, i, None].double() - bounds[:-1]) / bounds.diff()
+            filled.append(parts.clamp(0.0, 1.0).float())
+        return torch.cat(filled, dim=1)
+
+
+def _bounds(column: Float[Tensor, " rows"], bins: int) -> Float[Tensor, " bounds"]:
+    """Quantiles without those that are equal; one alone if there are only two values."""
+    values: Tensor = column.unique()
+    if len(values) <= 2:
+        values = values[:1]
+    elif len(values) > bins:
+        values = torch.quantile(column, torch.linspace(0, 1, bins + 1, dtype=torch.float64)).unique()
+    return values
 
 
 def _category(value: Any) -> Any:

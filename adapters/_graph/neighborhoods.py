@@ -1,14 +1,20 @@
 """Turn a graph into one example per node, and pack examples into a batch.
 
+    x_k <- (x_k - mean_k) std_0 / std_k      at k hops, for each column
+
+Means vary less than what they are the means of. So those of each place are spread as widely as the features
+of the nodes themselves; without that, training hardly sees the far ones.
+
 Axes: nodes, columns, sets, vectors, places (the node itself, one per hop and direction, its neighbours in one
 direction), ways (along the edges, and against them if they are directed), chosen (neighbours of a set).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +29,23 @@ from multiseq.adapters._graph.structure import gather_bags, gather_hops
 from multiseq.requires import need
 from multiseq.system.memory import memory
 
-__all__ = ["Neighbors", "Network", "NodeExample", "Packed", "gather", "memory_needed", "pack_nodes"]
+__all__ = [
+    "Neighbors",
+    "Network",
+    "NodeExample",
+    "Packed",
+    "Spread",
+    "gather",
+    "memory_needed",
+    "pack_nodes",
+    "spread_of",
+]
 
 MOST_IDS = 64
 """Ids that are kept of the mean of a neighbourhood: those with the largest weights. See decision 26."""
+
+MOST_SPREAD = 1000.0
+"""The most that the features of a place are spread. Those that differ less are rounding errors."""
 
 MOST_VALUES = 1 << 30
 """Most values of all one-hot categories in all node sets of a graph: 4 GiB."""
@@ -60,6 +79,23 @@ class Neighbors:
         chosen = torch.zeros_like(place)
         chosen[there] = self.nodes[place[there]].long()
         return chosen, there
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """What makes the features of all places equally wide, from the training networks."""
+
+    means: Float[Tensor, "places columns"]
+    factors: Float[Tensor, "places columns"]
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers as plain JSON values."""
+        return {"means": self.means.tolist(), "factors": self.factors.tolist()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Spread:
+        """Rebuild it from :meth:`to_json`."""
+        return cls(torch.tensor(values["means"]), torch.tensor(values["factors"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +133,19 @@ class Packed:
 
 
 def gather(
-    graph: Graph, nodes: Columns, edges: Columns, *, num_hops: int, num_neighbors: int, directed: bool
+    graph: Graph,
+    nodes: Columns,
+    edges: Columns,
+    *,
+    num_hops: int,
+    num_neighbors: int,
+    directed: bool,
+    spread: Spread | None = None,
 ) -> Network:
     """Gather the features of every node and of its neighbourhood.
 
     ``log(1 + n)`` is a further feature of a node with *n* neighbours, because a mean cannot count. Directed
-    graphs have two such features, for outgoing and incoming edges.
+    graphs have two such features, for outgoing and incoming edges. ``spread`` is applied to the features.
 
     Raises:
         ValueError: Edge features, or so many categories that their one-hot columns would not fit into memory.
@@ -121,12 +164,29 @@ def gather(
     degrees = [torch.bincount(end, minlength=len(codes)).float().log1p() for end in ends]
     features = torch.cat([one_hot, numbers, torch.stack(degrees, dim=1)], dim=1)
     gathered = gather_hops(features, edge_index, num_hops, reverses=directed)
+    if spread is not None:
+        gathered.sub_(spread.means).mul_(spread.factors)
     neighbors = _neighbors(edge_index, len(codes), ways) if num_neighbors else ()
     lengths = torch.full((len(codes),), gathered.shape[1])
     for way in neighbors:
         lengths += way.starts.diff().clamp(max=num_neighbors)
     bags = _gathered_ids(graph, nodes, edge_index, num_hops, directed)
     return Network(graph.names, gathered, lengths, bags, neighbors)
+
+
+def spread_of(networks: Iterable[Network]) -> Spread:
+    """The spread of networks that were gathered without one."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for network in networks:
+        variance, mean = torch.var_mean(network.features, dim=0, correction=0)
+        mean, new = mean.double(), len(network.features)
+        count, total = count + new, total + new * mean
+        squares = squares + new * (variance.double() + mean.square())
+    means = total / max(count, 1)
+    deviations = (squares / max(count, 1) - means.square()).clamp(min=0.0).sqrt()
+    factors = deviations[:1] / deviations
+    differ = (factors <= MOST_SPREAD) & (deviations[:1] > 0)
+    return Spread(means.float(), torch.where(differ, factors, 1.0).float())
 
 
 def _neighbors(edge_index: Tensor, num_nodes: int, ways: int) -> tuple[Neighbors, ...]:
@@ -182,8 +242,8 @@ def _check_memory(graph: Graph, nodes: Columns, num_places: int, needed: int) ->
         raise ValueError(
             f"num_hops: to prepare the sets of {graph.nodes.count:,} nodes, with {num_places} places of "
             f"{sum(nodes.sizes) + nodes.width:,} columns each, takes about {needed / 2**30:,.0f} GiB; this "
-            f"machine has {limit / 2**30:,.0f} GiB of memory. Take fewer hops or columns, or give columns "
-            "with few values in each row as a column of ids"
+            f"machine has {limit / 2**30:,.0f} GiB of memory. Take fewer hops or columns, no intervals "
+            "of numbers (bins = 0), or give columns with few values in each row as a column of ids"
         )
 
 

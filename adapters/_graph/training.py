@@ -108,7 +108,9 @@ class Learned:
     features: Features | None = None
 
 
-def learn(items: Iterable[Any], directed: bool | None, *, descriptors: bool = False) -> Learned:
+def learn(
+    items: Iterable[Any], directed: bool | None, *, descriptors: bool = False, bins: int = 0
+) -> Learned:
     """Learn kind, columns and direction from the training graphs.
 
     Args:
@@ -116,13 +118,14 @@ def learn(items: Iterable[Any], directed: bool | None, *, descriptors: bool = Fa
         directed: Whether an edge differs from its reverse. None: False if every edge has its reverse,
             otherwise True.
         descriptors: Whether RDKit's descriptors are features of molecules.
+        bins: The most intervals of a column of numbers of nodes, see `Columns`.
 
     Raises:
         ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
     """
     given: list[dict[str, float]] = []
     described: list[dict[str, float]] = []
-    kind, nodes, edges, symmetric = None, Columns("node"), Columns("edge"), True
+    kind, nodes, edges, symmetric = None, Columns("node", bins), Columns("edge"), True
     texts: list[str] = []
     for i, item in enumerate(training_items(items)):
         try:

@@ -19,9 +19,11 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GINEConv
 
 from multiseq import Encoder, plots
+from multiseq.adapters._graph import columns as columns_module
 from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.features import describe
 from multiseq.adapters._graph.items import Rows, read_table
+from multiseq.adapters._graph.neighborhoods import MOST_SPREAD
 from multiseq.adapters._graph.stem import GINE
 from multiseq.adapters._graph.structure import gather_hops, pair_codes, return_probabilities
 from multiseq.adapters.graph import GraphAdapter
@@ -37,6 +39,7 @@ TABLE = {
     "edges": [(0, 1), (1, 2), (2, 0), (3, 1)],
     "edge_columns": {"kind": ["friend", "family", "friend", "family"], "years": [1, 2, 7, 4]},
 }
+STAR = {"nodes": {"age": [float(i) for i in range(9)]}, "edges": [(0, i) for i in range(1, 9)]}
 TRIPLES = [("Ada", "wrote", "notes"), ("notes", "are about", "engine"), ("Ada", "wrote", "letters")]
 
 
@@ -402,6 +405,7 @@ def test_a_node_set_by_hand() -> None:
     """Two nodes of category 0 and 1 and an edge: one-hot after the unknown column, then degrees."""
     graph = Data(x=torch.tensor([0, 1]), edge_index=torch.tensor([[0], [1]]))
     adapter = NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=1)
+    adapter.spread = None
     features = adapter.collate(adapter.prepare(graph)).tensors["features"]
     one = math.log(2)
     own, other = [0, 1, 0, one, 0], [0, 0, 1, 0, one]
@@ -409,7 +413,57 @@ def test_a_node_set_by_hand() -> None:
     torch.testing.assert_close(features, torch.tensor(expected))
 
 
-STAR = {"nodes": {"age": [float(i) for i in range(9)]}, "edges": [(0, i) for i in range(1, 9)]}
+def test_the_intervals_of_a_number_by_hand() -> None:
+    """Nine numbers from 0 to 8 and four intervals of two: 5 fills two of them and half of the third."""
+    adapter = NeighborhoodAdapter.fit([STAR], dim=DIM, num_hops=1, directed=False, bins=4)
+    _, numbers = adapter.nodes.encode(Rows(1, numbers={"age": torch.tensor([[5.0]])}))
+    torch.testing.assert_close(numbers[0, 1:], torch.tensor([1.0, 1.0, 0.5, 0.0]))
+    _, far = adapter.nodes.encode(Rows(2, numbers={"age": torch.tensor([[-7.0], [70.0]])}))
+    assert far[:, 1:].tolist() == [[0.0] * 4, [1.0] * 4]
+    assert adapter.nodes.width == 5
+    assert Columns.from_json("node", adapter.nodes.to_json()).to_json() == adapter.nodes.to_json()
+
+
+def test_flags_and_few_values_have_as_many_intervals_as_steps() -> None:
+    columns = Columns("node", bins=8)
+    given = torch.tensor([[0.0, 1.0, 4.0], [1.0, 2.0, 4.0], [1.0, 5.0, 4.0]])
+    columns.learn(Rows(3, numbers={"x": given}))
+    _, numbers = columns.encode(Rows(3, numbers={"x": given}))
+    assert columns.width == 3 + 2  # a flag, two steps, a constant
+    assert numbers[:, 3:].tolist() == [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]
+
+
+def test_intervals_are_learned_from_all_graphs_however_many_rows_they_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(columns_module, "MOST_ROWS", 1000)
+    values = torch.randperm(20_000, generator=torch.Generator().manual_seed(0)).double()[:, None]
+    columns = Columns("node", bins=4)
+    for part in values.split(777):
+        columns.learn(Rows(len(part), numbers={"x": part}))
+    [bounds] = columns.to_json()["numbers"]["x"]["bounds"]
+    np.testing.assert_allclose(bounds, [0, 5000, 10_000, 15_000, 20_000], atol=600)
+
+
+def test_every_hop_is_spread_as_widely_as_the_nodes() -> None:
+    graph = data(2, 200, 2000)
+    adapter = NeighborhoodAdapter.fit([graph], dim=DIM, num_hops=3)
+    [first, *_] = adapter.prepare(graph)
+    deviations = first.network.features.std(0)
+    varied = deviations[0] > 0
+    assert (deviations[1:, varied] / deviations[0, varied] - 1).abs().max() < 1e-3
+    assert first.network.features.mean(0).abs().max() < 1e-4
+    rebuilt = NeighborhoodAdapter.from_config(adapter.config(), adapter.assets())
+    [again, *_] = rebuilt.prepare(graph)
+    assert torch.equal(first.network.features, again.network.features)
+
+
+def test_columns_that_hardly_differ_at_a_hop_are_not_blown_up() -> None:
+    """Everyone's only neighbour is the same node: means differ by nothing but rounding."""
+    table = {"nodes": {"x": [0.1 * i for i in range(30)]}, "edges": [(i, 0) for i in range(1, 30)]}
+    adapter = NeighborhoodAdapter.fit([table], dim=DIM, num_hops=2)
+    assert max(map(max, adapter.spread.to_json()["factors"])) <= MOST_SPREAD
+    assert adapter.prepare(table)[3].network.features.abs().max() < 100
 
 
 def neighbors_in(adapter: NeighborhoodAdapter, examples: list[Any]) -> list[list[int]]:
@@ -464,7 +518,7 @@ def test_neighbors_know_what_a_mean_hides() -> None:
     for most, same in ((0, True), (2, False)):
         torch.manual_seed(0)
         adapter = NeighborhoodAdapter.fit(
-            [alike, apart], dim=DIM, num_hops=1, num_neighbors=most, directed=False
+            [alike, apart], dim=DIM, num_hops=1, num_neighbors=most, directed=False, bins=0
         )
         adapter.eval()
         read = []

@@ -103,13 +103,12 @@ def test_walks_that_would_take_minutes_are_refused() -> None:
 
 def test_a_category_that_names_each_node_is_refused_before_anything_is_allocated() -> None:
     table = {"nodes": {"id": [f"n{i}" for i in range(40_000)], "age": [1.0] * 40_000}, "edges": [(0, 1)]}
-    adapter = NeighborhoodAdapter.fit([table], dim=DIM, num_hops=1)
     message = (
         r"num_hops: got 40000 different values .* 40000 of them in 'id', "
         r".* leave out a column that names each node"
     )
     with pytest.raises(ValueError, match=message):
-        adapter.prepare(table)
+        NeighborhoodAdapter.fit([table], dim=DIM, num_hops=1)
 
 
 def test_node_sets_larger_than_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,16 +23,24 @@ from torch import Tensor, nn
 
 from multiseq.adapters._graph.bags import FOLDED, IdEmbedding, Ids, some_ids
 from multiseq.adapters._graph.columns import Columns
-from multiseq.adapters._graph.examples import GraphExample, Preparation, bonds, pack_graphs, without_node
+from multiseq.adapters._graph.examples import (
+    GraphExample,
+    Preparation,
+    bonds,
+    pack_graphs,
+    reverses,
+    without_node,
+)
 from multiseq.adapters._graph.features import Features
 from multiseq.adapters._graph.shown import show
-from multiseq.adapters._graph.stem import BondReading, MessageStem, RowEmbedding
+from multiseq.adapters._graph.stem import BondMessages, BondReading, MessageStem, RowEmbedding
 from multiseq.adapters._graph.training import (
     JSON_FORMS,
     aligned,
     check_item,
     check_kind,
     check_labelled,
+    check_messages,
     columns_of,
     content,
     learn,
@@ -69,7 +77,7 @@ MOST_CODES = 32767
 
 OPTIONS = (
     *("kind", "dim", "num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout"),
-    "labels_of",
+    *("labels_of", "messages"),
 )
 """The constructor's arguments except the columns and the text adapter."""
 
@@ -109,6 +117,9 @@ class GraphAdapter(nn.Module):
         dropout: Dropout probability in the stem, in training only.
         edge_dropout: Probability that :meth:`augment` leaves out an edge or a feature of a node.
         features: Numbers about whole molecules. A projection of them is added to the vector of each atom.
+        messages: How message passing works. "gine" (Hu and others 2020): with other weights and norms in each
+            layer. "dmpnn" (Yang and others 2019), for molecules only: messages go along bonds, never back,
+            with the same weights in each layer and without norms. It generalises better from few molecules.
         labels_of: What heads see: vectors of the "nodes", or of the "edges": the bonds of a molecule, in
             RDKit's order, each once. All tasks of the adapter see the same. The encoder always sees nodes.
 
@@ -143,10 +154,12 @@ class GraphAdapter(nn.Module):
         edge_dropout: float = 0.05,
         features: Features | None = None,
         labels_of: Literal["nodes", "edges"] = "nodes",
+        messages: Literal["gine", "dmpnn"] = "gine",
     ) -> None:
         super().__init__()
         check_kind(kind)
         check_labelled(labels_of, kind)
+        check_messages(messages, kind)
         check_whole_number("dim", dim, 1, WIDEST)
         for name, value in (
             ("num_layers", num_layers),
@@ -157,7 +170,7 @@ class GraphAdapter(nn.Module):
         check_number("dropout", dropout, 0.0, 1.0)
         check_number("edge_dropout", edge_dropout, 0.0, 1.0)
         self.kind, self.nodes, self.edges, self.dim, self.text = kind, nodes, edges, dim, text
-        self.labels_of = labels_of
+        self.labels_of, self.messages = labels_of, messages
         self.num_layers, self.walk_length = num_layers, walk_length
         self.max_distance, self.directed, self.dropout, self.edge_dropout = (
             max_distance,
@@ -174,7 +187,8 @@ class GraphAdapter(nn.Module):
         edge_sizes = [*edges.sizes, 2] if directed else edges.sizes
         self.node_embedding = RowEmbedding(nodes.sizes, nodes.width + walk_length, dim)
         self.edge_embedding = RowEmbedding(edge_sizes, edges.width, dim)
-        self.message_stem = MessageStem(dim, num_layers, dropout)
+        stem = BondMessages if messages == "dmpnn" else MessageStem
+        self.message_stem = stem(dim, num_layers, dropout)
         self.id_embedding = IdEmbedding(nodes.num_ids, dim) if nodes.ids else None
         self.features = features
         self.feature_embedding = None if features is None else _from_zero(features.width, dim)
@@ -194,6 +208,7 @@ class GraphAdapter(nn.Module):
         edge_dropout: float = 0.05,
         descriptors: bool = False,
         labels_of: Literal["nodes", "edges"] = "nodes",
+        messages: Literal["gine", "dmpnn"] | None = None,
     ) -> GraphAdapter:
         """Build an adapter that is ready to be trained. Vocabularies and scales come from training graphs.
 
@@ -209,6 +224,7 @@ class GraphAdapter(nn.Module):
             descriptors: Whether all descriptors that RDKit knows are features of molecules: weight, polar
                 surface, counts of groups and many more. They take some milliseconds a molecule.
             labels_of: As in the constructor.
+            messages: As in the constructor. None: "dmpnn" for molecules, "gine" for other graphs.
 
         Raises:
             ValueError: No items, items of two kinds, or an invalid item; the message gives its number.
@@ -228,6 +244,7 @@ class GraphAdapter(nn.Module):
             edge_dropout=edge_dropout,
             features=learned.features,
             labels_of=labels_of,
+            messages=messages or ("dmpnn" if learned.kind == "molecule" else "gine"),
         )
 
     @property
@@ -312,6 +329,8 @@ class GraphAdapter(nn.Module):
         lengths = [self.num_vectors(e) for e in examples]
         graphs = examples or [self.preparation.empty(self.walk_length)]
         tensors, host = pack_graphs(graphs), {}
+        if self.messages == "dmpnn":
+            tensors["reverse"] = reverses(graphs)
         if self.text is not None:
             inner = self.text.collate([text for g in graphs for text in g.texts])
             tensors |= {f"text.{name}": tensor for name, tensor in inner.tensors.items()}
@@ -422,7 +441,8 @@ class GraphAdapter(nn.Module):
             texts = self.text.pooled(_text_inputs(inputs))
             nodes = nodes + texts[tensors["node_text"]] if self.nodes.text else nodes
             edges = edges + texts[tensors["edge_text"]] if self.edges.text else edges
-        values = self.message_stem(nodes, edges, tensors["edge_index"])
+        reverse = [tensors["reverse"]] if self.messages == "dmpnn" else []
+        values = self.message_stem(nodes, edges, tensors["edge_index"], *reverse)
         pairs = None
         if self.max_distance:
             parts = tuple(((0, length),) if length else () for length in inputs.lengths)

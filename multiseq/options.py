@@ -138,6 +138,7 @@ OPTIONS: dict[str, Option] = {
     "directed": Option(bool),
     "descriptors": Option(bool),
     "labels_of": Option(str, choices=("nodes", "edges")),
+    "messages": Option(str, choices=("gine", "dmpnn")),
     # decoding texts
     "num_beams": Option(int, AT_LEAST_ONE),
     "length_penalty": Option(NUMBER, COUNT),
@@ -168,7 +169,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     ),
     "GraphAdapter": (
         *("num_layers", "walk_length", "max_distance", "directed", "dropout", "edge_dropout", "descriptors"),
-        "labels_of",
+        *("labels_of", "messages"),
     ),
     "NeighborhoodAdapter": ("num_hops", "num_neighbors", "directed", "dropout", "bins"),
     "VectorHead": ("dropout",),

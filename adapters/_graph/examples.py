@@ -31,6 +31,7 @@ __all__ = [
     "encoded",
     "one_way",
     "pack_graphs",
+    "reverses",
     "with_reverses",
     "without_node",
 ]
@@ -208,6 +209,14 @@ def bonds(example: GraphExample) -> list[tuple[int, int]]:
     """The two atoms of each bond of a molecule. Its edges are all bonds, then all of them reversed."""
     begins, ends = example.edge_index[:, : example.edge_index.shape[1] // 2].tolist()
     return list(zip(begins, ends, strict=True))
+
+
+def reverses(graphs: Sequence[GraphExample]) -> Int[Tensor, " edges"]:
+    """For each edge of a batch of molecules, the number of the one in the other direction."""
+    halves = [g.edge_index.shape[1] // 2 for g in graphs]
+    steps = torch.tensor([step for half in halves for step in (half, -half)], dtype=torch.long)
+    steps = steps.repeat_interleave(torch.tensor(halves, dtype=torch.long).repeat_interleave(2))
+    return torch.arange(len(steps)) + steps
 
 
 def without_node(example: GraphExample, node: int) -> GraphExample:

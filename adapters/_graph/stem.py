@@ -16,7 +16,7 @@ from multiseq.adapters._graph.bags import IdEmbedding
 from multiseq.nn.dropout import dropout
 from multiseq.nn.linear import Linear, padded_rows
 
-__all__ = ["GINE", "BondReading", "HopStem", "MessageStem", "RowEmbedding"]
+__all__ = ["GINE", "BondMessages", "BondReading", "HopStem", "MessageStem", "RowEmbedding"]
 
 
 class RowEmbedding(nn.Module):
@@ -107,15 +107,58 @@ class MessageStem(nn.Module):
         edge_index: Int[Tensor, "pair edges"],
     ) -> Float[Tensor, "nodes dim"]:
         """One vector per node, which depends on its neighbourhood."""
-        count = len(nodes)
-        if nodes.device.type == "cpu":  # pad, so that few different row counts occur
-            nodes = F.pad(nodes, (0, 0, 0, padded_rows(count) - count))
+        count, nodes = len(nodes), _padded(nodes)
         x: Tensor = dropout(self.enter(nodes), self.dropout, self.training)
         for norm, layer in zip(self.norms, self.layers, strict=True):
             branch = layer(norm(x), edge_index, edges)
             x = x + dropout(branch, self.dropout, self.training)
         x = self.leave(x[:count])
         return x
+
+
+class BondMessages(nn.Module):
+    """Messages along bonds that do not turn back (D-MPNN, https://arxiv.org/abs/1904.01561).
+
+        h_ij <- relu(W_in [x_i; e_ij] + W sum_k h_ki)     over the neighbours k of i except j
+        x_j  <- relu(W_out [x_j; sum_i h_ij] + b)         the first h_ij has no sum
+
+    Each round has the same matrices. There is no norm: sums over neighbours keep their sizes.
+    """
+
+    def __init__(self, dim: int, num_layers: int, dropout: float) -> None:
+        super().__init__()
+        self.num_layers, self.dropout = num_layers, dropout
+        self.enter = Linear(2 * dim, dim)
+        self.hidden = Linear(dim, dim)
+        self.leave = Linear(2 * dim, dim, bias=True)
+
+    def forward(
+        self,
+        nodes: Float[Tensor, "nodes dim"],
+        edges: Float[Tensor, "edges dim"],
+        edge_index: Int[Tensor, "pair edges"],
+        reverse: Int[Tensor, " edges"],
+    ) -> Float[Tensor, "nodes dim"]:
+        """One vector per node, which depends on its neighbourhood.
+
+        Args:
+            nodes: The vectors of the atoms.
+            edges: The vectors of the bonds, in both directions.
+            edge_index: The two atoms of each edge.
+            reverse: For each edge the number of the one in the other direction.
+        """
+        source, target = edge_index
+        total = nodes.new_zeros(nodes.shape)
+        if self.num_layers:
+            first = self.enter(_padded(torch.cat([nodes.index_select(0, source), edges], dim=1)))
+            h = first.relu()
+            for _ in range(self.num_layers - 1):
+                h = dropout(h, self.dropout, self.training)
+                arriving = _arriving(h, target, len(nodes)).index_select(0, source)
+                h = (first + self.hidden(_padded(arriving - h.index_select(0, reverse)))).relu()
+            total = _arriving(h, target, len(nodes))
+        x: Tensor = self.leave(_padded(torch.cat([nodes, total.to(nodes.dtype)], dim=1)))[: len(nodes)].relu()
+        return dropout(x, self.dropout, self.training)
 
 
 class BondReading(nn.Module):
@@ -159,6 +202,20 @@ class HopStem(nn.Module):
             projected = projected + self.ids.of_batch(tensors, self.dropout)
         x: Tensor = self.norm(projected) + F.embedding(tensors["places"], self.places)
         return dropout(x, self.dropout, self.training)
+
+
+def _padded(rows: Float[Tensor, "rows columns"]) -> Float[Tensor, "padded columns"]:
+    """On a CPU with rows of zeros behind, so that few different numbers of rows occur."""
+    if rows.device.type != "cpu":
+        return rows
+    return F.pad(rows, (0, 0, 0, padded_rows(len(rows)) - len(rows)))
+
+
+def _arriving(
+    h: Float[Tensor, "padded dim"], target: Int[Tensor, " edges"], num_nodes: int
+) -> Float[Tensor, "nodes dim"]:
+    """For each node the sum of what its edges bring."""
+    return h.new_zeros(num_nodes, h.shape[1]).index_add_(0, target, h[: len(target)])
 
 
 def _mlp(dim: int) -> nn.Module:

@@ -37,6 +37,7 @@ __all__ = [
     "check_item",
     "check_kind",
     "check_labelled",
+    "check_messages",
     "columns_of",
     "content",
     "learn",
@@ -69,6 +70,15 @@ def check_labelled(labels_of: Any, kind: str) -> None:
         raise ValueError(
             f"labels_of: got 'edges' for graphs of the kind {kind!r}, expected 'nodes': only the bonds of "
             "molecules can have labels; for other edges make a node of each edge, between its two ends"
+        )
+
+
+def check_messages(messages: Any, kind: str) -> None:
+    """Raise ValueError unless messages can be passed in that way in graphs of that kind."""
+    one_of(messages, ("gine", "dmpnn"), "messages")
+    if messages == "dmpnn" and kind != "molecule":
+        raise ValueError(
+            f"messages: got 'dmpnn' for graphs of the kind {kind!r}, expected molecules or 'gine'"
         )
 
 

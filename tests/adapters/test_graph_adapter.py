@@ -24,7 +24,7 @@ from multiseq.adapters._graph.columns import Columns
 from multiseq.adapters._graph.features import describe
 from multiseq.adapters._graph.items import Rows, read_table
 from multiseq.adapters._graph.neighborhoods import MOST_SPREAD
-from multiseq.adapters._graph.stem import GINE
+from multiseq.adapters._graph.stem import GINE, BondMessages
 from multiseq.adapters._graph.structure import gather_hops, pair_codes, return_probabilities
 from multiseq.adapters.graph import GraphAdapter
 from multiseq.adapters.neighborhood import NeighborhoodAdapter
@@ -399,6 +399,53 @@ def test_hops_match_the_reference(reverses: bool) -> None:
         layers += reference.gather_hops(x.tolist(), [(t, s) for s, t in pairs], 3)[1:]
     slow = torch.tensor(layers).transpose(0, 1)
     torch.testing.assert_close(gather_hops(x, edges, 3, reverses=reverses), slow)
+
+
+def test_messages_along_bonds_equal_loops_over_atoms() -> None:
+    """D-MPNN by its formulas, for two molecules in one batch, one with a ring, and an atom alone."""
+    molecules = ["CC1CC1O", "C", "OCC"]
+    adapter = GraphAdapter.fit(molecules, dim=DIM, num_layers=3, walk_length=0).eval()
+    stem = adapter.message_stem
+    assert isinstance(stem, BondMessages)
+    inputs = adapter.collate([example for one in molecules for example in adapter.prepare(one)])
+    given = inputs.tensors
+    with torch.no_grad():
+        x = adapter.node_embedding(given["codes"], given["numbers"])
+        e = adapter.edge_embedding(given["edge_codes"], given["edge_numbers"])
+        pairs = list(map(tuple, given["edge_index"].T.tolist()))
+        assert [pairs[i] for i in given["reverse"].tolist()] == [(j, i) for i, j in pairs]
+        first = {(i, j): stem.enter.weight @ torch.cat([x[i], e[n]]) for n, (i, j) in enumerate(pairs)}
+        h = {pair: value.relu() for pair, value in first.items()}
+        for _ in range(2):
+            h = {
+                (i, j): (
+                    first[i, j]
+                    + stem.hidden.weight @ sum((h[k, m] for k, m in h if m == i and k != j), x[0] * 0)
+                ).relu()
+                for i, j in pairs
+            }
+        total = [sum((h[k, m] for k, m in h if m == j), x[0] * 0) for j in range(len(x))]
+        expected = [
+            (stem.leave.weight @ torch.cat([x[j], t]) + stem.leave.bias).relu() for j, t in enumerate(total)
+        ]
+        torch.testing.assert_close(adapter(inputs).values, torch.stack(expected), atol=1e-5, rtol=1e-4)
+
+
+def test_messages_along_bonds_are_for_molecules() -> None:
+    with pytest.raises(
+        ValueError, match="messages: got 'dmpnn' for graphs of the kind 'table', expected molecules or 'gine'"
+    ):
+        GraphAdapter.fit([TABLE], dim=DIM, messages="dmpnn")
+    assert GraphAdapter.fit([TABLE], dim=DIM).messages == "gine"
+    assert GraphAdapter.fit(["CO"], dim=DIM).messages == "dmpnn"
+    assert GraphAdapter.fit(["CO"], dim=DIM, messages="gine").messages == "gine"
+
+
+def test_a_model_of_molecules_from_before_there_was_a_choice_still_loads() -> None:
+    adapter = GraphAdapter.fit(["CO", "CC"], dim=DIM, messages="gine")
+    config = {name: value for name, value in adapter.config().items() if name != "messages"}
+    rebuilt = GraphAdapter.from_config(config, adapter.assets())
+    rebuilt.load_state_dict(adapter.state_dict())
 
 
 def test_a_node_set_by_hand() -> None:

@@ -56,6 +56,7 @@ class Plan:
         notes: Key of ``data`` -> a comment.
         tasks: The tasks and their alternatives.
         adapter_options: Options of the adapter.
+        encoder: Options of the encoder.
         seen: What was found, as (name, what it is) for people.
         odd: What is odd, a sentence each.
         question: What the user must decide, if the recipe is not complete.
@@ -67,6 +68,7 @@ class Plan:
     notes: dict[str, str] = field(default_factory=dict)
     tasks: list[TaskPlan] = field(default_factory=list)
     adapter_options: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, Any] = field(default_factory=dict)
     seen: list[tuple[str, str]] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
     question: str = ""
@@ -80,7 +82,7 @@ class Plan:
             "data": {self.name: {"adapter": self.adapter, **{key: data[key] for key in _in_order(data)}}},
             "tasks": tasks,
             "adapters": adapters,
-            "encoder": {},
+            "encoder": self.encoder,
             "training": {},
         }
 
@@ -112,6 +114,8 @@ def recipe_text(plan: Plan, folder: Path, command: str, name: str) -> str:
     ]
     if plan.question:
         sections.append(_comment(f"QUESTION: {plan.question}"))
+    if plan.encoder:
+        sections.append(_section("encoder", plan.encoder, plan.notes))
     if plan.adapter_options:
         sections.append(_section(f"adapters.{_key(plan.adapter)}", plan.adapter_options, {}))
     data = tables["data"][plan.name]

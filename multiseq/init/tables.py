@@ -220,6 +220,7 @@ def plan_rows(group: Group, kind: str, encoding: str, wish: Wish, name: str) -> 
     add_decimal(plan, columns, _between(path, kind, encoding))
     _add_group(plan, columns)
     _add_seen(plan, columns, item, split)
+    _add_options(plan, item)
     _add_question(plan, others)
     return plan
 
@@ -278,7 +279,16 @@ def _plan_around(
     add_decimal(plan, others, _between(path, kind, encoding))
     _add_group(plan, others)
     _add_seen(plan, [item, *others], item, split)
+    _add_options(plan, item)
     _add_question(plan, others)
+
+
+def _add_options(plan: Plan, item: Column) -> None:
+    """Options that suit the items: what generalises best from molecules (RESULTS.md)."""
+    if item.kind == "smiles":
+        plan.encoder = {"depth": 1, "dropout": 0.0}
+        plan.notes["depth"] = "after messages along bonds, one block of attention suits molecules"
+        plan.adapter_options |= {"walk_length": 0, "dropout": 0.0}
 
 
 def _add_question(plan: Plan, others: Sequence[Column]) -> None:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from multiseq.adapters._graph.bags import FOLDED, Ids, ids_of, pack_ids
 from multiseq.adapters._graph.columns import Columns
-from multiseq.adapters._graph.items import Graph, Rows
+from multiseq.adapters._graph.items import Rows
 from multiseq.adapters._graph.neighborhoods import (
     Neighbors,
     Network,
@@ -195,15 +195,11 @@ class NeighborhoodAdapter(nn.Module):
             directed=learned.directed,
             dropout=dropout,
         )
-        adapter.spread = spread_of(map(adapter._training_network, enumerate(items)))
+        graphs = (read(item, adapter.kind) for item in items)
+        adapter.spread = spread_of(
+            graphs, adapter.nodes, adapter.edges, num_hops=num_hops, directed=adapter.directed
+        )
         return adapter
-
-    def _training_network(self, numbered: tuple[int, Any]) -> Network:
-        number, item = numbered
-        try:
-            return self._gather(read(item, self.kind))
-        except ValueError as error:
-            raise ValueError(f"item {number}: {error}") from None
 
     # --- on the CPU, in loader workers ------------------------------------------------------------
 
@@ -213,12 +209,10 @@ class NeighborhoodAdapter(nn.Module):
         Raises:
             ValueError: An invalid item (the message names the node or edge), or an item of another kind.
         """
-        network = self._gather(read(item, self.kind))
-        return [NodeExample(network, node) for node in range(len(network.features))]
-
-    def _gather(self, graph: Graph) -> Network:
+        graph = read(item, self.kind)
         options: Any = {name: getattr(self, name) for name in OF_NETWORKS}
-        return gather(graph, self.nodes, self.edges, spread=self.spread, **options)
+        network = gather(graph, self.nodes, self.edges, spread=self.spread, **options)
+        return [NodeExample(network, node) for node in range(graph.nodes.count)]
 
     def memory_needed(self, item: Any) -> int:
         """About how many bytes :meth:`prepare` takes at most. Raises ValueError for an invalid item."""

@@ -212,7 +212,8 @@ class _Scale:
         self.mean = torch.zeros(width, dtype=torch.float64)
         self.std = torch.ones(width, dtype=torch.float64)
         self.bins = bins
-        self._sample, self._every = torch.zeros(0, width, dtype=torch.float64), 1
+        self._sample, self._every = [torch.zeros(0, width, dtype=torch.float64)], 1
+        self._kept = 0
         self._bounds: list[Tensor] | None = None
         self._count = 0
         self._mean = torch.zeros(width, dtype=torch.float64)
@@ -229,7 +230,8 @@ class _Scale:
     def bounds(self) -> list[Tensor]:
         """The ends of the intervals of each column; a single one for a flag, which has no interval."""
         if self._bounds is None:
-            self._bounds = [_bounds(column, self.bins) for column in self._sample.T] if self.bins else []
+            columns = torch.cat(self._sample).T if self.bins else ()
+            self._bounds = [_bounds(column, self.bins) for column in columns]
         return self._bounds
 
     def to_json(self) -> dict[str, Any]:
@@ -270,9 +272,11 @@ class _Scale:
             return
         self._bounds = None
         start = -self._count % self._every
-        self._sample = torch.cat([self._sample, x[start :: self._every]])
-        while len(self._sample) > MOST_ROWS:
-            self._sample, self._every = self._sample[::2].clone(), 2 * self._every
+        self._sample.append(x[start :: self._every].clone())
+        self._kept += len(self._sample[-1])
+        while self._kept > MOST_ROWS:
+            self._sample, self._every = [torch.cat(self._sample)[::2].clone()], 2 * self._every
+            self._kept = len(self._sample[0])
 
     def apply(self, numbers: Tensor) -> Tensor:
         return ((numbers.double() - self.mean) / self.std).float()

@@ -47,6 +47,9 @@ MOST_IDS = 64
 MOST_SPREAD = 1000.0
 """The most that the features of a place are spread. Those that differ less are rounding errors."""
 
+AT_ONCE = 64
+"""Columns whose spread is measured at once, so that this takes less memory than preparing."""
+
 MOST_VALUES = 1 << 30
 """Most values of all one-hot categories in all node sets of a graph: 4 GiB."""
 
@@ -156,34 +159,57 @@ def gather(
     _check_memory(
         graph, nodes, num_places, memory_needed(graph, nodes, num_hops, num_neighbors, directed=directed)
     )
-    codes, numbers = encoded(nodes, graph.nodes)
-    edges.encode(graph.edges)  # raises an error if there are edge features
-    one_hot = torch.zeros(len(codes), sum(nodes.sizes)).scatter_(1, codes, 1.0)
-    edge_index = graph.edge_index if directed else with_reverses(graph, edges, directed)[0]
-    ends = edge_index if directed else edge_index[:1]
-    degrees = [torch.bincount(end, minlength=len(codes)).float().log1p() for end in ends]
-    features = torch.cat([one_hot, numbers, torch.stack(degrees, dim=1)], dim=1)
+    features, edge_index = _features(graph, nodes, edges, directed)
     gathered = gather_hops(features, edge_index, num_hops, reverses=directed)
     if spread is not None:
         gathered.sub_(spread.means).mul_(spread.factors)
-    neighbors = _neighbors(edge_index, len(codes), ways) if num_neighbors else ()
-    lengths = torch.full((len(codes),), gathered.shape[1])
+    neighbors = _neighbors(edge_index, len(features), ways) if num_neighbors else ()
+    lengths = torch.full((len(features),), gathered.shape[1])
     for way in neighbors:
         lengths += way.starts.diff().clamp(max=num_neighbors)
     bags = _gathered_ids(graph, nodes, edge_index, num_hops, directed)
     return Network(graph.names, gathered, lengths, bags, neighbors)
 
 
-def spread_of(networks: Iterable[Network]) -> Spread:
-    """The spread of networks that were gathered without one."""
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for network in networks:
-        variance, mean = torch.var_mean(network.features, dim=0, correction=0)
-        mean, new = mean.double(), len(network.features)
-        count, total = count + new, total + new * mean
-        squares = squares + new * (variance.double() + mean.square())
-    means = total / max(count, 1)
-    deviations = (squares / max(count, 1) - means.square()).clamp(min=0.0).sqrt()
+def _features(graph: Graph, nodes: Columns, edges: Columns, directed: bool) -> tuple[Tensor, Tensor]:
+    """The features of each node, with the number of its neighbours, and the edges to go along."""
+    codes, numbers = encoded(nodes, graph.nodes)
+    edges.encode(graph.edges)  # raises an error if there are edge features
+    one_hot = torch.zeros(len(codes), sum(nodes.sizes)).scatter_(1, codes, 1.0)
+    edge_index = graph.edge_index if directed else with_reverses(graph, edges, directed)[0]
+    ends = edge_index if directed else edge_index[:1]
+    degrees = [torch.bincount(end, minlength=len(codes)).float().log1p() for end in ends]
+    return torch.cat([one_hot, numbers, torch.stack(degrees, dim=1)], dim=1), edge_index
+
+
+def spread_of(
+    graphs: Iterable[Graph], nodes: Columns, edges: Columns, *, num_hops: int, directed: bool
+) -> Spread | None:
+    """The spread of training graphs; None if they have no nodes. A few columns at once are gathered.
+
+    Raises:
+        ValueError: As in :func:`gather`.
+    """
+    counts, variances, averages = [], [], []
+    for graph in graphs:
+        _check_categories(nodes, graph.nodes.count * (1 + num_hops * (2 if directed else 1)))
+        features, edge_index = _features(graph, nodes, edges, directed)
+        if len(features):
+            found = [
+                torch.var_mean(
+                    gather_hops(some, edge_index, num_hops, reverses=directed), dim=0, correction=0
+                )
+                for some in features.split(AT_ONCE, dim=1)
+            ]
+            counts.append(len(features))
+            variances.append(torch.cat([variance for variance, _ in found], dim=1).double())
+            averages.append(torch.cat([average for _, average in found], dim=1).double())
+    if not counts:
+        return None
+    share = torch.tensor(counts, dtype=torch.float64)[:, None, None] / sum(counts)
+    variance, average = torch.stack(variances), torch.stack(averages)
+    means = (share * average).sum(0)
+    deviations = ((share * (variance + average.square())).sum(0) - means.square()).clamp(min=0.0).sqrt()
     factors = deviations[:1] / deviations
     differ = (factors <= MOST_SPREAD) & (deviations[:1] > 0)
     return Spread(means.float(), torch.where(differ, factors, 1.0).float())

@@ -505,6 +505,23 @@ def test_every_hop_is_spread_as_widely_as_the_nodes() -> None:
     assert torch.equal(first.network.features, again.network.features)
 
 
+def test_several_networks_and_empty_ones_are_spread_as_one() -> None:
+    """Two networks apart are spread as both in one; one without nodes changes nothing."""
+    first, second = data(2, 50, 300), data(3, 150, 700)
+    joined = Data(
+        x=torch.cat([first.x, second.x]),
+        edge_index=torch.cat([first.edge_index, second.edge_index + 50], dim=1),
+    )
+    none = Data(x=torch.zeros(0, 3), edge_index=torch.zeros(2, 0, dtype=torch.long))
+    apart = NeighborhoodAdapter.fit([first, none, second], dim=DIM, num_hops=2)
+    [one], [other] = (
+        [a.prepare(g)[0].network.features for g in [first]]
+        for a in (apart, NeighborhoodAdapter.fit([joined], dim=DIM, num_hops=2))
+    )
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    assert NeighborhoodAdapter.fit([none], dim=DIM).spread is None
+
+
 def test_columns_that_hardly_differ_at_a_hop_are_not_blown_up() -> None:
     """Everyone's only neighbour is the same node: means differ by nothing but rounding."""
     table = {"nodes": {"x": [0.1 * i for i in range(30)]}, "edges": [(i, 0) for i in range(1, 30)]}

@@ -34,6 +34,7 @@ lr = 2e-3
 [adapters.people]
 modality = "graph"
 num_hops = 2
+bins = 0
 directed = false
 
 [data.people]

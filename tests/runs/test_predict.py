@@ -592,11 +592,12 @@ def test_texts_that_may_be_cut_off_are_counted(
 ) -> None:
     Path("new.txt").write_text("so good\nbad\n\n")
     command = ["--input", "new.txt", "--output", "out.csv"]
-    assert "cut off" not in predict("echo", *command).stderr  # this model says nothing
     head: Any = model.task("echo").head
-    bias = head.out.bias.detach().clone()
-    bias[head.target.end] = -100  # now it does not stop by itself
-    monkeypatch.setattr(head.out, "bias", torch.nn.Parameter(bias))
+    bias = torch.nn.Parameter(head.out.bias.detach().clone())
+    monkeypatch.setattr(head.out, "bias", bias)
+    bias.data[head.target.end] = 100  # it says nothing
+    assert "cut off" not in predict("echo", *command).stderr
+    bias.data[head.target.end] = -100  # now it does not stop by itself
     said = predict("echo", *command, "--decode", "max_length=3").stderr
     assert (
         "multiseq: 2 of 3 texts may be cut off: they are as long as max_length allows, 3 tokens. To allow "

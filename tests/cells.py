@@ -67,7 +67,10 @@ def starter(changes: Sequence[str] = ()) -> tuple[Model, list[Source]]:
     """A model with the nine heads, the same weights each time, and what it learns from."""
     torch.manual_seed(0)
     sources = starter_sources()
-    return build.build_model(recipes.read("starter", [*CHANGES, *changes]), sources), sources
+    model = build.build_model(recipes.read("starter", [*CHANGES, *changes]), sources)
+    names: Any = model.adapter("triples")
+    names.text.dropout.p = 0.0  # no option of the recipe
+    return model, sources
 
 
 def batch_of(model: Model, sources: Sequence[Source]) -> Batch:

@@ -33,7 +33,7 @@ class Columns:
     on; its first row stands for values that no training graph has. Numbers are standardised with the mean
     and standard deviation of the training graphs. A column with only two values, such as a flag, becomes
     zeros and ones. A constant column becomes zeros. A column of ids has a vocabulary of the ids that the
-    training graphs have; other ids count as nothing.
+    training graphs have; other ids count as nothing, and rare ones less than frequent ones.
 
     With ``bins``, each number is also given as the parts of that many intervals which it fills (piecewise
     linear encoding, Gorishniy and others 2022, https://arxiv.org/abs/2203.05556). The intervals hold about
@@ -50,6 +50,7 @@ class Columns:
         self.vocabularies: dict[str, dict[Any, int]] | None = None
         self.scales: dict[str, _Scale] = {}
         self.ids: dict[str, NDArray[np.int64]] = {}  # in rising order
+        self.id_rows: dict[str, NDArray[np.int64]] = {}  # how many rows have each of them
         self.text = False
         self._codes: dict[str, _Codes] | None = None
 
@@ -94,6 +95,7 @@ class Columns:
             self.vocabularies = {name: {} for name in rows.categories}
             self.scales = {name: _Scale(x.shape[1], self.bins) for name, x in rows.numbers.items()}
             self.ids = {name: np.zeros(0, dtype=np.int64) for name in rows.bags}
+            self.id_rows = dict(self.ids)
             self.text = rows.texts is not None
         rows = self._as_learned(rows)
         self._check(rows)
@@ -103,7 +105,12 @@ class Columns:
         for name, scale in self.scales.items():
             scale.learn(rows.numbers[name])
         for name, ids in self.ids.items():
-            self.ids[name] = np.union1d(ids, rows.bags[name].indices.astype(np.int64))
+            found, counts = np.unique(rows.bags[name].indices.astype(np.int64), return_counts=True)
+            self.ids[name] = known = np.union1d(ids, found)
+            merged = np.zeros(len(known), dtype=np.int64)
+            merged[np.searchsorted(known, ids)] = self.id_rows[name]
+            merged[np.searchsorted(known, found)] += counts
+            self.id_rows[name] = merged
 
     def encode(self, rows: Rows) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, "rows numbers"]]:
         """Row numbers in the embedding table, and standardised numbers, then the intervals that they fill.
@@ -127,9 +134,11 @@ class Columns:
         )
 
     def encode_ids(self, rows: Rows) -> Bags:
-        """The ids of each row as a sparse matrix ``(rows, num_ids)``. Each column's part has length 1.
+        """The ids of each row as a sparse matrix ``(rows, num_ids)``.
 
-        With length 1, a row with many ids does not have larger vectors than one with few.
+        The ids of a column have length 1 together, so that a row with many ids does not have larger vectors
+        than one with few. Then an id that *n* training rows have is multiplied by ``sqrt(n / mean n)``: see
+        decision 38.
         """
         sparse = need("scipy.sparse")
         rows, blocks = self._as_learned(rows), [sparse.csr_matrix((rows.count, 0), dtype=np.float32)]
@@ -139,7 +148,8 @@ class Columns:
             known = np.append(ids, -1)[place] == given.indices
             row = np.repeat(np.arange(rows.count), np.diff(given.indptr))[known]
             length = np.sqrt(np.bincount(row, weights=given.data[known] ** 2, minlength=rows.count))
-            weights = (given.data[known] / length[row]).astype(np.float32)
+            often = np.sqrt(self.id_rows[name] / self.id_rows[name].mean())[place[known]]
+            weights = (given.data[known] / length[row] * often).astype(np.float32)
             shape = (rows.count, len(ids))
             blocks.append(sparse.csr_matrix((weights, (row, place[known])), shape=shape))
         return sparse.hstack(blocks, format="csr")
@@ -169,7 +179,7 @@ class Columns:
             "categories": {name: list(v) for name, v in (self.vocabularies or {}).items()},
             "numbers": {name: scale.to_json() for name, scale in self.scales.items()},
             "text": self.text,
-            **({"ids": {name: ids.tolist() for name, ids in self.ids.items()}} if self.ids else {}),
+            **({"ids": _listed(self.ids), "id_rows": _listed(self.id_rows)} if self.ids else {}),
         }
 
     @classmethod
@@ -184,6 +194,9 @@ class Columns:
         columns.text = values["text"]
         given = values.get("ids", {})
         columns.ids = {name: np.array(ids, dtype=np.int64) for name, ids in given.items()}
+        rows = values.get("id_rows", {})  # models from before decision 38: all weigh alike
+        alike = {name: [1] * len(ids) for name, ids in given.items()}
+        columns.id_rows = {name: np.array(of, dtype=np.int64) for name, of in {**alike, **rows}.items()}
         return columns
 
 
@@ -298,6 +311,10 @@ def _bounds(column: Float[Tensor, " rows"], bins: int) -> Float[Tensor, " bounds
     elif len(values) > bins:
         values = torch.quantile(column, torch.linspace(0, 1, bins + 1, dtype=torch.float64)).unique()
     return values
+
+
+def _listed(columns: Mapping[str, NDArray[np.int64]]) -> dict[str, list[int]]:
+    return {name: column.tolist() for name, column in columns.items()}
 
 
 def _category(value: Any) -> Any:

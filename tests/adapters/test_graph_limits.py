@@ -21,7 +21,8 @@ from multiseq.adapters._graph import examples as _graph_examples
 from multiseq.adapters._graph import items as _graph_items
 from multiseq.adapters._graph import neighborhoods as _graph_neighborhoods
 from multiseq.adapters._graph import structure as _graph_structure
-from multiseq.adapters._graph.items import read_hetero
+from multiseq.adapters._graph.columns import Columns
+from multiseq.adapters._graph.items import Rows, read_hetero
 from multiseq.adapters._graph.structure import return_probabilities
 from multiseq.adapters.graph import GraphAdapter
 from multiseq.adapters.neighborhood import NeighborhoodAdapter
@@ -169,7 +170,7 @@ def test_a_sparse_matrix_is_ids_with_weights(kind: str) -> None:
     [example] = adapter.prepare(data)
     assert example.bags.counts.tolist() == [1, 2, 0]
     assert example.bags.ids.tolist() == [1, 0, 2]
-    torch.testing.assert_close(example.bags.weights, torch.tensor([1.0, 0.8, 0.6]))
+    torch.testing.assert_close(example.bags.weights, torch.tensor([1.0, 0.8, 0.6]))  # all equally frequent
     torch.nn.init.normal_(adapter.id_embedding.weight)
     embedded = adapter.id_embedding.of_batch(adapter.collate([example, example]).tensors)
     expected = torch.nn.functional.normalize(x) @ adapter.id_embedding.weight
@@ -194,6 +195,7 @@ IDS = {"nodes": {"words": [[7, 9], [9], [], [2**40]]}, "edges": [(0, 1), (0, 2),
 def test_hops_average_the_ids_and_keep_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = NeighborhoodAdapter.fit([IDS], dim=DIM, num_hops=2, directed=False).eval()
     x = torch.tensor([[0.5**0.5, 0.5**0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    x *= torch.tensor([0.75, 1.5, 0.75]).sqrt()  # 9 is in two of the rows, the others in one
     walk = torch.tensor([[0, 0.5, 0.5, 0], [1, 0, 0, 0], [0.5, 0, 0, 0.5], [0, 0, 1, 0]])
     examples = adapter.prepare(IDS)
     expected = torch.stack([x, walk @ x, walk @ walk @ x], dim=1)[[3, 0]].flatten(0, 1)
@@ -204,6 +206,20 @@ def test_hops_average_the_ids_and_keep_the_largest(monkeypatch: pytest.MonkeyPat
     [network] = {example.network for example in adapter.prepare(IDS)}
     assert int(network.bags.counts.max()) == 2  # of the node itself all are kept
     assert network.bags.counts.view(4, 3)[:, 1:].max() == 1
+
+
+def test_an_id_weighs_by_the_rows_of_all_training_graphs() -> None:
+    """Decision 38. A model from before it has no counts, and weighs all ids alike."""
+    more = {"nodes": {"words": [[9], [3], [3, 9]]}, "edges": [(0, 1)]}
+    columns = NeighborhoodAdapter.fit([IDS, more], dim=DIM).nodes
+    assert columns.id_rows["words"].tolist() == [2, 1, 4, 1]  # of 3, 7, 9 and 2**40
+    saved = json.loads(json.dumps(columns.to_json()))
+    again = Columns.from_json("node", saved)
+    rows = Rows(2, bags={"words": scipy.sparse.csr_matrix(([1.0, 1.0], [7, 9], [0, 1, 2]), (2, 10))})
+    expected = np.sqrt([1 / 2, 4 / 2])
+    np.testing.assert_allclose(again.encode_ids(rows).data, expected, rtol=1e-6)
+    del saved["id_rows"]
+    np.testing.assert_allclose(Columns.from_json("node", saved).encode_ids(rows).data, [1.0, 1.0])
 
 
 @pytest.mark.parametrize("kind", [GraphAdapter, NeighborhoodAdapter])

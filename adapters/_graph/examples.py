@@ -163,6 +163,8 @@ def with_reverses(graph: Graph, edges: Columns, directed: bool) -> tuple[Tensor,
 def encoded(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:
     """Encode the rows. Raises ValueError for numbers so far from the mean that sums would overflow."""
     codes, numbers = columns.encode(rows)
+    if not numbers.shape[1]:
+        return codes, numbers
     far = ~(numbers.abs() <= FURTHEST)  # also catches NaN
     if far.any():
         row, column = far.nonzero()[0].tolist()

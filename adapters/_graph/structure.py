@@ -92,6 +92,8 @@ def return_probabilities(
     Raises:
         ValueError: Both methods need more than `MOST_PRODUCTS` multiplications.
     """
+    if steps == 0:
+        return torch.zeros(num_nodes, 0)
     dense = num_nodes * edge_index.shape[1] * steps
     if dense <= FEW_PRODUCTS:
         return _dense_returns(edge_index, num_nodes, steps)
@@ -117,7 +119,7 @@ def _dense_returns(edge_index: Tensor, num_nodes: int, steps: int) -> Tensor:
     if num_nodes <= DENSE_NODES:
         return _few_returns(walk.numpy(), steps)
     returns = torch.zeros(num_nodes, steps)
-    for start in range(0, num_nodes if steps else 0, BLOCK):
+    for start in range(0, num_nodes, BLOCK):
         rows = slice(start, min(start + BLOCK, num_nodes))
         x = torch.zeros(num_nodes, rows.stop - start)
         x[rows].fill_diagonal_(1.0)

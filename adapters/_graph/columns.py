@@ -168,8 +168,10 @@ class Columns:
         got = (set(rows.categories), widths, set(rows.bags), rows.texts is not None)
         expected = (set(self.vocabularies or {}), learned, set(self.ids), self.text)
         if got != expected:
+            given, names = ({*of[0], *of[1], *of[2]} for of in (got, expected))
+            lacking = "".join(f"no column {name!r}; " for name in sorted(names - given))
             raise ValueError(
-                f"{self.row}s: got {_describe(*got)}; "
+                f"{self.row}s: {lacking}got {_describe(*got)}; "
                 f"expected {_describe(*expected)}, as in the training graphs"
             )
 

@@ -438,7 +438,8 @@ def _pair(i: int, pair: Any) -> tuple[int, int]:
         source, target = (_whole(end) for end in pair)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(
-            f"edge {i}: got {_short(pair)}, expected (source, target): two node numbers"
+            f"edge {i}: got {_short(pair)}, expected (source, target): the numbers of two nodes, counted "
+            'from 0; tables of nodes and edges may have names (format = "networks")'
         ) from None
     return source, target
 

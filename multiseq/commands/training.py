@@ -247,8 +247,13 @@ def examples(recipe: Recipe, out: Path, data: Path | None) -> list[str]:
         typed = list(filter(None, map(_as_typed, source.items[:50])))
         if typed:
             shown.setdefault(modality, shlex.join([*command, min(typed, key=len)]))
-        stand_in = adapter_class(recipe, source.adapter_name).stand_in(source.items[0])
-        stand_ins.setdefault(modality, shlex.join([*command, stand_in]))
+        spec = recipe.tables["data"][recipe.tables["tasks"][task]["data"]]
+        file = spec.get("file", spec.get("train"))
+        if spec["format"] in ("networks", "graphml") and isinstance(file, str):
+            given = ["--input", f"NEW/{Path(file).name}"]
+        else:
+            given = [adapter_class(recipe, source.adapter_name).stand_in(source.items[0])]
+        stand_ins.setdefault(modality, shlex.join([*command, *given]))
     return list((stand_ins | shown).values())
 
 

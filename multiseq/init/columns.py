@@ -263,7 +263,8 @@ def _numbers_among(name: str, texts: list[str]) -> tuple[tuple[str, str], list[s
     if 2 * num > len(known):
         why = f"numbers but for {shown} in {num:,} of {len(texts):,} cells; to learn them, empty these cells"
         return ("other", why), []
-    return (kind, f"{why}; {num:,} cells hold no number but {shown}"), words
+    hold = "cell holds" if num == 1 else "cells hold"
+    return (kind, f"{why}; {num:,} {hold} no number but {shown}"), words
 
 
 def _kind(name: str, texts: list[str], values: Counter[str], size: float) -> tuple[str, str]:

@@ -539,9 +539,16 @@ def _plan_network(
     candidates = [c for c in free if c is not split and c.is_label]
     labels = [c for c in candidates if c.likely == 2] or candidates[-1:]
     seen = [c for c in free if c is not split and c not in labels and c.kind in ("class", "number")]
-    features = [c.name for c in seen if not c.missing]  # with words in it, each number would be a category
+    features = [c.name for c in seen if c.kind == "class" or _all_numbers(c)]
     data: dict[str, Any] = {"format": "networks", "file": nodes, "edges": edges, "features": features}
     plan = Plan(name, "graph", data, {"features": "what the model sees of each node"})
+    for column in seen:
+        if column.name not in features:
+            strange = f"cells such as {column.missing[0]!r}" if column.missing else "empty cells"
+            plan.odd.append(
+                f"{column.name}: among its numbers are {strange}, so the model does not see it; fill them "
+                "in, and add it to features"
+            )
     large_network(plan, sum(len(lines) for lines, _ in open_table(nodes, encoding=BYTES).batches))
     ids = next((file for file in kinds if _are_ids(file)), None)
     if ids is not None:
@@ -576,6 +583,11 @@ def _plan_network(
         role = roles.get(column.name, "split" if column is split else "not used")
         plan.seen.append((column.name, f"{column.kind}: {column.why} -> {role}"))
     return plan
+
+
+def _all_numbers(column: Column) -> bool:
+    """Whether each cell holds a number: with words in it, each number would be a category."""
+    return column.kind == "number" and not column.missing and column.filled == column.num
 
 
 def _are_ids(file: Path) -> bool:

@@ -869,7 +869,7 @@ def test_a_bad_item_is_named_by_its_row(item: Any, message: str) -> None:
         (
             "table",
             {"nodes": {"age": [1]}},
-            r"got categories \[\], .* expected categories \['job'\]",
+            r"nodes: no column 'job'; got categories \[\], .* expected categories \['job'\]",
         ),
         ("node sets", data(edge_attr=torch.ones(11)), "edges: got"),
     ],

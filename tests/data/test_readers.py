@@ -705,7 +705,7 @@ def test_mistakes_in_recordings(write: Write, tmp_path: Path) -> None:
 GRAPHS: dict[str, tuple[str, str, str]] = {
     "twice": ("nodes", "net,node,age\nA,1,5\nA,1,6\n", "3: got node '1' twice, expected different names"),
     "no name": ("nodes", "net,node,age\nA, ,5\n", "2: got a node without a name, expected different"),
-    "feature": ("nodes", "net,node,ag\nA,0,5\n", "1: got the columns net, node, ag; expected .*node, age"),
+    "feature": ("nodes", "net,node,ag\nA,0,5\n", "1: no feature 'age' .*'ag'.*expected .*node, age"),
     "first": (
         "nodes",
         "node,net,age\n0,A,5\n0,B,6\n",

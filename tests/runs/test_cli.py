@@ -243,6 +243,25 @@ def test_the_items_that_are_shown_can_be_typed(folder: Path) -> None:
     molecules = TINY.replace('adapter = "text"', 'adapter = "graph"')
     (folder / "tiny.toml").write_text(molecules)
     assert shown("C\tup\nCC\tup\n") == "mood C"
+    (folder / "nodes.csv").write_text("node,age,job\n0,20,a\n1,30,b\n2,40,a\n3,50,b\n")
+    (folder / "edges.csv").write_text("source,target\n0,1\n1,2\n")
+    networks = 'format = "networks"\nfile = "nodes.csv"\nedges = "edges.csv"\nfeatures = ["age"]\n'
+    recipe = f"""
+[adapters.net]
+modality = "graph"
+[data.people]
+adapter = "net"
+{networks}
+test = 0.5
+[tasks.job]
+data = "people"
+output = "vector"
+target = "class"
+column = "job"
+"""
+    (folder / "net.toml").write_text(recipe)
+    [line] = examples(recipes.read("net.toml"), Path("run"), None)
+    assert line == "multiseq predict run --task job --input NEW/nodes.csv"
     assert shown(f"{'C' * 999}\tup\n") == "mood CCO"
 
 

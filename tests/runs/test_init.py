@@ -807,12 +807,20 @@ def test_tables_of_nodes_and_edges_are_networks() -> None:
     assert "label, train: 2 classes: a 8, b 8" in shown
 
 
-def test_numbers_of_nodes_with_limits_among_them_are_no_feature() -> None:
-    nodes = "".join(f"{i},{i * 1.3:.2f},{'<2' if i % 4 == 0 else i * 0.7},{'ab'[i % 2]}\n" for i in range(40))
+@pytest.mark.parametrize(
+    ("strange", "where", "said"),
+    [("<2", 4, "cells such as '<2'"), ("NaN", 40, "cells such as 'NaN'"), ("", 40, "empty cells")],
+)
+def test_a_column_of_nodes_is_no_feature_unless_all_are_numbers(strange: str, where: int, said: str) -> None:
+    nodes = "".join(
+        f"{i},{i * 1.3:.2f},{strange if i % where == 0 else i * 0.7},{'ab'[i % 2]}\n" for i in range(40)
+    )
     write("nodes.csv", "node,age,iron,job\n" + nodes)
     write("edges.csv", "source,target\n" + "".join(f"{i},{i + 1}\n" for i in range(39)))
-    _, tables = planned(".")
+    plan, tables = planned(".")
     assert only(tables, "data")["features"] == ["age"]
+    [odd] = plan.odd
+    assert odd.startswith(f"iron: among its numbers are {said}, so the model does not see it; fill them in")
 
 
 def test_row_numbers_beside_a_table_are_its_splits() -> None:

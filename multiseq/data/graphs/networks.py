@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from multiseq.checks import nearest
+from multiseq.checks import nearest, no_such
 from multiseq.data.bad_rows import Reject
 from multiseq.data.records import DataError, Places, Records
 from multiseq.data.tables import BINARY, SEPARATORS, Table, open_table
@@ -217,12 +217,12 @@ def _nodes(
     """The nodes, their columns and lines; and whether the first column is the name of the graph."""
     graph, node = columns_of_nodes(table.names)
     others = [name for name in table.names if name not in (graph, node)]
-    if not set(features) <= set(others):
-        raise DataError(
-            f"{path}:1: got the columns {', '.join(table.names)}; expected the graph's name, then "
-            f"{', '.join(('node', *features))} (a single graph needs no name)"
-            f"{''.join(nearest(name, others) for name in features if name not in others)}"
-        )
+    for name in features:
+        if name not in others:
+            raise DataError(
+                f"{path}:1: {no_such('feature', name, others)}; expected the graph's name, then "
+                f"{', '.join(('node', *features))} (a single graph needs no name)"
+            )
     names: Names = {}
     graphs: GraphColumns = {}
     lines: Lines = {}

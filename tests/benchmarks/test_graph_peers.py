@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.accuracy import chemprop, coverage, networks
 from benchmarks.accuracy.beside import Plan, System

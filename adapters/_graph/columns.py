@@ -148,8 +148,9 @@ class Columns:
             known = np.append(ids, -1)[place] == given.indices
             row = np.repeat(np.arange(rows.count), np.diff(given.indptr))[known]
             length = np.sqrt(np.bincount(row, weights=given.data[known] ** 2, minlength=rows.count))
-            often = np.sqrt(self.id_rows[name] / self.id_rows[name].mean())[place[known]]
-            weights = (given.data[known] / length[row] * often).astype(np.float32)
+            counts = self.id_rows[name]
+            often = np.sqrt(counts * len(counts) / max(counts.sum(), 1))  # training may have had no id at all
+            weights = (given.data[known] / length[row] * often[place[known]]).astype(np.float32)
             shape = (rows.count, len(ids))
             blocks.append(sparse.csr_matrix((weights, (row, place[known])), shape=shape))
         return sparse.hstack(blocks, format="csr")

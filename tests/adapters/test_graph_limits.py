@@ -220,6 +220,9 @@ def test_an_id_weighs_by_the_rows_of_all_training_graphs() -> None:
     np.testing.assert_allclose(again.encode_ids(rows).data, expected, rtol=1e-6)
     del saved["id_rows"]
     np.testing.assert_allclose(Columns.from_json("node", saved).encode_ids(rows).data, [1.0, 1.0])
+    none = Columns("node")
+    none.learn(Rows(2, bags={"words": scipy.sparse.csr_matrix((2, 10))}))
+    assert none.encode_ids(rows).shape == (2, 0)  # and no warning, which would be an error here
 
 
 @pytest.mark.parametrize("kind", [GraphAdapter, NeighborhoodAdapter])

@@ -24,6 +24,7 @@ from numbers import Real
 from typing import Any
 
 __all__ = [
+    "LIMITS",
     "MISSING_WORDS",
     "ROUNDING",
     "are_segments",
@@ -44,6 +45,9 @@ MISSING_WORDS = frozenset(
     ["-", "--", "—", "?", "n/a", "#n/a", "na", "n.a.", "nan", "nil", "none", "null", "missing"]
 )
 """What people write, in small letters, in place of a missing label. As classes they are names."""
+
+LIMITS = ("<", ">", "≤", "≥", "~")
+"""How a limit begins: the number is only known to be below or above another one."""
 
 FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0")
@@ -175,7 +179,9 @@ def number(value: Any) -> float:
     try:
         as_float = math.nan if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"number: got {given!r}, expected a number, or nothing if it is missing") from None
+        is_limit = isinstance(value, str) and value.strip().startswith(LIMITS)
+        what = f"{given!r}, which is a limit" if is_limit else f"{given!r}"
+        raise ValueError(f"number: got {what}, expected a number, or nothing if it is missing") from None
     if math.isinf(as_float):
         raise ValueError(f"number: got {given!r}, expected finite numbers")
     return as_float

@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,12 +40,16 @@ def stop(location: str, reason: str, raw: str = "") -> None:
 
 
 class BadRow(NamedTuple):
-    """One bad row. ``split`` is empty if the row could not be read, and so belongs to no split."""
+    """One bad row. ``split`` is empty if the row could not be read, and so belongs to no split.
+
+    ``left_out`` is "row", or "label" if the row has other labels and is used for these.
+    """
 
     split: str
     location: str
     reason: str
     raw: str
+    left_out: str = "row"
 
 
 class BadRows:
@@ -60,7 +64,7 @@ class BadRows:
     def __init__(self, split: str = "") -> None:
         self.split = split
         self.rows: list[BadRow] = []
-        self._known: set[tuple[str, str]] = set()
+        self._known: set[tuple[str, str, str]] = set()
 
     def of(self, split: str) -> BadRows:
         """Notes bad rows of another split into the same list."""
@@ -68,14 +72,19 @@ class BadRows:
         other.rows, other._known = self.rows, self._known
         return other
 
-    def add(self, location: str, reason: str, raw: str = "") -> None:
+    def add(self, location: str, reason: str, raw: str = "", left_out: str = "row") -> None:
         """Note a bad row."""
-        if (self.split, location) not in self._known:
-            self._known.add((self.split, location))
-            self.rows.append(BadRow(self.split, location, reason, shortened(raw)))
+        if (self.split, location, left_out) not in self._known:
+            self._known.add((self.split, location, left_out))
+            self.rows.append(BadRow(self.split, location, reason, shortened(raw), left_out))
 
     def drop(
-        self, reasons: Mapping[int, str], items: Sequence[Any], locations: Sequence[str], what: str
+        self,
+        reasons: Mapping[int, str],
+        items: Sequence[Any],
+        locations: Sequence[str],
+        what: str,
+        left_out: str = "row",
     ) -> list[int]:
         """Note the items that ``reasons`` has a reason for, by number. Returns the numbers of the others.
 
@@ -84,7 +93,7 @@ class BadRows:
         """
         before = len(self.rows)
         for i in sorted(reasons):
-            self.add(locations[i] if locations else f"item {i}", reasons[i], raw_of(items[i]))
+            self.add(locations[i] if locations else f"item {i}", reasons[i], raw_of(items[i]), left_out)
         kept = [i for i in range(len(items)) if i not in reasons]
         self.check(before, len(kept), what)
         return kept
@@ -101,32 +110,47 @@ class BadRows:
         if len(new) > kept:
             row, num = _frequent(new)[0]
             raise DataError(
-                f"{what}: {len(new):,} of {len(new) + kept:,} rows cannot be used, expected at most half "
+                f"{what}: {len(new):,} of {len(new) + kept:,} {row.left_out}s cannot be used, expected at most half "
                 f'of them with on_error = "skip". {num:,} of them are like this one: {row.location}: '
                 f"{row.reason}"
             )
 
+    def counts(self) -> str:
+        """How many there are: "2 bad rows, 1 bad label"."""
+        return ", ".join(_number(rows) for rows in self._by_kind()) or "no bad rows"
+
     def summary(self) -> str:
-        """One line for the user: how many rows were left out, and the most frequent reasons."""
-        if not self.rows:
-            return "no bad rows"
-        rows = "1 bad row" if len(self.rows) == 1 else f"{len(self.rows):,} bad rows"
-        groups = _frequent(self.rows)
-        shown = [
-            f"{row.reason} ({row.location}{f' and {num - 1:,} more' if num > 1 else ''})"
-            for row, num in groups[:SHOWN]
-        ]
-        num = len(groups) - SHOWN
-        more = f"; {num} other reason{'s' if num > 1 else ''}" if num > 0 else ""
-        return f"{rows} left out: {'; '.join(shown)}{more}"
+        """One line for the user: how many rows and labels were left out, and the most frequent reasons."""
+        return "; ".join(_summary(rows) for rows in self._by_kind()) or "no bad rows"
+
+    def _by_kind(self) -> Iterator[list[BadRow]]:
+        for left_out in ("row", "label"):
+            rows = [row for row in self.rows if row.left_out == left_out]
+            if rows:
+                yield rows
 
     def write(self, path: Path) -> None:
-        """Write all bad rows as CSV, with the columns split, location, reason and raw."""
+        """Write all bad rows as CSV, with a column for each field of `BadRow`."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(BadRow._fields)
         writer.writerows(self.rows)
         write_whole(path, text.getvalue().encode("utf-8", "replace"))
+
+
+def _number(rows: Sequence[BadRow]) -> str:
+    return f"{len(rows):,} bad {rows[0].left_out}{'' if len(rows) == 1 else 's'}"
+
+
+def _summary(rows: Sequence[BadRow]) -> str:
+    groups = _frequent(rows)
+    shown = [
+        f"{row.reason} ({row.location}{f' and {num - 1:,} more' if num > 1 else ''})"
+        for row, num in groups[:SHOWN]
+    ]
+    num = len(groups) - SHOWN
+    more = f"; {num} other reason{'s' if num > 1 else ''}" if num > 0 else ""
+    return f"{_number(rows)} left out: {'; '.join(shown)}{more}"
 
 
 def _frequent(rows: Sequence[BadRow]) -> list[tuple[BadRow, int]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from multiseq.data.formats import SPLIT_NAMES
 from multiseq.data.recordings import is_audio
-from multiseq.labels import MISSING_WORDS, decimal_mark, with_point
+from multiseq.labels import LIMITS, MISSING_WORDS, decimal_mark, with_point
 from multiseq.requires import MissingLibraryError, need
 
 __all__ = ["SAMPLE", "Column", "decimal_of", "is_limit", "is_smiles", "look_at", "word_set", "words_of"]
@@ -73,7 +73,7 @@ _NUMBER = re.compile(
     r"[+-]?(\d+([.,]\d*)?|[.,]\d+|[1-9]\d{0,2}((\.\d{3})+(,\d+)?|(,\d{3})+(\.\d+)?|([ ']\d{3})+([.,]\d+)?))"
     r"([eE][+-]?\d+)?"
 )
-_LIMIT = re.compile(rf"[<>≤≥~]=?\s?({_NUMBER.pattern})")
+_LIMIT = re.compile(rf"[{''.join(LIMITS)}]=?\s?({_NUMBER.pattern})")
 """A number that is only known to be below or above another one, as in "<0.5"."""
 _WITH_UNIT = re.compile(
     r"(?P<before>(?:[^\w\s.,+<>≤≥~-]|EUR|USD|GBP|CHF|Rs\.?)\s?)?"

@@ -105,7 +105,7 @@ def _facts(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
     facts = facts_of(as_compared(recipe, splits), targets, {task: recipe.metric(task) for task in targets})
     if bad.rows:
         plan.data["on_error"] = "skip"
-        plan.notes["on_error"] = f"{len(bad.rows):,} bad rows: left out, and listed in bad_rows.csv"
+        plan.notes["on_error"] = f"{bad.counts()}: left out, and listed in bad_rows.csv"
     for task in plan.tasks:
         if task.active and "train" in facts.labels.get(task.name, {}):
             _suit(task, facts.labels[task.name]["train"].classes)

@@ -638,24 +638,11 @@ def _add_seen(plan: Plan, columns: Sequence[Column], item: Column, split: Column
         few = f" (in {column.filled:,} of {column.num:,} rows only)" if column.is_stray else ""
         plan.seen.append((column.name, f"{column.kind}: {column.why}{few} -> {role}"))
     for column in columns:
-        if column.name in learned and column.missing:
-            plan.odd += _left_out(column, len(learned) > 1)
+        if column.name in learned and column.limits:
+            plan.odd.append(
+                f"{column.name}: {column.limits[0]!r} is a limit, no number: training and score lack these "
+                "labels, and so the values beyond it"
+            )
     smiles = [column.name for column in columns if column.kind == "smiles"]
     if len(smiles) > 1:
         plan.odd.append(f"several columns hold molecules ({listed(smiles)}); an item has one: {item.name}")
-
-
-def _left_out(column: Column, several: bool) -> list[str]:
-    """What it costs that the rows of a column of numbers that hold none are left out."""
-    odd = []
-    if column.limits:
-        odd.append(
-            f"{column.name}: {column.limits[0]!r} is a limit, no number: such rows are left out, so training "
-            "and score lack the values beyond it"
-        )
-    if several:
-        odd.append(
-            f"{column.name}: rows without a number are left out with their other labels; to keep them, "
-            "empty the cells that hold none"
-        )
-    return odd

@@ -129,14 +129,18 @@ def read_split(
             continue
         if split == "train" and spec["format"] == "conllu":
             check_features(records, _columns_used({}, tasks.values()))
-        reasons: dict[int, str] = {}
-        fail = None if noted is None else reasons.setdefault
+        wrong: dict[int, list[str]] = {}
+        fail = None if noted is None else _into(wrong)
         targets = {task: _labels(records, task_spec, kind, fail) for task, task_spec in tasks.items()}
         odd = {task: line for task, task_spec in tasks.items() if (line := _odd_numbers(records, task_spec))}
         if noted is not None:
-            _check_items(records.items, kind, reasons.setdefault)
+            of_labels = {i: "; ".join(reasons) for i, reasons in wrong.items()}
+            of_rows = {i: why for i, why in of_labels.items() if not _is_labelled(i, targets)}
+            _check_items(records.items, kind, of_rows.setdefault)
             what = f"{recipe.name}: [data.{name}]: {split}"
-            kept = noted.drop(reasons, records.items, records.locations, what)
+            kept = noted.drop(of_rows, records.items, records.locations, what)
+            of_labels = {i: why for i, why in of_labels.items() if i not in of_rows}
+            noted.drop(of_labels, records.items, records.locations, what, "label")
             records = records.select(kept)
             targets = {task: [labels[i] for i in kept] for task, labels in targets.items()}
         sources.append(
@@ -396,6 +400,22 @@ def read_records(name: str, path: Path, options: Mapping[str, Any], kind: Any) -
 
 
 # --- labels ---------------------------------------------------------------------------------------
+
+
+def _into(reasons: dict[int, list[str]]) -> Fail:
+    """What adds the reason why a label of a row cannot be used."""
+    return lambda row, reason: reasons.setdefault(row, []).append(reason)
+
+
+def _is_labelled(row: int, targets: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether a row has a label for one of the tasks."""
+    return any(_says_something(labels[row]) for labels in targets.values())
+
+
+def _says_something(label: Any) -> bool:
+    if isinstance(label, dict | list | tuple):
+        return any(map(_says_something, label.values() if isinstance(label, dict) else label))
+    return label is not None and label == label and label != ""  # NaN is not equal to itself
 
 
 def _labels(records: Records, spec: Mapping[str, Any], kind: Any, fail: Fail | None = None) -> list[Any]:

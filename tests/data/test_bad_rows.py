@@ -45,8 +45,8 @@ def listed(path: Path) -> list[list[str]]:
     """The rows of ``bad_rows.csv``, with the name of the file and the line as location."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["split", "location", "reason", "raw"]
-    return [[split, Path(location).name, reason, raw] for split, location, reason, raw in rows[1:]]
+    assert rows[0] == ["split", "location", "reason", "raw", "left_out"]
+    return [[split, Path(location).name, *rest] for split, location, *rest in rows[1:]]
 
 
 TEXTS = """
@@ -75,15 +75,15 @@ def texts(num: int) -> str:
     return "text,mood,stars\n" + "".join(f"text {i},{'up' if i % 2 else 'down'},{i}\n" for i in range(num))
 
 
-def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Path) -> None:
+def test_bad_rows_and_bad_labels_of_a_table_are_left_out_and_a_run_goes_on(tmp_path: Path) -> None:
     good = texts(9).splitlines(keepends=True)
-    bad = ["x,up\n", '"a"b,up,3\n', "y,down,three\n", " ,up,4\n", "z,down,1,2\n"]
+    bad = ["x,up\n", '"a"b,up,3\n', "y,down,>3\n", " ,up,4\n", "z,down,1,2\n"]
     lines = [good[0], bad[0], *good[1:5], bad[1], bad[2], *good[5:], bad[3], bad[4]]
     (tmp_path / "train.csv").write_text("".join(lines))
     (tmp_path / "test.csv").write_text(texts(4) + "w,up,1 star\n")
     (tmp_path / "clean").mkdir()
-    (tmp_path / "clean" / "train.csv").write_text("".join(good))
-    (tmp_path / "clean" / "test.csv").write_text(texts(4))
+    (tmp_path / "clean" / "train.csv").write_text("".join([*good[:5], "y,down,\n", *good[5:]]))
+    (tmp_path / "clean" / "test.csv").write_text(texts(4) + "w,up,\n")
     found = recipe(tmp_path, TEXTS, TWO)
 
     said: list[str] = []
@@ -91,22 +91,23 @@ def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Pa
     report = train_run(found, out, progress=False, say=said.append)
     not_a_number = "expected a number, or nothing if it is missing"
     expected = [
-        ["train", "train.csv:2", "got 2 cells, expected 3 as in the header", "x,up"],
-        ["train", "train.csv:7", "not valid CSV", '"a"b,up,3'],
-        ["train", "train.csv:15", "got 4 cells, expected 3 as in the header", "z,down,1,2"],
-        ["train", "train.csv:8", f"stars: got 'three', {not_a_number}", "y,down,three"],
-        ["train", "train.csv:14", "got an empty item", " ,up,4"],
-        ["test", "test.csv:6", f"stars: got '1 star', {not_a_number}", "w,up,1 star"],
+        ["train", "train.csv:2", "got 2 cells, expected 3 as in the header", "x,up", "row"],
+        ["train", "train.csv:7", "not valid CSV", '"a"b,up,3', "row"],
+        ["train", "train.csv:15", "got 4 cells, expected 3 as in the header", "z,down,1,2", "row"],
+        ["train", "train.csv:14", "got an empty item", " ,up,4", "row"],
+        ["train", "train.csv:8", f"stars: got '>3', which is a limit, {not_a_number}", "y,down,>3", "label"],
+        ["test", "test.csv:6", f"stars: got '1 star', {not_a_number}", "w,up,1 star", "label"],
     ]
     rows = listed(out / "bad_rows.csv")
     rows[1][2] = rows[1][2].partition(":")[0]  # what csv says differs from one Python to the next
     assert rows == expected
-    notes = [line for line in said if "6 bad rows left out" in line]
+    notes = [line for line in said if "4 bad rows left out" in line]
     assert len(notes) == 1  # before training
     assert said[-1] == f"The bad rows are listed in {out / 'bad_rows.csv'}"
     assert "(" + str(tmp_path / "train.csv") + ":2 and 1 more)" in notes[0]
+    assert "; 2 bad labels left out: stars: got '" in notes[0]
     assert json.loads((out / "run.json").read_text())["bad_rows"] == notes[0]
-    assert "6 bad rows left out: got " in (out / "report.html").read_text()
+    assert "4 bad rows left out: got " in (out / "report.html").read_text()
 
     # A file without these rows is the same training, to the last digit.
     clean = tmp_path / "clean-run"
@@ -120,7 +121,7 @@ def test_rows_of_a_table_go_with_all_their_labels_and_a_run_goes_on(tmp_path: Pa
     # evaluate leaves out the same rows.
     said.clear()
     assert evaluate_run(out, say=said.append)["stars"]["num_items"] == 4
-    assert "6 bad rows left out" in said[0]
+    assert "4 bad rows left out" in said[0]
 
 
 def test_a_run_with_bad_rows_can_be_resumed(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_the_sizes_of_drawn_splits_are_those_without_bad_rows(tmp_path: Path) ->
     said: list[str] = []
     check_run(recipe(tmp_path, shared, TWO), say=said.append)
     sizes = {part: int(size) for part, size in re.findall(r"(train|test) (\d+)", said[0])}
-    assert sum(sizes.values()) == 20
+    assert sum(sizes.values()) == 21  # the last row has a mood
     assert f"{sizes['train']} items in train, {sizes['test']} items in test" in said[1]
 
 
@@ -187,7 +188,7 @@ def test_most_rows_are_bad(tmp_path: Path) -> None:
     ):
         read_split(found, "train")
     (tmp_path / "train.csv").write_text("text,mood,stars\na,up,x\nb,up,y\nc,up,1\n")
-    with pytest.raises(DataError, match=r"mine: \[data\.mine\]: train: 2 of 3 rows .*stars: got 'x'"):
+    with pytest.raises(DataError, match=r"mine: \[data\.mine\]: train: 2 of 3 labels .*stars: got 'x'"):
         read_split(found, "train")
     (tmp_path / "train.csv").write_text('text,mood,stars\na,up,1\nb,up,2\n"c,up,1\nd,up,4\n')
     with pytest.raises(DataError, match=r"train\.csv:4: not valid CSV.*expected quotes in pairs"):
@@ -341,4 +342,4 @@ def test_a_summary_counts_reasons_not_values(tmp_path: Path) -> None:
         bad.add(f"b.csv:{place}", reason)
     assert bad.summary().endswith("; wide (b.csv:0); 1 other reason")
     bad.write(tmp_path / "bad_rows.csv")
-    assert listed(tmp_path / "bad_rows.csv")[1] == ["train", "a.csv:1", "empty", "raw"]
+    assert listed(tmp_path / "bad_rows.csv")[1] == ["train", "a.csv:1", "empty", "raw", "row"]

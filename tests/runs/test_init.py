@@ -288,13 +288,9 @@ def test_limits_among_numbers_are_left_out_and_said() -> None:
     assert (
         "IC50   number: 72 different numbers, such as 1.5; 24 cells hold no number but '<0.5', 'n.d.'" in said
     )
-    assert (
-        "Odd: IC50: '<0.5' is a limit, no number: such rows are left out, so training and score lack" in said
-    )
-    assert (
-        "Odd: IC50: rows without a number are left out with their other labels; to keep them, empty" in said
-    )
-    assert "Odd: 24 bad rows left out: IC50: got '" in said
+    assert "Odd: IC50: '<0.5' is a limit, no number: training and score lack these labels, and so" in said
+    assert "Odd: 24 bad labels left out: IC50: got '" in said
+    assert "# 24 bad labels: left out, and" in Path("m.toml").read_text(encoding="utf-8")
     tasks = tomllib.loads(Path("m.toml").read_text(encoding="utf-8"))["tasks"]
     assert {name: task["target"] for name, task in tasks.items()} == {"IC50": "number", "score": "number"}
 

@@ -110,9 +110,9 @@ class BadRows:
         if len(new) > kept:
             row, num = _frequent(new)[0]
             raise DataError(
-                f"{what}: {len(new):,} of {len(new) + kept:,} {row.left_out}s cannot be used, expected at most half "
-                f'of them with on_error = "skip". {num:,} of them are like this one: {row.location}: '
-                f"{row.reason}"
+                f"{what}: {len(new):,} of {len(new) + kept:,} {row.left_out}s cannot be used, expected at "
+                f'most half of them with on_error = "skip". {num:,} of them are like this one: '
+                f"{row.location}: {row.reason}"
             )
 
     def counts(self) -> str:

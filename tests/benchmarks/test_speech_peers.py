@@ -11,11 +11,14 @@ import torch
 from benchmarks.accuracy import word_times
 from benchmarks.accuracy.beside import Plan
 from benchmarks.accuracy.timit_lstm import lstm
-from benchmarks.speech import conformer, ecapa
+from benchmarks.speech import conformer, ecapa, whisper
+from multiseq import pretrained_speech
+from multiseq.pretrained.stem import PretrainedStem
 from multiseq.results import Spoken, Text
 from multiseq.runs.recipe import read
 from multiseq.runs.run import train_run
 from multiseq.vectors import VectorSets
+from tests.pretrained.speech_tiny import noise, write_speech_folder
 
 RECIPE = Path(word_times.__file__).with_name("timit-words.toml")
 SMALL = ("encoder.dim=24", "encoder.depth=1", "encoder.heads=2", "training.steps=2")
@@ -43,6 +46,24 @@ def test_a_conformer_reads_each_set_by_its_length() -> None:
     alone = encoder(VectorSets.from_list([short])).values
     torch.testing.assert_close(together[1][:25], alone[:25])  # further than the kernel from the padding
     assert conformer.ConformerEncoder.from_config(encoder.config()).config() == encoder.config()
+
+
+def test_whisper_of_transformers_in_the_place_of_ours(tmp_path: Path, data_dir: Path) -> None:
+    folder = write_speech_folder(tmp_path, "whisper")
+    adapter = pretrained_speech(folder, dim=10).eval()
+    assert isinstance(adapter.stem, PretrainedStem)
+    theirs = whisper.PaddedWhisper(adapter.stem, whisper.encoder_of(str(folder))).eval()
+    features = [adapter.prepare((noise(30 * 16000, seed), 16000))[0].log_mel for seed in (0, 1)]
+    rows, lengths = torch.cat(features), [len(of_one) for of_one in features]
+    with torch.no_grad():
+        got, expected = theirs.encode(rows, lengths), adapter.stem.encode(rows, lengths)
+        short = theirs.encode(rows[:500], [300, 200])
+    torch.testing.assert_close(got.values, expected.values, atol=1e-4, rtol=0)
+    assert list(short.lengths) == [150, 100]
+    assert len(theirs.layers()) == len(adapter.stem.layers())
+    changes = (*whisper.CHANGES, f"adapters.speech.start={folder}")
+    plan = Plan(whisper.RECIPE, data_dir / "speech_phones/timit_sample_nltk", quick=True, changes=changes)
+    assert 0 <= whisper.padded(plan, {"train": None, "dev": None, "test": None}) < 1
 
 
 def test_ecapa_in_the_place_of_stem_and_encoder(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

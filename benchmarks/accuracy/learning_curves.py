@@ -1,8 +1,11 @@
-"""Learning curves of texts: 50, 200, 1,000 and all labelled sentences, from scratch and from MiniLM.
+"""Learning curves: few and all labelled sentences, from scratch and from a pretrained model.
 
     python -m benchmarks.accuracy.minilm MODEL
     python -m benchmarks.accuracy.learning_curves --sst FOLDER_OF_SST --ewt FOLDER_OF_ENGLISH_EWT \\
         --start MODEL --out FOLDER
+    python -m tools.whisper_tiny MODEL
+    python -m benchmarks.accuracy.learning_curves --timit FOLDER_OF_TIMIT --start MODEL --numbers 10 40 \\
+        --out FOLDER
 
 The score is that of the whole test split. A training with all sentences follows the recipe, with dev. For
 fewer, each seed draws other sentences; there is no dev, and the number of steps follows from the data, as for
@@ -27,13 +30,37 @@ from multiseq.runs.recipe import read
 from multiseq.runs.sources import read_split
 from multiseq.tasks import Source
 
-HERE = Path(__file__).parent
+BENCHMARKS = Path(__file__).parents[1]
 NUMBERS = (50, 200, 1000)
-RECIPES = {
-    "sst": ("SST-2, sentiment of a sentence", "sst2", "sst2-minilm.toml"),
-    "ewt": ("English-EWT, parts of speech", "english-pos", "english-pos-minilm.toml"),
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is learned, and from which recipes.
+
+    Args:
+        data: What it is.
+        scratch: The recipe from scratch.
+        pretrained: That from a pretrained model.
+        model: The name of this model.
+        start: The key of the recipe that names its folder.
+    """
+
+    data: str
+    scratch: str
+    pretrained: str
+    model: str = "MiniLM"
+    start: str = "encoder.start"
+
+
+CURVES = {
+    "sst": Curve("SST-2, sentiment of a sentence", "sst2", "accuracy/sst2-minilm.toml"),
+    "ewt": Curve("English-EWT, parts of speech", "english-pos", "accuracy/english-pos-minilm.toml"),
+    "timit": Curve(
+        "TIMIT, sounds every 10 ms", "timit", "speech/timit-whisper.toml", "Whisper", "adapters.speech.start"
+    ),
 }
-"""Option of the data's folder -> what it is, the recipe from scratch, and that from a pretrained start."""
+"""Option of the data's folder -> the curve."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +69,7 @@ class Point:
 
     Args:
         data: What was learned.
-        start: "scratch" or "MiniLM".
+        start: "scratch", or the pretrained model.
         sentences: Number of labelled sentences in training.
         seed: Chooses the sentences and the order.
         accuracy: On test.
@@ -129,14 +156,16 @@ def draw(found: Iterable[Point], path: Path) -> None:
     curves = means(found)
     panels = list(dict.fromkeys(data for data, _ in curves))
     figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.4), squeeze=False)
-    looks: Mapping[str, Mapping[str, str]] = {
-        "scratch": {"color": "#888888", "linestyle": "--", "marker": "s"},
-        "MiniLM": {"color": "#1f5fa8", "linestyle": "-", "marker": "o"},
-    }
+    looks: tuple[Mapping[str, str], ...] = (
+        {"color": "#1f5fa8", "linestyle": "-", "marker": "o"},
+        {"color": "#888888", "linestyle": "--", "marker": "s"},
+    )
     for (data, start), at in curves.items():
         axis = axes[0][panels.index(data)]
         middles, spreads = zip(*at.values(), strict=True)
-        axis.errorbar(list(at), middles, spreads, label=f"from {start}", capsize=3, **looks[start])
+        axis.errorbar(
+            list(at), middles, spreads, label=f"from {start}", capsize=3, **looks[start == "scratch"]
+        )
         axis.set_xscale("log")
         axis.set_xticks(list(at), [f"{num:,}" for num in at])
         axis.minorticks_off()
@@ -144,7 +173,8 @@ def draw(found: Iterable[Point], path: Path) -> None:
         axis.set_xlabel("labelled sentences in training")
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("accuracy on test")
-    axes[0][0].legend()
+    for axis in axes[0]:
+        axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
@@ -155,8 +185,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for option, (data, _, _) in RECIPES.items():
-        parser.add_argument(f"--{option}", type=Path, help=f"folder of the data set: {data}")
+    for option, curve in CURVES.items():
+        about = f"folder of the data set: {curve.data}"
+        parser.add_argument(f"--{option}", type=Path, help=f"{about}; the start is {curve.model}")
     parser.add_argument("--start", required=True, help="folder of the pretrained model")
     parser.add_argument("--out", type=Path, required=True, help="folder for the curves")
     parser.add_argument(
@@ -165,22 +196,22 @@ def main() -> None:
     parser.add_argument("--numbers", type=int, nargs="+", default=list(NUMBERS))
     parser.add_argument("--set", action="append", default=[], help="a change of every recipe")
     given = parser.parse_args()
-    if not any(getattr(given, option) for option in RECIPES):
-        parser.error("give the folder of a data set: --sst, --ewt, or both")
+    if not any(getattr(given, option) for option in CURVES):
+        parser.error(f"give the folder of a data set: --{', --'.join(CURVES)}")
     given.out.mkdir(parents=True, exist_ok=True)
     found: list[Point] = []
     with (given.out / "curves.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(Point))
-        for option, (data, scratch, pretrained) in RECIPES.items():
+        for option, curve in CURVES.items():
             if (folder := getattr(given, option)) is None:
                 continue
             for start, recipe, changes in (
-                ("scratch", scratch, []),
-                ("MiniLM", str(HERE / pretrained), [f"encoder.start={given.start}"]),
+                ("scratch", curve.scratch, []),
+                (curve.model, str(BENCHMARKS / curve.pretrained), [f"{curve.start}={given.start}"]),
             ):
                 changes += given.set
-                for point in points(data, start, recipe, folder, changes, given.seeds, given.numbers):
+                for point in points(curve.data, start, recipe, folder, changes, given.seeds, given.numbers):
                     found.append(point)
                     writer.writerow(astuple(replace(point, seconds=round(point.seconds))))
                     file.flush()

@@ -100,10 +100,18 @@ def plan_for(paths: Sequence[Path], wish: Wish) -> Plan:
     files = files_of(paths)
     kinds, unread = _kinds(files)
     if not kinds:
-        raise unread[0] if unread else DataError(f"{paths[0]}: nothing in it that could be data")
+        raise unread[0] if unread else DataError(f"{paths[0]}: {_nothing(paths[0])}")
     plan = _plan_files(paths, kinds, wish, name, unread)
     plan.odd += [f"not read: {error}" for error in unread[:3]]
     return plan
+
+
+def _nothing(path: Path) -> str:
+    """Why there is no data in a folder or file."""
+    classes = _classes(path) if path.is_dir() else {}
+    if len(classes) == 1:
+        return f"got files of one class, {next(iter(classes))!r}, expected a folder for each of two or more"
+    return "nothing in it that could be data"
 
 
 def _is_annotated(paths: Sequence[Path]) -> bool:

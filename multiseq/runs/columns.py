@@ -21,9 +21,10 @@ def columns_of(record: Mapping[str, Any], n_best: int) -> dict[str, Any]:
     """The columns that are added to a row, from what `record_of` says of its item.
 
     ``prediction`` and, where there are probabilities, ``confidence`` and ``n_best``. For a label per vector
-    each is a list. For several numbers there is ``prediction_NAME`` for each. Segments have their labels, and
-    times in ``segments``; a text may have words with times in ``words``. What else the record has becomes a
-    column of the same name.
+    each is a list. For several numbers there is ``prediction_NAME`` for each. The ends of an interval are
+    ``interval_low`` and ``interval_high``, or ``interval_low_NAME`` and so on, as with ``spread``. Segments
+    have their labels, and times in ``segments``; a text may have words with times in ``words``. What else the
+    record has becomes a column of the same name.
 
     Args:
         record: The prediction as JSON values.
@@ -50,7 +51,8 @@ def columns_of(record: Mapping[str, Any], n_best: int) -> dict[str, Any]:
         }
     for key in ("value", "values"):
         if key in record:
-            return {**_numbers(record[key]), **rest}
+            around = _around(rest.pop("interval", None), rest.pop("spread", None))
+            return {**_numbers(record[key]), **around, **rest}
     label = record["label"] if "label" in record else record["labels"]
     shares = record["probabilities"]
     if isinstance(shares, list):
@@ -94,3 +96,18 @@ def _numbers(value: Any) -> dict[str, Any]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return {f"prediction_{name}": [one[name] for one in value] for name in value[0]}
     return {"prediction": value}
+
+
+def _around(interval: Any, spread: Any) -> dict[str, float]:
+    """The ends of an interval and the spread of an ensemble, or those of several numbers by name."""
+    columns: dict[str, float] = {}
+    for name, (low, high) in _by_name(interval):
+        columns |= {f"interval_low{name}": low, f"interval_high{name}": high}
+    return columns | {f"spread{name}": number for name, number in _by_name(spread)}
+
+
+def _by_name(given: Any) -> list[tuple[str, Any]]:
+    """What is given for each name, which follows ``_``; for a single one, whose name is not said, alone."""
+    if isinstance(given, dict):
+        return [(f"_{name}", one) for name, one in given.items()]
+    return [] if given is None else [("", given)]

@@ -754,6 +754,11 @@ def test_a_folder_of_folders_is_a_class_each(kind: str) -> None:
         assert "folders  2 folders: no (4), yes (4) -> LABEL" in well("init", "data")
 
 
+def test_a_folder_of_one_class_is_said() -> None:
+    write("all/cats/1.txt", "a cat\n")
+    assert "got files of one class, 'cats', expected a folder for each of two or more" in error("init", "all")
+
+
 def test_notes_beside_folders_of_classes_are_not_the_data() -> None:
     for i in range(8):
         write(f"data/{'yes' if i % 2 else 'no'}/{i}.txt", TEXTS[i % 4])

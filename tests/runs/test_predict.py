@@ -352,7 +352,26 @@ def test_numbers_and_several_labels(predict: Callable[..., Result], model: Model
 
 def test_what_else_a_prediction_says_is_a_column() -> None:
     record = {"item": "x", "value": 2.5, "unit": "", "interval": [2.0, 3.0], "unlike_training": False}
-    assert columns_of(record, 3) == {"prediction": 2.5, "interval": [2.0, 3.0], "unlike_training": False}
+    ends = {"interval_low": 2.0, "interval_high": 3.0}
+    assert columns_of(record, 3) == {"prediction": 2.5, **ends, "unlike_training": False}
+    several = columns_of(
+        {
+            "value": {"a": 1.0, "b": 5.0},
+            "interval": {"a": [0.5, 1.5], "b": [4, 6]},
+            "spread": {"a": 0.1, "b": 0.2},
+        },
+        3,
+    )
+    assert several == {
+        "prediction_a": 1.0,
+        "prediction_b": 5.0,
+        "spread_a": 0.1,
+        "spread_b": 0.2,
+        "interval_low_a": 0.5,
+        "interval_high_a": 1.5,
+        "interval_low_b": 4,
+        "interval_high_b": 6,
+    }
 
 
 def test_recordings_become_text_grids(predict: Callable[..., Result], model: Model, folder: Path) -> None:

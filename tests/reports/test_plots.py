@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from multiseq import plots
+from multiseq.plots import structures, style, training
 from multiseq.training.calibration import ReliabilityBin
 
 HOSTILE = "<script>alert(1)</script> \"'&\x00" + chr(0xD800) + chr(0x202E) + " $\\frac$ 中文"
@@ -53,10 +54,11 @@ def test_curves_are_smoothed_in_linear_time() -> None:
     values = (torch.rand(101, generator=generator) * 1e6).tolist()
     for width in (1, 2, 7, 50, 101, 200):
         slow = [sum(v := values[max(0, i - width + 1) : i + 1]) / len(v) for i in range(len(values))]
-        assert plots._smooth(values, width) == pytest.approx(slow, rel=1e-12)
-    assert plots._smooth([], 3) == []
-    assert plots._smooth([1.0, math.inf, 1.0, 1.0, 1.0], 2)[3:] == [1.0, 1.0]  # gone when its window is over
-    assert plots._smooth([2.0] * 1_000_003, 20_000)[-1] == 2.0  # hours, if each mean added its window up
+        assert training._smooth(values, width) == pytest.approx(slow, rel=1e-12)
+    assert training._smooth([], 3) == []
+    after = training._smooth([1.0, math.inf, 1.0, 1.0, 1.0], 2)[3:]
+    assert after == [1.0, 1.0]  # it is gone when its window is over
+    assert training._smooth([2.0] * 1_000_003, 20_000)[-1] == 2.0  # hours, if each mean added its window up
 
 
 # --- predictions beside labels --------------------------------------------------------------------
@@ -176,8 +178,8 @@ def test_words_have_the_colour_of_their_values_and_notes_under_them() -> None:
     words, notes = ["It", "never", "broke"], ["PRON", "ADV", "VERB"]
     [axes] = plots.words(words, [-0.5, 1.0, 0.0], notes=notes).axes
     assert texts(axes) == ["It", "PRON", "never", "ADV", "broke", "VERB"]
-    halfway = tuple((1 + int(plots.BLUE[i : i + 2], 16) / 255) / 2 for i in (1, 3, 5))
-    orange = tuple(int(plots.ORANGE[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    halfway = tuple((1 + int(style.BLUE[i : i + 2], 16) / 255) / 2 for i in (1, 3, 5))
+    orange = tuple(int(style.ORANGE[i : i + 2], 16) / 255 for i in (1, 3, 5))
     colours = [box.get_facecolor()[:3] for box in axes.patches]
     np.testing.assert_allclose(colours, [halfway, orange, (1, 1, 1)], atol=1e-6)
     left, middle, right = axes.patches  # they do not overlap
@@ -275,7 +277,7 @@ def test_classes_of_a_network_have_marks_and_mistakes_have_rings() -> None:
     assert ring.get_xydata().tolist() == ada.get_xydata().tolist()
     assert ring.get_markersize() > ada.get_markersize()
     assert [node.get_marker() for node in (ada, bo, cy)] == ["^", "o", "^"]  # baker, smith
-    assert [node.get_color() for node in (ada, bo, cy)] == [plots.ORANGE, plots.BLUE, plots.ORANGE]
+    assert [node.get_color() for node in (ada, bo, cy)] == [style.ORANGE, style.BLUE, style.ORANGE]
     assert [node.get_markeredgewidth() > 0 for node in (ada, bo, cy)] == [False, True, False]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "baker",
@@ -290,8 +292,8 @@ def test_classes_of_a_network_have_marks_and_mistakes_have_rings() -> None:
 
 def test_molecules_share_one_scale_with_a_number_beside_each_atom(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[Any, ...]] = []
-    structure = plots._structure
-    monkeypatch.setattr(plots, "_structure", lambda *given: drawn.append(given) or structure(*given))
+    structure = structures._structure
+    monkeypatch.setattr(structures, "_structure", lambda *given: drawn.append(given) or structure(*given))
     figure = plots.molecules(
         ["CO", "C", "N", "O"], [[-0.02, 0.5], [0.25], [-0.5], [0.0]], titles=list("abcd")
     )
@@ -303,7 +305,7 @@ def test_molecules_share_one_scale_with_a_number_beside_each_atom(monkeypatch: p
     assert [notes for *_, notes in drawn] == [["-0.02", "+0.50"], ["+0.25"], ["-0.50"], [""]]
     # Methanol's oxygen has the full orange, in a picture that is otherwise white, black and nearly white.
     picture = np.asarray(panels[0].images[0].get_array())[..., :3]
-    orange = [int(plots.ORANGE[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    orange = [int(style.ORANGE[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     assert (np.abs(picture - orange).max(-1) < 0.01).mean() > 0.005
     unit = plots.molecules(["C"], [[1.0]], unit="log mol/l", scale=2.0).axes[-1]
     assert (unit.get_ylabel(), unit.get_ylim()) == ("contribution (log mol/l)", (-2.0, 2.0))

@@ -229,7 +229,7 @@ class SpeechAdapter(nn.Module):
         self.stem = (
             ConvStem(self.n_mels, dim, subsample)
             if pretrained is None
-            else PretrainedStem(pretrained, dim, subsample, dropout=dropout)
+            else PretrainedStem(pretrained, dim, subsample)
         )
         self.dropout = Dropout(dropout)
         self._fixed = ""

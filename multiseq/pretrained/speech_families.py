@@ -92,6 +92,7 @@ def _wav2vec(config: Config, preprocessor: Config) -> SpeechArchitecture:
         position_kernel=config.get("num_conv_pos_embeddings", 128),
         position_groups=config.get("num_conv_pos_embedding_groups", 16),
         sample_rate=preprocessor.get("sampling_rate", 16000),
+        dropout=config.get("hidden_dropout", 0.1),
     )
 
 
@@ -114,7 +115,12 @@ def _whisper(config: Config, preprocessor: Config) -> SpeechArchitecture:
         activation=activation_of(config.get("activation_function", "gelu")),
     )
     return SpeechArchitecture(
-        encoder, widths=(dim, dim), kernels=(3, 3), strides=(1, 2), num_mels=config.get("num_mel_bins", 80)
+        encoder,
+        widths=(dim, dim),
+        kernels=(3, 3),
+        strides=(1, 2),
+        num_mels=config.get("num_mel_bins", 80),
+        dropout=config.get("dropout", 0.0),
     )
 
 

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from multiseq.checks import MANY, WIDEST, check_whole_number, config_of, one_of
+from multiseq.checks import MANY, WIDEST, check_number, check_whole_number, config_of, one_of
 from multiseq.nn.first_weights import repeatable
 from multiseq.nn.linear import Linear
 from multiseq.pretrained.architecture import ACTIVATIONS, Architecture
@@ -60,6 +60,8 @@ class SpeechArchitecture:
         project_norm: Whether there is a norm before the projection to the width of the blocks.
         position_kernel, position_groups: Of the convolution that adds positions; only for samples.
         sample_rate: Hz.
+        dropout: Probability of dropping an entry of a residual branch, in training only: that with which the
+            model was trained. Whisper had none, and is spoiled by one.
 
     Raises:
         ValueError: A number is out of its range, or a vector does not stand for 20 ms.
@@ -78,6 +80,7 @@ class SpeechArchitecture:
     position_kernel: int = 0
     position_groups: int = 1
     sample_rate: int = 16000
+    dropout: float = 0.1
 
     def __post_init__(self) -> None:
         if not len(self.widths) == len(self.kernels) == len(self.strides) > 0:
@@ -94,6 +97,7 @@ class SpeechArchitecture:
         check_whole_number("position_kernel", self.position_kernel, 0 if self.num_mels else 1, WIDEST)
         check_whole_number("position_groups", self.position_groups, 1, WIDEST)
         check_whole_number("sample_rate", self.sample_rate, 1000)
+        check_number("dropout", self.dropout, 0.0, 1.0)
         if (step := prod(self.strides)) != 2 * self.rows_per_frame:
             seconds = step / self.rows_per_frame / 100
             raise ValueError(f"strides: got a vector for each {seconds:g} s, expected 0.02 s")
@@ -162,13 +166,10 @@ class PretrainedStem(nn.Module):
         architecture: Sizes and variants.
         dim: Width of the vectors.
         subsample: Frames of 10 ms per vector: 1, 2 or 4.
-        dropout: Probability of dropping an entry of a residual branch, in training only.
     """
 
     @repeatable
-    def __init__(
-        self, architecture: SpeechArchitecture, dim: int, subsample: int, *, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, architecture: SpeechArchitecture, dim: int, subsample: int) -> None:
         super().__init__()
         self.architecture, self.subsample = architecture, subsample
         self.frozen = False
@@ -187,7 +188,7 @@ class PretrainedStem(nn.Module):
             self.project = Linear(widths[-1], inner, bias=True)
             kernel, groups = architecture.position_kernel, architecture.position_groups
             self.places = nn.Conv1d(inner, inner, kernel, padding=kernel // 2, groups=groups)
-        self.encoder = PretrainedEncoder(architecture.encoder, dropout=dropout)
+        self.encoder = PretrainedEncoder(architecture.encoder, dropout=architecture.dropout)
         self.out = Linear(inner, dim, bias=True)
         self.norm = nn.LayerNorm(dim)
 

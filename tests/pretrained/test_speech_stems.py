@@ -331,6 +331,21 @@ def test_samples_that_are_not_scaled(folders: dict[str, Path]) -> None:
     assert adapter.prepared_by() != scaled.prepared_by()
 
 
+def test_a_stem_drops_as_much_as_its_model_was_trained_with(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "wavlm"
+    shutil.copytree(folders["wavlm-large"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_dropout": 0.25}))
+    for path, share in ((folder, 0.25), (folders["whisper"], 0.0)):
+        adapter = pretrained_speech(path, dim=10, dropout=0.5)
+        assert stem_of(adapter).encoder.dropout == share
+        assert adapter.dropout.p == 0.5
+        config = adapter.config()
+        assert stem_of(SpeechAdapter.from_config(config, adapter.assets())).encoder.dropout == share
+    del config["pretrained"]["dropout"]  # saved before 2026-11-28
+    assert stem_of(SpeechAdapter.from_config(config, adapter.assets())).encoder.dropout == 0.1
+
+
 # --- a frozen stem runs once ----------------------------------------------------------------------
 
 

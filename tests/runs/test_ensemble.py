@@ -97,7 +97,8 @@ def test_the_spread_of_an_ensemble_is_written(members: list[Model]) -> None:
     pieces = ensemble.run("size", ["red lamp"])[0]
     record = record_of(ensemble, "size", "red lamp", pieces)
     assert record["spread"] == pytest.approx(pieces[0][1].spreads, rel=1e-5)
-    assert columns_of(record, 0)["spread"] == record["spread"]
+    columns = columns_of(record, 0)
+    assert record["spread"] == {name: columns[f"spread_{name}"] for name in record["spread"]}
     number = Number({"cm": 2.0}, "cm", {"cm": 1.0}, {"cm": (1.0, 3.0)}, {"cm": 0.25})
     halves = [replace(number, values={"cm": 4.0}, spreads={"cm": 0.75}), number]
     assert combine(halves).spreads == {"cm": 0.5}

@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,19 +84,21 @@ class BadRows:
         items: Sequence[Any],
         locations: Sequence[str],
         what: str,
-        left_out: str = "row",
+        labelled: Collection[int] = (),
     ) -> list[int]:
-        """Note the items that ``reasons`` has a reason for, by number. Returns the numbers of the others.
+        """Note the items that ``reasons`` has a reason for, by number. Returns the numbers of those to keep.
+
+        They are the others, and those of ``labelled``, of which only a label is left out.
 
         Raises:
             DataError: As `check`.
         """
         before = len(self.rows)
         for i in sorted(reasons):
+            left_out = "label" if i in labelled else "row"
             self.add(locations[i] if locations else f"item {i}", reasons[i], raw_of(items[i]), left_out)
-        kept = [i for i in range(len(items)) if i not in reasons]
-        self.check(before, len(kept), what)
-        return kept
+        self.check(before, len(items) - len(reasons), what)
+        return [i for i in range(len(items)) if i not in reasons or i in labelled]
 
     def check(self, before: int, kept: int, what: str) -> None:
         """Raise DataError if most rows are bad: then something else is wrong than a few of them.
@@ -110,7 +112,7 @@ class BadRows:
         if len(new) > kept:
             row, num = _frequent(new)[0]
             raise DataError(
-                f"{what}: {len(new):,} of {len(new) + kept:,} {row.left_out}s cannot be used, expected at "
+                f"{what}: {len(new):,} of {len(new) + kept:,} rows cannot be used, expected at "
                 f'most half of them with on_error = "skip". {num:,} of them are like this one: '
                 f"{row.location}: {row.reason}"
             )

@@ -134,13 +134,11 @@ def read_split(
         targets = {task: _labels(records, task_spec, kind, fail) for task, task_spec in tasks.items()}
         odd = {task: line for task, task_spec in tasks.items() if (line := _odd_numbers(records, task_spec))}
         if noted is not None:
-            of_labels = {i: "; ".join(reasons) for i, reasons in wrong.items()}
-            of_rows = {i: why for i, why in of_labels.items() if not _is_labelled(i, targets)}
-            _check_items(records.items, kind, of_rows.setdefault)
+            reasons = {row: "; ".join(of_row) for row, of_row in wrong.items()}
+            labelled = {row for row in reasons if _is_labelled(row, targets)}
+            _check_items(records.items, kind, partial(_of_row, reasons, labelled))
             what = f"{recipe.name}: [data.{name}]: {split}"
-            kept = noted.drop(of_rows, records.items, records.locations, what)
-            of_labels = {i: why for i, why in of_labels.items() if i not in of_rows}
-            noted.drop(of_labels, records.items, records.locations, what, "label")
+            kept = noted.drop(reasons, records.items, records.locations, what, labelled)
             records = records.select(kept)
             targets = {task: [labels[i] for i in kept] for task, labels in targets.items()}
         sources.append(
@@ -407,6 +405,12 @@ def _into(reasons: dict[int, list[str]]) -> Fail:
     return lambda row, reason: reasons.setdefault(row, []).append(reason)
 
 
+def _of_row(reasons: dict[int, str], labelled: set[int], row: int, reason: str) -> None:
+    """Note why a row cannot be used at all, whatever its labels are."""
+    labelled.discard(row)
+    reasons.setdefault(row, reason)
+
+
 def _is_labelled(row: int, targets: Mapping[str, Sequence[Any]]) -> bool:
     """Whether a row has a label for one of the tasks."""
     return any(_says_something(labels[row]) for labels in targets.values())
@@ -414,7 +418,8 @@ def _is_labelled(row: int, targets: Mapping[str, Sequence[Any]]) -> bool:
 
 def _says_something(label: Any) -> bool:
     if isinstance(label, dict | list | tuple):
-        return any(map(_says_something, label.values() if isinstance(label, dict) else label))
+        inner = label.values() if isinstance(label, dict) else label
+        return not label or any(map(_says_something, inner))  # no class at all is a label, too
     return label is not None and label == label and label != ""  # NaN is not equal to itself
 
 

@@ -94,8 +94,8 @@ def test_bad_rows_and_bad_labels_of_a_table_are_left_out_and_a_run_goes_on(tmp_p
         ["train", "train.csv:2", "got 2 cells, expected 3 as in the header", "x,up", "row"],
         ["train", "train.csv:7", "not valid CSV", '"a"b,up,3', "row"],
         ["train", "train.csv:15", "got 4 cells, expected 3 as in the header", "z,down,1,2", "row"],
-        ["train", "train.csv:14", "got an empty item", " ,up,4", "row"],
         ["train", "train.csv:8", f"stars: got '>3', which is a limit, {not_a_number}", "y,down,>3", "label"],
+        ["train", "train.csv:14", "got an empty item", " ,up,4", "row"],
         ["test", "test.csv:6", f"stars: got '1 star', {not_a_number}", "w,up,1 star", "label"],
     ]
     rows = listed(out / "bad_rows.csv")
@@ -188,7 +188,7 @@ def test_most_rows_are_bad(tmp_path: Path) -> None:
     ):
         read_split(found, "train")
     (tmp_path / "train.csv").write_text("text,mood,stars\na,up,x\nb,up,y\nc,up,1\n")
-    with pytest.raises(DataError, match=r"mine: \[data\.mine\]: train: 2 of 3 labels .*stars: got 'x'"):
+    with pytest.raises(DataError, match=r"mine: \[data\.mine\]: train: 2 of 3 rows .*stars: got 'x'"):
         read_split(found, "train")
     (tmp_path / "train.csv").write_text('text,mood,stars\na,up,1\nb,up,2\n"c,up,1\nd,up,4\n')
     with pytest.raises(DataError, match=r"train\.csv:4: not valid CSV.*expected quotes in pairs"):

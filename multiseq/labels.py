@@ -179,7 +179,7 @@ def number(value: Any) -> float:
     try:
         as_float = math.nan if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
-        is_limit = isinstance(value, str) and value.strip().startswith(LIMITS)
+        is_limit = isinstance(value, str) and re.match(rf"\s*[{''.join(LIMITS)}]=?\s?[-+.,\d]", value)
         what = f"{given!r}, which is a limit" if is_limit else f"{given!r}"
         raise ValueError(f"number: got {what}, expected a number, or nothing if it is missing") from None
     if math.isinf(as_float):
